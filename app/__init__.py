@@ -1,0 +1,5 @@
+"""A Freestanding Rust Binary, step by step, on the real toolchain."""
+
+from importlib.metadata import version
+
+__version__ = version("freestanding-playground")

@@ -1,0 +1,79 @@
+"""What the web and the command line ask of an engine: submit, follow, cancel.
+
+``local.py`` runs jobs on this machine; a distributed engine would keep the same protocol.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from app.command import Command
+from app.events import Event, Verdict
+from app.lessons import Lesson
+from app.toolchain import Toolchain
+
+State = Literal["queued", "running", "done"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that one run needs: the whole crate as text, the command, the toolchain.
+
+    ``after`` is the id of an earlier run whose artefact is to lie where cargo put it. ``attended``: the
+    run is cancelled when nobody has followed its events for a while (a page that was closed).
+    """
+
+    lesson: Lesson
+    files: Mapping[str, str]
+    command: Command
+    toolchain: Toolchain
+    after: str | None = None
+    attended: bool = False
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands; ``verdict`` is there when it is done."""
+
+    id: str
+    state: State
+    finished: Mapping[str, object] | None
+    verdict: Verdict | None
+
+
+class NoSuchRunError(LookupError):
+    """No run of that id is kept here: it never was, or it has expired."""
+
+
+class NothingBuiltError(LookupError):
+    """The earlier run that a job refers to left no artefact, or is not kept any more."""
+
+
+class QueueFullError(RuntimeError):
+    """As many runs wait as may wait."""
+
+
+class Engine(Protocol):
+    """Runs jobs and keeps their events for a while."""
+
+    def submit(self, job: Job) -> str:
+        """Queue a job; the run's id. Raises ``QueueFullError``, ``NothingBuiltError``."""
+
+    def status(self, run_id: str) -> RunStatus:
+        """Where the run stands. Raises ``NoSuchRunError``."""
+
+    def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
+        """The run's events from ``after_id`` + 1 on, as they come; ends after the verdict.
+
+        Raises ``NoSuchRunError``. May be followed any number of times, also by several readers.
+        """
+
+    async def cancel(self, run_id: str) -> None:
+        """End the run and its whole process tree; its log still closes with finished and verdict.
+
+        Raises ``NoSuchRunError``; cancelling a run that is done does nothing.
+        """
+
+    def artifact(self, run_id: str) -> Path:
+        """The copy of what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""

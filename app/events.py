@@ -1,0 +1,149 @@
+"""The frozen event types of a run, JSON both ways.
+
+A run is a sequence of these events. They are the same over server-sent events, in the
+recordings of the tests and from ``playground try --json``. ``id`` counts from 1 within a
+run and equals the id of the server-sent event; an event that no log has numbered yet has id 0.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Status = Literal["ok", "failed", "timeout", "cancelled", "limit"]
+Limit = Literal["cpu", "memory", "processes", "files", "file-size", "workspace", "output"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid", serialize_by_alias=True)
+
+
+class _Numbered(_Frozen):
+    id: int = 0
+
+    def numbered(self, number: int) -> Self:
+        """This event under the number that its run's log gave it."""
+        return self.model_copy(update={"id": number})
+
+
+class Queued(_Numbered):
+    """The run waits; ``position`` runs stand before it (0: it is next)."""
+
+    type: Literal["queued"] = "queued"
+    position: int
+
+
+class Started(_Numbered):
+    """The process runs: by which toolchain, with which arguments, behind which isolation level."""
+
+    type: Literal["started"] = "started"
+    toolchain: str
+    argv: tuple[str, ...]
+    isolation: str
+
+
+class Output(_Numbered):
+    """Text as the terminal shows it, ANSI sequences included."""
+
+    type: Literal["output"] = "output"
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+class Span(_Frozen):
+    """A place in a file of the crate; lines and columns count from 1, as rustc counts them."""
+
+    file: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    primary: bool
+    label: str | None = None
+
+
+class Diagnostic(_Numbered):
+    """One message of the compiler or of cargo; ``class`` is an id of ``errors.toml`` or null.
+
+    ``rendered`` is what the terminal shows, ANSI included. ``notes`` are the texts of rustc's child
+    messages; the linker's own words stand there.
+    """
+
+    type: Literal["diagnostic"] = "diagnostic"
+    level: str
+    code: str | None
+    message: str
+    rendered: str
+    spans: tuple[Span, ...] = ()
+    notes: tuple[str, ...] = ()
+    error_class: str | None = Field(default=None, alias="class")
+
+
+class Artifact(_Numbered):
+    """What the build left, read from the file itself.
+
+    ``path`` is relative to the crate; ``entry`` is an address; ``entry_symbol`` the name at that
+    address or null; ``interpreter`` the dynamic loader or null; ``runtime`` those symbols of the C
+    runtime that the file names (``main``, ``__libc_start_main``).
+    """
+
+    type: Literal["artifact"] = "artifact"
+    path: str
+    bytes: int
+    sha256: str
+    format: str
+    machine: str
+    entry: int | None
+    entry_symbol: str | None
+    needed: tuple[str, ...]
+    interpreter: str | None
+    runtime: tuple[str, ...] = ()
+
+
+class Finished(_Numbered):
+    """The process has ended; ``seconds`` is wall-clock time, the queue not counted."""
+
+    type: Literal["finished"] = "finished"
+    status: Status
+    exit_code: int | None
+    seconds: float
+    limit: Limit | None = None
+
+
+class Check(_Frozen):
+    """One condition of a lesson's goal; ``detail`` says what was seen and is never empty when ``ok`` is false."""
+
+    id: str
+    title: str
+    ok: bool
+    detail: str = ""
+
+
+class Advice(_Frozen):
+    """A sentence of help that this run's outcome calls for; ``text`` is Markdown."""
+
+    id: str
+    text: str
+
+
+class Verdict(_Numbered):
+    """Whether the lesson's goal is reached; always the last event of a run."""
+
+    type: Literal["verdict"] = "verdict"
+    reached: bool
+    checks: tuple[Check, ...]
+    advice: tuple[Advice, ...] = ()
+
+
+Event = Queued | Started | Output | Diagnostic | Artifact | Finished | Verdict
+
+_adapter: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def to_json(event: Event) -> str:
+    """The event as one line of JSON."""
+    return event.model_dump_json(exclude_none=False)
+
+
+def from_json(line: str | bytes) -> Event:
+    """The event that a line of JSON holds; raises ``pydantic.ValidationError`` for anything else."""
+    return _adapter.validate_json(line)

@@ -1,0 +1,168 @@
+"""A folder becomes a ``Lesson``; whatever is wrong in it is reported with its file and key.
+
+``docs/lesson-format.md`` describes the format for authors.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from app.facts import Content, Facts, VersionedFacts, Versions
+
+_M = TypeVar("_M", bound=BaseModel)
+_FOLDER = re.compile(r"(\d{2})-([a-z0-9]+(?:-[a-z0-9]+)*)")
+
+
+class LessonError(Exception):
+    """A lesson that cannot be loaded; the message names the file and, where there is one, the key."""
+
+
+class CheckSpec(VersionedFacts):
+    """One condition of the goal: an id, what the learner reads, and the facts that must hold."""
+
+    id: str = Field(pattern=r"^[a-z0-9-]+$")
+    title: str = Field(min_length=1)
+
+
+class AdviceSpec(Content):
+    """A text for learners whose run shows these facts; ``when.errors`` asks for any of its classes."""
+
+    id: str = Field(pattern=r"^[a-z0-9-]+$")
+    text: str = Field(min_length=1)
+    when: Facts
+
+
+class Expectation(VersionedFacts):
+    """What ``lessons check`` proves: these files under this command show these facts."""
+
+    files: str = Field(pattern=r"^(start|solution)$")
+    command: str
+    reached: bool
+    toolchains: Versions | None = None  # only for these compilers; None: for all
+
+
+class _Manifest(Content):
+    title: str = Field(min_length=1)
+    goal: str = Field(min_length=1)
+    minutes: int = Field(ge=1, le=60)
+    section: str = Field(min_length=1)
+    anchor: str = ""
+    edit: tuple[str, ...] = Field(min_length=1)
+    commands: tuple[str, ...] = Field(min_length=1)
+    target: str | None = None
+    hints: tuple[str, ...] = Field(min_length=1)
+    check: tuple[CheckSpec, ...] = Field(min_length=1)
+    advice: tuple[AdviceSpec, ...] = ()
+    expect: tuple[Expectation, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One step of the post.
+
+    ``files`` and ``solution`` map a path in the crate to its text; ``editable`` lists those that
+    the learner may change, in the order in which they are shown. ``target`` is the triple that the
+    lesson cannot do without, or None for the host.
+    """
+
+    slug: str
+    number: int
+    title: str
+    goal: str
+    minutes: int
+    section: str
+    anchor: str
+    text: str
+    files: Mapping[str, str]
+    solution: Mapping[str, str]
+    editable: tuple[str, ...]
+    commands: tuple[str, ...]
+    target: str | None
+    hints: tuple[str, ...]
+    checks: tuple[CheckSpec, ...]
+    advice: tuple[AdviceSpec, ...]
+    expectations: tuple[Expectation, ...]
+
+
+def load_all(folder: Path) -> tuple[Lesson, ...]:
+    """Every lesson below ``folder``, in course order.
+
+    Raises ``LessonError`` when one of them cannot be loaded or a slug stands twice.
+    """
+    if not folder.is_dir():
+        raise LessonError(f"{folder}: there is no such folder of lessons")
+    lessons = [load(entry) for entry in sorted(folder.iterdir()) if entry.is_dir()]
+    seen: dict[str, int] = {}
+    for lesson in lessons:
+        if lesson.slug in seen:
+            raise LessonError(f"{folder}: the slug {lesson.slug!r} stands twice")
+        seen[lesson.slug] = lesson.number
+    return tuple(sorted(lessons, key=lambda lesson: lesson.number))
+
+
+def load(folder: Path) -> Lesson:
+    """The lesson in one folder named ``NN-slug``; raises ``LessonError``."""
+    name = _FOLDER.fullmatch(folder.name)
+    if not name:
+        raise LessonError(f"{folder}: a lesson's folder is named NN-slug, such as 01-hello-std")
+    manifest = parse_content(folder / "lesson.toml", _Manifest)
+    files = _tree(folder / "start")
+    solution = files | _tree(folder / "solution")
+    for path in manifest.edit:
+        if path not in files:
+            raise LessonError(f"{folder / 'lesson.toml'}: edit: {path!r} is not a file below start/")
+    extra = sorted(path for path in solution if solution[path] != files.get(path) and path not in manifest.edit)
+    if extra:
+        raise LessonError(f"{folder / 'solution'}: {extra[0]!r} differs from start/, but a learner cannot edit it")
+    return Lesson(
+        slug=name[2],
+        number=int(name[1]),
+        title=manifest.title,
+        goal=manifest.goal,
+        minutes=manifest.minutes,
+        section=manifest.section,
+        anchor=manifest.anchor,
+        text=_read(folder / "text.md"),
+        files=files,
+        solution=solution,
+        editable=manifest.edit,
+        commands=manifest.commands,
+        target=manifest.target,
+        hints=manifest.hints,
+        checks=manifest.check,
+        advice=manifest.advice,
+        expectations=manifest.expect,
+    )
+
+
+def parse_content(path: Path, model: type[_M]) -> _M:
+    """A TOML file as ``model``; raises ``LessonError`` that names the file and the key."""
+    try:
+        table = tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise LessonError(f"{path}: {error}") from error
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise LessonError(f"{path}: {key}: {first['msg']}") from error
+
+
+def _tree(folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        raise LessonError(f"{folder}: there is no such folder")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _read(path) for path in files}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LessonError(f"{path}: cannot be read: {error}") from error

@@ -1,0 +1,47 @@
+"""The only reader of the environment: ``PLAYGROUND_*`` becomes one frozen object, passed down."""
+
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path, user_data_path
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_ROOT = Path(__file__).resolve().parent.parent
+_NAME = "freestanding-playground"
+
+
+class Settings(BaseSettings):
+    """What an operator can set; each field ``x`` is the variable ``PLAYGROUND_X``.
+
+    Times are in seconds, sizes in bytes.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PLAYGROUND_", frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="address to serve on")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to serve on")
+    allowed_hosts: tuple[str, ...] = Field(
+        ("localhost", "127.0.0.1", "[::1]"),
+        description="host names that a request may be addressed to, as a JSON list",
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path(_NAME), description="progress, artefacts of recent runs"
+    )
+    cache_dir: Path = Field(
+        default_factory=lambda: user_cache_path(_NAME), description="built targets and unpacked toolchains"
+    )
+    lessons_dir: Path = Field(_ROOT / "lessons", description="where the lessons are read from")
+    static_dir: Path = Field(_ROOT / "static", description="style sheets and scripts")
+    max_runs: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="runs at once; further ones are queued"
+    )
+    queue_length: int = Field(200, ge=1, description="runs that may wait; one more is refused")
+    run_seconds: float = Field(20.0, gt=0, description="wall-clock time of a run, the queue not counted")
+    output_bytes: int = Field(1024 * 1024, ge=1024, description="what a run may print before it is ended")
+    file_bytes: int = Field(64 * 1024, ge=1024, description="size of one edited file")
+    body_bytes: int = Field(1024 * 1024, ge=1024, description="size of one request's body")
+    reader_seconds: float = Field(
+        15.0, gt=0, description="a page's run that nobody has read for this long is cancelled"
+    )
+    run_ttl: float = Field(3600.0, gt=0, description="a finished run and its artefact are kept this long")
