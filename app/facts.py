@@ -6,7 +6,7 @@ is in the binary.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, TypeVar
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -36,6 +36,7 @@ class CommandFacts(Content):
     program: str
     subcommand: tuple[str, ...] = ()  # one of these; empty: any
     flags_by_hand: bool | None = None  # whether flags for the compiler or linker were typed
+    target: bool | None = None  # whether a --target was typed, so that the build is not for this computer
 
 
 class ArtifactFacts(Content):
@@ -49,28 +50,27 @@ class ArtifactFacts(Content):
     runtime: tuple[str, ...] | None = None  # exactly these symbols of the C runtime
 
 
-class Facts(Content):
-    """Conditions on one finished run."""
+class Outcome(Content):
+    """Conditions on what a finished run showed; a field that is not given is no condition."""
 
     status: Literal["ok", "failed", "timeout", "cancelled", "limit"] | None = None
     errors: tuple[str, ...] | None = None  # exactly these error classes; an error without a class is one too many
     output: str | None = None  # a regular expression that matches somewhere in what was printed
-    command: CommandFacts | None = None
     artifact: ArtifactFacts | None = None
 
 
-class VersionedFacts(Facts):
-    """Facts with other values for some compilers: ``on."<1.70".errors = [...]``."""
+class Facts(Outcome):
+    """Conditions on one finished run: on what it showed and on its command."""
 
-    on: Mapping[Versions, Facts] = {}
-
-    def for_version(self, version: str) -> Self:
-        """These facts as they stand for that compiler version; the first range that holds it wins."""
-        for versions, facts in self.on.items():
-            if SpecifierSet(versions, prereleases=True).contains(version):
-                return self.model_copy(update=_models(facts))
-        return self
+    command: CommandFacts | None = None
 
 
-def _models(facts: Facts) -> dict[str, object]:
-    return {name: getattr(facts, name) for name in facts.model_fields_set}
+_O = TypeVar("_O", bound=Outcome)
+
+
+def at_version(facts: _O, on: Mapping[str, Outcome], version: str) -> _O:
+    """The conditions as they stand for a compiler version: those of the first range that holds it take precedence."""
+    for versions, others in on.items():
+        if SpecifierSet(versions, prereleases=True).contains(version):
+            return facts.model_copy(update={name: getattr(others, name) for name in others.model_fields_set})
+    return facts

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from app.facts import Content, Facts, VersionedFacts, Versions
+from app.facts import Content, Facts, Outcome, Versions
 
 _M = TypeVar("_M", bound=BaseModel)
 _FOLDER = re.compile(r"(\d{2})-([a-z0-9]+(?:-[a-z0-9]+)*)")
@@ -22,11 +22,15 @@ class LessonError(Exception):
     """A lesson that cannot be loaded; the message names the file and, where there is one, the key."""
 
 
-class CheckSpec(VersionedFacts):
-    """One condition of the goal: an id, what the learner reads, and the facts that must hold."""
+class CheckSpec(Facts):
+    """One condition of the goal: an id, what the learner reads, and the facts that must hold.
+
+    ``on`` has other facts for some compilers, by a range of versions: ``on."<1.70".errors = [...]``.
+    """
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str = Field(min_length=1)
+    on: Mapping[Versions, Facts] = {}
 
 
 class AdviceSpec(Content):
@@ -37,13 +41,14 @@ class AdviceSpec(Content):
     when: Facts
 
 
-class Expectation(VersionedFacts):
+class Expectation(Outcome):
     """What ``lessons check`` proves: these files under this command show these facts."""
 
     files: str = Field(pattern=r"^(start|solution)$")
     command: str
     reached: bool
     toolchains: Versions | None = None  # only for these compilers; None: for all
+    on: Mapping[Versions, Outcome] = {}
 
 
 class _Manifest(Content):
@@ -112,7 +117,8 @@ def load(folder: Path) -> Lesson:
         raise LessonError(f"{folder}: a lesson's folder is named NN-slug, such as 01-hello-std")
     manifest = parse_content(folder / "lesson.toml", _Manifest)
     files = _tree(folder / "start")
-    solution = files | _tree(folder / "solution")
+    changed = folder / "solution"  # absent where the start is the solution: git keeps no empty folder
+    solution = files | (_tree(changed) if changed.exists() else {})
     for path in manifest.edit:
         if path not in files:
             raise LessonError(f"{folder / 'lesson.toml'}: edit: {path!r} is not a file below start/")

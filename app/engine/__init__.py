@@ -5,12 +5,12 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from app.command import Command
-from app.events import Event, Verdict
+from app.events import Event, Finished, Verdict
 from app.lessons import Lesson
+from app.runner import Built
 from app.toolchain import Toolchain
 
 State = Literal["queued", "running", "done"]
@@ -21,7 +21,8 @@ class Job:
     """All that one run needs: the whole crate as text, the command, the toolchain.
 
     ``after`` is the id of an earlier run whose artefact is to lie where cargo put it. ``attended``: the
-    run is cancelled when nobody has followed its events for a while (a page that was closed).
+    run is cancelled when nobody has followed its events for a while (a page that was closed). ``owner`` is
+    whoever may see the run, as the web names them; the engine only hands it back.
     """
 
     lesson: Lesson
@@ -30,15 +31,17 @@ class Job:
     toolchain: Toolchain
     after: str | None = None
     attended: bool = False
+    owner: str | None = None
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run stands; ``verdict`` is there when it is done."""
+    """Where a run stands; ``finished`` and ``verdict`` are there once those events are."""
 
     id: str
     state: State
-    finished: Mapping[str, object] | None
+    job: Job
+    finished: Finished | None
     verdict: Verdict | None
 
 
@@ -56,6 +59,13 @@ class QueueFullError(RuntimeError):
 
 class Engine(Protocol):
     """Runs jobs and keeps their events for a while."""
+
+    @property
+    def isolation(self) -> str:
+        """The isolation level that runs get."""
+
+    async def stop(self) -> None:
+        """Cancel every run; the streams of their readers end."""
 
     def submit(self, job: Job) -> str:
         """Queue a job; the run's id. Raises ``QueueFullError``, ``NothingBuiltError``."""
@@ -75,5 +85,8 @@ class Engine(Protocol):
         Raises ``NoSuchRunError``; cancelling a run that is done does nothing.
         """
 
-    def artifact(self, run_id: str) -> Path:
-        """The copy of what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+    def artifact(self, run_id: str) -> Built:
+        """The copy of what the run built and where cargo had put it.
+
+        Raises ``NoSuchRunError``, ``NothingBuiltError``.
+        """

@@ -1,5 +1,25 @@
 """Find cargo, rustc and targets; set up what is missing; say what is there."""
 
-from app.toolchain.model import Toolchain, preferred
+from app.toolchain.discover import Survey, discover, survey
+from app.toolchain.doctor import DoctorReport, examine
+from app.toolchain.environment import build_env
+from app.toolchain.era import setup_era
+from app.toolchain.model import Flaw, Origin, Toolchain, preferred
+from app.toolchain.needs import BARE_METAL
+from app.toolchain.setup import setup
 
-__all__ = ["Toolchain", "preferred"]
+__all__ = [
+    "BARE_METAL",
+    "DoctorReport",
+    "Flaw",
+    "Origin",
+    "Survey",
+    "Toolchain",
+    "build_env",
+    "discover",
+    "examine",
+    "preferred",
+    "setup",
+    "setup_era",
+    "survey",
+]

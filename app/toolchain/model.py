@@ -8,21 +8,25 @@ from typing import Literal
 Origin = Literal["shipped", "rustup", "built", "distribution"]
 """How a target's ``core`` came: with the compiler, by rustup, built here, or as a package."""
 
+Source = Literal["rustup", "system", "era"]
+"""Where a toolchain lives: in rustup's folder, on ``PATH``, or unpacked in the cache folder."""
+
 
 @dataclass(frozen=True)
 class Toolchain:
     """One compiler with its own cargo; never mixed with another.
 
-    ``name`` is the version in two parts (``1.96``), ``version`` in full (``1.96.0``). ``cargo`` is the
-    real program, not rustup's shim. ``rustc`` is what ``RUSTC`` must be: the compiler, or a wrapper that
-    gives it ``--sysroot``. ``compiler`` is the compiler itself. ``targets`` maps each triple that can be built for
-    to how it came. ``env`` holds variables that its programs need, such as ``LD_LIBRARY_PATH``.
+    ``name`` is the version in two parts (``1.96``), ``version`` in full (``1.96.0``), ``commit`` the
+    compiler's commit hash or ``""``. ``cargo`` is the real program, not rustup's shim. ``rustc`` is what
+    ``RUSTC`` must be: the compiler, or a wrapper that gives it ``--sysroot``. ``compiler`` is the
+    compiler itself, ``sysroot`` its own library folder. ``targets`` maps each triple that can be built
+    for to how it came. ``env`` holds variables that its programs need, such as ``LD_LIBRARY_PATH``.
     """
 
     name: str
     version: str
     stable: bool
-    source: Literal["rustup", "system", "era"]
+    source: Source
     host: str
     cargo: Path
     rustc: Path
@@ -30,10 +34,36 @@ class Toolchain:
     sysroot: Path
     targets: Mapping[str, Origin]
     env: Mapping[str, str] = field(default_factory=dict)
+    cargo_version: str = ""
+    commit: str = ""
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The version as numbers, so that 1.100 is newer than 1.96; a channel's suffix is left out."""
+        return release(self.version)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that a build with this toolchain reads, the distribution's own excepted."""
+        prefixes = (self.rustc.parent.parent, self.compiler.parent.parent, self.cargo.parent.parent, self.sysroot)
+        return tuple(dict.fromkeys(prefixes))
 
     def can_build(self, target: str | None) -> bool:
         """Whether ``core`` for this triple is there; None is the host."""
         return (target or self.host) in self.targets
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """A compiler that was found and is not offered; ``reason`` is one sentence."""
+
+    path: Path
+    reason: str
+
+
+def release(version: str) -> tuple[int, ...]:
+    """``1.97.0-nightly`` as ``(1, 97, 0)``; raises ``ValueError`` for what is no version."""
+    return tuple(int(part) for part in version.partition("-")[0].split("."))
 
 
 def preferred(toolchains: tuple[Toolchain, ...], target: str | None) -> Toolchain | None:
@@ -43,7 +73,6 @@ def preferred(toolchains: tuple[Toolchain, ...], target: str | None) -> Toolchai
     """
 
     def rank(toolchain: Toolchain) -> tuple[bool, bool, tuple[int, ...]]:
-        release = tuple(int(part) for part in toolchain.version.split("-")[0].split("."))
-        return (toolchain.can_build(target), toolchain.stable, release)
+        return (toolchain.can_build(target), toolchain.stable, toolchain.release)
 
     return max(toolchains, key=rank, default=None)

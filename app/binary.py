@@ -1,0 +1,129 @@
+"""What is in a binary: bytes in, facts out.
+
+ELF is read with pyelftools; its tables of symbols are unpacked in one go, because a debug build of a std
+program has ten thousand of them and a lesson's verdict should not wait for an object each.
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import InterpSegment
+
+_MACHINES = {
+    "EM_X86_64": "x86-64",
+    "EM_386": "x86",
+    "EM_ARM": "ARM",
+    "EM_AARCH64": "AArch64",
+    "EM_RISCV": "RISC-V",
+}
+_RUNTIME = (b"__libc_start_main", b"__libc_start_call_main", b"__libc_csu_init")
+"""Symbols that only a file with C's start-up code names; the start-up object itself supplies a ``_start`` too."""
+_MAGIC = ((b"MZ", "PE"), (b"\xcf\xfa\xed\xfe", "Mach-O"), (b"\xce\xfa\xed\xfe", "Mach-O"))
+
+
+class NotABinaryError(ValueError):
+    """The bytes are of no format that is known here, or are damaged."""
+
+
+@dataclass(frozen=True)
+class BinaryFacts:
+    """What a linked file says of itself; the fields are those of the ``artifact`` event."""
+
+    format: str
+    machine: str
+    entry: int | None
+    entry_symbol: str | None
+    needed: tuple[str, ...]
+    interpreter: str | None
+    runtime: tuple[str, ...]
+
+
+def inspect(data: bytes) -> BinaryFacts:
+    """The facts of one file; raises ``NotABinaryError``."""
+    if not data.startswith(b"\x7fELF"):
+        for magic, name in _MAGIC:
+            if data.startswith(magic):
+                return BinaryFacts(name, "", None, None, (), None, ())
+        raise NotABinaryError("the file is no ELF, PE or Mach-O binary")
+    try:
+        return _elf(ELFFile(io.BytesIO(data)))
+    except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error, OSError) as error:
+        raise NotABinaryError(f"the ELF file is damaged: {error}") from error
+
+
+def _elf(elf: ELFFile) -> BinaryFacts:
+    entry = int(elf.header["e_entry"])
+    machine = str(elf.header["e_machine"])
+    at_entry, runtime = _symbols(elf, entry)
+    return BinaryFacts(
+        format="ELF",
+        machine=_MACHINES.get(machine, machine.removeprefix("EM_")),
+        entry=entry,
+        entry_symbol=at_entry,
+        needed=_needed(elf),
+        interpreter=next(
+            (_text(s.get_interp_name()) for s in elf.iter_segments() if isinstance(s, InterpSegment)), None
+        ),
+        runtime=runtime,
+    )
+
+
+def _needed(elf: ELFFile) -> tuple[str, ...]:
+    section = next((s for s in elf.iter_sections() if isinstance(s, DynamicSection)), None)
+    if section is None:
+        return ()
+    tags: Iterator[Any] = section.iter_tags("DT_NEEDED")
+    return tuple(_text(tag.needed) for tag in tags)
+
+
+def _symbols(elf: ELFFile, entry: int) -> tuple[str | None, tuple[str, ...]]:
+    """The name at the entry address, and the symbols of the C runtime that the file names."""
+    at_entry: str | None = None
+    runtime: set[str] = set()
+    for table in elf.iter_sections():
+        if table["sh_type"] not in ("SHT_SYMTAB", "SHT_DYNSYM"):
+            continue
+        names: bytes = elf.get_section(table["sh_link"]).data()
+        for offset, value, kind, section in _entries(elf, table):
+            # A mapping symbol such as ARM's $t has the entry's address too, but no type.
+            if at_entry is None and value == entry and section and kind in (0, 2) and entry:
+                name = _name(names, offset)
+                at_entry = name if name and not name.startswith("$") else None
+        # Also with a version behind it: __libc_start_main@GLIBC_2.34.
+        runtime |= {
+            symbol.decode() for symbol in _RUNTIME if any(b"\0" + symbol + end in names for end in (b"\0", b"@"))
+        }
+    return at_entry, tuple(sorted(runtime))
+
+
+def _entries(elf: ELFFile, table: Any) -> Iterator[tuple[int, int, int, int]]:
+    """Of each symbol: its name's offset, its value, its type and its section (0: undefined)."""
+    order = "<" if elf.little_endian else ">"
+    if elf.elfclass == 64:
+        layout = struct.Struct(order + "IBBHQQ")
+        data = _whole(table.data(), layout.size)
+        for name, info, _other, section, value, _size in layout.iter_unpack(data):
+            yield name, value, info & 0xF, section
+    else:
+        layout = struct.Struct(order + "IIIBBH")
+        data = _whole(table.data(), layout.size)
+        for name, value, _size, info, _other, section in layout.iter_unpack(data):
+            yield name, value, info & 0xF, section
+
+
+def _whole(data: bytes, size: int) -> bytes:
+    return data[: len(data) - len(data) % size]
+
+
+def _name(names: bytes, offset: int) -> str:
+    return _text(names[offset : names.index(b"\0", offset)])
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,240 @@
+"""What cargo writes becomes events. Pure: bytes of its two streams in, events out.
+
+Cargo writes one JSON message a line on its standard output until ``build-finished``; what follows
+there is the learner's own program and is never parsed. On its standard error it writes text. An error
+in the manifest or a config comes as text alone, without any JSON; it becomes a ``Diagnostic`` too.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from app.events import Diagnostic, Event, Output, Span
+
+Classify = Callable[[Diagnostic, Literal["rustc", "cargo"]], str | None]
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# Lines that cargo writes once the compiler's messages are out: they wait for these messages, because
+# the two pipes may be read in the other order.
+_CLOSING = re.compile(r"error\b|warning: `.*generated \d+ warning|\s+Finished ")
+_OWN_ERROR = re.compile(r"(::)?((core|std)::)?compile_error!")
+
+
+class CargoReader:
+    """Turns the output of one cargo process into events.
+
+    ``executables`` lists the absolute paths that cargo says it built, tests left out.
+    """
+
+    def __init__(self, classify: Classify) -> None:
+        self.executables: list[str] = []
+        self._classify = classify
+        self._out = _Lines()
+        self._err = _Lines()
+        self._held: list[str] = []
+        self._building = True
+
+    def stdout(self, data: bytes) -> list[Event]:
+        """Events for bytes that cargo, or after the build the program, wrote on standard output."""
+        if not self._building:
+            return _output("stdout", self._out.pass_on(data))
+        events: list[Event] = []
+        for line in self._out.feed(data):
+            events += self._line(line)
+        events += self._after_build()
+        return joined(events)
+
+    def stderr(self, data: bytes) -> list[Event]:
+        """Events for bytes of standard error."""
+        if not self._building:
+            return _output("stderr", self._err.pass_on(data))
+        at_once: list[str] = []
+        for line in self._err.feed(data):
+            waits = self._held or _CLOSING.match(plain(line))
+            (self._held if waits else at_once).append(line)
+        return _output("stderr", "".join(at_once))
+
+    def end(self) -> list[Event]:
+        """What is left when both streams have ended."""
+        self._held += self._err.finish()
+        held = "".join(self._held)
+        self._held = []
+        events = _output("stdout", "".join(self._out.finish()))
+        if self._building and plain(held).startswith("error"):
+            events.append(self._text_error(held))
+        else:
+            events += _output("stderr", held)
+        return events
+
+    def _line(self, line: str) -> list[Event]:
+        return self._message(line) if self._building else _output("stdout", line)
+
+    def _after_build(self) -> list[Event]:
+        return [] if self._building else _output("stdout", self._out.rest())
+
+    def _message(self, line: str) -> list[Event]:
+        message = _json(line)
+        match message.get("reason") if message else None:
+            case "compiler-message":
+                return [self._diagnostic(message["message"])]
+            case "compiler-artifact":
+                if message.get("executable") and not message.get("profile", {}).get("test"):
+                    self.executables.append(str(message["executable"]))
+                return []
+            case "build-finished":
+                self._building = False
+                held, self._held = "".join([*self._held, self._err.rest()]), []
+                return _output("stderr", held)
+            case "build-script-executed":
+                return []
+        return _output("stdout", line)
+
+    def _diagnostic(self, message: dict[str, Any]) -> Diagnostic:
+        diagnostic = Diagnostic(
+            level=message["level"],
+            code=(message.get("code") or {}).get("code"),
+            message=message["message"],
+            rendered=message.get("rendered") or f"{message['level']}: {message['message']}\n",
+            spans=tuple(_span(span) for span in message.get("spans", ())),
+            notes=tuple(child["message"] for child in message.get("children", ())),
+        )
+        return self._classified(diagnostic, "rustc", forged=_forged(message.get("spans", ())))
+
+    def _text_error(self, text: str) -> Diagnostic:
+        first, _, rest = plain(text).partition("\n")
+        diagnostic = Diagnostic(
+            level="error",
+            code=None,
+            message=first.removeprefix("error:").strip(),
+            rendered=text,
+            notes=(rest.strip(),) if rest.strip() else (),
+        )
+        return self._classified(diagnostic, "cargo")
+
+    def _classified(
+        self, diagnostic: Diagnostic, source: Literal["rustc", "cargo"], *, forged: bool = False
+    ) -> Diagnostic:
+        found = None if forged else self._classify(diagnostic, source)
+        return diagnostic.model_copy(update={"error_class": found})
+
+
+class PlainReader:
+    """Passes the output of any other program on as it is."""
+
+    executables: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self._out = _Lines()
+        self._err = _Lines()
+
+    def stdout(self, data: bytes) -> list[Event]:
+        """The bytes as text."""
+        return _output("stdout", self._out.pass_on(data))
+
+    def stderr(self, data: bytes) -> list[Event]:
+        """The bytes as text."""
+        return _output("stderr", self._err.pass_on(data))
+
+    def end(self) -> list[Event]:
+        """What is left when both streams have ended."""
+        out, err = "".join(self._out.finish()), "".join(self._err.finish())
+        return _output("stdout", out) + _output("stderr", err)
+
+
+class _Lines:
+    """Splits a stream of bytes into lines of text; bytes that are no UTF-8 become U+FFFD."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._parts: list[str] = []
+
+    def feed(self, data: bytes) -> list[str]:
+        text = self._decoder.decode(data)
+        if "\n" not in text:
+            self._parts.append(text)
+            return []
+        lines = _keep_ends("".join(self._parts) + text)
+        self._parts = [lines.pop()]
+        return [line for line in lines if line]
+
+    def rest(self) -> str:
+        """The unfinished line, which is no longer waited for."""
+        rest, self._parts = "".join(self._parts), []
+        return rest
+
+    def pass_on(self, data: bytes) -> str:
+        """Text as it comes, not in lines."""
+        return self.rest() + self._decoder.decode(data)
+
+    def finish(self) -> list[str]:
+        rest = self.rest() + self._decoder.decode(b"", final=True)
+        return [rest] if rest else []
+
+
+def joined(events: Iterable[Event]) -> list[Event]:
+    """The events with neighbouring outputs of one stream made one: a flood of lines is no flood of events."""
+    result: list[Event] = []
+    parts: list[str] = []
+    for event in events:
+        last = result[-1] if result else None
+        if isinstance(event, Output) and isinstance(last, Output) and last.stream == event.stream:
+            parts.append(event.text)
+            continue
+        _close(result, parts)
+        result.append(event)
+    _close(result, parts)
+    return result
+
+
+def _close(result: list[Event], parts: list[str]) -> None:
+    if parts:
+        last = result[-1]
+        assert isinstance(last, Output)
+        result[-1] = last.model_copy(update={"text": last.text + "".join(parts)})
+        parts.clear()
+
+
+def plain(text: str) -> str:
+    """The text without ANSI sequences."""
+    return _ANSI.sub("", text)
+
+
+def _keep_ends(text: str) -> list[str]:
+    return re.split(r"(?<=\n)", text)
+
+
+def _output(stream: Literal["stdout", "stderr"], text: str) -> list[Event]:
+    return [Output(stream=stream, text=text)] if text else []
+
+
+def _json(line: str) -> dict[str, Any]:
+    if not line.startswith('{"reason":'):
+        return {}
+    try:
+        message: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {}
+    return message
+
+
+def _span(span: dict[str, Any]) -> Span:
+    return Span(
+        file=span["file_name"],
+        line=span["line_start"],
+        column=span["column_start"],
+        end_line=span["line_end"],
+        end_column=span["column_end"],
+        primary=span["is_primary"],
+        label=span.get("label"),
+    )
+
+
+def _forged(spans: Iterable[dict[str, Any]]) -> bool:
+    """Whether the message was written by the learner's ``compile_error!``, whatever it says."""
+    for span in spans:
+        for text in span.get("text", ()):
+            if _OWN_ERROR.match(text["text"][text["highlight_start"] - 1 :]):
+                return True
+    return False

@@ -1,0 +1,171 @@
+"""Whether a run reaches a lesson's goal, and what helps when it does not.
+
+Pure: a lesson and the events of a run go in, a ``Verdict`` comes out. Only the command, what the
+compiler said and what is in the binary count; the text of the code is never looked at.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from app.cargo import plain
+from app.command import Command
+from app.diagnosis import Diagnosis
+from app.events import Advice, Artifact, Check, Diagnostic, Event, Finished, Output, Verdict
+from app.facts import ArtifactFacts, CommandFacts, Facts, Outcome, at_version
+from app.lessons import AdviceSpec, Lesson
+
+UNKNOWN = "(another error)"
+"""Stands for the class of an error that ``errors.toml`` does not know."""
+
+_ENDED = {
+    "ok": "ended well",
+    "failed": "failed",
+    "timeout": "ran out of time",
+    "cancelled": "was cancelled",
+    "limit": "ran into a limit",
+}
+_SHOULD = {
+    "ok": "end well",
+    "failed": "fail",
+    "timeout": "run until its time is over",
+    "cancelled": "be cancelled",
+    "limit": "run into a limit",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A finished run as the conditions look at it."""
+
+    command: Command
+    finished: Finished
+    errors: tuple[Diagnostic, ...]
+    artifact: Artifact | None
+    text: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The error classes of the run, each once, in the order in which they came."""
+        return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
+
+
+def see(command: Command, events: Iterable[Event]) -> Seen:
+    """What the events of a run show; raises ``ValueError`` when the run has not finished."""
+    events = tuple(events)
+    finished = next((event for event in events if isinstance(event, Finished)), None)
+    if finished is None:
+        raise ValueError("the run has not finished")
+    errors = tuple(e for e in events if isinstance(e, Diagnostic) and e.level.startswith("error"))
+    artifact = next((event for event in reversed(events) if isinstance(event, Artifact)), None)
+    text = "".join(plain(event.text) for event in events if isinstance(event, Output))
+    return Seen(command, finished, errors, artifact, text)
+
+
+def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Verdict:
+    """The verdict on a run by that compiler version."""
+    checks = []
+    expected: set[str] = set()
+    for spec in lesson.checks:
+        facts = at_version(spec, spec.on, version)
+        misses = list(_misses(facts, seen))
+        checks.append(Check(id=spec.id, title=spec.title, ok=not misses, detail=" ".join(misses)))
+        expected |= set(facts.errors or ())
+    reached = all(check.ok for check in checks)
+    advice = () if reached else _advice((*lesson.advice, *diagnosis.advice), seen, expected)
+    return Verdict(reached=reached, checks=tuple(checks), advice=advice)
+
+
+def misses(facts: Outcome, seen: Seen) -> tuple[str, ...]:
+    """What of ``facts`` does not hold, a sentence each; none when all holds."""
+    return tuple(_misses(facts, seen))
+
+
+def _misses(facts: Outcome, seen: Seen) -> Iterable[str]:
+    if facts.status and facts.status != seen.finished.status:
+        yield f"The run {_ENDED[seen.finished.status]}; it should {_SHOULD[facts.status]}."
+    if facts.errors is not None:
+        yield from _error_misses(facts.errors, seen)
+    if facts.output is not None and not re.search(facts.output, seen.text, re.MULTILINE):
+        yield "What was printed is not what this step is about."
+    if isinstance(facts, Facts) and facts.command:
+        yield from _command_misses(facts.command, seen.command)
+    if facts.artifact:
+        yield from _artifact_misses(facts.artifact, seen)
+
+
+def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:
+    absent = [name for name in wanted if name not in seen.classes]
+    extra = [error for error in seen.errors if (error.error_class or UNKNOWN) not in wanted]
+    if absent and not seen.errors:
+        yield f"No error was seen; expected {_listed(absent)}."
+    elif absent:
+        yield f"Not seen: {_listed(absent)}."
+    if extra:
+        shown = "; ".join(dict.fromkeys(_named(error) for error in extra[:3]))
+        more = f"; and {len(extra) - 3} more" if len(extra) > 3 else ""
+        yield f"{'Seen' if not wanted else 'Also seen'}: {shown}{more}."
+
+
+def _named(error: Diagnostic) -> str:
+    message = error.message.splitlines()[0][:160] if error.message else "an error without words"
+    return f"{error.error_class} ({message})" if error.error_class else message
+
+
+def _command_misses(facts: CommandFacts, command: Command) -> Iterable[str]:
+    wanted = " ".join((facts.program, " or ".join(facts.subcommand))).strip()
+    if command.program != facts.program or (facts.subcommand and command.subcommand not in facts.subcommand):
+        yield f"The command was {' '.join(command.argv)[:80]}; this step is about {wanted}."
+    elif facts.flags_by_hand is not None and facts.flags_by_hand != command.flags_by_hand:
+        if command.flags_by_hand:
+            yield "The flags were typed by hand; here they belong in the configuration."
+        else:
+            yield "No flags were handed to the compiler on the command line."
+
+
+def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
+    artifact = seen.artifact
+    if artifact is None:
+        yield "The run left no binary."
+        return
+    if facts.format and facts.format != artifact.format:
+        yield f"The binary's format is {artifact.format}, not {facts.format}."
+    if facts.machine is not None and artifact.machine not in facts.machine:
+        yield f"The binary is for {artifact.machine or 'an unknown machine'}, not for {' or '.join(facts.machine)}."
+    if facts.entry_symbol is not None and facts.entry_symbol != (artifact.entry_symbol or ""):
+        yield _entry_miss(facts.entry_symbol, artifact)
+    if facts.needed is not None and set(facts.needed) != set(artifact.needed):
+        yield f"The binary needs {_listed(artifact.needed)}; it should need {_listed(facts.needed)}."
+    if facts.interpreter == "none" and artifact.interpreter:
+        yield f"The binary asks for the dynamic loader {artifact.interpreter}; it should ask for none."
+    if facts.interpreter == "any" and not artifact.interpreter:
+        yield "The binary asks for no dynamic loader."
+    if facts.runtime is not None and set(facts.runtime) != set(artifact.runtime):
+        if artifact.runtime:
+            yield f"The C runtime is in the binary: it names {_listed(artifact.runtime)}."
+        else:
+            yield f"The C runtime is not in the binary; {_listed(facts.runtime)} should be named."
+
+
+def _entry_miss(wanted: str, artifact: Artifact) -> str:
+    if not artifact.entry:
+        return f"The binary's entry address is 0: the linker found no symbol named {wanted}."
+    found = artifact.entry_symbol or "a place without a name"
+    return f"The binary starts at {found}, not at {wanted or 'a place without a name'}."
+
+
+def _advice(specs: Iterable[AdviceSpec], seen: Seen, expected: set[str]) -> tuple[Advice, ...]:
+    """The advice that fits; what only explains the errors that the goal asks for is left out."""
+    given: dict[str, Advice] = {}
+    unexpected = {name for name in seen.classes if name not in expected}
+    for spec in specs:
+        named = set(spec.when.errors or ())
+        if named and not named & unexpected:
+            continue
+        if not any(_misses(spec.when.model_copy(update={"errors": None}), seen)):
+            given.setdefault(spec.id, Advice(id=spec.id, text=spec.text))
+    return tuple(given.values())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "nothing"

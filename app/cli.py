@@ -1,0 +1,283 @@
+"""The command ``playground``: serve, setup, doctor, lessons check, try."""
+
+import dataclasses
+import ipaddress
+import json
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import anyio
+import typer
+
+from app import __version__, course, toolchain
+from app.command import CommandError, parse
+from app.diagnosis import Diagnosis, load_diagnosis
+from app.engine import Engine, Job, NothingBuiltError
+from app.engine.local import LocalEngine
+from app.events import Diagnostic, Event, Output, Verdict, to_json
+from app.lessons import Lesson, LessonError, load_all
+from app.settings import Settings
+from app.toolchain import Toolchain
+from app.workspace import EditError, merge
+
+_T = TypeVar("_T")
+_BAD_USE = 2
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+_lessons = typer.Typer(no_args_is_help=True, help="Work on the lessons.")
+cli.add_typer(_lessons, name="lessons")
+
+
+def main() -> None:
+    """The entry point of the installed command."""
+    cli()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"playground {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _playground(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A playground for the post "A Freestanding Rust Binary", on the real cargo toolchain."""
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to serve on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port to serve on.", min=0, max=65535)] = None,
+) -> None:
+    """Serve the course."""
+    from app.serve import ServeError, serve_forever
+
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = _settings(**given)
+    _refuse_open_address(settings.host)
+    try:
+        serve_forever(settings)
+    except (ServeError, LessonError) as error:
+        _stop(str(error))
+
+
+@cli.command()
+def setup(
+    target: Annotated[list[str] | None, typer.Option(help="A target triple to make ready; may repeat.")] = None,
+    era: Annotated[bool, typer.Option("--era", help="Also unpack the compiler of the post's time.")] = False,
+) -> None:
+    """Make the toolchain and the bare-metal target ready."""
+    settings = _settings()
+    wanted = tuple(target or _targets(_load(settings)[0]))
+    ready = _run(lambda: toolchain.setup(settings.cache_dir, typer.echo, wanted))
+    if era:
+        ready = _run(lambda: toolchain.setup_era(settings.cache_dir, typer.echo)) and ready
+    if not ready:
+        # The server is of use without the target; only the caller who asked for it is told by the exit code.
+        raise typer.Exit(1)
+
+
+@cli.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
+    """Say what is here, what is missing, and the command that mends it."""
+    report = _run(lambda: toolchain.examine(_settings().cache_dir))
+    typer.echo(report.to_json() if as_json else report.to_text())
+
+
+@_lessons.command("check")
+def lessons_check(
+    slugs: Annotated[list[str] | None, typer.Argument(metavar="SLUG…", help="Only these lessons.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Prove on every toolchain here that each start does what the lesson says and each solution reaches the goal."""
+    settings = _settings()
+    lessons, diagnosis = _load(settings)
+    chosen = tuple(_lesson(lessons, slug) for slug in slugs) if slugs else lessons
+    for problem in (wrong := course.reference_problems(chosen, diagnosis)):
+        typer.echo(problem, err=True)
+    failed = _run(lambda: _prove(settings, chosen, diagnosis, as_json=as_json))
+    if wrong or failed:
+        raise typer.Exit(1)
+
+
+async def _prove(settings: Settings, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, *, as_json: bool) -> bool:
+    toolchains = await toolchain.discover(settings.cache_dir)
+    failed = False
+    unproven = {lesson.slug for lesson in lessons}
+    async with LocalEngine(settings, diagnosis) as engine:
+        async for proof in course.prove(engine, lessons, toolchains):
+            unproven.discard(proof.lesson)
+            failed = failed or bool(proof.problems)
+            typer.echo(json.dumps(dataclasses.asdict(proof)) if as_json else _proof_line(proof))
+    for slug in sorted(unproven):
+        typer.echo(f"{slug}: no toolchain here has its target; playground setup makes it ready.", err=True)
+    return failed or bool(unproven)
+
+
+def _proof_line(proof: course.Proof) -> str:
+    mark = "FAIL" if proof.problems else "ok  "
+    seen = ", ".join(proof.classes) or "no error"
+    line = f"{mark} {proof.lesson:18} {proof.toolchain:5} {proof.files:8} {proof.command}  → {seen}"
+    return "\n     ".join([line, *proof.problems])
+
+
+@cli.command("try")
+def try_lesson(
+    slug: Annotated[str, typer.Argument(help="The lesson.")],
+    directory: Annotated[Path | None, typer.Option("--dir", help="Take the editable files from here.")] = None,
+    command: Annotated[list[str] | None, typer.Option(help="What to run; may repeat, in order.")] = None,
+    name: Annotated[str | None, typer.Option("--toolchain", help="Which toolchain, such as 1.96.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One event a line, as JSON.")] = False,
+) -> None:
+    """Run a lesson's start, or DIR's files, and print the events; exit 0 when the goal is reached, 1 when not."""
+    settings = _settings()
+    lessons, diagnosis = _load(settings)
+    lesson = _lesson(lessons, slug)
+    try:
+        commands = [parse(line) for line in command or lesson.commands[:1]]
+        files = merge(lesson, _read_edits(lesson, directory), settings.file_bytes)
+    except (CommandError, EditError) as error:
+        _stop(str(error))
+    chosen = _toolchain(settings, lesson, name)
+    show = _print_json if as_json else _print_plain
+
+    jobs = [Job(lesson, files, parsed, chosen) for parsed in commands]
+    reached = _run(lambda: _try(settings, diagnosis, jobs, show))
+    if reached is None:
+        _stop("Nothing has been built that could be looked at; give a --command that builds before it.")
+    if not reached:
+        raise typer.Exit(1)
+
+
+async def _try(
+    settings: Settings, diagnosis: Diagnosis, jobs: Sequence[Job], show: Callable[[Event], None]
+) -> bool | None:
+    """Run the jobs in order, each on what the last one built; None when one has nothing to look at."""
+    reached = False
+    built: str | None = None
+    async with LocalEngine(settings, diagnosis) as engine:
+        for job in jobs:
+            if job.command.needs_artifact and built is None:
+                return None
+            run_id = engine.submit(dataclasses.replace(job, after=built))
+            reached = await _follow(engine, run_id, show) or reached
+            built = run_id if _has_built(engine, run_id) else built
+    return reached
+
+
+async def _follow(engine: Engine, run_id: str, show: Callable[[Event], None]) -> bool:
+    reached = False
+    async for event in engine.events(run_id):
+        show(event)
+        reached = isinstance(event, Verdict) and event.reached
+    return reached
+
+
+def _has_built(engine: Engine, run_id: str) -> bool:
+    try:
+        engine.artifact(run_id)
+    except NothingBuiltError:
+        return False
+    return True
+
+
+def _print_json(event: Event) -> None:
+    typer.echo(to_json(event))
+
+
+def _print_plain(event: Event) -> None:
+    match event:
+        case Output():
+            typer.echo(event.text, nl=False)
+        case Diagnostic():
+            typer.echo(event.rendered, nl=False)
+        case Verdict():
+            typer.echo("The goal is reached." if event.reached else "The goal is not reached.")
+            for check in event.checks:
+                typer.echo(f"  {'✓' if check.ok else '✗'} {check.title}{': ' + check.detail if check.detail else ''}")
+            for advice in event.advice:
+                typer.echo(f"  → {advice.text}")
+
+
+def _read_edits(lesson: Lesson, directory: Path | None) -> dict[str, str]:
+    if directory is None:
+        return {}
+    if not directory.is_dir():
+        _stop(f"{directory} is no folder.")
+    edits = {}
+    for path in lesson.editable:
+        if (directory / path).is_file():
+            try:
+                edits[path] = (directory / path).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                _stop(f"{directory / path} cannot be read: {error}")
+    if not edits:
+        _stop(f"{directory} holds none of the files that this lesson lets you edit: {', '.join(lesson.editable)}.")
+    return edits
+
+
+def _toolchain(settings: Settings, lesson: Lesson, name: str | None) -> Toolchain:
+    found = _run(lambda: toolchain.discover(settings.cache_dir))
+    if name is None:
+        chosen = toolchain.preferred(found, lesson.target)
+    else:
+        chosen = next((one for one in found if one.name == name), None)
+    if chosen is None:
+        names = ", ".join(one.name for one in found) or "none at all"
+        _stop(f"There is no toolchain {name or ''} here; there is {names}.")
+    return chosen
+
+
+def _lesson(lessons: tuple[Lesson, ...], slug: str) -> Lesson:
+    found = next((lesson for lesson in lessons if lesson.slug == slug), None)
+    if found is None:
+        _stop(f"There is no lesson {slug!r}; there are {', '.join(lesson.slug for lesson in lessons)}.")
+    return found
+
+
+def _targets(lessons: tuple[Lesson, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(lesson.target for lesson in lessons if lesson.target))
+
+
+def _load(settings: Settings) -> tuple[tuple[Lesson, ...], Diagnosis]:
+    try:
+        return load_all(settings.lessons_dir), load_diagnosis(settings.lessons_dir / "errors.toml")
+    except LessonError as error:
+        _stop(str(error), code=1)
+
+
+def _settings(**given: Any) -> Settings:
+    try:
+        return Settings(**given)
+    except ValueError as error:
+        _stop(f"A PLAYGROUND_ setting cannot be used: {error}")
+
+
+def _refuse_open_address(host: str) -> None:
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        _stop(
+            f"Runs are not isolated yet, so {host} is refused: whoever reaches it could run programs as you. "
+            "Serve on 127.0.0.1."
+        )
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    try:
+        return anyio.run(work)
+    except KeyboardInterrupt:
+        _stop("Interrupted.", code=130)
+
+
+def _stop(sentence: str, code: int = _BAD_USE) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    raise typer.Exit(code)

@@ -1,0 +1,86 @@
+"""``playground lessons check``: prove on the real toolchains that each lesson does what it says."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from packaging.specifiers import SpecifierSet
+
+from app.checks import misses, see
+from app.command import CommandError, parse
+from app.diagnosis import Diagnosis
+from app.engine import Engine, Job
+from app.events import Event, Verdict
+from app.facts import Outcome, at_version
+from app.lessons import Expectation, Lesson
+from app.toolchain import Toolchain
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One expectation on one toolchain: proven when ``problems`` is empty."""
+
+    lesson: str
+    toolchain: str
+    files: str
+    command: str
+    problems: tuple[str, ...] = ()
+    classes: tuple[str, ...] = field(default=())
+
+
+def reference_problems(lessons: Iterable[Lesson], diagnosis: Diagnosis) -> list[str]:
+    """What the lessons and the error classes name that does not exist; needs no toolchain."""
+    known = {error.id for error in diagnosis.classes}
+    problems = []
+    for lesson in lessons:
+        facts: list[Outcome] = [*lesson.checks, *lesson.expectations, *(advice.when for advice in lesson.advice)]
+        for versioned in (*lesson.checks, *lesson.expectations):
+            facts += versioned.on.values()
+        named = {name for item in facts for name in item.errors or ()}
+        problems += [f"{lesson.slug}: there is no error class {name!r}" for name in sorted(named - known)]
+        problems += [f"{lesson.slug}: {text}" for text in _command_problems(lesson)]
+    named = {name for advice in diagnosis.advice for name in advice.when.errors or ()}
+    return problems + [f"errors.toml: there is no error class {name!r}" for name in sorted(named - known)]
+
+
+def _command_problems(lesson: Lesson) -> Iterable[str]:
+    for line in (*lesson.commands, *(item.command for item in lesson.expectations)):
+        try:
+            parse(line)
+        except CommandError as error:
+            yield f"{line!r}: {error}"
+    for name in ("start", "solution"):
+        if not any(item.files == name for item in lesson.expectations):
+            yield f"nothing is expected of {name}/"
+    if not any(item.files == "solution" and item.reached for item in lesson.expectations):
+        yield "no expectation says that the solution reaches the goal"
+
+
+async def prove(engine: Engine, lessons: Sequence[Lesson], toolchains: Sequence[Toolchain]) -> AsyncIterator[Proof]:
+    """Every expectation on every toolchain that has the lesson's target, in course order."""
+    for lesson in lessons:
+        for toolchain in toolchains:
+            for expectation in lesson.expectations:
+                if _applies(lesson, expectation, toolchain):
+                    yield await _prove(engine, lesson, expectation, toolchain)
+
+
+def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> bool:
+    if not toolchain.can_build(lesson.target):
+        return False
+    wanted = expectation.toolchains
+    return wanted is None or SpecifierSet(wanted, prereleases=True).contains(toolchain.version)
+
+
+async def _prove(engine: Engine, lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> Proof:
+    files = lesson.files if expectation.files == "start" else lesson.solution
+    command = parse(expectation.command)
+    run_id = engine.submit(Job(lesson, files, command, toolchain))
+    events: list[Event] = [event async for event in engine.events(run_id)]
+    verdict = events[-1]
+    assert isinstance(verdict, Verdict)
+    seen = see(command, events)
+    problems = list(misses(at_version(expectation, expectation.on, toolchain.version), seen))
+    if verdict.reached != expectation.reached:
+        details = " ".join(check.detail for check in verdict.checks if not check.ok)
+        problems.append(f"The goal was {'reached' if verdict.reached else 'not reached'}. {details}".strip())
+    return Proof(lesson.slug, toolchain.name, expectation.files, expectation.command, tuple(problems), seen.classes)

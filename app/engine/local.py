@@ -1,0 +1,278 @@
+"""An engine that runs jobs on this machine, as many at once as it is told; further ones wait their turn."""
+
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from app import runner
+from app.checks import judge, see
+from app.diagnosis import Diagnosis
+from app.engine import Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus, State
+from app.engine.scratch import Scratch
+from app.engine.seeds import Config, Seeds
+from app.events import Event, Finished, Output, Queued, Verdict
+from app.sandbox import Policy
+from app.settings import Settings
+from app.toolchain import Toolchain
+
+_log = logging.getLogger(__name__)
+_TICK = 0.5
+_STOP_SECONDS = 1.5
+_MOST_KEPT = 1000
+"""Finished runs kept at most, whatever their age; a course's runs print a few KiB each."""
+
+OnVerdict = Callable[[Job, Verdict], Awaitable[None]]
+
+
+async def _nothing(job: Job, verdict: Verdict) -> None:
+    """The default for an engine whose owner keeps no progress."""
+
+
+class _Run:
+    """One run and its log; readers wait on ``changed``, which is replaced at each change."""
+
+    def __init__(self, job: Job) -> None:
+        self.id = secrets.token_hex(16)
+        self.job = job
+        self.state: State = "queued"
+        self.log: list[Event] = []
+        self.built: runner.Built | None = None
+        self.scope = anyio.CancelScope()
+        self.readers = 0
+        self.idle_since = time.monotonic()
+        self.changed = anyio.Event()
+
+    def emit(self, event: Event) -> None:
+        self.log.append(event.numbered(len(self.log) + 1))
+        self.changed.set()
+        self.changed = anyio.Event()
+
+    def end(self, verdict: Verdict) -> None:
+        # The state first: whoever sees the verdict finds the run done.
+        self.state = "done"
+        self.idle_since = time.monotonic()
+        self.emit(verdict)
+
+    def finished(self) -> Finished | None:
+        return next((event for event in reversed(self.log) if isinstance(event, Finished)), None)
+
+    def verdict(self) -> Verdict | None:
+        last = self.log[-1] if self.log else None
+        return last if isinstance(last, Verdict) else None
+
+
+class LocalEngine:
+    """Runs jobs in scratch folders below ``settings.data_dir``; use it as an async context manager.
+
+    ``on_verdict`` is awaited before a run's verdict becomes visible, so that progress is stored first.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        diagnosis: Diagnosis,
+        configs: tuple[Config, ...] = (),
+        on_verdict: OnVerdict = _nothing,
+    ) -> None:
+        self._settings = settings
+        self._diagnosis = diagnosis
+        self._configs = configs
+        self._on_verdict = on_verdict
+        self._runs: dict[str, _Run] = {}
+        self._waiting: deque[_Run] = deque()
+        self._running = 0
+        self._policy = Policy()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self._scratch = stack.enter_context(Scratch(self._settings.data_dir / "runs"))
+            self._seeds = Seeds(self._scratch.folder, self._configs)
+            self._tasks: TaskGroup = await stack.enter_async_context(anyio.create_task_group())
+            self._tasks.start_soon(self._tend)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        await self.stop()
+        self._tasks.cancel_scope.cancel()
+        return await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def isolation(self) -> str:
+        """The isolation level that runs get."""
+        return self._policy.level
+
+    async def warm(self, toolchain: Toolchain) -> None:
+        """Learn the toolchain's seed now rather than in a learner's first run."""
+        await self._seeds.of(toolchain)
+
+    async def stop(self) -> None:
+        """Cancel every run and wait until each log has its last event; the streams of their readers end."""
+        runs = [run for run in self._runs.values() if run.state != "done"]
+        for run in runs:
+            await self.cancel(run.id)
+        with anyio.move_on_after(_STOP_SECONDS):
+            for run in runs:
+                async for _ in self.events(run.id):
+                    pass
+
+    def submit(self, job: Job) -> str:
+        """Queue a job; the run's id. Raises ``QueueFullError``, ``NothingBuiltError``."""
+        if len(self._waiting) >= self._settings.queue_length:
+            raise QueueFullError(f"{len(self._waiting)} runs are waiting already")
+        if job.after is not None:
+            self.artifact(job.after)
+        run = _Run(job)
+        self._runs[run.id] = run
+        self._waiting.append(run)
+        run.emit(Queued(position=len(self._waiting) - 1))
+        self._start_waiting()
+        return run.id
+
+    def status(self, run_id: str) -> RunStatus:
+        """Where the run stands. Raises ``NoSuchRunError``."""
+        run = self._run(run_id)
+        return RunStatus(run.id, run.state, run.job, run.finished(), run.verdict())
+
+    async def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
+        """The run's events from ``after_id`` + 1 on, as they come; ends after the verdict."""
+        run = self._run(run_id)
+        run.readers += 1
+        at = max(after_id, 0)
+        try:
+            while True:
+                changed = run.changed
+                while at < len(run.log):
+                    yield run.log[at]
+                    at += 1
+                if run.verdict():
+                    return
+                if changed is run.changed:
+                    await changed.wait()
+        finally:
+            run.readers -= 1
+            run.idle_since = time.monotonic()
+
+    async def cancel(self, run_id: str) -> None:
+        """End the run and its process tree; nothing happens when it is done."""
+        run = self._run(run_id)
+        if run.state == "queued":
+            self._waiting.remove(run)
+            run.emit(Finished(status="cancelled", exit_code=None, seconds=0.0))
+            run.end(self._judge(run))
+            self._say_positions()
+        elif run.state == "running":
+            run.scope.cancel()
+
+    def artifact(self, run_id: str) -> runner.Built:
+        """What the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        built = self._run(run_id).built
+        if built is None or not built.file.exists():
+            raise NothingBuiltError(run_id)
+        return built
+
+    def _run(self, run_id: str) -> _Run:
+        try:
+            return self._runs[run_id]
+        except KeyError:
+            raise NoSuchRunError(run_id) from None
+
+    def _start_waiting(self) -> None:
+        started = False
+        while self._waiting and self._running < self._settings.max_runs:
+            run = self._waiting.popleft()
+            run.state = "running"
+            self._running += 1
+            self._tasks.start_soon(self._execute, run)
+            started = True
+        if started:
+            self._say_positions()
+
+    def _say_positions(self) -> None:
+        for position, run in enumerate(self._waiting):
+            last = run.log[-1]
+            if not (isinstance(last, Queued) and last.position == position):
+                run.emit(Queued(position=position))
+
+    async def _execute(self, run: _Run) -> None:
+        task = None
+        began = time.monotonic()
+        try:
+            with run.scope:
+                task = await self._task(run)
+                run.built = await runner.run(task, run.emit)
+            if run.finished() is None:
+                seconds = round(time.monotonic() - began, 3)
+                run.emit(Finished(status="cancelled", exit_code=None, seconds=seconds))
+        except Exception:
+            # A fault of ours or of the machine (a full disk): the learner gets a sentence, the operator the trace.
+            _log.exception("run %s of lesson %s failed", run.id, run.job.lesson.slug)
+            run.emit(
+                Output(stream="stderr", text="The playground could not run this; its operator finds why in the log.\n")
+            )
+            run.emit(Finished(status="failed", exit_code=None, seconds=round(time.monotonic() - began, 3)))
+        finally:
+            self._running -= 1
+            self._start_waiting()
+        await self._close(run)
+        if task is not None:
+            await anyio.to_thread.run_sync(runner.discard, task)
+
+    async def _task(self, run: _Run) -> runner.Task:
+        job = run.job
+        return runner.Task(
+            files=job.files,
+            command=job.command,
+            toolchain=job.toolchain,
+            classify=self._diagnosis.classify,
+            root=self._scratch.new_root(),
+            keep=self._scratch.kept(run.id),
+            seconds=self._settings.run_seconds,
+            output_bytes=self._settings.output_bytes,
+            policy=self._policy,
+            after=self.artifact(job.after) if job.after else None,
+            seed=await self._seeds.of(job.toolchain),
+        )
+
+    async def _close(self, run: _Run) -> None:
+        verdict = self._judge(run)
+        try:
+            await self._on_verdict(run.job, verdict)
+        except Exception:
+            _log.exception("the progress of run %s could not be stored", run.id)
+        run.end(verdict)
+
+    def _judge(self, run: _Run) -> Verdict:
+        job = run.job
+        return judge(job.lesson, self._diagnosis, job.toolchain.version, see(job.command, run.log))
+
+    async def _tend(self) -> None:
+        while True:
+            await anyio.sleep(_TICK)
+            now = time.monotonic()
+            for run in list(self._runs.values()):
+                idle = now - run.idle_since
+                if run.state == "done":
+                    if idle > self._settings.run_ttl:
+                        self._forget(run)
+                elif run.job.attended and not run.readers and idle > self._settings.reader_seconds:
+                    await self.cancel(run.id)
+            done = [run for run in self._runs.values() if run.state == "done"]
+            for run in sorted(done, key=lambda run: run.idle_since)[: max(0, len(done) - _MOST_KEPT)]:
+                self._forget(run)
+
+    def _forget(self, run: _Run) -> None:
+        if run.readers == 0:
+            del self._runs[run.id]
+            if run.built:
+                run.built.file.unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""What cargo knows of a compiler, learned once by the engine and laid into each run's fresh folder.
+
+Cargo keeps the compiler's answers in ``target/.rustc_info.json``. Without that file each run in a fresh
+folder asks again, which more than doubles it. The file is learned from a crate of our own, never from a learner's.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anyio
+
+from app import workspace
+from app.sandbox import Policy, ProgramGoneError, process
+from app.toolchain import Toolchain, build_env
+
+_log = logging.getLogger(__name__)
+_SECONDS = 30.0
+_CRATE = {
+    "Cargo.toml": '[package]\nname = "seed"\nversion = "0.1.0"\nedition = "2021"\n',
+    "src/lib.rs": "#![no_std]\n",
+}
+Config = tuple[str, str]
+"""A cargo configuration whose flags change what cargo asks: its path in the crate and its text."""
+
+
+class Seeds:
+    """The seed of each toolchain, learned when it is first asked for."""
+
+    def __init__(self, folder: Path, configs: Sequence[Config]) -> None:
+        self._folder = folder
+        self._configs = configs
+        self._known: dict[Path, bytes | None] = {}
+        self._lock = anyio.Lock()
+
+    async def of(self, toolchain: Toolchain) -> bytes | None:
+        """The seed for this toolchain's runs; None when it cannot be learned, which only costs time."""
+        if toolchain.rustc not in self._known:
+            async with self._lock:
+                if toolchain.rustc not in self._known:
+                    self._known[toolchain.rustc] = await self._learn(toolchain)
+        return self._known[toolchain.rustc]
+
+    async def _learn(self, toolchain: Toolchain) -> bytes | None:
+        root = self._folder / f"seed-{toolchain.name}"
+        try:
+            crate = workspace.lay(root, _CRATE)
+            (root / "home").mkdir()
+            with anyio.move_on_after(_SECONDS):
+                await self._ask(toolchain, root, crate)
+            return (crate / "target" / ".rustc_info.json").read_bytes()
+        except (OSError, ProgramGoneError) as error:
+            _log.warning("no seed for toolchain %s: %s", toolchain.name, error)
+            return None
+        finally:
+            await anyio.to_thread.run_sync(workspace.remove, root)
+
+    async def _ask(self, toolchain: Toolchain, root: Path, crate: Path) -> None:
+        env = build_env(toolchain, root / "home")
+        foreign = [triple for triple in toolchain.targets if triple != toolchain.host]
+        for config in (None, *self._configs):
+            _configure(crate, config)
+            await _check(toolchain, crate, env, ())
+        _configure(crate, None)
+        for triple in foreign:
+            await _check(toolchain, crate, env, ("--target", triple))
+
+
+def _configure(crate: Path, config: Config | None) -> None:
+    workspace.remove(crate / ".cargo")
+    if config:
+        path = crate / config[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(config[1], encoding="utf-8")
+
+
+async def _check(toolchain: Toolchain, crate: Path, env: Mapping[str, str], options: Sequence[str]) -> None:
+    async with process(Policy(), [str(toolchain.cargo), "check", "-q", *options], crate, env) as child:
+        assert child.stderr is not None
+        async for _ in child.stderr:
+            pass
+        await child.wait()

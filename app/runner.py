@@ -1,0 +1,247 @@
+"""Run one job: a scratch crate, a process, its output as events, and what it built.
+
+The runner tells each event to ``emit`` as it happens, which numbers and keeps it. It ends by returning; when it is
+cancelled, the process tree and the scratch folder are gone before the cancellation goes on.
+"""
+
+import hashlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import anyio
+from anyio.abc import ByteReceiveStream, Process
+
+from app import workspace
+from app.binary import BinaryFacts, NotABinaryError, inspect
+from app.cargo import CargoReader, Classify, PlainReader
+from app.command import Command
+from app.events import Artifact, Event, Finished, Output, Started, Status
+from app.rustup import TargetReader
+from app.sandbox import Policy, ProgramGoneError, kill_group, process
+from app.toolchain import Toolchain, build_env
+
+Emit = Callable[[Event], None]
+
+_MESSAGES = "--message-format=json-diagnostic-rendered-ansi"
+_LARGEST_ARTIFACT = 64 * 1024 * 1024
+_LONGEST_NEW_FILE = 64 * 1024
+_LAST_WORDS = 1.0
+_TOOLS = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a run built: the copy that is kept, and where cargo had put it in the crate."""
+
+    file: Path
+    path: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run as the runner sees it.
+
+    ``root`` is a folder that does not exist yet and is gone afterwards; ``keep`` is where the artefact's copy goes.
+    ``seed`` is cargo's knowledge of the compiler (``.rustc_info.json``), so that it need not ask again.
+    """
+
+    files: Mapping[str, str]
+    command: Command
+    toolchain: Toolchain
+    classify: Classify
+    root: Path
+    keep: Path
+    seconds: float
+    output_bytes: int
+    policy: Policy
+    after: Built | None = None
+    seed: bytes | None = None
+
+
+async def run(task: Task, emit: Emit) -> Built | None:
+    """Run the task to its ``finished`` event; what it built, if anything.
+
+    The scratch folder is left for ``discard``, so that the verdict need not wait for it.
+    """
+    crate = await anyio.to_thread.run_sync(_lay, task)
+    emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.policy.level))
+    reader = _reader(task)
+    meter = _Meter(task.output_bytes, emit)
+    began = time.monotonic()
+    status, exit_code = await _follow(task, crate, reader, meter)
+    seconds = round(time.monotonic() - began, 3)
+    if not meter.full:
+        meter.pass_on(reader.end())
+    if task.command.kind == "new" and status == "ok":
+        meter.pass_on(_new_files(crate))
+    if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
+        status, exit_code = "failed", reader.exit_code
+    built = await anyio.to_thread.run_sync(_artifact, task, crate, tuple(reader.executables))
+    if built:
+        emit(built[1])
+    emit(Finished(status=status, exit_code=exit_code, seconds=seconds, limit="output" if meter.full else None))
+    return built[0] if built else None
+
+
+def discard(task: Task) -> None:
+    """Delete the task's scratch folder."""
+    workspace.remove(task.root)
+
+
+def _lay(task: Task) -> Path:
+    crate = workspace.lay(task.root, {} if task.command.kind == "new" else task.files)
+    (task.root / "home").mkdir()
+    if task.seed is not None and task.command.kind == "cargo":
+        (crate / "target").mkdir()
+        (crate / "target" / ".rustc_info.json").write_bytes(task.seed)
+    if task.after is not None and task.command.kind != "new":
+        workspace.place(crate, task.after.path, task.after.file)
+    return crate
+
+
+def _reader(task: Task) -> CargoReader | PlainReader | TargetReader:
+    match task.command.kind:
+        case "cargo" | "new":
+            return CargoReader(task.classify)
+        case "rustup":
+            return TargetReader(task.command, task.toolchain)
+        case "rustc" | "lookup":
+            return PlainReader()
+
+
+async def _follow(
+    task: Task, crate: Path, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter"
+) -> tuple[Status, int | None]:
+    with anyio.move_on_after(task.seconds):
+        try:
+            async with process(task.policy, _argv(task), crate, build_env(task.toolchain, task.root / "home")) as child:
+                exit_code = await _drain(child, reader, meter)
+        except ProgramGoneError as error:
+            meter.say(f"{error}. Whoever runs this playground can see more with playground doctor.\n")
+            return "failed", None
+        if meter.full:
+            return "limit", None
+        return "ok" if exit_code == 0 else "failed", exit_code
+    return "timeout", None
+
+
+async def _drain(child: Process, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter") -> int | None:
+    """Read both streams as they come; the exit code, or None when the output limit ended it."""
+
+    async def pump(source: ByteReceiveStream | None, read: Callable[[bytes], list[Event]]) -> None:
+        assert source is not None
+        async for data in source:
+            if not meter.pass_on(read(data)):
+                group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pump, child.stdout, reader.stdout)
+        group.start_soon(pump, child.stderr, reader.stderr)
+        await child.wait()
+        kill_group(child)
+        # What escaped the group may hold the pipes open for ever; what was written before is read by then.
+        group.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS
+    return child.returncode
+
+
+def _argv(task: Task) -> list[str]:
+    command = task.command
+    match command.kind:
+        case "cargo":
+            return [str(task.toolchain.cargo), *_cargo_words(command)]
+        case "new":
+            return [str(task.toolchain.cargo), "new", *command.options]
+        case "rustc":
+            return [str(task.toolchain.rustc), *command.options]
+        case "rustup":
+            return [str(task.toolchain.rustc), "--print", "target-list"]
+        case "lookup":
+            return [shutil.which(command.program, path=_TOOLS) or command.program, *command.options]
+
+
+def _cargo_words(command: Command) -> tuple[str, ...]:
+    messages = () if command.subcommand in ("--version", "clean") else (_MESSAGES,)
+    rest = ("--", *command.rest) if command.rest else ()
+    return (command.subcommand, *messages, *command.options, *rest)
+
+
+def _new_files(crate: Path) -> list[Event]:
+    """What ``cargo new`` made, shown as text; the learner's own files stay as they are."""
+    files = sorted(p for p in crate.rglob("*") if p.is_file() and ".git" not in p.relative_to(crate).parts)
+    shown = (f"\n{path.relative_to(crate)}\n{_indented(path)}" for path in files)
+    return [Output(stream="stdout", text="".join(shown))]
+
+
+def _indented(path: Path) -> str:
+    text = path.read_bytes()[:_LONGEST_NEW_FILE].decode("utf-8", "replace")
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def _artifact(task: Task, crate: Path, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
+    path = _inside_target(crate, executables[-1]) if executables else None
+    data = _read_built(crate / path) if path else None
+    if path is None or data is None:
+        return None
+    task.keep.parent.mkdir(parents=True, exist_ok=True)
+    task.keep.write_bytes(data)
+    try:
+        facts = inspect(data)
+    except NotABinaryError:
+        facts = BinaryFacts("unknown", "", None, None, (), None, ())
+    digest = hashlib.sha256(data).hexdigest()
+    return Built(task.keep, path), Artifact(path=path, bytes=len(data), sha256=digest, **asdict(facts))
+
+
+def _inside_target(crate: Path, executable: str) -> str | None:
+    """The path in the crate, if what cargo names lies in this run's own target folder and not behind a link."""
+    folder = Path(os.path.realpath(os.path.dirname(executable)))
+    target = Path(os.path.realpath(crate)) / "target"
+    if not folder.is_relative_to(target):
+        return None
+    return (Path("target") / folder.relative_to(target) / os.path.basename(executable)).as_posix()
+
+
+def _read_built(path: Path) -> bytes | None:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_ARTIFACT:
+            return None
+        return file.read(_LARGEST_ARTIFACT)
+
+
+class _Meter:
+    """Passes events on until the run has printed more than it may."""
+
+    def __init__(self, allowed: int, emit: Emit) -> None:
+        self._allowed = allowed
+        self._left = allowed
+        self._emit = emit
+        self.full = False
+
+    def say(self, sentence: str) -> None:
+        """A sentence of the playground's own, which no limit holds back."""
+        self._emit(Output(stream="stderr", text=sentence))
+
+    def pass_on(self, events: list[Event]) -> bool:
+        """False once the limit is reached; what fits was passed on, and it was said that more came."""
+        for event in events:
+            text = event.text if isinstance(event, Output) else getattr(event, "rendered", "")
+            data = text.encode("utf-8", "replace")
+            if len(data) > self._left:
+                self.full = True
+                if isinstance(event, Output):
+                    self._emit(event.model_copy(update={"text": data[: self._left].decode("utf-8", "ignore")}))
+                self.say(f"\nThe run was ended here: it printed more than {self._allowed // 1024} KiB.\n")
+                return False
+            self._left -= len(data)
+            self._emit(event)
+        return True

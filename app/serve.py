@@ -1,0 +1,59 @@
+"""Serve until told to stop, and then stop at once: streams are ended rather than waited for."""
+
+import errno
+import socket
+
+import uvicorn
+
+from app.settings import Settings
+from app.web import create_app
+from app.web.state import Playground
+
+
+class ServeError(Exception):
+    """The server cannot start; the message is one sentence."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which would wait for every open event stream, ends them first."""
+
+    def __init__(self, config: uvicorn.Config, state: Playground) -> None:
+        super().__init__(config)
+        self._state = state
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._state.engine.stop()
+        await super().shutdown(sockets)
+
+
+def serve_forever(settings: Settings) -> None:
+    """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken."""
+    listener = _listen(settings.host, settings.port)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        lifespan="on",
+    )
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"The playground is at http://{shown}:{port}/ (stop it with Ctrl-C)", flush=True)
+    with listener:
+        _Server(config, app.state.playground).run([listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ServeError(f"Port {port} is taken; choose another, such as PORT={port + 1} make run.") from error
+        raise ServeError(f"{host}:{port} cannot be served on: {error.strerror}.") from error
+    return listener

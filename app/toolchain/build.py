@@ -1,0 +1,177 @@
+"""Build ``core`` for a target from the compiler's own sources, and prove that it can be used."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from app.toolchain.environment import build_env
+from app.toolchain.model import Toolchain
+from app.toolchain.process import stream
+from app.toolchain.progress import Say, progress
+from app.toolchain.scratch import scratch
+from app.toolchain.sysroot import PrivateSysroot, find_linker, lay_out, lineage, place
+
+_COMPILING = re.compile(r"^\s*Compiling (\S+) v")
+_MANIFEST = """[package]
+name = "probe"
+version = "0.0.0"
+edition = "2021"
+
+[profile.dev]
+panic = "abort"
+
+[workspace]
+"""
+_BARE = """#![no_std]
+#![no_main]
+use core::panic::PanicInfo;
+
+#[panic_handler]
+fn panic(_info: &PanicInfo) -> ! {
+    loop {}
+}
+
+#[no_mangle]
+pub extern "C" fn _start() -> ! {
+    loop {}
+}
+"""
+_HOSTED = 'fn main() {\n    println!("{}", 1);\n}\n'
+_EMPTY = "#![no_std]\n"
+
+
+class BuildError(Exception):
+    """A target could not be built or did not pass its proof; the message is one sentence."""
+
+
+def rust_src(toolchain: Toolchain) -> Path | None:
+    """The folder of the standard library's sources that belong to this compiler, or None."""
+    library = toolchain.sysroot / "lib/rustlib/src/rust/library"
+    return library if (library / "core/src/lib.rs").is_file() else None
+
+
+async def build_target(toolchain: Toolchain, target: str, cache_dir: Path, say: Say, lock: int) -> None:
+    """Build ``core`` and ``compiler_builtins`` into the compiler's private sysroot.
+
+    The caller holds the cache folder's lock, whose descriptor is ``lock``. The result appears under its
+    own name in one step, after it compiled and linked a program. Raises ``BuildError`` or ``OSError``.
+    """
+    compiler = replace(toolchain, rustc=toolchain.compiler)
+    linker, sources = find_linker(compiler), rust_src(compiler)
+    if linker is None or sources is None:
+        raise BuildError(f"Rust {toolchain.version} lacks {'its sources' if linker else 'a linker named rust-lld'}")
+    with scratch(cache_dir / "sysroots") as folder:
+        built = await _compile(compiler, target, sources, folder / "crate", say, lock)
+        draft = PrivateSysroot(folder / "sysroot")
+        lay_out(draft, compiler, linker)
+        _install(built, draft.target(target) / "lib")
+        await prove(replace(compiler, rustc=draft.wrapper), target)
+        await prove(replace(compiler, rustc=draft.wrapper), compiler.host)
+        _publish(draft, place(compiler, cache_dir), compiler.host, target, folder)
+    _forget_predecessors(compiler, cache_dir)
+
+
+async def prove(toolchain: Toolchain, target: str) -> None:
+    """Compile a small crate for the target, and link it wherever that needs nothing that is not there.
+
+    Raises ``BuildError`` with the compiler's last words when it fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="playground-") as name:
+        crate = Path(name)
+        _write_crate(crate, *_probe_for(toolchain, target))
+        lines: list[str] = []
+        code = await _cargo(toolchain, crate, ["build", "--quiet", "--target", target], lines.append, seconds=60)
+        program = crate / "target" / target / "debug/probe"
+        if code or ("-none" in target and program.read_bytes()[:4] != b"\x7fELF"):
+            raise BuildError(f"Rust {toolchain.version} cannot build for {target}: {_reason(lines)}")
+
+
+def _probe_for(toolchain: Toolchain, target: str) -> tuple[str, str]:
+    if "-none" in target:
+        return "main.rs", _BARE
+    if target == toolchain.host:
+        return ("main.rs" if shutil.which("cc") else "lib.rs"), _HOSTED
+    return "lib.rs", _EMPTY
+
+
+async def _compile(compiler: Toolchain, target: str, sources: Path, crate: Path, say: Say, lock: int) -> Path:
+    _write_crate(crate, "lib.rs", _EMPTY)
+    vendor = next((folder for folder in (sources / "vendor", sources.parent / "vendor") if folder.is_dir()), None)
+    if vendor:
+        (crate / "home/.cargo").mkdir(parents=True)
+        (crate / "home/.cargo/config.toml").write_text(_vendored(vendor))
+    more = {"RUSTC_BOOTSTRAP": "1", "CARGO_NET_OFFLINE": "true" if vendor else "false"}
+    arguments = ["build", "--release", "-Z", "build-std=core", "--target", target]
+    lines: list[str] = []
+    async with progress(say) as shown:
+
+        def line(text: str) -> None:
+            lines.append(text)
+            if match := _COMPILING.match(text):
+                shown.step(f"compiling {match[1]}")
+
+        code = await _cargo(compiler, crate, arguments, line, more=more, lock=lock)
+    if code:
+        raise BuildError(f"core could not be built for {target}: {_reason(lines)}")
+    return crate / "target" / target / "release/deps"
+
+
+async def _cargo(
+    toolchain: Toolchain,
+    crate: Path,
+    arguments: list[str],
+    line: Callable[[str], object],
+    *,
+    seconds: float = 900.0,
+    more: Mapping[str, str] | None = None,
+    lock: int | None = None,
+) -> int:
+    home = crate / "home"
+    home.mkdir(exist_ok=True)
+    env = {**build_env(toolchain, home, crate / "target"), "CARGO_TERM_COLOR": "never", **(more or {})}
+    argv = [str(toolchain.cargo), *arguments, "--manifest-path", str(crate / "Cargo.toml")]
+    # cargo reads the configuration of every folder above the current one: here that would be the user's.
+    return await stream(argv, line, env=env, cwd=Path("/"), seconds=seconds, pass_fds=() if lock is None else (lock,))
+
+
+def _write_crate(folder: Path, file: str, text: str) -> None:
+    (folder / "src").mkdir(parents=True)
+    (folder / "Cargo.toml").write_text(_MANIFEST)
+    (folder / "src" / file).write_text(text)
+
+
+def _vendored(folder: Path) -> str:
+    return f"[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = '{folder}'\n"
+
+
+def _install(built: Path, libraries: Path) -> None:
+    libraries.mkdir(parents=True)
+    for name in ("core", "compiler_builtins"):
+        for library in built.glob(f"lib{name}-*.rlib"):
+            shutil.copy2(library, libraries)
+
+
+def _publish(draft: PrivateSysroot, private: PrivateSysroot, host: str, target: str, attic: Path) -> None:
+    """Rename the draft, or its target alone when a sound sysroot with other targets is there."""
+    others = set(private.built(host)) - {target}
+    new, old = (draft.target(target), private.target(target)) if others else (draft.folder, private.folder)
+    if os.path.lexists(old):
+        old.rename(attic / "replaced")
+    new.rename(old)
+
+
+def _forget_predecessors(compiler: Toolchain, cache_dir: Path) -> None:
+    """Remove what was built for a compiler that an upgrade has replaced."""
+    current = place(compiler, cache_dir).folder
+    for folder in current.parent.glob(f"{lineage(compiler)}*"):
+        if folder != current:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reason(lines: list[str]) -> str:
+    errors = [line for line in lines if line.startswith(("error", "rustc: ", "cargo: "))]
+    return (errors or [line for line in lines if line.strip()] or ["it said nothing"])[0].strip()

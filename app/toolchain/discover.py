@@ -1,0 +1,249 @@
+"""Find every compiler on the machine, fast, and never fail because one of them is broken."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+
+from app.toolchain.model import Flaw, Origin, Source, Toolchain, release
+from app.toolchain.process import capture
+from app.toolchain.sysroot import targets_in, with_built_targets
+
+_RELEASE = re.compile(r"^release: (\d+\.\d+\.\d+\S*)$", re.MULTILINE)
+_HOST = re.compile(r"^host: (\S+)$", re.MULTILINE)
+_COMMIT = re.compile(r"^commit-hash: ([0-9a-f]+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A folder that holds both programs and may be a toolchain."""
+
+    folder: Path
+    source: Source
+    env: Mapping[str, str]
+
+    @property
+    def compiler(self) -> Path:
+        return self.folder / "rustc"
+
+    @property
+    def cargo(self) -> Path:
+        return self.folder / "cargo"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found on the machine.
+
+    ``toolchains`` have unique names and come oldest first, ``shadowed`` are those that another one of
+    the same name stands before, ``flaws`` what is no working compiler.
+    """
+
+    toolchains: tuple[Toolchain, ...]
+    shadowed: tuple[Toolchain, ...] = ()
+    flaws: tuple[Flaw, ...] = ()
+
+    @property
+    def everyone(self) -> tuple[Toolchain, ...]:
+        """All working compilers, those without a name of their own included."""
+        return self.toolchains + self.shadowed
+
+
+async def discover(cache_dir: Path) -> tuple[Toolchain, ...]:
+    """Every toolchain that a run can use, oldest first, each under a name of its own."""
+    return (await survey(cache_dir)).toolchains
+
+
+async def survey(cache_dir: Path) -> Survey:
+    """Every compiler in rustup's folder, on ``PATH``, in ``/usr/bin`` and under ``cache_dir``, asked at once."""
+    found: list[Toolchain | Flaw] = []
+
+    async def ask(candidate: Candidate) -> None:
+        found.append(await probe(candidate, cache_dir))
+
+    async with anyio.create_task_group() as tasks:
+        for candidate in candidates(cache_dir):
+            tasks.start_soon(ask, candidate)
+    flaws = sorted((one for one in found if isinstance(one, Flaw)), key=lambda flaw: flaw.path)
+    return _named([one for one in found if isinstance(one, Toolchain)], tuple(flaws))
+
+
+def candidates(cache_dir: Path) -> list[Candidate]:
+    """Where to look, each real folder once: rustup's toolchains, the unpacked one, then ``PATH``."""
+    places: dict[Path, Candidate] = {}
+    for place in (*_rustup(), *_era(cache_dir), *_on_path()):
+        places.setdefault(place.compiler.resolve(), place)
+    return list(places.values())
+
+
+def rustup_home() -> Path:
+    """The folder that rustup keeps its toolchains in."""
+    return Path(os.environ.get("RUSTUP_HOME") or user_home() / ".rustup")
+
+
+def rustup_program() -> Path | None:
+    """The ``rustup`` of this user, also when its folder is not on ``PATH``; None without one."""
+    cargo_home = Path(os.environ.get("CARGO_HOME") or user_home() / ".cargo")
+    found = shutil.which("rustup") or shutil.which("rustup", path=cargo_home / "bin")
+    return Path(found) if found else None
+
+
+def user_home() -> Path:
+    """The user's folder, ``/`` for a user who has none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
+
+
+def _rustup() -> Iterator[Candidate]:
+    # rustup itself lists its toolchains by reading this folder; reading it also works without rustup.
+    for folder in _subfolders(rustup_home() / "toolchains"):
+        yield Candidate(folder / "bin", "rustup", {})
+
+
+def _era(cache_dir: Path) -> Iterator[Candidate]:
+    for folder in _subfolders(cache_dir / "era"):
+        yield unpacked(folder)
+
+
+def unpacked(folder: Path) -> Candidate:
+    """The candidate among a distribution's packages that were unpacked into a folder."""
+    libraries = sorted((folder / "usr/lib").glob("*-linux-*"))
+    return Candidate(folder / "usr/bin", "era", {"LD_LIBRARY_PATH": ":".join(map(str, libraries))})
+
+
+def _on_path() -> Iterator[Candidate]:
+    # /usr/bin also when PATH hides it: rustup's folder usually stands first and means another compiler.
+    names = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin"]
+    for name in dict.fromkeys(names):
+        folder = Path(name)
+        if folder.is_absolute() and (folder / "rustc").is_file() and not _is_shim(folder / "rustc"):
+            yield Candidate(folder, "system", {})
+
+
+def _is_shim(program: Path) -> bool:
+    """Whether this is rustup under another name: a symbolic link, a hard link or a copy of it."""
+    rustup = program.with_name("rustup")
+    if program.resolve().stem == "rustup" or not rustup.is_file():
+        return program.resolve().stem == "rustup"
+    return program.samefile(rustup) or program.stat().st_size == rustup.stat().st_size
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return []
+
+
+async def probe(candidate: Candidate, cache_dir: Path) -> Toolchain | Flaw:
+    """The toolchain in a folder, or the reason why it is none."""
+    try:
+        return await _read(await _behind_shim(candidate), cache_dir)
+    except OSError as error:
+        return Flaw(candidate.compiler, f"{candidate.compiler} cannot be read: {error.strerror}.")
+
+
+async def _behind_shim(candidate: Candidate) -> Candidate:
+    """The toolchain's own folder when the programs are links or another manager's shims."""
+    if (candidate.folder.parent / "lib/rustlib").is_dir():
+        return candidate
+    sysroot = await _sysroot_of(candidate)
+    real = replace(candidate, folder=sysroot / "bin")
+    return real if real.compiler.is_file() and real.cargo.is_file() else candidate
+
+
+async def _sysroot_of(candidate: Candidate) -> Path:
+    result = await capture([candidate.compiler, "--print", "sysroot"], env={**os.environ, **candidate.env}, seconds=10)
+    return Path(result.output.strip() or "/") if result.code == 0 else candidate.folder.parent
+
+
+async def _read(candidate: Candidate, cache_dir: Path) -> Toolchain | Flaw:
+    for program in (candidate.compiler, candidate.cargo):
+        if not os.access(program, os.X_OK):
+            return Flaw(candidate.compiler, f"{candidate.compiler} is no whole toolchain: {program} is missing.")
+    answers = await _ask(candidate)
+    for program, answer in answers.items():
+        if not _RELEASE.search(answer):
+            return Flaw(candidate.compiler, f"{program} does not say its version: {_last(answer) or 'no answer'}")
+    rustc, cargo = answers[candidate.compiler], answers[candidate.cargo]
+    if not _go_together(candidate, _first(_RELEASE, rustc), _first(_RELEASE, cargo)):
+        versions = f"rustc {_first(_RELEASE, rustc)} and cargo {_first(_RELEASE, cargo)}"
+        return Flaw(candidate.compiler, f"{candidate.folder} holds {versions}, which do not belong together.")
+    known = (candidate.folder.parent / "lib/rustlib").is_dir()
+    return _toolchain(
+        candidate, rustc, cargo, candidate.folder.parent if known else await _sysroot_of(candidate), cache_dir
+    )
+
+
+async def _ask(candidate: Candidate) -> dict[Path, str]:
+    answers: dict[Path, str] = {}
+    # Neither the user's cargo configuration nor one above the current folder may get in the way.
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/", "CARGO_HOME": str(candidate.folder), **candidate.env}
+
+    async def ask(program: Path) -> None:
+        answers[program] = (await capture([program, "-vV"], env=env, cwd=candidate.folder, seconds=10)).output
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, candidate.compiler)
+        tasks.start_soon(ask, candidate.cargo)
+    return answers
+
+
+def _toolchain(candidate: Candidate, rustc: str, cargo: str, sysroot: Path, cache_dir: Path) -> Toolchain | Flaw:
+    version, host = _first(_RELEASE, rustc), _first(_HOST, rustc)
+    targets = {target: _origin(target, host, candidate.source) for target in targets_in(sysroot)}
+    if host not in targets:
+        return Flaw(candidate.compiler, f"{candidate.compiler} has no standard library for its host, {host}.")
+    shipped = Toolchain(
+        name=".".join(version.split(".")[:2]),
+        version=version,
+        stable="-" not in version,
+        source=candidate.source,
+        host=host,
+        cargo=candidate.cargo,
+        rustc=candidate.compiler,
+        compiler=candidate.compiler,
+        sysroot=sysroot,
+        targets=targets,
+        env=candidate.env,
+        cargo_version=_first(_RELEASE, cargo),
+        commit=_first(_COMMIT, rustc),
+    )
+    return with_built_targets(shipped, cache_dir)
+
+
+def _origin(target: str, host: str, source: Source) -> Origin:
+    if target == host:
+        return "shipped"
+    return "rustup" if source == "rustup" else "distribution"
+
+
+def _go_together(candidate: Candidate, rustc: str, cargo: str) -> bool:
+    if release(rustc)[:2] == release(cargo)[:2]:
+        return True
+    # Debian 12 pairs rustc 1.63 with cargo 1.65; whoever unpacks one by hand gets no such allowance.
+    distribution = candidate.source == "era" or candidate.folder == Path("/usr/bin")
+    return distribution and release(rustc) < release(cargo) < (release(rustc)[0], release(rustc)[1] + 4)
+
+
+def _named(found: list[Toolchain], flaws: tuple[Flaw, ...]) -> Survey:
+    best: dict[str, Toolchain] = {}
+    for toolchain in sorted(found, key=lambda one: (len(one.targets), one.stable, one.release, str(one.compiler))):
+        best[toolchain.name] = toolchain
+    named = sorted(best.values(), key=lambda one: one.release)
+    return Survey(tuple(named), tuple(one for one in found if one not in named), flaws)
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return match[1] if match else ""
+
+
+def _last(text: str) -> str:
+    return text.strip().rpartition("\n")[2]

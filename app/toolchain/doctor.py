@@ -1,0 +1,147 @@
+"""What ``doctor`` says: every compiler, linker and look-up tool, what is missing and what mends it."""
+
+import shutil
+from pathlib import Path
+
+import anyio
+from pydantic import BaseModel, ConfigDict
+
+from app.toolchain.discover import Survey, survey
+from app.toolchain.model import Origin, Source, Toolchain, preferred
+from app.toolchain.needs import BARE_METAL, LOOKUPS, Needs, needs
+from app.toolchain.process import capture
+from app.toolchain.sysroot import find_linker
+
+_CAME = {
+    "shipped": "came with the compiler",
+    "rustup": "installed by rustup",
+    "distribution": "installed as a package",
+    "built": "built here from the compiler's sources",
+}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class CompilerReport(_Frozen):
+    """One toolchain. ``targets`` says how each came; ``default_for`` holds ``host`` and ``bare-metal``.
+
+    ``hidden`` is true for a compiler that another one of the same version stands before.
+    """
+
+    name: str
+    rustc: str
+    cargo: str
+    stable: bool
+    host: str
+    source: Source
+    folder: Path
+    targets: dict[str, Origin]
+    default_for: tuple[str, ...] = ()
+    hidden: bool = False
+
+
+class ToolReport(_Frozen):
+    """A program by its name; ``path`` is None when it is missing, ``version`` is its own first line."""
+
+    name: str
+    path: Path | None
+    version: str = ""
+
+
+class DoctorReport(_Frozen):
+    """The state of this machine. ``problems`` are sentences, ``command`` mends what is missing or is None.
+
+    ``ok`` says that every lesson can be done: a problem alone, such as a broken second compiler, need
+    not hinder any.
+    """
+
+    ok: bool
+    toolchains: tuple[CompilerReport, ...]
+    linkers: tuple[ToolReport, ...]
+    lookups: tuple[ToolReport, ...]
+    problems: tuple[str, ...]
+    command: str | None
+
+    def to_text(self) -> str:
+        """The report for a person to read, in lines."""
+        lines = ["Rust toolchains"]
+        for compiler in self.toolchains:
+            lines += _compiler_lines(compiler)
+        lines += ["Linkers", *map(_tool_line, self.linkers), "Look-up tools", *map(_tool_line, self.lookups)]
+        lines += ["Problems", *(f"  {problem}" for problem in self.problems)] if self.problems else []
+        if self.command:
+            lines.append(f"To mend it: {self.command}")
+        return "\n".join([*lines, "Every lesson can be done." if self.ok else "Not every lesson can be done."])
+
+
+async def examine(cache_dir: Path) -> DoctorReport:
+    """Look at the whole machine; changes nothing and raises nothing for a broken part."""
+    found = await survey(cache_dir)
+    tools: dict[str, ToolReport] = {}
+
+    async def look(name: str, path: str | Path | None, *arguments: str) -> None:
+        tools[name] = await _tool(name, path, *arguments)
+
+    default = preferred(found.toolchains, BARE_METAL)
+    async with anyio.create_task_group() as tasks:
+        for name in ("cc", "ld", *LOOKUPS):
+            tasks.start_soon(look, name, shutil.which(name), "--version")
+        # The program is all linkers in one and wants to know as which it is called.
+        tasks.start_soon(look, "rust-lld", default and find_linker(default), "-flavor", "gnu", "--version")
+    linkers = tuple(tools[name] for name in ("cc", "ld", "rust-lld"))
+    return report(found, await needs(found), linkers, tuple(tools[name] for name in LOOKUPS))
+
+
+def report(
+    found: Survey, lacking: Needs, linkers: tuple[ToolReport, ...], lookups: tuple[ToolReport, ...]
+) -> DoctorReport:
+    """Put what was found into words."""
+    return DoctorReport(
+        ok=bool(found.toolchains) and not lacking.fatal,
+        toolchains=tuple(_compiler(toolchain, found) for toolchain in found.everyone),
+        linkers=linkers,
+        lookups=lookups,
+        problems=(*lacking.missing, *(flaw.reason for flaw in found.flaws)),
+        command=lacking.command,
+    )
+
+
+def _compiler(toolchain: Toolchain, found: Survey) -> CompilerReport:
+    purposes = {"host": None, "bare-metal": BARE_METAL}
+    default_for = (purpose for purpose, target in purposes.items() if preferred(found.toolchains, target) is toolchain)
+    return CompilerReport(
+        name=toolchain.name,
+        rustc=toolchain.version,
+        cargo=toolchain.cargo_version,
+        stable=toolchain.stable,
+        host=toolchain.host,
+        source=toolchain.source,
+        folder=toolchain.compiler.parent,
+        targets=dict(toolchain.targets),
+        default_for=tuple(default_for),
+        hidden=toolchain in found.shadowed,
+    )
+
+
+async def _tool(name: str, path: str | Path | None, *arguments: str) -> ToolReport:
+    if path is None:
+        return ToolReport(name=name, path=None)
+    answer = await capture([path, *arguments], seconds=10)
+    return ToolReport(name=name, path=Path(path), version=answer.output.partition("\n")[0].strip())
+
+
+def _compiler_lines(compiler: CompilerReport) -> list[str]:
+    purposes = f"; default for {' and '.join(compiler.default_for)}" if compiler.default_for else ""
+    hidden = "; hidden by another one of the same version" if compiler.hidden else ""
+    versions = f"rustc {compiler.rustc}, cargo {compiler.cargo}, {compiler.source}, {compiler.folder}"
+    targets = sorted(compiler.targets.items(), key=lambda item: item[0] != compiler.host)
+    return [
+        f"  {compiler.name}  {versions}{purposes}{hidden}",
+        *(f"        {name}{' (host)' * (name == compiler.host)}: {_CAME[came]}" for name, came in targets),
+    ]
+
+
+def _tool_line(tool: ToolReport) -> str:
+    return f"  {tool.name}: {tool.version or 'no version'} ({tool.path})" if tool.path else f"  {tool.name}: missing"

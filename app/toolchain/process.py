@@ -1,0 +1,114 @@
+"""Programs are started here: with an argument list, never through a shell, and always ended."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.text import TextReceiveStream
+
+TIMED_OUT = 124
+NOT_STARTED = 127
+_GRACE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a program ended. ``code`` is negative for a signal, 124 for time run out, 127 for no start at all."""
+
+    code: int
+    output: str
+
+
+async def capture(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    seconds: float = 20.0,
+) -> Result:
+    """Run a short program and keep what it prints, both streams as one text; never raises ``OSError``."""
+    lines: list[str] = []
+    code = await stream(argv, lines.append, env=env, cwd=cwd, seconds=seconds)
+    return Result(code, "\n".join(lines))
+
+
+async def stream(
+    argv: Sequence[str | Path],
+    line: Callable[[str], object],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    seconds: float = 600.0,
+    pass_fds: Sequence[int] = (),
+) -> int:
+    """Run a program and hand over each line that it prints; its whole process group ends with this call.
+
+    The exit code, with the meanings of ``Result.code``. Descriptors in ``pass_fds`` stay open in the
+    program and in whatever it starts.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            async with _running(argv, env, cwd, pass_fds) as process:
+                await _lines(process, line)
+                return await process.wait()
+    except TimeoutError:
+        return TIMED_OUT
+    except OSError as error:
+        line(f"{argv[0]}: {error.strerror}")
+        return NOT_STARTED
+
+
+@asynccontextmanager
+async def _running(
+    argv: Sequence[str | Path], env: Mapping[str, str] | None, cwd: Path | None, pass_fds: Sequence[int]
+) -> AsyncIterator[Process]:
+    process = await anyio.open_process(
+        [str(part) for part in argv],
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=STDOUT,
+        cwd=cwd,
+        env=env,
+        start_new_session=True,
+        pass_fds=pass_fds,
+    )
+    try:
+        yield process
+    except BaseException:
+        # Cancelling ends the program alone; what it started would go on.
+        with anyio.CancelScope(shield=True):
+            await _end_group(process)
+        raise
+    finally:
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+async def _end_group(process: Process) -> None:
+    _signal(process.pid, signal.SIGTERM)
+    with anyio.move_on_after(_GRACE_SECONDS):
+        await process.wait()
+    _signal(process.pid, signal.SIGKILL)
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+async def _lines(process: Process, line: Callable[[str], object]) -> None:
+    if process.stdout is None:
+        return
+    rest = ""
+    async for chunk in TextReceiveStream(process.stdout, errors="replace"):
+        *whole, rest = (rest + chunk).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        for text in whole:
+            line(text)
+    if rest:
+        line(rest)

@@ -1,0 +1,127 @@
+"""A private sysroot: the compiler's own libraries by symbolic links, and the targets that were built here.
+
+::
+
+    CACHE/sysroots/system-4f1c9a02-1.96.0-ac68faa20/
+        bin/rustc                        starts the compiler with --sysroot
+        lib/rustlib/HOST                 the compiler's own, plus bin/rust-lld where it has none
+        lib/rustlib/TARGET/lib/*.rlib    built here
+
+The folder's name holds the compiler's place, version and commit, so an upgraded compiler never meets
+libraries of its predecessor. The wrapper is used only when a target was built.
+"""
+
+import hashlib
+import os
+import shlex
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.toolchain.model import Origin, Toolchain
+
+_BUILT: Origin = "built"
+_LINKERS = ("lld", "ld.lld", "rust-lld")
+
+
+@dataclass(frozen=True)
+class PrivateSysroot:
+    """The folders of one private sysroot; it may not exist yet."""
+
+    folder: Path
+
+    @property
+    def wrapper(self) -> Path:
+        """What ``RUSTC`` is when this sysroot is used."""
+        return self.folder / "bin/rustc"
+
+    def target(self, target: str) -> Path:
+        """Where the libraries of a target belong."""
+        return self.folder / "lib/rustlib" / target
+
+    def linker(self, host: str) -> Path:
+        """What the compiler finds when it looks for the program ``rust-lld``."""
+        return self.target(host) / "bin/rust-lld"
+
+    def built(self, host: str) -> list[str]:
+        """The targets that were built here and can be linked; empty when any part has gone."""
+        if not os.access(self.wrapper, os.X_OK) or not self.linker(host).exists():
+            return []
+        return [target for target in targets_in(self.folder) if not self.target(target).is_symlink() and target != host]
+
+
+def place(toolchain: Toolchain, cache_dir: Path) -> PrivateSysroot:
+    """The private sysroot that belongs to exactly this compiler."""
+    key = f"{lineage(toolchain)}{toolchain.version}-{toolchain.commit[:9] or 'unknown'}"
+    return PrivateSysroot(cache_dir / "sysroots" / key)
+
+
+def lineage(toolchain: Toolchain) -> str:
+    """The start of the key, the same for all compilers that ever stood in that place."""
+    return f"{toolchain.source}-{hashlib.sha256(os.fsencode(toolchain.compiler)).hexdigest()[:8]}-"
+
+
+def with_built_targets(toolchain: Toolchain, cache_dir: Path) -> Toolchain:
+    """The toolchain as it can be used: through the wrapper once a target was built for it."""
+    private = place(toolchain, cache_dir)
+    built = private.built(toolchain.host)
+    if not built:
+        return toolchain
+    reachable = targets_in(private.folder)
+    targets: dict[str, Origin] = {name: came for name, came in toolchain.targets.items() if name in reachable}
+    return replace(toolchain, rustc=private.wrapper, targets=targets | dict.fromkeys(built, _BUILT))
+
+
+def targets_in(sysroot: Path) -> list[str]:
+    """The triples whose ``core`` lies in a sysroot."""
+    return sorted({library.parts[-3] for library in sysroot.glob("lib/rustlib/*/lib/libcore-*.rlib")})
+
+
+def find_linker(toolchain: Toolchain) -> Path | None:
+    """A linker that answers to ``rust-lld``: the compiler's own, or the distribution's lld."""
+    own = toolchain.sysroot / "lib/rustlib" / toolchain.host / "bin/rust-lld"
+    if own.exists():
+        return own
+    found = next((path for name in _LINKERS if (path := shutil.which(name, path=_search_path()))), None)
+    return Path(found) if found else None
+
+
+def refresh(private: PrivateSysroot, toolchain: Toolchain) -> None:
+    """Link what the compiler has gained since the private sysroot was made, such as a target of rustup's."""
+    rustlib = private.folder / "lib/rustlib"
+    for entry in (toolchain.sysroot / "lib/rustlib").iterdir():
+        with suppress(OSError):  # read-only, or another set-up was faster
+            if rustlib.is_dir() and not os.path.lexists(rustlib / entry.name):
+                (rustlib / entry.name).symlink_to(entry)
+
+
+def lay_out(private: PrivateSysroot, toolchain: Toolchain, linker: Path) -> None:
+    """Make the links and the wrapper of an empty private sysroot; raises ``OSError``."""
+    own = toolchain.sysroot / "lib/rustlib"
+    rustlib = private.folder / "lib/rustlib"
+    rustlib.mkdir(parents=True)
+    for entry in own.iterdir():
+        if entry.name != toolchain.host:
+            (rustlib / entry.name).symlink_to(entry)
+    host = private.target(toolchain.host)
+    host.mkdir()
+    for entry in (own / toolchain.host).iterdir():
+        (host / entry.name).symlink_to(entry)
+    if not private.linker(toolchain.host).exists():
+        private.linker(toolchain.host).parent.mkdir(exist_ok=True)
+        private.linker(toolchain.host).symlink_to(linker)
+    _write_wrapper(private.wrapper, toolchain)
+
+
+def _write_wrapper(wrapper: Path, toolchain: Toolchain) -> None:
+    wrapper.parent.mkdir()
+    # From its own place, not a fixed path: the folder is built under another name and then renamed.
+    wrapper.write_text(
+        f'#!/bin/sh\nhere=${{0%/bin/*}}\nexec {shlex.quote(str(toolchain.compiler))} --sysroot "$here" "$@"\n'
+    )
+    wrapper.chmod(0o755)
+
+
+def _search_path() -> str:
+    return os.pathsep.join((os.environ.get("PATH", ""), "/usr/bin"))

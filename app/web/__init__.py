@@ -1,0 +1,90 @@
+"""The web: ``create_app`` puts pages, API and guard together."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from app import __version__
+from app.settings import Settings
+from app.web import api, pages
+from app.web.guard import Guard
+from app.web.state import Playground, ProblemError
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; raises ``LessonError`` when a lesson cannot be loaded."""
+    state = Playground(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with state.local, anyio.create_task_group() as tasks:
+            tasks.start_soon(_warm, state)
+            yield
+            tasks.cancel_scope.cancel()
+        state.progress.close()
+
+    app = FastAPI(
+        title="A Freestanding Rust Binary: the playground",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.state.playground = state
+    app.include_router(api.router)
+    app.include_router(pages.router, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=settings.static_dir), name="static")
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts, body_bytes=settings.body_bytes)
+    return app
+
+
+async def _warm(state: Playground) -> None:
+    try:
+        await state.warm()
+    except Exception:
+        # The server is of use without; readyz and doctor say what is missing.
+        _log.exception("the toolchains could not be looked at")
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    if request.url.path.startswith("/api/"):
+        return api.problem_answer(error)
+    return pages.problem_page(request, error)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    messages = {
+        404: "There is nothing at this address; the course map is at /.",
+        405: "This address takes other methods.",
+    }
+    message = messages.get(error.status_code, str(error.detail))
+    return await _problem(request, ProblemError(error.status_code, f"http-{error.status_code}", message))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return await _problem(request, ProblemError(400, "not-json", "The body is not valid JSON; send a JSON object."))
+    field = _field(first["loc"])
+    message = f"{field or 'The body'}: {str(first['msg'])[:200]}."
+    return await _problem(request, ProblemError(422, "invalid", message, field))
+
+
+def _field(location: Sequence[Any]) -> str | None:
+    return ".".join(str(part)[:80] for part in location[1:]) or None

@@ -1,0 +1,187 @@
+"""Lesson text and run events become HTML: Markdown, one template for each event, nothing unescaped.
+
+A run's events are rendered once for both uses: an event becomes ``Patch``es, each a piece of HTML for
+one slot of the run's panel. A stream sends them as they come; a finished page has them folded in.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from markupsafe import Markup, escape
+
+from app.diagnosis import Diagnosis
+from app.events import Diagnostic, Event, Finished, Output
+from app.lessons import Lesson
+from app.web.ansi import Terminal
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_APPENDED = {"terminal", "diagnostics"}
+
+
+@dataclass(frozen=True)
+class Patch:
+    """HTML for the panel's element ``run-<slot>``: added to what is there, or in its place."""
+
+    slot: str
+    html: Markup
+    append: bool
+
+    def partial(self) -> Markup:
+        """The patch as an element that htmx swaps where it belongs."""
+        how = "beforeend" if self.append else "innerHTML"
+        return Markup('<hx-partial hx-target="#run-{}" hx-swap="{}">{}</hx-partial>').format(self.slot, how, self.html)
+
+
+class RunRenderer:
+    """Renders one run's events in their order; colours that one event leaves open reach into the next."""
+
+    def __init__(self, run_id: str, lesson: Lesson, following: Lesson | None, diagnosis: Diagnosis) -> None:
+        self._terminal = Terminal()
+        self._classes = {known.id: known for known in diagnosis.classes}
+        self._finished: Finished | None = None
+        self._known = {"run_id": run_id, "lesson": lesson, "following": following}
+
+    def patches(self, event: Event) -> list[Patch]:
+        """What one event changes in the panel: a patch for each block of ``events/<type>.html``."""
+        if isinstance(event, Finished):
+            self._finished = event
+        template = environment().get_template(f"events/{event.type}.html")
+        context = template.new_context(
+            {**self._known, "event": event, "finished": self._finished, **self._extra(event)}
+        )
+        return [
+            Patch(slot, Markup("".join(block(context)).strip()), slot in _APPENDED)
+            for slot, block in template.blocks.items()
+        ]
+
+    def _extra(self, event: Event) -> Mapping[str, object]:
+        text = event.text if isinstance(event, Output) else event.rendered if isinstance(event, Diagnostic) else ""
+        known = self._classes.get(event.error_class or "") if isinstance(event, Diagnostic) else None
+        return {"shown": self._terminal.feed(text), "known": known}
+
+
+def partials(patches: Iterable[Patch]) -> str:
+    """Patches as one message for htmx."""
+    return "".join(patch.partial() for patch in patches)
+
+
+def fold(renderer: RunRenderer, events: Iterable[Event]) -> dict[str, Markup]:
+    """The content of every slot after these events."""
+    slots: dict[str, Markup] = {}
+    for event in events:
+        for patch in renderer.patches(event):
+            before = slots.get(patch.slot, Markup()) if patch.append else Markup()
+            slots[patch.slot] = before + patch.html
+    return slots
+
+
+def page(template: str, **context: object) -> str:
+    """A whole page or a fragment of one."""
+    return environment().get_template(template).render(context)
+
+
+@cache
+def environment() -> Environment:
+    """The templates; autoescape is on for all of them, and a name that is not there is an error."""
+    env = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= {"markdown": markdown, "inline": inline, "ticks": ticks, "plain": plain, "size": size}
+    env.filters["shell"] = shlex.join
+    env.tests |= {"listed": is_listed}
+    return env
+
+
+def markdown(text: str) -> Markup:
+    """A lesson's Markdown as HTML; HTML in it is shown, not used."""
+    return Markup(_markdown().render(text))
+
+
+def inline(text: str) -> Markup:
+    """One sentence of Markdown, without a paragraph around it."""
+    return Markup(_markdown().renderInline(text))
+
+
+def ticks(text: str) -> Markup:
+    """Text as it is, but what stands between backticks as code: compilers and authors both write so."""
+    pieces = re.split(r"`([^`\n]+)`", text)
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if odd % 2 else escape(piece) for odd, piece in enumerate(pieces)
+    )
+
+
+def plain(text: str) -> str:
+    """Text for places that take no elements, such as the title of a page."""
+    return text.replace("`", "")
+
+
+def size(number: int) -> str:
+    """A number of bytes as one reads it."""
+    return f"{number} bytes" if number < 10_000 else f"{number / 1024:,.0f} KiB"
+
+
+def is_listed(diagnostic: Diagnostic) -> bool:
+    """Whether a message stands in the summary: rustc's closing remarks are for the terminal only."""
+    closing = diagnostic.message.startswith("aborting due to") or re.match(r"\d+ warnings? emitted", diagnostic.message)
+    return diagnostic.level.startswith(("error", "warning")) and not closing
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.core.ruler.push("headings", _headings)
+    parser.add_render_rule("link_open", _link)
+    parser.add_render_rule("fence", _fence)
+    parser.add_render_rule("code_block", _fence)
+    return parser
+
+
+def _headings(state: StateCore) -> None:
+    """Gives each heading an id to link to, and keeps h1 for the page itself."""
+    seen: set[str] = set()
+    for opening, content, closing in _triples(state.tokens):
+        base = re.sub(r"[^a-z0-9]+", "-", content.content.lower()).strip("-") or "section"
+        name = next(each for each in _numbered(base) if each not in seen)
+        seen.add(name)
+        opening.attrSet("id", name)
+        opening.tag = closing.tag = "h2" if opening.tag == "h1" else opening.tag
+
+
+def _triples(tokens: list[Token]) -> Iterator[tuple[Token, Token, Token]]:
+    for number, token in enumerate(tokens):
+        if token.type == "heading_open":
+            yield token, tokens[number + 1], tokens[number + 2]
+
+
+def _numbered(base: str) -> Iterator[str]:
+    yield base
+    number = 2
+    while True:
+        yield f"{base}-{number}"
+        number += 1
+
+
+def _link(self: RendererHTML, tokens: list[Token], number: int, options: OptionsDict, env: EnvType) -> str:
+    tokens[number].attrSet("rel", "noopener")
+    return self.renderToken(tokens, number, options, env)
+
+
+def _fence(self: RendererHTML, tokens: list[Token], number: int, options: OptionsDict, env: EnvType) -> str:
+    """A block of code that the keyboard can scroll."""
+    token = tokens[number]
+    language = token.info.split()[0] if token.info.split() else "text"
+    return Markup('<pre tabindex="0"><code class="language-{}">{}</code></pre>\n').format(language, token.content)

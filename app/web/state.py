@@ -1,0 +1,201 @@
+"""What the pages and the API share: the course, the engine, the progress, and who may do what."""
+
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import anyio
+
+from app.command import CommandError, parse
+from app.diagnosis import Diagnosis, load_diagnosis
+from app.engine import Engine, Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus
+from app.engine.local import LocalEngine
+from app.events import Verdict
+from app.lessons import Lesson, load_all
+from app.progress import Progress
+from app.settings import Settings
+from app.toolchain import Toolchain, discover, preferred
+from app.workspace import EditError, merge
+
+_LOOK_AGAIN = 5.0
+
+
+class ProblemError(Exception):
+    """A request that cannot be served: HTTP status, a stable code, one sentence, and the field at fault."""
+
+    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What ``/readyz`` answers: each part is ``ok`` or a sentence."""
+
+    toolchain: str
+    isolation: str
+    storage: str
+
+    @property
+    def ready(self) -> bool:
+        return self.toolchain == self.storage == "ok"
+
+
+class Playground:
+    """One running playground; made by the web factory, which opens and closes the engine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lessons: tuple[Lesson, ...] = load_all(settings.lessons_dir)
+        self.diagnosis: Diagnosis = load_diagnosis(settings.lessons_dir / "errors.toml")
+        self.progress = Progress(settings.data_dir / "progress.sqlite3")
+        self.local = LocalEngine(settings, self.diagnosis, cargo_configs(self.lessons), self._store_verdict)
+        self.engine: Engine = self.local
+        self._toolchains: tuple[Toolchain, ...] | None = None
+        self._looked = 0.0
+        self._look = anyio.Lock()
+
+    @property
+    def isolation(self) -> str:
+        """The level of isolation that runs get."""
+        return self.engine.isolation
+
+    def lesson(self, slug: str) -> Lesson:
+        """The lesson of that slug; raises ``ProblemError`` 404."""
+        for lesson in self.lessons:
+            if lesson.slug == slug:
+                return lesson
+        raise ProblemError(
+            404, "no-such-lesson", "There is no lesson of that name; the course map lists all.", "lesson"
+        )
+
+    async def toolchains(self) -> tuple[Toolchain, ...]:
+        """The toolchains of this machine; looked for again when one of them has gone."""
+        async with self._look:
+            known = self._toolchains
+            if known is None or not all(toolchain.cargo.exists() for toolchain in known):
+                known = await self._discover()
+        return known
+
+    async def warm(self) -> None:
+        """Find the toolchains and learn what their first run would have to ask."""
+        for toolchain in await self.toolchains():
+            await self.local.warm(toolchain)
+
+    async def readiness(self) -> Readiness:
+        """What is ready and what is missing."""
+        wanted = {lesson.target for lesson in self.lessons}
+        toolchains = self._toolchains
+        if toolchains is None:
+            toolchain = "set-up has not ended yet"
+        else:
+            missing = sorted(t or "host" for t in wanted if not any(c.can_build(t) for c in toolchains))
+            if missing and time.monotonic() - self._looked > _LOOK_AGAIN:
+                async with self._look:
+                    toolchains = await self._discover()
+                missing = sorted(t or "host" for t in wanted if not any(c.can_build(t) for c in toolchains))
+            toolchain = f"no toolchain builds for {', '.join(missing)}; see playground doctor" if missing else "ok"
+        try:
+            await self.progress.check()
+            storage = "ok"
+        except sqlite3.Error as error:
+            storage = f"progress cannot be written: {error}"
+        return Readiness(toolchain, self.isolation, storage)
+
+    async def submit(
+        self,
+        lesson_slug: str,
+        files: Mapping[str, str],
+        command: str,
+        toolchain: str | None = None,
+        after: str | None = None,
+        seat: str | None = None,
+        attended: bool = False,
+    ) -> str:
+        """Check a run, keep the seat's files, and queue it; the run's id.
+
+        Raises ``ProblemError`` and leaves nothing behind when something cannot be accepted.
+        """
+        lesson = self.lesson(lesson_slug)
+        try:
+            parsed = parse(command)
+        except CommandError as error:
+            raise ProblemError(422, "command-not-offered", str(error), "command") from error
+        try:
+            crate = merge(lesson, files, self.settings.file_bytes)
+        except EditError as error:
+            raise ProblemError(422, error.code, str(error), error.field) from error
+        chosen = await self._choose(lesson, toolchain)
+        if after is not None:
+            self.owned_run(after, seat, field="after")
+        if parsed.needs_artifact and after is None:
+            raise ProblemError(
+                409, "nothing-built", "Nothing has been built yet that could be looked at; build first.", "after"
+            )
+        job = Job(lesson, crate, parsed, chosen, after=after, attended=attended, owner=seat)
+        return await self._queue(job, files, command)
+
+    def owned_run(self, run_id: str, seat: str | None, field: str | None = None) -> RunStatus:
+        """The run, if this seat may see it; raises ``ProblemError`` 404 also for another seat's."""
+        gone = ProblemError(404, "no-such-run", "There is no such run, or it has expired; run again.", field)
+        try:
+            status = self.engine.status(run_id)
+        except NoSuchRunError:
+            raise gone from None
+        if status.job.owner is not None and status.job.owner != seat:
+            raise gone
+        return status
+
+    async def _queue(self, job: Job, files: Mapping[str, str], command: str) -> str:
+        try:
+            if job.owner:
+                await self.progress.save(job.owner, job.lesson.slug, files)
+            run_id = self.engine.submit(job)
+            if job.owner:
+                await self.progress.note_run(job.owner, job.lesson.slug, run_id, command)
+        except NothingBuiltError:
+            message = "That run built nothing that could be looked at; build first."
+            raise ProblemError(409, "nothing-built", message, "after") from None
+        except QueueFullError:
+            message = "Too many runs are waiting; try again in a few seconds."
+            raise ProblemError(503, "queue-full", message) from None
+        except sqlite3.Error as error:
+            message = f"Your files cannot be stored ({error}); ask whoever runs this playground to look at its disk."
+            raise ProblemError(503, "storage", message) from error
+        return run_id
+
+    async def _choose(self, lesson: Lesson, name: str | None) -> Toolchain:
+        toolchains = await self.toolchains()
+        names = ", ".join(toolchain.name for toolchain in toolchains)
+        if name:
+            chosen = next((toolchain for toolchain in toolchains if toolchain.name == name), None)
+            if chosen is None:
+                message = f"There is no toolchain {name[:20]!r} here; there is {names or 'none at all'}."
+                raise ProblemError(422, "no-such-toolchain", message, "toolchain")
+            return chosen
+        default = preferred(toolchains, lesson.target)
+        if default is None:
+            message = (
+                "No Rust toolchain is on this machine; whoever runs the playground can mend it with playground setup."
+            )
+            raise ProblemError(503, "no-toolchain", message)
+        return default
+
+    async def _discover(self) -> tuple[Toolchain, ...]:
+        self._toolchains = await discover(self.settings.cache_dir)
+        self._looked = time.monotonic()
+        return self._toolchains
+
+    async def _store_verdict(self, job: Job, verdict: Verdict) -> None:
+        if job.owner and verdict.reached:
+            await self.progress.mark(job.owner, job.lesson.slug, job.toolchain.name)
+
+
+def cargo_configs(lessons: tuple[Lesson, ...]) -> tuple[tuple[str, str], ...]:
+    """The cargo configurations of the lessons' solutions, whose flags change what cargo asks the compiler."""
+    path = ".cargo/config.toml"
+    return tuple(dict.fromkeys((path, lesson.solution[path]) for lesson in lessons if path in lesson.solution))
