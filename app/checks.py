@@ -56,10 +56,15 @@ def see(command: Command, events: Iterable[Event]) -> Seen:
     finished = next((event for event in events if isinstance(event, Finished)), None)
     if finished is None:
         raise ValueError("the run has not finished")
-    errors = tuple(e for e in events if isinstance(e, Diagnostic) and e.level.startswith("error"))
+    errors = tuple(e for e in events if isinstance(e, Diagnostic) and e.level.startswith("error") and not _counts(e))
     artifact = next((event for event in reversed(events) if isinstance(event, Artifact)), None)
     text = "".join(plain(event.text) for event in events if isinstance(event, Output))
     return Seen(command, finished, errors, artifact, text)
+
+
+def _counts(error: Diagnostic) -> bool:
+    """Whether this only counts the errors before it, as compilers up to about 1.75 did in a message of its own."""
+    return error.message.startswith("aborting due to") and not error.spans
 
 
 def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Verdict:

@@ -79,7 +79,7 @@ def setup(
     if era:
         ready = _run(lambda: toolchain.setup_era(settings.cache_dir, typer.echo)) and ready
     if not ready:
-        # The server is of use without the target; only the caller who asked for it is told by the exit code.
+        typer.echo("The course can be served all the same; the lessons that lack something say what.")
         raise typer.Exit(1)
 
 
@@ -249,7 +249,7 @@ def _load(settings: Settings) -> tuple[tuple[Lesson, ...], Diagnosis]:
     try:
         return load_all(settings.lessons_dir), load_diagnosis(settings.lessons_dir / "errors.toml")
     except LessonError as error:
-        _stop(str(error), code=1)
+        _stop(str(error))
 
 
 def _settings(**given: Any) -> Settings:

@@ -15,6 +15,7 @@ Kind = Literal["cargo", "new", "rustc", "rustup", "lookup"]
 
 LONGEST = 1000
 _ALIASES = {"b": "build", "c": "check", "r": "run", "t": "test"}
+_FILTER = re.compile(r"[A-Za-z0-9_:]+")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -166,8 +167,7 @@ def parse(line: str) -> Command:
     if program == "cargo":
         return _cargo(words, arguments)
     if program == "rustc":
-        _check_options("rustc", arguments, _RUSTC)
-        if not arguments:
+        if _check_options("rustc", arguments, _RUSTC) or not arguments:
             raise CommandError(
                 "Say what rustc is to tell, such as rustc --version --verbose; crates are built by cargo."
             )
@@ -219,7 +219,7 @@ def _cargo(words: tuple[str, ...], arguments: tuple[str, ...]) -> Command:
     free = _check_options(f"cargo {name}", before, _CARGO[name])
     if name == "new":
         return _new(words, before, free)
-    if free and name != "test":
+    if free and not (name == "test" and all(_FILTER.fullmatch(word) for word in free)):
         raise CommandError(f"cargo {name} takes options only; {free[0][:40]!r} is none.")
     if name == "rustc":
         left = _check_options("rustc behind cargo rustc --", rest, _RUSTC_REST)

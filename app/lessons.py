@@ -155,9 +155,8 @@ def parse_content(path: Path, model: type[_M]) -> _M:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise LessonError(f"{path}: {key}: {first['msg']}") from error
+        wrong = (f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
+        raise LessonError(f"{path}: {'; '.join(wrong)}") from error
 
 
 def _tree(folder: Path) -> dict[str, str]:

@@ -138,6 +138,7 @@ async def _drain(child: Process, reader: CargoReader | PlainReader | TargetReade
         async for data in source:
             if not meter.pass_on(read(data)):
                 group.cancel_scope.cancel()
+                return
 
     async with anyio.create_task_group() as group:
         group.start_soon(pump, child.stdout, reader.stdout)
@@ -233,6 +234,8 @@ class _Meter:
 
     def pass_on(self, events: list[Event]) -> bool:
         """False once the limit is reached; what fits was passed on, and it was said that more came."""
+        if self.full:
+            return False
         for event in events:
             text = event.text if isinstance(event, Output) else getattr(event, "rendered", "")
             data = text.encode("utf-8", "replace")

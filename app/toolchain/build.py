@@ -111,7 +111,7 @@ async def _compile(compiler: Toolchain, target: str, sources: Path, crate: Path,
 
         def line(text: str) -> None:
             lines.append(text)
-            if match := _COMPILING.match(text):
+            if (match := _COMPILING.match(text)) and match[1] != "probe":
                 shown.step(f"compiling {match[1]}")
 
         code = await _cargo(compiler, crate, arguments, line, more=more, lock=lock)

@@ -34,9 +34,10 @@ def is_root() -> bool:
 
 
 def install_command(packages: Iterable[str]) -> str:
-    """The one command that installs these packages, as a user types it who is not root."""
+    """The one command that installs these packages, as this user types it."""
     install = f"apt-get install --no-install-recommends {' '.join(packages)}"
-    return f"sudo {install}" if has_lists() else f"sudo sh -c 'apt-get update && {install}'"
+    sudo = "" if is_root() else "sudo "
+    return f"{sudo}{install}" if has_lists() else f"{sudo}apt-get update && {sudo}{install}"
 
 
 async def compiler_packages() -> tuple[str, ...]:
@@ -113,7 +114,7 @@ async def install(packages: Iterable[str], say: Say) -> bool:
 
 def has_lists() -> bool:
     """Whether package lists were ever fetched."""
-    return any(_LISTS.glob("*_Packages*"))
+    return any(not file.name.startswith("debootstrap.") for file in _LISTS.glob("*_Packages*"))
 
 
 async def _apt(arguments: list[str], say: Say, cwd: Path | None = None) -> bool:

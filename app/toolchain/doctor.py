@@ -89,7 +89,7 @@ async def examine(cache_dir: Path) -> DoctorReport:
         for name in ("cc", "ld", *LOOKUPS):
             tasks.start_soon(look, name, shutil.which(name), "--version")
         # The program is all linkers in one and wants to know as which it is called.
-        tasks.start_soon(look, "rust-lld", default and find_linker(default), "-flavor", "gnu", "--version")
+        tasks.start_soon(look, "rust-lld", find_linker(default) if default else None, "-flavor", "gnu", "--version")
     linkers = tuple(tools[name] for name in ("cc", "ld", "rust-lld"))
     return report(found, await needs(found), linkers, tuple(tools[name] for name in LOOKUPS))
 

@@ -19,6 +19,7 @@ def build_env(toolchain: Toolchain, home: Path, target_dir: Path | None = None) 
         "PATH": ":".join(dict.fromkeys(_search_path(toolchain))),
         "RUSTC": str(toolchain.rustc),
         "HOME": str(home),
+        "TMPDIR": str(home),
         "CARGO_HOME": str(home / ".cargo"),
         "CARGO_NET_OFFLINE": "true",
         "CARGO_TERM_COLOR": "always",

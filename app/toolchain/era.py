@@ -7,9 +7,10 @@ from pathlib import Path
 
 from app.toolchain import debian
 from app.toolchain.build import BuildError, prove
-from app.toolchain.discover import probe, survey, unpacked
+from app.toolchain.discover import probe, survey
 from app.toolchain.lock import locked
 from app.toolchain.model import Flaw
+from app.toolchain.places import unpacked
 from app.toolchain.progress import Say, progress
 from app.toolchain.scratch import scratch
 

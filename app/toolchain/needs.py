@@ -5,28 +5,31 @@ from dataclasses import dataclass
 
 from app.toolchain import debian
 from app.toolchain.build import rust_src
-from app.toolchain.discover import Survey, rustup_program
+from app.toolchain.discover import Survey
 from app.toolchain.model import Toolchain
+from app.toolchain.places import rustup_program
 from app.toolchain.process import capture
 from app.toolchain.sysroot import find_linker
 
 BARE_METAL = "thumbv7em-none-eabihf"
 LOOKUPS = ("readelf", "objdump", "nm", "size", "file")
-_SETUP = "playground setup"
+_OBJDUMP = "binutils-multiarch"
+_PACKAGE_OF = {"cc": "gcc libc6-dev", "file": "file"} | dict.fromkeys(("readelf", "objdump", "nm", "size"), _OBJDUMP)
 
 
 @dataclass(frozen=True)
 class Needs:
-    """The lack in facts (``targets``; ``linker`` when cc is missing) and in sentences (``missing``).
+    """What lacks: ``targets`` that nothing builds for, ``linker`` when cc is missing, and all in sentences.
 
-    ``packages`` is what Debian calls it, empty elsewhere. ``command`` mends all of it; None when nothing
-    is missing or no single command is known.
+    ``compiler_packages`` and ``tool_packages`` are what Debian calls it, empty elsewhere. ``command`` mends
+    all of it; None when nothing is missing or no single command is known.
     """
 
     targets: tuple[str, ...]
     linker: bool
     missing: tuple[str, ...]
-    packages: tuple[str, ...]
+    compiler_packages: tuple[str, ...]
+    tool_packages: tuple[str, ...]
     command: str | None
 
     @property
@@ -34,30 +37,33 @@ class Needs:
         """Whether a lesson cannot be done; a missing look-up tool only spoils a look."""
         return bool(self.targets or self.linker)
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Everything that the distribution can add."""
+        return self.compiler_packages + self.tool_packages
+
 
 async def needs(found: Survey, targets: tuple[str, ...] = (BARE_METAL,)) -> Needs:
     """Compare what was found with what the lessons use."""
-    lacking = tuple(target for target in targets if not any(one.can_build(target) for one in found.everyone))
+    lacking = tuple(target for target in targets if not any(one.can_build(target) for one in found.toolchains))
     sources = any(can_build_core(toolchain) for toolchain in found.everyone)
-    linker = shutil.which("cc") is None
-    lookups = [tool for tool in LOOKUPS if shutil.which(tool) is None]
-    blind = not lookups and not await _reads_other_machines()
-    packages: list[str] = []
-    if debian.is_debian():
-        if not found.toolchains or (lacking and not sources):
-            packages += await debian.compiler_packages()
-        packages += ["gcc", "libc6-dev"] if linker else []
-        packages += ["binutils-multiarch"] if blind or set(lookups) - {"file"} else []
-        packages += ["file"] if "file" in lookups else []
+    tools = [tool for tool in ("cc", *LOOKUPS) if shutil.which(tool) is None]
+    lookups = [tool for tool in tools if tool != "cc"]
+    blind = "objdump" not in tools and not await _reads_other_machines()
+    packages = [_PACKAGE_OF[tool] for tool in tools] + [_OBJDUMP] * blind
+    wanted: tuple[str, ...] = ()
+    if debian.is_debian() and (not found.toolchains or (lacking and not sources)):
+        wanted = await debian.compiler_packages()
+    extras = tuple(dict.fromkeys(" ".join(packages).split())) if debian.is_debian() else ()
     missing = [
         *([] if found.toolchains else ["There is no Rust compiler."]),
-        *(f"Nothing can build for {target}." for target in lacking),
-        *(["There is no C compiler (cc), which links programs for the host."] if linker else []),
-        *(f"The look-up tool {tool} is missing." for tool in lookups),
-        *(["objdump cannot read programs for other machines."] if blind else []),
+        *(f"Nothing here builds for {target}." for target in lacking),
+        *(["The program cc is missing; it links programs for the host."] if "cc" in tools else []),
+        *([f"Programs that look into a binary are missing: {', '.join(lookups)}."] if lookups else []),
+        *(["The program objdump cannot read programs for other machines."] if blind else []),
     ]
-    command = _command(lacking, sources, tuple(packages)) if missing else None
-    return Needs(lacking, linker, tuple(missing), tuple(packages), command)
+    command = _command(lacking, sources, wanted + extras) if missing else None
+    return Needs(lacking, "cc" in tools, tuple(missing), wanted, extras, command)
 
 
 def can_build_core(toolchain: Toolchain) -> bool:
@@ -67,10 +73,11 @@ def can_build_core(toolchain: Toolchain) -> bool:
 
 
 def _command(lacking: tuple[str, ...], sources: bool, packages: tuple[str, ...]) -> str | None:
+    setup = "playground setup" if shutil.which("playground") else "make setup"
     if packages:
-        return _SETUP if debian.is_root() else f"{debian.install_command(packages)} && {_SETUP}"
+        return setup if debian.is_root() else f"{debian.install_command(packages)} && {setup}"
     if lacking and sources:
-        return _SETUP
+        return setup
     if lacking and rustup_program():
         return f"rustup target add {' '.join(lacking)}"
     return None

@@ -42,6 +42,18 @@ class Progress:
 @asynccontextmanager
 async def progress(say: Say) -> AsyncIterator[Progress]:
     """A ``Progress`` that shows signs of life by itself for as long as the block runs."""
+    try:
+        async with _beating(say) as shown:
+            yield shown
+    except BaseExceptionGroup as group:
+        # A task group wraps what the block raised; the caller means the one thing inside.
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
+
+
+@asynccontextmanager
+async def _beating(say: Say) -> AsyncIterator[Progress]:
     shown = Progress(say)
 
     async def beats() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from app.toolchain import debian
 from app.toolchain.build import BuildError, build_target, prove
-from app.toolchain.discover import Survey, rustup_program, survey
+from app.toolchain.discover import Survey, survey
 from app.toolchain.lock import locked
 from app.toolchain.model import Toolchain, preferred
 from app.toolchain.needs import BARE_METAL, can_build_core, needs
+from app.toolchain.places import rustup_program
 from app.toolchain.process import TIMED_OUT, stream
 from app.toolchain.progress import Say, progress
 from app.toolchain.sysroot import place, refresh
@@ -24,19 +25,18 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...] = (BARE_META
     when all is there it only proves so. As a normal user it never asks for more rights: it says the one
     command instead. Another set-up in the same cache folder is waited for.
     """
-    found = await survey(cache_dir)
-    for toolchain in found.everyone:
-        refresh(place(toolchain, cache_dir), toolchain)
-    if await _complete(cache_dir, say, targets):
-        return True
-    try:
-        async with locked(cache_dir, say) as lock:
-            for target in targets:
-                await _provide(_Work(cache_dir, say, target, lock))
-            await _install_missing(cache_dir, say, targets)
-    except OSError as error:
-        say(f"The cache folder {cache_dir} cannot be used: {error.strerror or error}.")
-    return await _conclude(cache_dir, say, targets)
+    found = await _refreshed(cache_dir)
+    lacking = [target for target in targets if not await _proven(found, target, say)]
+    if lacking or (debian.is_root() and (await needs(found, targets)).tool_packages):
+        try:
+            async with locked(cache_dir, say) as lock:
+                works = [_Work(cache_dir, say, target, lock) for target in lacking]
+                lacking = [work.target for work in works if not await _provide(work)]
+                await _add_tools(cache_dir, say, targets)
+        except OSError as error:
+            say(f"The cache folder {cache_dir} cannot be used: {error.strerror or error}.")
+        found = await survey(cache_dir)
+    return await _conclude(found, say, targets) and not lacking
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,10 @@ class _Work:
     lock: int
 
 
-async def _complete(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> bool:
+async def _refreshed(cache_dir: Path) -> Survey:
     found = await survey(cache_dir)
-    if (await needs(found, targets)).missing:
-        return False
-    return all([await _proven(found, target, say) for target in targets])
+    gained = [refresh(place(toolchain, cache_dir), toolchain) for toolchain in found.everyone]
+    return await survey(cache_dir) if any(gained) else found
 
 
 async def _proven(found: Survey, target: str, say: Say) -> bool:
@@ -126,14 +125,14 @@ async def _by_distribution(work: _Work) -> bool:
     if not packages:
         work.say("The distribution offers no Rust from 1.82 on.")
         return False
-    others = (await needs(await survey(work.cache_dir), (work.target,))).packages
-    return await _install(tuple(dict.fromkeys(packages + others)), work.say) and await _by_sources(work)
+    tools = (await needs(await survey(work.cache_dir), (work.target,))).tool_packages
+    return await _install(packages + tools, work.say) and await _by_sources(work)
 
 
-async def _install_missing(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> None:
-    lacking = await needs(await survey(cache_dir), targets)
-    if lacking.packages and not lacking.targets and debian.is_root():
-        await _install(lacking.packages, say)
+async def _add_tools(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> None:
+    packages = (await needs(await survey(cache_dir), targets)).tool_packages
+    if packages and debian.is_root():
+        await _install(packages, say)
 
 
 async def _install(packages: tuple[str, ...], say: Say) -> bool:
@@ -141,12 +140,15 @@ async def _install(packages: tuple[str, ...], say: Say) -> bool:
     return await debian.install(packages, say)
 
 
-async def _conclude(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> bool:
-    lacking = await needs(await survey(cache_dir), targets)
+async def _conclude(found: Survey, say: Say, targets: tuple[str, ...]) -> bool:
+    lacking = await needs(found, targets)
     for sentence in lacking.missing:
         say(sentence)
     if lacking.missing:
-        say(f"To mend it: {lacking.command or 'install Rust with rustup (https://rustup.rs) and a C compiler.'}")
+        # Root has tried the packages already: repeating the set-up would not help, apt's own answer may.
+        tried = lacking.packages and debian.is_root()
+        command = debian.install_command(lacking.packages) if tried else lacking.command
+        say(f"To mend it: {command or 'install Rust with rustup (https://rustup.rs), and a C compiler'}")
     return not lacking.fatal
 
 

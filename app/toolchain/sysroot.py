@@ -80,25 +80,28 @@ def targets_in(sysroot: Path) -> list[str]:
 
 def find_linker(toolchain: Toolchain) -> Path | None:
     """A linker that answers to ``rust-lld``: the compiler's own, or the distribution's lld."""
-    own = toolchain.sysroot / "lib/rustlib" / toolchain.host / "bin/rust-lld"
+    own = _own(toolchain) / toolchain.host / "bin/rust-lld"
     if own.exists():
         return own
     found = next((path for name in _LINKERS if (path := shutil.which(name, path=_search_path()))), None)
     return Path(found) if found else None
 
 
-def refresh(private: PrivateSysroot, toolchain: Toolchain) -> None:
-    """Link what the compiler has gained since the private sysroot was made, such as a target of rustup's."""
+def refresh(private: PrivateSysroot, toolchain: Toolchain) -> bool:
+    """Link what the compiler has gained since, such as a target of rustup's; whether there was anything."""
     rustlib = private.folder / "lib/rustlib"
-    for entry in (toolchain.sysroot / "lib/rustlib").iterdir():
+    if not rustlib.is_dir():
+        return False
+    gained = [entry for entry in _own(toolchain).iterdir() if not os.path.lexists(rustlib / entry.name)]
+    for entry in gained:
         with suppress(OSError):  # read-only, or another set-up was faster
-            if rustlib.is_dir() and not os.path.lexists(rustlib / entry.name):
-                (rustlib / entry.name).symlink_to(entry)
+            (rustlib / entry.name).symlink_to(entry)
+    return bool(gained)
 
 
 def lay_out(private: PrivateSysroot, toolchain: Toolchain, linker: Path) -> None:
     """Make the links and the wrapper of an empty private sysroot; raises ``OSError``."""
-    own = toolchain.sysroot / "lib/rustlib"
+    own = _own(toolchain)
     rustlib = private.folder / "lib/rustlib"
     rustlib.mkdir(parents=True)
     for entry in own.iterdir():
@@ -121,6 +124,10 @@ def _write_wrapper(wrapper: Path, toolchain: Toolchain) -> None:
         f'#!/bin/sh\nhere=${{0%/bin/*}}\nexec {shlex.quote(str(toolchain.compiler))} --sysroot "$here" "$@"\n'
     )
     wrapper.chmod(0o755)
+
+
+def _own(toolchain: Toolchain) -> Path:
+    return toolchain.sysroot / "lib/rustlib"
 
 
 def _search_path() -> str:

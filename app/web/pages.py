@@ -236,7 +236,7 @@ def _files(lesson: Lesson, texts: Mapping[str, str]) -> list[Mapping[str, object
 
 
 def _file(path: str, text: str, *, editable: bool) -> Mapping[str, object]:
-    return {"path": path, "text": text, "editable": editable, "rows": min(max(text.count("\n") + 2, 8), 20)}
+    return {"path": path, "text": text, "editable": editable, "rows": min(max(text.count("\n") + 2, 8), 16)}
 
 
 def _continue(lessons: Sequence[Lesson], reached: Mapping[str, object], last: str | None) -> Lesson | None:

@@ -1,0 +1,41 @@
+# Every command that a contributor or the CI needs; `make help` lists them.
+PORT ?= 8000
+PLAYGROUND := .venv/bin/playground
+SH := sh tools/environment
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup check test bench format
+
+help: ## List these commands
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: setup ## Set up what is missing and serve the course on 127.0.0.1:8000 (PORT=8123 changes it)
+	@exec $(PLAYGROUND) serve --port $(PORT)
+
+setup: .venv/.run ## Environment, dependencies, toolchain, bare-metal target
+	@$(PLAYGROUND) setup || test $$? = 1
+
+check: .venv/.dev setup ## Lint, types, imports, lessons on the real toolchains
+	.venv/bin/ruff format --check app tests bench
+	.venv/bin/ruff check app tests bench
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	cd static/vendor && sha256sum --check --quiet SHA256SUMS
+	$(PLAYGROUND) lessons check
+
+test: .venv/.dev setup ## Every test, on the real toolchains and a real browser
+	@sh tools/test-tools
+	.venv/bin/pytest $(PYTEST_ARGS)
+
+bench: .venv/.dev setup ## Print the figures of the README
+	.venv/bin/python -m bench
+
+format: .venv/.dev ## Format the code and mend what can be mended
+	.venv/bin/ruff format app tests bench
+	.venv/bin/ruff check --fix app tests bench
+
+.venv/.run: pyproject.toml uv.lock tools/environment
+	@$(SH)
+
+.venv/.dev: pyproject.toml uv.lock tools/environment
+	@$(SH) dev

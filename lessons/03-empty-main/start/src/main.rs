@@ -1,0 +1,5 @@
+#![no_std]
+
+fn main() {
+    println!("Hello, world!");
+}

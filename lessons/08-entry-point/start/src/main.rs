@@ -1,0 +1,10 @@
+#![no_std]
+#![no_main]
+
+use core::panic::PanicInfo;
+
+/// The compiler calls this function on a panic.
+#[panic_handler]
+fn panic(_info: &PanicInfo) -> ! {
+    loop {}
+}

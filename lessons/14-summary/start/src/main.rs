@@ -1,0 +1,1 @@
+// A freestanding Rust binary

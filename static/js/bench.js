@@ -1,0 +1,74 @@
+// What the lesson page does beyond its forms; all of it can be missing, and the page still works.
+//   data-follow        a terminal that stays at its end while the reader is at its end
+//   data-elapsed       counts the seconds of the run that was posted from this page (data-fresh)
+//   data-run-key       Ctrl or Cmd with this key runs the form
+//   template#…         what is said when the server does not answer or does not know a run
+
+const atEnd = new WeakMap();
+
+const isAtEnd = (terminal) => terminal.scrollHeight - terminal.scrollTop - terminal.clientHeight < 24;
+
+// Scrolling does not bubble, but can be captured: one listener serves every terminal there will be.
+document.addEventListener(
+  "scroll",
+  ({ target }) => {
+    if (target.dataset && "follow" in target.dataset) atEnd.set(target, isAtEnd(target));
+  },
+  { capture: true, passive: true },
+);
+
+const follow = () => {
+  for (const terminal of document.querySelectorAll("[data-follow]")) {
+    if (atEnd.get(terminal) ?? true) terminal.scrollTop = terminal.scrollHeight;
+  }
+};
+
+const began = new WeakMap();
+
+const tick = () => {
+  for (const clock of document.querySelectorAll("[data-fresh] [data-elapsed]")) {
+    if (!began.has(clock)) began.set(clock, performance.now());
+    clock.textContent = `${((performance.now() - began.get(clock)) / 1000).toFixed(1)} s`;
+  }
+};
+
+setInterval(tick, 100);
+
+const say = (id) => {
+  const words = document.getElementById(id);
+  document.getElementById("problem")?.replaceChildren(words.content.cloneNode(true));
+};
+
+document.addEventListener("htmx:after:swap", follow);
+
+document.addEventListener("htmx:after:settle", ({ target }) => {
+  // On a narrow page the result stands below the code: bring it into view when a run begins.
+  if (target.id === "run" && target.getBoundingClientRect().top > innerHeight * 0.8) {
+    target.scrollIntoView({ block: "start" });
+  }
+});
+
+document.addEventListener("run-done", () => {
+  document.getElementById("run-verdict")?.scrollIntoView({ block: "nearest" });
+  // The Cancel button has gone; a reader who was on it goes on from the result.
+  if (document.activeElement === document.body) document.getElementById("run")?.focus({ preventScroll: true });
+});
+
+document.addEventListener("htmx:error", ({ detail }) => {
+  if (detail.ctx?.sourceElement?.matches?.("[data-run-key]")) say("unreachable");
+});
+
+document.addEventListener("htmx:sse:error", ({ detail }) => {
+  if (detail.status === 404) detail.connection.config.reconnect = false;
+  say(detail.status === 404 ? "run-gone" : "unreachable");
+});
+
+document.addEventListener("htmx:sse:after:connection", () => document.getElementById("problem")?.replaceChildren());
+
+document.addEventListener("keydown", (event) => {
+  const form = event.target.closest?.("[data-run-key]") ?? document.querySelector("[data-run-key]");
+  if (form?.dataset.runKey === event.key && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    form.requestSubmit(form.querySelector("[data-run]"));
+  }
+});

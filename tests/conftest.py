@@ -1,0 +1,122 @@
+"""What the tests share: the real toolchains of this machine, a real server, and no skips in CI."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from app.diagnosis import Diagnosis, load_diagnosis
+from app.lessons import Lesson, load_all
+from app.settings import Settings
+from app.toolchain import Toolchain, discover
+
+BARE_METAL = "thumbv7em-none-eabihf"
+_skipped: list[str] = []
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Settings:
+    """The settings as they are on this machine: its lessons, its cache."""
+    return Settings()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, shipped: Settings) -> Settings:
+    """Settings with a data folder of the test's own; the cache of built targets is shared."""
+    return shipped.model_copy(update={"data_dir": tmp_path / "data"})
+
+
+@pytest.fixture(scope="session")
+def lessons(shipped: Settings) -> dict[str, Lesson]:
+    return {lesson.slug: lesson for lesson in load_all(shipped.lessons_dir)}
+
+
+@pytest.fixture(scope="session")
+def diagnosis(shipped: Settings) -> Diagnosis:
+    return load_diagnosis(shipped.lessons_dir / "errors.toml")
+
+
+@pytest.fixture(scope="session")
+def toolchains(shipped: Settings) -> tuple[Toolchain, ...]:
+    found = anyio.run(discover, shipped.cache_dir)
+    assert found, "no toolchain: run make setup"
+    return found
+
+
+@pytest.fixture(scope="session")
+def bare_metal(toolchains: tuple[Toolchain, ...]) -> Toolchain:
+    """A toolchain that builds for the bare-metal target."""
+    able = [toolchain for toolchain in toolchains if toolchain.can_build(BARE_METAL)]
+    if not able:
+        pytest.skip(f"no toolchain here has {BARE_METAL}; make setup says what to install")
+    return able[0]
+
+
+class Server:
+    """A real ``playground serve`` process."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self.process = process
+        self.url = url
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Signal the server and wait for its end; its exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(timeout=10)
+
+
+@contextmanager
+def serving(data_dir: Path, **variables: str) -> Iterator[Server]:
+    """A server on a free port, with these further environment variables; killed at the end."""
+    env = os.environ | {"PLAYGROUND_DATA_DIR": str(data_dir)} | variables
+    command = [Path(sys.executable).with_name("playground"), "serve", "--port", "0"]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+[^/\s]", line)
+        assert found, f"the server did not say its address but {line!r}"
+        yield Server(process, found[0].rstrip("/"))
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real server that the whole session shares; each test is a seat of its own."""
+    with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running.url
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start a server of the test's own; ``data_dir`` makes two of them follow each other."""
+    with ExitStack() as stack:
+        yield lambda data_dir=tmp_path / "data", **variables: stack.enter_context(serving(data_dir, **variables))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped:
+        _skipped.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skip is a failure: whatever is needed there is installed there."""
+    if os.environ.get("CI") and _skipped:
+        print(f"\nSkipped in CI, which is not allowed: {', '.join(_skipped)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,84 @@
+"""What is in a binary, read from real ones and from damaged ones."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.binary import NotABinaryError, inspect
+from app.toolchain import Toolchain, build_env, preferred
+
+BARE = """#![no_std]
+#![no_main]
+#[no_mangle] pub extern "C" fn %s() -> ! { loop {} }
+#[panic_handler] fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
+"""
+
+
+def compile_with(toolchain: Toolchain, folder: Path, source: str, *flags: str) -> bytes:
+    folder.mkdir(exist_ok=True)
+    (folder / "main.rs").write_text(source)
+    command = [toolchain.rustc, "main.rs", "-o", "out", "--edition=2021", *flags]
+    subprocess.run(command, cwd=folder, env=build_env(toolchain, folder), check=True, capture_output=True)
+    return (folder / "out").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def newest(toolchains: tuple[Toolchain, ...]) -> Toolchain:
+    found = preferred(toolchains, None)
+    assert found
+    return found
+
+
+@pytest.fixture(scope="module")
+def std_program(newest: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return compile_with(newest, tmp_path_factory.mktemp("std"), 'fn main() { println!("hi"); }', "-g")
+
+
+def test_a_std_program_shows_the_c_runtime(std_program: bytes) -> None:
+    facts = inspect(std_program)
+    assert (facts.format, facts.entry_symbol) == ("ELF", "_start")
+    assert any(name.startswith("libc.so") for name in facts.needed)
+    assert facts.interpreter
+    assert facts.runtime == ("__libc_start_main",)
+
+
+def test_a_static_std_program_shows_it_too(newest: Toolchain, tmp_path: Path) -> None:
+    facts = inspect(compile_with(newest, tmp_path, "fn main() {}", "-Ctarget-feature=+crt-static"))
+    assert (facts.entry_symbol, facts.needed, facts.interpreter) == ("_start", (), None)
+    assert "__libc_start_main" in facts.runtime
+
+
+def test_our_own_start_shows_nothing_of_it(newest: Toolchain, tmp_path: Path) -> None:
+    facts = inspect(compile_with(newest, tmp_path, BARE % "_start", "-Cpanic=abort", "-Clink-arg=-nostartfiles"))
+    assert (facts.entry_symbol, facts.needed, facts.runtime) == ("_start", (), ())
+
+
+def test_the_bare_metal_binary(bare_metal: Toolchain, tmp_path: Path) -> None:
+    flags = ("-Cpanic=abort", "--target", "thumbv7em-none-eabihf")
+    facts = inspect(compile_with(bare_metal, tmp_path, BARE % "_start", *flags))
+    assert (facts.format, facts.machine, facts.entry_symbol) == ("ELF", "ARM", "_start")
+    assert (facts.needed, facts.interpreter, facts.runtime) == ((), None, ())
+    wrong = inspect(compile_with(bare_metal, tmp_path, BARE % "_begin", *flags))
+    assert (wrong.entry, wrong.entry_symbol) == (0, None)
+
+
+@pytest.mark.parametrize("data", [b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF" + b"\xff" * 100])
+def test_what_is_no_binary_is_refused(data: bytes) -> None:
+    with pytest.raises(NotABinaryError):
+        inspect(data)
+
+
+@settings(max_examples=60, deadline=2000)
+@given(data=st.data())
+def test_damage_is_refused_or_read_but_never_a_crash(std_program: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(std_program[: data.draw(st.integers(0, len(std_program)))])
+    for _ in range(data.draw(st.integers(0, 8))):
+        if damaged:
+            damaged[data.draw(st.integers(0, min(len(damaged), 4096) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        inspect(bytes(damaged))
+    except NotABinaryError as error:
+        assert str(error)

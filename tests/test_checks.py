@@ -1,0 +1,194 @@
+"""The verdict: over recorded runs of three compilers, and over made-up ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.checks import UNKNOWN, judge, misses, see
+from app.command import parse
+from app.diagnosis import Diagnosis
+from app.events import Artifact, Diagnostic, Event, Finished, Output, Span, Verdict, from_json
+from app.facts import ArtifactFacts, CommandFacts, Facts
+from app.lessons import Lesson
+
+RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.jsonl"))
+
+
+def load(path: Path) -> tuple[dict[str, Any], list[Event]]:
+    first, *rest = path.read_text().splitlines()
+    return json.loads(first), [from_json(line) for line in rest]
+
+
+def test_there_are_recordings_of_three_compilers() -> None:
+    versions = {load(path)[0]["version"] for path in RECORDINGS}
+    assert {version.rsplit(".", 1)[0] for version in versions} >= {"1.63", "1.95", "1.96"}
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
+def test_a_recorded_run_gets_its_verdict_and_classes_again(
+    path: Path, lessons: dict[str, Lesson], diagnosis: Diagnosis
+) -> None:
+    what, events = load(path)
+    verdict = judge(lessons[what["lesson"]], diagnosis, what["version"], see(parse(what["command"]), events))
+    assert verdict.numbered(len(events)) == events[-1]
+    for event in events:
+        if isinstance(event, Diagnostic):
+            source = "rustc" if event.notes or event.spans or event.error_class != "manifest-invalid" else "cargo"
+            assert diagnosis.classify(event, source) == event.error_class  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
+def test_a_recorded_run_keeps_the_contract(path: Path) -> None:
+    _, events = load(path)
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    kinds = [event.type for event in events]
+    assert kinds[0] == "queued"
+    assert kinds[-2:] == ["finished", "verdict"]
+    assert kinds.count("finished") == kinds.count("verdict") == 1
+    verdict = events[-1]
+    assert isinstance(verdict, Verdict)
+    assert all(check.ok or check.detail for check in verdict.checks)
+    assert verdict.reached == all(check.ok for check in verdict.checks)
+
+
+def error(name: str | None, message: str = "boom") -> Diagnostic:
+    return Diagnostic(level="error", code=None, message=message, rendered=message, error_class=name)
+
+
+def ended(status: Any = "failed") -> Finished:
+    return Finished(status=status, exit_code=None, seconds=0.1)
+
+
+def binary(**changes: Any) -> Artifact:
+    facts: dict[str, Any] = {"path": "target/x", "bytes": 1, "sha256": "0", "format": "ELF", "machine": "ARM"}
+    facts |= {"entry": 8, "entry_symbol": "_start", "needed": (), "interpreter": None}
+    return Artifact(**facts | changes)
+
+
+def missed(facts: Facts, *events: Event, command: str = "cargo build") -> str:
+    return " ".join(misses(facts, see(parse(command), [*events, ended()])))
+
+
+def test_a_failure_goal_is_the_whole_set_of_classes() -> None:
+    goal = Facts(errors=("a", "b"))
+    assert not missed(goal, error("b"), error("a"), error("a"))
+    assert "Not seen: b." in missed(goal, error("a"))
+    assert "Also seen: c" in missed(goal, error("a"), error("b"), error("c"))
+    assert "Also seen: who knows" in missed(goal, error("a"), error("b"), error(None, "who knows"))
+    assert "No error was seen" in missed(goal)
+
+
+def test_warnings_and_counts_of_errors_are_no_errors() -> None:
+    warning = Diagnostic(level="warning", code=None, message="unused", rendered="unused")
+    count = error(None, "aborting due to 2 previous errors")
+    assert not missed(Facts(errors=("a",)), error("a"), warning, count)
+    span = Span(file="src/main.rs", line=1, column=1, end_line=1, end_column=2, primary=True)
+    forged = count.model_copy(update={"spans": (span,)})
+    assert "Also seen" in missed(Facts(errors=("a",)), error("a"), forged)
+
+
+def test_no_error_is_a_goal_too() -> None:
+    assert not missed(Facts(errors=()))
+    assert "Seen: a (boom)" in missed(Facts(errors=()), error("a"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "changes", "says"),
+    [
+        ({"format": "PE"}, {}, "format is ELF"),
+        ({"machine": ("x86-64", "AArch64")}, {}, "is for ARM, not for x86-64 or AArch64"),
+        ({"entry_symbol": "_start"}, {"entry": 0, "entry_symbol": None}, "entry address is 0"),
+        ({"entry_symbol": "_start"}, {"entry_symbol": "main"}, "starts at main"),
+        ({"entry_symbol": ""}, {}, "starts at _start"),
+        ({"needed": ()}, {"needed": ("libc.so.6",)}, "needs libc.so.6"),
+        ({"interpreter": "none"}, {"interpreter": "/lib/ld.so"}, "/lib/ld.so"),
+        ({"interpreter": "any"}, {}, "no dynamic loader"),
+        ({"runtime": ()}, {"runtime": ("__libc_start_main",)}, "__libc_start_main"),
+        ({"runtime": ("__libc_start_main",)}, {}, "not in the binary"),
+    ],
+)
+def test_what_is_in_the_binary_counts(facts: dict[str, Any], changes: dict[str, Any], says: str) -> None:
+    wanted = Facts(artifact=ArtifactFacts(**facts))
+    assert says in missed(wanted, binary(**changes))
+    assert "left no binary" in missed(wanted)
+    right = {"format": "ELF", "machine": ("ARM",), "entry_symbol": "_start", "needed": (), "interpreter": "none"}
+    assert not missed(Facts(artifact=ArtifactFacts(**right | {"runtime": ()})), binary())
+
+
+def test_the_command_counts() -> None:
+    build = Facts(command=CommandFacts(program="cargo", subcommand=("build",), flags_by_hand=False))
+    assert not missed(build, command="cargo b --release")
+    assert "this step is about cargo build" in missed(build, command="cargo check")
+    by_hand = Facts(command=CommandFacts(program="cargo", flags_by_hand=True))
+    assert not missed(by_hand, command="cargo rustc -- -C link-arg=-nostartfiles")
+    assert missed(by_hand, command="cargo rustc")
+    configured = Facts(command=CommandFacts(program="cargo", flags_by_hand=False))
+    assert "typed by hand" in missed(configured, command="cargo rustc -- -C link-arg=-nostartfiles")
+
+
+def test_output_and_status_count() -> None:
+    host = Facts(output=r"^host: ", status="failed")
+    assert not missed(host, Output(stream="stdout", text="rustc\n\x1b[1mhost: x86\n"))
+    assert missed(host, Output(stream="stdout", text="ghost: x86\n"))
+    assert "it should end well" in missed(Facts(status="ok"))
+
+
+def test_a_run_that_has_not_finished_has_no_verdict() -> None:
+    with pytest.raises(ValueError, match="not finished"):
+        see(parse("cargo build"), [error("a")])
+
+
+def verdict_of(lesson: Lesson, diagnosis: Diagnosis, *events: Event, command: str = "cargo build") -> Verdict:
+    return judge(lesson, diagnosis, "1.96.0", see(parse(command), [*events, ended()]))
+
+
+@pytest.mark.parametrize(
+    ("slug", "command", "seen"),
+    [
+        ("summary", "cargo test", [error("panic-impl-duplicate")]),  # 1
+        ("panic-handler", "cargo build", [error("panic-impl-duplicate")]),  # 3
+        ("panic-abort", "cargo build", [error("unwinding-unsupported")]),  # 4
+        ("eh-personality", "cargo build", [error("lang-item-unstable")]),  # 4
+        ("entry-point", "cargo build", [error("unsafe-attribute")]),  # 5
+        ("bare-metal", "cargo build", [error("link-duplicate-start")]),  # 6
+        ("linker-arguments", "cargo build", [error("link-duplicate-start")]),  # 8
+        ("bare-metal", "cargo build --target thumbv7em-none-eabihf", [binary(entry=0, entry_symbol=None)]),  # 9
+        ("bare-metal", "cargo build --target thumbv7em-none-eabihf", [error("core-not-found")]),  # 12
+        (
+            "summary",
+            "cargo build",
+            [Output(stream="stderr", text="warning: /x/Cargo.toml: unused manifest key: build\n"), error(None)],
+        ),  # 14
+    ],
+)
+def test_a_readers_mistake_gets_advice(
+    lessons: dict[str, Lesson], diagnosis: Diagnosis, slug: str, command: str, seen: list[Event]
+) -> None:
+    verdict = verdict_of(lessons[slug], diagnosis, *seen, command=command)
+    assert not verdict.reached
+    assert verdict.advice
+
+
+def test_different_mistakes_get_different_advice(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
+    test = verdict_of(lessons["summary"], diagnosis, error("panic-impl-duplicate"), command="cargo test")
+    build = verdict_of(lessons["summary"], diagnosis, error("panic-impl-duplicate"))
+    assert {advice.id for advice in test.advice} != {advice.id for advice in build.advice}
+
+
+def test_a_reached_goal_gets_no_advice(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
+    verdict = verdict_of(lessons["panic-handler"], diagnosis, error("unwinding-unsupported"))
+    assert verdict.reached
+    assert verdict.advice == ()
+
+
+def test_the_goals_own_error_is_not_advised_against(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
+    lesson = lessons["panic-handler"]
+    both = verdict_of(lesson, diagnosis, error("unwinding-unsupported"), error("panic-impl-duplicate"))
+    alone = verdict_of(lesson, diagnosis, error("panic-impl-duplicate"))
+    assert both.advice == alone.advice
+
+
+def test_an_unknown_error_has_a_name() -> None:
+    assert see(parse("cargo build"), [error(None), ended()]).classes == (UNKNOWN,)

@@ -1,0 +1,364 @@
+"""The engine and the runner under it, with the real cargo: order, queue, cancel, limits, what is left behind."""
+
+import os
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from app.command import parse
+from app.diagnosis import Diagnosis
+from app.engine import Job, NoSuchRunError, NothingBuiltError, QueueFullError
+from app.engine.local import LocalEngine
+from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
+from app.lessons import Lesson
+from app.settings import Settings
+from app.toolchain import Toolchain, preferred
+
+pytestmark = pytest.mark.anyio
+
+LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
+DAEMON = """use std::process::Command;
+fn main() {
+    let child = Command::new("sleep").arg("1000").spawn().unwrap();
+    println!("child {}", child.id());
+    loop { std::thread::sleep(std::time::Duration::from_secs(1)); }
+}"""
+
+
+@pytest.fixture
+def toolchain(toolchains: tuple[Toolchain, ...]) -> Toolchain:
+    chosen = preferred(toolchains, None)
+    assert chosen
+    return chosen
+
+
+@pytest.fixture
+async def engine(settings: Settings, diagnosis: Diagnosis) -> AsyncIterator[LocalEngine]:
+    async with LocalEngine(settings, diagnosis) as engine:
+        yield engine
+
+
+class Bench:
+    """Makes jobs of one lesson and collects what they say."""
+
+    def __init__(self, engine: LocalEngine, lesson: Lesson, toolchain: Toolchain) -> None:
+        self.engine = engine
+        self._lesson = lesson
+        self._toolchain = toolchain
+
+    def submit(self, command: str, *, source: str | None = None, manifest: str | None = None, **more: object) -> str:
+        files = dict(self._lesson.files)
+        files |= {"src/main.rs": source} if source is not None else {}
+        files |= {"Cargo.toml": manifest} if manifest is not None else {}
+        return self.engine.submit(Job(self._lesson, files, parse(command), self._toolchain, **more))  # type: ignore[arg-type]
+
+    async def follow(self, run_id: str) -> list[Event]:
+        return [event async for event in self.engine.events(run_id)]
+
+    async def run(self, command: str, **more: object) -> list[Event]:
+        return await self.follow(self.submit(command, **more))  # type: ignore[arg-type]
+
+    async def until(self, run_id: str, text: str) -> str:
+        """What the run has printed, once ``text`` is in it."""
+        printed = ""
+        async for event in self.engine.events(run_id):
+            printed += event.text if isinstance(event, Output) else ""
+            if text in printed:
+                return printed
+        raise AssertionError(f"{text!r} was never printed, but {printed!r}")
+
+
+@pytest.fixture
+def bench(engine: LocalEngine, lessons: dict[str, Lesson], toolchain: Toolchain) -> Bench:
+    return Bench(engine, lessons["hello-std"], toolchain)
+
+
+def the(kind: type[Event], events: list[Event]) -> Event:
+    [found] = [event for event in events if isinstance(event, kind)]
+    return found
+
+
+def printed(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Output))
+
+
+async def test_a_run_tells_its_story_in_order(bench: Bench, toolchain: Toolchain) -> None:
+    events = await bench.run("cargo run")
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    assert isinstance(events[0], Queued)
+    assert events[1] == Started(id=2, toolchain=toolchain.name, argv=("cargo", "run"), isolation="none")
+    assert "Hello" in printed(events)
+    artifact = the(Artifact, events)
+    assert isinstance(artifact, Artifact)
+    assert (artifact.path, artifact.format, artifact.entry_symbol) == ("target/debug/blog_os", "ELF", "_start")
+    assert [event.type for event in events[-3:]] == ["artifact", "finished", "verdict"]
+    verdict = events[-1]
+    assert isinstance(verdict, Verdict)
+    assert verdict.reached
+
+
+async def test_every_toolchain_uses_its_own_compiler_only(
+    engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
+) -> None:
+    for toolchain in toolchains:
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+        run_id = bench.submit("cargo build")
+        assert isinstance(the(Artifact, await bench.follow(run_id)), Artifact)
+        compilers = set(re.findall(rb"rustc version ([0-9][^ )]+)", engine.artifact(run_id).file.read_bytes()))
+        assert compilers == {toolchain.version.encode()}
+
+
+async def test_a_run_leaves_nothing_but_its_artefact(bench: Bench, settings: Settings) -> None:
+    run_id = bench.submit("cargo build")
+    await bench.follow(run_id)
+    await anyio.sleep(0.2)
+    left = [path for path in (settings.data_dir / "runs").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in left) == sorted(["lock", run_id])
+
+
+async def test_the_environment_is_cleared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLAYGROUND_TEST_SECRET", "hunter2")
+    monkeypatch.setenv("RUSTFLAGS", "--cfg nonsense -C no-such-flag")
+    events = await bench.run("cargo run", source='fn main() { for pair in std::env::vars() { println!("{pair:?}"); } }')
+    assert "CARGO_HOME" in printed(events)
+    assert "hunter2" not in printed(events)
+    assert "RUSTFLAGS" not in printed(events)
+
+
+async def test_output_comes_as_it_is_written(bench: Bench) -> None:
+    source = """use std::io::Write;
+    fn main() { print!("tick"); std::io::stdout().flush().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(2)); println!("tock"); }"""
+    run_id = bench.submit("cargo run", source=source)
+    arrived: dict[str, float] = {}
+    async for event in bench.engine.events(run_id):
+        if isinstance(event, Output):
+            for word in ("tick", "tock"):
+                if word in event.text:
+                    arrived[word] = time.monotonic()
+    assert arrived["tock"] - arrived["tick"] > 1.5
+
+
+async def test_cancel_ends_the_whole_tree_and_keeps_what_was_printed(bench: Bench) -> None:
+    run_id = bench.submit("cargo run", source=DAEMON)
+    child = int((await bench.until(run_id, "child ")).split("child ")[1].split()[0])
+    began = time.monotonic()
+    await bench.engine.cancel(run_id)
+    events = await bench.follow(run_id)
+    assert time.monotonic() - began < 1
+    finished = the(Finished, events)
+    assert isinstance(finished, Finished)
+    assert finished.status == "cancelled"
+    assert "child" in printed(events)
+    assert not alive(child)
+    await bench.engine.cancel(run_id)
+
+
+async def test_time_runs_out(
+    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    async with LocalEngine(settings.model_copy(update={"run_seconds": 2.0}), diagnosis) as engine:
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+        run_id = bench.submit("cargo run", source=DAEMON)
+        child = int((await bench.until(run_id, "child ")).split("child ")[1].split()[0])
+        finished = the(Finished, await bench.follow(run_id))
+    assert isinstance(finished, Finished)
+    assert (finished.status, finished.exit_code, finished.limit) == ("timeout", None, None)
+    assert 1.9 < finished.seconds < 4
+    assert not alive(child)
+
+
+async def test_a_flood_is_ended_and_said(bench: Bench, settings: Settings) -> None:
+    events = await bench.run("cargo run", source='fn main() { loop { println!("{}", "x".repeat(999)); } }')
+    finished = the(Finished, events)
+    assert isinstance(finished, Finished)
+    assert (finished.status, finished.limit) == ("limit", "output")
+    assert "printed more than 1024 KiB" in printed(events)
+    assert settings.output_bytes - 70_000 < len(printed(events)) < settings.output_bytes + 200
+    assert len(events) < 2000
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("Cargo.toml", "[package\n"),
+        ("Cargo.toml", '[package]\nname = "blog_os"\nversion = "0.1.0"\nedition = "1492"\n'),
+        ("Cargo.toml", '[package]\nversion = "0.1.0"\n'),
+        ("Cargo.toml", '[package]\nname = 5\nversion = "0.1.0"\n'),
+        ("Cargo.toml", '[package]\nname = "blog_os"\nversion = "0.1.0"\n[profile.dev]\npanic = "maybe"\n'),
+        (".cargo/config.toml", "[build\n"),
+        (".cargo/config.toml", "build = 7\n"),
+    ],
+)
+async def test_a_broken_manifest_or_config_is_a_diagnostic(
+    engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...], path: str, text: str
+) -> None:
+    lesson = lessons["cargo-config"]
+    for toolchain in toolchains:
+        job = Job(lesson, {**lesson.files, path: text}, parse("cargo build"), toolchain)
+        events = [event async for event in engine.events(engine.submit(job))]
+        diagnostic = the(Diagnostic, events)
+        assert isinstance(diagnostic, Diagnostic)
+        assert (diagnostic.code, diagnostic.spans, diagnostic.error_class) == (None, (), "manifest-invalid")
+        assert diagnostic.rendered not in printed(events)
+
+
+async def test_a_forged_artefact_is_not_believed(bench: Bench, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"\x7fELF secret")
+    forged = '{"reason":"compiler-artifact","executable":"%s","profile":{}}' % secret
+    events = await bench.run("cargo run", source='fn main() { println!("{}", r#"%s"#); }' % forged)
+    assert forged in printed(events)
+    artifact = the(Artifact, events)
+    assert isinstance(artifact, Artifact)
+    assert artifact.path == "target/debug/blog_os"
+
+
+async def test_an_artefact_behind_a_link_is_not_copied(bench: Bench) -> None:
+    # The build script swaps its own target folder for a link; cargo then names a file outside of it.
+    manifest = '[package]\nname = "blog_os"\nversion = "0.1.0"\nedition = "2021"\nbuild = "src/main.rs"\n'
+    source = """fn main() {
+        let crate_dir = std::env::var("CARGO_MANIFEST_DIR");
+        let Ok(dir) = crate_dir else { return };
+        let outside = std::path::Path::new(&dir).parent().unwrap().join("home/elsewhere");
+        let target = std::path::Path::new(&dir).join("target");
+        if std::fs::rename(&target, &outside).is_ok() { std::os::unix::fs::symlink(&outside, &target).unwrap(); }
+    }"""
+    events = await bench.run("cargo build", source=source, manifest=manifest)
+    assert not [event for event in events if isinstance(event, Artifact)]
+
+
+async def test_runs_wait_their_turn_and_see_their_position(
+    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    narrow = settings.model_copy(update={"max_runs": 1, "queue_length": 2})
+    async with LocalEngine(narrow, diagnosis) as engine:
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+        first = bench.submit("cargo run", source=LOOP)
+        second, third = bench.submit("cargo build"), bench.submit("cargo build")
+        assert [engine.status(run).state for run in (first, second, third)] == ["running", "queued", "queued"]
+        with pytest.raises(QueueFullError):
+            bench.submit("cargo build")
+        await bench.until(first, "turning")
+        await engine.cancel(first)
+        events = await bench.follow(third)
+        assert [e.position for e in events if isinstance(e, Queued)] == [1, 0]
+        assert engine.status(second).state == "done"
+
+
+async def test_a_queued_run_can_be_cancelled(
+    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    async with LocalEngine(settings.model_copy(update={"max_runs": 1}), diagnosis) as engine:
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+        bench.submit("cargo run", source=LOOP)
+        waiting = bench.submit("cargo build")
+        await engine.cancel(waiting)
+        assert [event.type for event in await bench.follow(waiting)] == ["queued", "finished", "verdict"]
+
+
+async def test_an_attended_run_without_a_reader_is_cancelled(
+    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    async with LocalEngine(settings.model_copy(update={"reader_seconds": 1.0}), diagnosis) as engine:
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+        unread = bench.submit("cargo run", source=LOOP, attended=True)
+        read = bench.submit("cargo run", source=LOOP, attended=True)
+        with anyio.move_on_after(3):
+            await bench.follow(read)
+        assert [engine.status(run).state for run in (unread, read)] == ["done", "running"]
+        finished = engine.status(unread).finished
+        assert finished and finished.status == "cancelled"
+
+
+async def test_events_are_replayed_from_any_point(bench: Bench) -> None:
+    run_id = bench.submit("cargo build")
+    events = await bench.follow(run_id)
+    for after in range(len(events)):
+        assert [event async for event in bench.engine.events(run_id, after)] == events[after:]
+
+
+async def test_what_was_built_can_be_looked_at_afterwards(bench: Bench) -> None:
+    run_id = bench.submit("cargo build")
+    await bench.follow(run_id)
+    events = await bench.run("readelf -h target/debug/blog_os", after=run_id)
+    assert "ELF64" in printed(events)
+    failed = bench.submit("cargo build", source="fn main() {")
+    await bench.follow(failed)
+    with pytest.raises(NothingBuiltError):
+        bench.submit("readelf -h target/debug/blog_os", after=failed)
+    with pytest.raises(NoSuchRunError):
+        bench.submit("readelf -h target/debug/blog_os", after="0" * 32)
+
+
+async def test_cargo_new_shows_its_files_and_changes_none(bench: Bench) -> None:
+    events = await bench.run("cargo new blog_os --bin --edition 2018")
+    assert "blog_os/src/main.rs" in printed(events)
+    assert 'println!("Hello, world!")' in printed(events)
+    assert 'edition = "2018"' in printed(events)
+
+
+async def test_rustup_is_answered_truthfully(bench: Bench, toolchain: Toolchain) -> None:
+    listed = printed(await bench.run("rustup target list")).splitlines()
+    assert f"{toolchain.host} (installed)" in listed
+    assert len(listed) > 100
+    there = await bench.run(f"rustup target add {toolchain.host}")
+    missing = await bench.run("rustup target add mips-unknown-linux-gnu")
+    unknown = await bench.run("rustup target add x86_64-templeos")
+    statuses = [event.status for run in (there, missing, unknown) for event in run if isinstance(event, Finished)]
+    assert statuses == ["ok", "failed", "failed"]
+    assert "playground setup" in printed(missing)
+    assert "knows no target" in printed(unknown)
+
+
+async def test_a_toolchain_that_has_gone_is_a_clear_error(
+    bench: Bench, toolchain: Toolchain, lessons: dict[str, Lesson]
+) -> None:
+    gone = replace(toolchain, cargo=Path("/nowhere/cargo"))
+    job = Job(lessons["hello-std"], lessons["hello-std"].files, parse("cargo build"), gone)
+    events = [event async for event in bench.engine.events(bench.engine.submit(job))]
+    finished = the(Finished, events)
+    assert isinstance(finished, Finished)
+    assert finished.status == "failed"
+    assert "cannot be started" in printed(events)
+    assert "Traceback" not in printed(events)
+
+
+async def test_what_a_killed_engine_left_is_removed_and_a_living_one_kept(
+    settings: Settings, diagnosis: Diagnosis
+) -> None:
+    runs = settings.data_dir / "runs"
+    (runs / "server-dead" / "1").mkdir(parents=True)
+    (runs / "server-dead" / "lock").touch()
+    async with LocalEngine(settings, diagnosis), LocalEngine(settings, diagnosis):
+        names = [path.name for path in runs.iterdir()]
+        assert len(names) == 2
+        assert "server-dead" not in names
+    assert list(runs.iterdir()) == []
+
+
+async def test_a_finished_run_expires_with_its_artefact(
+    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), diagnosis) as engine:
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+        run_id = bench.submit("cargo build")
+        await bench.follow(run_id)
+        kept = engine.artifact(run_id).file
+        await anyio.sleep(2)
+        with pytest.raises(NoSuchRunError):
+            engine.status(run_id)
+        assert not kept.exists()
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()

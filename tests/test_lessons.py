@@ -1,0 +1,84 @@
+"""A folder becomes a lesson, and whatever is wrong in it is named with its file and key."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.course import reference_problems
+from app.diagnosis import Diagnosis
+from app.lessons import Lesson, LessonError, load, load_all
+from app.settings import Settings
+
+SLUGS = (
+    "hello-std no-std empty-main panic-handler eh-personality panic-abort no-main entry-point linker-error "
+    "target-triple bare-metal linker-arguments cargo-config summary"
+).split()
+
+
+def test_the_course_is_complete_and_in_order(shipped: Settings, diagnosis: Diagnosis) -> None:
+    lessons = load_all(shipped.lessons_dir)
+    assert [lesson.slug for lesson in lessons] == SLUGS
+    assert reference_problems(lessons, diagnosis) == []
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_a_lesson_says_what_it_is_for(lessons: dict[str, Lesson], slug: str) -> None:
+    lesson = lessons[slug]
+    assert len(lesson.text.split()) > 150
+    assert len(lesson.hints) >= 3
+    assert lesson.goal.strip().endswith(".")
+    assert set(lesson.editable) <= set(lesson.files)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shipped: Settings) -> Path:
+    copy = tmp_path / "04-panic-handler"
+    shutil.copytree(shipped.lessons_dir / "04-panic-handler", copy)
+    return copy
+
+
+def edit(old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "lesson.toml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (edit("title", "titel"), "titel: Extra inputs"),
+        (edit("minutes = ", "minutes = 900 #"), "lesson.toml: minutes"),
+        (edit("[[check]]", "[[czech]]"), "check: Field required"),
+        (edit("edit = [", 'edit = ["src/lib.rs", '), "'src/lib.rs' is not a file below start/"),
+        (edit("title", "= title"), "lesson.toml: "),
+        (lambda folder: (folder / "text.md").unlink(), "text.md"),
+        (lambda folder: (folder / "text.md").write_bytes(b"\xff\xff"), "text.md"),
+        (lambda folder: shutil.rmtree(folder / "start"), "start: there is no such folder"),
+        (lambda folder: (folder / "solution" / "other.rs").write_text("x"), "'other.rs' differs from start/"),
+        (lambda folder: (folder / "lesson.toml").unlink(), "lesson.toml"),
+    ],
+)
+def test_what_is_wrong_is_named(folder: Path, change: Callable[[Path], None], says: str) -> None:
+    assert load(folder).slug == "panic-handler"
+    change(folder)
+    with pytest.raises(LessonError) as refused:
+        load(folder)
+    assert says in str(refused.value)
+    assert str(folder) in str(refused.value)
+
+
+def test_a_folder_needs_a_number_and_a_slug_once(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(LessonError, match="NN-slug"):
+        load(folder.rename(tmp_path / "panic-handler"))
+    (tmp_path / "panic-handler").rename(tmp_path / "04-panic-handler")
+    shutil.copytree(tmp_path / "04-panic-handler", tmp_path / "05-panic-handler")
+    with pytest.raises(LessonError, match="stands twice"):
+        load_all(tmp_path)
+    with pytest.raises(LessonError, match="no such folder"):
+        load_all(tmp_path / "nowhere")

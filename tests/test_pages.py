@@ -1,0 +1,447 @@
+"""The pages over HTTP, with an engine that plays a script: the forms, the fragments, the stream, the files."""
+
+import hashlib
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.engine import Job, NoSuchRunError, RunStatus, State
+from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
+from app.runner import Built
+from app.settings import Settings
+from app.toolchain import Toolchain
+from app.web import create_app
+from app.web.state import Playground
+
+pytestmark = pytest.mark.anyio
+
+HTMX = {"hx-request": "true"}
+START = 'fn main() {\n    println!("Hello");\n}\n'
+LESSON = """
+title = "Step `{slug}`"
+goal = "See `{slug}`."
+minutes = 3
+section = "A section"
+anchor = "a-section"
+edit = ["src/main.rs"]
+commands = ["cargo build", "cargo check"]
+hints = ["First", "Second"]
+[[check]]
+id = "ok"
+title = "It builds"
+status = "ok"
+[[expect]]
+files = "solution"
+command = "cargo build"
+reached = true
+"""
+ERRORS = '[[class]]\nid = "gone"\ntitle = "Something is gone"\nmeans = "It was there."\nmatch = ["gone"]\n'
+LOG: tuple[Event, ...] = (
+    Started(id=1, toolchain="1.99", argv=("cargo", "build"), isolation="none"),
+    Output(id=2, stream="stderr", text="\x1b[31mred </pre><script>alert(1)</script>\n"),
+    Diagnostic.model_validate(
+        {"id": 3, "level": "error", "code": None, "message": "it is gone", "rendered": "gone\x1b[0m\n", "class": "gone"}
+    ),
+    Finished(id=4, status="failed", exit_code=101, seconds=0.5),
+    Verdict(id=5, reached=True, checks=(Check(id="ok", title="It builds", ok=True),)),
+)
+BUILT = Artifact(
+    id=3,
+    path="target/debug/x",
+    bytes=9,
+    sha256="0",
+    format="ELF",
+    machine="ARM",
+    entry=None,
+    entry_symbol=None,
+    needed=(),
+    interpreter=None,
+)
+
+
+class ScriptedEngine:
+    """Plays the same log for every job; ``state`` says how far each run is."""
+
+    isolation = "none"
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.log = LOG
+        self.state: State = "done"
+        self.cancelled: list[str] = []
+
+    async def stop(self) -> None:
+        """Nothing goes on."""
+
+    def submit(self, job: Job) -> str:
+        self.jobs.append(job)
+        return f"{len(self.jobs):032x}"
+
+    def status(self, run_id: str) -> RunStatus:
+        number = int(run_id, 16)
+        if not 0 < number <= len(self.jobs):
+            raise NoSuchRunError(run_id)
+        return RunStatus(run_id, self.state, self.jobs[number - 1], None, None)
+
+    async def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
+        self.status(run_id)
+        for event in self.log:
+            if event.id > after_id:
+                yield event
+
+    async def cancel(self, run_id: str) -> None:
+        self.cancelled.append(run_id)
+
+    def artifact(self, run_id: str) -> Built:
+        raise NotImplementedError
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    """Three lessons, of which the last has other files."""
+    folder = tmp_path / "lessons"
+    for number, slug in enumerate(("one", "two", "three"), 1):
+        home = folder / f"{number:02}-{slug}"
+        write(home / "lesson.toml", LESSON.format(slug=slug))
+        write(home / "text.md", f"## About {slug}\n\nText <b>of</b> {slug}.\n")
+        write(home / "start/src/main.rs", START)
+        write(home / "start/Cargo.toml", "[package]\n")
+        write(home / "solution/src/main.rs", f"// {slug}\n")
+    write(folder / "errors.toml", ERRORS)
+    return folder
+
+
+@pytest.fixture
+async def app(settings: Settings, course: Path) -> AsyncIterator[FastAPI]:
+    made = create_app(settings.model_copy(update={"lessons_dir": course}))
+    playground: Playground = made.state.playground
+    playground.engine = ScriptedEngine()
+    here = Path(sys.executable)
+    toolchain = Toolchain(
+        name="1.99",
+        version="1.99.0",
+        stable=True,
+        source="system",
+        host="x86_64-unknown-linux-gnu",
+        cargo=here,
+        rustc=here,
+        compiler=here,
+        sysroot=here.parent,
+        targets={"x86_64-unknown-linux-gnu": "shipped"},
+    )
+    playground._toolchains = (toolchain, replace(toolchain, name="1.98", version="1.98.0"))
+    yield made
+    playground.progress.close()
+
+
+@pytest.fixture
+def engine(app: FastAPI) -> ScriptedEngine:
+    engine: ScriptedEngine = app.state.playground.engine
+    return engine
+
+
+@pytest.fixture
+async def learner(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser: it keeps its cookie and follows nothing by itself."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        await client.get("/")
+        yield client
+
+
+async def post(
+    client: httpx.AsyncClient, path: str = "/lessons/one/runs", *, htmx: bool = False, **fields: str
+) -> httpx.Response:
+    form = {"file:src/main.rs": START, "command": "cargo build", **fields}
+    return await client.post(path, data=form, headers=HTMX if htmx else {})
+
+
+def messages(body: str) -> list[Mapping[str, str]]:
+    """The messages of an event stream, each with its fields."""
+    found = []
+    for block in body.strip().split("\n\n"):
+        fields: dict[str, str] = {}
+        for line in block.splitlines():
+            name, _, value = line.partition(": ")
+            fields[name] = f"{fields[name]}\n{value}" if name in fields else value
+        found.append(fields)
+    return found
+
+
+async def test_the_course_map(learner: httpx.AsyncClient) -> None:
+    page = (await learner.get("/")).text
+    assert page.count('<li class="step">') == 3
+    assert "Begin: Step <code>one</code>" in page
+    assert "0 of 3 steps reached" in page
+    assert "Philipp Oppermann" in page
+    assert "CC BY-NC 4.0" in page
+    assert 'href="https://os.phil-opp.com/freestanding-rust-binary/"' in page
+    assert 'action="/forget"' in page
+
+
+async def test_the_map_knows_where_the_learner_was(learner: httpx.AsyncClient) -> None:
+    await post(learner, "/lessons/two/runs")
+    assert "Continue where you were: Step <code>two</code>" in (await learner.get("/")).text
+
+
+async def test_reached_steps_are_marked_and_the_next_open_one_is_offered(
+    learner: httpx.AsyncClient, app: FastAPI
+) -> None:
+    await post(learner, "/lessons/two/runs")
+    await app.state.playground.progress.mark(learner.cookies["seat"], "two", "1.99")
+    page = (await learner.get("/")).text
+    assert page.count('<li class="step done">') == 1
+    assert "Continue where you were: Step <code>three</code>" in page
+    for slug in ("one", "three"):
+        await app.state.playground.progress.mark(learner.cookies["seat"], slug, "1.99")
+    assert "All 3 steps reached." in (await learner.get("/")).text
+
+
+async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
+    page = (await learner.get("/lessons/two")).text
+    assert "<title>Step two" in page
+    assert "https://os.phil-opp.com/freestanding-rust-binary/#a-section" in page
+    assert "Text &lt;b&gt;of&lt;/b&gt; two." in page
+    assert 'name="file:src/main.rs"' in page
+    assert 'name="file:Cargo.toml"' not in page, "a file that cannot be edited is not sent"
+    assert "read-only" in page
+    assert 'value="cargo build" required' in page
+    assert page.count('name="offered"') == 2
+    assert page.count("<summary>Hint") == 2
+    assert "// two" in page, "the solution"
+    assert '<option value="1.99" selected>' in page
+    assert 'href="/lessons/one" rel="prev"' in page
+    assert 'href="/lessons/three" rel="next"' in page
+    assert "Nothing has run yet." in page
+
+
+async def test_without_scripts_a_run_answers_with_the_finished_page(
+    learner: httpx.AsyncClient, engine: ScriptedEngine
+) -> None:
+    answer = await post(learner, **{"file:src/main.rs": "fn a() {}\r\nfn b() {}\r\n", "toolchain": "1.98"})
+    assert answer.status_code == 200
+    assert engine.jobs[0].files["src/main.rs"] == "fn a() {}\nfn b() {}\n"
+    assert engine.jobs[0].toolchain.name == "1.98"
+    assert engine.jobs[0].attended
+    assert "red &lt;/pre&gt;&lt;script&gt;" in answer.text
+    assert "This is the error we came for." in answer.text
+    assert "Ended with exit code 101" in answer.text
+    assert "fn a() {}\nfn b() {}\n</textarea>" in answer.text
+    assert '<option value="1.98" selected>' in answer.text
+    assert "hx-sse:connect" not in answer.text
+
+
+async def test_an_offered_command_wins_over_the_line(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    answer = await post(learner, command="cargo run", offered="cargo check", htmx=True)
+    assert engine.jobs[0].command.argv == ("cargo", "check")
+    assert re.search(r'hx-target="#command"[^>]*><input[^>]* value="cargo check"', answer.text)
+
+
+async def test_htmx_gets_a_panel_that_follows_the_run(learner: httpx.AsyncClient) -> None:
+    answer = await post(learner, htmx=True)
+    assert answer.status_code == 200
+    assert answer.text.lstrip().startswith('<section id="run"')
+    assert f'hx-sse:connect="/runs/{1:032x}/events"' in answer.text
+    assert 'hx-sse:close="run-done"' in answer.text
+    assert f'action="/runs/{1:032x}/cancel"' in answer.text
+    assert '<hx-partial hx-target="#problem" hx-swap="innerHTML"></hx-partial>' in answer.text
+    assert 'hx-target="#command"' not in answer.text, "the line is the learner's own"
+
+
+async def test_the_stream(learner: httpx.AsyncClient) -> None:
+    await post(learner, htmx=True)
+    answer = await learner.get(f"/runs/{1:032x}/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    sent = messages(answer.text)
+    assert [message.get("id") for message in sent] == ["1", "2", "3", "4", "5", None]
+    assert sent[-1]["event"] == "run-done"
+    assert all("event" not in message for message in sent[:-1]), "htmx does not swap named events"
+    assert '<hx-partial hx-target="#run-terminal" hx-swap="beforeend">' in sent[1]["data"]
+    assert "Something is gone" in sent[2]["data"]
+    assert '<hx-partial hx-target="#run-progress" hx-swap="innerHTML">' in sent[4]["data"]
+    assert "Step one, reached" in sent[4]["data"]
+
+
+async def test_the_stream_goes_on_after_the_last_event_that_was_seen(learner: httpx.AsyncClient) -> None:
+    await post(learner, htmx=True)
+    answer = await learner.get(f"/runs/{1:032x}/events", headers={"last-event-id": "2"})
+    sent = messages(answer.text)
+    assert [message.get("id") for message in sent] == ["3", "4", "5", None]
+    assert '<span class="sgr-31">gone</span>' in sent[0]["data"], "the colour that event 2 left open"
+    answer = await learner.get(f"/runs/{1:032x}/events", headers={"last-event-id": "5"})
+    assert [message.get("event") for message in messages(answer.text)] == ["run-done"]
+
+
+async def test_a_stream_that_a_stopping_server_ends_is_not_closed_for_good(
+    learner: httpx.AsyncClient, engine: ScriptedEngine
+) -> None:
+    await post(learner, htmx=True)
+    engine.log = LOG[:2]
+    assert "run-done" not in (await learner.get(f"/runs/{1:032x}/events")).text
+
+
+@pytest.mark.parametrize("method", ["events", "cancel"])
+async def test_a_run_is_its_seats_alone(
+    app: FastAPI, learner: httpx.AsyncClient, engine: ScriptedEngine, method: str
+) -> None:
+    await post(learner, htmx=True)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as stranger:
+        verb = "GET" if method == "events" else "POST"
+        answer = await stranger.request(verb, f"/runs/{1:032x}/{method}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert not engine.cancelled
+
+
+async def test_cancel(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    await post(learner, htmx=True)
+    path = f"/runs/{1:032x}/cancel"
+    assert (await learner.post(path, headers=HTMX)).status_code == 204
+    answer = await learner.post(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one")
+    assert engine.cancelled == [f"{1:032x}"] * 2
+
+
+async def test_a_refused_command_is_said_beside_it(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    answer = await post(learner, command="sudo rm", htmx=True)
+    assert answer.status_code == 422
+    assert "sudo" in answer.text
+    assert "<html" not in answer.text
+    typed = {"file:src/main.rs": "// typed </textarea><script>\n", "command": 'sudo "rm"'}
+    answer = await post(learner, **typed)
+    assert answer.status_code == 422
+    assert "// typed &lt;/textarea&gt;&lt;script&gt;\n</textarea>" in answer.text
+    assert 'value="sudo &#34;rm&#34;"' in answer.text
+    assert re.search(r'role="alert"><p>[^<]*sudo', answer.text)
+    assert not engine.jobs
+
+
+async def test_a_reload_shows_what_was_run(learner: httpx.AsyncClient) -> None:
+    await post(learner, **{"file:src/main.rs": "\n\n// mine\n", "command": "cargo check"}, htmx=True)
+    page = (await learner.get("/lessons/one")).text
+    assert "\n\n\n// mine\n</textarea>" in page, "a text area drops one line end at its start"
+    assert 'value="cargo check" required' in page
+    assert "This is the error we came for." in page
+    assert "hx-sse:connect" not in page
+
+
+async def test_a_reload_follows_a_run_that_goes_on(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    await post(learner, htmx=True)
+    engine.state = "running"
+    page = (await learner.get("/lessons/one")).text
+    assert f'hx-sse:connect="/runs/{1:032x}/events"' in page
+    assert '<noscript><meta http-equiv="refresh"' in page
+
+
+async def test_a_run_that_has_expired_leaves_the_files(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    await post(learner, **{"file:src/main.rs": "// mine\n"}, htmx=True)
+    engine.jobs.clear()
+    page = (await learner.get("/lessons/one")).text
+    assert "// mine" in page
+    assert "Nothing has run yet." in page
+
+
+async def test_a_look_up_names_the_run_that_built_and_a_build_names_none(
+    learner: httpx.AsyncClient, engine: ScriptedEngine
+) -> None:
+    engine.log = (*LOG[:2], BUILT, *LOG[3:])
+    await post(learner, htmx=True)
+    held = f'name="after" value="{1:032x}"'
+    assert held in (await learner.get("/lessons/one")).text
+    await post(learner, command="readelf -h target/debug/x", after=f"{1:032x}")
+    assert engine.jobs[1].after == f"{1:032x}"
+    engine.log = LOG
+    assert held in (await learner.get("/lessons/one")).text, "the look-up built nothing, so the build is still the one"
+    await post(learner, after="f" * 32)
+    assert engine.jobs[2].after is None
+
+
+async def test_reset_gives_the_start_back(learner: httpx.AsyncClient) -> None:
+    await post(learner, **{"file:src/main.rs": "// mine\n"})
+    answer = await learner.post("/lessons/one/reset")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one")
+    page = (await learner.get("/lessons/one")).text
+    assert "// mine" not in page
+    assert "Nothing has run yet." in page
+
+
+async def test_going_on_can_carry_the_files_along(learner: httpx.AsyncClient) -> None:
+    await post(learner, **{"file:src/main.rs": "// mine\n"})
+    answer = await learner.post("/lessons/two/carry", data={"from": "one"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/two")
+    assert "// mine" in (await learner.get("/lessons/two")).text
+    assert "// mine" not in (await learner.get("/lessons/three")).text
+    assert (await learner.post("/lessons/two/carry", data={"from": "none"})).status_code == 404
+
+
+async def test_a_learner_can_be_forgotten(learner: httpx.AsyncClient) -> None:
+    await post(learner, **{"file:src/main.rs": "// mine\n"})
+    answer = await learner.post("/forget")
+    assert answer.status_code == 303
+    assert "deleted" in (await learner.get(answer.headers["location"])).text
+    assert "// mine" not in (await learner.get("/lessons/one")).text
+    assert "Begin:" in (await learner.get("/")).text
+
+
+async def test_an_unknown_lesson_is_a_page(learner: httpx.AsyncClient) -> None:
+    for answer in (await learner.get("/lessons/none"), await post(learner, "/lessons/none/runs")):
+        assert answer.status_code == 404
+        assert "<html" in answer.text
+        assert 'href="/"' in answer.text
+
+
+async def test_no_page_has_anything_that_the_policy_forbids(learner: httpx.AsyncClient) -> None:
+    finished = (await post(learner)).text
+    for page in (finished, (await learner.get("/")).text, (await learner.get("/lessons/none")).text):
+        assert not re.search(r"<style|\sstyle=|<script(?![^>]* src=)|\son[a-z]+=|hx-on|js:", page)
+        assert not re.search(r'(?:src|action)="(?!/)|<link[^>]* href="(?!/)', page), "a request to another host"
+        ids = re.findall(r'\sid="([^"]+)"', page)
+        assert len(ids) == len(set(ids))
+
+
+def test_the_vendored_files_are_the_ones_that_were_checked(shipped: Settings) -> None:
+    vendor = shipped.static_dir / "vendor"
+    sums = dict(reversed(line.split()) for line in (vendor / "SHA256SUMS").read_text().splitlines())
+    present = {path.name for path in vendor.iterdir()} - {"SHA256SUMS", "README.md"}
+    assert present == set(sums)
+    for name, digest in sums.items():
+        assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest, name
+        assert name in (vendor / "README.md").read_text(encoding="utf-8")
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_colours_have_the_contrast_of_wcag_aa(shipped: Settings, mode: str) -> None:
+    sheet = (shipped.static_dir / "css/site.css").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6});", part)) for part in sheet.split("@media", 2)[:2])
+    assert set(dark) == set(light)
+    colours = light if mode == "light" else dark
+    text = {(ink, ground) for ink in ("ink", "soft", "accent") for ground in ("paper", "raised", "sunk")}
+    text |= {(f"ansi-{number}", "terminal") for number in range(16)} | {("terminal-ink", "terminal")}
+    for name in ("good", "open", "bad"):
+        text |= {(name, f"{name}-ground"), (name, "paper"), ("ink", f"{name}-ground"), ("soft", f"{name}-ground")}
+    text |= {("on-accent", "accent"), ("accent", "good-ground")}
+    weak = {f"{ink} on {ground}" for ink, ground in text if contrast(colours[ink], colours[ground]) < 4.5}
+    weak |= {f"edge on {ground}" for ground in ("paper", "raised") if contrast(colours["edge"], colours[ground]) < 3}
+    weak |= {f"focus on {ground}" for ground in ("paper", "raised") if contrast(colours["focus"], colours[ground]) < 3}
+    assert not weak

@@ -1,0 +1,253 @@
+"""Lesson text and events as HTML."""
+
+import re
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import Markup
+
+from app.diagnosis import Diagnosis, ErrorClass
+from app.events import Advice, Artifact, Check, Diagnostic, Event, Finished, Output, Queued, Span, Started, Verdict
+from app.lessons import Lesson
+from app.web.render import Patch, RunRenderer, environment, fold, inline, markdown, partials, ticks
+
+NASTY = '<script>alert("x")</script>'
+
+
+def lesson(slug: str, title: str = "A step") -> Lesson:
+    return Lesson(
+        slug=slug,
+        number=1,
+        title=title,
+        goal="A goal",
+        minutes=3,
+        section="A section",
+        anchor="",
+        text="",
+        files={"src/main.rs": ""},
+        solution={"src/main.rs": ""},
+        editable=("src/main.rs",),
+        commands=("cargo build",),
+        target=None,
+        hints=(),
+        checks=(),
+        advice=(),
+        expectations=(),
+    )
+
+
+def renderer(following: Lesson | None = None) -> RunRenderer:
+    known = ErrorClass(id="no-core", title="No `core`", means="The *target* is missing.", match=("core",))
+    return RunRenderer("ab" * 16, lesson("here"), following, Diagnosis(classes=(known,), advice=()))
+
+
+def finished(status: str = "ok", **more: object) -> Finished:
+    return Finished.model_validate({"status": status, "exit_code": 101, "seconds": 0.424, **more})
+
+
+def error(**more: object) -> Diagnostic:
+    fields = {"level": "error", "code": None, "message": "no `core`", "rendered": "error: no core\n", **more}
+    return Diagnostic.model_validate(fields)
+
+
+def test_every_event_type_has_a_template() -> None:
+    names = {kind.model_fields["type"].default for kind in get_args(Event)}
+    assert {f"events/{name}.html" for name in names} == {
+        name for name in environment().list_templates() if name.startswith("events/")
+    }
+
+
+def test_output_is_appended_with_its_colours_open_across_events() -> None:
+    slots = fold(
+        renderer(),
+        [
+            Output(stream="stderr", text="\x1b[31mred"),
+            error(rendered="still"),
+            Output(stream="stdout", text="\x1b[0m."),
+        ],
+    )
+    assert slots["terminal"] == (
+        '<span><span class="sgr-31">red</span></span><span><span class="sgr-31">still</span></span><span>.</span>'
+    )
+
+
+def test_white_space_of_the_terminal_is_kept() -> None:
+    assert fold(renderer(), [Output(stream="stdout", text="  \n\n")])["terminal"] == "<span>  \n\n</span>"
+
+
+def test_a_patch_names_its_place_and_how_it_is_swapped() -> None:
+    assert Patch("terminal", Markup("<i>x</i>"), append=True).partial() == (
+        '<hx-partial hx-target="#run-terminal" hx-swap="beforeend"><i>x</i></hx-partial>'
+    )
+    sent = partials(renderer().patches(finished()))
+    assert re.findall(r'hx-target="#run-(\w+)" hx-swap="(\w+)"', sent) == [
+        ("status", "innerHTML"),
+        ("elapsed", "innerHTML"),
+        ("cancel", "innerHTML"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "slot", "words"),
+    [
+        (Queued(position=0), "status", "Next in the queue."),
+        (Queued(position=1), "status", "1 run stands before this one"),
+        (Queued(position=3), "status", "3 runs stand before this one"),
+        (Started(toolchain="1.96", argv=("cargo", "build"), isolation="none"), "status", "Running on Rust 1.96"),
+        (Started(toolchain="1.96", argv=("cargo", "a b"), isolation="none"), "command", "cargo &#39;a b&#39;"),
+        (finished("ok"), "status", "Finished in 0.42 s"),
+        (finished("failed"), "status", "Ended with exit code 101 after 0.42 s"),
+        (finished("cancelled"), "status", "Cancelled after 0.42 s"),
+        (finished("timeout"), "status", "its time was up"),
+        (finished("limit", limit="output"), "status", "it printed too much"),
+        (finished("limit", limit="memory"), "status", "it needed too much memory"),
+    ],
+)
+def test_status(event: Event, slot: str, words: str) -> None:
+    assert words in fold(renderer(), [event])[slot]
+
+
+def test_a_diagnostic_stands_beside_what_its_class_means() -> None:
+    span = Span(file="src/main.rs", line=4, column=5, end_line=4, end_column=9, primary=True)
+    html = fold(renderer(), [error(**{"class": "no-core", "code": "E0463", "spans": (span,)})])["diagnostics"]
+    assert "error E0463" in html
+    assert "<code>core</code>" in html
+    assert "src/main.rs:4:5" in html
+    assert "No <code>core</code>" in html
+    assert "The <em>target</em> is missing." in html
+
+
+def test_an_error_of_no_class_is_listed_without_a_meaning() -> None:
+    html = fold(renderer(), [error()])["diagnostics"]
+    assert "<li" in html
+    assert "means" not in html
+
+
+@pytest.mark.parametrize(
+    ("level", "message"),
+    [
+        ("error", "aborting due to 2 previous errors"),
+        ("warning", "1 warning emitted"),
+        ("failure-note", "For more information about this error, try `rustc --explain E0463`."),
+    ],
+)
+def test_closing_remarks_are_for_the_terminal_only(level: str, message: str) -> None:
+    slots = fold(renderer(), [error(level=level, message=message, rendered=message)])
+    assert slots["diagnostics"] == ""
+    assert "<span>" in slots["terminal"]
+
+
+def test_an_artefact_can_be_looked_at_by_the_next_command() -> None:
+    event = Artifact(
+        path="target/debug/blog_os",
+        bytes=1234,
+        sha256="00",
+        format="ELF",
+        machine="ARM",
+        entry=0x200DD,
+        entry_symbol="_start",
+        needed=(),
+        interpreter=None,
+    )
+    slots = fold(renderer(), [event])
+    assert f'name="after" value="{"ab" * 16}"' in slots["after"]
+    assert "<code>0x200dd</code> <code>_start</code>" in slots["artifact"]
+    assert fold(renderer(), [event.model_copy(update={"entry": None})])["artifact"].count("none") == 3
+
+
+@pytest.mark.parametrize(
+    ("reached", "status", "headline"),
+    [
+        (True, "ok", "Goal reached."),
+        (True, "failed", "This is the error we came for."),
+        (False, "failed", "Not there yet."),
+        (False, "ok", "Not there yet."),
+        (False, "cancelled", "Cancelled."),
+    ],
+)
+def test_headline(reached: bool, status: str, headline: str) -> None:
+    slots = fold(renderer(), [finished(status), Verdict(reached=reached, checks=())])
+    assert headline in slots["verdict"]
+
+
+def test_a_verdict_shows_each_check_and_the_advice() -> None:
+    checks = (
+        Check(id="a", title="It built `core`", ok=True),
+        Check(id="b", title="It links", ok=False, detail="Seen: nothing."),
+    )
+    verdict = Verdict(reached=False, checks=checks, advice=(Advice(id="c", text="Try **this**."),))
+    html = fold(renderer(lesson("next")), [finished("failed"), verdict])["verdict"]
+    assert html.count('<li class="ok">') == 1
+    assert html.count('<li class="open">') == 1
+    assert "It built <code>core</code>" in html
+    assert "Seen: nothing." in html
+    assert "Try <strong>this</strong>." in html
+    assert "/lessons/next" not in html
+
+
+def test_a_reached_goal_leads_on() -> None:
+    verdict = Verdict(reached=True, checks=())
+    html = fold(renderer(lesson("next", "No `main`")), [finished(), verdict])["verdict"]
+    assert 'href="/lessons/next"' in html
+    assert 'action="/lessons/next/carry"' in html
+    assert 'name="from" value="here"' in html
+    assert "last step" in fold(renderer(), [finished(), verdict])["verdict"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Started(toolchain=NASTY, argv=(NASTY,), isolation="none"),
+        Output(stream="stdout", text=NASTY),
+        error(message=NASTY, rendered=NASTY, code=NASTY, level="error" + NASTY),
+        Artifact(
+            path=NASTY,
+            bytes=1,
+            sha256=NASTY,
+            format=NASTY,
+            machine=NASTY,
+            entry=1,
+            entry_symbol=NASTY,
+            needed=(NASTY,),
+            interpreter=NASTY,
+        ),
+        Verdict(
+            reached=False,
+            checks=(Check(id="a", title=NASTY, ok=False, detail=NASTY),),
+            advice=(Advice(id="a", text=NASTY),),
+        ),
+    ],
+)
+def test_nothing_of_an_event_is_used_as_markup(event: Event) -> None:
+    sent = partials(renderer().patches(event))
+    assert "&lt;script&gt;" in sent
+    assert "<script" not in sent
+
+
+def test_markdown_gives_headings_an_id_and_keeps_h1_for_the_page() -> None:
+    html = markdown("# What `no_std` *does*\n\n## A\n\n## A\n")
+    assert '<h2 id="what-no-std-does">What <code>no_std</code>' in html
+    assert '<h2 id="a">' in html
+    assert '<h2 id="a-2">' in html
+    assert "<h1" not in html
+
+
+def test_markdown_shows_html_and_marks_links_and_lets_code_scroll() -> None:
+    assert "&lt;b&gt;" in markdown("<b>x</b>")
+    assert '<a href="https://example.org" rel="noopener">' in markdown("[x](https://example.org)")
+    assert '<pre tabindex="0"><code class="language-rust">a &lt; b\n</code></pre>' in markdown("```rust\na < b\n```")
+    assert "<table>" in markdown("| a |\n|---|\n| b |\n")
+
+
+@given(st.text())
+def test_any_markdown_is_safe(raw: str) -> None:
+    for html in (markdown(raw), inline(raw)):
+        assert not re.search(r"<(script|style|iframe|object|form)|javascript:[^<]*\">", html)
+
+
+@given(st.text(alphabet="ab`<&"))
+def test_ticks_lose_no_character_but_the_ticks(raw: str) -> None:
+    html = ticks(raw)
+    assert re.sub(r"</?code>", "", html).replace("`", "") == Markup.escape(raw).replace("`", "")
