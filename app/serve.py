@@ -10,6 +10,9 @@ from app.web import create_app
 from app.web.state import Playground
 
 
+_BACKLOG = 512
+
+
 class ServeError(Exception):
     """The server cannot start; the message is one sentence."""
 
@@ -51,6 +54,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # Whoever reads the address may connect at once; the kernel keeps the connection until the app is up.
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -22,8 +23,6 @@ _SEQUENCES = st.sampled_from(
         "\x1b[2K",
         "\x1b[1;92m",
         "\x1b[39m",
-    ]
-    + [
         "\x1b]8;;https://example.org\x1b\\",
         "\x1b]0;title\x07",
         "\x1b(B",
@@ -34,8 +33,8 @@ _SEQUENCES = st.sampled_from(
         "\r\n",
         "\n",
         "\t",
+        *["<script>alert(1)</script>", "&amp;", "'\"", "\x00", "\x9b31m", "\x7f"],
     ]
-    + ["<script>alert(1)</script>", "&amp;", "'\"", "\x00", "\x9b31m", "\x7f"]
 )
 _TERMINAL_TEXT = st.lists(_SEQUENCES | st.text(max_size=8)).map("".join)
 
@@ -144,7 +143,7 @@ def test_where_the_text_is_cut_makes_no_difference(raw: str, cuts: list[int]) ->
     whole = cells(Terminal().feed(raw))
     terminal = Terminal()
     edges = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
-    pieces = [terminal.feed(raw[begin:end]) for begin, end in zip(edges, edges[1:], strict=False)]
+    pieces = [terminal.feed(raw[begin:end]) for begin, end in pairwise(edges)]
     assert [cell for piece in pieces for cell in cells(piece)] == whole
 
 

@@ -160,15 +160,21 @@ async def learner(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def post(
-    client: httpx.AsyncClient, path: str = "/lessons/one/runs", *, htmx: bool = False, **fields: str
+    client: httpx.AsyncClient,
+    path: str = "/lessons/one/runs",
+    main: str = START,
+    *,
+    htmx: bool = False,
+    **fields: str,
 ) -> httpx.Response:
-    form = {"file:src/main.rs": START, "command": "cargo build", **fields}
+    """Send the lesson's form as a browser does."""
+    form = {"file:src/main.rs": main, "command": "cargo build", **fields}
     return await client.post(path, data=form, headers=HTMX if htmx else {})
 
 
 def messages(body: str) -> list[Mapping[str, str]]:
     """The messages of an event stream, each with its fields."""
-    found = []
+    found: list[Mapping[str, str]] = []
     for block in body.strip().split("\n\n"):
         fields: dict[str, str] = {}
         for line in block.splitlines():
@@ -228,7 +234,7 @@ async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
 async def test_without_scripts_a_run_answers_with_the_finished_page(
     learner: httpx.AsyncClient, engine: ScriptedEngine
 ) -> None:
-    answer = await post(learner, **{"file:src/main.rs": "fn a() {}\r\nfn b() {}\r\n", "toolchain": "1.98"})
+    answer = await post(learner, main="fn a() {}\r\nfn b() {}\r\n", toolchain="1.98")
     assert answer.status_code == 200
     assert engine.jobs[0].files["src/main.rs"] == "fn a() {}\nfn b() {}\n"
     assert engine.jobs[0].toolchain.name == "1.98"
@@ -317,8 +323,7 @@ async def test_a_refused_command_is_said_beside_it(learner: httpx.AsyncClient, e
     assert answer.status_code == 422
     assert "sudo" in answer.text
     assert "<html" not in answer.text
-    typed = {"file:src/main.rs": "// typed </textarea><script>\n", "command": 'sudo "rm"'}
-    answer = await post(learner, **typed)
+    answer = await post(learner, main="// typed </textarea><script>\n", command='sudo "rm"')
     assert answer.status_code == 422
     assert "// typed &lt;/textarea&gt;&lt;script&gt;\n</textarea>" in answer.text
     assert 'value="sudo &#34;rm&#34;"' in answer.text
@@ -327,7 +332,7 @@ async def test_a_refused_command_is_said_beside_it(learner: httpx.AsyncClient, e
 
 
 async def test_a_reload_shows_what_was_run(learner: httpx.AsyncClient) -> None:
-    await post(learner, **{"file:src/main.rs": "\n\n// mine\n", "command": "cargo check"}, htmx=True)
+    await post(learner, main="\n\n// mine\n", command="cargo check", htmx=True)
     page = (await learner.get("/lessons/one")).text
     assert "\n\n\n// mine\n</textarea>" in page, "a text area drops one line end at its start"
     assert 'value="cargo check" required' in page
@@ -344,7 +349,7 @@ async def test_a_reload_follows_a_run_that_goes_on(learner: httpx.AsyncClient, e
 
 
 async def test_a_run_that_has_expired_leaves_the_files(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
-    await post(learner, **{"file:src/main.rs": "// mine\n"}, htmx=True)
+    await post(learner, main="// mine\n", htmx=True)
     engine.jobs.clear()
     page = (await learner.get("/lessons/one")).text
     assert "// mine" in page
@@ -367,7 +372,7 @@ async def test_a_look_up_names_the_run_that_built_and_a_build_names_none(
 
 
 async def test_reset_gives_the_start_back(learner: httpx.AsyncClient) -> None:
-    await post(learner, **{"file:src/main.rs": "// mine\n"})
+    await post(learner, main="// mine\n")
     answer = await learner.post("/lessons/one/reset")
     assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one")
     page = (await learner.get("/lessons/one")).text
@@ -376,7 +381,7 @@ async def test_reset_gives_the_start_back(learner: httpx.AsyncClient) -> None:
 
 
 async def test_going_on_can_carry_the_files_along(learner: httpx.AsyncClient) -> None:
-    await post(learner, **{"file:src/main.rs": "// mine\n"})
+    await post(learner, main="// mine\n")
     answer = await learner.post("/lessons/two/carry", data={"from": "one"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/two")
     assert "// mine" in (await learner.get("/lessons/two")).text
@@ -385,7 +390,7 @@ async def test_going_on_can_carry_the_files_along(learner: httpx.AsyncClient) ->
 
 
 async def test_a_learner_can_be_forgotten(learner: httpx.AsyncClient) -> None:
-    await post(learner, **{"file:src/main.rs": "// mine\n"})
+    await post(learner, main="// mine\n")
     answer = await learner.post("/forget")
     assert answer.status_code == 303
     assert "deleted" in (await learner.get(answer.headers["location"])).text
@@ -411,7 +416,8 @@ async def test_no_page_has_anything_that_the_policy_forbids(learner: httpx.Async
 
 def test_the_vendored_files_are_the_ones_that_were_checked(shipped: Settings) -> None:
     vendor = shipped.static_dir / "vendor"
-    sums = dict(reversed(line.split()) for line in (vendor / "SHA256SUMS").read_text().splitlines())
+    lines = (vendor / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {name: digest for digest, name in (line.split() for line in lines)}
     present = {path.name for path in vendor.iterdir()} - {"SHA256SUMS", "README.md"}
     assert present == set(sums)
     for name, digest in sums.items():

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from app import __version__
 from app.settings import Settings
 from app.web import api, pages
-from app.web.guard import Guard
+from app.web.guard import TOO_LARGE, Guard
 from app.web.state import Playground, ProblemError
 
 _log = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 413:
+        return await _problem(request, ProblemError(413, TOO_LARGE, error.detail))
     messages = {
         404: "There is nothing at this address; the course map is at /.",
         405: "This address takes other methods.",

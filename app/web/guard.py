@@ -11,10 +11,12 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "seat"
+TOO_LARGE = "body-too-large"
 _YEAR = 365 * 24 * 3600
 _SEAT = re.compile(r"[0-9a-f]{32}")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -30,8 +32,11 @@ _HEADERS = {
 }
 
 
-class _TooLargeError(Exception):
-    """The body grew beyond the limit while it was read."""
+class BodyTooLargeError(HTTPException):
+    """The body grew beyond the limit while it was read; an ``HTTPException``, which FastAPI lets through."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(413, f"A request is at most {most // 1024} KiB long; send less.")
 
 
 class Guard:
@@ -55,12 +60,7 @@ class Guard:
         if refusal:
             await refusal(scope, receive, answer)
             return
-        try:
-            await self._app(scope, _Counted(receive, self._body_bytes), answer)
-        except _TooLargeError:
-            if answer.started:
-                raise
-            await self._too_large()(scope, receive, answer)
+        await self._app(scope, _Counted(receive, self._body_bytes), answer)
 
     def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
         host = headers.get("host", "")
@@ -75,11 +75,8 @@ class Guard:
             )
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self._body_bytes:
-            return self._too_large()
+            return _problem(413, TOO_LARGE, BodyTooLargeError(self._body_bytes).detail)
         return None
-
-    def _too_large(self) -> JSONResponse:
-        return _problem(413, "body-too-large", f"A request is at most {self._body_bytes // 1024} KiB long; send less.")
 
 
 class _Counted:
@@ -87,13 +84,14 @@ class _Counted:
 
     def __init__(self, receive: Receive, most: int) -> None:
         self._receive = receive
-        self._left = most
+        self._most = most
+        self._read = 0
 
     async def __call__(self) -> Message:
         message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            raise _TooLargeError
+        self._read += len(message.get("body", b""))
+        if self._read > self._most:
+            raise BodyTooLargeError(self._most)
         return message
 
 
@@ -103,11 +101,9 @@ class _Answer:
     def __init__(self, send: Send, cookie: str | None) -> None:
         self._send = send
         self._cookie = cookie
-        self.started = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)

@@ -19,7 +19,7 @@ from app.engine import NoSuchRunError
 from app.events import Artifact, Event, Verdict
 from app.lessons import Lesson
 from app.toolchain import Toolchain, preferred
-from app.web.render import Patch, RunRenderer, fold, page, partials
+from app.web.render import Patch, RunRenderer, fold, made, page, partials
 from app.web.state import Playground, ProblemError
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
@@ -259,7 +259,7 @@ async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdic
     """The course's progress after a verdict, whether or not it is already written down."""
     reached = set(await home.progress.reached(seat)) | ({lesson.slug} if verdict.reached else set())
     html = page("_progress.html", lessons=home.lessons, reached=reached, current=lesson.slug)
-    return Patch("progress", Markup(html), append=False)
+    return Patch("progress", made(html), append=False)
 
 
 async def _last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel | None, str | None]:
@@ -272,9 +272,9 @@ async def _last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel 
         if status.state != "done":
             return Panel(run_id, live=True), status.job.after
         panel, built = await _finished(home, lesson, run_id)
-        return panel, built or status.job.after
     except NoSuchRunError:
         return None, None
+    return panel, built or status.job.after
 
 
 async def _finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel, str | None]:

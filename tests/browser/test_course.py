@@ -1,0 +1,202 @@
+"""A learner's way through the course in headless Chromium, on a real server with the real cargo."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from app.lessons import Lesson
+
+RUN_MS = 30_000
+ENDLESS = """\
+use std::{thread::sleep, time::Duration};
+
+fn main() {
+    for number in 0.. {
+        println!("line {number}");
+        sleep(Duration::from_millis(100));
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium here; apt-get install chromium")
+    with sync_playwright() as playwright:
+        # No sandbox: as root, which a container's user is, Chromium does not start with one.
+        started = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield started
+        started.close()
+
+
+@contextmanager
+def learner(
+    browser: Browser, server: str, *, scripts: bool = True, width: int = 1280, refusals: int = 0
+) -> Iterator[Page]:
+    """A browser of its own; at its end there must have been no error and no request to another host.
+
+    ``refusals``: so many answers were to be a refusal, which Chromium notes on its console.
+    """
+    context = browser.new_context(java_script_enabled=scripts, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    errors: list[str] = []
+    hosts: set[str] = set()
+    page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    try:
+        yield page
+    finally:
+        context.close()
+    refused = [error for error in errors if "status of 422" in error]
+    assert len(refused) == refusals, errors
+    assert errors == refused
+    assert hosts == {urlsplit(server).netloc}
+
+
+def type_files(page: Page, texts: dict[str, str]) -> None:
+    for path, text in texts.items():
+        page.locator(".tab + label", has_text=re.compile(f"^{re.escape(path)}")).click()
+        page.get_by_role("textbox", name=path, exact=True).fill(text)
+
+
+def answer_of(lesson: Lesson) -> dict[str, str]:
+    """What a learner who knows the answer types."""
+    return {path: text for path, text in lesson.solution.items() if text != lesson.files[path]}
+
+
+def reach(page: Page, lesson: Lesson) -> None:
+    expect(page.locator("h1")).to_have_text(lesson.title.replace("`", ""))
+    type_files(page, answer_of(lesson))
+    expect(page.locator("#command")).to_have_value(lesson.commands[0])
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+    expect(page.locator(".verdict.reached"), page.locator("#run").inner_text()).to_have_count(1)
+
+
+def walk(page: Page, server: str, lessons: dict[str, Lesson], *, last: str) -> None:
+    page.goto(server)
+    page.get_by_role("link", name="Begin:").click()
+    for slug, lesson in lessons.items():
+        expect(page).to_have_url(re.compile(rf"/lessons/{slug}(/runs)?(#run)?$"))
+        reach(page, lesson)
+        done = page.locator("#run-progress a.done")
+        expect(done).to_have_count(list(lessons).index(slug) + 1)
+        if slug == last:
+            return
+        page.locator(".verdict").get_by_role("link", name="Next:").click()
+
+
+@pytest.mark.usefixtures("bare_metal")
+def test_from_the_first_program_to_bare_metal(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
+    with learner(browser, server) as page:
+        walk(page, server, lessons, last="bare-metal")
+        page.get_by_text("Built:").click()
+        expect(page.locator("#run-artifact")).to_contain_text("_start")
+        page.locator(".offered button", has_text="readelf").first.click()
+        expect(page.locator("#run-terminal")).to_contain_text("ELF Header", timeout=RUN_MS)
+        expect(page.locator("#command")).to_have_value(re.compile("^readelf"))
+
+
+@pytest.mark.usefixtures("bare_metal")
+def test_the_same_with_scripts_off(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
+    with learner(browser, server, scripts=False) as page:
+        walk(page, server, lessons, last="bare-metal")
+
+
+def test_output_comes_as_it_is_printed_and_cancel_ends_it(browser: Browser, server: str) -> None:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        type_files(page, {"src/main.rs": ENDLESS})
+        page.locator("#command").fill("cargo run")
+        page.keyboard.press("Control+Enter")
+        terminal = page.locator("#run-terminal")
+        expect(terminal).to_contain_text("line 3", timeout=RUN_MS)
+        expect(page.locator("#run-elapsed")).to_have_text(re.compile(r"^\d+\.\d s$"))
+        expect(page.locator(".verdict")).to_have_count(0)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#run-status")).to_have_text(re.compile("^Cancelled after"))
+        expect(page.locator(".verdict")).to_contain_text("Cancelled")
+        expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+        shown = terminal.inner_text()
+        assert shown.count("line 3\n") == 1, shown
+
+
+def test_a_reload_attaches_to_the_run_without_loss_or_repetition(browser: Browser, server: str) -> None:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        type_files(page, {"src/main.rs": ENDLESS})
+        page.locator("#command").fill("cargo run")
+        page.get_by_role("button", name="Run", exact=True).click()
+        terminal = page.locator("#run-terminal")
+        expect(terminal).to_contain_text("line 2", timeout=RUN_MS)
+        page.reload()
+        expect(page.get_by_role("textbox", name="src/main.rs")).to_have_value(ENDLESS)
+        expect(terminal).to_contain_text("line 9", timeout=RUN_MS)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator(".verdict")).to_be_visible()
+        numbers = [int(number) for number in re.findall(r"line (\d+)", terminal.inner_text())]
+        assert numbers == list(range(len(numbers)))
+        page.reload()
+        expect(page.locator(".verdict")).to_contain_text("Cancelled")
+        assert "line 9" in terminal.inner_text()
+
+
+def test_a_new_run_takes_the_place_of_one_that_goes_on(browser: Browser, server: str) -> None:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        type_files(page, {"src/main.rs": ENDLESS})
+        page.locator("#command").fill("cargo run")
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
+        page.locator(".offered button", has_text="cargo build").first.click()
+        expect(page.locator(".verdict.reached")).to_be_visible(timeout=RUN_MS)
+        expect(page.locator("#run-terminal")).not_to_contain_text("line")
+        expect(page.locator("#run")).to_have_count(1)
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+def test_a_refused_command_keeps_all_that_was_typed(browser: Browser, server: str, scripts: bool) -> None:
+    with learner(browser, server, scripts=scripts, refusals=1) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        type_files(page, {"src/main.rs": "// typed\n"})
+        page.locator("#command").fill("make me a sandwich")
+        page.keyboard.press("Enter")
+        expect(page.locator("#problem")).to_contain_text("make")
+        expect(page.locator("#command")).to_have_value("make me a sandwich")
+        expect(page.get_by_role("textbox", name="src/main.rs")).to_have_value("// typed\n")
+        expect(page.locator("#run-status")).to_have_text("Nothing has run yet.")
+
+
+@pytest.mark.parametrize("width", [360, 820, 1280, 1600])
+def test_no_page_scrolls_sideways(browser: Browser, server: str, lessons: dict[str, Lesson], width: int) -> None:
+    with learner(browser, server, width=width) as page:
+        for path in ("/", *(f"/lessons/{slug}" for slug in lessons)):
+            page.goto(server + path)
+            page.locator("summary").evaluate_all("all => all.forEach(each => each.parentElement.open = true)")
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 0, path
+
+
+def test_all_that_is_stored_can_be_deleted(browser: Browser, server: str) -> None:
+    with learner(browser, server, scripts=False) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        type_files(page, {"src/main.rs": "fn main() {} // mine\n"})
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator(".verdict.reached")).to_be_visible(timeout=RUN_MS)
+        page.goto(server)
+        expect(page.locator(".step.done")).to_have_count(1)
+        page.get_by_text("Delete all of it").click()
+        page.get_by_role("button", name="Yes, delete").click()
+        expect(page.locator(".step.done")).to_have_count(0)
+        page.goto(f"{server}/lessons/hello-std")
+        expect(page.get_by_role("textbox", name="src/main.rs")).not_to_have_value(re.compile("mine"))
