@@ -25,8 +25,8 @@ from app.workspace import EditError, merge
 _T = TypeVar("_T")
 _BAD_USE = 2
 
-cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-_lessons = typer.Typer(no_args_is_help=True, help="Work on the lessons.")
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+_lessons = typer.Typer(no_args_is_help=True, help="Work on the lessons.", rich_markup_mode=None)
 cli.add_typer(_lessons, name="lessons")
 
 
@@ -87,7 +87,7 @@ def setup(
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
     """Say what is here, what is missing, and the command that mends it."""
     report = _run(lambda: toolchain.examine(_settings().cache_dir))
-    typer.echo(report.to_json() if as_json else report.to_text())
+    typer.echo(report.model_dump_json(indent=2) if as_json else report.to_text())
 
 
 @_lessons.command("check")

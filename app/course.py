@@ -33,8 +33,8 @@ def reference_problems(lessons: Iterable[Lesson], diagnosis: Diagnosis) -> list[
     problems = []
     for lesson in lessons:
         facts: list[Outcome] = [*lesson.checks, *lesson.expectations, *(advice.when for advice in lesson.advice)]
-        for versioned in (*lesson.checks, *lesson.expectations):
-            facts += versioned.on.values()
+        facts += [other for check in lesson.checks for other in check.on.values()]
+        facts += [other for expectation in lesson.expectations for other in expectation.on.values()]
         named = {name for item in facts for name in item.errors or ()}
         problems += [f"{lesson.slug}: there is no error class {name!r}" for name in sorted(named - known)]
         problems += [f"{lesson.slug}: {text}" for text in _command_problems(lesson)]

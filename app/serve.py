@@ -9,7 +9,6 @@ from app.settings import Settings
 from app.web import create_app
 from app.web.state import Playground
 
-
 _BACKLOG = 512
 
 

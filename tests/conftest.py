@@ -81,7 +81,7 @@ class Server:
 def serving(data_dir: Path, **variables: str) -> Iterator[Server]:
     """A server on a free port, with these further environment variables; killed at the end."""
     env = os.environ | {"PLAYGROUND_DATA_DIR": str(data_dir)} | variables
-    command = [Path(sys.executable).with_name("playground"), "serve", "--port", "0"]
+    command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert process.stdout is not None
@@ -92,8 +92,8 @@ def serving(data_dir: Path, **variables: str) -> Iterator[Server]:
     finally:
         process.kill()
         process.wait()
-        if process.stdout:
-            process.stdout.close()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 @pytest.fixture(scope="session")

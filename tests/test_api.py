@@ -56,6 +56,16 @@ def run(client: httpx.Client, lesson: str, command: str, **more: Any) -> list[di
     return list(stream(client, answer.json()["events"]))
 
 
+def settled(client: httpx.Client) -> httpx.Response:
+    """What ``/readyz`` answers once set-up has ended."""
+    for _ in range(100):
+        answer = client.get("/readyz")
+        if "not ended" not in answer.json()["toolchain"]:
+            return answer
+        time.sleep(0.1)
+    raise AssertionError("set-up did not end")
+
+
 def test_lessons_are_a_bare_array(client: httpx.Client, lessons: dict[str, Lesson]) -> None:
     listed = client.get("/api/lessons").json()
     assert [entry["slug"] for entry in listed] == list(lessons)
@@ -88,7 +98,8 @@ def test_a_run_from_post_to_verdict(client: httpx.Client) -> None:
     assert events[-1]["reached"] is True
 
 
-def test_the_bare_metal_lesson_is_built_for_real(client: httpx.Client, bare_metal: object) -> None:
+@pytest.mark.usefixtures("bare_metal")
+def test_the_bare_metal_lesson_is_built_for_real(client: httpx.Client) -> None:
     events = run(client, "bare-metal", "cargo build --target thumbv7em-none-eabihf")
     [artifact] = [event for event in events if event["type"] == "artifact"]
     assert (artifact["format"], artifact["machine"], artifact["entry_symbol"]) == ("ELF", "ARM", "_start")
@@ -230,14 +241,10 @@ def test_answers_carry_the_guards_headers(client: httpx.Client) -> None:
     assert "set-cookie" not in client.get("/api/lessons").headers
 
 
-def test_health_and_readiness(client: httpx.Client, bare_metal: object) -> None:
+@pytest.mark.usefixtures("bare_metal")
+def test_health_and_readiness(client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
-    for _ in range(100):
-        answer = client.get("/readyz")
-        if answer.status_code == 200:
-            break
-        time.sleep(0.1)
-    assert answer.json() == {"ready": True, "toolchain": "ok", "isolation": "none", "storage": "ok"}
+    assert settled(client).json() == {"ready": True, "toolchain": "ok", "isolation": "none", "storage": "ok"}
 
 
 def test_a_server_without_the_target_serves_but_is_not_ready(
@@ -245,11 +252,7 @@ def test_a_server_without_the_target_serves_but_is_not_ready(
 ) -> None:
     without = {"PLAYGROUND_CACHE_DIR": str(tmp_path / "cache"), "RUSTUP_HOME": str(tmp_path), "HOME": str(tmp_path)}
     with httpx.Client(base_url=start_server(**without).url, timeout=30) as client:
-        for _ in range(100):
-            state = client.get("/readyz")
-            if "not ended" not in state.json()["toolchain"]:
-                break
-            time.sleep(0.1)
+        state = settled(client)
         assert state.status_code == 503
         assert "thumbv7em-none-eabihf" in state.json()["toolchain"]
         assert client.get("/lessons/bare-metal").status_code == 200
@@ -286,6 +289,7 @@ def test_a_signal_ends_server_streams_and_runs_at_once(
     with httpx.Client(base_url=server.url, timeout=30) as client:
         accepted = post(client, "hello-std", "cargo run", files={"src/main.rs": LOOP}).json()
         events = []
+        began = 0.0
         for event in stream(client, accepted["events"]):
             events.append(event)
             if "turning" in event.get("text", ""):

@@ -20,7 +20,7 @@ BARE = """#![no_std]
 def compile_with(toolchain: Toolchain, folder: Path, source: str, *flags: str) -> bytes:
     folder.mkdir(exist_ok=True)
     (folder / "main.rs").write_text(source)
-    command = [toolchain.rustc, "main.rs", "-o", "out", "--edition=2021", *flags]
+    command = [str(toolchain.rustc), "main.rs", "-o", "out", "--edition=2021", *flags]
     subprocess.run(command, cwd=folder, env=build_env(toolchain, folder), check=True, capture_output=True)
     return (folder / "out").read_bytes()
 
@@ -81,4 +81,5 @@ def test_damage_is_refused_or_read_but_never_a_crash(std_program: bytes, data: s
     try:
         inspect(bytes(damaged))
     except NotABinaryError as error:
-        assert str(error)
+        said = str(error)
+        assert said

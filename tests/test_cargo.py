@@ -18,7 +18,14 @@ def classify(diagnostic: Diagnostic, source: Literal["rustc", "cargo"]) -> str |
 
 
 def message(text: str, level: str = "error", **more: object) -> bytes:
-    body = {"message": text, "code": None, "level": level, "spans": [], "children": [], "rendered": f"{text}!\n"}
+    body: dict[str, object] = {
+        "message": text,
+        "code": None,
+        "level": level,
+        "spans": [],
+        "children": [],
+        "rendered": f"{text}!\n",
+    }
     return (json.dumps({"reason": "compiler-message", "message": body | more}, separators=(",", ":")) + "\n").encode()
 
 

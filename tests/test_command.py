@@ -127,7 +127,8 @@ def test_any_text_is_a_command_or_a_sentence(line: str) -> None:
     try:
         command = parse(line)
     except CommandError as error:
-        assert str(error)
+        said = str(error)
+        assert said
     else:
         assert command.argv
 

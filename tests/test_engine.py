@@ -1,5 +1,6 @@
 """The engine and the runner under it, with the real cargo: order, queue, cancel, limits, what is left behind."""
 
+import json
 import os
 import re
 import time
@@ -211,8 +212,10 @@ async def test_a_broken_manifest_or_config_is_a_diagnostic(
 async def test_a_forged_artefact_is_not_believed(bench: Bench, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"\x7fELF secret")
-    forged = '{"reason":"compiler-artifact","executable":"%s","profile":{}}' % secret
-    events = await bench.run("cargo run", source='fn main() { println!("{}", r#"%s"#); }' % forged)
+    forged = json.dumps(
+        {"reason": "compiler-artifact", "executable": str(secret), "profile": {}}, separators=(",", ":")
+    )
+    events = await bench.run("cargo run", source=f'fn main() {{ println!("{{}}", r#"{forged}"#); }}')
     assert forged in printed(events)
     artifact = the(Artifact, events)
     assert isinstance(artifact, Artifact)
@@ -273,7 +276,8 @@ async def test_an_attended_run_without_a_reader_is_cancelled(
             await bench.follow(read)
         assert [engine.status(run).state for run in (unread, read)] == ["done", "running"]
         finished = engine.status(unread).finished
-        assert finished and finished.status == "cancelled"
+        assert finished
+        assert finished.status == "cancelled"
 
 
 async def test_events_are_replayed_from_any_point(bench: Bench) -> None:

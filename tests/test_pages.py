@@ -15,8 +15,8 @@ from app.engine import Job, NoSuchRunError, RunStatus, State
 from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
 from app.runner import Built
 from app.settings import Settings
-from app.toolchain import Toolchain
-from app.web import create_app
+from app.toolchain import DoctorReport, Toolchain
+from app.web import create_app, pages
 from app.web.state import Playground
 
 pytestmark = pytest.mark.anyio
@@ -229,6 +229,23 @@ async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
     assert 'href="/lessons/one" rel="prev"' in page
     assert 'href="/lessons/three" rel="next"' in page
     assert "Nothing has run yet." in page
+
+
+async def test_a_step_whose_target_is_missing_says_what_mends_it(
+    app: FastAPI, learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def examine(_cache_dir: Path) -> DoctorReport:
+        problems = ("There is no `core` for it.",)
+        return DoctorReport(ok=False, toolchains=(), linkers=(), lookups=(), problems=problems, command="mend --it")
+
+    monkeypatch.setattr(pages, "examine", examine)
+    playground: Playground = app.state.playground
+    playground.lessons = (replace(playground.lessons[0], target="thumbv7em-none-eabihf"), *playground.lessons[1:])
+    page = (await learner.get("/lessons/one")).text
+    assert "There is no <code>core</code> for it." in page
+    assert "<code>mend --it</code>" in page
+    assert "1.99, target missing" in page
+    assert "mend --it" not in (await learner.get("/lessons/two")).text
 
 
 async def test_without_scripts_a_run_answers_with_the_finished_page(

@@ -18,8 +18,8 @@ def lesson(lessons: dict[str, Lesson]) -> Lesson:
 
 @pytest.mark.parametrize(
     "path",
-    ["../x", "/etc/passwd", "src/../src/main.rs", "src//main.rs", "SRC/MAIN.RS", "src/main.rs/", "./src/main.rs", "", "build.rs",
-     "src/main.rs\0", "src\\main.rs", ".cargo/config.toml", "src/ｍain.rs", "x" * 5000],
+    ["../x", "/etc/passwd", "src/../src/main.rs", "src//main.rs", "SRC/MAIN.RS", "src/main.rs/", "./src/main.rs", "",
+     "build.rs", "src/main.rs\0", "src\\main.rs", ".cargo/config.toml", "src/\uff4dain.rs", "x" * 5000],
 )  # fmt: skip
 def test_a_path_that_is_not_offered_is_refused(lesson: Lesson, path: str) -> None:
     with pytest.raises(EditError, match="cannot be edited") as refused:

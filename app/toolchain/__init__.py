@@ -6,7 +6,7 @@ from app.toolchain.environment import build_env
 from app.toolchain.era import setup_era
 from app.toolchain.model import Flaw, Origin, Toolchain, preferred
 from app.toolchain.needs import BARE_METAL
-from app.toolchain.setup import setup
+from app.toolchain.provision import setup
 
 __all__ = [
     "BARE_METAL",

@@ -25,7 +25,7 @@ def create_app(settings: Settings) -> FastAPI:
     state = Playground(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with state.local, anyio.create_task_group() as tasks:
             tasks.start_soon(_warm, state)
             yield

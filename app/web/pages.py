@@ -18,7 +18,7 @@ from app.command import CommandError, parse
 from app.engine import NoSuchRunError
 from app.events import Artifact, Event, Verdict
 from app.lessons import Lesson
-from app.toolchain import Toolchain, preferred
+from app.toolchain import Toolchain, examine, preferred
 from app.web.render import Patch, RunRenderer, fold, made, page, partials
 from app.web.state import Playground, ProblemError
 
@@ -177,7 +177,7 @@ def problem_page(request: Request, problem: ProblemError) -> HTMLResponse:
     """What went wrong: a fragment for htmx, which puts it beside the command, else a page."""
     if _by_htmx(request):
         return HTMLResponse(page("_problem.html", problem=problem), status_code=problem.status)
-    footer = _footer(_playground(request), ())
+    footer = _footer(_playground(request))
     return HTMLResponse(page("problem.html", problem=problem, footer=footer), status_code=problem.status)
 
 
@@ -188,9 +188,11 @@ async def _page(request: Request, template: str, status: int = 200, **context: o
     return HTMLResponse(page(template, **context), status_code=status)
 
 
-def _footer(playground: Playground, toolchains: tuple[Toolchain, ...]) -> Mapping[str, str | None]:
-    best = preferred(toolchains, None)
-    return {"toolchain": best.name if best else None, "isolation": playground.isolation, "version": __version__}
+def _footer(playground: Playground, toolchains: tuple[Toolchain, ...] | None = None) -> Mapping[str, str]:
+    """What stands below a page; without ``toolchains`` it says nothing of them."""
+    best = preferred(toolchains or (), None)
+    rust = "" if toolchains is None else f"Rust {best.name}" if best else "no Rust toolchain"
+    return {"rust": rust, "isolation": playground.isolation, "version": __version__}
 
 
 async def _lesson_page(
@@ -204,6 +206,7 @@ async def _lesson_page(
     home = _playground(request)
     number = home.lessons.index(lesson)
     best = preferred(await home.toolchains(), lesson.target)
+    able = best is not None and best.can_build(lesson.target)
     return await _page(
         request,
         "lesson.html",
@@ -220,7 +223,7 @@ async def _lesson_page(
         solution={path: text for path, text in lesson.solution.items() if text != lesson.files.get(path)},
         command=typed.command,
         toolchain=typed.toolchain or (best.name if best else None),
-        buildable=bool(best and best.can_build(lesson.target)),
+        missing=None if able else await examine(home.settings.cache_dir),
         after=after or typed.after,
         problem=problem,
         run=panel,

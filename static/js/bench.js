@@ -58,9 +58,18 @@ document.addEventListener("htmx:error", ({ detail }) => {
   if (detail.ctx?.sourceElement?.matches?.("[data-run-key]")) say("unreachable");
 });
 
+const lost = (connection) => {
+  connection.config.reconnect = false;
+  document.getElementById("run")?.removeAttribute("data-live");
+  for (const id of ["run-elapsed", "run-cancel"]) document.getElementById(id)?.replaceChildren();
+  const status = document.getElementById("run-status");
+  if (status) status.textContent = "Ended without a result.";
+  say("run-gone");
+};
+
 document.addEventListener("htmx:sse:error", ({ detail }) => {
-  if (detail.status === 404) detail.connection.config.reconnect = false;
-  say(detail.status === 404 ? "run-gone" : "unreachable");
+  if (detail.status === 404) lost(detail.connection);
+  else say("unreachable");
 });
 
 document.addEventListener("htmx:sse:after:connection", () => document.getElementById("problem")?.replaceChildren());

@@ -2,8 +2,10 @@
 
 import re
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -40,11 +42,12 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def learner(
-    browser: Browser, server: str, *, scripts: bool = True, width: int = 1280, refusals: int = 0
+    browser: Browser, server: str, *, scripts: bool = True, width: int = 1280, refusals: int = 0, outages: bool = False
 ) -> Iterator[Page]:
     """A browser of its own; at its end there must have been no error and no request to another host.
 
-    ``refusals``: so many answers were to be a refusal, which Chromium notes on its console.
+    ``refusals``: so many answers were to be a refusal, which Chromium notes on its console. ``outages``: the
+    connection was to fail, which it and htmx note too.
     """
     context = browser.new_context(java_script_enabled=scripts, viewport={"width": width, "height": 900})
     page = context.new_page()
@@ -59,8 +62,58 @@ def learner(
         context.close()
     refused = [error for error in errors if "status of 422" in error]
     assert len(refused) == refusals, errors
-    assert errors == refused
+    assert outages or errors == refused
     assert hosts == {urlsplit(server).netloc}
+
+
+class Wire:
+    """A TCP connection to the server that can be cut; it forwards bytes and knows nothing else."""
+
+    def __init__(self, server: str) -> None:
+        self._to = ("127.0.0.1", urlsplit(server).port or 0)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """End every connection there is; new ones are served."""
+        for end in self._ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._ends.clear()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._to)
+                self._ends += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._forward, args=(one, other), daemon=True).start()
+
+    def _forward(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := one.recv(65536):
+                other.sendall(piece)
+            other.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def wire(server: str) -> Iterator[Wire]:
+    made = Wire(server)
+    yield made
+    made.close()
+
+
+def lines(page: Page) -> list[int]:
+    """The numbers that ``ENDLESS`` has printed."""
+    return [int(number) for number in re.findall(r"line (\d+)", page.locator("#run-terminal").inner_text())]
 
 
 def type_files(page: Page, texts: dict[str, str]) -> None:
@@ -144,11 +197,26 @@ def test_a_reload_attaches_to_the_run_without_loss_or_repetition(browser: Browse
         expect(terminal).to_contain_text("line 9", timeout=RUN_MS)
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator(".verdict")).to_be_visible()
-        numbers = [int(number) for number in re.findall(r"line (\d+)", terminal.inner_text())]
-        assert numbers == list(range(len(numbers)))
+        assert lines(page) == list(range(len(lines(page))))
         page.reload()
         expect(page.locator(".verdict")).to_contain_text("Cancelled")
         assert "line 9" in terminal.inner_text()
+
+
+def test_a_lost_connection_is_taken_up_where_it_broke(browser: Browser, wire: Wire) -> None:
+    with learner(browser, wire.url, outages=True) as page:
+        page.goto(f"{wire.url}/lessons/hello-std")
+        type_files(page, {"src/main.rs": ENDLESS})
+        page.locator("#command").fill("cargo run")
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator("#run-terminal")).to_contain_text("line 3", timeout=RUN_MS)
+        wire.cut()
+        expect(page.locator("#problem")).to_contain_text("does not answer")
+        expect(page.locator("#problem")).to_be_empty(timeout=RUN_MS)
+        expect(page.locator("#run-terminal")).to_contain_text("line 20", timeout=RUN_MS)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator(".verdict")).to_be_visible()
+        assert lines(page) == list(range(len(lines(page))))
 
 
 def test_a_new_run_takes_the_place_of_one_that_goes_on(browser: Browser, server: str) -> None:

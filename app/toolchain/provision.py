@@ -15,7 +15,7 @@ from app.toolchain.process import TIMED_OUT, stream
 from app.toolchain.progress import Say, progress
 from app.toolchain.sysroot import place, refresh
 
-_RUSTUP_SECONDS = 180.0
+_RUSTUP_SECONDS = 120.0
 
 
 async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...] = (BARE_METAL,)) -> bool:

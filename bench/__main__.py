@@ -1,0 +1,169 @@
+"""A run through the playground against raw cargo, interleaved: ``python -m bench [ROUNDS]``.
+
+Raw: ``cargo build`` in one project that is used again and again, each time with a source never seen before.
+Ours: the same source and command posted to a real server, until its verdict has arrived over the event stream.
+Both use the same toolchain. What is printed are medians, and the ratio pair by pair.
+"""
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import httpx
+
+from app.lessons import Lesson, load_all
+from app.settings import Settings
+from app.toolchain import Toolchain, build_env, discover, preferred
+
+ROUNDS = 30
+
+
+@dataclass
+class Row:
+    """What was measured of one command: seconds of each round."""
+
+    name: str
+    raw: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+
+    def line(self) -> str:
+        """The row as it is printed: milliseconds, and ratios pair by pair."""
+        ratios = sorted(ours / raw for ours, raw in zip(self.ours, self.raw, strict=True))
+        spread = f"{ratios[len(ratios) // 10]:.2f}-{ratios[-1 - len(ratios) // 10]:.2f}"
+        cells = (f"{1000 * statistics.median(values):8.1f}" for values in (self.raw, self.ours, self.first))
+        return f"{self.name:34}{''.join(cells)}   {statistics.median(ratios):5.2f}  ({spread})"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A lesson's command and the crate it is run on."""
+
+    name: str
+    lesson: Lesson
+    command: str
+    toolchain: Toolchain
+
+    def source(self) -> str:
+        """A source that no compiler has seen: the solution with a function of its own."""
+        return (
+            f"{self.lesson.solution['src/main.rs']}\n#[allow(dead_code)]\nfn unique_{time.time_ns()}() {{}}\n"
+        )
+
+
+class Raw:
+    """Cargo in a project that is used again."""
+
+    def __init__(self, case: Case, folder: Path) -> None:
+        self._case = case
+        self._crate = folder / "blog_os"
+        for path, text in case.lesson.solution.items():
+            (self._crate / path).parent.mkdir(parents=True, exist_ok=True)
+            (self._crate / path).write_text(text)
+        (folder / "home").mkdir()
+        self._env = build_env(case.toolchain, folder / "home")
+
+    def run(self, source: str) -> float:
+        """Seconds for one build."""
+        (self._crate / "src/main.rs").write_text(source)
+        command = [str(self._case.toolchain.cargo), *self._case.command.split()[1:]]
+        began = time.perf_counter()
+        subprocess.run(command, cwd=self._crate, env=self._env, check=True, capture_output=True)
+        return time.perf_counter() - began
+
+
+def ours(client: httpx.Client, case: Case, source: str) -> tuple[float, float]:
+    """Seconds from the post to the verdict, and to the first event."""
+    body = {"lesson": case.lesson.slug, "command": case.command, "toolchain": case.toolchain.name}
+    began = time.perf_counter()
+    accepted = client.post("/api/runs", json=body | {"files": {"src/main.rs": source}}).json()
+    first = 0.0
+    with client.stream("GET", accepted["events"]) as response:
+        for line in response.iter_lines():
+            if line.startswith("data: "):
+                first = first or time.perf_counter() - began
+                last = json.loads(line.removeprefix("data: "))
+    took = time.perf_counter() - began
+    assert last["type"] == "verdict", last
+    assert last["reached"], last
+    return took, first
+
+
+@contextmanager
+def serving(data_dir: Path) -> Iterator[tuple[str, int]]:
+    """A real server on a free port: its address and process id."""
+    command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
+    env = os.environ | {"PLAYGROUND_DATA_DIR": str(data_dir)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://[^\s/]+", process.stdout.readline())
+        assert found
+        try:
+            yield found[0], process.pid
+        finally:
+            process.terminate()
+
+
+def resident(pid: int) -> float:
+    """Resident memory of a process in MB."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) / 1000
+
+
+def cases() -> list[Case]:
+    """What is measured, on the default toolchain of each lesson."""
+    settings = Settings()
+    lessons = {lesson.slug: lesson for lesson in load_all(settings.lessons_dir)}
+    toolchains = anyio.run(discover, settings.cache_dir)
+    found = []
+    for name, slug, command in (
+        ("host, std", "hello-std", "cargo build"),
+        ("host, freestanding", "linker-arguments", "cargo rustc -- -C link-arg=-nostartfiles"),
+        ("bare metal", "bare-metal", "cargo build --target thumbv7em-none-eabihf"),
+    ):
+        toolchain = preferred(toolchains, lessons[slug].target)
+        assert toolchain, "no toolchain: run make setup"
+        found.append(Case(f"{name}, {toolchain.name}", lessons[slug], command, toolchain))
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "data") as (url, pid):
+        client = httpx.Client(base_url=url, timeout=60)
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.1)
+        time.sleep(1)
+        at_rest = resident(pid)
+        print(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, {rounds} rounds")
+        print(f"{'median ms':34}{'raw':>8}{'ours':>8}{'first':>8}   ratio  (10th-90th percentile)")
+        for number, case in enumerate(cases()):
+            raw = Raw(case, Path(folder) / str(number))
+            row = Row(case.name)
+            for count in range(-2, rounds):
+                source = case.source()
+                plain = raw.run(source)
+                took, first = ours(client, case, case.source())
+                if count >= 0:
+                    row.raw.append(plain)
+                    row.ours.append(took)
+                    row.first.append(first)
+            print(row.line(), flush=True)
+        print(f"server memory: {at_rest:.0f} MB at rest, {resident(pid):.0f} MB after {3 * (rounds + 2)} runs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Builds with the toolchains of this machine: never two compilers in one, and the private sysroot in use."""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from app.settings import Settings
+from app.toolchain import BARE_METAL, Toolchain, build_env
+from app.toolchain.build import BuildError, prove
+from app.toolchain.process import capture
+from app.toolchain.sysroot import PrivateSysroot, lay_out, place, refresh, with_built_targets
+
+MANIFEST = (
+    '[package]\nname = "blog_os"\nversion = "0.1.0"\nedition = "2018"\n[profile.dev]\npanic = "abort"\n[workspace]\n'
+)
+HELLO = 'fn main() {\n    println!("hello");\n}\n'
+BARE = """#![no_std]
+#![no_main]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+#[no_mangle]
+pub extern "C" fn _start() -> ! {
+    loop {}
+}
+"""
+
+
+@pytest.fixture
+def built(toolchains: tuple[Toolchain, ...]) -> Toolchain:
+    """A toolchain whose bare-metal target was built here."""
+    able = [one for one in toolchains if one.targets.get(BARE_METAL) == "built"]
+    if not able:
+        pytest.skip(f"no {BARE_METAL} was built here: rustup or the distribution provided it")
+    return able[0]
+
+
+@pytest.fixture
+def moved(built: Toolchain, shipped: Settings, tmp_path: Path) -> Toolchain:
+    """The same toolchain with a copy of its private sysroot in another place, there to be damaged."""
+    original = place(built, shipped.cache_dir).folder
+    shutil.copytree(original, tmp_path / "sysroots" / original.name, symlinks=True)
+    return with_built_targets(own(built), tmp_path)
+
+
+def own(toolchain: Toolchain) -> Toolchain:
+    """The toolchain as it was before anything was built for it."""
+    targets = {name: came for name, came in toolchain.targets.items() if came != "built"}
+    return replace(toolchain, rustc=toolchain.compiler, targets=targets)
+
+
+async def cargo(toolchain: Toolchain, folder: Path, code: str, *arguments: str) -> Path:
+    (folder / "src").mkdir(parents=True)
+    (folder / "src/main.rs").write_text(code)
+    (folder / "Cargo.toml").write_text(MANIFEST)
+    (folder / "home").mkdir()
+    env = build_env(toolchain, folder / "home")
+    result = await capture([toolchain.cargo, "build", "-vv", *arguments], env=env, cwd=folder, seconds=60)
+    assert result.code == 0, result.output
+    return folder / "target"
+
+
+def compilers_in(program: Path) -> set[str]:
+    """The releases of all compilers that signed a part of a binary, in its notes or its debug information."""
+    return {found.decode() for found in re.findall(rb"rustc version (\d+\.\d+\.\d+[^\s()\0]*)", program.read_bytes())}
+
+
+def compilers_asked(target: Path) -> set[str]:
+    """The releases of all compilers that cargo asked for their version."""
+    outputs = json.loads((target / ".rustc_info.json").read_text())["outputs"].values()
+    lines = [line for output in outputs for line in output["stdout"].splitlines()]
+    return {line.removeprefix("release: ") for line in lines if line.startswith("release: ")}
+
+
+@pytest.mark.anyio
+async def test_no_build_mixes_two_compilers(
+    toolchains: tuple[Toolchain, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for toolchain in toolchains:
+        other = next((one for one in toolchains if one is not toolchain), toolchain)
+        monkeypatch.setenv("PATH", f"{other.compiler.parent}:{os.environ['PATH']}")
+        monkeypatch.setenv("RUSTC", str(other.compiler))
+        monkeypatch.setenv("RUSTUP_TOOLCHAIN", "none-such")
+        target = await cargo(toolchain, tmp_path / toolchain.name, HELLO)
+        assert compilers_asked(target) == {toolchain.version}
+        # The standard library of this very compiler is linked in: another one's would not load at all.
+        assert compilers_in(target / "debug/blog_os") == {toolchain.version}
+
+
+@pytest.mark.anyio
+async def test_a_configuration_cannot_bring_another_compiler(toolchains: tuple[Toolchain, ...], tmp_path: Path) -> None:
+    if len(toolchains) == 1:
+        pytest.skip("only one toolchain here")
+    one, other = toolchains[-1], toolchains[0]
+    (tmp_path / "crate/.cargo").mkdir(parents=True)
+    (tmp_path / "crate/.cargo/config.toml").write_text(f"[build]\nrustc = '{other.compiler}'\n")
+    target = await cargo(one, tmp_path / "crate", HELLO)
+    assert compilers_asked(target) == {one.version}
+
+
+@pytest.mark.anyio
+async def test_one_wrapper_builds_for_host_and_bare_metal(built: Toolchain, tmp_path: Path) -> None:
+    assert built.rustc != built.compiler
+    target = await cargo(built, tmp_path / "bare", BARE, "--target", BARE_METAL)
+    assert compilers_asked(target) == {built.version}
+    with (target / BARE_METAL / "debug/blog_os").open("rb") as file:
+        program = ELFFile(file)
+        assert program["e_machine"] == "EM_ARM"
+        assert program["e_entry"] != 0
+    target = await cargo(built, tmp_path / "host", HELLO)
+    assert (await capture([target / "debug/blog_os"])).output == "hello"
+
+
+@pytest.mark.anyio
+async def test_the_wrapper_works_from_anywhere_and_says_its_sysroot(moved: Toolchain, tmp_path: Path) -> None:
+    folder = place(moved, tmp_path).folder
+    assert moved.rustc == folder / "bin/rustc"
+    answer = await capture([moved.rustc, "--print", "sysroot"], cwd=Path("/"), env={})
+    assert answer.output == str(folder)
+    await prove(moved, BARE_METAL)
+
+
+@pytest.mark.anyio
+async def test_a_cache_that_cannot_be_written_is_enough(moved: Toolchain, tmp_path: Path) -> None:
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+    await prove(moved, BARE_METAL)
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_without_a_built_target_the_compiler_itself_is_used(built: Toolchain, tmp_path: Path) -> None:
+    assert with_built_targets(own(built), tmp_path).rustc == built.compiler
+
+
+def test_an_upgraded_compiler_does_not_meet_the_old_libraries(moved: Toolchain, tmp_path: Path) -> None:
+    for upgraded in (replace(own(moved), commit="f" * 40), replace(own(moved), version="1.999.0")):
+        assert not with_built_targets(upgraded, tmp_path).can_build(BARE_METAL)
+
+
+@pytest.mark.parametrize(
+    "part", ["bin/rustc", "lib/rustlib/HOST/bin/rust-lld", "lib/rustlib/TARGET/lib/libcore-*.rlib"]
+)
+def test_a_sysroot_that_lost_a_part_is_not_used(moved: Toolchain, tmp_path: Path, part: str) -> None:
+    folder = place(moved, tmp_path).folder
+    if (folder / "lib/rustlib" / moved.host / "bin").is_symlink():
+        pytest.skip("the compiler brings its own linker")
+    (lost,) = folder.glob(part.replace("HOST", moved.host).replace("TARGET", BARE_METAL))
+    lost.unlink()
+    assert with_built_targets(own(moved), tmp_path) == own(moved)
+
+
+@pytest.mark.anyio
+async def test_a_damaged_library_does_not_pass_the_proof(moved: Toolchain, tmp_path: Path) -> None:
+    (core,) = (place(moved, tmp_path).target(BARE_METAL) / "lib").glob("libcore-*.rlib")
+    os.truncate(core, 4096)
+    with pytest.raises(BuildError, match=BARE_METAL):
+        await prove(moved, BARE_METAL)
+
+
+def test_a_target_that_the_compiler_gains_later_is_linked(moved: Toolchain, tmp_path: Path) -> None:
+    private = place(moved, tmp_path)
+    compiler = tmp_path / "compiler"
+    (compiler / "lib/rustlib/new-target/lib").mkdir(parents=True)
+    (compiler / "lib/rustlib/new-target/lib/libcore-1.rlib").touch()
+    gaining = replace(own(moved), sysroot=compiler, targets={**own(moved).targets, "new-target": "rustup"})
+    assert not with_built_targets(gaining, tmp_path).can_build("new-target")
+    assert refresh(private, gaining)
+    assert with_built_targets(gaining, tmp_path).targets["new-target"] == "rustup"
+    assert not refresh(private, gaining)
+
+
+def test_the_private_sysroot_is_made_of_links(built: Toolchain, tmp_path: Path) -> None:
+    private = PrivateSysroot(tmp_path / "new")
+    lay_out(private, own(built), Path("/usr/bin/lld"))
+    libraries = private.target(built.host) / "lib"
+    assert libraries.resolve() == (built.sysroot / "lib/rustlib" / built.host / "lib").resolve()
+    assert private.linker(built.host).exists()
+    assert private.built(built.host) == []

@@ -1,0 +1,337 @@
+"""Set-up: by the first way that works, said before it is done, never half, and never with rights not given."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from app.settings import Settings
+from app.toolchain import BARE_METAL, Survey, Toolchain, debian, discover, setup, setup_era, survey
+from app.toolchain.build import prove
+from app.toolchain.lock import locked
+from app.toolchain.needs import can_build_core, needs
+from app.toolchain.sysroot import PrivateSysroot, find_linker, lay_out, lineage, place
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import anyio
+from app.toolchain import setup
+try:
+    sys.exit(not anyio.run(setup, Path(sys.argv[1]), lambda line: print(line, flush=True)))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@contextmanager
+def set_up(cache: Path) -> Iterator[subprocess.Popen[str]]:
+    """A set-up in a process of its own that has come as far as compiling core."""
+    argv = [sys.executable, "-c", SCRIPT, str(cache)]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout
+    try:
+        for line in process.stdout:
+            if "compiling" in line:
+                break
+        assert process.poll() is None, "set-up ended before it compiled anything"
+        time.sleep(1)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_locked(cache: Path) -> bool:
+    with (cache / "setup.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def unfinished(cache: Path) -> list[Path]:
+    return list((cache / "sysroots").glob(".unfinished-*"))
+
+
+def built(toolchains: tuple[Toolchain, ...]) -> list[Toolchain]:
+    return [toolchain for toolchain in toolchains if toolchain.targets.get(BARE_METAL) == "built"]
+
+
+def program(path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that is found first."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def builder(
+    toolchains: tuple[Toolchain, ...], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Toolchain:
+    """A compiler with its sources that set-up would build with: the target is nowhere else, rustup has no network."""
+    program(tmp_path_factory.mktemp("bin") / "rustup", "echo 'error: no network' >&2; exit 1", monkeypatch)
+    if any(came != "built" for one in toolchains if (came := one.targets.get(BARE_METAL))):
+        pytest.skip(f"{BARE_METAL} came by rustup or the distribution: nothing would be built")
+    able = [toolchain for toolchain in toolchains if can_build_core(toolchain)]
+    if not able:
+        pytest.skip("no compiler with its sources here")
+    return able[-1]
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_leaves_nothing_in_use_and_can_be_repeated(tmp_path: Path, builder: Toolchain) -> None:
+    predecessor = tmp_path / "sysroots" / f"{lineage(builder)}1.0.0-000000000"
+    predecessor.mkdir(parents=True)
+    with set_up(tmp_path) as process:
+        orphans = children(process.pid)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert orphans, "nothing was being built"
+    assert built(anyio.run(discover, tmp_path)) == []
+    assert is_locked(tmp_path), "what the killed one left running must keep the next one away"
+    assert unfinished(tmp_path)
+    for orphan in orphans:
+        with suppress(ProcessLookupError):
+            os.killpg(orphan, signal.SIGKILL)
+    lines: list[str] = []
+    assert anyio.run(setup, tmp_path, lines.append)
+    (toolchain,) = built(anyio.run(discover, tmp_path))
+    assert toolchain.rustc.is_relative_to(tmp_path)
+    anyio.run(prove, toolchain, BARE_METAL)
+    assert unfinished(tmp_path) == []
+    assert not predecessor.exists(), "libraries of a replaced compiler are rubbish"
+    said = [line for line in lines if not line.startswith("  ")]
+    order = ["Asking rustup", "Building core", f"Rust {toolchain.version} builds"]
+    assert [line[: len(start)] for line, start in zip(said, order, strict=True)] == order
+    assert "  rustup could not: no network" in lines
+
+
+@pytest.mark.usefixtures("builder")
+def test_interrupted_it_ends_the_build_and_cleans_up(tmp_path: Path) -> None:
+    with set_up(tmp_path) as process:
+        (build,) = children(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+    assert not Path(f"/proc/{build}").exists()
+    assert not is_locked(tmp_path)
+    assert unfinished(tmp_path) == []
+    assert built(anyio.run(discover, tmp_path)) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("bare_metal")
+async def test_a_second_one_is_quick_and_changes_nothing(shipped: Settings) -> None:
+    folders = [path for path in (shipped.cache_dir / "sysroots").rglob("*") if not path.is_symlink()]
+    before = {path: path.stat().st_mtime_ns for path in folders}
+    lines: list[str] = []
+    began = time.monotonic()
+    assert await setup(shipped.cache_dir, lines.append)
+    assert time.monotonic() - began < 3
+    assert {path: path.stat().st_mtime_ns for path in folders} == before
+    assert f"builds for {BARE_METAL}" in lines[0]
+
+
+@pytest.mark.anyio
+async def test_rustup_is_asked_first_and_what_it_gives_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toolchains: tuple[Toolchain, ...], shipped: Settings
+) -> None:
+    able = built(toolchains)
+    if not able:
+        pytest.skip(f"no {BARE_METAL} was built here that could be handed out")
+    compiler = replace(able[-1], rustc=able[-1].compiler)
+    linker = find_linker(compiler)
+    assert linker
+    folder = tmp_path / "rustup/toolchains/fresh"
+    lay_out(PrivateSysroot(folder), compiler, linker)
+    (folder / "bin/cargo").symlink_to(compiler.cargo)
+    core = place(compiler, shipped.cache_dir).target(BARE_METAL)
+    monkeypatch.setenv("RUSTUP_HOME", str(tmp_path / "rustup"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    add = f'[ "$*" = "target add {BARE_METAL}" ] && ln -s {core} {folder}/lib/rustlib/'
+    program(tmp_path / "rustup/rustup", add, monkeypatch)
+    lines: list[str] = []
+    assert await setup(tmp_path / "cache", lines.append)
+    assert lines[0] == f"Asking rustup for the target: rustup target add {BARE_METAL}"
+    assert not [line for line in lines if "Building" in line or "Installing" in line]
+    found = {toolchain.name: toolchain for toolchain in await discover(tmp_path / "cache")}
+    assert found[compiler.name].targets[BARE_METAL] == "rustup"
+    assert found[compiler.name].source == "rustup"
+
+
+async def nothing_found(_cache: Path) -> Survey:
+    return Survey(())
+
+
+async def never(*_arguments: object) -> bool:
+    pytest.fail("packages must not be touched without root")
+
+
+@pytest.mark.anyio
+async def test_a_normal_user_gets_one_command_and_nothing_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.toolchain.provision.survey", nothing_found)
+    monkeypatch.setattr("app.toolchain.provision.rustup_program", lambda: None)
+    monkeypatch.setattr(debian, "is_debian", lambda: True)
+    monkeypatch.setattr(debian, "is_root", lambda: False)
+    monkeypatch.setattr(debian, "install", never)
+    monkeypatch.setattr(debian, "update", never)
+    lines: list[str] = []
+    assert not await setup(tmp_path, lines.append)
+    (command,) = [line.removeprefix("To mend it: ") for line in lines if line.startswith("To mend it: ")]
+    assert command.startswith("sudo apt-get ")
+    assert "-src" in command
+    assert " lld" in command
+    assert any(BARE_METAL in line for line in lines)
+
+
+@pytest.mark.anyio
+async def test_root_is_told_what_is_installed_before_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    asked: list[tuple[str, ...]] = []
+
+    async def install(packages: tuple[str, ...], _say: object) -> bool:
+        assert any(all(package in line for package in packages) for line in told)
+        asked.append(packages)
+        return False
+
+    monkeypatch.setattr("app.toolchain.provision.survey", nothing_found)
+    monkeypatch.setattr("app.toolchain.provision.rustup_program", lambda: None)
+    monkeypatch.setattr(debian, "is_debian", lambda: True)
+    monkeypatch.setattr(debian, "is_root", lambda: True)
+    monkeypatch.setattr(debian, "has_lists", lambda: True)
+    monkeypatch.setattr(debian, "compiler_packages", compiler_packages)
+    monkeypatch.setattr(debian, "install", install)
+    assert not await setup(tmp_path, told.append)
+    assert set(asked[0]) >= {"rustc", "cargo", "rust-src", "lld"}
+    assert told[-1].startswith("To mend it: apt-get install "), "after a failure root is shown apt's own command"
+
+
+async def compiler_packages() -> tuple[str, ...]:
+    return ("rustc", "cargo", "rust-src", "lld")
+
+
+@pytest.mark.anyio
+async def test_elsewhere_than_on_debian_rustup_is_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "is_debian", lambda: False)
+    monkeypatch.setattr("app.toolchain.needs.rustup_program", lambda: Path("rustup"))
+    assert (await needs(Survey(()))).command == f"rustup target add {BARE_METAL}"
+    monkeypatch.setattr("app.toolchain.needs.rustup_program", lambda: None)
+    lacking = await needs(Survey(()))
+    assert lacking.command is None
+    assert lacking.fatal
+    assert "There is no Rust compiler." in lacking.missing
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("bare_metal")
+async def test_a_missing_host_linker_is_fatal_a_missing_look_up_tool_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: Settings
+) -> None:
+    found = await survey(shipped.cache_dir)
+    monkeypatch.setattr(debian, "is_debian", lambda: True)
+    monkeypatch.setattr(debian, "is_root", lambda: False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("cc", "readelf", "objdump", "nm", "size"):
+        (tmp_path / name).write_text("#!/bin/sh\necho elf32-littlearm\n")
+        (tmp_path / name).chmod(0o755)
+    lacking = await needs(found)
+    assert lacking.packages == ("file",)
+    assert not lacking.fatal
+    (tmp_path / "cc").unlink()
+    lacking = await needs(found)
+    assert lacking.packages == ("gcc", "libc6-dev", "file")
+    assert lacking.fatal
+    (tmp_path / "objdump").write_text("#!/bin/sh\necho elf64-x86-64 only\n")
+    assert "binutils-multiarch" in (await needs(found)).packages
+
+
+@pytest.mark.anyio
+async def test_a_cache_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.toolchain.provision.survey", nothing_found)
+    (tmp_path / "file").touch()
+    lines: list[str] = []
+    assert not await setup(tmp_path / "file/cache", lines.append)
+    assert any("cannot be used" in line for line in lines)
+
+
+@pytest.mark.anyio
+async def test_two_set_ups_take_turns(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    async def second() -> None:
+        async with locked(tmp_path, order.append):
+            order.append("second")
+
+    async with anyio.create_task_group() as tasks, locked(tmp_path, order.append):
+        tasks.start_soon(second)
+        await anyio.sleep(0.5)
+        order.append("first")
+    assert "waiting" in order[0]
+    assert order[1:] == ["first", "second"]
+
+
+@pytest.mark.anyio
+async def test_the_distribution_offers_compiler_and_sources_of_one_version() -> None:
+    if not debian.is_debian() or not debian.has_lists():
+        pytest.skip("no package lists here")
+    packages = await debian.compiler_packages()
+    versions = await debian.offered(packages)
+    assert packages[-1] == "lld"
+    assert versions[packages[0]] == versions[packages[2]] >= debian.OLDEST
+
+
+def test_lists_that_only_debootstrap_left_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "_LISTS", tmp_path)
+    (tmp_path / "debootstrap.invalid_dists_bookworm_main_binary-amd64_Packages").touch()
+    assert not debian.has_lists()
+    (tmp_path / "archive_dists_bookworm_main_binary-amd64_Packages").touch()
+    assert debian.has_lists()
+
+
+def test_the_command_says_sudo_and_update_only_where_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = {
+        (True, True): "apt-get install --no-install-recommends a b",
+        (False, True): "sudo apt-get install --no-install-recommends a b",
+        (False, False): "sudo apt-get update && sudo apt-get install --no-install-recommends a b",
+    }
+    for (root, lists), command in cases.items():
+        monkeypatch.setattr(debian, "is_root", lambda root=root: root)
+        monkeypatch.setattr(debian, "has_lists", lambda lists=lists: lists)
+        assert debian.install_command(("a", "b")) == command
+
+
+@pytest.mark.anyio
+async def test_without_the_old_compiler_a_sentence_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if any(toolchain.name == "1.63" for toolchain in await discover(tmp_path)):
+        pytest.skip("this machine's own compiler is 1.63")
+    monkeypatch.setattr(debian, "is_debian", lambda: False)
+    lines: list[str] = []
+    assert not await setup_era(tmp_path, lines.append)
+    assert len(lines) == 1
+    assert not (tmp_path / "era").exists()
+
+
+@pytest.mark.anyio
+async def test_the_old_compiler_is_not_fetched_twice(shipped: Settings, toolchains: tuple[Toolchain, ...]) -> None:
+    if not any(toolchain.name == "1.63" for toolchain in toolchains):
+        pytest.skip("no Rust 1.63 here; playground setup --era provides it on Debian 12")
+    lines: list[str] = []
+    assert await setup_era(shipped.cache_dir, lines.append)
+    assert lines == []
