@@ -88,7 +88,7 @@ def ours(client: httpx.Client, case: Case, source: str) -> tuple[float, float]:
     body = {"lesson": case.lesson.slug, "command": case.command, "toolchain": case.toolchain.name}
     began = time.perf_counter()
     accepted = client.post("/api/runs", json=body | {"files": {"src/main.rs": source}}).json()
-    first = 0.0
+    first, last = 0.0, {}
     with client.stream("GET", accepted["events"]) as response:
         for line in response.iter_lines():
             if line.startswith("data: "):

@@ -360,6 +360,19 @@ async def test_a_finished_run_expires_with_its_artefact(
         assert not kept.exists()
 
 
+async def test_what_is_forgotten_is_gone(bench: Bench) -> None:
+    mine = [bench.submit("cargo build", owner="me"), bench.submit("cargo run", source=LOOP, owner="me")]
+    other = bench.submit("cargo build", owner="other")
+    await bench.follow(mine[0])
+    kept = bench.engine.artifact(mine[0]).file
+    await bench.engine.forget("me")
+    for run_id in mine:
+        with pytest.raises(NoSuchRunError):
+            bench.engine.status(run_id)
+    assert not kept.exists()
+    assert await bench.follow(other)
+
+
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -11,8 +11,8 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from app.settings import Settings
-from app.toolchain import BARE_METAL, Toolchain, build_env
-from app.toolchain.build import BuildError, prove
+from app.toolchain import BARE_METAL, Toolchain, build_env, discover
+from app.toolchain.build import BuildError, build_target, prove
 from app.toolchain.process import capture
 from app.toolchain.sysroot import PrivateSysroot, lay_out, place, refresh, with_built_targets
 
@@ -134,6 +134,15 @@ async def test_a_cache_that_cannot_be_written_is_enough(moved: Toolchain, tmp_pa
     assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.anyio
+async def test_a_relative_cache_folder_gives_an_absolute_compiler(
+    moved: Toolchain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (found,) = [one for one in await discover(Path()) if one.name == moved.name]
+    assert found.rustc == moved.rustc
+
+
 def test_without_a_built_target_the_compiler_itself_is_used(built: Toolchain, tmp_path: Path) -> None:
     assert with_built_targets(own(built), tmp_path).rustc == built.compiler
 
@@ -161,6 +170,51 @@ async def test_a_damaged_library_does_not_pass_the_proof(moved: Toolchain, tmp_p
     os.truncate(core, 4096)
     with pytest.raises(BuildError, match=BARE_METAL):
         await prove(moved, BARE_METAL)
+
+
+@pytest.fixture
+def precompiled(
+    built: Toolchain, shipped: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Toolchain, Path]:
+    """A compiler without any built target, and the libraries that compiling core would give, there to be damaged."""
+    libraries = tmp_path / "libraries"
+    shutil.copytree(place(built, shipped.cache_dir).target(BARE_METAL) / "lib", libraries)
+
+    async def compile_core(*_arguments: object) -> Path:
+        return libraries
+
+    monkeypatch.setattr("app.toolchain.build._compile", compile_core)
+    return own(built), libraries
+
+
+@pytest.mark.anyio
+async def test_what_does_not_pass_the_proof_is_never_used(precompiled: tuple[Toolchain, Path], tmp_path: Path) -> None:
+    compiler, libraries = precompiled
+    (core,) = libraries.glob("libcore-*.rlib")
+    os.truncate(core, 4096)
+    with pytest.raises(BuildError, match=BARE_METAL):
+        await build_target(compiler, BARE_METAL, tmp_path, print, 0)
+    assert list((tmp_path / "sysroots").iterdir()) == []
+
+
+@pytest.mark.anyio
+async def test_a_second_target_joins_the_first_and_a_lost_one_is_made_again(
+    precompiled: tuple[Toolchain, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler, _ = precompiled
+    await build_target(compiler, BARE_METAL, tmp_path, print, 0)
+
+    async def believe(*_arguments: object) -> None:
+        return None
+
+    monkeypatch.setattr("app.toolchain.build.prove", believe)
+    await build_target(compiler, "other-none-target", tmp_path, print, 0)
+    both = with_built_targets(compiler, tmp_path)
+    assert {name for name, came in both.targets.items() if came == "built"} == {BARE_METAL, "other-none-target"}
+    place(compiler, tmp_path).wrapper.unlink()
+    await build_target(compiler, BARE_METAL, tmp_path, print, 0)
+    monkeypatch.undo()
+    await prove(with_built_targets(compiler, tmp_path), BARE_METAL)
 
 
 def test_a_target_that_the_compiler_gains_later_is_linked(moved: Toolchain, tmp_path: Path) -> None:

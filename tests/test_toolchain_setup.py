@@ -17,9 +17,10 @@ import pytest
 from app.settings import Settings
 from app.toolchain import BARE_METAL, Survey, Toolchain, debian, discover, setup, setup_era, survey
 from app.toolchain.build import prove
+from app.toolchain.linkers import find_lld
 from app.toolchain.lock import locked
 from app.toolchain.needs import can_build_core, needs
-from app.toolchain.sysroot import PrivateSysroot, find_linker, lay_out, lineage, place
+from app.toolchain.sysroot import PrivateSysroot, lay_out, lineage, place
 
 SCRIPT = """
 import sys
@@ -155,7 +156,7 @@ async def test_rustup_is_asked_first_and_what_it_gives_is_used(
     if not able:
         pytest.skip(f"no {BARE_METAL} was built here that could be handed out")
     compiler = replace(able[-1], rustc=able[-1].compiler)
-    linker = find_linker(compiler)
+    linker = find_lld(compiler)
     assert linker
     folder = tmp_path / "rustup/toolchains/fresh"
     lay_out(PrivateSysroot(folder), compiler, linker)
@@ -249,11 +250,13 @@ async def test_a_missing_host_linker_is_fatal_a_missing_look_up_tool_is_not(
     monkeypatch.setattr(debian, "is_root", lambda: False)
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("cc", "readelf", "objdump", "nm", "size"):
-        (tmp_path / name).write_text("#!/bin/sh\necho elf32-littlearm\n")
+        (tmp_path / name).write_text("#!/bin/sh\necho /elf32-littlearm\n")
         (tmp_path / name).chmod(0o755)
     lacking = await needs(found)
     assert lacking.packages == ("file",)
     assert not lacking.fatal
+    (tmp_path / "cc").write_text("#!/bin/sh\necho crt1.o\n")
+    assert (await needs(found)).fatal, "a compiler without the C library links nothing"
     (tmp_path / "cc").unlink()
     lacking = await needs(found)
     assert lacking.packages == ("gcc", "libc6-dev", "file")

@@ -85,6 +85,9 @@ class Engine(Protocol):
         Raises ``NoSuchRunError``; cancelling a run that is done does nothing.
         """
 
+    async def forget(self, owner: str) -> None:
+        """Cancel the owner's runs and drop their events and artefacts."""
+
     def artifact(self, run_id: str) -> Built:
         """The copy of what the run built and where cargo had put it.
 

@@ -174,6 +174,14 @@ class LocalEngine:
         elif run.state == "running":
             run.scope.cancel()
 
+    async def forget(self, owner: str) -> None:
+        """Cancel the owner's runs and drop their events and artefacts."""
+        for run in [run for run in self._runs.values() if run.job.owner == owner]:
+            await self.cancel(run.id)
+            async for _ in self.events(run.id):
+                pass
+            self._drop(run)
+
     def artifact(self, run_id: str) -> runner.Built:
         """What the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
         built = self._run(run_id).built
@@ -264,15 +272,18 @@ class LocalEngine:
                 idle = now - run.idle_since
                 if run.state == "done":
                     if idle > self._settings.run_ttl:
-                        self._forget(run)
+                        self._expire(run)
                 elif run.job.attended and not run.readers and idle > self._settings.reader_seconds:
                     await self.cancel(run.id)
             done = [run for run in self._runs.values() if run.state == "done"]
             for run in sorted(done, key=lambda run: run.idle_since)[: max(0, len(done) - _MOST_KEPT)]:
-                self._forget(run)
+                self._expire(run)
 
-    def _forget(self, run: _Run) -> None:
+    def _expire(self, run: _Run) -> None:
         if run.readers == 0:
-            del self._runs[run.id]
-            if run.built:
-                run.built.file.unlink(missing_ok=True)
+            self._drop(run)
+
+    def _drop(self, run: _Run) -> None:
+        self._runs.pop(run.id, None)
+        if run.built:
+            run.built.file.unlink(missing_ok=True)

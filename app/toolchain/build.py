@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.toolchain.environment import build_env
+from app.toolchain.linkers import find_lld, links_host
 from app.toolchain.model import Toolchain
 from app.toolchain.process import stream
 from app.toolchain.progress import Say, progress
 from app.toolchain.scratch import scratch
-from app.toolchain.sysroot import PrivateSysroot, find_linker, lay_out, lineage, place
+from app.toolchain.sysroot import PrivateSysroot, lay_out, lineage, place
 
 _COMPILING = re.compile(r"^\s*Compiling (\S+) v")
 _MANIFEST = """[package]
@@ -61,7 +62,7 @@ async def build_target(toolchain: Toolchain, target: str, cache_dir: Path, say: 
     own name in one step, after it compiled and linked a program. Raises ``BuildError`` or ``OSError``.
     """
     compiler = replace(toolchain, rustc=toolchain.compiler)
-    linker, sources = find_linker(compiler), rust_src(compiler)
+    linker, sources = find_lld(compiler), rust_src(compiler)
     if linker is None or sources is None:
         raise BuildError(f"Rust {toolchain.version} lacks {'its sources' if linker else 'a linker named rust-lld'}")
     with scratch(cache_dir / "sysroots") as folder:
@@ -82,7 +83,7 @@ async def prove(toolchain: Toolchain, target: str) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="playground-") as name:
         crate = Path(name)
-        _write_crate(crate, *_probe_for(toolchain, target))
+        _write_crate(crate, *await _probe_for(toolchain, target))
         lines: list[str] = []
         code = await _cargo(toolchain, crate, ["build", "--quiet", "--target", target], lines.append, seconds=60)
         program = crate / "target" / target / "debug/probe"
@@ -90,11 +91,11 @@ async def prove(toolchain: Toolchain, target: str) -> None:
             raise BuildError(f"Rust {toolchain.version} cannot build for {target}: {_reason(lines)}")
 
 
-def _probe_for(toolchain: Toolchain, target: str) -> tuple[str, str]:
+async def _probe_for(toolchain: Toolchain, target: str) -> tuple[str, str]:
     if "-none" in target:
         return "main.rs", _BARE
     if target == toolchain.host:
-        return ("main.rs" if shutil.which("cc") else "lib.rs"), _HOSTED
+        return ("main.rs" if await links_host() else "lib.rs"), _HOSTED
     return "lib.rs", _EMPTY
 
 

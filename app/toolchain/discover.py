@@ -42,6 +42,7 @@ async def discover(cache_dir: Path) -> tuple[Toolchain, ...]:
 
 async def survey(cache_dir: Path) -> Survey:
     """Every compiler in rustup's folder, on ``PATH``, in ``/usr/bin`` and under ``cache_dir``, asked at once."""
+    cache_dir = cache_dir.absolute()
     found: list[Toolchain | Flaw] = []
 
     async def ask(candidate: Candidate) -> None:

@@ -7,10 +7,10 @@ import anyio
 from pydantic import BaseModel, ConfigDict
 
 from app.toolchain.discover import Survey, survey
+from app.toolchain.linkers import find_lld
 from app.toolchain.model import Origin, Source, Toolchain, preferred
 from app.toolchain.needs import BARE_METAL, LOOKUPS, Needs, needs
 from app.toolchain.process import capture
-from app.toolchain.sysroot import find_linker
 
 _CAME = {
     "shipped": "came with the compiler",
@@ -89,7 +89,7 @@ async def examine(cache_dir: Path) -> DoctorReport:
         for name in ("cc", "ld", *LOOKUPS):
             tasks.start_soon(look, name, shutil.which(name), "--version")
         # The program is all linkers in one and wants to know as which it is called.
-        tasks.start_soon(look, "rust-lld", find_linker(default) if default else None, "-flavor", "gnu", "--version")
+        tasks.start_soon(look, "rust-lld", find_lld(default) if default else None, "-flavor", "gnu", "--version")
     linkers = tuple(tools[name] for name in ("cc", "ld", "rust-lld"))
     return report(found, await needs(found), linkers, tuple(tools[name] for name in LOOKUPS))
 

@@ -25,6 +25,7 @@ async def setup_era(cache_dir: Path, say: Say) -> bool:
     The course works without it, so False is no error; the reason was said. Needs no root, can be
     interrupted and repeated.
     """
+    cache_dir = cache_dir.absolute()
     if await _is_there(cache_dir):
         return True
     if reason := await _impossible(say):

@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from app.toolchain import debian
 from app.toolchain.build import rust_src
 from app.toolchain.discover import Survey
+from app.toolchain.linkers import find_lld, links_host
 from app.toolchain.model import Toolchain
 from app.toolchain.places import rustup_program
 from app.toolchain.process import capture
-from app.toolchain.sysroot import find_linker
 
 BARE_METAL = "thumbv7em-none-eabihf"
 LOOKUPS = ("readelf", "objdump", "nm", "size", "file")
 _OBJDUMP = "binutils-multiarch"
-_PACKAGE_OF = {"cc": "gcc libc6-dev", "file": "file"} | dict.fromkeys(("readelf", "objdump", "nm", "size"), _OBJDUMP)
+_PACKAGE_OF = dict.fromkeys(LOOKUPS, _OBJDUMP) | {"file": "file"}
+_HOST_LINKER = ("gcc", "libc6-dev")
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What lacks: ``targets`` that nothing builds for, ``linker`` when cc is missing, and all in sentences.
+    """What lacks: ``targets`` that nothing builds for, ``linker`` when nothing links for the host, ``missing`` says all.
 
     ``compiler_packages`` and ``tool_packages`` are what Debian calls it, empty elsewhere. ``command`` mends
     all of it; None when nothing is missing or no single command is known.
@@ -47,29 +48,29 @@ async def needs(found: Survey, targets: tuple[str, ...] = (BARE_METAL,)) -> Need
     """Compare what was found with what the lessons use."""
     lacking = tuple(target for target in targets if not any(one.can_build(target) for one in found.toolchains))
     sources = any(can_build_core(toolchain) for toolchain in found.everyone)
-    tools = [tool for tool in ("cc", *LOOKUPS) if shutil.which(tool) is None]
-    lookups = [tool for tool in tools if tool != "cc"]
-    blind = "objdump" not in tools and not await _reads_other_machines()
-    packages = [_PACKAGE_OF[tool] for tool in tools] + [_OBJDUMP] * blind
+    unlinked = not await links_host()
+    lookups = [tool for tool in LOOKUPS if shutil.which(tool) is None]
+    blind = "objdump" not in lookups and not await _reads_other_machines()
+    packages = [*_HOST_LINKER] * unlinked + [_PACKAGE_OF[tool] for tool in lookups] + [_OBJDUMP] * blind
     wanted: tuple[str, ...] = ()
     if debian.is_debian() and (not found.toolchains or (lacking and not sources)):
         wanted = await debian.compiler_packages()
-    extras = tuple(dict.fromkeys(" ".join(packages).split())) if debian.is_debian() else ()
+    extras = tuple(dict.fromkeys(packages)) if debian.is_debian() else ()
     missing = [
         *([] if found.toolchains else ["There is no Rust compiler."]),
         *(f"Nothing here builds for {target}." for target in lacking),
-        *(["The program cc is missing; it links programs for the host."] if "cc" in tools else []),
+        *(["There is no C compiler (cc) with the C library; it links programs for the host."] if unlinked else []),
         *([f"Programs that look into a binary are missing: {', '.join(lookups)}."] if lookups else []),
         *(["The program objdump cannot read programs for other machines."] if blind else []),
     ]
     command = _command(lacking, sources, wanted + extras) if missing else None
-    return Needs(lacking, "cc" in tools, tuple(missing), wanted, extras, command)
+    return Needs(lacking, unlinked, tuple(missing), wanted, extras, command)
 
 
 def can_build_core(toolchain: Toolchain) -> bool:
     """Whether the compiler's own sources and a bare-metal linker are there."""
     recent = toolchain.release >= debian.OLDEST
-    return recent and rust_src(toolchain) is not None and find_linker(toolchain) is not None
+    return recent and rust_src(toolchain) is not None and find_lld(toolchain) is not None
 
 
 def _command(lacking: tuple[str, ...], sources: bool, packages: tuple[str, ...]) -> str | None:

@@ -25,6 +25,7 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...] = (BARE_META
     when all is there it only proves so. As a normal user it never asks for more rights: it says the one
     command instead. Another set-up in the same cache folder is waited for.
     """
+    cache_dir = cache_dir.absolute()
     found = await _refreshed(cache_dir)
     lacking = [target for target in targets if not await _proven(found, target, say)]
     if lacking or (debian.is_root() and (await needs(found, targets)).tool_packages):

@@ -14,7 +14,6 @@ libraries of its predecessor. The wrapper is used only when a target was built.
 import hashlib
 import os
 import shlex
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,6 @@ from pathlib import Path
 from app.toolchain.model import Origin, Toolchain
 
 _BUILT: Origin = "built"
-_LINKERS = ("lld", "ld.lld", "rust-lld")
 
 
 @dataclass(frozen=True)
@@ -78,15 +76,6 @@ def targets_in(sysroot: Path) -> list[str]:
     return sorted({library.parts[-3] for library in sysroot.glob("lib/rustlib/*/lib/libcore-*.rlib")})
 
 
-def find_linker(toolchain: Toolchain) -> Path | None:
-    """A linker that answers to ``rust-lld``: the compiler's own, or the distribution's lld."""
-    own = _own(toolchain) / toolchain.host / "bin/rust-lld"
-    if own.exists():
-        return own
-    found = next((path for name in _LINKERS if (path := shutil.which(name, path=_search_path()))), None)
-    return Path(found) if found else None
-
-
 def refresh(private: PrivateSysroot, toolchain: Toolchain) -> bool:
     """Link what the compiler has gained since, such as a target of rustup's; whether there was anything."""
     rustlib = private.folder / "lib/rustlib"
@@ -128,7 +117,3 @@ def _write_wrapper(wrapper: Path, toolchain: Toolchain) -> None:
 
 def _own(toolchain: Toolchain) -> Path:
     return toolchain.sysroot / "lib/rustlib"
-
-
-def _search_path() -> str:
-    return os.pathsep.join((os.environ.get("PATH", ""), "/usr/bin"))

@@ -12,7 +12,7 @@ from app.engine import RunStatus, State
 from app.events import Finished, Verdict, to_json
 from app.lessons import Lesson
 from app.toolchain import preferred
-from app.web.state import Playground, ProblemError
+from app.web.state import Playground, ProblemError, event_id
 
 router = APIRouter()
 
@@ -170,11 +170,6 @@ async def readyz(app: App) -> JSONResponse:
     state = await app.readiness()
     body = {"ready": state.ready, "toolchain": state.toolchain, "isolation": state.isolation, "storage": state.storage}
     return JSONResponse(body, 200 if state.ready else 503)
-
-
-def event_id(header: str | None) -> int:
-    """The number in a ``Last-Event-ID``; 0, from the start, for anything that is none."""
-    return int(header) if header and header.isascii() and header.isdigit() and len(header) < 10 else 0
 
 
 def problem_answer(problem: ProblemError) -> JSONResponse:

@@ -19,8 +19,9 @@ from app.engine import NoSuchRunError
 from app.events import Artifact, Event, Verdict
 from app.lessons import Lesson
 from app.toolchain import Toolchain, examine, preferred
+from app.web.guard import COOKIE
 from app.web.render import Patch, RunRenderer, fold, made, page, partials
-from app.web.state import Playground, ProblemError
+from app.web.state import Playground, ProblemError, event_id
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
@@ -127,7 +128,7 @@ async def events(
     run_id: str, home: Home, seat: Seat, lesson: RunStep, last_event_id: Annotated[str, Header()] = ""
 ) -> AsyncIterator[ServerSentEvent]:
     """The run as HTML for the panel: a message for each event, then ``run-done``."""
-    seen = int(last_event_id) if last_event_id.isdecimal() else 0
+    seen = event_id(last_event_id)
     renderer = _renderer(home, lesson, run_id)
     # From the first event on, also after a lost connection: a colour may have been left open before.
     async for event in home.engine.events(run_id):
@@ -169,8 +170,10 @@ async def carry(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
 @router.post("/forget")
 async def forget(home: Home, seat: Seat) -> Response:
     """Delete all that is stored of this seat."""
-    await home.progress.forget(seat)
-    return RedirectResponse("/?forgotten=1", status_code=303)
+    await home.forget(seat)
+    answer = RedirectResponse("/?forgotten=1", status_code=303)
+    answer.delete_cookie(COOKIE)
+    return answer
 
 
 def problem_page(request: Request, problem: ProblemError) -> HTMLResponse:

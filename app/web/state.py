@@ -74,10 +74,10 @@ class Playground:
         )
 
     async def toolchains(self) -> tuple[Toolchain, ...]:
-        """The toolchains of this machine; looked for again when one of them has gone."""
+        """The toolchains of this machine; looked for again when one has gone, or while a lesson's target is missing."""
         async with self._look:
             known = self._toolchains
-            if known is None or not all(toolchain.cargo.exists() for toolchain in known):
+            if known is None or self._outdated(known):
                 known = await self._discover()
         return known
 
@@ -88,16 +88,10 @@ class Playground:
 
     async def readiness(self) -> Readiness:
         """What is ready and what is missing."""
-        wanted = {lesson.target for lesson in self.lessons}
-        toolchains = self._toolchains
-        if toolchains is None:
+        if self._toolchains is None:
             toolchain = "set-up has not ended yet"
         else:
-            missing = sorted(t or "host" for t in wanted if not any(c.can_build(t) for c in toolchains))
-            if missing and time.monotonic() - self._looked > _LOOK_AGAIN:
-                async with self._look:
-                    toolchains = await self._discover()
-                missing = sorted(t or "host" for t in wanted if not any(c.can_build(t) for c in toolchains))
+            missing = self._missing(await self.toolchains())
             toolchain = f"no toolchain builds for {', '.join(missing)}; see playground doctor" if missing else "ok"
         try:
             await self.progress.check()
@@ -150,6 +144,20 @@ class Playground:
             raise gone
         return status
 
+    async def forget(self, seat: str) -> None:
+        """Delete all that is kept of a seat: its texts, its progress, its runs and what they built."""
+        await self.engine.forget(seat)
+        await self.progress.forget(seat)
+
+    def _outdated(self, known: tuple[Toolchain, ...]) -> bool:
+        if not all(toolchain.cargo.exists() for toolchain in known):
+            return True
+        return bool(self._missing(known)) and time.monotonic() - self._looked > _LOOK_AGAIN
+
+    def _missing(self, toolchains: tuple[Toolchain, ...]) -> list[str]:
+        wanted = {lesson.target for lesson in self.lessons}
+        return sorted(t or "the host" for t in wanted if not any(one.can_build(t) for one in toolchains))
+
     async def _queue(self, job: Job, files: Mapping[str, str], command: str) -> str:
         try:
             if job.owner:
@@ -199,3 +207,8 @@ def cargo_configs(lessons: tuple[Lesson, ...]) -> tuple[tuple[str, str], ...]:
     """The cargo configurations of the lessons' solutions, whose flags change what cargo asks the compiler."""
     path = ".cargo/config.toml"
     return tuple(dict.fromkeys((path, lesson.solution[path]) for lesson in lessons if path in lesson.solution))
+
+
+def event_id(header: str | None) -> int:
+    """The number in a ``Last-Event-ID``; 0, from the start, for anything that is none."""
+    return int(header) if header and header.isascii() and header.isdigit() and len(header) < 10 else 0
