@@ -22,8 +22,9 @@ _MACHINES = {
     "EM_AARCH64": "AArch64",
     "EM_RISCV": "RISC-V",
 }
-_RUNTIME = (b"__libc_start_main", b"__libc_start_call_main", b"__libc_csu_init")
-"""Symbols that only a file with C's start-up code names; the start-up object itself supplies a ``_start`` too."""
+_RUNTIME = (b"__libc_start_main", b"__libc_start_call_main", b"__libc_csu_init", b"malloc", b"_Unwind_RaiseException")
+"""Symbols that only a file with the C runtime names: its start-up code, which supplies a ``_start`` too, or what the
+standard library calls when it is linked in without that code."""
 _MAGIC = ((b"MZ", "PE"), (b"\xcf\xfa\xed\xfe", "Mach-O"), (b"\xce\xfa\xed\xfe", "Mach-O"))
 
 

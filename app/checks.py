@@ -126,6 +126,8 @@ def _command_misses(facts: CommandFacts, command: Command) -> Iterable[str]:
             yield "The flags were typed by hand; here they belong in the configuration."
         else:
             yield "No flags were handed to the compiler on the command line."
+    elif facts.target is not None and facts.target != (command.target is not None):
+        yield "This step builds for the host, without --target." if command.target else "No --target was named."
 
 
 def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:

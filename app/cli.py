@@ -109,10 +109,9 @@ def lessons_check(
 async def _prove(settings: Settings, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, *, as_json: bool) -> bool:
     toolchains = await toolchain.discover(settings.cache_dir)
     failed = False
-    unproven = {lesson.slug for lesson in lessons}
+    unproven = {lesson.slug for lesson in lessons if not any(one.can_build(lesson.target) for one in toolchains)}
     async with LocalEngine(settings, diagnosis) as engine:
         async for proof in course.prove(engine, lessons, toolchains):
-            unproven.discard(proof.lesson)
             failed = failed or bool(proof.problems)
             typer.echo(json.dumps(dataclasses.asdict(proof)) if as_json else _proof_line(proof))
     for slug in sorted(unproven):

@@ -44,6 +44,16 @@ class Command:
         return self.argv[0]
 
     @property
+    def target(self) -> str | None:
+        """The triple that was typed after ``--target``, or None."""
+        words = iter(self.options)
+        for word in words:
+            name, equals, value = word.partition("=")
+            if name == "--target":
+                return value if equals else next(words, None)
+        return None
+
+    @property
     def flags_by_hand(self) -> bool:
         """Whether flags for the compiler or the linker were typed, rather than configured."""
         return self.subcommand == "rustc" and bool(self.rest)

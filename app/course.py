@@ -56,16 +56,16 @@ def _command_problems(lesson: Lesson) -> Iterable[str]:
 
 
 async def prove(engine: Engine, lessons: Sequence[Lesson], toolchains: Sequence[Toolchain]) -> AsyncIterator[Proof]:
-    """Every expectation on every toolchain that has the lesson's target, in course order."""
+    """Every expectation on every toolchain that has the target of its command, in course order."""
     for lesson in lessons:
         for toolchain in toolchains:
             for expectation in lesson.expectations:
-                if _applies(lesson, expectation, toolchain):
+                if _applies(expectation, toolchain):
                     yield await _prove(engine, lesson, expectation, toolchain)
 
 
-def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> bool:
-    if not toolchain.can_build(lesson.target):
+def _applies(expectation: Expectation, toolchain: Toolchain) -> bool:
+    if not toolchain.can_build(parse(expectation.command).target):
         return False
     wanted = expectation.toolchains
     return wanted is None or SpecifierSet(wanted, prereleases=True).contains(toolchain.version)

@@ -83,7 +83,7 @@ class Artifact(_Numbered):
 
     ``path`` is relative to the crate; ``entry`` is an address; ``entry_symbol`` the name at that
     address or null; ``interpreter`` the dynamic loader or null; ``runtime`` those symbols of the C
-    runtime that the file names (``main``, ``__libc_start_main``).
+    runtime that the file names (``__libc_start_main``, ``malloc`` and a few more).
     """
 
     type: Literal["artifact"] = "artifact"

@@ -42,13 +42,21 @@ def test_a_std_program_shows_the_c_runtime(std_program: bytes) -> None:
     assert (facts.format, facts.entry_symbol) == ("ELF", "_start")
     assert any(name.startswith("libc.so") for name in facts.needed)
     assert facts.interpreter
-    assert facts.runtime == ("__libc_start_main",)
+    assert "__libc_start_main" in facts.runtime
 
 
 def test_a_static_std_program_shows_it_too(newest: Toolchain, tmp_path: Path) -> None:
     facts = inspect(compile_with(newest, tmp_path, "fn main() {}", "-Ctarget-feature=+crt-static"))
     assert (facts.entry_symbol, facts.needed, facts.interpreter) == ("_start", (), None)
     assert "__libc_start_main" in facts.runtime
+
+
+def test_std_behind_a_start_of_our_own_shows_it_still(newest: Toolchain, tmp_path: Path) -> None:
+    source = '#![no_main]\n#[no_mangle] pub extern "C" fn _start() -> ! { println!("hi"); loop {} }\n'
+    flags = ("-Ctarget-feature=+crt-static", "-Clink-arg=-nostartfiles")
+    facts = inspect(compile_with(newest, tmp_path, source, *flags))
+    assert (facts.entry_symbol, facts.needed, facts.interpreter) == ("_start", (), None)
+    assert facts.runtime
 
 
 def test_our_own_start_shows_nothing_of_it(newest: Toolchain, tmp_path: Path) -> None:

@@ -125,6 +125,10 @@ def test_the_command_counts() -> None:
     assert not missed(by_hand, command="cargo rustc -- -C link-arg=-nostartfiles")
     assert missed(by_hand, command="cargo rustc")
     configured = Facts(command=CommandFacts(program="cargo", flags_by_hand=False))
+    host = Facts(command=CommandFacts(program="cargo", target=False))
+    assert not missed(host)
+    assert "without --target" in missed(host, command="cargo build --target thumbv7em-none-eabihf")
+    assert "No --target" in missed(Facts(command=CommandFacts(program="cargo", target=True)))
     assert "typed by hand" in missed(configured, command="cargo rustc -- -C link-arg=-nostartfiles")
 
 

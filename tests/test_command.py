@@ -110,6 +110,12 @@ def test_quotes_keep_words_together() -> None:
     assert command.flags_by_hand
 
 
+def test_the_typed_target() -> None:
+    assert parse("cargo build --target thumbv7em-none-eabihf").target == "thumbv7em-none-eabihf"
+    assert parse("cargo build -r --target=thumbv7em-none-eabihf -v").target == "thumbv7em-none-eabihf"
+    assert parse("cargo run -- --target x").target is None
+
+
 def test_flags_by_hand_are_those_behind_cargo_rustc() -> None:
     assert not parse("cargo build --release").flags_by_hand
     assert not parse("cargo rustc").flags_by_hand

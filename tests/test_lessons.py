@@ -54,7 +54,7 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
     [
         (edit("title", "titel"), "titel: Extra inputs"),
         (edit("minutes = ", "minutes = 900 #"), "lesson.toml: minutes"),
-        (edit("[[check]]", "[[czech]]"), "check: Field required"),
+        (edit("[[check]]", "[[czech]]"), "czech: Extra inputs"),
         (edit("edit = [", 'edit = ["src/lib.rs", '), "'src/lib.rs' is not a file below start/"),
         (edit("title", "= title"), "lesson.toml: "),
         (lambda folder: (folder / "text.md").unlink(), "text.md"),

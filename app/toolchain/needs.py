@@ -20,8 +20,9 @@ _HOST_LINKER = ("gcc", "libc6-dev")
 
 @dataclass(frozen=True)
 class Needs:
-    """What lacks: ``targets`` that nothing builds for, ``linker`` when nothing links for the host, ``missing`` says all.
+    """What lacks: ``targets`` that nothing builds for, ``linker`` when nothing links for the host.
 
+    ``missing`` says all of it, look-up tools included, in sentences.
     ``compiler_packages`` and ``tool_packages`` are what Debian calls it, empty elsewhere. ``command`` mends
     all of it; None when nothing is missing or no single command is known.
     """
