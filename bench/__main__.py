@@ -57,9 +57,7 @@ class Case:
 
     def source(self) -> str:
         """A source that no compiler has seen: the solution with a function of its own."""
-        return (
-            f"{self.lesson.solution['src/main.rs']}\n#[allow(dead_code)]\nfn unique_{time.time_ns()}() {{}}\n"
-        )
+        return f"{self.lesson.solution['src/main.rs']}\n#[allow(dead_code)]\nfn unique_{time.time_ns()}() {{}}\n"
 
 
 class Raw:

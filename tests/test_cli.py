@@ -69,7 +69,7 @@ def test_commands_follow_each_other_on_what_was_built(tmp_path: Path) -> None:
         (["try", "hello-std", "--command", "nm target/debug/blog_os"], "Nothing has been built"),
         (["try"], "Missing argument"),
         (["dance"], "No such command"),
-        (["serve", "--port", "99999999"], "99999999"),
+        (["serve", "--port", "99999999"], "65535"),
     ],
 )
 def test_bad_use_ends_with_2_and_a_sentence(arguments: list[str], says: str, tmp_path: Path) -> None:

@@ -160,16 +160,14 @@ async def test_no_home_and_no_path_are_no_error(elsewhere: Path, monkeypatch: py
 
 
 @pytest.mark.anyio
-async def test_a_configuration_in_the_current_folder_does_not_hide_cargo(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, toolchains: tuple[Toolchain, ...]
+async def test_what_answers_only_in_the_users_environment_is_not_offered(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (elsewhere / ".cargo").mkdir()
-    (elsewhere / ".cargo/config.toml").write_text("not toml at all [")
-    real = elsewhere / ".rustup/toolchains"
-    real.mkdir(parents=True)
-    (real / "real").symlink_to(toolchains[-1].compiler.parent.parent)
-    monkeypatch.chdir(elsewhere)
-    assert toolchains[-1].name in {toolchain.name for toolchain in await discover(elsewhere / "cache")}
+    folder = fake(elsewhere / ".rustup/toolchains/shy", "1.212.0") / "bin"
+    program(folder / "cargo", '[ "$SHY" ] && echo release: 1.212.0')
+    monkeypatch.setenv("SHY", "yes")
+    found = await survey(elsewhere / "cache")
+    assert [flaw.path for flaw in found.flaws if flaw.path.parent == folder] == [folder / "rustc"]
 
 
 def simple(version: str, *targets: str) -> Toolchain:

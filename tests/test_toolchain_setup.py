@@ -125,14 +125,19 @@ def test_killed_in_the_middle_it_leaves_nothing_in_use_and_can_be_repeated(tmp_p
 
 @pytest.mark.usefixtures("builder")
 def test_interrupted_it_ends_the_build_and_cleans_up(tmp_path: Path) -> None:
-    with set_up(tmp_path) as process:
+    # What lies above the cache folder is the user's and must not reach the build.
+    (tmp_path / ".cargo").mkdir()
+    (tmp_path / ".cargo/config.toml").write_text("not toml [")
+    (tmp_path / "Cargo.toml").write_text("[workspace]\nmembers = []\n")
+    cache = tmp_path / "cache"
+    with set_up(cache) as process:
         (build,) = children(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 130
     assert not Path(f"/proc/{build}").exists()
-    assert not is_locked(tmp_path)
-    assert unfinished(tmp_path) == []
-    assert built(anyio.run(discover, tmp_path)) == []
+    assert not is_locked(cache)
+    assert unfinished(cache) == []
+    assert built(anyio.run(discover, cache)) == []
 
 
 @pytest.mark.anyio

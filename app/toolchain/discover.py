@@ -97,11 +97,11 @@ async def _read(candidate: Candidate, cache_dir: Path) -> Toolchain | Flaw:
 
 async def _ask(candidate: Candidate) -> dict[Path, str]:
     answers: dict[Path, str] = {}
-    # Neither the user's cargo configuration nor one above the current folder may get in the way.
-    env = {"PATH": "/usr/bin:/bin", "HOME": "/", "CARGO_HOME": str(candidate.folder), **candidate.env}
+    # As bare as a build's: what only answers in the user's own environment would fail there.
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/", **candidate.env}
 
     async def ask(program: Path) -> None:
-        answers[program] = (await capture([program, "-vV"], env=env, cwd=candidate.folder, seconds=10)).output
+        answers[program] = (await capture([program, "-vV"], env=env, seconds=10)).output
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, candidate.compiler)
