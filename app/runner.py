@@ -81,7 +81,7 @@ async def run(task: Task, emit: Emit) -> Built | None:
         meter.pass_on(_new_files(crate))
     if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
         status, exit_code = "failed", reader.exit_code
-    built = await anyio.to_thread.run_sync(_artifact, task, crate, tuple(reader.executables))
+    built = await _artifact(task, crate, tuple(reader.executables))
     if built:
         emit(built[1])
     emit(Finished(status=status, exit_code=exit_code, seconds=seconds, limit="output" if meter.full else None))
@@ -183,19 +183,27 @@ def _indented(path: Path) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
 
 
-def _artifact(task: Task, crate: Path, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
+async def _artifact(task: Task, crate: Path, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
     path = _inside_target(crate, executables[-1]) if executables else None
-    data = _read_built(crate / path) if path else None
+    data = await anyio.to_thread.run_sync(_read_built, crate / path) if path else None
     if path is None or data is None:
         return None
-    task.keep.parent.mkdir(parents=True, exist_ok=True)
-    task.keep.write_bytes(data)
+    digest = hashlib.sha256()
+    async with anyio.create_task_group() as group:
+        # A debug build of a std program is 10 MB: its digest and its copy are made side by side.
+        group.start_soon(anyio.to_thread.run_sync, digest.update, data)
+        facts = await anyio.to_thread.run_sync(_keep, task.keep, data)
+    artifact = Artifact(path=path, bytes=len(data), sha256=digest.hexdigest(), **asdict(facts))
+    return Built(task.keep, path), artifact
+
+
+def _keep(file: Path, data: bytes) -> BinaryFacts:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
     try:
-        facts = inspect(data)
+        return inspect(data)
     except NotABinaryError:
-        facts = BinaryFacts("unknown", "", None, None, (), None, ())
-    digest = hashlib.sha256(data).hexdigest()
-    return Built(task.keep, path), Artifact(path=path, bytes=len(data), sha256=digest, **asdict(facts))
+        return BinaryFacts("unknown", "", None, None, (), None, ())
 
 
 def _inside_target(crate: Path, executable: str) -> str | None:
@@ -216,7 +224,7 @@ def _read_built(path: Path) -> bytes | None:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_ARTIFACT:
             return None
-        return file.read(_LARGEST_ARTIFACT)
+        return file.read(status.st_size)
 
 
 class _Meter:

@@ -305,6 +305,43 @@ async def test_the_distribution_offers_compiler_and_sources_of_one_version() -> 
     assert versions[packages[0]] == versions[packages[2]] >= debian.OLDEST
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("plain", "recent", "sources", "chosen"),
+    [
+        ((1, 63, 0), (1, 96, 0), (1, 96, 0), "rustc-web"),
+        ((1, 85, 0), (1, 96, 0), (1, 96, 0), "rustc-web"),
+        ((1, 97, 0), (1, 96, 0), (1, 96, 0), "rustc"),
+        ((1, 63, 0), (1, 96, 0), (1, 95, 0), None),
+        ((1, 63, 0), (1, 70, 0), (1, 70, 0), None),
+    ],
+)
+async def test_the_newest_compiler_whose_sources_match_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+    plain: tuple[int, ...],
+    recent: tuple[int, ...],
+    sources: tuple[int, ...],
+    chosen: str | None,
+) -> None:
+    async def offered(_names: object) -> dict[str, tuple[int, ...]]:
+        return {"rustc": plain, "rust-src": plain, "rustc-web": recent, "rust-web-src": sources}
+
+    monkeypatch.setattr(debian, "has_lists", lambda: True)
+    monkeypatch.setattr(debian, "offered", offered)
+    packages = await debian.compiler_packages()
+    assert (packages[0] if packages else None) == chosen
+
+
+def test_sources_without_their_dependencies_need_a_network(builder: Toolchain, tmp_path: Path) -> None:
+    assert can_build_core(builder)
+    sources = tmp_path / "lib/rustlib/src/rust/library/core/src/lib.rs"
+    sources.parent.mkdir(parents=True)
+    sources.touch()
+    assert not can_build_core(replace(builder, sysroot=tmp_path))
+    (tmp_path / "lib/rustlib/src/rust/vendor").mkdir()
+    assert can_build_core(replace(builder, sysroot=tmp_path))
+
+
 def test_lists_that_only_debootstrap_left_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian, "_LISTS", tmp_path)
     (tmp_path / "debootstrap.invalid_dists_bookworm_main_binary-amd64_Packages").touch()

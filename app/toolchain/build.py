@@ -55,6 +55,12 @@ def rust_src(toolchain: Toolchain) -> Path | None:
     return library if (library / "core/src/lib.rs").is_file() else None
 
 
+def vendored(sources: Path) -> Path | None:
+    """The folder of the sources' own dependencies, without which cargo must fetch them; None where there is none."""
+    places = (sources / "vendor", sources.parent / "vendor")
+    return next((folder for folder in places if folder.is_dir()), None)
+
+
 async def build_target(toolchain: Toolchain, target: str, cache_dir: Path, say: Say, lock: int) -> None:
     """Build ``core`` and ``compiler_builtins`` into the compiler's private sysroot.
 
@@ -101,10 +107,9 @@ async def _probe_for(toolchain: Toolchain, target: str) -> tuple[str, str]:
 
 async def _compile(compiler: Toolchain, target: str, sources: Path, crate: Path, say: Say, lock: int) -> Path:
     _write_crate(crate, "lib.rs", _EMPTY)
-    vendor = next((folder for folder in (sources / "vendor", sources.parent / "vendor") if folder.is_dir()), None)
-    if vendor:
+    if vendor := vendored(sources):
         (crate / "home/.cargo").mkdir(parents=True)
-        (crate / "home/.cargo/config.toml").write_text(_vendored(vendor))
+        (crate / "home/.cargo/config.toml").write_text(_replacing_registry(vendor))
     more = {"RUSTC_BOOTSTRAP": "1", "CARGO_NET_OFFLINE": "true" if vendor else "false"}
     arguments = ["build", "--release", "-Z", "build-std=core", "--target", target]
     lines: list[str] = []
@@ -145,7 +150,7 @@ def _write_crate(folder: Path, file: str, text: str) -> None:
     (folder / "src" / file).write_text(text)
 
 
-def _vendored(folder: Path) -> str:
+def _replacing_registry(folder: Path) -> str:
     return f"[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = '{folder}'\n"
 
 

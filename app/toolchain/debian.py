@@ -11,10 +11,10 @@ from app.toolchain.process import capture, stream
 from app.toolchain.progress import Say, progress
 
 OLDEST = (1, 82)
-"""The oldest compiler whose sources lie beside their dependencies, so that core builds without a network."""
+"""The oldest compiler that is worth installing: from then on attributes such as ``unsafe(no_mangle)`` work."""
 
 _FLAVOURS = (("rustc", "cargo", "rust-src"), ("rustc-web", "cargo-web", "rust-web-src"))
-_FIRST_WITH_PLAIN_NAMES = 13
+_FIRST_WITH_PLAIN_NAMES = 14
 _LINKER = ("lld",)
 _LISTS = Path("/var/lib/apt/lists")
 _CANDIDATE = re.compile(r"^(\S+):\n.*\n\s+Candidate: (?:\d+:)?(\d+\.\d+\.\d+)", re.MULTILINE)
@@ -43,20 +43,19 @@ def install_command(packages: Iterable[str]) -> str:
 async def compiler_packages() -> tuple[str, ...]:
     """The newest matching compiler, cargo, sources and linker that the distribution offers.
 
-    Empty when there is none from 1.82 on. Without package lists, what the current releases call them.
+    Empty when there is none that is recent enough. Without package lists, what the current releases call them.
     """
     if not has_lists():
         return _FLAVOURS[_release_number() < _FIRST_WITH_PLAIN_NAMES] + _LINKER
     versions_of = await offered(name for flavour in _FLAVOURS for name in flavour)
-    for flavour in _FLAVOURS:
-        versions = {versions_of.get(name, (0,)) for name in (flavour[0], flavour[2])}
-        if len(versions) == 1 and min(versions) >= OLDEST:
-            return flavour + _LINKER
-    return ()
+    # Debian 13 has both: an older one whose sources lack their dependencies, and the browsers' recent one.
+    flavour = max(_FLAVOURS, key=lambda names: versions_of.get(names[0], (0,)))
+    compiler, sources = (versions_of.get(flavour[index], (0,)) for index in (0, 2))
+    return flavour + _LINKER if compiler == sources and compiler >= OLDEST else ()
 
 
 def _release_number() -> float:
-    """Debian's number, 13 for trixie; endless for a release that has none yet."""
+    """Debian's number, 12 for bookworm; endless for a release that has none yet."""
     match = re.match(r"\d+", Path("/etc/debian_version").read_text())
     return float(match[0]) if match else float("inf")
 

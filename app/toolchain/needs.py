@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 
 from app.toolchain import debian
-from app.toolchain.build import rust_src
+from app.toolchain.build import rust_src, vendored
 from app.toolchain.discover import Survey
 from app.toolchain.linkers import find_lld, links_host
 from app.toolchain.model import Toolchain
@@ -69,9 +69,9 @@ async def needs(found: Survey, targets: tuple[str, ...] = (BARE_METAL,)) -> Need
 
 
 def can_build_core(toolchain: Toolchain) -> bool:
-    """Whether the compiler's own sources and a bare-metal linker are there."""
-    recent = toolchain.release >= debian.OLDEST
-    return recent and rust_src(toolchain) is not None and find_lld(toolchain) is not None
+    """Whether sources, their dependencies and a bare-metal linker are all here, so that no network is needed."""
+    sources = rust_src(toolchain)
+    return sources is not None and vendored(sources) is not None and find_lld(toolchain) is not None
 
 
 def _command(lacking: tuple[str, ...], sources: bool, packages: tuple[str, ...]) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.toolchain import debian
-from app.toolchain.build import BuildError, build_target, prove
+from app.toolchain.build import BuildError, build_target, prove, rust_src
 from app.toolchain.discover import Survey, survey
 from app.toolchain.lock import locked
 from app.toolchain.model import Toolchain, preferred
@@ -99,8 +99,9 @@ async def _by_rustup(work: _Work) -> bool:
 
 async def _by_sources(work: _Work) -> bool:
     found = await survey(work.cache_dir)
-    able = tuple(toolchain for toolchain in found.everyone if can_build_core(toolchain))
-    toolchain = preferred(able, None)
+    complete = tuple(toolchain for toolchain in found.everyone if can_build_core(toolchain))
+    # With sources alone cargo fetches what they depend on, if there is a network.
+    toolchain = preferred(complete or tuple(one for one in found.everyone if rust_src(one)), None)
     return toolchain is not None and await _build(work, toolchain)
 
 
@@ -124,7 +125,7 @@ async def _by_distribution(work: _Work) -> bool:
         return False
     packages = await debian.compiler_packages()
     if not packages:
-        work.say("The distribution offers no Rust from 1.82 on.")
+        work.say("The distribution offers no Rust that is recent enough.")
         return False
     tools = (await needs(await survey(work.cache_dir), (work.target,))).tool_packages
     return await _install(packages + tools, work.say) and await _by_sources(work)
