@@ -76,8 +76,8 @@ def setup(
     settings = _settings()
     wanted = tuple(target or _targets(_load(settings)[0]))
     ready = _run(lambda: toolchain.setup(settings.cache_dir, typer.echo, wanted))
-    if era:
-        ready = _run(lambda: toolchain.setup_era(settings.cache_dir, typer.echo)) and ready
+    if era and not _run(lambda: toolchain.setup_era(settings.cache_dir, typer.echo)):
+        typer.echo("The course does without the compiler of the post's time; its words are quoted in the lessons.")
     if not ready:
         typer.echo("The course can be served all the same; the lessons that lack something say what.")
         raise typer.Exit(1)

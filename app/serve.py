@@ -2,9 +2,12 @@
 
 import errno
 import socket
+import sqlite3
 
 import uvicorn
+from fastapi import FastAPI
 
+from app.engine.scratch import ensure_private
 from app.settings import Settings
 from app.web import create_app
 from app.web.state import Playground
@@ -31,7 +34,7 @@ class _Server(uvicorn.Server):
 def serve_forever(settings: Settings) -> None:
     """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken."""
     listener = _listen(settings.host, settings.port)
-    app = create_app(settings)
+    app = _create(settings)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -45,6 +48,14 @@ def serve_forever(settings: Settings) -> None:
     print(f"The playground is at http://{shown}:{port}/ (stop it with Ctrl-C)", flush=True)
     with listener:
         _Server(config, app.state.playground).run([listener])
+
+
+def _create(settings: Settings) -> FastAPI:
+    try:
+        ensure_private(settings.scratch_dir)
+        return create_app(settings)
+    except (OSError, sqlite3.Error) as error:
+        raise ServeError(f"The folders for data and runs cannot be used: {error}.") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

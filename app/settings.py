@@ -1,6 +1,7 @@
 """The only reader of the environment: ``PLAYGROUND_*`` becomes one frozen object, passed down."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
@@ -25,8 +26,10 @@ class Settings(BaseSettings):
         ("localhost", "127.0.0.1", "[::1]"),
         description="host names that a request may be addressed to, as a JSON list",
     )
-    data_dir: Path = Field(
-        default_factory=lambda: user_data_path(_NAME), description="progress, artefacts of recent runs"
+    data_dir: Path = Field(default_factory=lambda: user_data_path(_NAME), description="progress of the learners")
+    scratch_dir: Path = Field(
+        default_factory=lambda: Path(tempfile.gettempdir()) / f"{_NAME}-{os.getuid()}",
+        description="where runs are laid and artefacts kept; no cargo configuration may lie above it",
     )
     cache_dir: Path = Field(
         default_factory=lambda: user_cache_path(_NAME), description="built targets and unpacked toolchains"

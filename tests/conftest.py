@@ -35,7 +35,7 @@ def shipped() -> Settings:
 @pytest.fixture
 def settings(tmp_path: Path, shipped: Settings) -> Settings:
     """Settings with a data folder of the test's own; the cache of built targets is shared."""
-    return shipped.model_copy(update={"data_dir": tmp_path / "data"})
+    return shipped.model_copy(update={"data_dir": tmp_path / "data", "scratch_dir": tmp_path / "scratch"})
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +80,8 @@ class Server:
 @contextmanager
 def serving(data_dir: Path, **variables: str) -> Iterator[Server]:
     """A server on a free port, with these further environment variables; killed at the end."""
-    env = os.environ | {"PLAYGROUND_DATA_DIR": str(data_dir)} | variables
+    folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(data_dir.with_name("scratch"))}
+    env = os.environ | folders | variables
     command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:

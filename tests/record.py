@@ -54,7 +54,7 @@ async def _record(
     what = {"lesson": lesson.slug, "command": expectation.command, "version": toolchain.version}
     lines = [json.dumps(what), *[to_json(event) async for event in engine.events(run_id)]]
     text = "\n".join(lines) + "\n"
-    text = re.sub(r"/[^\s\"\\]*?/runs/server-\w+/\d+", "/playground", text)
+    text = re.sub(r"/[^\s\"\\]*?/server-\w+/\d+", "/playground", text)
     text = re.sub(r"/[^\s\"\\:]*?/lib/rustlib/", "/toolchain/lib/rustlib/", text)
     (FOLDER / f"{lesson.slug}-{toolchain.name}-{number}.jsonl").write_text(text)
 

@@ -269,7 +269,7 @@ def test_progress_survives_kill_9_in_the_middle_of_a_run(start_server: Callable[
             if "turning" in event.get("text", ""):
                 break
         first.stop(signal.SIGKILL)
-    subprocess.run(["pkill", "-9", "-f", f"{data}/runs/"], check=False)
+    subprocess.run(["pkill", "-9", "-f", f"{tmp_path}/scratch/"], check=False)
     second = start_server(data_dir=data)
     with httpx.Client(base_url=second.url, cookies=seat, timeout=30) as client:
         page = client.get("/lessons/no-std").text
@@ -298,9 +298,9 @@ def test_a_signal_ends_server_streams_and_runs_at_once(
         assert events[-1]["type"] == "verdict"
         assert server.process.wait(timeout=10) in (0, -how, 130, 143)
         assert time.monotonic() - began < 2.5
-    left = subprocess.run(["pgrep", "-f", f"{tmp_path}/data/runs/"], capture_output=True, text=True, check=False)
+    left = subprocess.run(["pgrep", "-f", f"{tmp_path}/scratch/"], capture_output=True, text=True, check=False)
     assert left.stdout == ""
-    assert list((tmp_path / "data" / "runs").iterdir()) == []
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_a_taken_port_gets_one_sentence(tmp_path: Path) -> None:
@@ -323,3 +323,14 @@ def test_an_open_address_is_refused_while_nothing_isolates(tmp_path: Path) -> No
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 2
     assert "0.0.0.0 is refused" in done.stderr
+
+
+def test_folders_that_cannot_be_used_get_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("PLAYGROUND_DATA_DIR", "PLAYGROUND_SCRATCH_DIR"):
+        env = os.environ | {"PLAYGROUND_DATA_DIR": str(tmp_path / "data"), name: str(tmp_path / "file" / "below")}
+        command = [".venv/bin/playground", "serve", "--port", "0"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
+        assert done.returncode == 2
+        assert "cannot be used" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -118,7 +118,7 @@ async def test_a_run_leaves_nothing_but_its_artefact(bench: Bench, settings: Set
     run_id = bench.submit("cargo build")
     await bench.follow(run_id)
     await anyio.sleep(0.2)
-    left = [path for path in (settings.data_dir / "runs").rglob("*") if path.is_file()]
+    left = [path for path in settings.scratch_dir.rglob("*") if path.is_file()]
     assert sorted(path.name for path in left) == sorted(["lock", run_id])
 
 
@@ -336,7 +336,8 @@ async def test_a_toolchain_that_has_gone_is_a_clear_error(
 async def test_what_a_killed_engine_left_is_removed_and_a_living_one_kept(
     settings: Settings, diagnosis: Diagnosis
 ) -> None:
-    runs = settings.data_dir / "runs"
+    runs = settings.scratch_dir
+    runs.mkdir(mode=0o700)
     (runs / "server-dead" / "1").mkdir(parents=True)
     (runs / "server-dead" / "lock").touch()
     async with LocalEngine(settings, diagnosis), LocalEngine(settings, diagnosis):
@@ -379,3 +380,25 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_runs_lie_where_the_users_own_cargo_configuration_does_not_reach() -> None:
+    assert not Settings().scratch_dir.is_relative_to(Path.home())
+
+
+async def test_a_scratch_folder_that_others_could_change_is_refused(settings: Settings, diagnosis: Diagnosis) -> None:
+    settings.scratch_dir.mkdir()
+    settings.scratch_dir.chmod(0o777)
+    with pytest.raises(PermissionError, match="PLAYGROUND_SCRATCH_DIR"):
+        async with LocalEngine(settings, diagnosis):
+            pass
+
+
+async def test_a_configuration_above_the_runs_is_warned_of(
+    settings: Settings, diagnosis: Diagnosis, caplog: pytest.LogCaptureFixture
+) -> None:
+    above = settings.scratch_dir.parent / ".cargo" / "config.toml"
+    above.parent.mkdir()
+    above.touch()
+    async with LocalEngine(settings, diagnosis):
+        assert str(above) in caplog.text

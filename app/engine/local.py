@@ -70,7 +70,7 @@ class _Run:
 
 
 class LocalEngine:
-    """Runs jobs in scratch folders below ``settings.data_dir``; use it as an async context manager.
+    """Runs jobs in scratch folders below ``settings.scratch_dir``; use it as an async context manager.
 
     ``on_verdict`` is awaited before a run's verdict becomes visible, so that progress is stored first.
     """
@@ -93,7 +93,7 @@ class LocalEngine:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            self._scratch = stack.enter_context(Scratch(self._settings.data_dir / "runs"))
+            self._scratch = stack.enter_context(Scratch(self._settings.scratch_dir))
             self._seeds = Seeds(self._scratch.folder, self._configs)
             self._tasks: TaskGroup = await stack.enter_async_context(anyio.create_task_group())
             self._tasks.start_soon(self._tend)

@@ -2,12 +2,17 @@
 
 import fcntl
 import itertools
+import logging
+import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+_log = logging.getLogger(__name__)
+_READ_BY_CARGO = (".cargo/config.toml", ".cargo/config", "Cargo.toml")
 _PREFIX = "server-"
 _LOCK = "lock"
 
@@ -24,7 +29,8 @@ class Scratch:
         self._numbers = itertools.count(1)
 
     def __enter__(self) -> Self:
-        self._base.mkdir(parents=True, exist_ok=True, mode=0o700)
+        ensure_private(self._base)
+        _warn_of_configurations(self._base)
         for folder in self._base.glob(f"{_PREFIX}*"):
             _remove_abandoned(folder)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._base))
@@ -45,6 +51,21 @@ class Scratch:
     def kept(self, run_id: str) -> Path:
         """Where the copy of a run's artefact lies."""
         return self.folder / "artifacts" / run_id
+
+
+def ensure_private(base: Path) -> None:
+    """Make the folder; raises ``PermissionError`` when another user could change it."""
+    base.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = base.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise PermissionError(f"others can change {base}; name another folder with PLAYGROUND_SCRATCH_DIR")
+
+
+def _warn_of_configurations(base: Path) -> None:
+    for folder in base.resolve().parents:
+        for found in (folder / name for name in _READ_BY_CARGO):
+            if found.exists():
+                _log.warning("%s lies above the runs, so cargo reads it in each; move PLAYGROUND_SCRATCH_DIR", found)
 
 
 def _remove_abandoned(folder: Path) -> None:
