@@ -1,14 +1,13 @@
-"""What is in a binary: bytes in, facts out.
+"""What is in a binary: a file's bytes in, facts out.
 
 ELF is read with pyelftools; its tables of symbols are unpacked in one go, because a debug build of a std
 program has ten thousand of them and a lesson's verdict should not wait for an object each.
 """
 
-import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSection
@@ -45,15 +44,16 @@ class BinaryFacts:
     runtime: tuple[str, ...]
 
 
-def inspect(data: bytes) -> BinaryFacts:
-    """The facts of one file; raises ``NotABinaryError``."""
-    if not data.startswith(b"\x7fELF"):
+def inspect(file: BinaryIO) -> BinaryFacts:
+    """The facts of one file that can be read and sought in; raises ``NotABinaryError``."""
+    start = file.read(4)
+    if start != b"\x7fELF":
         for magic, name in _MAGIC:
-            if data.startswith(magic):
+            if start.startswith(magic):
                 return BinaryFacts(name, "", None, None, (), None, ())
         raise NotABinaryError("the file is no ELF, PE or Mach-O binary")
     try:
-        return _elf(ELFFile(io.BytesIO(data)))
+        return _elf(ELFFile(file))
     except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error, OSError) as error:
         raise NotABinaryError(f"the ELF file is damaged: {error}") from error
 

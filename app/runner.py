@@ -10,7 +10,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import anyio
@@ -47,7 +47,7 @@ class Task:
     """A run as the runner sees it.
 
     ``root`` is a folder that does not exist yet and is gone afterwards; ``keep`` is where the artefact's copy goes.
-    ``seed`` is cargo's knowledge of the compiler (``.rustc_info.json``), so that it need not ask again.
+    ``seed`` holds files by their path in ``root``: cargo's knowledge of the compiler, so that it need not ask again.
     """
 
     files: Mapping[str, str]
@@ -60,7 +60,7 @@ class Task:
     output_bytes: int
     policy: Policy
     after: Built | None = None
-    seed: bytes | None = None
+    seed: Mapping[str, bytes] = field(default_factory=dict)
 
 
 async def run(task: Task, emit: Emit) -> Built | None:
@@ -96,9 +96,10 @@ def discard(task: Task) -> None:
 def _lay(task: Task) -> Path:
     crate = workspace.lay(task.root, {} if task.command.kind == "new" else task.files)
     (task.root / "home").mkdir()
-    if task.seed is not None and task.command.kind == "cargo":
-        (crate / "target").mkdir()
-        (crate / "target" / ".rustc_info.json").write_bytes(task.seed)
+    if task.command.kind == "cargo":
+        for path, data in task.seed.items():
+            (task.root / path).parent.mkdir(parents=True, exist_ok=True)
+            (task.root / path).write_bytes(data)
     if task.after is not None and task.command.kind != "new":
         workspace.place(crate, task.after.path, task.after.file)
     return crate
@@ -185,25 +186,28 @@ def _indented(path: Path) -> str:
 
 async def _artifact(task: Task, crate: Path, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
     path = _inside_target(crate, executables[-1]) if executables else None
-    data = await anyio.to_thread.run_sync(_read_built, crate / path) if path else None
-    if path is None or data is None:
+    if path is None or not await anyio.to_thread.run_sync(_keep, crate / path, task.keep):
         return None
-    digest = hashlib.sha256()
+    digests: list[str] = []
     async with anyio.create_task_group() as group:
-        # A debug build of a std program is 10 MB: its digest and its copy are made side by side.
-        group.start_soon(anyio.to_thread.run_sync, digest.update, data)
-        facts = await anyio.to_thread.run_sync(_keep, task.keep, data)
-    artifact = Artifact(path=path, bytes=len(data), sha256=digest.hexdigest(), **asdict(facts))
-    return Built(task.keep, path), artifact
+        # A debug build of a std program is 10 MB: it is hashed while it is read.
+        group.start_soon(anyio.to_thread.run_sync, lambda: digests.append(_digest(task.keep)))
+        facts = await anyio.to_thread.run_sync(_facts, task.keep)
+    size = task.keep.stat().st_size
+    return Built(task.keep, path), Artifact(path=path, bytes=size, sha256=digests[0], **asdict(facts))
 
 
-def _keep(file: Path, data: bytes) -> BinaryFacts:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(data)
-    try:
-        return inspect(data)
-    except NotABinaryError:
-        return BinaryFacts("unknown", "", None, None, (), None, ())
+def _facts(kept: Path) -> BinaryFacts:
+    with kept.open("rb") as file:
+        try:
+            return inspect(file)
+        except NotABinaryError:
+            return BinaryFacts("unknown", "", None, None, (), None, ())
+
+
+def _digest(kept: Path) -> str:
+    with kept.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _inside_target(crate: Path, executable: str) -> str | None:
@@ -215,16 +219,21 @@ def _inside_target(crate: Path, executable: str) -> str | None:
     return (Path("target") / folder.relative_to(target) / os.path.basename(executable)).as_posix()
 
 
-def _read_built(path: Path) -> bytes | None:
+def _keep(built: Path, kept: Path) -> bool:
+    """Move what was built out of the crate, if it is a file of a sensible size and not a link.
+
+    Moved rather than copied, which takes longer than all the rest for 10 MB: the run is over and its crate goes.
+    """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        built.rename(kept)
+        status = kept.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_ARTIFACT:
+            return True
+        kept.unlink()
     except OSError:
-        return None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_ARTIFACT:
-            return None
-        return file.read(status.st_size)
+        return False
+    return False
 
 
 class _Meter:

@@ -5,6 +5,7 @@ Ours: the same source and command posted to a real server, until its verdict has
 Both use the same toolchain. What is printed are medians, and the ratio pair by pair.
 """
 
+import http.client
 import json
 import os
 import platform
@@ -20,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-import httpx
 
 from app.lessons import Lesson, load_all
 from app.settings import Settings
@@ -81,17 +81,18 @@ class Raw:
         return time.perf_counter() - began
 
 
-def ours(client: httpx.Client, case: Case, source: str) -> tuple[float, float]:
+def ours(server: http.client.HTTPConnection, case: Case, source: str) -> tuple[float, float]:
     """Seconds from the post to the verdict, and to the first event."""
     body = {"lesson": case.lesson.slug, "command": case.command, "toolchain": case.toolchain.name}
+    text = json.dumps(body | {"files": {"src/main.rs": source}})
     began = time.perf_counter()
-    accepted = client.post("/api/runs", json=body | {"files": {"src/main.rs": source}}).json()
+    server.request("POST", "/api/runs", text, {"content-type": "application/json"})
+    server.request("GET", json.load(server.getresponse())["events"])
     first, last = 0.0, {}
-    with client.stream("GET", accepted["events"]) as response:
-        for line in response.iter_lines():
-            if line.startswith("data: "):
-                first = first or time.perf_counter() - began
-                last = json.loads(line.removeprefix("data: "))
+    for line in server.getresponse():
+        if line.startswith(b"data: "):
+            first = first or time.perf_counter() - began
+            last = json.loads(line.removeprefix(b"data: "))
     took = time.perf_counter() - began
     assert last["type"] == "verdict", last
     assert last["reached"], last
@@ -111,6 +112,12 @@ def serving(data_dir: Path) -> Iterator[tuple[str, int]]:
             yield found[0], process.pid
         finally:
             process.terminate()
+
+
+def ready(server: http.client.HTTPConnection) -> bool:
+    """Whether the server has found its toolchains."""
+    server.request("GET", "/readyz")
+    return bool(json.load(server.getresponse())["ready"])
 
 
 def resident(pid: int) -> float:
@@ -141,8 +148,8 @@ def main() -> None:
     """Measure and print."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "data") as (url, pid):
-        client = httpx.Client(base_url=url, timeout=60)
-        while client.get("/readyz").status_code != 200:
+        client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+        while not ready(client):
             time.sleep(0.1)
         time.sleep(1)
         at_rest = resident(pid)

@@ -1,5 +1,6 @@
 """What is in a binary, read from real ones and from damaged ones."""
 
+import io
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.binary import NotABinaryError, inspect
+from app.binary import BinaryFacts, NotABinaryError, inspect
 from app.toolchain import Toolchain, build_env, preferred
 
 BARE = """#![no_std]
@@ -15,6 +16,10 @@ BARE = """#![no_std]
 #[no_mangle] pub extern "C" fn %s() -> ! { loop {} }
 #[panic_handler] fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
 """
+
+
+def inspected(data: bytes) -> BinaryFacts:
+    return inspect(io.BytesIO(data))
 
 
 def compile_with(toolchain: Toolchain, folder: Path, source: str, *flags: str) -> bytes:
@@ -38,7 +43,7 @@ def std_program(newest: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_a_std_program_shows_the_c_runtime(std_program: bytes) -> None:
-    facts = inspect(std_program)
+    facts = inspected(std_program)
     assert (facts.format, facts.entry_symbol) == ("ELF", "_start")
     assert any(name.startswith("libc.so") for name in facts.needed)
     assert facts.interpreter
@@ -46,7 +51,7 @@ def test_a_std_program_shows_the_c_runtime(std_program: bytes) -> None:
 
 
 def test_a_static_std_program_shows_it_too(newest: Toolchain, tmp_path: Path) -> None:
-    facts = inspect(compile_with(newest, tmp_path, "fn main() {}", "-Ctarget-feature=+crt-static"))
+    facts = inspected(compile_with(newest, tmp_path, "fn main() {}", "-Ctarget-feature=+crt-static"))
     assert (facts.entry_symbol, facts.needed, facts.interpreter) == ("_start", (), None)
     assert "__libc_start_main" in facts.runtime
 
@@ -54,29 +59,29 @@ def test_a_static_std_program_shows_it_too(newest: Toolchain, tmp_path: Path) ->
 def test_std_behind_a_start_of_our_own_shows_it_still(newest: Toolchain, tmp_path: Path) -> None:
     source = '#![no_main]\n#[no_mangle] pub extern "C" fn _start() -> ! { println!("hi"); loop {} }\n'
     flags = ("-Ctarget-feature=+crt-static", "-Clink-arg=-nostartfiles")
-    facts = inspect(compile_with(newest, tmp_path, source, *flags))
+    facts = inspected(compile_with(newest, tmp_path, source, *flags))
     assert (facts.entry_symbol, facts.needed, facts.interpreter) == ("_start", (), None)
     assert facts.runtime
 
 
 def test_our_own_start_shows_nothing_of_it(newest: Toolchain, tmp_path: Path) -> None:
-    facts = inspect(compile_with(newest, tmp_path, BARE % "_start", "-Cpanic=abort", "-Clink-arg=-nostartfiles"))
+    facts = inspected(compile_with(newest, tmp_path, BARE % "_start", "-Cpanic=abort", "-Clink-arg=-nostartfiles"))
     assert (facts.entry_symbol, facts.needed, facts.runtime) == ("_start", (), ())
 
 
 def test_the_bare_metal_binary(bare_metal: Toolchain, tmp_path: Path) -> None:
     flags = ("-Cpanic=abort", "--target", "thumbv7em-none-eabihf")
-    facts = inspect(compile_with(bare_metal, tmp_path, BARE % "_start", *flags))
+    facts = inspected(compile_with(bare_metal, tmp_path, BARE % "_start", *flags))
     assert (facts.format, facts.machine, facts.entry_symbol) == ("ELF", "ARM", "_start")
     assert (facts.needed, facts.interpreter, facts.runtime) == ((), None, ())
-    wrong = inspect(compile_with(bare_metal, tmp_path, BARE % "_begin", *flags))
+    wrong = inspected(compile_with(bare_metal, tmp_path, BARE % "_begin", *flags))
     assert (wrong.entry, wrong.entry_symbol) == (0, None)
 
 
 @pytest.mark.parametrize("data", [b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF" + b"\xff" * 100])
 def test_what_is_no_binary_is_refused(data: bytes) -> None:
     with pytest.raises(NotABinaryError):
-        inspect(data)
+        inspected(data)
 
 
 @settings(max_examples=60, deadline=2000)
@@ -87,7 +92,7 @@ def test_damage_is_refused_or_read_but_never_a_crash(std_program: bytes, data: s
         if damaged:
             damaged[data.draw(st.integers(0, min(len(damaged), 4096) - 1))] = data.draw(st.integers(0, 255))
     try:
-        inspect(bytes(damaged))
+        inspected(bytes(damaged))
     except NotABinaryError as error:
         said = str(error)
         assert said
