@@ -1,7 +1,6 @@
 """The command ``playground``: serve, setup, doctor, lessons check, try."""
 
 import dataclasses
-import ipaddress
 import json
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -60,7 +59,6 @@ def serve(
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = _settings(**given)
-    _refuse_open_address(settings.host)
     try:
         serve_forever(settings)
     except (ServeError, LessonError) as error:
@@ -111,7 +109,7 @@ async def _prove(settings: Settings, lessons: tuple[Lesson, ...], diagnosis: Dia
     failed = False
     unproven = {lesson.slug for lesson in lessons if not any(one.can_build(lesson.target) for one in toolchains)}
     async with LocalEngine(settings, diagnosis) as engine:
-        async for proof in course.prove(engine, lessons, toolchains):
+        async for proof in course.prove(engine, lessons, engine.usable(toolchains)):
             failed = failed or bool(proof.problems)
             typer.echo(json.dumps(dataclasses.asdict(proof)) if as_json else _proof_line(proof))
     for slug in sorted(unproven):
@@ -256,18 +254,6 @@ def _settings(**given: Any) -> Settings:
         return Settings(**given)
     except ValueError as error:
         _stop(f"A PLAYGROUND_ setting cannot be used: {error}")
-
-
-def _refuse_open_address(host: str) -> None:
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
-        _stop(
-            f"Runs are not isolated yet, so {host} is refused: whoever reaches it could run programs as you. "
-            "Serve on 127.0.0.1."
-        )
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:

@@ -14,15 +14,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import anyio
-from anyio.abc import ByteReceiveStream, Process
+from anyio.abc import ByteReceiveStream
 
 from app import workspace
 from app.binary import BinaryFacts, NotABinaryError, inspect
 from app.cargo import CargoReader, Classify, PlainReader
 from app.command import Command
-from app.events import Artifact, Event, Finished, Output, Started, Status
+from app.events import Artifact, Event, Finished, Limit, Output, Started, Status
 from app.rustup import TargetReader
-from app.sandbox import Policy, ProgramGoneError, kill_group, process
+from app.sandbox import Box, Confined, ProgramGoneError, process
 from app.toolchain import Toolchain, build_env
 
 Emit = Callable[[Event], None]
@@ -57,8 +57,7 @@ class Task:
     root: Path
     keep: Path
     seconds: float
-    output_bytes: int
-    policy: Policy
+    box: Box
     after: Built | None = None
     seed: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -69,14 +68,16 @@ async def run(task: Task, emit: Emit) -> Built | None:
     The scratch folder is left for ``discard``, so that the verdict need not wait for it.
     """
     crate = await anyio.to_thread.run_sync(_lay, task)
-    emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.policy.level))
+    emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.box.level))
     reader = _reader(task)
-    meter = _Meter(task.output_bytes, emit)
+    meter = _Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()
-    status, exit_code = await _follow(task, crate, reader, meter)
+    status, exit_code, limit = await _follow(task, crate, reader, meter)
     seconds = round(time.monotonic() - began, 3)
     if not meter.full:
         meter.pass_on(reader.end())
+    limit = "output" if meter.full else limit
+    _say_why(task, status, limit, meter)
     if task.command.kind == "new" and status == "ok":
         meter.pass_on(_new_files(crate))
     if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
@@ -84,7 +85,7 @@ async def run(task: Task, emit: Emit) -> Built | None:
     built = await _artifact(task, crate, tuple(reader.executables))
     if built:
         emit(built[1])
-    emit(Finished(status=status, exit_code=exit_code, seconds=seconds, limit="output" if meter.full else None))
+    emit(Finished(status=status, exit_code=exit_code, seconds=seconds, limit=limit))
     return built[0] if built else None
 
 
@@ -102,6 +103,7 @@ def _lay(task: Task) -> Path:
             (task.root / path).write_bytes(data)
     if task.after is not None and task.command.kind != "new":
         workspace.place(crate, task.after.path, task.after.file)
+    task.box.own(task.root)
     return crate
 
 
@@ -115,23 +117,32 @@ def _reader(task: Task) -> CargoReader | PlainReader | TargetReader:
             return PlainReader()
 
 
+def _say_why(task: Task, status: Status, limit: Limit | None, meter: "_Meter") -> None:
+    if limit:
+        meter.say(f"\n{task.box.limits.sentence(limit)}\n")
+    elif status == "timeout":
+        meter.say(f"\nThe run was ended here: it took more than {task.seconds:g} seconds.\n")
+
+
 async def _follow(
     task: Task, crate: Path, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter"
-) -> tuple[Status, int | None]:
+) -> tuple[Status, int | None, Limit | None]:
+    env = build_env(task.toolchain, task.box.inside(task.root) / "home")
     with anyio.move_on_after(task.seconds):
         try:
-            async with process(task.policy, _argv(task), crate, build_env(task.toolchain, task.root / "home")) as child:
+            async with process(task.box, _argv(task), task.root, crate, env, task.toolchain.folders) as child:
                 exit_code = await _drain(child, reader, meter)
         except ProgramGoneError as error:
             meter.say(f"{error}. Whoever runs this playground can see more with playground doctor.\n")
-            return "failed", None
-        if meter.full:
-            return "limit", None
-        return "ok" if exit_code == 0 else "failed", exit_code
-    return "timeout", None
+            return "failed", None, None
+        limit = child.limit or child.left_behind()
+        if limit or meter.full:
+            return "limit", None, limit
+        return "ok" if exit_code == 0 else "failed", exit_code, None
+    return "timeout", None, None
 
 
-async def _drain(child: Process, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter") -> int | None:
+async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter") -> int | None:
     """Read both streams as they come; the exit code, or None when the output limit ended it."""
 
     async def pump(source: ByteReceiveStream | None, read: Callable[[bytes], list[Event]]) -> None:
@@ -142,13 +153,13 @@ async def _drain(child: Process, reader: CargoReader | PlainReader | TargetReade
                 return
 
     async with anyio.create_task_group() as group:
-        group.start_soon(pump, child.stdout, reader.stdout)
-        group.start_soon(pump, child.stderr, reader.stderr)
-        await child.wait()
-        kill_group(child)
+        group.start_soon(pump, child.process.stdout, reader.stdout)
+        group.start_soon(pump, child.process.stderr, reader.stderr)
+        await child.process.wait()
+        await child.end()
         # What escaped the group may hold the pipes open for ever; what was written before is read by then.
         group.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS
-    return child.returncode
+    return child.process.returncode
 
 
 def _argv(task: Task) -> list[str]:
@@ -185,7 +196,7 @@ def _indented(path: Path) -> str:
 
 
 async def _artifact(task: Task, crate: Path, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
-    path = _inside_target(crate, executables[-1]) if executables else None
+    path = _inside_target(crate, task.box.outside(task.root, executables[-1])) if executables else None
     if path is None or not await anyio.to_thread.run_sync(_keep, crate / path, task.keep):
         return None
     digests: list[str] = []
@@ -240,7 +251,6 @@ class _Meter:
     """Passes events on until the run has printed more than it may."""
 
     def __init__(self, allowed: int, emit: Emit) -> None:
-        self._allowed = allowed
         self._left = allowed
         self._emit = emit
         self.full = False
@@ -250,7 +260,7 @@ class _Meter:
         self._emit(Output(stream="stderr", text=sentence))
 
     def pass_on(self, events: list[Event]) -> bool:
-        """False once the limit is reached; what fits was passed on, and it was said that more came."""
+        """False once the limit is reached; what fits was passed on."""
         if self.full:
             return False
         for event in events:
@@ -260,7 +270,6 @@ class _Meter:
                 self.full = True
                 if isinstance(event, Output):
                     self._emit(event.model_copy(update={"text": data[: self._left].decode("utf-8", "ignore")}))
-                self.say(f"\nThe run was ended here: it printed more than {self._allowed // 1024} KiB.\n")
                 return False
             self._left -= len(data)
             self._emit(event)

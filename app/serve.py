@@ -1,14 +1,18 @@
 """Serve until told to stop, and then stop at once: streams are ended rather than waited for."""
 
 import errno
+import ipaddress
 import socket
 import sqlite3
 
+import anyio
 import uvicorn
 from fastapi import FastAPI
 
 from app.engine.scratch import ensure_private
+from app.sandbox import Isolation, IsolationError, detect
 from app.settings import Settings
+from app.toolchain import discover
 from app.web import create_app
 from app.web.state import Playground
 
@@ -33,6 +37,7 @@ class _Server(uvicorn.Server):
 
 def serve_forever(settings: Settings) -> None:
     """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken."""
+    _check_isolation(settings)
     listener = _listen(settings.host, settings.port)
     app = _create(settings)
     config = uvicorn.Config(
@@ -48,6 +53,31 @@ def serve_forever(settings: Settings) -> None:
     print(f"The playground is at http://{shown}:{port}/ (stop it with Ctrl-C)", flush=True)
     with listener:
         _Server(config, app.state.playground).run([listener])
+
+
+def _check_isolation(settings: Settings) -> None:
+    """Refuse an address that others can reach while nothing isolates the runs."""
+
+    async def find() -> Isolation:
+        return await detect(settings, await discover(settings.cache_dir))
+
+    try:
+        found = anyio.run(find)
+    except IsolationError as error:
+        raise ServeError(str(error)) from error
+    if found.level == "none" and not _is_loopback(settings.host):
+        why = " ".join(found.notes)
+        raise ServeError(
+            f"Runs cannot be isolated here, so {settings.host} is refused: whoever reaches it could run "
+            f"programs as you. Serve on 127.0.0.1. {why}"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _create(settings: Settings) -> FastAPI:

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_cache_path, user_data_path
 from pydantic import Field
@@ -10,6 +11,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _ROOT = Path(__file__).resolve().parent.parent
 _NAME = "freestanding-playground"
+
+
+def _cache_folder() -> Path:
+    # Root's own folder is closed to the users that runs get when the server is root.
+    return Path("/var/cache") / _NAME if os.geteuid() == 0 else user_cache_path(_NAME)
 
 
 class Settings(BaseSettings):
@@ -31,9 +37,7 @@ class Settings(BaseSettings):
         default_factory=lambda: Path(tempfile.gettempdir()) / f"{_NAME}-{os.getuid()}",
         description="where runs are laid and artefacts kept; no cargo configuration may lie above it",
     )
-    cache_dir: Path = Field(
-        default_factory=lambda: user_cache_path(_NAME), description="built targets and unpacked toolchains"
-    )
+    cache_dir: Path = Field(default_factory=_cache_folder, description="built targets and unpacked toolchains")
     lessons_dir: Path = Field(_ROOT / "lessons", description="where the lessons are read from")
     static_dir: Path = Field(_ROOT / "static", description="style sheets and scripts")
     max_runs: int = Field(
@@ -41,6 +45,18 @@ class Settings(BaseSettings):
     )
     queue_length: int = Field(200, ge=1, description="runs that may wait; one more is refused")
     run_seconds: float = Field(20.0, gt=0, description="wall-clock time of a run, the queue not counted")
+    isolation: Literal["auto", "namespaces", "landlock", "none"] = Field(
+        "auto", description="how strictly runs are kept; auto takes the strongest level that works here"
+    )
+    cpu_seconds: float = Field(30.0, gt=0, description="processor time of a run, over all its processes")
+    memory_bytes: int = Field(
+        1024 * 1024 * 1024, ge=64 * 1024 * 1024, description="memory of a run, over all its processes"
+    )
+    processes: int = Field(128, ge=16, description="processes and threads of a run at once")
+    open_files: int = Field(256, ge=64, description="open files of one process of a run")
+    file_size_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="size of one file that a run writes")
+    workspace_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024, description="size of all files of a run")
+    workspace_files: int = Field(10_000, ge=100, description="number of files of a run")
     output_bytes: int = Field(1024 * 1024, ge=1024, description="what a run may print before it is ended")
     file_bytes: int = Field(64 * 1024, ge=1024, description="size of one edited file")
     body_bytes: int = Field(1024 * 1024, ge=1024, description="size of one request's body")

@@ -47,7 +47,8 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
 def lay(root: Path, files: Mapping[str, str]) -> Path:
     """Write ``files`` as a crate below ``root``, which must not exist yet; the crate's folder."""
     crate = root / CRATE
-    crate.mkdir(parents=True)
+    root.mkdir(mode=0o700)
+    crate.mkdir()
     for path, text in files.items():
         target = crate / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,9 @@ from app.engine import Job, NoSuchRunError, NothingBuiltError, QueueFullError, R
 from app.engine.scratch import Scratch
 from app.engine.seeds import Config, Seeds
 from app.events import Event, Finished, Output, Queued, Verdict
-from app.sandbox import Policy
+from app.sandbox import Box, Isolation, detect
 from app.settings import Settings
-from app.toolchain import Toolchain
+from app.toolchain import Toolchain, discover
 
 _log = logging.getLogger(__name__)
 _TICK = 0.5
@@ -89,12 +89,15 @@ class LocalEngine:
         self._runs: dict[str, _Run] = {}
         self._waiting: deque[_Run] = deque()
         self._running = 0
-        self._policy = Policy()
+        self._isolation: Isolation | None = None
+        self._free: list[int] = []
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self._scratch = stack.enter_context(Scratch(self._settings.scratch_dir))
-            self._seeds = Seeds(self._scratch.folder, self._configs)
+            self._isolation = await detect(self._settings, await discover(self._settings.cache_dir))
+            self._free = list(range(self._settings.max_runs))
+            self._seeds = Seeds(self._scratch, self._isolation.slot(self._settings.max_runs), self._configs)
             self._tasks: TaskGroup = await stack.enter_async_context(anyio.create_task_group())
             self._tasks.start_soon(self._tend)
             self._stack = stack.pop_all()
@@ -110,7 +113,14 @@ class LocalEngine:
     @property
     def isolation(self) -> str:
         """The isolation level that runs get."""
-        return self._policy.level
+        assert self._isolation, "the engine has not been entered"
+        return self._isolation.level
+
+    def usable(self, toolchains: tuple[Toolchain, ...]) -> tuple[Toolchain, ...]:
+        """Those toolchains that a run can read at this level of isolation."""
+        assert self._isolation, "the engine has not been entered"
+        box = self._isolation.box
+        return tuple(one for one in toolchains if box.unreadable(one.folders) is None)
 
     async def warm(self, toolchain: Toolchain) -> None:
         """Learn the toolchain's seed now rather than in a learner's first run."""
@@ -215,9 +225,11 @@ class LocalEngine:
     async def _execute(self, run: _Run) -> None:
         task = None
         began = time.monotonic()
+        assert self._isolation
+        slot = self._free.pop()
         try:
             with run.scope:
-                task = await self._task(run)
+                task = await self._task(run, self._isolation.slot(slot))
                 run.built = await runner.run(task, run.emit)
             if run.finished() is None:
                 seconds = round(time.monotonic() - began, 3)
@@ -231,12 +243,13 @@ class LocalEngine:
             run.emit(Finished(status="failed", exit_code=None, seconds=round(time.monotonic() - began, 3)))
         finally:
             self._running -= 1
+            self._free.append(slot)
             self._start_waiting()
         await self._close(run)
         if task is not None:
             await anyio.to_thread.run_sync(runner.discard, task)
 
-    async def _task(self, run: _Run) -> runner.Task:
+    async def _task(self, run: _Run, box: Box) -> runner.Task:
         job = run.job
         return runner.Task(
             files=job.files,
@@ -246,8 +259,7 @@ class LocalEngine:
             root=self._scratch.new_root(),
             keep=self._scratch.kept(run.id),
             seconds=self._settings.run_seconds,
-            output_bytes=self._settings.output_bytes,
-            policy=self._policy,
+            box=box,
             after=self.artifact(job.after) if job.after else None,
             seed=await self._seeds.of(job.toolchain),
         )

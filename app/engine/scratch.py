@@ -15,6 +15,7 @@ _log = logging.getLogger(__name__)
 _READ_BY_CARGO = (".cargo/config.toml", ".cargo/config", "Cargo.toml")
 _PREFIX = "server-"
 _LOCK = "lock"
+_ARTIFACTS = "artifacts"
 
 
 class Scratch:
@@ -34,6 +35,11 @@ class Scratch:
         for folder in self._base.glob(f"{_PREFIX}*"):
             _remove_abandoned(folder)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._base))
+        if os.geteuid() == 0:
+            # Runs have users of their own then; they may pass, and see nothing but their own folder.
+            for folder in (self._base, self.folder):
+                folder.chmod(0o711)
+        (self.folder / _ARTIFACTS).mkdir(mode=0o700)
         self._lock = (self.folder / _LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         return self
@@ -50,7 +56,7 @@ class Scratch:
 
     def kept(self, run_id: str) -> Path:
         """Where the copy of a run's artefact lies."""
-        return self.folder / "artifacts" / run_id
+        return self.folder / _ARTIFACTS / run_id
 
 
 def ensure_private(base: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import anyio
 
 from app import workspace
-from app.sandbox import Policy, ProgramGoneError, process
+from app.engine.scratch import Scratch
+from app.sandbox import Box, ProgramGoneError, process
 from app.toolchain import Toolchain, build_env
 
 _log = logging.getLogger(__name__)
@@ -31,8 +32,9 @@ Config = tuple[str, str]
 class Seeds:
     """The seed of each toolchain, learned when it is first asked for."""
 
-    def __init__(self, folder: Path, configs: Sequence[Config]) -> None:
-        self._folder = folder
+    def __init__(self, scratch: Scratch, box: Box, configs: Sequence[Config]) -> None:
+        self._scratch = scratch
+        self._box = box
         self._configs = configs
         self._known: dict[Path, Seed] = {}
         self._lock = anyio.Lock()
@@ -46,7 +48,7 @@ class Seeds:
         return self._known[toolchain.rustc]
 
     async def _learn(self, toolchain: Toolchain) -> Seed:
-        root = self._folder / f"seed-{toolchain.name}"
+        root = self._scratch.new_root()
         try:
             crate = workspace.lay(root, _CRATE)
             (root / "home").mkdir()
@@ -60,14 +62,23 @@ class Seeds:
             await anyio.to_thread.run_sync(workspace.remove, root)
 
     async def _ask(self, toolchain: Toolchain, root: Path, crate: Path) -> None:
-        env = build_env(toolchain, root / "home")
         foreign = [triple for triple in toolchain.targets if triple != toolchain.host]
         for config in (None, *self._configs):
             _configure(crate, config)
-            await _check(toolchain, crate, env, ())
+            await self._check(toolchain, root, crate, ())
         _configure(crate, None)
         for triple in foreign:
-            await _check(toolchain, crate, env, ("--target", triple))
+            await self._check(toolchain, root, crate, ("--target", triple))
+
+    async def _check(self, toolchain: Toolchain, root: Path, crate: Path, options: Sequence[str]) -> None:
+        self._box.own(root)
+        env = build_env(toolchain, self._box.inside(root) / "home")
+        command = [str(toolchain.cargo), "check", "-q", *options]
+        async with process(self._box, command, root, crate, env, toolchain.folders) as child:
+            assert child.process.stderr is not None
+            async for _ in child.process.stderr:
+                pass
+            await child.process.wait()
 
 
 def _configure(crate: Path, config: Config | None) -> None:
@@ -76,11 +87,3 @@ def _configure(crate: Path, config: Config | None) -> None:
         path = crate / config[0]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(config[1], encoding="utf-8")
-
-
-async def _check(toolchain: Toolchain, crate: Path, env: Mapping[str, str], options: Sequence[str]) -> None:
-    async with process(Policy(), [str(toolchain.cargo), "check", "-q", *options], crate, env) as child:
-        assert child.stderr is not None
-        async for _ in child.stderr:
-            pass
-        await child.wait()

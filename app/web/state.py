@@ -194,7 +194,7 @@ class Playground:
         return default
 
     async def _discover(self) -> tuple[Toolchain, ...]:
-        self._toolchains = await discover(self.settings.cache_dir)
+        self._toolchains = self.local.usable(await discover(self.settings.cache_dir))
         self._looked = time.monotonic()
         return self._toolchains
 

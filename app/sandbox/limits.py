@@ -1,0 +1,54 @@
+"""What a run may use, and the sentence for each limit that ended one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.events import Limit
+from app.settings import Settings
+
+SENTENCES: Mapping[Limit, str] = {
+    "cpu": "it used more than {cpu_seconds:g} seconds of processor time",
+    "memory": "it used more than {memory_bytes:m} of memory",
+    "processes": "it had more than {processes} processes and threads at once",
+    "files": "it made more than {workspace_files} files",
+    "file-size": "it wrote a file that is larger than {file_size_bytes:m}",
+    "workspace": "its files grew larger than {workspace_bytes:m} together",
+    "output": "it printed more than {output_bytes:m}",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds, bytes and counts for one run; the sum over its processes where nothing else is said."""
+
+    cpu_seconds: float
+    memory_bytes: int
+    processes: int  # threads counted
+    open_files: int  # of each process
+    file_size_bytes: int  # of each file
+    workspace_bytes: int
+    workspace_files: int
+    output_bytes: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        """The limits that the settings name."""
+        return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})
+
+    def sentence(self, limit: Limit) -> str:
+        """What the learner reads when that limit ended the run."""
+        values = {name: _Size(getattr(self, name)) for name in self.__dataclass_fields__}
+        return f"The run was ended here: {SENTENCES[limit].format_map(values)}."
+
+
+class _Size:
+    """A number that can also be written as KiB or MiB, with the format ``m``."""
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def __format__(self, spec: str) -> str:
+        if spec != "m":
+            return format(self._value, spec)
+        small = self._value < 2 * 1024 * 1024
+        return f"{self._value / 1024:g} KiB" if small else f"{self._value / 1024 / 1024:g} MiB"

@@ -1,0 +1,117 @@
+"""Watches what a run uses as a whole: resource limits hold single processes only.
+
+A look costs well under a millisecond: the run's processes are found from its first one downwards, and the
+walk through its files ends at the limit.
+"""
+
+import os
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.events import Limit
+from app.sandbox.limits import Limits
+
+TICK = 0.05
+"""Seconds between two looks at the processes."""
+
+_FILES_EVERY = 4
+_CLOCK = os.sysconf("SC_CLK_TCK")
+_PAGE = resource.getpagesize()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a tree of processes uses: seconds of processor time, bytes of memory of its own, processes and threads."""
+
+    cpu_seconds: float
+    memory_bytes: int
+    processes: int
+
+
+class Watch:
+    """Looks at one run; ``look`` is called every ``TICK`` seconds and says which limit is broken."""
+
+    def __init__(self, pid: int, root: Path, limits: Limits) -> None:
+        self._pid = pid
+        self._root = root
+        self._limits = limits
+        self._looks = 0
+
+    def look(self) -> Limit | None:
+        """The first limit that the run has broken, or None."""
+        self._looks += 1
+        most = self._limits
+        used = usage(self._pid)
+        if used.cpu_seconds > most.cpu_seconds:
+            return "cpu"
+        if used.memory_bytes > most.memory_bytes:
+            return "memory"
+        if used.processes > most.processes:
+            return "processes"
+        return self.files() if self._looks % _FILES_EVERY == 0 else None
+
+    def files(self) -> Limit | None:
+        """The limit that the run's files have broken, or None."""
+        size = 0
+        most = self._limits
+        for count, status in enumerate(_files(self._root), 1):
+            size += status.st_blocks * 512
+            if status.st_size >= most.file_size_bytes:
+                return "file-size"
+            if count > most.workspace_files:
+                return "files"
+            if size > most.workspace_bytes:
+                return "workspace"
+        return None
+
+
+def usage(pid: int) -> Usage:
+    """What the process and all below it use at this moment; those that have just ended count as nothing."""
+    ticks = memory = processes = 0
+    for one in descendants(pid):
+        try:
+            fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+            size = Path(f"/proc/{one}/statm").read_text().split()
+        except (OSError, IndexError):
+            continue
+        # utime, stime, and those of the children that were waited for.
+        ticks += sum(int(fields[index]) for index in (11, 12, 13, 14))
+        processes += int(fields[17])
+        memory += (int(size[1]) - int(size[2])) * _PAGE
+    return Usage(ticks / _CLOCK, memory, processes)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """The process and all below it."""
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        try:
+            threads = os.listdir(f"/proc/{one}/task")
+        except OSError:
+            continue
+        for thread in threads:
+            try:
+                children = Path(f"/proc/{one}/task/{thread}/children").read_text()
+            except OSError:
+                continue
+            waiting += map(int, children.split())
+
+
+def _files(root: Path) -> Iterator[os.stat_result]:
+    folders = [root]
+    while folders:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                yield entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
