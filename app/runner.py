@@ -128,6 +128,9 @@ async def _follow(
     task: Task, crate: Path, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter"
 ) -> tuple[Status, int | None, Limit | None]:
     env = build_env(task.toolchain, task.box.inside(task.root) / "home")
+    if task.command.kind == "new":
+        # Its repository is not shown, and making one would ask for git's own configuration, which a run cannot see.
+        env["CARGO_CARGO_NEW_VCS"] = "none"
     with anyio.move_on_after(task.seconds):
         try:
             async with process(task.box, _argv(task), task.root, crate, env, task.toolchain.folders) as child:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,9 +34,17 @@ def shipped() -> Settings:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, shipped: Settings) -> Settings:
-    """Settings with a data folder of the test's own; the cache of built targets is shared."""
-    return shipped.model_copy(update={"data_dir": tmp_path / "data", "scratch_dir": tmp_path / "scratch"})
+def open_folder() -> Iterator[Path]:
+    """An empty folder that the users of runs can pass, which those of ``tmp_path`` are not when root runs the tests."""
+    with tempfile.TemporaryDirectory(prefix="playground-test-") as folder:
+        os.chmod(folder, 0o711)
+        yield Path(folder).resolve()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, open_folder: Path, shipped: Settings) -> Settings:
+    """Settings with folders of the test's own; the cache of built targets is shared."""
+    return shipped.model_copy(update={"data_dir": tmp_path / "data", "scratch_dir": open_folder / "scratch"})
 
 
 @pytest.fixture(scope="session")
@@ -80,8 +89,13 @@ class Server:
 @contextmanager
 def serving(data_dir: Path, **variables: str) -> Iterator[Server]:
     """A server on a free port, with these further environment variables; killed at the end."""
-    folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(data_dir.with_name("scratch"))}
+    scratch = data_dir.with_name("scratch")
+    folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(scratch)}
     env = os.environ | folders | variables
+    # pytest closes its folders; the users that runs get when root runs the tests must pass.
+    for folder in (scratch.parent, *scratch.parent.parents):
+        if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tempfile.gettempdir()):
+            folder.chmod(folder.stat().st_mode | 0o011)
     command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:

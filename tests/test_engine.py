@@ -105,7 +105,7 @@ async def test_a_run_tells_its_story_in_order(bench: Bench, toolchain: Toolchain
 async def test_every_toolchain_uses_its_own_compiler_only(
     engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
 ) -> None:
-    for toolchain in toolchains:
+    for toolchain in engine.usable(toolchains):
         bench = Bench(engine, lessons["hello-std"], toolchain)
         run_id = bench.submit("cargo build")
         assert isinstance(the(Artifact, await bench.follow(run_id)), Artifact)
@@ -203,7 +203,7 @@ async def test_a_broken_manifest_or_config_is_a_diagnostic(
     engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...], path: str, text: str
 ) -> None:
     lesson = lessons["cargo-config"]
-    for toolchain in toolchains:
+    for toolchain in engine.usable(toolchains):
         job = Job(lesson, {**lesson.files, path: text}, parse("cargo build"), toolchain)
         events = [event async for event in engine.events(engine.submit(job))]
         diagnostic = the(Diagnostic, events)

@@ -90,14 +90,15 @@ class LocalEngine:
         self._waiting: deque[_Run] = deque()
         self._running = 0
         self._isolation: Isolation | None = None
-        self._free: list[int] = []
+        self._free: list[Box] = []
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self._scratch = stack.enter_context(Scratch(self._settings.scratch_dir))
             self._isolation = await detect(self._settings, await discover(self._settings.cache_dir))
-            self._free = list(range(self._settings.max_runs))
-            self._seeds = Seeds(self._scratch, self._isolation.slot(self._settings.max_runs), self._configs)
+            # One more than runs: the seeds are learned beside them.
+            spare, *self._free = stack.enter_context(self._isolation.slots(self._settings.max_runs + 1))
+            self._seeds = Seeds(self._scratch, spare, self._configs)
             self._tasks: TaskGroup = await stack.enter_async_context(anyio.create_task_group())
             self._tasks.start_soon(self._tend)
             self._stack = stack.pop_all()
@@ -225,11 +226,10 @@ class LocalEngine:
     async def _execute(self, run: _Run) -> None:
         task = None
         began = time.monotonic()
-        assert self._isolation
-        slot = self._free.pop()
+        box = self._free.pop()
         try:
             with run.scope:
-                task = await self._task(run, self._isolation.slot(slot))
+                task = await self._task(run, box)
                 run.built = await runner.run(task, run.emit)
             if run.finished() is None:
                 seconds = round(time.monotonic() - began, 3)
@@ -243,7 +243,7 @@ class LocalEngine:
             run.emit(Finished(status="failed", exit_code=None, seconds=round(time.monotonic() - began, 3)))
         finally:
             self._running -= 1
-            self._free.append(slot)
+            self._free.append(box)
             self._start_waiting()
         await self._close(run)
         if task is not None:

@@ -39,6 +39,7 @@ class Scratch:
             # Runs have users of their own then; they may pass, and see nothing but their own folder.
             for folder in (self._base, self.folder):
                 folder.chmod(0o711)
+            _warn_if_closed(self._base)
         (self.folder / _ARTIFACTS).mkdir(mode=0o700)
         self._lock = (self.folder / _LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -65,6 +66,12 @@ def ensure_private(base: Path) -> None:
     status = base.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise PermissionError(f"others can change {base}; name another folder with PLAYGROUND_SCRATCH_DIR")
+
+
+def _warn_if_closed(base: Path) -> None:
+    for folder in base.resolve().parents:
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            _log.warning("the runs' users cannot pass %s to their folders; move PLAYGROUND_SCRATCH_DIR", folder)
 
 
 def _warn_of_configurations(base: Path) -> None:

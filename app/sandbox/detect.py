@@ -6,6 +6,8 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +16,9 @@ import anyio
 from app.sandbox.box import Box, Level
 from app.sandbox.launcher import launcher
 from app.sandbox.limits import Limits
+from app.sandbox.users import FIRST, claimed
 from app.settings import Settings
 from app.toolchain import Toolchain
-
-FIRST_USER = 61000
-"""The user ids of the run slots, when the server is root: this one and those that follow it."""
 
 _LANDLOCK_CREATE_RULESET = 444
 _LANDLOCK_NEWEST = 7
@@ -42,9 +42,14 @@ class Isolation:
         """The level's name."""
         return self.box.level
 
-    def slot(self, number: int) -> Box:
-        """The box of a run slot, with a user of its own where the server may."""
-        return self.box if self.box.user is None else replace(self.box, user=FIRST_USER + number)
+    @contextmanager
+    def slots(self, count: int) -> Iterator[tuple[Box, ...]]:
+        """That many boxes for runs at the same time, each with a user of its own where the server may."""
+        if self.box.user is None:
+            yield (self.box,) * count
+            return
+        with claimed(count) as users:
+            yield tuple(replace(self.box, user=user) for user in users)
 
 
 async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isolation:
@@ -64,7 +69,8 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
         for box in _candidates(limits, found):
             if wanted not in ("auto", box.level):
                 continue
-            problem = await _trial(box)
+            with Isolation(box, ()).slots(1) as (slot,):
+                problem = await _trial(slot)
             if problem is None:
                 return Isolation(box, (*notes, *_holders(box)))
             notes.append(f"{box.level} does not work here: {problem}")
@@ -74,7 +80,7 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
 
 
 def _candidates(limits: Limits, found: Path) -> list[Box]:
-    user = FIRST_USER if os.geteuid() == 0 else None
+    user = FIRST if os.geteuid() == 0 else None
     version = landlock_version()
     bwrap = _bwrap()
     boxes = [Box("namespaces", limits, found, bwrap, version, user)] if bwrap else []
@@ -116,7 +122,7 @@ def _holders(box: Box) -> tuple[str, ...]:
     """Which part holds which limit, and what is open."""
     notes = ["Processor time, memory, processes and the crate's size are held by a watcher and by resource limits."]
     if box.user is not None:
-        notes.append(f"Each run slot has a user id of its own, from {FIRST_USER} on.")
+        notes.append(f"Each run slot has a user id of its own, from {FIRST} on.")
     elif box.level == "landlock":
         notes.append("Runs have the server's own user id: a fork bomb is ended by the watcher, within half a second.")
     if box.level == "landlock" and box.landlock < _SIGNALS and box.user is None:
