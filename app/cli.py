@@ -17,6 +17,7 @@ from app.engine import Engine, Job, NothingBuiltError
 from app.engine.local import LocalEngine
 from app.events import Diagnostic, Event, Output, Verdict, to_json
 from app.lessons import Lesson, LessonError, load_all
+from app.sandbox import IsolationError, detect
 from app.settings import Settings
 from app.toolchain import Toolchain
 from app.workspace import EditError, merge
@@ -84,8 +85,24 @@ def setup(
 @cli.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
     """Say what is here, what is missing, and the command that mends it."""
-    report = _run(lambda: toolchain.examine(_settings().cache_dir))
-    typer.echo(report.model_dump_json(indent=2) if as_json else report.to_text())
+    settings = _settings()
+    report = _run(lambda: toolchain.examine(settings.cache_dir))
+    isolation = _run(lambda: _isolation(settings))
+    if as_json:
+        typer.echo(json.dumps(report.model_dump(mode="json") | {"isolation": isolation}, indent=2))
+    else:
+        typer.echo(report.to_text())
+        typer.echo(
+            "\n".join(["", f"Isolation of runs: {isolation['level']}", *(f"  {note}" for note in isolation["notes"])])
+        )
+
+
+async def _isolation(settings: Settings) -> dict[str, Any]:
+    try:
+        found = await detect(settings, await toolchain.discover(settings.cache_dir))
+    except IsolationError as error:
+        return {"level": "none", "notes": [str(error)]}
+    return {"level": found.level, "notes": list(found.notes)}
 
 
 @_lessons.command("check")

@@ -17,10 +17,10 @@ import anyio
 from anyio.abc import ByteReceiveStream
 
 from app import workspace
-from app.binary import BinaryFacts, NotABinaryError, inspect
 from app.cargo import CargoReader, Classify, PlainReader
 from app.command import Command
 from app.events import Artifact, Event, Finished, Limit, Output, Started, Status
+from app.inspector import facts_of
 from app.rustup import TargetReader
 from app.sandbox import Box, Confined, ProgramGoneError, process
 from app.toolchain import Toolchain, build_env
@@ -206,17 +206,9 @@ async def _artifact(task: Task, crate: Path, executables: tuple[str, ...]) -> tu
     async with anyio.create_task_group() as group:
         # A debug build of a std program is 10 MB: it is hashed while it is read.
         group.start_soon(anyio.to_thread.run_sync, lambda: digests.append(_digest(task.keep)))
-        facts = await anyio.to_thread.run_sync(_facts, task.keep)
+        facts = await facts_of(task.keep)
     size = task.keep.stat().st_size
     return Built(task.keep, path), Artifact(path=path, bytes=size, sha256=digests[0], **asdict(facts))
-
-
-def _facts(kept: Path) -> BinaryFacts:
-    with kept.open("rb") as file:
-        try:
-            return inspect(file)
-        except NotABinaryError:
-            return BinaryFacts("unknown", "", None, None, (), None, ())
 
 
 def _digest(kept: Path) -> str:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,7 @@ class Raw:
     """Cargo in a project that is used again."""
 
     def __init__(self, case: Case, folder: Path) -> None:
+        folder.mkdir()
         self._case = case
         self._crate = folder / "blog_os"
         for path, text in case.lesson.solution.items():
@@ -100,16 +101,23 @@ def ours(server: http.client.HTTPConnection, case: Case, source: str) -> tuple[f
 
 
 @contextmanager
-def serving(data_dir: Path) -> Iterator[tuple[str, int]]:
-    """A real server on a free port: its address and process id."""
+def serving(folder: Path, isolation: str = "auto") -> Iterator[tuple[http.client.HTTPConnection, int]]:
+    """A real server that is ready: a connection to it and its process id. The runs' users must be able to pass."""
+    folder.mkdir(mode=0o711)
+    folder.chmod(0o711)
     command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
-    env = os.environ | {"PLAYGROUND_DATA_DIR": str(data_dir)}
+    env = os.environ | {"PLAYGROUND_DATA_DIR": str(folder / "data"), "PLAYGROUND_SCRATCH_DIR": str(folder / "scratch")}
+    env["PLAYGROUND_ISOLATION"] = isolation
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        found = re.search(r"http://[^\s/]+", process.stdout.readline())
-        assert found
+        found = re.search(r"http://([^\s/]+)", process.stdout.readline())
+        assert found, f"the level {isolation} does not work here"
         try:
-            yield found[0], process.pid
+            server = http.client.HTTPConnection(found[1], timeout=60)
+            while not ready(server):
+                time.sleep(0.1)
+            time.sleep(1)
+            yield server, process.pid
         finally:
             process.terminate()
 
@@ -144,30 +152,58 @@ def cases() -> list[Case]:
     return found
 
 
-def main() -> None:
-    """Measure and print."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "data") as (url, pid):
-        client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
-        while not ready(client):
-            time.sleep(0.1)
-        time.sleep(1)
+def against_raw(folder: Path, rounds: int) -> None:
+    """A run at the strongest level against raw cargo."""
+    with serving(folder / "server") as (server, pid):
         at_rest = resident(pid)
-        print(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, {rounds} rounds")
         print(f"{'median ms':34}{'raw':>8}{'ours':>8}{'first':>8}   ratio  (10th-90th percentile)")
         for number, case in enumerate(cases()):
-            raw = Raw(case, Path(folder) / str(number))
+            raw = Raw(case, folder / str(number))
             row = Row(case.name)
             for count in range(-2, rounds):
-                source = case.source()
-                plain = raw.run(source)
-                took, first = ours(client, case, case.source())
+                plain = raw.run(case.source())
+                took, first = ours(server, case, case.source())
                 if count >= 0:
                     row.raw.append(plain)
                     row.ours.append(took)
                     row.first.append(first)
             print(row.line(), flush=True)
         print(f"server memory: {at_rest:.0f} MB at rest, {resident(pid):.0f} MB after {3 * (rounds + 2)} runs")
+
+
+def levels(folder: Path, rounds: int) -> None:
+    """The price of each level of isolation against none, on the bare-metal lesson, in one interleaved run."""
+    case = cases()[2]
+    took: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        servers = {
+            level: stack.enter_context(serving(folder / level, level))[0]
+            for level in ("none", "landlock", "namespaces")
+        }
+        for count in range(-2, rounds):
+            for level, server in servers.items():
+                seconds, _ = ours(server, case, case.source())
+                if count >= 0:
+                    took.setdefault(level, []).append(seconds)
+    print(f"\n{'isolation, ' + case.name:34}{'median ms':>10}{'added':>8}   ratio")
+    for level, values in took.items():
+        added = [1000 * (one - none) for one, none in zip(values, took["none"], strict=True)]
+        ratios = [one / none for one, none in zip(values, took["none"], strict=True)]
+        cells = (
+            f"{1000 * statistics.median(values):10.1f}{statistics.median(added):8.1f}{statistics.median(ratios):8.2f}"
+        )
+        print(f"{level:34}{cells}")
+
+
+def main() -> None:
+    """Measure and print."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    print(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, {rounds} rounds")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o711)
+        against_raw(folder, rounds)
+        levels(folder, rounds)
 
 
 if __name__ == "__main__":

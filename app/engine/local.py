@@ -12,7 +12,7 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
-from app import runner
+from app import inspector, runner
 from app.checks import judge, see
 from app.diagnosis import Diagnosis
 from app.engine import Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus, State
@@ -124,8 +124,9 @@ class LocalEngine:
         return tuple(one for one in toolchains if box.unreadable(one.folders) is None)
 
     async def warm(self, toolchain: Toolchain) -> None:
-        """Learn the toolchain's seed now rather than in a learner's first run."""
+        """Learn now what a learner's first run with the toolchain would have to wait for."""
         await self._seeds.of(toolchain)
+        await inspector.warm()
 
     async def stop(self) -> None:
         """Cancel every run and wait until each log has its last event; the streams of their readers end."""

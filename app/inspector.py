@@ -1,0 +1,39 @@
+"""Reads what a stranger's run built in a process of its own, with limits of its own.
+
+A file can be made so that reading it takes for ever or all memory. The worker process is ended then and the
+server goes on; the artefact is reported as of an unknown format.
+"""
+
+import resource
+from pathlib import Path
+
+import anyio
+import anyio.to_process
+
+from app.binary import BinaryFacts, NotABinaryError, inspect
+
+SECONDS = 2.0
+"""The longest that one file may take."""
+
+_MEMORY = 512 * 1024 * 1024
+UNKNOWN = BinaryFacts("unknown", "", None, None, (), None, ())
+
+
+async def facts_of(file: Path) -> BinaryFacts:
+    """The facts of one file; ``UNKNOWN`` for what is no binary, is damaged, or takes too long or too much."""
+    try:
+        with anyio.fail_after(SECONDS):
+            return await anyio.to_process.run_sync(_inspect, str(file), cancellable=True)
+    except (NotABinaryError, TimeoutError, MemoryError, OSError, RecursionError, anyio.BrokenWorkerProcess):
+        return UNKNOWN
+
+
+async def warm() -> None:
+    """Start the worker now rather than in a learner's first run."""
+    await facts_of(Path("/dev/null"))
+
+
+def _inspect(path: str) -> BinaryFacts:
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    with open(path, "rb") as file:
+        return inspect(file)
