@@ -1,0 +1,206 @@
+"""The levels that work here, each limit at each of them, and that nothing outlives a run or a killed server."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from app.command import parse
+from app.diagnosis import Diagnosis
+from app.engine import Job
+from app.engine.local import LocalEngine
+from app.events import Event, Finished, Output
+from app.lessons import Lesson
+from app.sandbox import IsolationError, Limits, detect
+from app.sandbox.box import Box
+from app.sandbox.users import claimed
+from app.sandbox.watch import usage
+from app.settings import Settings
+from app.toolchain import Toolchain, preferred
+from tests.conftest import Server
+from tests.test_engine import running
+
+pytestmark = pytest.mark.anyio
+LEVELS = ("namespaces", "landlock")
+
+CPU = "fn main() { for _ in 0..4 { std::thread::spawn(|| loop {}); } loop {} }"
+MEMORY = """fn main() { let mut kept = Vec::new();
+    for _ in 0..400 { kept.push(vec![1u8; 4 << 20]); std::thread::sleep(std::time::Duration::from_millis(5)); } }"""
+FORKS = """use std::process::Command;
+fn main() { let mut kept = Vec::new();
+    for _ in 0..400 { kept.push(Command::new("sleep").arg("MARK").spawn()); }
+    std::thread::sleep(std::time::Duration::from_secs(8)); }"""
+FILES = """fn main() { for n in 0..4000 { std::fs::write(format!("f{n}"), "x").unwrap(); } }"""
+DISK = """fn main() { let block = vec![1u8; 1 << 20];
+    for n in 0..200 { std::fs::write(format!("f{n}"), &block).unwrap(); } }"""
+BIG = """use std::io::Write;
+fn main() { let mut file = std::fs::File::create("big").unwrap(); let block = vec![1u8; 1 << 20];
+    loop { if file.write_all(&block).is_err() { break; } } }"""
+FLOOD = 'fn main() { loop { print!("xxxxxxxxxxxxxxxx"); } }'
+DAEMON = """use std::{os::unix::process::CommandExt, process::Command};
+extern "C" { fn setsid() -> i32; }
+fn main() {
+    unsafe { Command::new("sleep").arg("MARK").pre_exec(|| { setsid(); Ok(()) }).spawn().unwrap(); }
+    println!("begun");
+}"""
+
+
+@pytest.fixture(params=LEVELS)
+async def engine(
+    request: pytest.FixtureRequest, settings: Settings, diagnosis: Diagnosis
+) -> AsyncIterator[LocalEngine]:
+    small = {
+        "isolation": request.param,
+        "run_seconds": 10.0,
+        "cpu_seconds": 2.0,
+        "memory_bytes": 256 * 1024 * 1024,
+        "processes": 64,
+        "file_size_bytes": 16 * 1024 * 1024,
+        "workspace_bytes": 64 * 1024 * 1024,
+        "workspace_files": 1000,
+    }
+    try:
+        async with LocalEngine(settings.model_copy(update=small), diagnosis) as engine:
+            yield engine
+    except IsolationError as error:
+        pytest.skip(str(error))
+
+
+class Program:
+    """Runs programs with the standard library on one engine."""
+
+    def __init__(self, engine: LocalEngine, lesson: Lesson, toolchain: Toolchain) -> None:
+        self._engine, self._lesson, self._toolchain = engine, lesson, toolchain
+
+    async def run(self, source: str) -> list[Event]:
+        files = {**self._lesson.files, "src/main.rs": source}
+        run_id = self._engine.submit(Job(self._lesson, files, parse("cargo run"), self._toolchain))
+        return [event async for event in self._engine.events(run_id)]
+
+
+@pytest.fixture
+def program(engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> Program:
+    toolchain = preferred(engine.usable(toolchains), None)
+    assert toolchain
+    return Program(engine, lessons["hello-std"], toolchain)
+
+
+def finished(events: list[Event]) -> Finished:
+    [found] = [event for event in events if isinstance(event, Finished)]
+    return found
+
+
+def printed(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Output))
+
+
+@pytest.mark.parametrize(
+    ("source", "limit", "says"),
+    [
+        (CPU, "cpu", "2 seconds of processor time"),
+        (MEMORY, "memory", "256 MiB of memory"),
+        (FORKS, "processes", "64 processes"),
+        (FILES, "files", "1000 files"),
+        (DISK, "workspace", "64 MiB together"),
+        (BIG, "file-size", "larger than 16 MiB"),
+        (FLOOD, "output", "more than 1024 KiB"),
+    ],
+    ids=lambda value: value if value.isidentifier() else "",
+)
+async def test_each_limit_ends_the_run_and_says_so(program: Program, source: str, limit: str, says: str) -> None:
+    mark = f"1{time.time_ns()}"
+    events = await program.run(source.replace("MARK", mark))
+    assert (finished(events).status, finished(events).limit) == ("limit", limit)
+    assert says in printed(events)
+    assert not running(mark)
+
+
+async def test_an_honest_run_is_not_limited(program: Program) -> None:
+    events = await program.run('fn main() { println!("{}", std::process::id()); }')
+    assert finished(events).status == "ok"
+
+
+async def test_a_daemon_ends_with_its_run(program: Program) -> None:
+    mark = f"1{time.time_ns()}"
+    events = await program.run(DAEMON.replace("MARK", mark))
+    assert "begun" in printed(events)
+    assert finished(events).status == "ok"
+    assert not running(mark)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_nothing_outlives_a_killed_server(start_server: Callable[..., Server], level: str) -> None:
+    mark = f"1{time.time_ns()}"
+    source = DAEMON.replace("MARK", mark).replace('println!("begun");', 'println!("begun"); loop {}')
+    server = start_server(PLAYGROUND_ISOLATION=level)
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        body = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": source}}
+        accepted = (await client.post("/api/runs", json=body)).json()
+        async with client.stream("GET", accepted["events"]) as stream:
+            async for line in stream.aiter_lines():
+                if "begun" in line:
+                    break
+        assert running(mark)
+        os.kill(server.process.pid, signal.SIGKILL)
+    for _ in range(50):
+        if not running(mark):
+            return
+        await anyio.sleep(0.1)
+    raise AssertionError("the run outlived its server")
+
+
+async def test_a_level_asked_for_by_name_is_that_level_or_an_error(
+    settings: Settings, toolchains: tuple[Toolchain, ...]
+) -> None:
+    for level in (*LEVELS, "none"):
+        found = None
+        with suppress(IsolationError):
+            found = await detect(settings.model_copy(update={"isolation": level}), toolchains)
+        assert found is None or found.level == level
+    nowhere = settings.model_copy(update={"isolation": "landlock", "cache_dir": Path("/proc/nowhere")})
+    with pytest.raises(IsolationError, match="could not be compiled"):
+        await detect(nowhere, toolchains)
+
+
+def test_two_servers_never_share_a_user(tmp_path: Path) -> None:
+    with claimed(3, tmp_path) as first, claimed(3, tmp_path) as second:
+        assert len({*first, *second}) == 6
+    with claimed(3, tmp_path) as again:
+        assert again == first
+
+
+def test_usage_counts_the_whole_tree() -> None:
+    nested = "import subprocess,sys,time; x = bytearray(80 << 20); x[::4096] = b'1' * len(x[::4096]); "
+    inner = [sys.executable, "-c", f"{nested} print('ready', flush=True); time.sleep(30)"]
+    outer = f"import subprocess; subprocess.run({inner!r})"
+    with subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdout
+        child.stdout.readline()
+        used = usage(child.pid)
+        os.killpg(child.pid, signal.SIGKILL)
+    assert used.processes == 2
+    assert 80 << 20 < used.memory_bytes < 200 << 20
+    assert usage(child.pid).processes == 0
+
+
+def test_the_sentence_of_a_limit_names_its_value() -> None:
+    limits = Limits.of(Settings())
+    assert limits.sentence("memory") == "The run was ended here: it used more than 1024 MiB of memory."
+    assert "128 processes" in limits.sentence("processes")
+    assert "64 MiB" in limits.sentence("file-size")
+
+
+def test_the_root_of_all_is_never_shown_to_a_run(tmp_path: Path) -> None:
+    box = Box("namespaces", Limits.of(Settings()), tmp_path / "launcher", tmp_path / "bwrap", 7)
+    words = box.command(["cargo"], tmp_path, tmp_path, (Path("/"), Path("/usr/lib"), Path("/opt/rust")))
+    bound = [words[at + 1] for at, word in enumerate(words) if word == "--ro-bind"]
+    assert bound == ["/opt/rust", str(tmp_path / "launcher")]
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--bind"] == [str(tmp_path)]
