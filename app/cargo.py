@@ -19,16 +19,19 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Lines that cargo writes once the compiler's messages are out: they wait for these messages, because
 # the two pipes may be read in the other order.
 _CLOSING = re.compile(r"error\b|warning: `.*generated \d+ warning|\s+Finished ")
+_RUNNING = re.compile(r"^\s+(Running|Doc-tests) ", re.MULTILINE)
 _OWN_ERROR = re.compile(r"(::)?((core|std)::)?compile_error!")
 
 
 class CargoReader:
     """Turns the output of one cargo process into events.
 
-    ``executables`` lists the absolute paths that cargo says it built, tests left out.
+    ``executables`` lists the absolute paths that cargo says it built, tests left out. ``program``: after the build cargo
+    says that it runs a program, and what the program prints must come behind that.
     """
 
-    def __init__(self, classify: Classify) -> None:
+    def __init__(self, classify: Classify, *, program: bool = False) -> None:
+        self._early: list[str] | None = [] if program else None
         self.executables: list[str] = []
         self._classify = classify
         self._out = _Lines()
@@ -39,7 +42,7 @@ class CargoReader:
     def stdout(self, data: bytes) -> list[Event]:
         """Events for bytes that cargo, or after the build the program, wrote on standard output."""
         if not self._building:
-            return _output("stdout", self._out.pass_on(data))
+            return self._printed(self._out.pass_on(data))
         events: list[Event] = []
         for line in self._out.feed(data):
             events += self._line(line)
@@ -49,7 +52,8 @@ class CargoReader:
     def stderr(self, data: bytes) -> list[Event]:
         """Events for bytes of standard error."""
         if not self._building:
-            return _output("stderr", self._err.pass_on(data))
+            text = self._err.pass_on(data)
+            return [*_output("stderr", text), *self._announced(text)]
         at_once: list[str] = []
         for line in self._err.feed(data):
             waits = self._held or _CLOSING.match(plain(line))
@@ -61,7 +65,8 @@ class CargoReader:
         self._held += self._err.finish()
         held = "".join(self._held)
         self._held = []
-        events = _output("stdout", "".join(self._out.finish()))
+        early, self._early = self._early or [], None
+        events = _output("stdout", "".join([*early, *self._out.finish()]))
         if self._building and plain(held).startswith("error"):
             events.append(self._text_error(held))
         else:
@@ -69,10 +74,23 @@ class CargoReader:
         return events
 
     def _line(self, line: str) -> list[Event]:
-        return self._message(line) if self._building else _output("stdout", line)
+        return self._message(line) if self._building else self._printed(line)
 
     def _after_build(self) -> list[Event]:
-        return [] if self._building else _output("stdout", self._out.rest())
+        return [] if self._building else self._printed(self._out.rest())
+
+    def _printed(self, text: str) -> list[Event]:
+        """What the program printed, unless cargo has not yet said that it runs: the two pipes race."""
+        if self._early is None:
+            return _output("stdout", text)
+        self._early.append(text)
+        return []
+
+    def _announced(self, text: str) -> list[Event]:
+        if self._early is None or not _RUNNING.search(plain(text)):
+            return []
+        early, self._early = self._early, None
+        return _output("stdout", "".join(early))
 
     def _message(self, line: str) -> list[Event]:
         message = _json(line)
@@ -86,7 +104,7 @@ class CargoReader:
             case "build-finished":
                 self._building = False
                 held, self._held = "".join([*self._held, self._err.rest()]), []
-                return _output("stderr", held)
+                return [*_output("stderr", held), *self._announced(held)]
             case "build-script-executed":
                 return []
         return _output("stdout", line)

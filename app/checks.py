@@ -43,6 +43,7 @@ class Seen:
     errors: tuple[Diagnostic, ...]
     artifact: Artifact | None
     text: str
+    host: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -50,8 +51,8 @@ class Seen:
         return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
 
 
-def see(command: Command, events: Iterable[Event]) -> Seen:
-    """What the events of a run show; raises ``ValueError`` when the run has not finished."""
+def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:
+    """What the events of a run on the host of that triple show; raises ``ValueError`` when the run has not finished."""
     events = tuple(events)
     finished = next((event for event in events if isinstance(event, Finished)), None)
     if finished is None:
@@ -59,7 +60,7 @@ def see(command: Command, events: Iterable[Event]) -> Seen:
     errors = tuple(e for e in events if isinstance(e, Diagnostic) and e.level.startswith("error") and not _counts(e))
     artifact = next((event for event in reversed(events) if isinstance(event, Artifact)), None)
     text = "".join(plain(event.text) for event in events if isinstance(event, Output))
-    return Seen(command, finished, errors, artifact, text)
+    return Seen(command, finished, errors, artifact, text, host)
 
 
 def _counts(error: Diagnostic) -> bool:
@@ -94,7 +95,7 @@ def _misses(facts: Outcome, seen: Seen) -> Iterable[str]:
     if facts.output is not None and not re.search(facts.output, seen.text, re.MULTILINE):
         yield "What was printed is not what this step is about."
     if isinstance(facts, Facts) and facts.command:
-        yield from _command_misses(facts.command, seen.command)
+        yield from _command_misses(facts.command, seen.command, seen.host)
     if facts.artifact:
         yield from _artifact_misses(facts.artifact, seen)
 
@@ -117,7 +118,8 @@ def _named(error: Diagnostic) -> str:
     return f"{error.error_class} ({message})" if error.error_class else message
 
 
-def _command_misses(facts: CommandFacts, command: Command) -> Iterable[str]:
+def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterable[str]:
+    foreign = command.target not in (None, host)
     wanted = " ".join((facts.program, " or ".join(facts.subcommand))).strip()
     if command.program != facts.program or (facts.subcommand and command.subcommand not in facts.subcommand):
         yield f"The command was {' '.join(command.argv)[:80]}; this step is about {wanted}."
@@ -126,8 +128,8 @@ def _command_misses(facts: CommandFacts, command: Command) -> Iterable[str]:
             yield "The flags were typed by hand; here they belong in the configuration."
         else:
             yield "No flags were handed to the compiler on the command line."
-    elif facts.target is not None and facts.target != (command.target is not None):
-        yield "This step builds for the host, without --target." if command.target else "No --target was named."
+    elif facts.target is not None and facts.target != foreign:
+        yield "This step builds for the host, without --target." if foreign else "No other --target was named."
 
 
 def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
@@ -139,6 +141,8 @@ def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
         yield f"The binary's format is {artifact.format}, not {facts.format}."
     if facts.machine is not None and artifact.machine not in facts.machine:
         yield f"The binary is for {artifact.machine or 'an unknown machine'}, not for {' or '.join(facts.machine)}."
+    if facts.entry is not None and facts.entry != ("set" if artifact.entry else "zero"):
+        yield f"The binary's entry address is {artifact.entry or 0:#x}."
     if facts.entry_symbol is not None and facts.entry_symbol != (artifact.entry_symbol or ""):
         yield _entry_miss(facts.entry_symbol, artifact)
     if facts.needed is not None and set(facts.needed) != set(artifact.needed):
@@ -157,8 +161,9 @@ def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
 def _entry_miss(wanted: str, artifact: Artifact) -> str:
     if not artifact.entry:
         return f"The binary's entry address is 0: the linker found no symbol named {wanted}."
-    found = artifact.entry_symbol or "a place without a name"
-    return f"The binary starts at {found}, not at {wanted or 'a place without a name'}."
+    if artifact.entry_symbol is None:
+        return f"The binary starts at {artifact.entry:#x}, but its symbols were removed, so that no name can be seen there."
+    return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
 
 
 def _advice(specs: Iterable[AdviceSpec], seen: Seen, expected: set[str]) -> tuple[Advice, ...]:

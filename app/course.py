@@ -78,7 +78,7 @@ async def _prove(engine: Engine, lesson: Lesson, expectation: Expectation, toolc
     events: list[Event] = [event async for event in engine.events(run_id)]
     verdict = events[-1]
     assert isinstance(verdict, Verdict)
-    seen = see(command, events)
+    seen = see(command, events, toolchain.host)
     problems = list(misses(at_version(expectation, expectation.on, toolchain.version), seen))
     if verdict.reached != expectation.reached:
         details = " ".join(check.detail for check in verdict.checks if not check.ok)

@@ -44,6 +44,7 @@ class ArtifactFacts(Content):
 
     format: str | None = None
     machine: tuple[str, ...] | None = None  # one of these
+    entry: Literal["zero", "set"] | None = None
     entry_symbol: str | None = None
     needed: tuple[str, ...] | None = None  # exactly these libraries
     interpreter: Literal["none", "any"] | None = None

@@ -31,6 +31,9 @@ _MESSAGES = "--message-format=json-diagnostic-rendered-ansi"
 _LARGEST_ARTIFACT = 64 * 1024 * 1024
 _LONGEST_NEW_FILE = 64 * 1024
 _LAST_WORDS = 1.0
+_UNPACED = 300
+"""Events that pass without delay; an ordinary run has about ten."""
+_PACE = 0.02
 _TOOLS = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -110,7 +113,8 @@ def _lay(task: Task) -> Path:
 def _reader(task: Task) -> CargoReader | PlainReader | TargetReader:
     match task.command.kind:
         case "cargo" | "new":
-            return CargoReader(task.classify)
+            quiet = {"-q", "--quiet"} & set(task.command.options)
+            return CargoReader(task.classify, program=task.command.subcommand in ("run", "test") and not quiet)
         case "rustup":
             return TargetReader(task.command, task.toolchain)
         case "rustc" | "lookup":
@@ -154,6 +158,9 @@ async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetRead
             if not meter.pass_on(read(data)):
                 group.cancel_scope.cancel()
                 return
+            if meter.passed > _UNPACED:
+                # A program that writes byte by byte makes an event each: let them gather in the pipe.
+                await anyio.sleep(_PACE)
 
     async with anyio.create_task_group() as group:
         group.start_soon(pump, child.process.stdout, reader.stdout)
@@ -249,6 +256,7 @@ class _Meter:
         self._left = allowed
         self._emit = emit
         self.full = False
+        self.passed = 0
 
     def say(self, sentence: str) -> None:
         """A sentence of the playground's own, which no limit holds back."""
@@ -268,4 +276,5 @@ class _Meter:
                 return False
             self._left -= len(data)
             self._emit(event)
+            self.passed += 1
         return True

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
     longer than ``file_bytes`` bytes or holds a NUL.
     """
     for path, text in edits.items():
-        field = f"files.{path[:80]}"
+        field = f"files.{path[:80]}".encode("utf-8", "replace").decode()
         if path not in lesson.editable:
             allowed = " and ".join(lesson.editable)
             raise EditError("not-editable", f"{path[:80]!r} cannot be edited in this lesson; {allowed} can.", field)
@@ -65,8 +66,11 @@ def place(crate: Path, path: str, built: Path) -> None:
 
 
 def remove(root: Path) -> None:
-    """Delete a run's folder, also when the run has taken its own permissions away."""
-    shutil.rmtree(root, onerror=_retry)
+    """Delete a run's folder, also when the run has taken its own permissions away or nested without end."""
+    try:
+        shutil.rmtree(root, onerror=_retry)
+    except RecursionError:
+        subprocess.run(["rm", "-rf", "--", str(root)], check=False)
 
 
 def _retry(function: Callable[..., object], path: str, _error: object) -> None:

@@ -89,6 +89,20 @@ def test_after_the_build_nothing_is_parsed_and_nothing_waits() -> None:
     assert texts(events) == [forged.decode(), "error: the program's own"]
 
 
+def test_a_programs_output_comes_behind_the_line_that_says_it_runs() -> None:
+    reader = CargoReader(classify, program=True)
+    events = reader.stdout(finished(success=True) + b"hello\n")
+    assert events == []
+    events += reader.stderr(b"    Finished `dev`\n     Running `target/debug/blog_os`\n")
+    events += reader.stdout(b"more\n")
+    assert texts(events) == ["    Finished `dev`\n     Running `target/debug/blog_os`\n", "hello\n", "more\n"]
+
+
+def test_a_program_that_is_never_announced_is_shown_at_the_end() -> None:
+    reader = CargoReader(classify, program=True)
+    assert texts(reader.stdout(finished(success=True) + b"hello\n") + reader.end()) == ["hello\n"]
+
+
 def test_a_prompt_without_newline_comes_at_once_after_the_build() -> None:
     reader = CargoReader(classify)
     reader.stdout(finished(success=True))

@@ -101,6 +101,9 @@ def test_no_error_is_a_goal_too() -> None:
         ({"machine": ("x86-64", "AArch64")}, {}, "is for ARM, not for x86-64 or AArch64"),
         ({"entry_symbol": "_start"}, {"entry": 0, "entry_symbol": None}, "entry address is 0"),
         ({"entry_symbol": "_start"}, {"entry_symbol": "main"}, "starts at main"),
+        ({"entry_symbol": "_start"}, {"entry_symbol": None}, "symbols were removed"),
+        ({"entry": "set"}, {"entry": 0}, "entry address is 0x0"),
+        ({"entry": "zero"}, {}, "entry address is 0x8"),
         ({"entry_symbol": ""}, {}, "starts at _start"),
         ({"needed": ()}, {"needed": ("libc.so.6",)}, "needs libc.so.6"),
         ({"interpreter": "none"}, {"interpreter": "/lib/ld.so"}, "/lib/ld.so"),
@@ -128,7 +131,7 @@ def test_the_command_counts() -> None:
     host = Facts(command=CommandFacts(program="cargo", target=False))
     assert not missed(host)
     assert "without --target" in missed(host, command="cargo build --target thumbv7em-none-eabihf")
-    assert "No --target" in missed(Facts(command=CommandFacts(program="cargo", target=True)))
+    assert "No other --target" in missed(Facts(command=CommandFacts(program="cargo", target=True)))
     assert "typed by hand" in missed(configured, command="cargo rustc -- -C link-arg=-nostartfiles")
 
 

@@ -18,7 +18,7 @@ from app.diagnosis import Diagnosis
 from app.engine import Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus, State
 from app.engine.scratch import Scratch
 from app.engine.seeds import Config, Seeds
-from app.events import Event, Finished, Output, Queued, Verdict
+from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Verdict
 from app.sandbox import Box, Isolation, detect
 from app.settings import Settings
 from app.toolchain import Toolchain, discover
@@ -27,7 +27,9 @@ _log = logging.getLogger(__name__)
 _TICK = 0.5
 _STOP_SECONDS = 1.5
 _MOST_KEPT = 1000
-"""Finished runs kept at most, whatever their age; a course's runs print a few KiB each."""
+_MOST_TEXT = 64 * 1024 * 1024
+_MOST_BUILT = 1024 * 1024 * 1024
+"""Finished runs kept at most, whatever their age: their number, the bytes they printed, the bytes they built."""
 
 OnVerdict = Callable[[Job, Verdict], Awaitable[None]]
 
@@ -43,6 +45,8 @@ class _Run:
         self.id = secrets.token_hex(16)
         self.job = job
         self.state: State = "queued"
+        self.text_bytes = 0
+        self.built_bytes = 0
         self.log: list[Event] = []
         self.built: runner.Built | None = None
         self.scope = anyio.CancelScope()
@@ -51,6 +55,12 @@ class _Run:
         self.changed = anyio.Event()
 
     def emit(self, event: Event) -> None:
+        if isinstance(event, Output):
+            self.text_bytes += len(event.text)
+        elif isinstance(event, Diagnostic):
+            self.text_bytes += 2 * len(event.rendered)
+        elif isinstance(event, Artifact):
+            self.built_bytes = event.bytes
         self.log.append(event.numbered(len(self.log) + 1))
         self.changed.set()
         self.changed = anyio.Event()
@@ -275,7 +285,7 @@ class LocalEngine:
 
     def _judge(self, run: _Run) -> Verdict:
         job = run.job
-        return judge(job.lesson, self._diagnosis, job.toolchain.version, see(job.command, run.log))
+        return judge(job.lesson, self._diagnosis, job.toolchain.version, see(job.command, run.log, job.toolchain.host))
 
     async def _tend(self) -> None:
         while True:
@@ -288,9 +298,17 @@ class LocalEngine:
                         self._expire(run)
                 elif run.job.attended and not run.readers and idle > self._settings.reader_seconds:
                     await self.cancel(run.id)
-            done = [run for run in self._runs.values() if run.state == "done"]
-            for run in sorted(done, key=lambda run: run.idle_since)[: max(0, len(done) - _MOST_KEPT)]:
-                self._expire(run)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Drop the oldest finished runs as long as there are too many of them, or too much in them."""
+        done = sorted((run for run in self._runs.values() if run.state == "done"), key=lambda run: run.idle_since)
+        count, text, built = len(done), sum(run.text_bytes for run in done), sum(run.built_bytes for run in done)
+        for run in done:
+            if count <= _MOST_KEPT and text <= _MOST_TEXT and built <= _MOST_BUILT:
+                return
+            count, text, built = count - 1, text - run.text_bytes, built - run.built_bytes
+            self._expire(run)
 
     def _expire(self, run: _Run) -> None:
         if run.readers == 0:

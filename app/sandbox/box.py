@@ -22,7 +22,9 @@ INSIDE = Path("/playground")
 _INNER_LAUNCHER = "/run/launcher"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_DEVICES = ("/dev/null",)
+_SOURCES = ("/dev/random", "/dev/urandom")
+"""Not /dev/zero, which is shared memory that nobody counts."""
 _TMP_BYTES = 64 * 1024 * 1024
 _ADDRESS_SPACE = 4
 """Times the memory limit: compilers map far more than they use."""
@@ -99,7 +101,7 @@ class Box:
     def _namespaced(self, argv: Sequence[str], readable: Sequence[Path]) -> list[str]:
         words = [_INNER_LAUNCHER, *self._limits(), "--seccomp"]
         words += [] if self.user is None else ["--user", f"{self.user}:{self.user}", "--userns"]
-        walls = self._landlock(readable, ro=("/proc", "/dev"), rw=("/tmp", str(INSIDE)))  # noqa: S108 - its own
+        walls = self._landlock(readable, ro=("/proc",), rw=("/tmp", str(INSIDE)))  # noqa: S108 - its own
         return [*words, *walls, "--", *argv]
 
     def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path]) -> list[str]:
@@ -125,7 +127,7 @@ class Box:
         if not self.landlock:
             return []
         words = ["--landlock", str(self.landlock)]
-        for path in (*_SYSTEM, *_ETC, *map(str, _elsewhere(readable)), *ro):
+        for path in (*_SYSTEM, *_ETC, *_SOURCES, *map(str, _elsewhere(readable)), *ro):
             words += ["--ro", path]
         for path in rw:
             words += ["--rw", path]

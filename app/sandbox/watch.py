@@ -6,6 +6,7 @@ walk through its files ends at the limit.
 
 import os
 import resource
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ TICK = 0.05
 """Seconds between two looks at the processes."""
 
 _FILES_EVERY = 4
+_LEAST_FREE = 256 * 1024 * 1024
 _CLOCK = os.sysconf("SC_CLK_TCK")
 _PAGE = resource.getpagesize()
 
@@ -54,17 +56,26 @@ class Watch:
 
     def files(self) -> Limit | None:
         """The limit that the run's files have broken, or None."""
-        size = 0
+        size = _deleted_bytes(self._pid)
         most = self._limits
-        for count, status in enumerate(_files(self._root), 1):
-            size += status.st_blocks * 512
-            if status.st_size >= most.file_size_bytes:
-                return "file-size"
-            if count > most.workspace_files:
-                return "files"
-            if size > most.workspace_bytes:
-                return "workspace"
-        return None
+        try:
+            for count, status in enumerate(_files(self._root), 1):
+                size += status.st_blocks * 512
+                if status.st_size >= most.file_size_bytes and stat.S_ISREG(status.st_mode):
+                    return "file-size"
+                if count > most.workspace_files:
+                    return "files"
+                if size > most.workspace_bytes:
+                    return "workspace"
+        except _HiddenError:
+            return "files"
+        # Bytes can still be out of sight, in descriptors on their way through a socket.
+        disk = os.statvfs(self._root)
+        return "workspace" if disk.f_bavail * disk.f_frsize < _LEAST_FREE else None
+
+
+class _HiddenError(Exception):
+    """A folder that cannot be looked into: nothing honest makes one."""
 
 
 def usage(pid: int) -> Usage:
@@ -102,16 +113,71 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def _files(root: Path) -> Iterator[os.stat_result]:
-    folders = [root]
+    folders = [os.fspath(root)]
     while folders:
-        try:
-            entries = list(os.scandir(folders.pop()))
-        except OSError:
-            continue
-        for entry in entries:
+        folder = folders.pop()
+        for entry in _entries(folder):
             try:
                 yield entry.stat(follow_symlinks=False)
-            except OSError:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+            except FileNotFoundError:
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(Path(entry.path))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError:
+        return _entries_of_closed(folder)
+    except OSError as error:
+        # Too deep for a path: files would be out of sight there.
+        raise _HiddenError from error
+
+
+def _entries_of_closed(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        os.chmod(folder, stat.S_IRWXU, follow_symlinks=False)
+        return list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, NotImplementedError) as error:
+        raise _HiddenError from error
+
+
+def _deleted_bytes(pid: int) -> int:
+    """What the processes still hold of files that have no name any more, open or mapped."""
+    sizes: dict[tuple[int, int], int] = {}
+    for one in descendants(pid):
+        for status in _open_files(one):
+            if status.st_nlink == 0 and stat.S_ISREG(status.st_mode):
+                sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
+        for inode, size in _deleted_maps(one):
+            sizes.setdefault((-1, inode), size)
+    return sum(sizes.values())
+
+
+def _open_files(pid: int) -> Iterator[os.stat_result]:
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return
+    for name in names:
+        try:
+            yield os.stat(f"/proc/{pid}/fd/{name}")
+        except OSError:
+            continue
+
+
+def _deleted_maps(pid: int) -> Iterator[tuple[int, int]]:
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        if line.endswith(" (deleted)"):
+            addresses, _, _, _, inode, _ = line.split(maxsplit=5)
+            start, end = addresses.split("-")
+            yield int(inode), int(end, 16) - int(start, 16)

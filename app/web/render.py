@@ -6,7 +6,7 @@ one slot of the run's panel. A stream sends them as they come; a finished page h
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
 
 from app.diagnosis import Diagnosis
-from app.events import Diagnostic, Event, Finished, Output
+from app.events import Diagnostic, Event, Finished, Output, Started
 from app.lessons import Lesson
 from app.web.ansi import Terminal
 
@@ -49,15 +49,19 @@ class RunRenderer:
         self._terminal = Terminal()
         self._classes = {known.id: known for known in diagnosis.classes}
         self._finished: Finished | None = None
+        self._looks = False
+        self._lesson = lesson
         self._known = {"run_id": run_id, "lesson": lesson, "following": following}
 
     def patches(self, event: Event) -> list[Patch]:
         """What one event changes in the panel: a patch for each block of ``events/<type>.html``."""
         if isinstance(event, Finished):
             self._finished = event
+        if isinstance(event, Started):
+            self._looks = only_looks(event.argv, self._lesson)
         template = environment().get_template(f"events/{event.type}.html")
         context = template.new_context(
-            {**self._known, "event": event, "finished": self._finished, **self._extra(event)}
+            {**self._known, "event": event, "finished": self._finished, "looks": self._looks, **self._extra(event)}
         )
         return [
             Patch(slot, made("".join(block(context)).strip()), slot in _APPENDED)
@@ -68,6 +72,13 @@ class RunRenderer:
         text = event.text if isinstance(event, Output) else event.rendered if isinstance(event, Diagnostic) else ""
         known = self._classes.get(event.error_class or "") if isinstance(event, Diagnostic) else None
         return {"shown": self._terminal.feed(text), "known": known}
+
+
+def only_looks(argv: Sequence[str], lesson: Lesson) -> bool:
+    """Whether a command is one for looking, in a lesson whose goal is about building."""
+    if argv[0] == "cargo":
+        return argv[1] in ("new", "clean", "--version", "-V")
+    return all(check.command is None or check.command.program != argv[0] for check in lesson.checks)
 
 
 def partials(patches: Iterable[Patch]) -> str:

@@ -150,7 +150,8 @@ class Playground:
         await self.progress.forget(seat)
 
     def _outdated(self, known: tuple[Toolchain, ...]) -> bool:
-        if not all(toolchain.cargo.exists() for toolchain in known):
+        programs = (program for one in known for program in (one.cargo, one.rustc, one.compiler))
+        if not all(program.exists() for program in programs):
             return True
         return bool(self._missing(known)) and time.monotonic() - self._looked > _LOOK_AGAIN
 
