@@ -26,8 +26,8 @@ _OWN_ERROR = re.compile(r"(::)?((core|std)::)?compile_error!")
 class CargoReader:
     """Turns the output of one cargo process into events.
 
-    ``executables`` lists the absolute paths that cargo says it built, tests left out. ``program``: after the build cargo
-    says that it runs a program, and what the program prints must come behind that.
+    ``executables`` lists the absolute paths that cargo says it built, tests left out. ``program``: after the
+    build cargo says that it runs a program, and what the program prints must come behind that.
     """
 
     def __init__(self, classify: Classify, *, program: bool = False) -> None:

@@ -145,6 +145,10 @@ def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
         yield f"The binary's entry address is {artifact.entry or 0:#x}."
     if facts.entry_symbol is not None and facts.entry_symbol != (artifact.entry_symbol or ""):
         yield _entry_miss(facts.entry_symbol, artifact)
+    yield from _runtime_misses(facts, artifact)
+
+
+def _runtime_misses(facts: ArtifactFacts, artifact: Artifact) -> Iterable[str]:
     if facts.needed is not None and set(facts.needed) != set(artifact.needed):
         yield f"The binary needs {_listed(artifact.needed)}; it should need {_listed(facts.needed)}."
     if facts.interpreter == "none" and artifact.interpreter:
@@ -162,7 +166,7 @@ def _entry_miss(wanted: str, artifact: Artifact) -> str:
     if not artifact.entry:
         return f"The binary's entry address is 0: the linker found no symbol named {wanted}."
     if artifact.entry_symbol is None:
-        return f"The binary starts at {artifact.entry:#x}, but its symbols were removed, so that no name can be seen there."
+        return f"The binary starts at {artifact.entry:#x}, where no name can be seen: its symbols were removed."
     return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
 
 

@@ -142,9 +142,8 @@ async def _follow(
         except ProgramGoneError as error:
             meter.say(f"{error}. Whoever runs this playground can see more with playground doctor.\n")
             return "failed", None, None
-        limit = child.limit or child.left_behind()
-        if limit or meter.full:
-            return "limit", None, limit
+        if child.limit or meter.full:
+            return "limit", None, child.limit
         return "ok" if exit_code == 0 else "failed", exit_code, None
     return "timeout", None, None
 

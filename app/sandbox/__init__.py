@@ -3,8 +3,8 @@
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from anyio.abc import Process
 
 from app.events import Limit
 from app.sandbox.box import Box, Level
+from app.sandbox.cgroup import Group
 from app.sandbox.detect import Isolation, IsolationError, detect
 from app.sandbox.limits import Limits
 from app.sandbox.watch import TICK, Watch
@@ -29,16 +30,19 @@ class ProgramGoneError(RuntimeError):
 
 @dataclass
 class Confined:
-    """A process in its box; ``limit`` is set once the watcher has ended it."""
+    """A process in its box; ``limit`` is set once the watcher has ended it, or its end shows that one was broken."""
 
     process: Process
     box: Box
     watch: Watch
+    group: Group | None = None
     limit: Limit | None = None
 
     def left_behind(self) -> Limit | None:
-        """The limit that the run's files had broken when it ended, perhaps between two looks."""
-        return None if self.box.level == "none" else self.watch.files()
+        """The limit that was broken when the run ended: by its files between two looks, or at the kernel's word."""
+        if self.box.level == "none":
+            return None
+        return (self.group.broken() if self.group else None) or self.watch.files()
 
     async def end(self) -> None:
         """End the process and all that it started; returns when they are gone."""
@@ -69,29 +73,62 @@ async def process(
         raise ProgramGoneError(f"Runs cannot read {hidden}, because its folder is closed to their user")
     if not os.access(argv[0], os.X_OK):
         raise ProgramGoneError(f"{argv[0]} cannot be started: it is not there")
+    with _group(box) as group:
+        confined = await _start(box, group, argv, root, cwd, env, readable)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_watch, confined)
+                yield confined
+                tasks.cancel_scope.cancel()
+        finally:
+            # Cancelling alone would leave what the process has started.
+            with anyio.CancelScope(shield=True):
+                await confined.end()
+                confined.limit = confined.limit or confined.left_behind()
+                await confined.process.aclose()
+
+
+async def _start(
+    box: Box,
+    group: Group | None,
+    argv: Sequence[str],
+    root: Path,
+    cwd: Path,
+    env: Mapping[str, str],
+    readable: Sequence[Path],
+) -> Confined:
+    wait, go = os.pipe() if group else (None, None)
     try:
         child = await anyio.open_process(
-            box.command(argv, root, cwd, readable),
+            box.command(argv, root, cwd, readable, wait),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
             env=dict(env),
             start_new_session=True,
+            pass_fds=() if wait is None else (wait,),
         )
+        if group and go is not None:
+            group.add(child.pid)
+            os.write(go, b"1")
     except OSError as error:
         raise ProgramGoneError(f"{argv[0]} cannot be started: {error.strerror}") from error
-    confined = Confined(child, box, Watch(child.pid, root, box.limits))
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_watch, confined)
-            yield confined
-            group.cancel_scope.cancel()
     finally:
-        # Cancelling alone would leave what the process has started.
-        with anyio.CancelScope(shield=True):
-            await confined.end()
-            await child.aclose()
+        for handle in (wait, go):
+            if handle is not None:
+                os.close(handle)
+    return Confined(child, box, Watch(child.pid, root, box.limits), group)
+
+
+@contextmanager
+def _group(box: Box) -> Iterator[Group | None]:
+    group = box.groups.make(box.limits) if box.groups else None
+    try:
+        yield group
+    finally:
+        if group:
+            group.remove()
 
 
 async def _watch(confined: Confined) -> None:

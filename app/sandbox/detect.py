@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 
 from app.sandbox.box import Box, Level
+from app.sandbox.cgroup import find_groups
 from app.sandbox.launcher import launcher
 from app.sandbox.limits import Limits
 from app.sandbox.users import FIRST, claimed
@@ -72,7 +73,8 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
             with Isolation(box, ()).slots(1) as (slot,):
                 problem = await _trial(slot)
             if problem is None:
-                return Isolation(box, (*notes, *_holders(box)))
+                working = replace(box, groups=find_groups())
+                return Isolation(working, (*notes, *_holders(working)))
             notes.append(f"{box.level} does not work here: {problem}")
     if wanted != "auto":
         raise IsolationError(f"PLAYGROUND_ISOLATION={wanted} cannot be had: {' '.join(notes)}")
@@ -120,7 +122,11 @@ def landlock_version() -> int:
 
 def _holders(box: Box) -> tuple[str, ...]:
     """Which part holds which limit, and what is open."""
-    notes = ["Processor time, memory, processes and the crate's size are held by a watcher and by resource limits."]
+    notes = ["Processor time and the crate's size are held by a watcher and by resource limits."]
+    if box.groups:
+        notes.append(f"Memory and processes are held by control groups, version {box.groups.version}.")
+    else:
+        notes.append("Memory and processes are held by the watcher: no control group can be made here.")
     if box.user is not None:
         notes.append(f"Each run slot has a user id of its own, from {FIRST} on.")
     elif box.level == "landlock":

@@ -76,7 +76,8 @@ def _on_path() -> Iterator[Candidate]:
     names = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin"]
     for name in dict.fromkeys(names):
         folder = Path(name)
-        if folder.is_absolute() and (folder / "rustc").is_file() and not _is_shim(folder / "rustc"):
+        # os.access, because a folder on PATH may be closed to this user, which pathlib takes for an error.
+        if folder.is_absolute() and os.access(folder / "rustc", os.X_OK) and not _is_shim(folder / "rustc"):
             yield Candidate(folder, "system", {})
 
 
