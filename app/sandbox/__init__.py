@@ -134,5 +134,5 @@ def _group(box: Box) -> Iterator[Group | None]:
 async def _watch(confined: Confined) -> None:
     while confined.limit is None:
         await anyio.sleep(TICK)
-        confined.limit = confined.watch.look()
+        confined.limit = confined.watch.look() or (confined.group.broken() if confined.group else None)
     await confined.end()
