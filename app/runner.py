@@ -205,7 +205,7 @@ def _indented(path: Path) -> str:
 
 
 async def _artifact(task: Task, crate: Path, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
-    path = _inside_target(crate, task.box.outside(task.root, executables[-1])) if executables else None
+    path = _inside_crate(crate, task.box.outside(task.root, executables[-1])) if executables else None
     if path is None or not await anyio.to_thread.run_sync(_keep, crate / path, task.keep):
         return None
     digests: list[str] = []
@@ -222,13 +222,16 @@ def _digest(kept: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _inside_target(crate: Path, executable: str) -> str | None:
-    """The path in the crate, if what cargo names lies in this run's own target folder and not behind a link."""
+def _inside_crate(crate: Path, executable: str) -> str | None:
+    """The path in the crate, if what cargo names lies in this run's own crate and not behind a link out of it.
+
+    Not only below ``target``: a configuration may name another folder.
+    """
     folder = Path(os.path.realpath(os.path.dirname(executable)))
-    target = Path(os.path.realpath(crate)) / "target"
-    if not folder.is_relative_to(target):
+    inside = Path(os.path.realpath(crate))
+    if not folder.is_relative_to(inside):
         return None
-    return (Path("target") / folder.relative_to(target) / os.path.basename(executable)).as_posix()
+    return (folder.relative_to(inside) / os.path.basename(executable)).as_posix()
 
 
 def _keep(built: Path, kept: Path) -> bool:

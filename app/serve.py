@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import resource
 import socket
 import sqlite3
 
@@ -14,9 +15,11 @@ from app.sandbox import Isolation, IsolationError, detect
 from app.settings import Settings
 from app.toolchain import discover
 from app.web import create_app
+from app.web.guard.wire import wire_of
 from app.web.state import Playground
 
 _BACKLOG = 512
+_OWN_FILES = 512
 
 
 class ServeError(Exception):
@@ -31,6 +34,9 @@ class _Server(uvicorn.Server):
         self._state = state
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # No more runs first, or one could begin a stream while the others end.
+        for server in self.servers:
+            server.close()
         await self._state.engine.stop()
         await super().shutdown(sockets)
 
@@ -40,8 +46,10 @@ def serve_forever(settings: Settings) -> None:
     _check_isolation(settings)
     listener = _listen(settings.host, settings.port)
     app = _create(settings)
+    _allow_connections(settings.max_connections)
     config = uvicorn.Config(
         app,
+        http=wire_of(settings),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -71,6 +79,15 @@ def _check_isolation(settings: Settings) -> None:
             f"Runs cannot be isolated here, so {settings.host} is refused: whoever reaches it could run "
             f"programs as you. Serve on 127.0.0.1. {why}"
         )
+
+
+def _allow_connections(count: int) -> None:
+    """Raise the soft limit of open files to what the connections and runs need; a run's own limit is set for it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * count + _OWN_FILES
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,10 +3,11 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from limits import parse
 from platformdirs import user_cache_path, user_data_path
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -16,6 +17,18 @@ _NAME = "freestanding-playground"
 def _cache_folder() -> Path:
     # Root's own folder is closed to the users that runs get when the server is root.
     return Path("/var/cache") / _NAME if os.geteuid() == 0 else user_cache_path(_NAME)
+
+
+def _rate(text: str) -> str:
+    try:
+        parse(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no rate; write one such as 30/minute or 5/10 seconds") from error
+    return text
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
+"""How many in how long, as the library ``limits`` writes it: ``30/minute``."""
 
 
 class Settings(BaseSettings):
@@ -64,3 +77,19 @@ class Settings(BaseSettings):
         15.0, gt=0, description="a page's run that nobody has read for this long is cancelled"
     )
     run_ttl: float = Field(3600.0, gt=0, description="a finished run and its artefact are kept this long")
+    request_seconds: float = Field(
+        10.0, gt=0, description="a request's head, and then its body, must have arrived after this long"
+    )
+    stalled_seconds: float = Field(20.0, gt=0, description="a reader that takes nothing for this long is cut off")
+    max_connections: int = Field(1500, ge=1, description="open connections; one more is closed at once")
+    max_streams: int = Field(1000, ge=1, description="open event streams in all")
+    max_run_streams: int = Field(20, ge=1, description="open event streams of one run")
+    max_seat_streams: int = Field(20, ge=1, description="open event streams by one seat")
+    seat_runs: Rate = Field("30/minute", description="runs that one seat may start")
+    address_runs: Rate = Field("1000/minute", description="runs that one client address may start")
+    seat_changes: Rate = Field("60/minute", description="other posts, such as cancel and reset, by one seat")
+    address_changes: Rate = Field("2000/minute", description="other posts by one client address")
+    seat_streams: Rate = Field("60/minute", description="event streams that one seat may open")
+    address_streams: Rate = Field("3000/minute", description="event streams that one client address may open")
+    seat_reads: Rate = Field("600/minute", description="pages and API answers that one seat may fetch")
+    address_reads: Rate = Field("20000/minute", description="pages and API answers for one client address")

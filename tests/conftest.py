@@ -9,8 +9,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from app.diagnosis import Diagnosis, load_diagnosis
@@ -71,6 +73,19 @@ def bare_metal(toolchains: tuple[Toolchain, ...]) -> Toolchain:
     if not able:
         pytest.skip(f"no toolchain here has {BARE_METAL}; make setup says what to install")
     return able[0]
+
+
+@contextmanager
+def seated(url: str, **options: Any) -> Iterator[httpx.Client]:
+    """A client that has a seat of its own, given by the server as to a browser."""
+    with httpx.Client(base_url=url, timeout=30, **options) as client:
+        assert client.get("/").status_code == 200
+        yield client
+
+
+def seat_of(cookies: httpx.Cookies) -> str:
+    """The seat that a signed cookie is for."""
+    return cookies["seat"].partition(".")[0]
 
 
 class Server:

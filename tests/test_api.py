@@ -15,10 +15,9 @@ import httpx
 import pytest
 
 from app.lessons import Lesson
-from tests.conftest import Server
+from tests.conftest import Server, seat_of, seated
 
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
-SEAT = "ab" * 16
 
 
 @pytest.fixture
@@ -145,11 +144,11 @@ def test_a_look_at_what_was_built(client: httpx.Client) -> None:
 
 
 def test_a_seats_run_is_that_seats_alone(client: httpx.Client, server: str) -> None:
-    with httpx.Client(base_url=server, cookies={"seat": SEAT}, timeout=30) as owner:
+    with seated(server) as owner:
         accepted = post(owner, "hello-std", "cargo build").json()
         path = f"/api/runs/{accepted['id']}"
         assert len(list(stream(owner, accepted["events"]))) > 3
-        with httpx.Client(base_url=server, cookies={"seat": "cd" * 16}) as other:
+        with seated(server) as other:
             for stranger in (client, other):
                 assert stranger.get(path).status_code == 404
                 assert stranger.get(accepted["events"]).status_code == 404
@@ -265,10 +264,11 @@ def test_a_server_without_the_target_serves_but_is_not_ready(
 
 def test_progress_survives_kill_9_in_the_middle_of_a_run(start_server: Callable[..., Server], tmp_path: Path) -> None:
     data = tmp_path / "data"
-    seat = {"seat": SEAT}
     first = start_server(data_dir=data)
-    with httpx.Client(base_url=first.url, cookies=seat, timeout=30) as client:
-        assert run(client, "hello-std", "cargo build")[-1]["reached"]
+    with seated(first.url) as client:
+        cookies = client.cookies
+        events = run(client, "hello-std", "cargo build")
+        assert events[-1]["reached"], events
         accepted = post(client, "no-std", "cargo run", files={"src/main.rs": LOOP}).json()
         for event in stream(client, accepted["events"]):
             if "turning" in event.get("text", ""):
@@ -276,12 +276,14 @@ def test_progress_survives_kill_9_in_the_middle_of_a_run(start_server: Callable[
         first.stop(signal.SIGKILL)
     subprocess.run(["pkill", "-9", "-f", f"{tmp_path}/scratch/"], check=False)
     second = start_server(data_dir=data)
-    with httpx.Client(base_url=second.url, cookies=seat, timeout=30) as client:
+    with httpx.Client(base_url=second.url, cookies=cookies, timeout=30) as client:
         page = client.get("/lessons/no-std").text
         assert "turning" in page
         assert client.get(f"/api/runs/{accepted['id']}").status_code == 404
     database = sqlite3.connect(data / "progress.sqlite3")
-    assert database.execute("select lesson from reached where seat = ?", (SEAT,)).fetchall() == [("hello-std",)]
+    assert database.execute("select lesson from reached where seat = ?", (seat_of(cookies),)).fetchall() == [
+        ("hello-std",)
+    ]
     assert database.execute("pragma integrity_check").fetchone() == ("ok",)
     database.close()
 

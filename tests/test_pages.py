@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.toolchain import DoctorReport, Toolchain
 from app.web import create_app, pages
 from app.web.state import Playground
+from tests.conftest import seat_of
 
 pytestmark = pytest.mark.anyio
 
@@ -209,12 +210,12 @@ async def test_reached_steps_are_marked_and_the_next_open_one_is_offered(
     learner: httpx.AsyncClient, app: FastAPI
 ) -> None:
     await post(learner, "/lessons/two/runs")
-    await app.state.playground.progress.mark(learner.cookies["seat"], "two", "1.99")
+    await app.state.playground.progress.mark(seat_of(learner.cookies), "two", "1.99")
     page = (await learner.get("/")).text
     assert page.count('<li class="step done">') == 1
     assert "Continue where you were: Step <code>three</code>" in page
     for slug in ("one", "three"):
-        await app.state.playground.progress.mark(learner.cookies["seat"], slug, "1.99")
+        await app.state.playground.progress.mark(seat_of(learner.cookies), slug, "1.99")
     assert "All 3 steps reached." in (await learner.get("/")).text
 
 

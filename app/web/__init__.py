@@ -10,12 +10,15 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app import __version__
 from app.settings import Settings
 from app.web import api, pages
-from app.web.guard import TOO_LARGE, Guard
-from app.web.state import Playground, ProblemError
+from app.web.guard import Guard
+from app.web.guard.bodies import BodyError
+from app.web.problem import ProblemError
+from app.web.state import Playground
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +50,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts, body_bytes=settings.body_bytes)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_middleware(Guard, settings=settings, seats=state.seats, refuse=_answer)
     return app
 
 
@@ -61,31 +65,43 @@ async def _warm(state: Playground) -> None:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
-    if request.url.path.startswith("/api/"):
-        return api.problem_answer(error)
-    return pages.problem_page(request, error)
+    return _answer(request, error)
+
+
+def _answer(request: Request, problem: ProblemError) -> Response:
+    """A problem as programs read it, or as a page; health is asked for by programs."""
+    if request.scope["path"].startswith(("/api/", "/healthz", "/readyz")):
+        return api.problem_answer(problem)
+    return pages.problem_page(request, problem)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """The sender left in the middle of its request; nobody reads this, and the log need not know."""
+    return Response(status_code=400)
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if error.status_code == 413:
-        return await _problem(request, ProblemError(413, TOO_LARGE, error.detail))
+    if isinstance(error, BodyError):
+        return _answer(request, error.problem)
     messages = {
         404: "There is nothing at this address; the course map is at /.",
         405: "This address takes other methods.",
     }
     message = messages.get(error.status_code, str(error.detail))
-    return await _problem(request, ProblemError(error.status_code, f"http-{error.status_code}", message))
+    answer = _answer(request, ProblemError(error.status_code, f"http-{error.status_code}", message))
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return await _problem(request, ProblemError(400, "not-json", "The body is not valid JSON; send a JSON object."))
+        return _answer(request, ProblemError(400, "not-json", "The body is not valid JSON; send a JSON object."))
     field = _field(first["loc"])
     message = f"{field or 'The body'}: {str(first['msg'])[:200]}."
-    return await _problem(request, ProblemError(422, "invalid", message, field))
+    return _answer(request, ProblemError(422, "invalid", message, field))
 
 
 def _field(location: Sequence[Any]) -> str | None:

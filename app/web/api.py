@@ -1,18 +1,19 @@
 """The JSON API: lessons, runs and their events, health. ``docs/api.md`` describes it for programs."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict
 
 from app.engine import RunStatus, State
 from app.events import Finished, Verdict, to_json
 from app.lessons import Lesson
 from app.toolchain import preferred
-from app.web.state import Playground, ProblemError, event_id
+from app.web.problem import ProblemError
+from app.web.sse import EventStream, frame
+from app.web.state import Playground, event_id
 
 router = APIRouter()
 
@@ -92,18 +93,27 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-def playground(request: Request) -> Playground:
+class Ready(BaseModel):
+    """What is ready: each part is ``ok`` or a sentence."""
+
+    ready: bool
+    toolchain: str
+    isolation: str
+    storage: str
+
+
+async def playground(request: Request) -> Playground:
     """The one playground of this process."""
     state: Playground = request.app.state.playground
     return state
 
 
-def known_seat(request: Request) -> str | None:
+async def known_seat(request: Request) -> str | None:
     """The seat whose cookie came with the request; None for a program without one."""
     return str(request.state.seat) if request.state.seat_known else None
 
 
-def owned_run(run_id: str, app: "App", seat: "Seat") -> RunStatus:
+async def owned_run(run_id: str, app: "App", seat: "Seat") -> RunStatus:
     """The run of the path, if this seat may see it."""
     return app.owned_run(run_id, seat)
 
@@ -111,71 +121,126 @@ def owned_run(run_id: str, app: "App", seat: "Seat") -> RunStatus:
 App = Annotated[Playground, Depends(playground)]
 Seat = Annotated[str | None, Depends(known_seat)]
 Owned = Annotated[RunStatus, Depends(owned_run)]
-_ERRORS: dict[int | str, dict[str, object]] = {
-    "4XX": {"model": ErrorAnswer, "description": "One sentence that says what to change"}
+
+
+async def followed(run: Owned, app: App, seat: Seat) -> AsyncIterator[None]:
+    """One more stream of the run is open until the answer has ended."""
+    with app.streams.open(run.id, seat):
+        yield
+
+
+Responses = dict[int | str, dict[str, Any]]
+_WORDS = {
+    400: "The request is malformed or addressed to another host",
+    403: "A page of another site has sent this",
+    404: "There is no such thing, or it is not yours",
+    408: "The body took too long to arrive",
+    409: "Nothing has been built that could be looked at",
+    413: "The body is too large",
+    414: "The address is too long",
+    422: "A field is missing or cannot be accepted",
+    429: "Too often, or too many streams; `Retry-After` says when to try again",
+    431: "The headers are too large",
+    503: "Not at this moment; try again in a few seconds",
 }
 
 
-@router.get("/api/lessons", responses=_ERRORS)
+def _errors(*statuses: int) -> Responses:
+    """What an operation may answer from 400 up: these, and what the guard says to any request."""
+    return {status: {"model": ErrorAnswer, "description": _WORDS[status]} for status in sorted({*statuses, *_GUARD})}
+
+
+def _as_json(errors: Responses) -> Responses:
+    """For an operation that answers in another form when all is well: its errors are JSON all the same."""
+    schema = {"$ref": f"#/components/schemas/{ErrorAnswer.__name__}"}
+    return {
+        status: {"description": error["description"], "content": {"application/json": {"schema": schema}}}
+        for status, error in errors.items()
+    }
+
+
+_GUARD = (400, 414, 429, 431)
+_FRAMES: dict[str, Any] = {
+    "description": "Messages whose data is one event as JSON and whose id is the event's",
+    "content": {
+        "text/event-stream": {
+            "schema": {
+                "type": "object",
+                "required": ["data", "id"],
+                "properties": {
+                    "data": {"type": "string", "contentMediaType": "application/json"},
+                    "id": {"type": "string", "pattern": "^[0-9]+$"},
+                },
+            }
+        }
+    },
+}
+
+
+@router.get("/api/lessons", responses=_errors())
 async def lessons(app: App) -> list[LessonSummary]:
     """Every lesson in course order."""
     return [LessonSummary(slug=e.slug, number=e.number, title=e.title, goal=e.goal) for e in app.lessons]
 
 
-@router.get("/api/lessons/{slug}", responses=_ERRORS)
+@router.get("/api/lessons/{slug}", responses=_errors(404, 422))
 async def lesson(slug: str, app: App) -> LessonDetail:
     """One lesson."""
     found = app.lesson(slug)
     return _detail(found, await _names(app, found))
 
 
-@router.post("/api/runs", status_code=202, responses={**_ERRORS, 503: {"model": ErrorAnswer}})
+@router.post("/api/runs", status_code=202, responses=_errors(403, 404, 408, 409, 413, 422, 503))
 async def start_run(wanted: RunRequest, request: Request, app: App, seat: Seat) -> RunAccepted:
     """Queue a run."""
     run_id = await app.submit(wanted.lesson, wanted.files, wanted.command, wanted.toolchain, wanted.after, seat)
     return RunAccepted(id=run_id, events=request.app.url_path_for("run_events", run_id=run_id))
 
 
-@router.get("/api/runs/{run_id}", responses=_ERRORS)
+@router.get("/api/runs/{run_id}", responses=_errors(404, 422))
 async def run_state(run: Owned) -> RunState:
     """Where a run stands."""
     return RunState(id=run.id, state=run.state, finished=run.finished, verdict=run.verdict)
 
 
-@router.get("/api/runs/{run_id}/events", response_class=EventSourceResponse, responses=_ERRORS)
-async def run_events(
-    run: Owned, app: App, last_event_id: Annotated[str | None, Header()] = None
-) -> AsyncIterator[ServerSentEvent]:
+@router.get(
+    "/api/runs/{run_id}/events",
+    status_code=200,
+    response_class=EventStream,
+    responses={200: _FRAMES, **_as_json(_errors(404, 422, 503))},
+    dependencies=[Depends(followed)],
+)
+async def run_events(run: Owned, app: App, last_event_id: Annotated[str | None, Header()] = None) -> EventStream:
     """The run's events as they come, from the one after ``Last-Event-ID`` on; ends after the verdict."""
-    async for event in app.engine.events(run.id, event_id(last_event_id)):
-        yield ServerSentEvent(raw_data=to_json(event), id=str(event.id))
+    events = app.engine.events(run.id, event_id(last_event_id))
+    return EventStream(frame(to_json(event), event.id) async for event in events)
 
 
-@router.delete("/api/runs/{run_id}", status_code=204, responses=_ERRORS)
+@router.delete("/api/runs/{run_id}", status_code=204, responses=_errors(403, 404, 408, 413, 422))
 async def cancel_run(run: Owned, app: App) -> Response:
     """End a run and all that it started."""
     await app.engine.cancel(run.id)
     return Response(status_code=204)
 
 
-@router.get("/healthz")
+@router.get("/healthz", responses=_errors())
 async def healthz() -> Health:
     """Answers as long as the process does."""
     return Health()
 
 
-@router.get("/readyz")
+@router.get("/readyz", response_model=Ready, responses={**_errors(), 503: {"model": Ready, "description": "Not ready"}})
 async def readyz(app: App) -> JSONResponse:
     """Whether toolchain, isolation and storage are ready; 503 until they are."""
     state = await app.readiness()
-    body = {"ready": state.ready, "toolchain": state.toolchain, "isolation": state.isolation, "storage": state.storage}
-    return JSONResponse(body, 200 if state.ready else 503)
+    body = Ready(ready=state.ready, toolchain=state.toolchain, isolation=state.isolation, storage=state.storage)
+    return JSONResponse(body.model_dump(), 200 if state.ready else 503)
 
 
 def problem_answer(problem: ProblemError) -> JSONResponse:
     """A problem as the API says it."""
     error = ErrorBody(code=problem.code, message=problem.message, field=problem.field)
-    return JSONResponse({"error": error.model_dump(exclude_none=True)}, problem.status)
+    return JSONResponse({"error": error.model_dump(exclude_none=True)}, problem.status, problem.headers)
 
 
 async def _names(app: Playground, lesson: Lesson) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from markupsafe import Markup
 
 from app import __version__
@@ -20,8 +20,10 @@ from app.events import Artifact, Event, Verdict
 from app.lessons import Lesson
 from app.toolchain import Toolchain, examine, preferred
 from app.web.guard import COOKIE
+from app.web.problem import ProblemError
 from app.web.render import Patch, RunRenderer, fold, made, page, partials
-from app.web.state import Playground, ProblemError, event_id
+from app.web.sse import EventStream, frame
+from app.web.state import Playground, event_id
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
@@ -60,17 +62,33 @@ def _seat(request: Request) -> str:
     return seat
 
 
-def _lesson(slug: str, request: Request) -> Lesson:
+# What FastAPI awaits itself: a plain function would go through a thread for each request.
+async def _home(request: Request) -> Playground:
+    return _playground(request)
+
+
+async def _own_seat(request: Request) -> str:
+    return _seat(request)
+
+
+async def _lesson(slug: str, request: Request) -> Lesson:
     return _playground(request).lesson(slug)
 
 
-def _run_lesson(run_id: str, request: Request) -> Lesson:
+async def _run_lesson(run_id: str, request: Request) -> Lesson:
     """The lesson of a run that this seat may read."""
     return _playground(request).owned_run(run_id, _seat(request)).job.lesson
 
 
-Home = Annotated[Playground, Depends(_playground)]
-Seat = Annotated[str, Depends(_seat)]
+async def _followed(run_id: str, request: Request) -> AsyncIterator[None]:
+    """One more stream is open until the answer has ended."""
+    playground, seat = _playground(request), _seat(request)
+    with playground.streams.open(playground.owned_run(run_id, seat).id, seat):
+        yield
+
+
+Home = Annotated[Playground, Depends(_home)]
+Seat = Annotated[str, Depends(_own_seat)]
 Step = Annotated[Lesson, Depends(_lesson)]
 RunStep = Annotated[Lesson, Depends(_run_lesson)]
 
@@ -123,23 +141,12 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
     return await _lesson_page(request, lesson, typed, panel, after=built)
 
 
-@router.get("/runs/{run_id}/events", response_class=EventSourceResponse)
+@router.get("/runs/{run_id}/events", dependencies=[Depends(_followed)])
 async def events(
     run_id: str, home: Home, seat: Seat, lesson: RunStep, last_event_id: Annotated[str, Header()] = ""
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """The run as HTML for the panel: a message for each event, then ``run-done``."""
-    seen = event_id(last_event_id)
-    renderer = _renderer(home, lesson, run_id)
-    # From the first event on, also after a lost connection: a colour may have been left open before.
-    async for event in home.engine.events(run_id):
-        patches = renderer.patches(event)
-        if isinstance(event, Verdict):
-            patches.append(await _progress(home, seat, lesson, event))
-        if event.id > seen:
-            yield ServerSentEvent(raw_data=partials(patches), id=str(event.id))
-        if isinstance(event, Verdict):
-            # Not at every end: a server that stops ends its streams too, and those are to be asked for again.
-            yield ServerSentEvent(raw_data="", event=_CLOSE)
+    return EventStream(_frames(home, seat, lesson, run_id, event_id(last_event_id)))
 
 
 @router.post("/runs/{run_id}/cancel")
@@ -179,9 +186,9 @@ async def forget(home: Home, seat: Seat) -> Response:
 def problem_page(request: Request, problem: ProblemError) -> HTMLResponse:
     """What went wrong: a fragment for htmx, which puts it beside the command, else a page."""
     if _by_htmx(request):
-        return HTMLResponse(page("_problem.html", problem=problem), status_code=problem.status)
+        return HTMLResponse(page("_problem.html", problem=problem), problem.status, problem.headers)
     footer = _footer(_playground(request))
-    return HTMLResponse(page("problem.html", problem=problem, footer=footer), status_code=problem.status)
+    return HTMLResponse(page("problem.html", problem=problem, footer=footer), problem.status, problem.headers)
 
 
 async def _page(request: Request, template: str, status: int = 200, **context: object) -> HTMLResponse:
@@ -287,7 +294,23 @@ async def _finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Pane
     """A run's panel when it has ended, which this waits for; and its id once more if it built something."""
     log: list[Event] = [event async for event in home.engine.events(run_id)]
     built = run_id if any(isinstance(event, Artifact) for event in log) else None
-    return Panel(run_id, live=False, slots=fold(_renderer(home, lesson, run_id), log)), built
+    # A megabyte of colours takes most of a second: not on the loop that everybody waits for, and one at a time.
+    slots = await anyio.to_thread.run_sync(fold, _renderer(home, lesson, run_id), log, limiter=home.rendering)
+    return Panel(run_id, live=False, slots=slots), built
+
+
+async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
+    renderer = _renderer(home, lesson, run_id)
+    # From the first event on, also after a lost connection: a colour may have been left open before.
+    async for event in home.engine.events(run_id):
+        patches = renderer.patches(event)
+        if isinstance(event, Verdict):
+            patches.append(await _progress(home, seat, lesson, event))
+        if event.id > seen:
+            yield frame(partials(patches), event.id)
+        if isinstance(event, Verdict):
+            # Not at every end: a server that stops ends its streams too, and those are to be asked for again.
+            yield frame("", event=_CLOSE)
 
 
 async def _typed(request: Request) -> Typed:

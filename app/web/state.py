@@ -16,20 +16,12 @@ from app.lessons import Lesson, load_all
 from app.progress import Progress
 from app.settings import Settings
 from app.toolchain import Toolchain, discover, preferred
+from app.web.guard.seats import Seats
+from app.web.problem import ProblemError
+from app.web.streams import Streams
 from app.workspace import EditError, merge
 
 _LOOK_AGAIN = 5.0
-
-
-class ProblemError(Exception):
-    """A request that cannot be served: HTTP status, a stable code, one sentence, and the field at fault."""
-
-    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.field = field
 
 
 @dataclass(frozen=True)
@@ -46,13 +38,19 @@ class Readiness:
 
 
 class Playground:
-    """One running playground; made by the web factory, which opens and closes the engine."""
+    """One running playground; made by the web factory, which opens and closes the engine.
+
+    Raises ``LessonError``, ``sqlite3.Error``, and ``OSError`` when the folder for data cannot be used.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lessons: tuple[Lesson, ...] = load_all(settings.lessons_dir)
         self.diagnosis: Diagnosis = load_diagnosis(settings.lessons_dir / "errors.toml")
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
+        self.seats = Seats.kept_in(settings.data_dir)
+        self.streams = Streams(settings)
+        self.rendering = anyio.CapacityLimiter(1)
         self.local = LocalEngine(settings, self.diagnosis, cargo_configs(self.lessons), self._store_verdict)
         self.engine: Engine = self.local
         self._toolchains: tuple[Toolchain, ...] | None = None

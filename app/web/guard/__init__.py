@@ -1,0 +1,133 @@
+"""What stands before every request: which host, which origin, how large, how often, and whose seat.
+
+A page of another site may make a learner's browser post to localhost. Such a request carries an ``Origin``
+or ``Sec-Fetch-Site`` that says so and is refused; a script's request carries neither and passes.
+
+``wire`` is the same for what never becomes a request: connections on which nothing goes on.
+"""
+
+from collections.abc import Callable, Iterable
+
+from fastapi import Request, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.settings import Settings
+from app.web.guard.bodies import Body, check_announced
+from app.web.guard.hosts import Hosts, check_origin
+from app.web.guard.rates import Rates
+from app.web.guard.seats import COOKIE, Seats
+from app.web.problem import ProblemError
+
+__all__ = ["COOKIE", "Guard", "Seats"]
+
+Refuse = Callable[[Request, ProblemError], Response]
+
+_YEAR = 365 * 24 * 3600
+_MOST_HEADERS = 100
+_MOST_HEADER_BYTES = 16 * 1024
+_MOST_TARGET_BYTES = 8 * 1024
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+# htmx's extension hx-csp is not used: it guards pages into which markup can slip. Here everything is escaped, no
+# attribute holds code, and a nonce on each element would have to be the page's own also in the frames of a stream.
+_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_FEATURES = (
+    *("accelerometer", "camera", "display-capture", "geolocation", "gyroscope", "magnetometer", "microphone"),
+    *("midi", "payment", "usb"),
+)
+_HEADERS = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", ", ".join(f"{feature}=()" for feature in _FEATURES).encode()),
+]
+# Whatever may hold a learner's text is for that browser and that moment; a vendored file has its version in its name.
+_CACHING = (("/static/vendor/", b"public, max-age=31536000, immutable"), ("/static/", b"no-cache"), ("", b"no-store"))
+
+
+class Guard:
+    """ASGI middleware; sets ``request.state.seat`` and ``request.state.seat_known``.
+
+    A forged seat cookie counts as none. ``refuse`` says a problem in the form that the address is read in.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, seats: Seats, refuse: Refuse) -> None:
+        self._app = app
+        self._settings = settings
+        self._seats = seats
+        self._refuse = refuse
+        self._hosts = Hosts(settings.allowed_hosts)
+        self._rates = Rates(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        known = self._seats.read(_values(scope, b"cookie"))
+        seat = known or self._seats.new()
+        scope.setdefault("state", {}).update(seat=seat, seat_known=known is not None)
+        answer = _Answer(send, scope["path"], None if known else self._cookie(seat, scope))
+        try:
+            self._examine(scope, known)
+        except ProblemError as problem:
+            await self._refuse(Request(scope), problem)(scope, receive, answer)
+            return
+        await self._app(scope, Body(receive, self._settings.body_bytes, self._settings.request_seconds), answer)
+
+    def _examine(self, scope: Scope, seat: str | None) -> None:
+        safe = scope["method"] in _SAFE
+        _check_size(scope)
+        host = self._hosts.check(_values(scope, b"host"))
+        if not safe:
+            check_origin(host, _values(scope, b"origin"), _values(scope, b"sec-fetch-site"))
+        self._rates.check(scope, seat)
+        lengths, encodings = _values(scope, b"content-length"), _values(scope, b"transfer-encoding")
+        check_announced(lengths, encodings, 0 if safe else self._settings.body_bytes)
+
+    def _cookie(self, seat: str, scope: Scope) -> str | None:
+        """The cookie of a new seat; programs and files get none."""
+        if scope["path"].startswith(("/api/", "/static/")):
+            return None
+        value, path = self._seats.sign(seat), scope.get("root_path") or "/"
+        secure = "; Secure" if scope.get("scheme") == "https" else ""
+        return f"{COOKIE}={value}; Path={path}; Max-Age={_YEAR}; HttpOnly; SameSite=Lax{secure}"
+
+
+class _Answer:
+    """A ``send`` that adds the headers every answer has, and the cookie of a new seat."""
+
+    def __init__(self, send: Send, path: str, cookie: str | None) -> None:
+        self._send = send
+        self._path = path
+        self._cookie = cookie
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            caching = next(value for start, value in _CACHING if self._path.startswith(start))
+            own = [(name, value) for name, value in message.get("headers", ()) if name != b"cache-control"]
+            message["headers"] = [*own, *_HEADERS, (b"cache-control", caching)]
+            if self._cookie:
+                message["headers"].append((b"set-cookie", self._cookie.encode("latin-1")))
+        await self._send(message)
+
+
+def _values(scope: Scope, name: bytes) -> list[str]:
+    """Every value that the request gives for a header."""
+    return [value.decode("latin-1") for each, value in scope["headers"] if each == name]
+
+
+def _check_size(scope: Scope) -> None:
+    """A parser's own limit counts only what has not arrived whole, so a head is measured here once more."""
+    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    if len(scope["headers"]) > _MOST_HEADERS or sum(len(n) + len(v) for n, v in headers) > _MOST_HEADER_BYTES:
+        message = f"A request has at most {_MOST_HEADERS} headers of {_MOST_HEADER_BYTES // 1024} KiB together."
+        raise ProblemError(431, "headers-too-large", message)
+    target = scope.get("raw_path") or scope["path"].encode()
+    if len(target) + len(scope.get("query_string", b"")) > _MOST_TARGET_BYTES:
+        raise ProblemError(414, "address-too-long", f"An address is at most {_MOST_TARGET_BYTES // 1024} KiB long.")
+    if not target.startswith(b"/"):
+        raise ProblemError(400, "bad-target", "A request names a path that starts with /, and its host in Host.")

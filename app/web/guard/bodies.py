@@ -1,0 +1,63 @@
+"""How large a request's body may be, and how long it may take to arrive."""
+
+from collections.abc import Sequence
+
+import anyio
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
+
+from app.web.problem import ProblemError
+
+
+class BodyError(HTTPException):
+    """The body broke a rule while it was read; an ``HTTPException``, which FastAPI lets through."""
+
+    def __init__(self, problem: ProblemError) -> None:
+        super().__init__(problem.status, problem.message)
+        self.problem = problem
+
+
+class Body:
+    """A ``receive`` that raises ``BodyError`` when the body grows beyond ``most`` bytes or takes too many seconds."""
+
+    def __init__(self, receive: Receive, most: int, seconds: float) -> None:
+        self._receive = receive
+        self._most = most
+        self._left = most
+        self._seconds = seconds
+        self._deadline: float | None = None
+        self._whole = False
+
+    async def __call__(self) -> Message:
+        if self._whole:
+            return await self._receive()
+        if self._deadline is None:
+            self._deadline = anyio.current_time() + self._seconds
+        with anyio.CancelScope(deadline=self._deadline) as scope:
+            message = await self._receive()
+        if scope.cancelled_caught:
+            words = f"The request took more than {self._seconds:g} seconds to arrive; send it again."
+            raise BodyError(ProblemError(408, "too-slow", words))
+        self._left -= len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        if self._left < 0:
+            raise BodyError(_too_large(self._most))
+        return message
+
+
+def check_announced(lengths: Sequence[str], encodings: Sequence[str], most: int) -> None:
+    """Raise ``ProblemError`` for what the headers say of the body: 413 too large, 400 where none belongs.
+
+    ``most`` is 0 for a request that takes no body at all.
+    """
+    announced = max((int(length) if length.isdigit() else 0 for length in lengths), default=0)
+    if most == 0 and (announced or encodings):
+        raise ProblemError(400, "unexpected-body", "This request takes no body; send it without one.")
+    if lengths and encodings:
+        raise ProblemError(400, "two-lengths", "Content-Length and Transfer-Encoding exclude each other; send one.")
+    if announced > most:
+        raise _too_large(most)
+
+
+def _too_large(most: int) -> ProblemError:
+    return ProblemError(413, "body-too-large", f"A request is at most {most // 1024} KiB long; send less.")

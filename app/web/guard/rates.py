@@ -1,0 +1,88 @@
+"""How often a seat, and an address, may do what costs something. Whoever is at the machine itself is exempt.
+
+The address is the connection's, as the server reports it. A header that claims another one is not read here.
+"""
+
+import math
+import time
+from ipaddress import IPv6Address, ip_address
+from typing import Literal
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.types import Scope
+
+from app.settings import Settings
+from app.web.problem import ProblemError
+
+Kind = Literal["runs", "changes", "streams", "reads"]
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_MOST_KEYS = 10_000
+_WORDS = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
+
+
+def kind(method: str, path: str) -> Kind | None:
+    """What a request costs; None for what costs next to nothing."""
+    if method == "POST" and path.endswith("/runs"):
+        return "runs"
+    if method not in _SAFE:
+        return "changes"
+    if path.endswith("/events"):
+        return "streams"
+    return None if path.startswith("/static/") or path in ("/healthz", "/readyz") else "reads"
+
+
+def address_of(scope: Scope) -> str | None:
+    """Who is counted as one: an IPv4 address or an IPv6 network of 64 bits; None for this machine itself."""
+    try:
+        address = ip_address((scope.get("client") or ("127.0.0.1", 0))[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    if address.is_loopback:
+        return None
+    return address.exploded[:19] if isinstance(address, IPv6Address) else str(address)
+
+
+class Rates:
+    """Moving windows in this process's memory, one for each kind of request, seat and address."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._storage = MemoryStorage()
+        self._next_look = 0.0
+        self._windows = MovingWindowRateLimiter(self._storage)
+        self._limits: dict[Kind, tuple[RateLimitItem, RateLimitItem]] = {
+            "runs": (parse(settings.seat_runs), parse(settings.address_runs)),
+            "changes": (parse(settings.seat_changes), parse(settings.address_changes)),
+            "streams": (parse(settings.seat_streams), parse(settings.address_streams)),
+            "reads": (parse(settings.seat_reads), parse(settings.address_reads)),
+        }
+
+    def check(self, scope: Scope, seat: str | None) -> None:
+        """Count this request; raises ``ProblemError`` 429 with the seconds to wait when there were too many."""
+        what = kind(scope["method"], scope["path"])
+        address = address_of(scope) if what else None
+        if what is None or address is None:
+            return
+        self._forget_the_idle()
+        by_seat, by_address = self._limits[what]
+        self._hit(by_address, what, address)
+        if seat is not None:
+            self._hit(by_seat, what, seat)
+
+    def _hit(self, limit: RateLimitItem, what: Kind, who: str) -> None:
+        if self._windows.hit(limit, what, who):
+            return
+        free_at = self._windows.get_window_stats(limit, what, who).reset_time
+        seconds = max(1, math.ceil(free_at - time.time()))
+        message = f"That were too many {_WORDS[what]} in a short time; wait {seconds} seconds and try again."
+        raise ProblemError(429, "too-often", message, retry_after=seconds)
+
+    def _forget_the_idle(self) -> None:
+        """Drop the keys whose windows are empty, which the storage itself keeps for ever."""
+        if len(self._storage.events) > _MOST_KEYS and time.monotonic() > self._next_look:
+            self._next_look = time.monotonic() + 1
+            for key in [key for key, entries in list(self._storage.events.items()) if not entries]:
+                self._storage.clear(key)

@@ -1,0 +1,120 @@
+"""Connections on which nothing goes on are ended: uvicorn waits for them without a limit.
+
+Four things can hold a connection, and what is kept for it, for ever: a request whose head never ends, the rest
+of a body that has been answered already, a reader that takes nothing, and sheer number.
+"""
+
+import asyncio
+import socket
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.settings import Settings
+
+_SEND_BUFFER = 64 * 1024
+"""What the system may hold for one connection; it would let it grow to megabytes for each silent reader."""
+_LEAST_TAKEN = 32 * 1024
+"""A reader that takes less than this in ``stalled_seconds`` counts as silent."""
+_LAST_WORDS = 0.3
+"""Seconds that an answer has left to go out when the server stops."""
+
+
+class Wire(H11Protocol):
+    """One connection; ``wire_of`` gives uvicorn the class with an operator's limits."""
+
+    request_seconds: float
+    stalled_seconds: float
+    most: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unfinished: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.most:
+            transport.abort()
+            return
+        # Any byte that the system does not take at once counts as waiting, so that every silent reader is noticed.
+        transport.set_write_buffer_limits(high=0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_timers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_for_the_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled:
+            self._stalled.cancel()
+
+    def shutdown(self) -> None:
+        """Let an answer go out, but wait for nobody: not for a request that is half sent, nor for a slow reader."""
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.abort()
+            return
+        super().shutdown()
+        self.loop.call_later(_LAST_WORDS, self.transport.abort)
+
+    def _watch(self) -> None:
+        """Limit the time for a head, and for the rest of a body that is read only to be thrown away.
+
+        A body that is still wanted is timed where it is read, so that the sender gets a sentence.
+        """
+        answered = self.conn.our_state in (h11.DONE, h11.MUST_CLOSE)
+        state = self.conn.their_state
+        if state is h11.IDLE or (state is h11.SEND_BODY and answered):
+            if self._unfinished is None:
+                self._unfinished = self.loop.call_later(self.request_seconds, self._end_if_unfinished)
+        elif self._unfinished:
+            self._unfinished.cancel()
+            self._unfinished = None
+
+    def _end_if_unfinished(self) -> None:
+        self._unfinished = None
+        if self.transport.get_write_buffer_size():
+            self._watch()  # the answer before is still going out
+        else:
+            self.transport.abort()
+
+    def _wait_for_the_reader(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(self.stalled_seconds, self._end_if_silent, waiting)
+
+    def _end_if_silent(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() > before - _LEAST_TAKEN:
+            self.transport.abort()
+        else:
+            self._wait_for_the_reader()
+
+    def _forget_timers(self) -> None:
+        for timer in (self._unfinished, self._stalled):
+            if timer:
+                timer.cancel()
+
+
+def wire_of(settings: Settings) -> type[Wire]:
+    """The connections of a server with these settings, for ``uvicorn.Config(http=…)``."""
+
+    class _Wire(Wire):
+        request_seconds = settings.request_seconds
+        stalled_seconds = settings.stalled_seconds
+        most = settings.max_connections
+
+    return _Wire

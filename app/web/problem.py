@@ -1,0 +1,20 @@
+"""What a request that cannot be served gets: one sentence, whichever way it is then shown."""
+
+
+class ProblemError(Exception):
+    """HTTP status, a stable code, one sentence, the field at fault, and after how many seconds to try again."""
+
+    def __init__(
+        self, status: int, code: str, message: str, field: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to the answer beside its body."""
+        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}

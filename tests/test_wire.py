@@ -1,0 +1,249 @@
+"""Connections and streams: nobody holds them, or what is kept for them, by doing nothing."""
+
+import re
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.conftest import Server, seated
+
+LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
+FLOOD = 'fn main() { for _ in 0..%d { println!("{}", "x".repeat(999)); } }'
+
+
+def connect(server: str, *, buffer: int = 0) -> socket.socket:
+    parts = urlsplit(server)
+    wire = socket.socket()
+    if buffer:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    wire.settimeout(20)
+    wire.connect((parts.hostname or "", parts.port or 0))
+    return wire
+
+
+def ask(wire: socket.socket, path: str) -> None:
+    wire.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+
+
+def post(client: httpx.Client, source: str | None = None, command: str = "cargo run") -> str:
+    """Start a run; the path of its events."""
+    files = {} if source is None else {"src/main.rs": source}
+    answer = client.post("/api/runs", json={"lesson": "hello-std", "command": command, "files": files})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["events"])
+
+
+def wait_for(client: httpx.Client, path: str, words: str) -> None:
+    with client.stream("GET", path) as stream:
+        for text in stream.iter_text():
+            if words in text:
+                return
+    raise AssertionError(f"{words!r} never came")
+
+
+def seconds_to_end(wire: socket.socket) -> float:
+    """How long the other side keeps the connection open."""
+    began = time.monotonic()
+    try:
+        while wire.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+    return time.monotonic() - began
+
+
+def resident(server: Server) -> float:
+    """The server's memory in MB."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{server.process.pid}/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
+def files_of(server: Server) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+@contextmanager
+def many_files() -> Iterator[None]:
+    """Room for thousands of sockets in this process, and in the servers it starts."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, before[1]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture
+def hasty(start_server: Callable[..., Server]) -> Server:
+    return start_server(PLAYGROUND_REQUEST_SECONDS="1", PLAYGROUND_STALLED_SECONDS="1")
+
+
+def test_a_head_that_drips_is_not_waited_for(hasty: Server) -> None:
+    with connect(hasty.url) as silent, connect(hasty.url) as dripping, connect(hasty.url) as second:
+        ask(second, "/healthz")
+        assert b"200 OK" in second.recv(65536)
+        second.sendall(b"GET /healthz HTTP/1.1\r\n")
+        dripping.settimeout(0.1)
+        dripping.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        began = time.monotonic()
+        ended = False
+        while not ended and time.monotonic() - began < 8:
+            try:
+                dripping.sendall(b"X: y\r\n")
+                ended = dripping.recv(1) == b""
+            except TimeoutError:
+                pass
+            except ConnectionError:
+                ended = True
+        assert 0.5 < time.monotonic() - began < 3
+        assert seconds_to_end(silent) < 1
+        assert seconds_to_end(second) < 3
+
+
+def test_what_is_sent_after_the_answer_is_not_read_for_ever(hasty: Server) -> None:
+    with connect(hasty.url) as wire:
+        wire.sendall(b"POST /api/runs HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000\r\n\r\n")
+        assert b" 400 " in wire.recv(65536)
+        began = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() - began < 8:
+                wire.sendall(b"x")
+                time.sleep(0.05)
+        assert 0.5 < time.monotonic() - began < 3
+
+
+def test_there_are_only_so_many_connections(start_server: Callable[..., Server]) -> None:
+    server = start_server(PLAYGROUND_MAX_CONNECTIONS="5")
+    with ExitStack() as stack:
+        for _ in range(5):
+            wire = stack.enter_context(connect(server.url))
+            ask(wire, "/healthz")
+            assert b"200 OK" in wire.recv(65536)
+        with connect(server.url) as sixth:
+            assert seconds_to_end(sixth) < 1
+    time.sleep(0.2)
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_streams_are_limited_by_run_by_seat_and_in_all(start_server: Callable[..., Server]) -> None:
+    limits = {"PLAYGROUND_MAX_RUN_STREAMS": "2", "PLAYGROUND_MAX_SEAT_STREAMS": "3", "PLAYGROUND_MAX_STREAMS": "4"}
+    server = start_server(**limits)
+    with httpx.Client(base_url=server.url, timeout=30) as script, seated(server.url) as learner, ExitStack() as stack:
+        runs = [post(script, LOOP), post(script, LOOP), post(script, LOOP)]
+
+        def follow(client: httpx.Client, path: str) -> int:
+            return stack.enter_context(client.stream("GET", path)).status_code
+
+        assert [follow(script, runs[0]) for _ in range(3)] == [200, 200, 429]
+        refused = script.get(runs[0])
+        assert refused.json()["error"]["code"] == "too-many-streams"
+        assert refused.headers["retry-after"] == "5"
+        assert [follow(learner, runs[1]), follow(script, runs[1]), follow(script, runs[2])] == [200, 200, 503]
+        stack.close()
+        time.sleep(0.3)
+        assert [follow(learner, path) for path in (runs[0], runs[0], runs[1], runs[1])] == [200, 200, 200, 429]
+        stack.close()
+        for path in runs:
+            script.delete(path.removesuffix("/events"))
+        time.sleep(0.3)
+        own = post(learner, command="rustc --version")
+        assert learner.get(own.removeprefix("/api")).status_code == 200, "the pages' stream counts too, and has ended"
+        assert [script.get(runs[0]).status_code for _ in range(9)] == [200] * 9, "a stream that has ended is not open"
+
+
+def test_a_thousand_readers_cost_little(start_server: Callable[..., Server]) -> None:
+    with many_files():
+        server = start_server(PLAYGROUND_MAX_RUN_STREAMS="1000")
+    with many_files(), ExitStack() as stack, httpx.Client(base_url=server.url, timeout=30) as client:
+        path = post(client, 'fn main() { for _ in 0..900 { println!("{}", "x".repeat(999)); } loop {} }')
+        wait_for(client, path, "xxxx")
+        time.sleep(1)
+        before, files = resident(server), files_of(server)
+        for _ in range(1000):
+            ask(stack.enter_context(connect(server.url, buffer=4096)), path)
+        assert client.get(path).status_code == 503
+        time.sleep(1)
+        silent = resident(server) - before
+        began = time.monotonic()
+        assert client.get("/healthz").status_code == 200
+        print(
+            f"1000 readers that take nothing of 900 KB: {silent:.0f} MB; an answer beside them: "
+            f"{1000 * (time.monotonic() - began):.0f} ms"
+        )
+        assert silent < 150
+        client.delete(path.removesuffix("/events"))
+        stack.close()
+        deadline = time.monotonic() + 10
+        while files_of(server) > files + 5 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert files_of(server) <= files + 5
+        assert client.get(path).status_code == 200
+
+
+def test_a_reader_that_takes_nothing_is_cut_off(hasty: Server) -> None:
+    with httpx.Client(base_url=hasty.url, timeout=30) as client:
+        path = post(client, FLOOD % 1000)
+        assert client.get(path).text.count("x" * 999) == 1000
+    with connect(hasty.url, buffer=4096) as silent:
+        ask(silent, path)
+        time.sleep(3)
+        received = b""
+        with suppress(ConnectionError):
+            while piece := silent.recv(65536):
+                received += piece
+        assert not received.endswith(b"0\r\n\r\n")
+        assert len(received) < 500_000, "what the system had taken, and no more"
+
+
+def test_a_reader_that_is_slow_gets_everything(start_server: Callable[..., Server]) -> None:
+    server = start_server(PLAYGROUND_REQUEST_SECONDS="1", PLAYGROUND_STALLED_SECONDS="2")
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        path = post(client, FLOOD % 1000)
+        assert client.get(path).status_code == 200
+    with connect(server.url, buffer=65536) as slow:
+        ask(slow, path)
+        received = b""
+        began = time.monotonic()
+        while not received.endswith(b"0\r\n\r\n"):
+            piece = slow.recv(8192)
+            assert piece, f"cut off after {len(received)} bytes and {time.monotonic() - began:.1f} seconds"
+            received += piece
+            time.sleep(0.03)
+        assert time.monotonic() - began > 3, "longer than a silent reader is waited for"
+        assert received.count(b'"type":"verdict"') == 1
+
+
+def test_what_stays_open_does_not_hold_up_the_end(start_server: Callable[..., Server]) -> None:
+    server = start_server(PLAYGROUND_MAX_RUNS="1", PLAYGROUND_MAX_RUN_STREAMS="100")
+    with ExitStack() as stack, httpx.Client(base_url=server.url, timeout=30) as client:
+        running, queued = post(client, LOOP), post(client, LOOP)
+        wait_for(client, running, "turning")
+        wires = [stack.enter_context(connect(server.url)) for _ in range(50)]
+        for number, wire in enumerate(wires):
+            ask(wire, (running, queued)[number % 2])
+            assert b"200 OK" in wire.recv(65536)
+        half_head, half_body, idle = (stack.enter_context(connect(server.url)) for _ in range(3))
+        half_head.sendall(b"GET / HTTP/1.1\r\nHost: local")
+        half_body.sendall(b"POST /api/runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+        half_body.sendall(b"Content-Length: 100\r\n\r\n{")
+        ask(idle, "/healthz")
+        time.sleep(0.3)
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        for wire in wires:
+            text = b""
+            while piece := wire.recv(65536):
+                text += piece
+            assert b'"type":"verdict"' in text, "each stream ends with its last event"
+        assert time.monotonic() - began < 2
+        assert server.process.wait(timeout=10) is not None
+        assert time.monotonic() - began < 2
