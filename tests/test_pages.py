@@ -474,3 +474,13 @@ def test_colours_have_the_contrast_of_wcag_aa(shipped: Settings, mode: str) -> N
     weak |= {f"edge on {ground}" for ground in ("paper", "raised") if contrast(colours["edge"], colours[ground]) < 3}
     weak |= {f"focus on {ground}" for ground in ("paper", "raised") if contrast(colours["focus"], colours[ground]) < 3}
     assert not weak
+
+
+async def test_a_reload_shows_the_compiler_that_was_chosen(learner: httpx.AsyncClient) -> None:
+    await post(learner, toolchain="1.98")
+    assert re.search(r'<option value="1.98"[^>]* selected', (await learner.get("/lessons/one")).text)
+
+
+async def test_the_address_of_a_run_without_scripts_leads_back(learner: httpx.AsyncClient) -> None:
+    answer = await learner.get("/lessons/one/runs")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one")

@@ -113,13 +113,20 @@ async def course(request: Request, home: Home, seat: Seat, forgotten: bool = Fal
 @router.get("/lessons/{slug}")
 async def lesson_page(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
     """One lesson, as the learner left it; a run that still goes on is followed again."""
-    panel, after = await _last_run(home, seat, lesson)
+    panel, after, toolchain = await _last_run(home, seat, lesson)
     typed = Typed(
         files=await home.progress.files(seat, lesson.slug),
         command=await home.progress.last_command(seat, lesson.slug) or lesson.commands[0],
+        toolchain=toolchain,
         after=after,
     )
     return await _lesson_page(request, lesson, typed, panel)
+
+
+@router.get("/lessons/{slug}/runs")
+async def run_address(lesson: Step) -> Response:
+    """Where the browser stands after a run without scripts; typed in again, it leads back to the lesson."""
+    return _to(lesson)
 
 
 @router.post("/lessons/{slug}/runs")
@@ -275,19 +282,19 @@ async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdic
     return Patch("progress", made(html), append=False)
 
 
-async def _last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel | None, str | None]:
-    """The seat's latest run here while the engine keeps it, and the run whose artefact can be looked at."""
+async def _last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel | None, str | None, str | None]:
+    """The seat's latest run here while the engine keeps it, the run whose artefact can be looked at, its toolchain."""
     run_id = await home.progress.last_run(seat, lesson.slug)
     if run_id is None:
-        return None, None
+        return None, None, None
     try:
         status = home.engine.status(run_id)
         if status.state != "done":
-            return Panel(run_id, live=True), status.job.after
+            return Panel(run_id, live=True), status.job.after, status.job.toolchain.name
         panel, built = await _finished(home, lesson, run_id)
     except NoSuchRunError:
-        return None, None
-    return panel, built or status.job.after
+        return None, None, None
+    return panel, built or status.job.after, status.job.toolchain.name
 
 
 async def _finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel, str | None]:
