@@ -4,7 +4,7 @@ PLAYGROUND := .venv/bin/playground
 SH := sh tools/environment
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup check test bench format
+.PHONY: help run setup check test bench soak format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -29,6 +29,9 @@ test: .venv/.dev setup ## Every test, on the real toolchains and a real browser
 
 bench: .venv/.dev setup ## Print the figures of the README
 	.venv/bin/python -m bench
+
+soak: .venv/.dev setup ## Ten minutes of honest and hostile runs, then count what is left (SOAK_SECONDS changes it)
+	.venv/bin/python -m bench.soak
 
 format: .venv/.dev ## Format the code and mend what can be mended
 	.venv/bin/ruff format app tests bench

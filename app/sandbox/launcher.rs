@@ -309,6 +309,7 @@ const KILL: u32 = 0x8000_0000;
 const ALLOW: u32 = 0x7fff_0000;
 const EPERM: u32 = 0x0005_0001;
 const ENOSYS: u32 = 0x0005_0026;
+const EOPNOTSUPP: u32 = 0x0005_005f;
 const NEW_NAMESPACES: u32 = 0x7e02_0080;
 const SHARED_ANONYMOUS: u32 = 0x21;
 
@@ -317,6 +318,7 @@ mod numbers {
     pub const ARCH: u32 = 0xc000_003e;
     pub const CLONE: u32 = 56;
     pub const MMAP: u32 = 9;
+    pub const FALLOCATE: u32 = 285;
     /// By the kernel's own table of names: socket; memfd_create; ptrace, process_vm_*, kcmp; SysV and POSIX message queues, semaphores
     /// and shared memory; keys; bpf, userfaultfd, perf_event_open; mounts, roots and namespaces; file handles; quotas, swap,
     /// modules, kexec, reboot, syslog; clocks and host names; memory policy of other processes; ports of the machine.
@@ -333,6 +335,7 @@ mod numbers {
     pub const ARCH: u32 = 0xc000_00b7;
     pub const CLONE: u32 = 220;
     pub const MMAP: u32 = 222;
+    pub const FALLOCATE: u32 = 47;
     pub const REFUSED: &[u32] = &[
         18, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 112, 116, 117, 142, 161, 162, 170, 171, 180, 181,
         182, 183, 184, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198, 217,
@@ -360,6 +363,9 @@ fn seccomp() {
         step(EQUAL, CLONE3, 0, 1),
         step(RETURN, ENOSYS, 0, 0),
     ];
+    // Blocks by the gigabyte in one call, faster than anybody counts; the C library writes them itself then.
+    program.push(step(EQUAL, numbers::FALLOCATE, 0, 1));
+    program.push(step(RETURN, EOPNOTSUPP, 0, 0));
     for call in numbers::REFUSED.iter().chain(REFUSED_EVERYWHERE) {
         program.push(step(EQUAL, *call, 0, 1));
         program.push(step(RETURN, EPERM, 0, 0));

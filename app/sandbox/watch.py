@@ -17,7 +17,7 @@ from app.sandbox.limits import Limits
 TICK = 0.05
 """Seconds between two looks at the processes."""
 
-_FILES_EVERY = 4
+_FILES_EVERY = 2
 _LEAST_FREE = 256 * 1024 * 1024
 _CLOCK = os.sysconf("SC_CLK_TCK")
 _PAGE = resource.getpagesize()

@@ -1,0 +1,342 @@
+"""What a run leaves to be looked at, and what it says of it."""
+# ruff: noqa: E501  (programs in another language stand in these lines)
+
+import os
+import stat
+import time
+
+import httpx
+
+from tests.attacks.case import MANIFEST, Case, Check, Story, both, build_script, program, unseen
+from tests.attacks.world import World, digest
+
+_EXE = 'let exe = "target/debug/blog_os"; fs::remove_file(exe);'
+_FORGE = """
+fn forged(path: &str) -> String {
+    format!("{{\\"reason\\":\\"compiler-artifact\\",\\"package_id\\":\\"x\\",\\"manifest_path\\":\\"x\\",\\"target\\":{{\\"kind\\":[\\"bin\\"],\\"name\\":\\"blog_os\\"}},\\"profile\\":{{\\"test\\":false}},\\"features\\":[],\\"filenames\\":[\\"{path}\\"],\\"executable\\":\\"{path}\\",\\"fresh\\":false}}\\n")
+}
+"""
+_ELF = r"""
+fn put(data: &mut [u8], at: usize, value: u64, size: usize) { data[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]); }
+/// A section: type, flags, offset, size, link, entry size.
+type Section = (u32, u64, u64, u64, u32, u64);
+/// A 64-bit file: header, one program header, body from 4096 on, section headers at the end.
+fn elf(entry: u64, segment: (u32, u64, u64), sections: &[Section], repeat: usize, body: &[u8]) -> Vec<u8> {
+    let mut data = vec![0u8; 4096];
+    data[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    let table = 4096 + body.len() as u64;
+    for (at, value, size) in [(16, 2, 2), (18, 62, 2), (20, 1, 4), (24, entry, 8), (32, 64, 8), (40, table, 8), (52, 64, 2),
+                              (54, 56, 2), (56, 1, 2), (58, 64, 2), (60, (sections.len() * repeat) as u64, 2)] {
+        put(&mut data, at, value, size);
+    }
+    for (at, value, size) in [(64, segment.0 as u64, 4), (72, segment.1, 8), (96, segment.2, 8), (104, segment.2, 8)] {
+        put(&mut data, at, value, size);
+    }
+    data.extend_from_slice(body);
+    for _ in 0..repeat {
+        for (kind, flags, offset, size, link, each) in sections {
+            let mut header = [0u8; 64];
+            for (at, value, size) in [(4, *kind as u64, 4), (8, *flags, 8), (24, *offset, 8), (32, *size, 8), (40, *link as u64, 4), (56, *each, 8)] {
+                put(&mut header, at, value, size);
+            }
+            data.extend_from_slice(&header);
+        }
+    }
+    data
+}
+/// A symbol at the entry address.
+fn symbol(name: u32, entry: u64) -> [u8; 24] {
+    let mut data = [0u8; 24];
+    put(&mut data, 0, name as u64, 4); data[4] = 2; data[6] = 1; put(&mut data, 8, entry, 8);
+    data
+}
+/// Zeros, packed with zlib into a two-hundredth.
+fn packed(megabytes: usize) -> Vec<u8> {
+    let mut bits: Vec<u8> = vec![1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0];
+    let mut data = vec![0x78u8, 0x01];
+    let (mut byte, mut count) = (0u8, 0);
+    let mut push = |bit: u8| { byte |= bit << count; count += 1; if count == 8 { data.push(byte); byte = 0; count = 0; } };
+    for bit in bits { push(bit); }
+    for _ in 0..megabytes * 1048576 / 258 { for bit in [1u8, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0] { push(bit); } }
+    for _ in 0..24 { push(0); }
+    data
+}
+"""
+
+
+def _no_secret_file(world: World, story: Story) -> None:
+    known = {digest(world.outside / name) for name in ("secret", "words", "kept")}
+    assert not [event for event in story.of("artifact") if event["sha256"] in known]
+    unseen("file")(world, story)
+
+
+def _regular_or_none(_world: World, story: Story) -> None:
+    for event in story.of("artifact"):
+        assert event["bytes"] <= 64 << 20
+        assert event["path"].startswith("target/")
+        assert ".." not in event["path"]
+
+
+def _kept_are_files(world: World, story: Story) -> None:
+    _regular_or_none(world, story)
+    for path in world.scratch.glob(f"*/artifacts/{story.run_id}"):
+        status = path.lstat()
+        assert stat.S_ISREG(status.st_mode)
+        assert status.st_blocks * 512 <= 80 << 20
+        assert os.access(path, os.R_OK)
+
+
+def _ask_all_the_while(world: World) -> None:
+    """See how long the server takes to answer while it looks at what was built."""
+    slowest = 0.0
+    until = time.monotonic() + 3
+    with httpx.Client(base_url=world.server.url, timeout=20) as client:
+        while time.monotonic() < until:
+            asked = time.monotonic()
+            client.get("/healthz")
+            slowest = max(slowest, time.monotonic() - asked)
+            time.sleep(0.05)
+    world.notes["slowest"] = str(max(slowest, float(world.notes.get("slowest", "0"))))
+
+
+def server_well(world: World, story: Story) -> None:
+    """The server answered all the while, needed little memory and wrote a short log."""
+    assert story.peaks["server"] < 250 << 20
+    assert len(story.raw) < 3 << 20
+    assert story.seconds < 16
+    assert float(world.notes.get("slowest", "0")) < 2
+    assert story.finished
+
+
+def _elf_case(id_: str, tries: str, body: str, held: Check = server_well) -> Case:
+    source = program(f'{body}\n{_EXE}\nprintln!("{{:?}}", fs::write(exe, data));', _ELF)
+    return Case(id_, tries, held, source, where="tight", during=_ask_all_the_while)
+
+
+def _soon(_world: World, story: Story) -> None:
+    assert story.seconds < 16
+
+
+def _no_giant(_world: World, story: Story) -> None:
+    assert not [event for event in story.of("artifact") if event["bytes"] > 64 << 20]
+
+
+def _still(world: World, _story: Story) -> None:
+    assert (world.outside / "secret").read_text() == world.secrets["file"]
+
+
+def _scratch_small(world: World, _story: Story) -> None:
+    """Only running runs have a folder a moment later."""
+    for _ in range(40):
+        # The neighbour's and those of attacks that go on at the same time.
+        if len([path for path in world.scratch.glob("*/*") if path.name.isdigit()]) <= 6:
+            break
+        time.sleep(0.2)
+    time.sleep(1)
+    left = [*world.scratch.rglob("stays"), *world.scratch.rglob("deep")]
+    assert not left
+
+
+def _finished_in_words(_world: World, story: Story) -> None:
+    assert story.finished["seconds"] < 16
+    assert "operator" not in story.text, "the reader raised"
+
+
+CASES = (
+    Case(
+        "artefact-symlink",
+        "leave a symbolic link to a file outside as what was built",
+        _no_secret_file,
+        program(f'{_EXE} println!("{{:?}}", ufs::symlink("@OUT@/secret", exe));'),
+    ),
+    Case(
+        "artefact-folder-link",
+        "leave a link to a folder outside in the place of target/debug",
+        _no_secret_file,
+        program("""
+            fs::rename("target/debug", "target/gone");
+            fs::create_dir_all("target");
+            println!("{:?}", ufs::symlink("@OUT@", "target/debug"));"""),
+        MANIFEST.replace('name = "blog_os"', 'name = "secret"', 1),
+    ),
+    Case(
+        "artefact-hard-link",
+        "leave a hard link to a file outside as what was built",
+        both(
+            _no_secret_file,
+            _still,
+        ),
+        program(f'{_EXE} println!("{{:?}}", fs::hard_link("@OUT@/secret", exe));'),
+    ),
+    Case(
+        "artefact-fifo",
+        "leave a pipe as what was built, for whoever opens it to wait for ever",
+        both(_kept_are_files, _soon),
+        program(f'{_EXE} println!("{{}}", unsafe {{ mkfifo(c(exe).as_ptr(), 0o666) }});'),
+    ),
+    Case(
+        "artefact-device",
+        "leave a device that never ends as what was built",
+        both(_kept_are_files, _soon),
+        program(f'{_EXE} println!("{{}}", unsafe {{ mknod(c(exe).as_ptr(), 0o020666, (1 << 8) | 5) }});'),
+    ),
+    Case(
+        "artefact-folder",
+        "leave a folder as what was built, without the right to enter it",
+        both(_kept_are_files, _scratch_small),
+        program(f"""{_EXE}
+            fs::create_dir(exe);
+            fs::create_dir_all("deep/er");
+            fs::write("deep/er/file", "x");
+            for path in [exe, "deep/er", "deep", "src", "."] {{
+                println!("{{:?}}", fs::set_permissions(path, fs::Permissions::from_mode(0)));
+            }}"""),
+    ),
+    Case(
+        "artefact-sparse",
+        "leave a file of 10 GB that takes no space as what was built",
+        both(_kept_are_files, _soon, _no_giant),
+        program(f'{_EXE} println!("{{:?}}", fs::File::create(exe).and_then(|file| file.set_len(10 << 30)));'),
+    ),
+    Case(
+        "artefact-immutable",
+        "leave files that cannot be removed: immutable, and below a path too long to name",
+        _scratch_small,
+        program("""
+            extern "C" { fn ioctl(fd: i32, what: u64, ...) -> i32; }
+            fs::write("stays", "x").unwrap();
+            let flags = 0x10i64;
+            println!("{}", unsafe { ioctl(fs::File::open("stays").unwrap().as_raw_fd(), 0x40086602, &flags as *const i64) });
+            for _ in 0..60 {
+                let name = "d".repeat(200);
+                if fs::create_dir(&name).is_err() || std::env::set_current_dir(&name).is_err() { break; }
+            }
+            println!("{:?}", fs::write("file", "x"));"""),
+        safe=False,
+    ),
+    Case(
+        "forge-by-program",
+        "print cargo's message of an artefact that lies outside",
+        _no_secret_file,
+        program('print!("{}", forged("@OUT@/secret"));', _FORGE),
+    ),
+    Case(
+        "forge-by-build-script",
+        "have a build script print cargo's messages, and send them into cargo's own output",
+        _no_secret_file,
+        *build_script(
+            """
+            let inside = format!("{}/target/debug/blog_os", std::env::var("CARGO_MANIFEST_DIR").unwrap());
+            fs::create_dir_all("target/debug");
+            ufs::symlink("@OUT@/secret", &inside);
+            let mut text = forged(&inside) + &forged("@OUT@/secret") + &forged("target/../../../@OUT@/secret");
+            text += "{\\"reason\\":\\"build-finished\\",\\"success\\":true}\\n";
+            print!("{text}");
+            let mut pid = unsafe { getppid() };
+            for _ in 0..3 {
+                for fd in [1, 2] {
+                    let opened = fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/fd/{fd}"));
+                    if let Ok(mut out) = opened { println!("{:?}", out.write_all(text.as_bytes())); }
+                }
+                let line = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                pid = line.rsplit(')').next().unwrap().split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+            }""",
+            _FORGE,
+        ),
+        command="cargo build",
+    ),
+    Case(
+        "forge-by-malformed",
+        "send malformed messages of cargo's, to stop the server's reader",
+        _finished_in_words,
+        *build_script(
+            """
+            let opened = fs::OpenOptions::new().write(true).open(format!("/proc/{}/fd/1", unsafe { getppid() }));
+            let mut text = String::new();
+            for reason in ["compiler-message", "compiler-artifact", "build-finished", "build-script-executed", "other"] {
+                for rest in ["", ",\\"message\\":5", ",\\"message\\":{}", ",\\"message\\":{\\"level\\":[],\\"message\\":{}}",
+                             ",\\"executable\\":{}", ",\\"executable\\":\\"\\\\u0000\\",\\"profile\\":{}", ",\\"executable\\":\\"/\\",\\"profile\\":[]",
+                             ",\\"message\\":{\\"level\\":\\"error\\",\\"message\\":\\"x\\",\\"spans\\":[{}]}"] {
+                    if reason != "build-finished" { text += &format!("{{\\"reason\\":\\"{reason}\\"{rest}}}\\n"); }
+                }
+            }
+            text += &format!("{{\\"reason\\":{}{}\\n", "[".repeat(200_000), "{\\"reason\\":");
+            if let Ok(mut out) = opened { println!("{:?}", out.write_all(text.as_bytes())); }""",
+        ),
+        command="cargo build",
+        begun=False,
+    ),
+    _elf_case(
+        "elf-names",
+        "an ELF file with 300,000 symbols at its entry, each with a name of 12 MB",
+        """
+        let (count, long) = (300_000usize, 12_000_000usize);
+        let mut body = vec![];
+        for _ in 0..count { body.extend_from_slice(&symbol(1, 0x1000)); }
+        let names = body.len();
+        body.extend_from_slice(b"\\0$");
+        body.resize(names + long, b'a');
+        body.push(0);
+        let data = elf(0x1000, (0, 0, 0), &[(0, 0, 0, 0, 0, 0), (2, 0, 4096, names as u64, 2, 24), (3, 0, 4096 + names as u64, long as u64 + 1, 0, 0)], 1, &body);
+        """,
+    ),
+    _elf_case(
+        "elf-tables",
+        "an ELF file with 20,000 symbol tables, all of them the same 20 MB",
+        """
+        let body: Vec<u8> = symbol(1, 0x2000).repeat(850_000);
+        let size = body.len() as u64;
+        let data = elf(0x1000, (0, 0, 0), &[(2, 0, 4096, size, 1, 24), (3, 0, 4096, 64, 0, 0)], 10_000, &body);
+        """,
+    ),
+    _elf_case(
+        "elf-packed",
+        "an ELF file with a compressed section that unpacks to 2 GB",
+        """
+        let mut body = vec![];
+        for _ in 0..10 { body.extend_from_slice(&symbol(1, 0x1000)); }
+        body.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+        body.extend_from_slice(&(2u64 << 30).to_le_bytes());
+        body.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+        body.extend_from_slice(&packed(2048));
+        let size = body.len() as u64 - 240;
+        let data = elf(0x1000, (0, 0, 0), &[(0, 0, 0, 0, 0, 0), (2, 0, 4096, 240, 2, 24), (3, 0x800, 4336, size, 0, 0)], 1, &body);
+        """,
+    ),
+    _elf_case(
+        "elf-libraries",
+        "an ELF file that needs 1,500 libraries, each with a name of 1 MB",
+        """
+        let (count, long) = (1500usize, 1_000_000usize);
+        let mut body = vec![];
+        for at in 0..count { body.extend_from_slice(&1u64.to_le_bytes()); body.extend_from_slice(&1u64.to_le_bytes()); }
+        body.extend_from_slice(&[0; 16]);
+        let names = body.len();
+        body.push(0);
+        body.resize(names + long, b'a');
+        body.push(0);
+        let data = elf(0, (2, 4096, names as u64), &[(0, 0, 0, 0, 0, 0), (6, 0, 4096, names as u64, 2, 16), (3, 0, 4096 + names as u64, long as u64 + 1, 0, 0)], 1, &body);
+        """,
+    ),
+    _elf_case(
+        "elf-loader",
+        "an ELF file whose loader and whose entry have names of 12 MB",
+        """
+        let long = 12_000_000usize;
+        let mut body = symbol(0, 0x1000).to_vec();
+        body.resize(24 + long, b'a');
+        body.push(0);
+        let data = elf(0x1000, (3, 4120, long as u64 + 1), &[(0, 0, 0, 0, 0, 0), (2, 0, 4096, 24, 2, 24), (3, 0, 4120, long as u64 + 1, 0, 0)], 1, &body);
+        """,
+    ),
+    _elf_case(
+        "elf-nonsense",
+        "an ELF file whose counts, sizes and offsets point at themselves and past the end",
+        """
+        let mut data = elf(0x1000, (2, u64::MAX - 3, u64::MAX), &[(2, 0, u64::MAX, u64::MAX, 1, 0), (3, 0, 1 << 62, 1 << 62, 0, 0), (6, 0, 64, 1 << 40, 0, 0)], 20_000, &[0xff; 64]);
+        put(&mut data, 56, 0xffff, 2);
+        put(&mut data, 60, 0, 2);
+        put(&mut data, 62, 0xffff, 2);
+        """,
+    ),
+)

@@ -1,0 +1,32 @@
+"""All hostile crates."""
+
+import re
+
+import pytest
+
+from tests.attacks import artifacts, crates, kernel, network, processes, reads, resources, writes
+from tests.attacks.case import Case
+from tests.attacks.conftest import Worlds
+
+CASES: tuple[Case, ...] = (
+    *reads.CASES,
+    *writes.CASES,
+    *network.CASES,
+    *processes.CASES,
+    *kernel.CASES,
+    *crates.CASES,
+    *artifacts.CASES,
+    *resources.CASES,
+)
+
+
+def check(case: Case, level: str, worlds: Worlds) -> None:
+    """See that the case began and had no effect, and that honest runs at the same time went well."""
+    if level == "none" and not case.safe:
+        pytest.skip("it would harm the machine where nothing holds it")
+    world, story = worlds.story(case)
+    print(f"{story.seconds:.1f} s, {story.finished}\n{story.text[-3000:]}")
+    if case.begun:
+        assert "begun" in story.text, "the attack did not begin"
+    case.held(world, story)
+    assert [status for status in story.bystanders if not re.match("ok in [0-7] s", status)] == []

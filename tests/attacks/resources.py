@@ -1,0 +1,333 @@
+"""Using the machine up. Every bomb here has an end of its own, so that a hole costs the test and not the machine."""
+# ruff: noqa: E501  (programs in another language stand in these lines)
+
+from tests.attacks.case import MANIFEST, Case, Check, Story, both, build_script, program
+from tests.attacks.world import World
+
+_MB = 1 << 20
+# Two attacks and an honest run go on at a time, each within the tight world's limits; the bombs are far larger.
+_MOST = {
+    "memory": 1600 * _MB,
+    "shared": 900 * _MB,
+    "server": 200 * _MB,
+    "tasks": 700,
+    "descriptors": 20_000,
+    "disk": 900 * _MB,
+    "files": 9_000,
+    "largest": 80 * _MB,
+}
+
+
+def bounded(*names: str, seconds: float = 22) -> Check:
+    """These measures of the machine, and the server's memory, stayed low, and the run came to its end."""
+
+    def held(_world: World, story: Story) -> None:
+        for name in (*names, "server"):
+            assert story.peaks[name] < _MOST[name], f"{name}: {story.peaks[name]:,.0f}"
+        assert story.seconds < seconds
+
+    return held
+
+
+def _little_said(_world: World, story: Story) -> None:
+    assert len(story.raw) < 3 * (256 << 10) + (64 << 10)
+    assert len(story.events) < 2000
+
+
+_GROW = """
+    let mut held: Vec<Vec<u8>> = vec![];
+    for _ in 0..128 { held.push(vec![1; 32 << 20]); }
+    println!("{} MB", held.len() * 32);
+"""
+_FLOOD = both(bounded(), _little_said)
+
+
+def _case(id_: str, tries: str, held: Check, source: str, manifest: str = MANIFEST, **more: object) -> Case:
+    return Case(id_, tries, held, source, manifest, where="tight", **more)  # type: ignore[arg-type]
+
+
+CASES = (
+    _case(
+        "fork-bomb",
+        "start 2,000 processes",
+        bounded("tasks"),
+        program("""
+            for _ in 0..2000 { unsafe { if fork() == 0 { nap(6000); exit(0); } } }
+            nap(1500);"""),
+    ),
+    _case(
+        "fork-bomb-scattered",
+        "start 2,000 processes that leave the session and their parents",
+        bounded("tasks"),
+        program("""
+            for _ in 0..2000 {
+                unsafe { if fork() == 0 { setsid(); if fork() == 0 { nap(6000); } exit(0); } }
+            }
+            nap(1500);"""),
+    ),
+    _case(
+        "thread-bomb",
+        "start 3,000 threads in one process",
+        bounded("tasks"),
+        program("""
+            for _ in 0..3000 { let _ = thread::Builder::new().stack_size(16384).spawn(|| nap(6000)); }
+            nap(1000);"""),
+    ),
+    _case(
+        "memory-at-run-time",
+        "use 4 GB in one process",
+        bounded("memory"),
+        program(_GROW),
+    ),
+    _case(
+        "memory-of-many",
+        "use 4 GB in twenty processes, each of them below the limit",
+        bounded("memory"),
+        program("""
+            for _ in 0..20 { unsafe { if fork() == 0 { let held = vec![1u8; 200 << 20]; nap(3000); exit(held[5] as i32); } } }
+            nap(3500);"""),
+    ),
+    _case(
+        "memory-in-build-script",
+        "use 4 GB in a build script",
+        bounded("memory"),
+        *build_script(_GROW),
+        command="cargo build",
+        begun=False,
+    ),
+    _case(
+        "memory-in-const",
+        "have the compiler work out an array of 3 GB",
+        bounded("memory"),
+        "const BIG: [u8; 3 << 30] = [7; 3 << 30];\nstatic HELD: &[u8] = &BIG;\n"
+        'fn main() { println!("{}", HELD[std::env::args().count()]); }',
+        begun=False,
+    ),
+    _case(
+        "memory-in-macro",
+        "have the compiler double a macro's words 23 times",
+        bounded("memory"),
+        '#![recursion_limit = "24"]\nmacro_rules! twice { ($($t:tt)*) => { twice!($($t)* $($t)*) } }\n'
+        "fn main() { twice!(a b) }",
+        begun=False,
+    ),
+    _case(
+        "memory-in-static",
+        "have the compiler write an array of 1 GB into the program",
+        bounded("memory", "largest"),
+        "static mut BIG: [u64; 1 << 27] = [0x0123_4567_89ab_cdef; 1 << 27];\n"
+        'fn main() { println!("{}", unsafe { BIG[std::env::args().count()] }); }',
+        begun=False,
+    ),
+    _case(
+        "memory-in-files",
+        "fill 3 GB of files that exist in memory only (memfd)",
+        bounded("shared"),
+        program("""
+            let block = vec![1u8; 4 << 20];
+            let mut held = vec![];
+            for _ in 0..200 {
+                let fd = unsafe { syscall(call([319, 279]), c("x").as_ptr(), 0i64) };
+                if fd < 0 { break; }
+                let mut file = unsafe { fs::File::from_raw_fd(fd as i32) };
+                for _ in 0..4 { if file.write_all(&block).is_err() { break; } }
+                held.push(file);
+            }
+            println!("{}", held.len());
+            nap(1500);"""),
+    ),
+    _case(
+        "memory-out-of-sight",
+        "fill 3 GB of shared memory and unmap it from view",
+        bounded("shared"),
+        program("""
+            for _ in 0..48 {
+                let size = 64 << 20;
+                let at = unsafe { mmap(std::ptr::null_mut(), size, 3, 0x21, -1, 0) };
+                if at as isize == -1 { break; }
+                for page in (0..size).step_by(4096) { unsafe { *at.add(page) = 1; } }
+                unsafe { madvise(at, size, 4); }
+            }
+            nap(1500);"""),
+    ),
+    _case(
+        "memory-in-tmp",
+        "fill /dev/shm, /tmp and every other folder that can be written, outside of the crate",
+        bounded("shared", "disk"),
+        program("""
+            let block = vec![1u8; 8 << 20];
+            for top in ["/dev/shm", "/tmp", "/var/tmp", "/run", "/playground", "..", "../home", "/dev"] {
+                for number in 0..40 {
+                    let path = format!("{top}/mark-{}-{number}", std::process::id());
+                    let Ok(mut file) = fs::File::create(&path) else { break };
+                    let full = file.write_all(&block).is_err();
+                    fs::remove_file(&path);
+                    std::mem::forget(file);
+                    if full { break; }
+                }
+            }
+            nap(1500);"""),
+    ),
+    _case(
+        "disk",
+        "write 2 GB in files of 8 MB",
+        bounded("disk", "shared"),
+        program("""
+            let block = vec![1u8; 8 << 20];
+            for number in 0..256 { if fs::write(format!("f{number}"), &block).is_err() { nap(5); } }
+            nap(1000);"""),
+    ),
+    _case(
+        "disk-deleted",
+        "write 2 GB to files that are deleted but open, which no listing shows",
+        bounded("disk", "shared"),
+        program("""
+            let block = vec![1u8; 8 << 20];
+            let mut held = vec![];
+            for number in 0..240 {
+                if let Ok(mut file) = fs::File::create("gone") { fs::remove_file("gone"); let _ = file.write_all(&block); held.push(file); }
+            }
+            println!("{}", held.len());
+            nap(1500);"""),
+    ),
+    _case(
+        "disk-allocated",
+        "reserve 2 GB with fallocate, beyond the end of the file",
+        bounded("disk", "shared"),
+        program("""
+            let file = fs::File::create("f").unwrap();
+            let done = unsafe { syscall(call([285, 47]), file.as_raw_fd() as i64, 1i64, 0i64, 2i64 << 30) };
+            println!("{done}");
+            nap(1500);"""),
+    ),
+    _case(
+        "one-large-file",
+        "write one file of 1 GB, after raising the limit",
+        bounded("largest"),
+        program("""
+            unsafe { signal(25, 1); setrlimit(1, &[u64::MAX, u64::MAX]); }
+            let block = vec![1u8; 8 << 20];
+            let mut file = fs::File::create("f").unwrap();
+            for _ in 0..128 { if file.write_all(&block).is_err() { break; } }
+            nap(500);"""),
+    ),
+    _case(
+        "sparse-file",
+        "make a file of 10 GB that takes no space",
+        bounded("largest"),
+        program("""
+            unsafe { signal(25, 1); }
+            println!("{:?}", fs::File::create("f").and_then(|file| file.set_len(10 << 30)));
+            nap(500);"""),
+    ),
+    _case(
+        "files",
+        "make 20,000 files and folders",
+        bounded("files"),
+        program("""
+            for number in 0..10_000 { let _ = fs::write(format!("f{number}"), ""); let _ = fs::create_dir(format!("d{number}")); }
+            nap(1000);"""),
+    ),
+    _case(
+        "descriptors",
+        "open 100,000 files at once, in 100 processes",
+        bounded("descriptors"),
+        program("""
+            for _ in 0..100 {
+                unsafe { if fork() == 0 {
+                    let mut held = vec![];
+                    for _ in 0..1000 { if let Ok(file) = fs::File::open("/dev/null") { held.push(file); } }
+                    nap(3000); exit(0);
+                } }
+            }
+            nap(3000);"""),
+    ),
+    _case(
+        "cpu",
+        "calculate for ever in sixteen threads",
+        bounded(seconds=14),
+        program(
+            "for _ in 0..15 { thread::spawn(|| loop { std::hint::spin_loop() }); } loop { std::hint::spin_loop() }"
+        ),
+    ),
+    _case(
+        "compile-for-ever",
+        "have the compiler calculate for ever",
+        bounded(seconds=14),
+        "#![allow(long_running_const_eval)]\nconst fn turn() -> u8 { loop {} }\nconst NEVER: u8 = turn();\n"
+        'fn main() { println!("{NEVER}"); }',
+        begun=False,
+    ),
+    _case(
+        "sleep-for-ever",
+        "do nothing for ever, deaf to signals",
+        bounded(seconds=14),
+        program("for n in 1..65 { unsafe { signal(n, 1); } } loop { nap(1000); }"),
+    ),
+    _case(
+        "flood-lines",
+        "print without end, line by line, on both streams",
+        _FLOOD,
+        program('loop { println!("{}", "x".repeat(99)); eprintln!("{}", "y".repeat(99)); }'),
+    ),
+    _case(
+        "flood-without-lines",
+        "print 1 GB without a line's end",
+        _FLOOD,
+        program("""
+            let block = vec![b'x'; 1 << 20];
+            for _ in 0..1024 { if io::stdout().write_all(&block).is_err() { break; } let _ = io::stdout().flush(); }"""),
+    ),
+    _case(
+        "flood-errors",
+        "print 1 GB on standard error, in words with which cargo begins an error",
+        _FLOOD,
+        program("""
+            let block = "error: \\n".repeat(1 << 17).into_bytes();
+            for _ in 0..1024 { if io::stderr().write_all(&block).is_err() { break; } }"""),
+    ),
+    _case(
+        "flood-escapes",
+        "print escape sequences that never end, and bytes that are no text",
+        _FLOOD,
+        program("""
+            let mut block = b"\\x1b]8;;\\x1b[\\x1b[38;2;1;2;3;4;5;6;7;8;9m\\xff\\xfe\\xf0\\x9f\\x00\\x08".repeat(1 << 14);
+            for _ in 0..1024 { if io::stdout().write_all(&block).is_err() { break; } }"""),
+    ),
+    _case(
+        "flood-of-warnings",
+        "have the compiler print thousands of warnings",
+        _FLOOD,
+        "#![warn(unused)]\nmacro_rules! m { ($($n:ident)*) => { $(fn $n() { let very_long_name_of_a_variable = 1; })* } }\n"
+        "macro_rules! many { ($($n:ident)*) => { $(mod $n { m!(a b c d e f g h i j k l n o p q r s t u v w x y z); })* } }\n"
+        + "".join(f"mod m{n} {{ many!(a b c d e f g h i j k l n o p q r s t u v w x y z); }}\n" for n in range(20))
+        + "fn main() {}",
+        begun=False,
+    ),
+    _case(
+        "flood-cargo",
+        "write 1 GB without a line's end into cargo's own output, past the build script's",
+        _FLOOD,
+        *build_script("""
+            let block = vec![b'x'; 1 << 20];
+            let into = format!("/proc/{}/fd/1", unsafe { getppid() });
+            if let Ok(mut out) = fs::OpenOptions::new().write(true).open(into) {
+                for _ in 0..1024 { if out.write_all(&block).is_err() { break; } }
+            }"""),
+        command="cargo build",
+        begun=False,
+    ),
+    _case(
+        "flood-cargo-errors",
+        "write 1 GB of what looks like cargo's errors into cargo's own standard error",
+        _FLOOD,
+        *build_script("""
+            let block = "error: x\\n".repeat(1 << 17).into_bytes();
+            let into = format!("/proc/{}/fd/2", unsafe { getppid() });
+            if let Ok(mut out) = fs::OpenOptions::new().write(true).open(into) {
+                for _ in 0..1024 { if out.write_all(&block).is_err() { break; } }
+            }"""),
+        command="cargo build",
+        begun=False,
+    ),
+)

@@ -1,0 +1,312 @@
+"""Requests that lie about where they come from, whose they are, and what they name."""
+# ruff: noqa: E501  (programs in another language stand in these lines)
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.attacks.case import HELLO, MANIFEST, attack
+from tests.attacks.watch import resident
+from tests.attacks.world import World
+
+_BODY = {"lesson": "hello-std", "command": "rustc --version"}
+_LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
+
+
+def _started(answer: httpx.Response) -> bool:
+    return answer.status_code < 300 and b'"events"' in answer.content
+
+
+def _raw(world: World, text: bytes, patience: float = 5) -> bytes:
+    """What the server answers to these bytes."""
+    host, port = world.server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), patience) as connection:
+        connection.sendall(text)
+        connection.settimeout(patience)
+        answer = b""
+        try:
+            while data := connection.recv(65536):
+                answer += data
+        except TimeoutError:
+            pass
+        return answer
+
+
+@attack("forged-host", "reach the server under a name of the attacker's, as DNS rebinding does")
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET / HTTP/1.1\r\nHost: evil.example",
+        "GET / HTTP/1.1\r\nHost: evil.example:{port}",
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1.evil.example:{port}",
+        "GET / HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost",
+        "GET / HTTP/1.1\r\nHost: localhost@evil.example",
+        "GET / HTTP/1.1\r\nHost: evil.example#localhost:{port}",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example",
+        "GET / HTTP/1.0",
+        "GET / HTTP/1.1\r\nHost: ",
+    ],
+)
+def test_forged_host(world: World, head: str) -> None:
+    port = world.server.url.rpartition(":")[2]
+    answer = _raw(world, f"{head.format(port=port)}\r\nConnection: close\r\n\r\n".encode())
+    assert b"/lessons/hello-std" not in answer
+    honest = _raw(world, f"GET / HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n".encode())
+    assert b"/lessons/hello-std" in honest
+
+
+@attack("forged-origin", "have a page of another site start a run in the learner's browser")
+def test_forged_origin(world: World, stranger: httpx.Client) -> None:
+    foreign: list[dict[str, str]] = [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": world.server.url + ".evil.example"},
+        {"Origin": world.server.url.replace("http:", "https:") + "0"},
+        {"Origin": ""},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": world.server.url, "Sec-Fetch-Site": "cross-site"},
+    ]
+    for headers in foreign:
+        assert not _started(stranger.post("/api/runs", json=_BODY, headers=headers)), headers
+        form = stranger.post("/lessons/hello-std/runs", data={"command": "rustc --version"}, headers=headers)
+        assert "run-terminal" not in form.text, headers
+    assert _started(stranger.post("/api/runs", json=_BODY, headers={"Origin": world.server.url}))
+
+
+@attack("forged-form", "start a run by a form, which browsers send to other sites without asking")
+def test_forged_form(stranger: httpx.Client) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        headers = {"content-type": kind, "Origin": "http://evil.example"}
+        assert not _started(stranger.post("/api/runs", content=json.dumps(_BODY), headers=headers))
+    assert _started(stranger.post("/api/runs", json=_BODY))
+
+
+@attack("forged-read", "change something by a mere link or image, with GET or HEAD")
+def test_forged_read(world: World, stranger: httpx.Client) -> None:
+    with _going(stranger) as run:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            for path in (
+                f"/runs/{run}/cancel",
+                f"/api/runs/{run}?_method=DELETE",
+                "/forget",
+                "/lessons/hello-std/reset",
+            ):
+                headers = {"Sec-Fetch-Site": "cross-site", "X-HTTP-Method-Override": "DELETE"}
+                stranger.request(method, path, headers=headers)
+        assert stranger.get(f"/api/runs/{run}").json()["state"] == "running"
+    assert world.neighbour()
+
+
+class _going:  # noqa: N801  (reads as a phrase)
+    """A run of this client's that goes on until the end of the context."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def __enter__(self) -> str:
+        body = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": _LOOP, "Cargo.toml": MANIFEST}}
+        self._run = str(self._client.post("/api/runs", json=body).json()["id"])
+        for _ in range(200):
+            if self._client.get(f"/api/runs/{self._run}").json()["state"] == "running":
+                return self._run
+            time.sleep(0.05)
+        raise AssertionError("the run did not start")
+
+    def __exit__(self, *_error: object) -> None:
+        self._client.delete(f"/api/runs/{self._run}")
+
+
+def _variants(value: str) -> Iterator[str]:
+    head, dot, tail = value.rpartition(".")
+    if dot:
+        yield from (head, head + ".", f"{head}.{'0' * len(tail)}", f"{head}.{tail[:-1]}", f".{tail}")
+    flipped = ("0" if value[0] != "0" else "1") + value[1:]
+    yield from (flipped, value[:-1], value.upper(), value + "0", f'"{value[:-1]}"', value[::-1], "", "%00" + value)
+
+
+@attack("forged-cookie", "come as another seat by a cookie that was guessed, cut or changed")
+def test_forged_cookie(world: World) -> None:
+    [(name, value)] = world.cookies.items()
+    for variant in _variants(value):
+        if variant == value:
+            continue
+        with httpx.Client(base_url=world.server.url, headers={"Cookie": f"{name}={variant}"}) as client:
+            assert world.secrets["seat"] not in client.get("/lessons/hello-std").text, variant
+    with httpx.Client(base_url=world.server.url, headers={"Cookie": f"{name}={value}"}) as client:
+        assert world.secrets["seat"] in client.get("/lessons/hello-std").text
+
+
+@attack("chosen-cookie", "give a learner a seat that the attacker has chosen and knows")
+def test_chosen_cookie(world: World) -> None:
+    [name] = world.cookies
+    for chosen in ("ab" * 16, "ab" * 16 + "." + "cd" * 32, "xx"):
+        with httpx.Client(base_url=world.server.url, headers={"Cookie": f"{name}={chosen}"}) as client:
+            assert chosen not in client.get("/").headers.get("set-cookie", chosen), "the chosen seat was taken"
+
+
+@attack("other-seat", "read, follow, look at or end another seat's run by its id")
+def test_other_seat(world: World, stranger: httpx.Client) -> None:
+    with world.client() as owner:
+        owner.get("/")
+        with _going(owner) as run, world.client() as nobody:
+            for client in (stranger, nobody):
+                for path in (f"/api/runs/{run}", f"/api/runs/{run}/events", f"/runs/{run}/events"):
+                    assert "turning" not in client.get(path).text
+                client.delete(f"/api/runs/{run}")
+                client.post(f"/runs/{run}/cancel")
+                looked = {"lesson": "hello-std", "command": "readelf -h target/debug/blog_os", "after": run}
+                assert not _started(client.post("/api/runs", json=looked))
+            assert owner.get(f"/api/runs/{run}").json()["state"] == "running"
+
+
+@attack("strange-ids", "name runs, lessons and toolchains that are paths or nonsense")
+def test_strange_ids(world: World, stranger: httpx.Client) -> None:
+    strange = [
+        "%2e%2e%2f%2e%2e",
+        "%00",
+        "0" * 32,
+        "a" * 4000,
+        "%ff",
+        "a%0d%0aSet-Cookie:x=y",
+        "\u2019",
+        "*",
+    ]
+    for text in strange:
+        for path in (f"/api/runs/{text}", f"/api/runs/{text}/events", f"/runs/{text}/events", f"/lessons/{text}"):
+            answer = stranger.get(path)
+            assert answer.status_code in (400, 404, 414), (path, answer.status_code)
+            assert "x=y" not in str(answer.headers)
+        for field in ("lesson", "toolchain", "after"):
+            assert not _started(stranger.post("/api/runs", json=_BODY | {field: text}))
+    assert world.honest()
+
+
+@attack("path-tricks", "write outside of the crate by the name of a file")
+def test_path_tricks(world: World, stranger: httpx.Client) -> None:
+    out = world.outside
+    names = [
+        "../x", "../../x", f"{out}/x", f"src/../../../..{out}/x", "src/main.rs\0", "src\\..\\..\\x", "SRC/MAIN.RS", "./Cargo.toml",
+        "Cargo.toml/", "Cargo.toml/x", ".cargo/../../x", ".git/hooks/post-checkout", "build.rs", "target/.rustc_info.json", "",
+        ".", "..", "~/x", "file://x", "src/main.rs/../../x", "\uff53rc/main.rs", "src/ma\u0301in.rs", "src/\u202ain.rs", "a" * 5000, "C:\\x",
+        "src/main.rs ", "..%2fx", "/dev/shm/x", "/proc/self/environ", "rust-toolchain.toml", "Cargo.lock",
+    ]  # fmt: skip
+    before = sorted(path.name for path in out.iterdir())
+    for name in names:
+        assert not _started(stranger.post("/api/runs", json=_BODY | {"files": {name: "x"}})), name
+        form = stranger.post("/lessons/hello-std/runs", data={"command": "rustc --version", f"file:{name}": "x"})
+        assert form.status_code < 500
+    assert sorted(path.name for path in out.iterdir()) == before
+    assert not [path for path in world.scratch.rglob("x") if path.is_file()]
+    assert _started(stranger.post("/api/runs", json=_BODY | {"files": {"src/main.rs": HELLO}}))
+
+
+@attack("command-tricks", "run something else by the command line: shells, other files, other options")
+def test_command_tricks(world: World, stranger: httpx.Client) -> None:
+    out = world.outside
+    lines = [
+        f"cargo build; touch {out}/ran", f"cargo build && touch {out}/ran", f"cargo build `touch {out}/ran`", f"cargo build\ntouch {out}/ran",
+        f"cargo build $(touch {out}/ran)", f"cargo build > {out}/ran", f"cargo build --manifest-path {out}/stolen/Cargo.toml",
+        f"cargo build --target-dir {out}/ran", f"cargo build --config {out}/include.toml", f"cargo -C {out}/stolen build",
+        f"cargo build --artifact-dir={out}/ran", "cargo build -Zunstable-options", "cargo +nightly build", "cargo install x",
+        f"cargo new {out}/ran", f"cargo new blog_os --template {out}", "cargo publish", "cargo login x", f"cargo rustc -- -o {out}/ran",
+        f"cargo rustc -- --out-dir {out}/ran", f"cargo rustc -- -C linker={out}/fake-rustc", f"cargo rustc -- --emit=obj={out}/ran",
+        f"cargo rustc -- -C incremental={out}/ran", f"cargo rustc -- @{out}/words", f"rustc {out}/module.rs", f"rustc @{out}/words",
+        f"readelf -a {out}/secret", "readelf -p 1 /etc/shadow", f"file -f {out}/words", f"file -m {out}/words x", f"nm --plugin {out}/x x",
+        f"objdump -d @{out}/words", "objdump -d ../../x", f"size --plugin={out}/x x", "sh", "env", "rustup run nightly sh", "rustup self update",
+        f"cargo run -- ; cat {out}/secret", f"cargo build --target {out}/target.json", "cargo build --profile=../x", "strace ls",
+    ]  # fmt: skip
+    before = sorted(path.name for path in out.iterdir())
+    for line in lines:
+        answer = stranger.post("/api/runs", json=_BODY | {"command": line})
+        if _started(answer):
+            told = stranger.get(answer.json()["events"]).text
+            assert world.secrets["file"] not in told, line
+            assert world.secrets["module"] not in told, line
+    assert sorted(path.name for path in out.iterdir()) == before
+    assert _started(stranger.post("/api/runs", json=_BODY))
+
+
+@attack("static-files", "read files of the machine as if they were style sheets")
+def test_static_files(world: World) -> None:
+    host, port = world.server.url.removeprefix("http://").split(":")
+    ways = [
+        "/static/../app/settings.py",
+        "/static/%2e%2e/app/settings.py",
+        "/static/..%2fapp/settings.py",
+        "/static//etc/passwd",
+    ]
+    ways += [
+        "/static/....//app/settings.py",
+        "/static/..\\app\\settings.py",
+        "/static/%252e%252e/app/settings.py",
+        "//etc/passwd",
+    ]
+    for way in ways:
+        connection = http.client.HTTPConnection(host, int(port), timeout=10)
+        connection.putrequest("GET", way)
+        connection.endheaders()
+        answer = connection.getresponse().read()
+        connection.close()
+        assert b"PLAYGROUND_" not in answer, way
+        assert b"root:" not in answer, way
+    with world.client() as client:
+        assert client.get("/static/app.css").status_code in (200, 404)
+
+
+@attack("large-bodies", "send bodies that are long, deep or of countless parts")
+def test_large_bodies(world: World, stranger: httpx.Client) -> None:
+    pid = world.server.process.pid
+    before = resident(pid)
+    bodies: list[Any] = [
+        b"[" * 900_000,
+        b'{"lesson":' * 90_000,
+        b"{" + b'"a":1,' * 150_000 + b'"b":1}',
+        b"1" * 1_000_000,
+    ]
+    bodies += [
+        json.dumps(_BODY | {"files": {f"f{number}": "" for number in range(20_000)}}).encode(),
+        b"x" * 50_000_000,
+    ]
+    for body in bodies:
+        answer = stranger.post("/api/runs", content=body, headers={"content-type": "application/json"})
+        assert not _started(answer)
+    forms = [b"&".join(b"file:%d=x" % number for number in range(90_000)), b"command=" + b"%41" * 300_000]
+    for form in forms:
+        stranger.post(
+            "/lessons/hello-std/runs", content=form, headers={"content-type": "application/x-www-form-urlencoded"}
+        )
+    parts = b"".join(
+        b'--x\r\nContent-Disposition: form-data; name="%d"\r\n\r\n\r\n' % number for number in range(12_000)
+    )
+    stranger.post("/lessons/hello-std/runs", content=parts, headers={"content-type": "multipart/form-data; boundary=x"})
+    assert resident(pid) - before < 150 << 20
+    assert _started(stranger.post("/api/runs", json=_BODY))
+
+
+@attack("large-headers", "send headers that are long or countless")
+def test_large_headers(world: World) -> None:
+    before = resident(world.server.process.pid)
+    host = world.server.url.removeprefix("http://")
+    for headers in (
+        b"X: " + b"a" * 10_000_000,
+        b"\r\n".join(b"X%d: a" % number for number in range(100_000)),
+        b"Cookie: " + b"seat=a; " * 500_000,
+        b"Last-Event-ID: " + b"9" * 100_000,
+    ):
+        try:
+            _raw(
+                world,
+                b"GET / HTTP/1.1\r\nHost: " + host.encode() + b"\r\n" + headers + b"\r\nConnection: close\r\n\r\n",
+            )
+        except OSError:
+            continue
+    assert resident(world.server.process.pid) - before < 60 << 20
+    with world.client() as client:
+        assert client.get("/healthz").status_code == 200
