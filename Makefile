@@ -1,5 +1,6 @@
 # Every command that a contributor or the CI needs; `make help` lists them.
 PORT ?= 8000
+SOAK_SECONDS ?= 600
 PLAYGROUND := .venv/bin/playground
 SH := sh tools/environment
 
@@ -31,7 +32,7 @@ bench: .venv/.dev setup ## Print the figures of the README
 	.venv/bin/python -m bench
 
 soak: .venv/.dev setup ## Ten minutes of honest and hostile runs, then count what is left (SOAK_SECONDS changes it)
-	.venv/bin/python -m bench.soak
+	.venv/bin/python -m bench.soak $(SOAK_SECONDS)
 
 format: .venv/.dev ## Format the code and mend what can be mended
 	.venv/bin/ruff format app tests bench

@@ -244,6 +244,8 @@ def _keep(built: Path, kept: Path) -> bool:
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_ARTIFACT:
             return False
         built.rename(kept)
+        # Whatever bits the run gave it: it is only read from here on.
+        kept.chmod(0o400)
     except OSError:
         return False
     return True

@@ -138,13 +138,20 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _entries_of_closed(folder: str) -> list[os.DirEntry[str]]:
+    # By a descriptor that no link was followed to: the run may exchange the folder while we look.
     try:
-        os.chmod(folder, stat.S_IRWXU, follow_symlinks=False)
+        handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return []
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
         return list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (OSError, NotImplementedError) as error:
+    except OSError as error:
         raise _HiddenError from error
+    finally:
+        os.close(handle)
 
 
 def _deleted_bytes(pid: int) -> int:
