@@ -14,6 +14,7 @@ from typing import Self
 _log = logging.getLogger(__name__)
 _READ_BY_CARGO = (".cargo/config.toml", ".cargo/config", "Cargo.toml")
 _PREFIX = "server-"
+_DRAFT = "starting-"
 _LOCK = "lock"
 _ARTIFACTS = "artifacts"
 
@@ -34,15 +35,17 @@ class Scratch:
         _warn_of_configurations(self._base)
         for folder in self._base.glob(f"{_PREFIX}*"):
             _remove_abandoned(folder)
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._base))
+        # Made under another name and locked before it is seen, or a server that starts now could take it for abandoned.
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._base))
+        self._lock = (draft / _LOCK).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        (draft / _ARTIFACTS).mkdir(mode=0o700)
+        self.folder = draft.rename(self._base / draft.name.replace(_DRAFT, _PREFIX, 1))
         if os.geteuid() == 0:
             # Runs have users of their own then; they may pass, and see nothing but their own folder.
             for folder in (self._base, self.folder):
                 folder.chmod(0o711)
             _warn_if_closed(self._base)
-        (self.folder / _ARTIFACTS).mkdir(mode=0o700)
-        self._lock = (self.folder / _LOCK).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
         return self
 
     def __exit__(
@@ -83,7 +86,7 @@ def _warn_of_configurations(base: Path) -> None:
 
 def _remove_abandoned(folder: Path) -> None:
     try:
-        with (folder / _LOCK).open("w") as lock:
+        with (folder / _LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     except FileNotFoundError:
