@@ -4,6 +4,7 @@ A file can be made so that reading it takes for ever or all memory. The worker p
 server goes on; the artefact is reported as of an unknown format.
 """
 
+import os
 import resource
 from pathlib import Path
 
@@ -29,8 +30,10 @@ async def facts_of(file: Path) -> BinaryFacts:
 
 
 async def warm() -> None:
-    """Start the worker now rather than in a learner's first run."""
-    await facts_of(Path("/dev/null"))
+    """Start the workers, one for each processor, now rather than in a learner's first run."""
+    async with anyio.create_task_group() as group:
+        for _ in range(os.cpu_count() or 1):
+            group.start_soon(facts_of, Path("/dev/null"))
 
 
 def _inspect(path: str) -> BinaryFacts:

@@ -44,6 +44,9 @@ DISK = """fn main() { let block = vec![1u8; 1 << 20];
 BIG = """use std::io::Write;
 fn main() { let mut file = std::fs::File::create("big").unwrap(); let block = vec![1u8; 1 << 20];
     loop { if file.write_all(&block).is_err() { break; } } }"""
+DEEP = """fn main() { let name = "d".repeat(200);
+    for _ in 0..100 { std::fs::create_dir(&name).unwrap(); std::env::set_current_dir(&name).unwrap(); }
+    std::thread::sleep(std::time::Duration::from_secs(2)); }"""
 FLOOD = 'fn main() { loop { print!("xxxxxxxxxxxxxxxx"); } }'
 DAEMON = """use std::{os::unix::process::CommandExt, process::Command};
 extern "C" { fn setsid() -> i32; }
@@ -111,6 +114,7 @@ def printed(events: list[Event]) -> str:
         (FILES, "files", "1000 files"),
         (DISK, "workspace", "64 MiB together"),
         (BIG, "file-size", "larger than 16 MiB"),
+        (DEEP, "files", "1000 files"),
         (FLOOD, "output", "more than 1024 KiB"),
     ],
     ids=lambda value: value if value.isidentifier() else "",

@@ -123,6 +123,8 @@ def _files(root: Path) -> Iterator[os.stat_result]:
                     folders.append(entry.path)
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                raise _HiddenError from error
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -201,7 +201,7 @@ CASES = (
     Case(
         "artefact-immutable",
         "leave files that cannot be removed: immutable, and below a path too long to name",
-        _scratch_small,
+        both(_scratch_small, _finished_in_words),
         program("""
             extern "C" { fn ioctl(fd: i32, what: u64, ...) -> i32; }
             fs::write("stays", "x").unwrap();
