@@ -93,6 +93,13 @@ class CargoReader:
         return _output("stdout", "".join(early))
 
     def _message(self, line: str) -> list[Event]:
+        """The events of one line; what only looks like a message of cargo's is shown as it is."""
+        try:
+            return self._known_message(line)
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+            return _output("stdout", line)
+
+    def _known_message(self, line: str) -> list[Event]:
         message = _json(line)
         match message.get("reason") if message else None:
             case "compiler-message":

@@ -31,6 +31,8 @@ _MESSAGES = "--message-format=json-diagnostic-rendered-ansi"
 _LARGEST_ARTIFACT = 64 * 1024 * 1024
 _LONGEST_NEW_FILE = 64 * 1024
 _LAST_WORDS = 1.0
+_RAW_PER_SHOWN = 8
+"""Bytes that may be read for each that may be shown: cargo's JSON holds a message twice and more."""
 _UNPACED = 300
 """Events that pass without delay; an ordinary run has about ten."""
 _PACE = 0.02
@@ -154,7 +156,7 @@ async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetRead
     async def pump(source: ByteReceiveStream | None, read: Callable[[bytes], list[Event]]) -> None:
         assert source is not None
         async for data in source:
-            if not meter.pass_on(read(data)):
+            if not (meter.takes(len(data)) and meter.pass_on(read(data))):
                 group.cancel_scope.cancel()
                 return
             if meter.passed > _UNPACED:
@@ -257,8 +259,15 @@ class _Meter:
     def __init__(self, allowed: int, emit: Emit) -> None:
         self._left = allowed
         self._emit = emit
+        self._raw_left = _RAW_PER_SHOWN * allowed
         self.full = False
         self.passed = 0
+
+    def takes(self, count: int) -> bool:
+        """False once so much was read, shown or not, that a line without an end would fill the memory."""
+        self._raw_left -= count
+        self.full = self.full or self._raw_left < 0
+        return not self.full
 
     def say(self, sentence: str) -> None:
         """A sentence of the playground's own, which no limit holds back."""

@@ -100,10 +100,11 @@ class Box:
         words += ["--perms", "0755", "--dir", "/etc", "--perms", "0755", "--dir", "/run"]
         for path in _ETC:
             words += ["--ro-bind-try", path, path]
-        for folder in _elsewhere(readable):
-            words += [*_open_parents(folder), "--ro-bind", str(folder), str(folder)]
+        # Before the toolchain's folders, which may lie below /tmp.
         words += ["--proc", "/proc", "--dev", "/dev"]
         words += ["--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108 - its own, not ours
+        for folder in _elsewhere(readable):
+            words += [*_open_parents(folder), "--ro-bind", str(folder), str(folder)]
         words += ["--ro-bind", str(self.launcher), _INNER_LAUNCHER, "--bind", str(root), str(INSIDE)]
         return [*words, "--chdir", str(INSIDE / cwd.relative_to(root)), "--"]
 
