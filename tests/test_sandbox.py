@@ -26,7 +26,7 @@ from app.sandbox.watch import usage
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.conftest import Server
-from tests.test_engine import running
+from tests.test_engine import gone, running
 
 pytestmark = pytest.mark.anyio
 LEVELS = ("namespaces", "landlock")
@@ -124,7 +124,7 @@ async def test_each_limit_ends_the_run_and_says_so(program: Program, source: str
     events = await program.run(source.replace("MARK", mark))
     assert (finished(events).status, finished(events).limit) == ("limit", limit)
     assert says in printed(events)
-    assert not running(mark)
+    assert await gone(mark)
 
 
 async def test_an_honest_run_is_not_limited(program: Program) -> None:
@@ -137,7 +137,7 @@ async def test_a_daemon_ends_with_its_run(program: Program) -> None:
     events = await program.run(DAEMON.replace("MARK", mark))
     assert "begun" in printed(events)
     assert finished(events).status == "ok"
-    assert not running(mark)
+    assert await gone(mark)
 
 
 @pytest.mark.parametrize("level", LEVELS)
