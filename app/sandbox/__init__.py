@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -128,7 +129,8 @@ def _group(box: Box) -> Iterator[Group | None]:
         yield group
     finally:
         if group:
-            group.remove()
+            # The kernel takes its time, for which no verdict should wait.
+            threading.Thread(target=group.remove, name="remove-group").start()
 
 
 async def _watch(confined: Confined) -> None:
