@@ -73,7 +73,7 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
             with Isolation(box, ()).slots(1) as (slot,):
                 problem = await _trial(slot)
             if problem is None:
-                working = replace(box, groups=find_groups())
+                working = replace(box, groups=find_groups() if settings.control_groups else None)
                 return Isolation(working, (*notes, *_holders(working)))
             notes.append(f"{box.level} does not work here: {problem}")
     if wanted != "auto":
@@ -126,7 +126,9 @@ def _holders(box: Box) -> tuple[str, ...]:
     if box.groups:
         notes.append(f"Memory and processes are held by control groups, version {box.groups.version}.")
     else:
-        notes.append("Memory and processes are held by the watcher: no control group can be made here.")
+        notes.append(
+            "Memory and processes are held by the watcher; PLAYGROUND_CONTROL_GROUPS can hand them to the kernel."
+        )
     if box.user is not None:
         notes.append(f"Each run slot has a user id of its own, from {FIRST} on.")
     elif box.level == "landlock":
