@@ -21,6 +21,7 @@ from app.events import Event, Finished, Output
 from app.lessons import Lesson
 from app.sandbox import IsolationError, Limits, detect
 from app.sandbox.box import Box
+from app.sandbox.detect import _bwrap
 from app.sandbox.users import claimed
 from app.sandbox.watch import usage
 from app.settings import Settings
@@ -208,3 +209,10 @@ def test_the_root_of_all_is_never_shown_to_a_run(tmp_path: Path) -> None:
     bound = [words[at + 1] for at, word in enumerate(words) if word == "--ro-bind"]
     assert bound == ["/opt/rust", str(tmp_path / "launcher")]
     assert [words[at + 1] for at, word in enumerate(words) if word == "--bind"] == [str(tmp_path)]
+
+
+def test_without_the_systems_bubblewrap_the_one_of_the_environment_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = _bwrap()
+    assert found is not None
+    assert "bubblewrap" in subprocess.run([found, "--version"], check=True, capture_output=True, text=True).stdout

