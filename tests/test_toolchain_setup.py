@@ -229,6 +229,40 @@ async def test_root_is_told_what_is_installed_before_it_is(tmp_path: Path, monke
     assert told[-1].startswith("To mend it: apt-get install "), "after a failure root is shown apt's own command"
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("network", "lists", "asked"), [(True, True, True), (False, True, True), (False, False, False)]
+)
+async def test_old_package_lists_are_renewed_before_a_compiler_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, network: bool, lists: bool, asked: bool
+) -> None:
+    done: list[str] = []
+
+    async def update(_say: object) -> bool:
+        done.append("update")
+        return network
+
+    async def choose() -> tuple[str, ...]:
+        done.append("choose")
+        return ()
+
+    monkeypatch.setattr("app.toolchain.provision.survey", nothing_found)
+    monkeypatch.setattr("app.toolchain.provision.rustup_program", lambda: None)
+    monkeypatch.setattr(debian, "is_debian", lambda: True)
+    monkeypatch.setattr(debian, "is_root", lambda: True)
+    monkeypatch.setattr(debian, "has_lists", lambda: lists)
+    monkeypatch.setattr(debian, "update", update)
+    monkeypatch.setattr("app.toolchain.provision.debian.compiler_packages", choose)
+    monkeypatch.setattr("app.toolchain.provision._add_tools", nothing_added)
+    assert not await setup(tmp_path, lambda _line: None)
+    # Once more at the end, to say what is missing.
+    assert done == (["update", "choose", "choose"] if asked else ["update", "choose"])
+
+
+async def nothing_added(*_: object) -> None:
+    return None
+
+
 async def compiler_packages() -> tuple[str, ...]:
     return ("rustc", "cargo", "rust-src", "lld")
 

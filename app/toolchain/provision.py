@@ -121,7 +121,8 @@ async def _build(work: _Work, toolchain: Toolchain) -> bool:
 async def _by_distribution(work: _Work) -> bool:
     if not (debian.is_debian() and debian.is_root()):
         return False
-    if not debian.has_lists() and not await debian.update(work.say):
+    # Old lists name an older compiler, whose sources may lack what they depend on; without a network they must do.
+    if not await debian.update(work.say) and not debian.has_lists():
         return False
     packages = await debian.compiler_packages()
     if not packages:
