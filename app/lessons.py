@@ -57,6 +57,7 @@ class _Manifest(Content):
     minutes: int = Field(ge=1, le=60)
     section: str = Field(min_length=1)
     anchor: str = ""
+    bonus: bool = False
     edit: tuple[str, ...] = Field(min_length=1)
     commands: tuple[str, ...] = Field(min_length=1)
     target: str | None = None
@@ -68,7 +69,7 @@ class _Manifest(Content):
 
 @dataclass(frozen=True)
 class Lesson:
-    """One step of the post.
+    """One step of the post, or with ``bonus`` one beyond it.
 
     ``files`` and ``solution`` map a path in the crate to its text; ``editable`` lists those that
     the learner may change, in the order in which they are shown. ``target`` is the triple that the
@@ -92,6 +93,7 @@ class Lesson:
     checks: tuple[CheckSpec, ...]
     advice: tuple[AdviceSpec, ...]
     expectations: tuple[Expectation, ...]
+    bonus: bool = False
 
 
 def load_all(folder: Path) -> tuple[Lesson, ...]:
@@ -143,6 +145,7 @@ def load(folder: Path) -> Lesson:
         checks=manifest.check,
         advice=manifest.advice,
         expectations=manifest.expect,
+        bonus=manifest.bonus,
     )
 
 
