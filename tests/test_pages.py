@@ -17,7 +17,8 @@ from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Sta
 from app.runner import Built
 from app.settings import Settings
 from app.toolchain import DoctorReport, Toolchain
-from app.web import create_app, pages
+from app.web import create_app
+from app.web.pages import lesson
 from app.web.state import Playground
 from tests.conftest import seat_of
 
@@ -244,7 +245,7 @@ async def test_a_step_whose_target_is_missing_says_what_mends_it(
         problems = ("There is no `core` for it.",)
         return DoctorReport(ok=False, toolchains=(), linkers=(), lookups=(), problems=problems, command="mend --it")
 
-    monkeypatch.setattr(pages, "examine", examine)
+    monkeypatch.setattr(lesson, "examine", examine)
     playground: Playground = app.state.playground
     playground.lessons = (replace(playground.lessons[0], target="thumbv7em-none-eabihf"), *playground.lessons[1:])
     page = (await learner.get("/lessons/one")).text

@@ -1,0 +1,83 @@
+"""What every page needs: the playground, the seat, the lesson of the address, and the frame around the content."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app import __version__
+from app.lessons import Lesson
+from app.toolchain import Toolchain, preferred
+from app.web.problem import ProblemError
+from app.web.render import page
+from app.web.state import Playground
+
+
+def playground_of(request: Request) -> Playground:
+    """The one playground of this process."""
+    playground: Playground = request.app.state.playground
+    return playground
+
+
+def seat_of(request: Request) -> str:
+    """The seat that the guard found, or gave out with this answer."""
+    seat: str = request.state.seat
+    return seat
+
+
+# What FastAPI awaits itself: a plain function would go through a thread for each request.
+async def _home(request: Request) -> Playground:
+    return playground_of(request)
+
+
+async def _seat(request: Request) -> str:
+    return seat_of(request)
+
+
+async def _lesson(slug: str, request: Request) -> Lesson:
+    return playground_of(request).lesson(slug)
+
+
+Home = Annotated[Playground, Depends(_home)]
+Seat = Annotated[str, Depends(_seat)]
+Step = Annotated[Lesson, Depends(_lesson)]
+
+
+async def page_answer(request: Request, template: str, status: int = 200, **context: object) -> HTMLResponse:
+    """A whole page; its footer says with what it was made."""
+    playground = playground_of(request)
+    toolchains = await playground.toolchains()
+    context = {"toolchains": toolchains, "footer": _footer(playground, toolchains), **context}
+    return HTMLResponse(page(template, **context), status_code=status)
+
+
+def problem_page(request: Request, problem: ProblemError) -> HTMLResponse:
+    """What went wrong: a fragment for htmx, which puts it beside the command, else a page."""
+    if by_htmx(request):
+        return HTMLResponse(page("_problem.html", problem=problem), problem.status, problem.headers)
+    footer = _footer(playground_of(request))
+    return HTMLResponse(page("problem.html", problem=problem, footer=footer), problem.status, problem.headers)
+
+
+def by_htmx(request: Request) -> bool:
+    """Whether a fragment is asked for."""
+    return request.headers.get("hx-request") == "true"
+
+
+def to(lesson: Lesson) -> RedirectResponse:
+    """The way back to the lesson after a form without scripts."""
+    return RedirectResponse(f"/lessons/{lesson.slug}", status_code=303)
+
+
+def following(home: Playground, lesson: Lesson) -> Lesson | None:
+    """The lesson after this one."""
+    later = home.lessons[home.lessons.index(lesson) + 1 :]
+    return later[0] if later else None
+
+
+def _footer(playground: Playground, toolchains: tuple[Toolchain, ...] | None = None) -> Mapping[str, str]:
+    """What stands below a page; without ``toolchains`` it says nothing of them."""
+    best = preferred(toolchains or (), None)
+    rust = "" if toolchains is None else f"Rust {best.name}" if best else "no Rust toolchain"
+    return {"rust": rust, "isolation": playground.isolation, "version": __version__}

@@ -1,0 +1,49 @@
+"""The learner's form: the files, the command, and what else was chosen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from app.command import CommandError, parse
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What the learner has in the form: the files, the command, and what else was chosen."""
+
+    files: Mapping[str, str]
+    command: str
+    toolchain: str | None = None
+    after: str | None = None
+    shown: str | None = None
+    offered: bool = False
+
+
+async def typed(request: Request) -> Typed:
+    """The posted form. An offered command's button wins over the line; browsers' line ends become LF."""
+    form = await request.form()
+    files = {name.removeprefix("file:"): text(form, name) for name in form if name.startswith("file:")}
+    offered = text(form, "offered")
+    return Typed(
+        files={path: content.replace("\r\n", "\n").replace("\r", "\n") for path, content in files.items()},
+        command=offered or text(form, "command"),
+        toolchain=text(form, "toolchain") or None,
+        after=text(form, "after") or None,
+        shown=text(form, "shown") or None,
+        offered=bool(offered),
+    )
+
+
+def text(form: Mapping[str, object], name: str) -> str:
+    """A field as text; an upload in its place counts as nothing."""
+    value = form.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def looked_at(form: Typed) -> str | None:
+    """The earlier run that the command looks at; a build looks at none, so an expired one cannot hinder it."""
+    try:
+        return form.after if parse(form.command).needs_artifact else None
+    except CommandError:
+        return None  # which the playground refuses in its own words

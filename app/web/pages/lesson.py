@@ -1,0 +1,95 @@
+"""A lesson's page as the learner left it, and what can be done to the learner's files without a run."""
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+
+from app.lessons import Lesson
+from app.toolchain import examine, preferred
+from app.web.pages.common import Home, Seat, Step, following, page_answer, playground_of, seat_of, to
+from app.web.pages.form import Typed, text
+from app.web.pages.panel import Panel, last_run
+from app.web.problem import ProblemError
+
+router = APIRouter()
+
+
+@router.get("/lessons/{slug}")
+async def show(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """One lesson, as the learner left it; a run that still goes on is followed again."""
+    panel, after, toolchain = await last_run(home, seat, lesson)
+    form = Typed(
+        files=await home.progress.files(seat, lesson.slug),
+        command=await home.progress.last_command(seat, lesson.slug) or lesson.commands[0],
+        toolchain=toolchain,
+        after=after,
+    )
+    return await lesson_page(request, lesson, form, panel)
+
+
+@router.post("/lessons/{slug}/reset")
+async def reset(home: Home, seat: Seat, lesson: Step) -> Response:
+    """Give the lesson's own files back."""
+    await home.progress.reset(seat, lesson.slug)
+    return to(lesson)
+
+
+@router.post("/lessons/{slug}/carry")
+async def carry(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Bring the files of another lesson along, as far as they can be edited here."""
+    origin = home.lesson(text(await request.form(), "from"))
+    carried = await home.progress.files(seat, origin.slug)
+    kept = await home.progress.files(seat, lesson.slug)
+    files = {path: carried.get(path, kept.get(path)) for path in lesson.editable}
+    await home.progress.save(seat, lesson.slug, {path: text for path, text in files.items() if text is not None})
+    return to(lesson)
+
+
+async def lesson_page(
+    request: Request,
+    lesson: Lesson,
+    form: Typed,
+    panel: Panel | None,
+    problem: ProblemError | None = None,
+    after: str | None = None,
+) -> HTMLResponse:
+    """The page of a lesson with what stands in the form, a run, and what went wrong."""
+    home = playground_of(request)
+    number = home.lessons.index(lesson)
+    best = preferred(await home.toolchains(), lesson.target)
+    able = best is not None and best.can_build(lesson.target)
+    return await page_answer(
+        request,
+        "lesson.html",
+        problem.status if problem else 200,
+        lesson=lesson,
+        lessons=home.lessons,
+        current=lesson.slug,
+        position=number + 1,
+        previous=home.lessons[number - 1] if number else None,
+        following=following(home, lesson),
+        reached=await home.progress.reached(seat_of(request)),
+        files=_files(lesson, form.files),
+        shown=form.shown if form.shown in lesson.files else lesson.editable[0],
+        solution={path: text for path, text in lesson.solution.items() if text != lesson.files.get(path)},
+        command=form.command,
+        toolchain=form.toolchain or (best.name if best else None),
+        missing=None if able else await examine(home.settings.cache_dir),
+        after=after or form.after,
+        problem=problem,
+        run=panel,
+    )
+
+
+def _files(lesson: Lesson, texts: Mapping[str, str]) -> list[Mapping[str, object]]:
+    """The crate's files as the editor shows them, those that can be edited first."""
+    others = [path for path in lesson.files if path not in lesson.editable]
+    return [_file(path, texts.get(path, lesson.files[path]), editable=True) for path in lesson.editable] + [
+        _file(path, lesson.files[path], editable=False) for path in others
+    ]
+
+
+def _file(path: str, content: str, *, editable: bool) -> Mapping[str, object]:
+    rows = min(max(content.count("\n") + 2, 8), 16)
+    return {"path": path, "text": content, "editable": editable, "rows": rows}

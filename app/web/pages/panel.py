@@ -1,0 +1,77 @@
+"""A run on the page: whole when it has ended, and as a stream of HTML while it goes on."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+import anyio
+from markupsafe import Markup
+
+from app.engine import NoSuchRunError
+from app.events import Artifact, Event, Verdict
+from app.lessons import Lesson
+from app.web.pages.common import following
+from app.web.render import Patch, RunRenderer, fold, made, page, partials
+from app.web.sse import frame
+from app.web.state import Playground
+
+_CLOSE = "run-done"  # the panel's hx-sse:close waits for it
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A run on the page. ``live``: it still goes on, and the panel follows it; ``fresh``: it was posted just now."""
+
+    id: str
+    live: bool
+    fresh: bool = False
+    slots: Mapping[str, Markup] = field(default_factory=dict)
+
+
+async def last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel | None, str | None, str | None]:
+    """The seat's latest run here while the engine keeps it, the run whose artefact can be looked at, its toolchain."""
+    run_id = await home.progress.last_run(seat, lesson.slug)
+    if run_id is None:
+        return None, None, None
+    try:
+        status = home.engine.status(run_id)
+        if status.state != "done":
+            return Panel(run_id, live=True), status.job.after, status.job.toolchain.name
+        panel, built = await finished(home, lesson, run_id)
+    except NoSuchRunError:
+        return None, None, None
+    return panel, built or status.job.after, status.job.toolchain.name
+
+
+async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel, str | None]:
+    """A run's panel when it has ended, which this waits for; and its id once more if it built something."""
+    log: list[Event] = [event async for event in home.engine.events(run_id)]
+    built = run_id if any(isinstance(event, Artifact) for event in log) else None
+    # A megabyte of colours takes most of a second: not on the loop that everybody waits for, and one at a time.
+    slots = await anyio.to_thread.run_sync(fold, _renderer(home, lesson, run_id), log, limiter=home.rendering)
+    return Panel(run_id, live=False, slots=slots), built
+
+
+async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
+    """The run's patches as messages for htmx from the event after ``seen`` on, then ``run-done``."""
+    renderer = _renderer(home, lesson, run_id)
+    # From the first event on, also after a lost connection: a colour may have been left open before.
+    async for event in home.engine.events(run_id):
+        patches = renderer.patches(event)
+        if isinstance(event, Verdict):
+            patches.append(await _progress(home, seat, lesson, event))
+        if event.id > seen:
+            yield frame(partials(patches), event.id)
+        if isinstance(event, Verdict):
+            # Not at every end: a server that stops ends its streams too, and those are to be asked for again.
+            yield frame("", event=_CLOSE)
+
+
+def _renderer(home: Playground, lesson: Lesson, run_id: str) -> RunRenderer:
+    return RunRenderer(run_id, lesson, following(home, lesson), home.diagnosis)
+
+
+async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:
+    """The course's progress after a verdict, whether or not it is already written down."""
+    reached = set(await home.progress.reached(seat)) | ({lesson.slug} if verdict.reached else set())
+    html = page("_progress.html", lessons=home.lessons, reached=reached, current=lesson.slug)
+    return Patch("progress", made(html), append=False)

@@ -1,0 +1,74 @@
+"""A run as HTML: posted, followed, cancelled."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import HTMLResponse, Response
+
+from app.lessons import Lesson
+from app.web.pages.common import Home, Seat, Step, by_htmx, playground_of, seat_of, to
+from app.web.pages.form import looked_at, typed
+from app.web.pages.lesson import lesson_page
+from app.web.pages.panel import Panel, finished, frames
+from app.web.problem import ProblemError
+from app.web.render import page
+from app.web.sse import EventStream
+from app.web.state import event_id
+
+router = APIRouter()
+
+
+async def _run_lesson(run_id: str, request: Request) -> Lesson:
+    """The lesson of a run that this seat may read."""
+    return playground_of(request).owned_run(run_id, seat_of(request)).job.lesson
+
+
+async def _followed(run_id: str, request: Request) -> AsyncIterator[None]:
+    """One more stream is open until the answer has ended."""
+    playground, seat = playground_of(request), seat_of(request)
+    with playground.streams.open(playground.owned_run(run_id, seat).id, seat):
+        yield
+
+
+RunStep = Annotated[Lesson, Depends(_run_lesson)]
+
+
+@router.get("/lessons/{slug}/runs")
+async def run_address(lesson: Step) -> Response:
+    """Where the browser stands after a run without scripts; typed in again, it leads back to the lesson."""
+    return to(lesson)
+
+
+@router.post("/lessons/{slug}/runs")
+async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Run the posted files: the panel that follows the run for htmx, else the finished page."""
+    form = await typed(request)
+    try:
+        run_id = await home.submit(
+            lesson.slug, form.files, form.command, form.toolchain, looked_at(form), seat, attended=True
+        )
+    except ProblemError as problem:
+        if by_htmx(request):
+            raise
+        return await lesson_page(request, lesson, form, None, problem)
+    if by_htmx(request):
+        panel = Panel(run_id, live=True, fresh=True)
+        return HTMLResponse(page("_posted.html", run=panel, offered=form.offered, command=form.command))
+    panel, built = await finished(home, lesson, run_id)
+    return await lesson_page(request, lesson, form, panel, after=built)
+
+
+@router.get("/runs/{run_id}/events", dependencies=[Depends(_followed)])
+async def events(
+    run_id: str, home: Home, seat: Seat, lesson: RunStep, last_event_id: Annotated[str, Header()] = ""
+) -> EventStream:
+    """The run as HTML for the panel: a message for each event, then ``run-done``."""
+    return EventStream(frames(home, seat, lesson, run_id, event_id(last_event_id)))
+
+
+@router.post("/runs/{run_id}/cancel")
+async def cancel(request: Request, run_id: str, home: Home, lesson: RunStep) -> Response:
+    """End a run; the panel learns of it by the run's own last events."""
+    await home.engine.cancel(run_id)
+    return Response(status_code=204) if by_htmx(request) else to(lesson)
