@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         "auto", description="how strictly runs are kept; auto takes the strongest level that works here"
     )
     control_groups: bool = Field(
-        False, description="let control groups hold memory and processes where they can be made; costs 10 ms a run"
+        True, description="let control groups hold memory and processes too, where they can be made"
     )
     cpu_seconds: float = Field(30.0, gt=0, description="processor time of a run, over all its processes")
     memory_bytes: int = Field(

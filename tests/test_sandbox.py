@@ -19,11 +19,11 @@ from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Output
 from app.lessons import Lesson
-from app.sandbox import IsolationError, Limits, detect
+from app.sandbox import IsolationError, Limits, detect, process
 from app.sandbox.box import Box
 from app.sandbox.detect import _bwrap
 from app.sandbox.users import claimed
-from app.sandbox.watch import usage
+from app.sandbox.watch import descendants, usage
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.conftest import Server
@@ -216,3 +216,31 @@ def test_without_the_systems_bubblewrap_the_one_of_the_environment_is_taken(monk
     found = _bwrap()
     assert found is not None
     assert "bubblewrap" in subprocess.run([found, "--version"], check=True, capture_output=True, text=True).stdout
+
+
+async def test_every_process_of_a_run_is_put_into_its_group_where_one_can_be_made(
+    settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...]
+) -> None:
+    isolation = await detect(settings, toolchains)
+    groups = isolation.box.groups
+    if groups is None:
+        assert any("no control group can be made" in note for note in isolation.notes)
+        return
+    root = open_folder / "run"
+    root.mkdir()
+    script = ["/bin/sh", "-c", "sleep 1 & sleep 1 & wait"]
+    with isolation.slots(1) as (box,):
+        box.own(root)
+        async with process(box, script, root, root, {"PATH": "/usr/bin:/bin"}) as child:
+            await anyio.sleep(0.5)
+            below = set(descendants(child.process.pid))
+            made = {folder: set(folder.glob(f"playground-{os.getpid()}-*")) for folder in groups.folders.values()}
+            for folders in made.values():
+                held = {int(pid) for one in folders for pid in (one / "cgroup.procs").read_text().split()}
+                assert len(below) > 2
+                assert below <= held
+    for _ in range(100):
+        if not any(one.exists() for folders in made.values() for one in folders):
+            return
+        await anyio.sleep(0.02)
+    pytest.fail("the group outlived its run")

@@ -3,9 +3,8 @@
 import os
 import signal
 import subprocess
-import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,63 +73,41 @@ async def process(
         raise ProgramGoneError(f"Runs cannot read {hidden}, because its folder is closed to their user")
     if not os.access(argv[0], os.X_OK):
         raise ProgramGoneError(f"{argv[0]} cannot be started: it is not there")
-    with _group(box) as group:
-        confined = await _start(box, group, argv, root, cwd, env, readable)
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_watch, confined)
-                yield confined
-                tasks.cancel_scope.cancel()
-        finally:
-            # Cancelling alone would leave what the process has started.
-            with anyio.CancelScope(shield=True):
-                await confined.end()
-                confined.limit = confined.limit or confined.left_behind()
-                await confined.process.aclose()
+    confined = await _start(box, argv, root, cwd, env, readable)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_watch, confined)
+            yield confined
+            tasks.cancel_scope.cancel()
+    finally:
+        # Cancelling alone would leave what the process has started.
+        with anyio.CancelScope(shield=True):
+            await confined.end()
+            confined.limit = confined.limit or confined.left_behind()
+            await confined.process.aclose()
+        if confined.group:
+            confined.group.remove()
 
 
 async def _start(
-    box: Box,
-    group: Group | None,
-    argv: Sequence[str],
-    root: Path,
-    cwd: Path,
-    env: Mapping[str, str],
-    readable: Sequence[Path],
+    box: Box, argv: Sequence[str], root: Path, cwd: Path, env: Mapping[str, str], readable: Sequence[Path]
 ) -> Confined:
-    wait, go = os.pipe() if group else (None, None)
     try:
         child = await anyio.open_process(
-            box.command(argv, root, cwd, readable, wait),
+            box.command(argv, root, cwd, readable),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
             env=dict(env),
             start_new_session=True,
-            pass_fds=() if wait is None else (wait,),
         )
-        if group and go is not None:
-            group.add(child.pid)
-            os.write(go, b"1")
     except OSError as error:
         raise ProgramGoneError(f"{argv[0]} cannot be started: {error.strerror}") from error
-    finally:
-        for handle in (wait, go):
-            if handle is not None:
-                os.close(handle)
+    group = box.groups.of(box.limits) if box.groups else None
+    if group:
+        group.hold(child.pid)
     return Confined(child, box, Watch(child.pid, root, box.limits), group)
-
-
-@contextmanager
-def _group(box: Box) -> Iterator[Group | None]:
-    group = box.groups.make(box.limits) if box.groups else None
-    try:
-        yield group
-    finally:
-        if group:
-            # The kernel takes its time, for which no verdict should wait.
-            threading.Thread(target=group.remove, name="remove-group").start()
 
 
 async def _watch(confined: Confined) -> None:

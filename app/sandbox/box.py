@@ -72,26 +72,19 @@ class Box:
             return None
         return next((folder for folder in folders if not _reachable(folder)), None)
 
-    def command(
-        self, argv: Sequence[str], root: Path, cwd: Path, readable: Sequence[Path], go: int | None = None
-    ) -> list[str]:
-        """The command line that runs ``argv`` in ``cwd``, a folder below ``root``, with these folders to read.
-
-        With ``go`` nothing starts before a byte can be read from that descriptor.
-        """
+    def command(self, argv: Sequence[str], root: Path, cwd: Path, readable: Sequence[Path]) -> list[str]:
+        """The command line that runs ``argv`` in ``cwd``, a folder below ``root``, with these folders to read."""
         match self.level:
             case "namespaces":
-                wait = [] if go is None else ["--block-fd", str(go)]
-                return [*self._bubblewrap(root, cwd, readable, wait), *self._namespaced(argv, readable)]
+                return [*self._bubblewrap(root, cwd, readable), *self._namespaced(argv, readable)]
             case "landlock":
-                wait = [] if go is None else ["--go", str(go)]
-                return self._launched(argv, root, readable, wait)
+                return self._launched(argv, root, readable)
             case "none":
                 return list(argv)
 
-    def _bubblewrap(self, root: Path, cwd: Path, readable: Sequence[Path], wait: Sequence[str]) -> list[str]:
+    def _bubblewrap(self, root: Path, cwd: Path, readable: Sequence[Path]) -> list[str]:
         assert self.launcher
-        words = [str(self.bwrap), *wait, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+        words = [str(self.bwrap), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
         words += ["--unshare-cgroup-try", "--hostname", "playground", "--die-with-parent", "--new-session"]
         # As root the launcher becomes the run's user, after the mounts, and enters a user namespace of its own.
         words += ["--unshare-user"] if self.user is None else ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
@@ -114,8 +107,8 @@ class Box:
         walls = self._landlock(readable, ro=("/proc",), rw=("/tmp", str(INSIDE)))  # noqa: S108 - its own
         return [*words, *walls, "--", *argv]
 
-    def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path], wait: Sequence[str]) -> list[str]:
-        words = [str(self.launcher), *wait, "--reap", *self._limits(), "--seccomp"]
+    def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path]) -> list[str]:
+        words = [str(self.launcher), "--reap", *self._limits(), "--seccomp"]
         words += [] if self.user is None else ["--user", f"{self.user}:{self.user}"]
         return [*words, *self._landlock(readable, ro=(), rw=(str(root),)), "--", *argv]
 

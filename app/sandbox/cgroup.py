@@ -5,7 +5,9 @@ written to (root outside of a container). Elsewhere the watcher holds these limi
 """
 
 import itertools
+import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +16,9 @@ from pathlib import Path
 
 from app.events import Limit
 from app.sandbox.limits import Limits
+from app.sandbox.watch import descendants
 
+_log = logging.getLogger(__name__)
 _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "playground"
 _numbers = itertools.count(1)
@@ -27,43 +31,74 @@ class Groups:
     version: int
     folders: Mapping[str, Path]
 
-    def make(self, limits: Limits) -> "Group":
-        """An empty group with the limits of one run; raises ``OSError`` when the kernel refuses."""
+    def of(self, limits: Limits) -> "Group":
+        """A group for one run, which ``hold`` makes."""
         name = f"{_PREFIX}-{os.getpid()}-{next(_numbers)}"
-        group = Group(self.version, {key: folder / name for key, folder in self.folders.items()})
-        for folder in set(group.folders.values()):
-            folder.mkdir()
-        memory = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
-        (group.folders["memory"] / memory).write_text(str(limits.memory_bytes))
-        (group.folders["pids"] / "pids.max").write_text(str(limits.processes))
-        if self.version == 2:
-            with suppress(OSError):
-                (group.folders["memory"] / "memory.swap.max").write_text("0")
-        return group
+        return Group(self.version, limits, {key: folder / name for key, folder in self.folders.items()})
 
 
-@dataclass(frozen=True)
 class Group:
-    """The group of one run."""
+    """The group of one run, made in a thread while the sandbox is being built.
 
-    version: int
-    folders: Mapping[str, Path]
+    Moving a process into a group makes the kernel wait for all processors, 10 ms and more; until that is done the
+    watcher holds the limits alone.
+    """
 
-    def add(self, pid: int) -> None:
-        """Put a process, and with it all that it will start, into the group; raises ``OSError``."""
-        for folder in set(self.folders.values()):
-            (folder / "cgroup.procs").write_text(str(pid))
+    def __init__(self, version: int, limits: Limits, folders: Mapping[str, Path]) -> None:
+        self._version = version
+        self._limits = limits
+        self._folders = folders
+        self._thread: threading.Thread | None = None
+        self._over = False
+
+    def hold(self, pid: int) -> None:
+        """Begin to put the process and all below it into the group; what they start later is born into it."""
+        self._thread = threading.Thread(target=self._hold, args=(pid,), name="hold-group")
+        self._thread.start()
 
     def broken(self) -> Limit | None:
         """The limit at which the kernel has stopped the run, or None."""
-        events = "memory.events" if self.version == 2 else "memory.oom_control"
-        if _count(self.folders["memory"] / events, "oom_kill"):
+        events = "memory.events" if self._version == 2 else "memory.oom_control"
+        if _count(self._folders["memory"] / events, "oom_kill"):
             return "memory"
-        return "processes" if _count(self.folders["pids"] / "pids.events", "max") else None
+        return "processes" if _count(self._folders["pids"] / "pids.events", "max") else None
 
     def remove(self) -> None:
-        """Remove the group, whose processes have ended; the kernel may need a moment to notice."""
-        for folder in set(self.folders.values()):
+        """Remove the group, whose processes have ended, in a thread: no verdict should wait for the kernel."""
+        self._over = True
+        threading.Thread(target=self._remove, name="remove-group").start()
+
+    def _hold(self, pid: int) -> None:
+        try:
+            self._make()
+            moved: set[int] = set()
+            # A process that was started before its parent was moved is outside still: until none is found.
+            while not self._over and (outside := set(descendants(pid)) - moved):
+                for one in outside:
+                    self._add(one)
+                moved |= outside
+        except OSError:
+            _log.warning("a control group could not be made; the watcher holds the run", exc_info=True)
+
+    def _make(self) -> None:
+        for folder in set(self._folders.values()):
+            folder.mkdir()
+        memory = "memory.max" if self._version == 2 else "memory.limit_in_bytes"
+        (self._folders["memory"] / memory).write_text(str(self._limits.memory_bytes))
+        (self._folders["pids"] / "pids.max").write_text(str(self._limits.processes))
+        if self._version == 2:
+            with suppress(OSError):
+                (self._folders["memory"] / "memory.swap.max").write_text("0")
+
+    def _add(self, pid: int) -> None:
+        for folder in set(self._folders.values()):
+            with suppress(ProcessLookupError):
+                (folder / "cgroup.procs").write_text(str(pid))
+
+    def _remove(self) -> None:
+        if self._thread:
+            self._thread.join()
+        for folder in set(self._folders.values()):
             for _ in range(50):
                 try:
                     folder.rmdir()

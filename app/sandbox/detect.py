@@ -130,11 +130,9 @@ def _holders(box: Box) -> tuple[str, ...]:
     """Which part holds which limit, and what is open."""
     notes = ["Processor time and the crate's size are held by a watcher and by resource limits."]
     if box.groups:
-        notes.append(f"Memory and processes are held by control groups, version {box.groups.version}.")
+        notes.append(f"Memory and processes are held by control groups, version {box.groups.version}, and the watcher.")
     else:
-        notes.append(
-            "Memory and processes are held by the watcher; PLAYGROUND_CONTROL_GROUPS can hand them to the kernel."
-        )
+        notes.append("Memory and processes are held by the watcher: no control group can be made here.")
     if box.user is not None:
         notes.append(f"Each run slot has a user id of its own, from {FIRST} on.")
     elif box.level == "landlock":

@@ -2,7 +2,6 @@
 //!
 //! `launcher [OPTION…] -- PROGRAM [ARGUMENT…]`
 //!
-//!   --go FD             wait until a byte arrives on FD, so that the server can finish its own preparations
 //!   --reap              stay as the parent, and kill every descendant when PROGRAM ends or SIGTERM arrives
 //!   --user UID:GID      become that user, with no further groups
 //!   --userns            enter a user namespace of one's own, if the system lets us
@@ -34,7 +33,6 @@ extern "C" {
     fn kill(pid: c_int, signal: c_int) -> c_int;
     fn signal(signal: c_int, handler: usize) -> usize;
     fn open(path: *const c_char, flags: c_int) -> c_int;
-    fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
     fn close(fd: c_int) -> c_int;
     fn execvp(file: *const c_char, argv: *const *const c_char) -> c_int;
     fn getppid() -> c_int;
@@ -65,7 +63,6 @@ fn c_string(text: &str) -> CString {
 
 #[derive(Default)]
 struct Options {
-    go: Option<c_int>,
     reap: bool,
     user: Option<(u32, u32)>,
     userns: bool,
@@ -105,7 +102,6 @@ fn options() -> Options {
             "--reap" => found.reap = true,
             "--userns" => found.userns = true,
             "--seccomp" => found.seccomp = true,
-            "--go" => found.go = Some(number(&value())),
             "--landlock" => found.landlock = number(&value()),
             "--limit" => found.limits.push(limit(&value())),
             "--ro" => found.ro.push(value()),
@@ -422,13 +418,6 @@ fn main() {
         prctl(PR_SET_PDEATHSIG, (if found.reap { SIGTERM } else { SIGKILL }) as c_ulong);
         if getppid() == 1 && found.reap {
             fail("the server has gone");
-        }
-        if let Some(fd) = found.go {
-            let mut byte = 0u8;
-            if read(fd, &mut byte as *mut u8 as *mut c_void, 1) != 1 {
-                fail("the server has gone");
-            }
-            close(fd);
         }
     }
     if found.reap {
