@@ -145,6 +145,8 @@ def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
         yield f"The binary's entry address is {artifact.entry or 0:#x}."
     if facts.entry_symbol is not None and facts.entry_symbol != (artifact.entry_symbol or ""):
         yield _entry_miss(facts.entry_symbol, artifact)
+    if facts.subsystem is not None and facts.subsystem != artifact.subsystem:
+        yield f"The binary's subsystem is {artifact.subsystem or 'not given'}, not {facts.subsystem}."
     yield from _runtime_misses(facts, artifact)
 
 

@@ -83,7 +83,8 @@ class Artifact(_Numbered):
 
     ``path`` is relative to the crate; ``entry`` is an address; ``entry_symbol`` the name at that
     address or null; ``interpreter`` the dynamic loader or null; ``runtime`` those symbols of the C
-    runtime that the file names (``__libc_start_main``, ``malloc`` and a few more).
+    runtime that the file names (``__libc_start_main``, ``malloc`` and a few more); ``subsystem`` the kind of
+    program in a PE file (``console``, ``windows``, ``native``, ``efi``) or null.
     """
 
     type: Literal["artifact"] = "artifact"
@@ -97,6 +98,7 @@ class Artifact(_Numbered):
     needed: tuple[str, ...]
     interpreter: str | None
     runtime: tuple[str, ...] = ()
+    subsystem: str | None = None
 
 
 class Finished(_Numbered):

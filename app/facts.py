@@ -49,6 +49,7 @@ class ArtifactFacts(Content):
     needed: tuple[str, ...] | None = None  # exactly these libraries
     interpreter: Literal["none", "any"] | None = None
     runtime: tuple[str, ...] | None = None  # exactly these symbols of the C runtime
+    subsystem: str | None = None  # of a PE file: console, windows, …
 
 
 class Outcome(Content):

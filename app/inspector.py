@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import anyio.to_process
 
-from app.binary import BinaryFacts, NotABinaryError, inspect
+from app.binary import BinaryFacts, NotABinaryError
 
 SECONDS = 2.0
 """The longest that one file may take."""
@@ -37,6 +37,8 @@ async def warm() -> None:
 
 
 def _inspect(path: str) -> BinaryFacts:
+    from app.binary.reading import inspect  # noqa: PLC0415  (the readers' libraries are for the workers alone)
+
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     with open(path, "rb") as file:
         return inspect(file)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.binary import BinaryFacts, NotABinaryError, inspect
+from app.binary import BinaryFacts, NotABinaryError
+from app.binary.reading import inspect
 from app.toolchain import Toolchain, build_env, preferred
 
 BARE = """#![no_std]
@@ -16,6 +17,17 @@ BARE = """#![no_std]
 #[no_mangle] pub extern "C" fn %s() -> ! { loop {} }
 #[panic_handler] fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
 """
+
+
+FOREIGN = """#![feature(no_core, lang_items)]
+#![no_core]
+#![no_main]
+#[lang = "pointee_sized"] pub trait PointeeSized {}
+#[lang = "meta_sized"] pub trait MetaSized: PointeeSized {}
+#[lang = "sized"] pub trait Sized: MetaSized {}
+#[no_mangle] pub extern "C" fn _start() -> ! { loop {} }
+"""
+"""Needs no ``core`` of its target, so that every system can be built for."""
 
 
 def inspected(data: bytes) -> BinaryFacts:
@@ -26,7 +38,8 @@ def compile_with(toolchain: Toolchain, folder: Path, source: str, *flags: str) -
     folder.mkdir(exist_ok=True)
     (folder / "main.rs").write_text(source)
     command = [str(toolchain.rustc), "main.rs", "-o", "out", "--edition=2021", *flags]
-    subprocess.run(command, cwd=folder, env=build_env(toolchain, folder), check=True, capture_output=True)
+    env = build_env(toolchain, folder) | {"RUSTC_BOOTSTRAP": "1"}
+    subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
     return (folder / "out").read_bytes()
 
 
@@ -76,6 +89,36 @@ def test_the_bare_metal_binary(bare_metal: Toolchain, tmp_path: Path) -> None:
     assert (facts.needed, facts.interpreter, facts.runtime) == ((), None, ())
     wrong = inspected(compile_with(bare_metal, tmp_path, BARE % "_begin", *flags))
     assert (wrong.entry, wrong.entry_symbol) == (0, None)
+
+
+def for_windows(toolchain: Toolchain, folder: Path, *flags: str) -> bytes:
+    linker = ("-Clinker=rust-lld", "-Clink-args=/ENTRY:_start /NODEFAULTLIB", *flags)
+    return compile_with(toolchain, folder, FOREIGN, "--target", "x86_64-pc-windows-msvc", "-Cpanic=abort", *linker)
+
+
+def for_macos(toolchain: Toolchain, folder: Path, triple: str) -> bytes:
+    linker = ("-Clinker=rust-lld", "-Clinker-flavor=ld64.lld", "-Clink-args=-e __start -static")
+    return compile_with(toolchain, folder, FOREIGN, "--target", triple, "-Cpanic=abort", *linker)
+
+
+@pytest.mark.parametrize("subsystem", ["console", "windows"])
+def test_a_program_for_windows(bare_metal: Toolchain, tmp_path: Path, subsystem: str) -> None:
+    facts = inspected(for_windows(bare_metal, tmp_path, f"-Clink-arg=/SUBSYSTEM:{subsystem}"))
+    assert (facts.format, facts.machine, facts.subsystem) == ("PE", "x86-64", subsystem)
+    assert (facts.entry, facts.entry_symbol) == (0x140001000, None)
+    assert (facts.needed, facts.interpreter, facts.runtime) == ((), None, ())
+
+
+@pytest.mark.parametrize(
+    ("triple", "machine"), [("x86_64-apple-darwin", "x86-64"), ("aarch64-apple-darwin", "AArch64")]
+)
+def test_a_program_for_macos(bare_metal: Toolchain, tmp_path: Path, triple: str, machine: str) -> None:
+    facts = inspected(for_macos(bare_metal, tmp_path, triple))
+    assert (facts.format, facts.machine, facts.entry_symbol) == ("Mach-O", machine, "__start")
+    assert facts.entry
+    assert facts.entry > 0x100000000
+    assert (facts.needed, facts.interpreter, facts.runtime) == ((), "/usr/lib/dyld", ())
+    assert facts.subsystem is None
 
 
 @pytest.mark.parametrize("data", [b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF" + b"\xff" * 100])

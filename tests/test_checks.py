@@ -110,6 +110,8 @@ def test_no_error_is_a_goal_too() -> None:
         ({"interpreter": "any"}, {}, "no dynamic loader"),
         ({"runtime": ()}, {"runtime": ("__libc_start_main",)}, "__libc_start_main"),
         ({"runtime": ("__libc_start_main",)}, {}, "not in the binary"),
+        ({"subsystem": "console"}, {}, "subsystem is not given"),
+        ({"subsystem": "console"}, {"format": "PE", "subsystem": "windows"}, "subsystem is windows, not console"),
     ],
 )
 def test_what_is_in_the_binary_counts(facts: dict[str, Any], changes: dict[str, Any], says: str) -> None:

@@ -1,18 +1,19 @@
-"""What is in a binary: a file's bytes in, facts out.
+"""ELF, the format of Linux and of bare metal, as pyelftools reads it.
 
-ELF is read with pyelftools; its tables of symbols are unpacked in one go, because a debug build of a std
-program has ten thousand of them and a lesson's verdict should not wait for an object each.
+Tables of symbols are unpacked in one go, because a debug build of a std program has ten thousand of them and a
+lesson's verdict should not wait for an object each.
 """
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from itertools import islice
+from typing import Any
 
-from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
+
+from app.binary.model import NAMES, BinaryFacts, text
 
 _MACHINES = {
     "EM_X86_64": "x86-64",
@@ -24,41 +25,10 @@ _MACHINES = {
 _RUNTIME = (b"__libc_start_main", b"__libc_start_call_main", b"__libc_csu_init", b"malloc", b"_Unwind_RaiseException")
 """Symbols that only a file with the C runtime names: its start-up code, which supplies a ``_start`` too, or what the
 standard library calls when it is linked in without that code."""
-_MAGIC = ((b"MZ", "PE"), (b"\xcf\xfa\xed\xfe", "Mach-O"), (b"\xce\xfa\xed\xfe", "Mach-O"))
 
 
-class NotABinaryError(ValueError):
-    """The bytes are of no format that is known here, or are damaged."""
-
-
-@dataclass(frozen=True)
-class BinaryFacts:
-    """What a linked file says of itself; the fields are those of the ``artifact`` event."""
-
-    format: str
-    machine: str
-    entry: int | None
-    entry_symbol: str | None
-    needed: tuple[str, ...]
-    interpreter: str | None
-    runtime: tuple[str, ...]
-
-
-def inspect(file: BinaryIO) -> BinaryFacts:
-    """The facts of one file that can be read and sought in; raises ``NotABinaryError``."""
-    start = file.read(4)
-    if start != b"\x7fELF":
-        for magic, name in _MAGIC:
-            if start.startswith(magic):
-                return BinaryFacts(name, "", None, None, (), None, ())
-        raise NotABinaryError("the file is no ELF, PE or Mach-O binary")
-    try:
-        return _elf(ELFFile(file))
-    except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error, OSError) as error:
-        raise NotABinaryError(f"the ELF file is damaged: {error}") from error
-
-
-def _elf(elf: ELFFile) -> BinaryFacts:
+def facts(elf: ELFFile) -> BinaryFacts:
+    """The facts of an opened file."""
     entry = int(elf.header["e_entry"])
     machine = str(elf.header["e_machine"])
     at_entry, runtime = _symbols(elf, entry)
@@ -69,7 +39,7 @@ def _elf(elf: ELFFile) -> BinaryFacts:
         entry_symbol=at_entry,
         needed=_needed(elf),
         interpreter=next(
-            (_text(s.get_interp_name()) for s in elf.iter_segments() if isinstance(s, InterpSegment)), None
+            (text(s.get_interp_name()) for s in elf.iter_segments() if isinstance(s, InterpSegment)), None
         ),
         runtime=runtime,
     )
@@ -80,7 +50,7 @@ def _needed(elf: ELFFile) -> tuple[str, ...]:
     if section is None:
         return ()
     tags: Iterator[Any] = section.iter_tags("DT_NEEDED")
-    return tuple(_text(tag.needed) for tag in tags)
+    return tuple(text(tag.needed) for tag in islice(tags, NAMES))
 
 
 def _symbols(elf: ELFFile, entry: int) -> tuple[str | None, tuple[str, ...]]:
@@ -123,8 +93,4 @@ def _whole(data: bytes, size: int) -> bytes:
 
 
 def _name(names: bytes, offset: int) -> str:
-    return _text(names[offset : names.index(b"\0", offset)])
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return text(names[offset : names.index(b"\0", offset)])
