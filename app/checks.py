@@ -13,7 +13,7 @@ from app.command import Command
 from app.diagnosis import Diagnosis
 from app.events import Advice, Artifact, Check, Diagnostic, Event, Finished, Output, Verdict
 from app.facts import ArtifactFacts, CommandFacts, Facts, Outcome, at_version
-from app.lessons import AdviceSpec, Lesson
+from app.lessons import AdviceSpec, Lesson, Option, Prediction
 
 UNKNOWN = "(another error)"
 """Stands for the class of an error that ``errors.toml`` does not know."""
@@ -80,6 +80,12 @@ def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Ver
     reached = all(check.ok for check in checks)
     advice = () if reached else _advice((*lesson.advice, *diagnosis.advice), seen, expected)
     return Verdict(reached=reached, checks=tuple(checks), advice=advice)
+
+
+def foretold(prediction: Prediction, version: str, seen: Seen) -> tuple[Option, ...]:
+    """The options whose facts hold of a run by that compiler version: exactly one, when the lesson is sound."""
+    facts = ((option, at_version(option, option.on, version)) for option in prediction.option)
+    return tuple(option for option, outcome in facts if not any(_misses(outcome, seen)))
 
 
 def misses(facts: Outcome, seen: Seen) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from app.facts import Content, Facts, Outcome, Versions
 
@@ -51,6 +51,41 @@ class Expectation(Outcome):
     on: Mapping[Versions, Outcome] = {}
 
 
+class Option(Outcome):
+    """One answer to the prediction's question: the facts that hold of the run when it is the right one.
+
+    ``because`` says why it is so, or why not: the learner reads it after the run.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9-]+$")
+    text: str = Field(min_length=1)
+    because: str = Field(min_length=1)
+    on: Mapping[Versions, Outcome] = {}
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not {"status", "errors", "output", "artifact"} & self.model_fields_set:
+            raise ValueError("an option names facts: status, errors, output or artifact")
+        return self
+
+
+class Prediction(Content):
+    """What the learner is asked before the first run: what the first command says to the step's own files.
+
+    Which option is right is nowhere written down: it is the one whose facts hold of the run.
+    """
+
+    question: str = Field(min_length=1)
+    option: tuple[Option, ...] = Field(min_length=2, max_length=4)
+
+    @field_validator("option")
+    @classmethod
+    def _distinct(cls, options: tuple[Option, ...]) -> tuple[Option, ...]:
+        if len({option.id for option in options}) < len(options):
+            raise ValueError("two options have the same id")
+        return options
+
+
 class _Manifest(Content):
     title: str = Field(min_length=1)
     goal: str = Field(min_length=1)
@@ -62,6 +97,7 @@ class _Manifest(Content):
     commands: tuple[str, ...] = Field(min_length=1)
     target: str | None = None
     hints: tuple[str, ...] = Field(min_length=1)
+    predict: Prediction | None = None
     check: tuple[CheckSpec, ...] = Field(min_length=1)
     advice: tuple[AdviceSpec, ...] = ()
     expect: tuple[Expectation, ...] = Field(min_length=1)
@@ -94,6 +130,7 @@ class Lesson:
     advice: tuple[AdviceSpec, ...]
     expectations: tuple[Expectation, ...]
     bonus: bool = False
+    prediction: Prediction | None = None
 
 
 def load_all(folder: Path) -> tuple[Lesson, ...]:
@@ -146,6 +183,7 @@ def load(folder: Path) -> Lesson:
         advice=manifest.advice,
         expectations=manifest.expect,
         bonus=manifest.bonus,
+        prediction=manifest.predict,
     )
 
 

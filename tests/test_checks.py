@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from app.checks import UNKNOWN, judge, misses, see
+from app.checks import UNKNOWN, foretold, judge, misses, see
 from app.command import parse
 from app.diagnosis import Diagnosis
 from app.events import Artifact, Diagnostic, Event, Finished, Output, Span, Verdict, from_json
 from app.facts import ArtifactFacts, CommandFacts, Facts
-from app.lessons import Lesson
+from app.lessons import Lesson, Prediction
 
 RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.jsonl"))
 
@@ -201,3 +201,35 @@ def test_the_goals_own_error_is_not_advised_against(lessons: dict[str, Lesson], 
 
 def test_an_unknown_error_has_a_name() -> None:
     assert see(parse("cargo build"), [error(None), ended()]).classes == (UNKNOWN,)
+
+
+PREDICTION = Prediction.model_validate(
+    {
+        "question": "What?",
+        "option": [
+            {"id": "well", "text": "All is well", "because": "So it is.", "status": "ok"},
+            {
+                "id": "main",
+                "text": "There is no main",
+                "because": "It is gone.",
+                "errors": ["main-missing"],
+                "on": {"<1.70": {"errors": ["start-lang-item"]}},
+            },
+        ],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "events", "right"),
+    [
+        ("1.96.0", [ended("ok")], ["well"]),
+        ("1.96.0", [error("main-missing"), ended()], ["main"]),
+        ("1.63.0", [error("start-lang-item"), ended()], ["main"]),
+        ("1.63.0", [error("main-missing"), ended()], []),
+        ("1.96.0", [error("main-missing"), error(None), ended()], []),
+    ],
+)
+def test_the_right_answer_is_the_one_whose_facts_hold(version: str, events: list[Event], right: list[str]) -> None:
+    seen = see(parse("cargo build"), events)
+    assert [option.id for option in foretold(PREDICTION, version, seen)] == right

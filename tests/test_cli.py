@@ -112,6 +112,16 @@ def test_lessons_check_finds_a_lesson_that_is_wrong(tmp_path: Path, lessons: dic
     assert "FAIL no-main" in done.stdout
 
 
+def test_lessons_check_finds_a_prediction_without_one_right_answer(tmp_path: Path) -> None:
+    copy = tmp_path / "lessons"
+    shutil.copytree(Settings().lessons_dir, copy)
+    (manifest,) = copy.glob("*-no-main/lesson.toml")
+    manifest.write_text(manifest.read_text().replace('errors = ["start-lang-item"]', 'errors = ["main-missing"]', 1))
+    done = playground("lessons", "check", "no-main", data=tmp_path / "data", PLAYGROUND_LESSONS_DIR=str(copy))
+    assert done.returncode == 1
+    assert "Exactly one option of the prediction should be right: none is." in done.stdout
+
+
 def test_doctor_says_what_is_here(tmp_path: Path) -> None:
     text = playground("doctor", data=tmp_path)
     assert text.returncode == 0

@@ -62,6 +62,9 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
         (lambda folder: shutil.rmtree(folder / "start"), "start: there is no such folder"),
         (lambda folder: (folder / "solution" / "other.rs").write_text("x"), "'other.rs' differs from start/"),
         (lambda folder: (folder / "lesson.toml").unlink(), "lesson.toml"),
+        (edit("because", "why"), "predict.option.0.why: Extra inputs"),
+        (edit('status = "ok"', ""), "predict.option.0: Value error, an option names facts"),
+        (edit('id = "handler"', 'id = "no"'), "predict.option: Value error, two options have the same id"),
     ],
 )
 def test_what_is_wrong_is_named(folder: Path, change: Callable[[Path], None], says: str) -> None:
