@@ -6,6 +6,7 @@ server goes on; the artefact is reported as of an unknown format.
 
 import os
 import resource
+import signal
 from pathlib import Path
 
 import anyio
@@ -14,7 +15,10 @@ import anyio.to_process
 from app.binary import BinaryFacts, NotABinaryError
 
 SECONDS = 2.0
-"""The longest that one file may take."""
+"""The processor time that one file may take."""
+
+_WAIT = 10.0
+"""The longest that anybody waits for it, also on a busy machine and when a worker has to be started first."""
 
 _MEMORY = 512 * 1024 * 1024
 UNKNOWN = BinaryFacts("unknown", "", None, None, (), None, ())
@@ -23,7 +27,7 @@ UNKNOWN = BinaryFacts("unknown", "", None, None, (), None, ())
 async def facts_of(file: Path) -> BinaryFacts:
     """The facts of one file; ``UNKNOWN`` for what is no binary, is damaged, or takes too long or too much."""
     try:
-        with anyio.fail_after(SECONDS):
+        with anyio.fail_after(_WAIT):
             return await anyio.to_process.run_sync(_inspect, str(file), cancellable=True)
     except (NotABinaryError, TimeoutError, MemoryError, OSError, RecursionError, anyio.BrokenWorkerProcess):
         return UNKNOWN
@@ -40,5 +44,10 @@ def _inspect(path: str) -> BinaryFacts:
     from app.binary.reading import inspect  # noqa: PLC0415  (the readers' libraries are for the workers alone)
 
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    with open(path, "rb") as file:
-        return inspect(file)
+    # The signal ends the worker, wherever it is. Of processor time, for others may be using the processors.
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        with open(path, "rb") as file:
+            return inspect(file)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
