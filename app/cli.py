@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -63,6 +64,9 @@ def serve(
     try:
         serve_forever(settings)
     except (ServeError, LessonError) as error:
+        if settings.log_format == "json":
+            logging.getLogger("app.serve").critical(str(error))
+            raise typer.Exit(_BAD_USE) from None
         _stop(str(error))
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import logging
 import resource
 import socket
 import sqlite3
@@ -10,14 +11,16 @@ import anyio
 import uvicorn
 from fastapi import FastAPI
 
+from app import logs
 from app.engine.scratch import ensure_private
-from app.sandbox import Isolation, IsolationError, detect
+from app.sandbox import Isolation, IsolationError, Level, detect
 from app.settings import Settings
 from app.toolchain import discover
 from app.web import create_app
 from app.web.guard.wire import wire_of
 from app.web.state import Playground
 
+_log = logging.getLogger(__name__)
 _BACKLOG = 512
 _OWN_FILES = 512
 
@@ -39,32 +42,40 @@ class _Server(uvicorn.Server):
             server.close()
         await self._state.engine.stop()
         await super().shutdown(sockets)
+        # Here and not after run(): uvicorn raises the signal that ended it once more there.
+        _log.info("The playground has stopped")
 
 
 def serve_forever(settings: Settings) -> None:
     """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken."""
-    _check_isolation(settings)
+    logs.configure(settings)
+    level = _check_isolation(settings)
     listener = _listen(settings.host, settings.port)
     app = _create(settings)
     _allow_connections(settings.max_connections)
     config = uvicorn.Config(
         app,
         http=wire_of(settings),
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=2,
         lifespan="on",
     )
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    print(f"The playground is at http://{shown}:{port}/ (stop it with Ctrl-C)", flush=True)
+    address = f"http://{shown}:{port}{settings.root_path}/"
+    if settings.log_format == "text":
+        print(f"The playground is at {address} (stop it with Ctrl-C)", flush=True)
+    _log.info("The playground is at %s; isolation of runs: %s", address, level)
     with listener:
         _Server(config, app.state.playground).run([listener])
 
 
-def _check_isolation(settings: Settings) -> None:
-    """Refuse an address that others can reach while nothing isolates the runs."""
+def _check_isolation(settings: Settings) -> Level:
+    """The level in force. Refuses an address that others can reach while nothing isolates the runs."""
 
     async def find() -> Isolation:
         return await detect(settings, await discover(settings.cache_dir))
@@ -79,6 +90,7 @@ def _check_isolation(settings: Settings) -> None:
             f"Runs cannot be isolated here, so {settings.host} is refused: whoever reaches it could run "
             f"programs as you. Serve on 127.0.0.1. {why}"
         )
+    return found.level
 
 
 def _allow_connections(count: int) -> None:

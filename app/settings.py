@@ -1,7 +1,9 @@
 """The only reader of the environment: ``PLAYGROUND_*`` becomes one frozen object, passed down."""
 
 import os
+import re
 import tempfile
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +29,18 @@ def _rate(text: str) -> str:
     return text
 
 
+def _root(text: str) -> str:
+    path = text.rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+        raise ValueError(f"{text!r} is no path of an address; write one such as /rust")
+    return path
+
+
+def _network(text: str) -> str:
+    ip_network(text, strict=False)  # raises ValueError, in words that name the text
+    return text
+
+
 Rate = Annotated[str, AfterValidator(_rate)]
 """How many in how long, as the library ``limits`` writes it: ``30/minute``."""
 
@@ -44,6 +58,16 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = Field(
         ("localhost", "127.0.0.1", "[::1]"),
         description="host names that a request may be addressed to, as a JSON list",
+    )
+    root_path: Annotated[str, AfterValidator(_root)] = Field(
+        "", description="path below which a proxy offers the playground, such as /rust"
+    )
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses or networks, as a JSON list",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text for people on standard error, or JSON, one object a line, on standard output"
     )
     data_dir: Path = Field(default_factory=lambda: user_data_path(_NAME), description="progress of the learners")
     scratch_dir: Path = Field(

@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.web import api, pages
 from app.web.guard import Guard
 from app.web.guard.bodies import BodyError
+from app.web.guard.paths import path_of
 from app.web.problem import ProblemError
 from app.web.state import Playground
 
@@ -70,7 +71,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, problem: ProblemError) -> Response:
     """A problem as programs read it, or as a page; health is asked for by programs."""
-    if request.scope["path"].startswith(("/api/", "/healthz", "/readyz")):
+    if path_of(request.scope).startswith(("/api/", "/healthz", "/readyz")):
         return api.problem_answer(problem)
     return pages.problem_page(request, problem)
 

@@ -194,7 +194,7 @@ async def lesson(slug: str, app: App) -> LessonDetail:
 async def start_run(wanted: RunRequest, request: Request, app: App, seat: Seat) -> RunAccepted:
     """Queue a run."""
     run_id = await app.submit(wanted.lesson, wanted.files, wanted.command, wanted.toolchain, wanted.after, seat)
-    return RunAccepted(id=run_id, events=request.app.url_path_for("run_events", run_id=run_id))
+    return RunAccepted(id=run_id, events=app.root + request.app.url_path_for("run_events", run_id=run_id))
 
 
 @router.get("/api/runs/{run_id}", responses=_errors(404, 422))

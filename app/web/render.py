@@ -45,13 +45,15 @@ class Patch:
 class RunRenderer:
     """Renders one run's events in their order; colours that one event leaves open reach into the next."""
 
-    def __init__(self, run_id: str, lesson: Lesson, following: Lesson | None, diagnosis: Diagnosis) -> None:
+    def __init__(
+        self, run_id: str, lesson: Lesson, following: Lesson | None, diagnosis: Diagnosis, root: str = ""
+    ) -> None:
         self._terminal = Terminal()
         self._classes = {known.id: known for known in diagnosis.classes}
         self._finished: Finished | None = None
         self._looks = False
         self._lesson = lesson
-        self._known = {"run_id": run_id, "lesson": lesson, "following": following}
+        self._known = {"root": root, "run_id": run_id, "lesson": lesson, "following": following}
 
     def patches(self, event: Event) -> list[Patch]:
         """What one event changes in the panel: a patch for each block of ``events/<type>.html``."""

@@ -62,6 +62,11 @@ class Playground:
         """The level of isolation that runs get."""
         return self.engine.isolation
 
+    @property
+    def root(self) -> str:
+        """The path that every address of this playground begins with: ``""`` or like ``/rust``."""
+        return self.settings.root_path
+
     def lesson(self, slug: str) -> Lesson:
         """The lesson of that slug; raises ``ProblemError`` 404."""
         for lesson in self.lessons:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.settings import Settings
 from app.web.guard.bodies import Body, check_announced
 from app.web.guard.hosts import Hosts, check_origin
+from app.web.guard.paths import mounted, path_of
 from app.web.guard.rates import Rates
 from app.web.guard.seats import COOKIE, Seats
 from app.web.problem import ProblemError
@@ -67,10 +68,11 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = mounted(scope, self._settings.root_path)
         known = self._seats.read(_values(scope, b"cookie"))
         seat = known or self._seats.new()
         scope.setdefault("state", {}).update(seat=seat, seat_known=known is not None)
-        answer = _Answer(send, scope["path"], None if known else self._cookie(seat, scope))
+        answer = _Answer(send, path_of(scope), None if known else self._cookie(seat, scope))
         try:
             self._examine(scope, known)
         except ProblemError as problem:
@@ -90,7 +92,7 @@ class Guard:
 
     def _cookie(self, seat: str, scope: Scope) -> str | None:
         """The cookie of a new seat; programs and files get none."""
-        if scope["path"].startswith(("/api/", "/static/")):
+        if path_of(scope).startswith(("/api/", "/static/")):
             return None
         value, path = self._seats.sign(seat), scope.get("root_path") or "/"
         secure = "; Secure" if scope.get("scheme") == "https" else ""

@@ -33,7 +33,9 @@ class Hosts:
         host = _parsed(given[0]) if len(given) == 1 else None
         if host is None or not {host, Host(host.name, None)} & self._allowed:
             raise ProblemError(
-                400, "foreign-host", "This playground does not answer to that host (PLAYGROUND_ALLOWED_HOSTS)."
+                400,
+                "foreign-host",
+                "This playground does not answer to that host; whoever runs it adds it to PLAYGROUND_ALLOWED_HOSTS.",
             )
         return host
 

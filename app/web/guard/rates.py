@@ -1,6 +1,6 @@
 """How often a seat, and an address, may do what costs something. Whoever is at the machine itself is exempt.
 
-The address is the connection's, as the server reports it. A header that claims another one is not read here.
+The address is the connection's, as the server reports it: behind a trusted proxy, the one that the proxy names.
 """
 
 import math
@@ -14,6 +14,7 @@ from limits.strategies import MovingWindowRateLimiter
 from starlette.types import Scope
 
 from app.settings import Settings
+from app.web.guard.paths import path_of
 from app.web.problem import ProblemError
 
 Kind = Literal["runs", "changes", "streams", "reads"]
@@ -62,7 +63,7 @@ class Rates:
 
     def check(self, scope: Scope, seat: str | None) -> None:
         """Count this request; raises ``ProblemError`` 429 with the seconds to wait when there were too many."""
-        what = kind(scope["method"], scope["path"])
+        what = kind(scope["method"], path_of(scope))
         address = address_of(scope) if what else None
         if what is None or address is None:
             return

@@ -49,15 +49,16 @@ async def page_answer(request: Request, template: str, status: int = 200, **cont
     playground = playground_of(request)
     toolchains = await playground.toolchains()
     context = {"toolchains": toolchains, "footer": _footer(playground, toolchains), **context}
-    return HTMLResponse(page(template, **context), status_code=status)
+    return HTMLResponse(page(template, root=playground.root, **context), status_code=status)
 
 
 def problem_page(request: Request, problem: ProblemError) -> HTMLResponse:
     """What went wrong: a fragment for htmx, which puts it beside the command, else a page."""
     if by_htmx(request):
         return HTMLResponse(page("_problem.html", problem=problem), problem.status, problem.headers)
-    footer = _footer(playground_of(request))
-    return HTMLResponse(page("problem.html", problem=problem, footer=footer), problem.status, problem.headers)
+    home = playground_of(request)
+    html = page("problem.html", root=home.root, problem=problem, footer=_footer(home))
+    return HTMLResponse(html, problem.status, problem.headers)
 
 
 def by_htmx(request: Request) -> bool:
@@ -65,9 +66,9 @@ def by_htmx(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
-def to(lesson: Lesson) -> RedirectResponse:
+def to(home: Playground, lesson: Lesson) -> RedirectResponse:
     """The way back to the lesson after a form without scripts."""
-    return RedirectResponse(f"/lessons/{lesson.slug}", status_code=303)
+    return RedirectResponse(f"{home.root}/lessons/{lesson.slug}", status_code=303)
 
 
 def following(home: Playground, lesson: Lesson) -> Lesson | None:

@@ -33,8 +33,8 @@ async def course(request: Request, home: Home, seat: Seat, forgotten: bool = Fal
 async def forget(home: Home, seat: Seat) -> Response:
     """Delete all that is stored of this seat."""
     await home.forget(seat)
-    answer = RedirectResponse("/?forgotten=1", status_code=303)
-    answer.delete_cookie(COOKIE)
+    answer = RedirectResponse(f"{home.root}/?forgotten=1", status_code=303)
+    answer.delete_cookie(COOKIE, path=home.root or "/")
     return answer
 
 

@@ -32,7 +32,7 @@ async def show(request: Request, home: Home, seat: Seat, lesson: Step) -> Respon
 async def reset(home: Home, seat: Seat, lesson: Step) -> Response:
     """Give the lesson's own files back."""
     await home.progress.reset(seat, lesson.slug)
-    return to(lesson)
+    return to(home, lesson)
 
 
 @router.post("/lessons/{slug}/carry")
@@ -43,7 +43,7 @@ async def carry(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     kept = await home.progress.files(seat, lesson.slug)
     files = {path: carried.get(path, kept.get(path)) for path in lesson.editable}
     await home.progress.save(seat, lesson.slug, {path: text for path, text in files.items() if text is not None})
-    return to(lesson)
+    return to(home, lesson)
 
 
 async def lesson_page(

@@ -67,11 +67,11 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
 
 
 def _renderer(home: Playground, lesson: Lesson, run_id: str) -> RunRenderer:
-    return RunRenderer(run_id, lesson, following(home, lesson), home.diagnosis)
+    return RunRenderer(run_id, lesson, following(home, lesson), home.diagnosis, home.root)
 
 
 async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:
     """The course's progress after a verdict, whether or not it is already written down."""
     reached = set(await home.progress.reached(seat)) | ({lesson.slug} if verdict.reached else set())
-    html = page("_progress.html", lessons=home.lessons, reached=reached, current=lesson.slug)
+    html = page("_progress.html", root=home.root, lessons=home.lessons, reached=reached, current=lesson.slug)
     return Patch("progress", made(html), append=False)

@@ -35,9 +35,9 @@ RunStep = Annotated[Lesson, Depends(_run_lesson)]
 
 
 @router.get("/lessons/{slug}/runs")
-async def run_address(lesson: Step) -> Response:
+async def run_address(home: Home, lesson: Step) -> Response:
     """Where the browser stands after a run without scripts; typed in again, it leads back to the lesson."""
-    return to(lesson)
+    return to(home, lesson)
 
 
 @router.post("/lessons/{slug}/runs")
@@ -54,7 +54,8 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
         return await lesson_page(request, lesson, form, None, problem)
     if by_htmx(request):
         panel = Panel(run_id, live=True, fresh=True)
-        return HTMLResponse(page("_posted.html", run=panel, offered=form.offered, command=form.command))
+        html = page("_posted.html", root=home.root, run=panel, offered=form.offered, command=form.command)
+        return HTMLResponse(html)
     panel, built = await finished(home, lesson, run_id)
     return await lesson_page(request, lesson, form, panel, after=built)
 
@@ -71,4 +72,4 @@ async def events(
 async def cancel(request: Request, run_id: str, home: Home, lesson: RunStep) -> Response:
     """End a run; the panel learns of it by the run's own last events."""
     await home.engine.cancel(run_id)
-    return Response(status_code=204) if by_htmx(request) else to(lesson)
+    return Response(status_code=204) if by_htmx(request) else to(home, lesson)

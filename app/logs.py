@@ -1,0 +1,29 @@
+"""What the server says of itself: for people, or as JSON for what collects a container's output."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+from app.settings import Settings
+
+
+class _Lines(logging.Formatter):
+    """One JSON object for each record: time, level, logger, message, and ``error``, the trace, when there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry = {"time": when, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def configure(settings: Settings) -> None:
+    """Send what every part of the server logs where the settings say."""
+    as_json = settings.log_format == "json"
+    handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
+    handler.setFormatter(_Lines() if as_json else logging.Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO if as_json else logging.WARNING, force=True)
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
