@@ -7,12 +7,16 @@ server goes on; the artefact is reported as of an unknown format.
 import os
 import resource
 import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import anyio.to_process
 
-from app.binary import BinaryFacts, NotABinaryError
+from app.binary import BinaryFacts, Card, NotABinaryError
 
 SECONDS = 2.0
 """The processor time that one file may take."""
@@ -20,17 +24,23 @@ SECONDS = 2.0
 _WAIT = 10.0
 """The longest that anybody waits for it, also on a busy machine and when a worker has to be started first."""
 
+_PART_SECONDS = 0.2
+"""No part of a card is begun later than this, so that it comes in time with what was read."""
 _MEMORY = 512 * 1024 * 1024
+_DATA = 160 * 1024 * 1024
+"""What a worker may have of its own: with the libraries, which lie in memory once for all workers, less than 200 MB."""
 UNKNOWN = BinaryFacts("unknown", "", None, None, (), None, ())
+_T = TypeVar("_T")
 
 
 async def facts_of(file: Path) -> BinaryFacts:
     """The facts of one file; ``UNKNOWN`` for what is no binary, is damaged, or takes too long or too much."""
-    try:
-        with anyio.fail_after(_WAIT):
-            return await anyio.to_process.run_sync(_inspect, str(file), cancellable=True)
-    except (NotABinaryError, TimeoutError, MemoryError, OSError, RecursionError, anyio.BrokenWorkerProcess):
-        return UNKNOWN
+    return await _read(_inspect, file) or UNKNOWN
+
+
+async def card_of(file: Path) -> Card:
+    """The card of one file, partial rather than late; of ``UNKNOWN`` facts for what cannot be read."""
+    return await _read(_examine, file) or Card(UNKNOWN, file.stat().st_size, unread=("sections", "symbols", "code"))
 
 
 async def warm() -> None:
@@ -40,14 +50,36 @@ async def warm() -> None:
             group.start_soon(facts_of, Path("/dev/null"))
 
 
+async def _read(read: Callable[[str], _T], file: Path) -> _T | None:
+    try:
+        with anyio.fail_after(_WAIT):
+            return await anyio.to_process.run_sync(read, str(file), cancellable=True)
+    except (NotABinaryError, TimeoutError, MemoryError, OSError, RecursionError, anyio.BrokenWorkerProcess):
+        return None
+
+
 def _inspect(path: str) -> BinaryFacts:
     from app.binary.reading import inspect  # noqa: PLC0415  (the readers' libraries are for the workers alone)
 
+    with _limited(), open(path, "rb") as file:
+        return inspect(file)
+
+
+def _examine(path: str) -> Card:
+    from app.binary.reading import examine  # noqa: PLC0415
+
+    late = time.monotonic() + _PART_SECONDS
+    with _limited(), open(path, "rb") as file:
+        return examine(file, lambda: time.monotonic() > late)
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_DATA, (_DATA, _DATA))
     # The signal ends the worker, wherever it is. Of processor time, for others may be using the processors.
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
-        with open(path, "rb") as file:
-            return inspect(file)
+        yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

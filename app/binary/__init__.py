@@ -4,6 +4,6 @@
 who reads: the server does not, its inspector's workers do.
 """
 
-from app.binary.model import BinaryFacts, NotABinaryError
+from app.binary.model import BinaryFacts, Card, NotABinaryError
 
-__all__ = ["BinaryFacts", "NotABinaryError"]
+__all__ = ["BinaryFacts", "Card", "NotABinaryError"]

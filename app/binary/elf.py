@@ -5,15 +5,18 @@ lesson's verdict should not wait for an object each.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO
 
+from elftools.elf.constants import SH_FLAGS
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
-from app.binary.model import NAMES, BinaryFacts, text
+from app.binary.image import Image, Span, in_order, largest, listed
+from app.binary.model import NAMES, BinaryFacts, Kind, NotABinaryError, Section, Symbol, Symbols, text
 
 _MACHINES = {
     "EM_X86_64": "x86-64",
@@ -25,9 +28,31 @@ _MACHINES = {
 _RUNTIME = (b"__libc_start_main", b"__libc_start_call_main", b"__libc_csu_init", b"malloc", b"_Unwind_RaiseException")
 """Symbols that only a file with the C runtime names: its start-up code, which supplies a ``_start`` too, or what the
 standard library calls when it is linked in without that code."""
+_LOADER = (
+    *("SHT_DYNAMIC", "SHT_DYNSYM", "SHT_HASH", "SHT_GNU_HASH", "SHT_REL", "SHT_RELA"),
+    *("SHT_GNU_versym", "SHT_GNU_verneed", "SHT_GNU_verdef"),
+)
+_MOST_SYMBOLS = 50_000
+_RELA = struct.Struct("<QQq")
+_RELATIVE = 8
+_SYMBOLIC = (1, 6, 7)  # R_X86_64_64, GLOB_DAT, JUMP_SLOT
 
 
-def facts(elf: ELFFile) -> BinaryFacts:
+class Elf(ELFFile):
+    """An opened file whose sections are read once."""
+
+    @cached_property
+    def parts(self) -> tuple[Any, ...]:
+        """The sections in their order."""
+        return tuple(self.iter_sections())
+
+
+def parsed(file: BinaryIO) -> Elf:
+    """The file as pyelftools sees it."""
+    return Elf(file)
+
+
+def facts(elf: Elf) -> BinaryFacts:
     """The facts of an opened file."""
     entry = int(elf.header["e_entry"])
     machine = str(elf.header["e_machine"])
@@ -45,23 +70,113 @@ def facts(elf: ELFFile) -> BinaryFacts:
     )
 
 
-def _needed(elf: ELFFile) -> tuple[str, ...]:
-    section = next((s for s in elf.iter_sections() if isinstance(s, DynamicSection)), None)
+def sections(elf: Elf) -> Iterator[Section]:
+    """The file's sections in their order, without those that have no bytes in it."""
+    for one in elf.parts:
+        if one["sh_type"] not in ("SHT_NULL", "SHT_NOBITS"):
+            yield Section(text(one.name), _kind(one), int(one["sh_size"]), int(one["sh_addr"]))
+
+
+def _kind(section: Any) -> Kind:
+    if section["sh_type"] in _LOADER or section.name == ".interp":
+        return "loader"
+    flags = int(section["sh_flags"])
+    if flags & SH_FLAGS.SHF_ALLOC:
+        if section["sh_type"] == "SHT_STRTAB":
+            return "loader"
+        return "code" if flags & SH_FLAGS.SHF_EXECINSTR else "data" if flags & SH_FLAGS.SHF_WRITE else "constants"
+    if section.name.startswith((".debug_", ".zdebug_")):
+        return "debug"
+    return "names" if section["sh_type"] in ("SHT_SYMTAB", "SHT_STRTAB") else "other"
+
+
+def names(elf: Elf) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
+    """What the file names: for show, its functions by address, and what it only asks for.
+
+    Raises ``NotABinaryError`` when there are too many to be read in time.
+    """
+    tables = {one["sh_type"]: one for one in reversed(elf.parts)}
+    table = tables.get("SHT_SYMTAB") or tables.get("SHT_DYNSYM")
+    if table is None:
+        return Symbols(0, 0, (), ()), (), ()
+    if table["sh_size"] > _MOST_SYMBOLS * table["sh_entsize"]:
+        raise NotABinaryError("the file has too many symbols")
+    strings: bytes = elf.parts[table["sh_link"]].data()
+    functions, others, undefined = [], [], []
+    thumb = ~1 if elf["e_machine"] == "EM_ARM" else ~0
+    for offset, value, size, kind, section in _entries(elf, table):
+        name = _name(strings, offset)
+        # Kinds 3 and 4 are sections and source files; ARM marks its kinds of code with symbols such as $t.
+        if not name or kind > 2 or name.startswith("$"):
+            continue
+        if not section:
+            undefined.append(name)
+        elif kind == 2:
+            functions.append(Symbol(name, value & thumb, size))
+        else:
+            others.append(Symbol(name, value, size))
+    defined = functions + others
+    shown = Symbols(len(defined), len(undefined), largest(defined), listed(one.name for one in defined))
+    return shown, in_order(functions), tuple(undefined)
+
+
+def image(elf: Elf, functions: Sequence[Symbol]) -> Image:
+    """The file as it lies in memory, as far as code and the loader's table go."""
+    machine = _MACHINES.get(str(elf["e_machine"]), "")
+    short = machine == "ARM" and elf["e_entry"] & 1
+    return Image(
+        machine=machine,
+        mode=16 if short else int(elf.elfclass),
+        spans=tuple(
+            Span(int(one["sh_addr"]), int(one["sh_size"]), partial(_bytes, elf, int(one["sh_offset"])))
+            for one in elf.parts
+            if one["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and one["sh_type"] != "SHT_NOBITS"
+        ),
+        functions=functions,
+        slots=dict(_slots(elf)) if machine == "x86-64" else {},
+        big_endian=not elf.little_endian,
+    )
+
+
+def _bytes(elf: Elf, start: int, at: int, size: int) -> bytes:
+    elf.stream.seek(start + at)
+    data: bytes = elf.stream.read(size)
+    return data
+
+
+def _slots(elf: Elf) -> Iterator[tuple[int, str | int]]:
+    """Where the loader writes addresses on x86-64: of which name, or which address of this file."""
+    for table in elf.parts:
+        if table["sh_type"] != "SHT_RELA" or not table["sh_flags"] & SH_FLAGS.SHF_ALLOC or not table["sh_link"]:
+            continue
+        symbols = elf.parts[table["sh_link"]]
+        strings: bytes = elf.parts[symbols["sh_link"]].data()
+        asked = [entry[0] for entry in islice(_entries(elf, symbols), _MOST_SYMBOLS)]
+        for place, info, addend in islice(_RELA.iter_unpack(_whole(table.data(), _RELA.size)), _MOST_SYMBOLS):
+            kind, number = info & 0xFFFFFFFF, info >> 32
+            if kind == _RELATIVE:
+                yield place, addend
+            elif kind in _SYMBOLIC and 0 < number < len(asked):
+                yield place, _name(strings, asked[number])
+
+
+def _needed(elf: Elf) -> tuple[str, ...]:
+    section = next((s for s in elf.parts if isinstance(s, DynamicSection)), None)
     if section is None:
         return ()
     tags: Iterator[Any] = section.iter_tags("DT_NEEDED")
     return tuple(text(tag.needed) for tag in islice(tags, NAMES))
 
 
-def _symbols(elf: ELFFile, entry: int) -> tuple[str | None, tuple[str, ...]]:
+def _symbols(elf: Elf, entry: int) -> tuple[str | None, tuple[str, ...]]:
     """The name at the entry address, and the symbols of the C runtime that the file names."""
     at_entry: str | None = None
     runtime: set[str] = set()
-    for table in elf.iter_sections():
+    for table in elf.parts:
         if table["sh_type"] not in ("SHT_SYMTAB", "SHT_DYNSYM"):
             continue
-        names: bytes = elf.get_section(table["sh_link"]).data()
-        for offset, value, kind, section in _entries(elf, table):
+        names: bytes = elf.parts[table["sh_link"]].data()
+        for offset, value, _size, kind, section in _entries(elf, table):
             # A mapping symbol such as ARM's $t has the entry's address too, but no type.
             if at_entry is None and value == entry and section and kind in (0, 2) and entry:
                 name = _name(names, offset)
@@ -73,19 +188,19 @@ def _symbols(elf: ELFFile, entry: int) -> tuple[str | None, tuple[str, ...]]:
     return at_entry, tuple(sorted(runtime))
 
 
-def _entries(elf: ELFFile, table: Any) -> Iterator[tuple[int, int, int, int]]:
-    """Of each symbol: its name's offset, its value, its type and its section (0: undefined)."""
+def _entries(elf: Elf, table: Any) -> Iterator[tuple[int, int, int, int, int]]:
+    """Of each symbol: its name's offset, its value, its size, its type and its section (0: undefined)."""
     order = "<" if elf.little_endian else ">"
     if elf.elfclass == 64:
         layout = struct.Struct(order + "IBBHQQ")
         data = _whole(table.data(), layout.size)
-        for name, info, _other, section, value, _size in layout.iter_unpack(data):
-            yield name, value, info & 0xF, section
+        for name, info, _other, section, value, size in layout.iter_unpack(data):
+            yield name, value, size, info & 0xF, section
     else:
         layout = struct.Struct(order + "IIIBBH")
         data = _whole(table.data(), layout.size)
-        for name, value, _size, info, _other, section in layout.iter_unpack(data):
-            yield name, value, info & 0xF, section
+        for name, value, size, info, _other, section in layout.iter_unpack(data):
+            yield name, value, size, info & 0xF, section
 
 
 def _whole(data: bytes, size: int) -> bytes:

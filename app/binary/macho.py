@@ -1,10 +1,13 @@
 """Mach-O, the format of macOS, as LIEF reads it; of a file for several processors the first part."""
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, BinaryIO
 
 import lief
 
-from app.binary.model import NAMES, BinaryFacts, NotABinaryError, text
+from app.binary.image import Image, held, in_order, largest, listed
+from app.binary.model import NAMES, BinaryFacts, Kind, NotABinaryError, Section, Symbol, Symbols, text, whole
 
 MAGIC = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 
@@ -13,13 +16,17 @@ _RUNTIME = {"_malloc", "dyld_stub_binder", "__Unwind_RaiseException", "_exit"}
 _STAB = 0xE0
 """Bits of a symbol's type that only debuggers' symbols have."""
 _DEFINED = 0x0E
+_INSTRUCTIONS = 0x80000400
+"""Flags of a section that holds nothing but code, or some."""
+_ZEROS = (0x1, 0xC, 0x12)
+_MOST_SYMBOLS = 50_000
 
 lief.logging.disable()
 
 
-def parsed(data: bytes) -> Any:
+def parsed(file: BinaryIO) -> Any:
     """The file, or the first of those in it, as LIEF sees it; raises ``NotABinaryError``."""
-    found = lief.MachO.parse(data)
+    found = lief.MachO.parse(whole(file))
     if found is None or not len(found):
         raise NotABinaryError("the Mach-O file is damaged")
     return found.at(0)
@@ -39,6 +46,54 @@ def facts(binary: Any) -> BinaryFacts:
         needed=tuple(text(library.name) for library in list(binary.libraries)[:NAMES]),
         interpreter=text(binary.dylinker.name) if binary.has_dylinker else None,
         runtime=runtime,
+    )
+
+
+def sections(binary: Any) -> Iterator[Section]:
+    """The file's sections in their order, and the segment of tables behind them."""
+    for one in binary.sections:
+        # A section of zeros takes no place in the file.
+        if int(one.raw_type if hasattr(one, "raw_type") else one.type) not in _ZEROS:
+            name = f"{text(one.segment_name)},{text(one.name)}"
+            yield Section(name, _kind(one), int(one.size), int(one.virtual_address))
+    for segment in binary.segments:
+        if segment.name == "__LINKEDIT":
+            yield Section("__LINKEDIT", "names", int(segment.file_size), int(segment.virtual_address))
+
+
+def _kind(section: Any) -> Kind:
+    if int(section.flags) & _INSTRUCTIONS:
+        return "code"
+    if text(section.segment_name).startswith("__DWARF"):
+        return "debug"
+    return "constants" if section.segment_name in ("__TEXT", "__DATA_CONST") else "data"
+
+
+def names(binary: Any) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
+    """What the file names: for show, its functions by address, and what it only asks for."""
+    found, asked = [], []
+    for symbol in islice(binary.symbols, _MOST_SYMBOLS):
+        kind = int(symbol.raw_type)
+        if kind & _STAB or not symbol.name:
+            continue
+        if kind & _DEFINED == _DEFINED:
+            found.append(Symbol(text(symbol.name), int(symbol.value)))
+        elif not kind & _DEFINED:
+            asked.append(text(symbol.name))
+    shown = Symbols(len(found), len(asked), largest(found), listed(one.name for one in found))
+    return shown, in_order(found), tuple(asked)
+
+
+def image(binary: Any, functions: Sequence[Symbol]) -> Image:
+    """The file as it lies in memory."""
+    machine = _MACHINES.get(int(binary.header.cpu_type), "")
+    return Image(
+        machine=machine,
+        mode={"x86": 32, "ARM": 32}.get(machine, 64),
+        spans=tuple(
+            held(int(one.virtual_address), bytes(one.content)) for one in binary.sections if _kind(one) == "code"
+        ),
+        functions=functions,
     )
 
 

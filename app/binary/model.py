@@ -1,11 +1,15 @@
 """What is said of a binary: the types that its readers fill in."""
 
 from dataclasses import dataclass
+from typing import BinaryIO, Literal
 
 NAME = 200
 """The longest name that is passed on; a hostile file may hold megabytes of one."""
 NAMES = 64
 """The most names of one kind that are passed on."""
+
+
+_WHOLE = 24 * 1024 * 1024
 
 
 class NotABinaryError(ValueError):
@@ -28,6 +32,102 @@ class BinaryFacts:
     interpreter: str | None
     runtime: tuple[str, ...]
     subsystem: str | None = None
+
+
+Kind = Literal["code", "constants", "data", "loader", "names", "debug", "other"]
+"""What a section is for: ``loader`` is read by the dynamic loader, ``names`` are symbols and their texts."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the file: its bytes in the file and its address in memory, 0 when it is not loaded."""
+
+    name: str
+    kind: Kind
+    bytes: int
+    address: int = 0
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name that the file defines; ``bytes`` is 0 where the format does not say."""
+
+    name: str
+    address: int
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """The names that a file defines (``defined``) and only asks for (``undefined``): how many there are.
+
+    ``shown`` are the largest, in the order of their size. ``names`` are all that are defined, sorted; None when they
+    are too many to be passed on.
+    """
+
+    defined: int
+    undefined: int
+    shown: tuple[Symbol, ...]
+    names: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: its address, its bytes in hexadecimal, its text, the name that it leads to.
+
+    ``file`` and ``line`` are the place in the source, where debug information says it.
+    """
+
+    address: int
+    code: str
+    text: str
+    target: str | None = None
+    file: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Code:
+    """The function at the entry address; ``truncated`` when it goes on behind what is shown."""
+
+    symbol: str | None
+    instructions: tuple[Instruction, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Call:
+    """A step from the first instruction to the learner's ``main``.
+
+    ``how`` is ``entry`` for the first; ``calls`` when the one before calls it; ``hands over`` when it passes its
+    address on; ``names`` when only its name was found. ``library``: it lies in another file.
+    """
+
+    name: str
+    how: Literal["entry", "calls", "hands over", "names"]
+    address: int | None = None
+    library: bool = False
+
+
+@dataclass(frozen=True)
+class Card:
+    """All that is shown of a binary. ``unread`` names the parts that could not be read, or not in time."""
+
+    facts: BinaryFacts
+    bytes: int
+    sections: tuple[Section, ...] = ()
+    symbols: Symbols | None = None
+    code: Code | None = None
+    calls: tuple[Call, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+def whole(file: BinaryIO) -> bytes:
+    """All of a file, for a reader that holds it in memory twice; raises ``NotABinaryError`` when it is too large."""
+    data = file.read(_WHOLE + 1)
+    if len(data) > _WHOLE:
+        raise NotABinaryError("the file is too large to be looked into")
+    return data
 
 
 def text(value: bytes | str) -> str:

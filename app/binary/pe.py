@@ -3,24 +3,28 @@
 Its names of functions lie in another file, the ``.pdb``; so the place where such a program begins mostly has none.
 """
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
 
 import lief
 
-from app.binary.model import NAMES, BinaryFacts, NotABinaryError, text
+from app.binary.image import Image, held, in_order, largest, listed
+from app.binary.model import NAMES, BinaryFacts, Kind, NotABinaryError, Section, Symbol, Symbols, text, whole
 
 _MACHINES = {0x8664: "x86-64", 0x014C: "x86", 0xAA64: "AArch64", 0x01C0: "ARM", 0x01C4: "ARM"}
 _SUBSYSTEMS = {1: "native", 2: "windows", 3: "console", 10: "efi"}
 _RUNTIME = {"malloc", "_initterm", "__C_specific_handler", "_CxxThrowException", "__CxxFrameHandler3"}
 
+_CODE, _EXECUTE, _WRITE = 0x20, 0x20000000, 0x80000000
+
 lief.logging.disable()
 
 
-def parsed(data: bytes) -> Any:
+def parsed(file: BinaryIO) -> Any:
     """The file as LIEF sees it; raises ``NotABinaryError``."""
     wanted = lief.PE.ParserConfig()
     wanted.parse_signature = wanted.parse_rsrc = wanted.parse_reloc = wanted.parse_exceptions = False
-    binary = lief.PE.parse(data, wanted)
+    binary = lief.PE.parse(whole(file), wanted)
     if binary is None:
         raise NotABinaryError("the PE file is damaged")
     return binary
@@ -42,6 +46,52 @@ def facts(binary: Any) -> BinaryFacts:
         interpreter=None,
         runtime=tuple(sorted(_RUNTIME & imported)),
         subsystem=_SUBSYSTEMS.get(subsystem, str(subsystem)),
+    )
+
+
+def sections(binary: Any) -> Iterator[Section]:
+    """The file's sections in their order."""
+    base = int(binary.optional_header.imagebase)
+    for one in binary.sections:
+        yield Section(text(one.name), _kind(one), int(one.sizeof_raw_data), base + int(one.virtual_address))
+
+
+def _kind(section: Any) -> Kind:
+    flags = int(section.characteristics)
+    if flags & (_CODE | _EXECUTE):
+        return "code"
+    name = text(section.name)
+    if name in (".idata", ".edata", ".reloc"):
+        return "loader"
+    if name.startswith((".debug", "/")):
+        return "debug"
+    return "data" if flags & _WRITE else "constants"
+
+
+def names(binary: Any) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
+    """What the file names: for show, its functions by address, and what it only asks for."""
+    base = int(binary.optional_header.imagebase)
+    exported = binary.get_export().entries if binary.has_exports else ()
+    found = [Symbol(text(one.name), base + int(one.address)) for one in exported if one.name]
+    asked = tuple(text(entry.name) for library in binary.imports for entry in library.entries if entry.name)
+    shown = Symbols(len(found), len(asked), largest(found), listed(one.name for one in found))
+    return shown, in_order(found), asked
+
+
+def image(binary: Any, functions: Sequence[Symbol]) -> Image:
+    """The file as it lies in memory."""
+    machine = _MACHINES.get(int(binary.header.machine), "")
+    base = int(binary.optional_header.imagebase)
+    return Image(
+        machine=machine,
+        mode={"x86": 32, "ARM": 16}.get(machine, 64),
+        spans=tuple(
+            # In the file a section is filled up to a multiple of 512 bytes; its own end is in the virtual size.
+            held(base + int(one.virtual_address), bytes(one.content)[: int(one.virtual_size)])
+            for one in binary.sections
+            if _kind(one) == "code"
+        ),
+        functions=functions,
     )
 
 
