@@ -5,7 +5,7 @@ PLAYGROUND := .venv/bin/playground
 SH := sh tools/environment
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup check test bench soak format
+.PHONY: help run setup targets check test bench soak format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -16,7 +16,10 @@ run: setup ## Set up what is missing and serve the course on 127.0.0.1:8000 (POR
 setup: .venv/.run ## Environment, dependencies, toolchain, bare-metal target
 	@$(PLAYGROUND) setup || test $$? = 1
 
-check: .venv/.dev setup ## Lint, types, imports, lessons on the real toolchains
+targets: setup ## Every target of every lesson, which check and test use
+	@$(PLAYGROUND) setup --all
+
+check: .venv/.dev targets ## Lint, types, imports, lessons on the real toolchains
 	.venv/bin/ruff format --check app tests bench
 	.venv/bin/ruff check app tests bench
 	.venv/bin/mypy
@@ -24,7 +27,7 @@ check: .venv/.dev setup ## Lint, types, imports, lessons on the real toolchains
 	cd static/vendor && sha256sum --check --quiet SHA256SUMS
 	$(PLAYGROUND) lessons check
 
-test: .venv/.dev setup ## Every test, on the real toolchains and a real browser
+test: .venv/.dev targets ## Every test, on the real toolchains and a real browser
 	@sh tools/test-tools
 	.venv/bin/pytest $(PYTEST_ARGS)
 

@@ -73,11 +73,14 @@ def serve(
 @cli.command()
 def setup(
     target: Annotated[list[str] | None, typer.Option(help="A target triple to make ready; may repeat.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every target of every lesson.")] = False,
     era: Annotated[bool, typer.Option("--era", help="Also unpack the compiler of the post's time.")] = False,
 ) -> None:
-    """Make the toolchain and the bare-metal target ready."""
+    """Make the toolchain and the bare-metal target ready; the other targets follow when a lesson needs them."""
     settings = _settings()
-    wanted = tuple(target or _targets(_load(settings)[0]))
+    lessons, _ = _load(settings)
+    further = [triple for lesson in lessons for triple in lesson.targets] if everything else []
+    wanted = tuple(dict.fromkeys((*(target or [toolchain.BARE_METAL]), *further)))
     ready = _run(lambda: toolchain.setup(settings.cache_dir, typer.echo, wanted))
     if era and not _run(lambda: toolchain.setup_era(settings.cache_dir, typer.echo)):
         typer.echo("The course does without the compiler of the post's time; its words are quoted in the lessons.")
@@ -128,13 +131,13 @@ def lessons_check(
 async def _prove(settings: Settings, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, *, as_json: bool) -> bool:
     toolchains = await toolchain.discover(settings.cache_dir)
     failed = False
-    unproven = {lesson.slug for lesson in lessons if not any(one.can_build(lesson.target) for one in toolchains)}
+    unproven = {(each.slug, triple) for each in lessons for triple in toolchain.missing(toolchains, each.targets)}
     async with LocalEngine(settings, diagnosis) as engine:
         async for proof in course.prove(engine, lessons, engine.usable(toolchains)):
             failed = failed or bool(proof.problems)
             typer.echo(json.dumps(dataclasses.asdict(proof)) if as_json else _proof_line(proof))
-    for slug in sorted(unproven):
-        typer.echo(f"{slug}: no toolchain here has its target; playground setup makes it ready.", err=True)
+    for slug, triple in sorted(unproven):
+        typer.echo(f"{slug}: nothing here builds for {triple} yet; playground setup --all makes it ready.", err=True)
     return failed or bool(unproven)
 
 
@@ -243,7 +246,7 @@ def _read_edits(lesson: Lesson, directory: Path | None) -> dict[str, str]:
 def _toolchain(settings: Settings, lesson: Lesson, name: str | None) -> Toolchain:
     found = _run(lambda: toolchain.discover(settings.cache_dir))
     if name is None:
-        chosen = toolchain.preferred(found, lesson.target)
+        chosen = toolchain.preferred(found, lesson.target, *lesson.further_targets)
     else:
         chosen = next((one for one in found if one.name == name), None)
     if chosen is None:
@@ -257,10 +260,6 @@ def _lesson(lessons: tuple[Lesson, ...], slug: str) -> Lesson:
     if found is None:
         _stop(f"There is no lesson {slug!r}; there are {', '.join(lesson.slug for lesson in lessons)}.")
     return found
-
-
-def _targets(lessons: tuple[Lesson, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(lesson.target for lesson in lessons if lesson.target))
 
 
 def _load(settings: Settings) -> tuple[tuple[Lesson, ...], Diagnosis]:

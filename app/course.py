@@ -47,9 +47,12 @@ def reference_problems(lessons: Iterable[Lesson], diagnosis: Diagnosis) -> list[
 def _command_problems(lesson: Lesson) -> Iterable[str]:
     for line in (*lesson.commands, *(item.command for item in lesson.expectations)):
         try:
-            parse(line)
+            target = parse(line).target
         except CommandError as error:
             yield f"{line!r}: {error}"
+        else:
+            if target and target not in lesson.targets and line in lesson.commands:
+                yield f"{line!r}: {target} stands neither in target nor in targets"
     if not any(item.files == "start" for item in lesson.expectations):
         yield "nothing is expected of start/"
     solved = ("start", "solution") if lesson.solution == lesson.files else ("solution",)

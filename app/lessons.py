@@ -96,6 +96,7 @@ class _Manifest(Content):
     edit: tuple[str, ...] = Field(min_length=1)
     commands: tuple[str, ...] = Field(min_length=1)
     target: str | None = None
+    targets: tuple[str, ...] = ()
     hints: tuple[str, ...] = Field(min_length=1)
     predict: Prediction | None = None
     check: tuple[CheckSpec, ...] = Field(min_length=1)
@@ -109,7 +110,7 @@ class Lesson:
 
     ``files`` and ``solution`` map a path in the crate to its text; ``editable`` lists those that
     the learner may change, in the order in which they are shown. ``target`` is the triple that the
-    lesson cannot do without, or None for the host.
+    lesson cannot do without, or None for the host; ``further_targets`` are those of its other commands.
     """
 
     slug: str
@@ -131,6 +132,12 @@ class Lesson:
     expectations: tuple[Expectation, ...]
     bonus: bool = False
     prediction: Prediction | None = None
+    further_targets: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every triple that the lesson builds for besides the host, each once."""
+        return tuple(dict.fromkeys((*((self.target,) if self.target else ()), *self.further_targets)))
 
 
 def load_all(folder: Path) -> tuple[Lesson, ...]:
@@ -178,6 +185,7 @@ def load(folder: Path) -> Lesson:
         editable=manifest.edit,
         commands=manifest.commands,
         target=manifest.target,
+        further_targets=manifest.targets,
         hints=manifest.hints,
         checks=manifest.check,
         advice=manifest.advice,

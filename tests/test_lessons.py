@@ -85,3 +85,12 @@ def test_a_folder_needs_a_number_and_a_slug_once(tmp_path: Path, folder: Path) -
         load_all(tmp_path)
     with pytest.raises(LessonError, match="no such folder"):
         load_all(tmp_path / "nowhere")
+
+
+def test_a_target_that_an_offered_command_names_is_declared(folder: Path, diagnosis: Diagnosis) -> None:
+    edit("commands = [", 'commands = ["cargo build --target riscv32imac-unknown-none-elf", ')(folder)
+    (problem,) = reference_problems([load(folder)], diagnosis)
+    assert "riscv32imac-unknown-none-elf stands neither in target nor in targets" in problem
+    edit("minutes", 'target = "a-none-b"\ntargets = ["riscv32imac-unknown-none-elf", "a-none-b"]\nminutes')(folder)
+    assert load(folder).targets == ("a-none-b", "riscv32imac-unknown-none-elf")
+    assert reference_problems([load(folder)], diagnosis) == []

@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 
 from app.settings import Settings
 from app.toolchain import BARE_METAL, Toolchain, build_env, discover
-from app.toolchain.build import BuildError, build_target, prove
+from app.toolchain.build import BuildError, build_targets, prove
 from app.toolchain.process import capture
 from app.toolchain.sysroot import PrivateSysroot, lay_out, place, refresh, with_built_targets
 
@@ -161,7 +161,7 @@ def test_a_sysroot_that_lost_a_part_is_not_used(moved: Toolchain, tmp_path: Path
         pytest.skip("the compiler brings its own linker")
     (lost,) = folder.glob(part.replace("HOST", moved.host).replace("TARGET", BARE_METAL))
     lost.unlink()
-    assert with_built_targets(own(moved), tmp_path) == own(moved)
+    assert not with_built_targets(own(moved), tmp_path).can_build(BARE_METAL)
 
 
 @pytest.mark.anyio
@@ -177,11 +177,12 @@ def precompiled(
     built: Toolchain, shipped: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Toolchain, Path]:
     """A compiler without any built target, and the libraries that compiling core would give, there to be damaged."""
-    libraries = tmp_path / "libraries"
+    libraries = tmp_path / "target" / BARE_METAL / "release/deps"
     shutil.copytree(place(built, shipped.cache_dir).target(BARE_METAL) / "lib", libraries)
+    (tmp_path / "target/other-none-target").symlink_to(BARE_METAL)
 
     async def compile_core(*_arguments: object) -> Path:
-        return libraries
+        return tmp_path / "target"
 
     monkeypatch.setattr("app.toolchain.build._compile", compile_core)
     return own(built), libraries
@@ -193,7 +194,7 @@ async def test_what_does_not_pass_the_proof_is_never_used(precompiled: tuple[Too
     (core,) = libraries.glob("libcore-*.rlib")
     os.truncate(core, 4096)
     with pytest.raises(BuildError, match=BARE_METAL):
-        await build_target(compiler, BARE_METAL, tmp_path, print, 0)
+        await build_targets(compiler, (BARE_METAL,), tmp_path, print, 0)
     assert list((tmp_path / "sysroots").iterdir()) == []
 
 
@@ -202,17 +203,18 @@ async def test_a_second_target_joins_the_first_and_a_lost_one_is_made_again(
     precompiled: tuple[Toolchain, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiler, _ = precompiled
-    await build_target(compiler, BARE_METAL, tmp_path, print, 0)
+    await build_targets(compiler, (BARE_METAL,), tmp_path, print, 0)
 
     async def believe(*_arguments: object) -> None:
         return None
 
     monkeypatch.setattr("app.toolchain.build.prove", believe)
-    await build_target(compiler, "other-none-target", tmp_path, print, 0)
+    await build_targets(compiler, ("other-none-target",), tmp_path, print, 0)
     both = with_built_targets(compiler, tmp_path)
     assert {name for name, came in both.targets.items() if came == "built"} == {BARE_METAL, "other-none-target"}
     place(compiler, tmp_path).wrapper.unlink()
-    await build_target(compiler, BARE_METAL, tmp_path, print, 0)
+    await build_targets(compiler, (BARE_METAL, "other-none-target"), tmp_path, print, 0)
+    assert with_built_targets(compiler, tmp_path) == both
     monkeypatch.undo()
     await prove(with_built_targets(compiler, tmp_path), BARE_METAL)
 

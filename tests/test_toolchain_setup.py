@@ -15,8 +15,8 @@ import anyio
 import pytest
 
 from app.settings import Settings
-from app.toolchain import BARE_METAL, Survey, Toolchain, debian, discover, setup, setup_era, survey
-from app.toolchain.build import prove
+from app.toolchain import BARE_METAL, Survey, Toolchain, add_targets, debian, discover, setup, setup_era, survey
+from app.toolchain.build import BuildError, prove
 from app.toolchain.linkers import find_lld
 from app.toolchain.lock import locked
 from app.toolchain.needs import can_build_core, needs
@@ -414,3 +414,30 @@ async def test_the_old_compiler_is_not_fetched_twice(shipped: Settings, toolchai
     lines: list[str] = []
     assert await setup_era(shipped.cache_dir, lines.append)
     assert lines == []
+
+
+@pytest.mark.anyio
+async def test_several_targets_are_built_at_once_and_one_that_cannot_be_does_not_hinder_the_others(
+    tmp_path: Path, builder: Toolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    there: set[str] = set()
+
+    async def build(_toolchain: Toolchain, targets: tuple[str, ...], *_: object) -> None:
+        asked.append(targets)
+        if "broken" in targets:
+            raise BuildError(f"core could not be built for {' and '.join(targets)}")
+        there.update(targets)
+
+    async def proven(_found: Survey, target: str, _say: object) -> bool:
+        return target in there
+
+    monkeypatch.setattr("app.toolchain.provision.build_targets", build)
+    monkeypatch.setattr("app.toolchain.provision._proven", proven)
+    monkeypatch.setattr(debian, "install", never)
+    lines: list[str] = []
+    assert await add_targets(tmp_path, lines.append, ("one", "two"))
+    assert not await add_targets(tmp_path, lines.append, ("broken", "three"))
+    assert asked == [("one", "two"), ("broken", "three"), ("broken",), ("three",)]
+    assert there == {"one", "two", "three"}
+    assert f"Building core for one two once, from the sources of Rust {builder.version}" in "\n".join(lines)

@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import anyio
 
 from app.toolchain.environment import build_env
 from app.toolchain.linkers import find_lld, links_host
@@ -61,24 +63,27 @@ def vendored(sources: Path) -> Path | None:
     return next((folder for folder in places if folder.is_dir()), None)
 
 
-async def build_target(toolchain: Toolchain, target: str, cache_dir: Path, say: Say, lock: int) -> None:
-    """Build ``core`` and ``compiler_builtins`` into the compiler's private sysroot.
+async def build_targets(toolchain: Toolchain, targets: Sequence[str], cache_dir: Path, say: Say, lock: int) -> None:
+    """Build ``core`` and ``compiler_builtins`` for the targets into the compiler's private sysroot.
 
-    The caller holds the cache folder's lock, whose descriptor is ``lock``. The result appears under its
-    own name in one step, after it compiled and linked a program. Raises ``BuildError`` or ``OSError``.
+    One cargo builds them all, so that every core of the machine is busy. The caller holds the cache folder's lock,
+    whose descriptor is ``lock``. Each target appears under its own name in one step, after it compiled and linked a
+    program. Raises ``BuildError`` or ``OSError``.
     """
     compiler = replace(toolchain, rustc=toolchain.compiler)
     linker, sources = find_lld(compiler), rust_src(compiler)
     if linker is None or sources is None:
         raise BuildError(f"Rust {toolchain.version} lacks {'its sources' if linker else 'a linker named rust-lld'}")
     with scratch(cache_dir / "sysroots") as folder:
-        built = await _compile(compiler, target, sources, folder / "crate", say, lock)
+        built = await _compile(compiler, targets, sources, folder / "crate", say, lock)
         draft = PrivateSysroot(folder / "sysroot")
         lay_out(draft, compiler, linker)
-        _install(built, draft.target(target) / "lib")
-        await prove(replace(compiler, rustc=draft.wrapper), target)
-        await prove(replace(compiler, rustc=draft.wrapper), compiler.host)
-        _publish(draft, place(compiler, cache_dir), compiler.host, target, folder)
+        for target in targets:
+            libraries = built / target / "release/deps"
+            await anyio.to_thread.run_sync(_install, libraries, draft.target(target) / "lib")
+        for target in (*targets, compiler.host):
+            await prove(replace(compiler, rustc=draft.wrapper), target)
+        _publish(draft, place(compiler, cache_dir), compiler.host, targets, folder)
     _forget_predecessors(compiler, cache_dir)
 
 
@@ -105,13 +110,15 @@ async def _probe_for(toolchain: Toolchain, target: str) -> tuple[str, str]:
     return "lib.rs", _EMPTY
 
 
-async def _compile(compiler: Toolchain, target: str, sources: Path, crate: Path, say: Say, lock: int) -> Path:
+async def _compile(
+    compiler: Toolchain, targets: Sequence[str], sources: Path, crate: Path, say: Say, lock: int
+) -> Path:
     _write_crate(crate, "lib.rs", _EMPTY)
     if vendor := vendored(sources):
         (crate / "home/.cargo").mkdir(parents=True)
         (crate / "home/.cargo/config.toml").write_text(_replacing_registry(vendor))
     more = {"RUSTC_BOOTSTRAP": "1", "CARGO_NET_OFFLINE": "true" if vendor else "false"}
-    arguments = ["build", "--release", "-Z", "build-std=core", "--target", target]
+    arguments = ["build", "--release", "-Z", "build-std=core", *(f"--target={target}" for target in targets)]
     lines: list[str] = []
     async with progress(say) as shown:
 
@@ -122,8 +129,8 @@ async def _compile(compiler: Toolchain, target: str, sources: Path, crate: Path,
 
         code = await _cargo(compiler, crate, arguments, line, more=more, lock=lock)
     if code:
-        raise BuildError(f"core could not be built for {target}: {_reason(lines)}")
-    return crate / "target" / target / "release/deps"
+        raise BuildError(f"core could not be built for {' and '.join(targets)}: {_reason(lines)}")
+    return crate / "target"
 
 
 async def _cargo(
@@ -161,13 +168,15 @@ def _install(built: Path, libraries: Path) -> None:
             shutil.copy2(library, libraries)
 
 
-def _publish(draft: PrivateSysroot, private: PrivateSysroot, host: str, target: str, attic: Path) -> None:
-    """Rename the draft, or its target alone when a sound sysroot with other targets is there."""
-    others = set(private.built(host)) - {target}
-    new, old = (draft.target(target), private.target(target)) if others else (draft.folder, private.folder)
-    if os.path.lexists(old):
-        old.rename(attic / "replaced")
-    new.rename(old)
+def _publish(draft: PrivateSysroot, private: PrivateSysroot, host: str, targets: Sequence[str], attic: Path) -> None:
+    """Rename the draft, or its targets alone when a sound sysroot with others is there."""
+    moves = [(draft.folder, private.folder)]
+    if set(private.built(host)) - set(targets):
+        moves = [(draft.target(target), private.target(target)) for target in targets]
+    for new, old in moves:
+        if os.path.lexists(old):
+            old.rename(attic / f"replaced-{old.name}")
+        new.rename(old)
 
 
 def _forget_predecessors(compiler: Toolchain, cache_dir: Path) -> None:

@@ -1,6 +1,6 @@
 """What a toolchain is to the rest of the program."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -66,13 +66,20 @@ def release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.partition("-")[0].split("."))
 
 
-def preferred(toolchains: tuple[Toolchain, ...], target: str | None) -> Toolchain | None:
-    """The newest toolchain that has the target ready, a stable one before a nightly; else the newest of all.
+def missing(toolchains: tuple[Toolchain, ...], targets: Iterable[str | None]) -> tuple[str | None, ...]:
+    """Those of the targets that none of the toolchains builds for, each once; None is the host."""
+    wanted = dict.fromkeys(targets)
+    return tuple(target for target in wanted if not any(one.can_build(target) for one in toolchains))
 
-    ``None`` only when there is no toolchain at all.
+
+def preferred(toolchains: tuple[Toolchain, ...], target: str | None, *further: str) -> Toolchain | None:
+    """The newest toolchain that has the targets ready, a stable one before a nightly; else the newest of all.
+
+    The first target counts more than all ``further`` ones. ``None`` only when there is no toolchain at all.
     """
 
-    def rank(toolchain: Toolchain) -> tuple[bool, bool, tuple[int, ...]]:
-        return (toolchain.can_build(target), toolchain.stable, toolchain.release)
+    def rank(toolchain: Toolchain) -> tuple[bool, bool, bool, tuple[int, ...]]:
+        complete = all(toolchain.can_build(each) for each in further)
+        return (toolchain.can_build(target), complete, toolchain.stable, toolchain.release)
 
     return max(toolchains, key=rank, default=None)

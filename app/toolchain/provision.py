@@ -1,11 +1,11 @@
-"""Make this machine able to build for bare metal, by the first way that works here."""
+"""Make this machine able to build for the targets of the lessons, by the first way that works here."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.toolchain import debian
-from app.toolchain.build import BuildError, build_target, prove, rust_src
+from app.toolchain.build import BuildError, build_targets, prove, rust_src
 from app.toolchain.discover import Survey, survey
 from app.toolchain.lock import locked
 from app.toolchain.model import Toolchain, preferred
@@ -31,8 +31,8 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...] = (BARE_META
     if lacking or (debian.is_root() and (await needs(found, targets)).tool_packages):
         try:
             async with locked(cache_dir, say) as lock:
-                works = [_Work(cache_dir, say, target, lock) for target in lacking]
-                lacking = [work.target for work in works if not await _provide(work)]
+                work = _Work(cache_dir, say, tuple(lacking), lock)
+                lacking = await _provide(work, (_by_rustup, _by_sources, _by_distribution))
                 await _add_tools(cache_dir, say, targets)
         except OSError as error:
             say(f"The cache folder {cache_dir} cannot be used: {error.strerror or error}.")
@@ -40,12 +40,35 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...] = (BARE_META
     return await _conclude(found, say, targets) and not lacking
 
 
+async def add_targets(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> bool:
+    """Provide targets by what is here already, with no package installed; whether all are there now.
+
+    Says each step as ``setup`` does, and waits for another set-up. Raises ``OSError`` for a cache folder that cannot
+    be used.
+    """
+    async with locked(cache_dir, say) as lock:
+        work = _Work(cache_dir, say, targets, lock)
+        return not await _provide(work, (_by_rustup, _by_sources))
+
+
+def obtainable(found: Survey) -> bool:
+    """Whether ``add_targets`` has a way to try: rustup, or a compiler with its sources."""
+    return rustup_program() is not None or any(can_build_core(toolchain) for toolchain in found.everyone)
+
+
 @dataclass(frozen=True)
 class _Work:
     cache_dir: Path
     say: Say
-    target: str
+    targets: tuple[str, ...]
     lock: int
+
+    @property
+    def names(self) -> str:
+        return " ".join(self.targets)
+
+
+_Way = Callable[[_Work], Awaitable[bool]]
 
 
 async def _refreshed(cache_dir: Path) -> Survey:
@@ -69,28 +92,28 @@ async def _proven(found: Survey, target: str, say: Say) -> bool:
     return False
 
 
-async def _provide(work: _Work) -> bool:
-    ways: tuple[Callable[[_Work], Awaitable[bool]], ...] = (_by_rustup, _by_sources, _by_distribution)
-    if await _is_there(work):
-        return True
+async def _provide(work: _Work, ways: tuple[_Way, ...]) -> list[str]:
+    """Go one way after the other for all that still lacks; what lacks in the end."""
+    lacking = await _lacking(work)
     for way in ways:
-        if await way(work) and await _is_there(work):
-            return True
-    return False
+        if lacking and await way(left := replace(work, targets=tuple(lacking))):
+            lacking = await _lacking(left)
+    return lacking
 
 
-async def _is_there(work: _Work) -> bool:
-    return await _proven(await survey(work.cache_dir), work.target, work.say)
+async def _lacking(work: _Work) -> list[str]:
+    found = await survey(work.cache_dir)
+    return [target for target in work.targets if not await _proven(found, target, work.say)]
 
 
 async def _by_rustup(work: _Work) -> bool:
     rustup = rustup_program()
     if rustup is None:
         return False
-    work.say(f"Asking rustup for the target: rustup target add {work.target}")
+    work.say(f"Asking rustup for the target: rustup target add {work.names}")
     lines: list[str] = []
     async with progress(work.say):
-        code = await stream([rustup, "target", "add", work.target], lines.append, seconds=_RUSTUP_SECONDS)
+        code = await stream([rustup, "target", "add", *work.targets], lines.append, seconds=_RUSTUP_SECONDS)
     if code:
         why = "it took too long" if code == TIMED_OUT else _error(lines)
         work.say(f"  rustup could not: {why}")
@@ -107,15 +130,21 @@ async def _by_sources(work: _Work) -> bool:
 
 async def _build(work: _Work, toolchain: Toolchain) -> bool:
     work.say(
-        f"Building core for {work.target} once, from the sources of Rust {toolchain.version}, "
-        f"into {work.cache_dir} (about half a minute)."
+        f"Building core for {work.names} once, from the sources of Rust {toolchain.version}, "
+        f"into {work.cache_dir} (about half a minute{' for each' if len(work.targets) > 1 else ''})."
     )
     try:
-        await build_target(toolchain, work.target, work.cache_dir, work.say, work.lock)
+        await build_targets(toolchain, work.targets, work.cache_dir, work.say, work.lock)
     except BuildError as error:
         work.say(f"  {error}.")
-        return False
+        # One that cannot be built must not keep the others away.
+        return len(work.targets) > 1 and await _each(work, toolchain)
     return True
+
+
+async def _each(work: _Work, toolchain: Toolchain) -> bool:
+    built = [await _build(replace(work, targets=(target,)), toolchain) for target in work.targets]
+    return any(built)
 
 
 async def _by_distribution(work: _Work) -> bool:
@@ -128,7 +157,7 @@ async def _by_distribution(work: _Work) -> bool:
     if not packages:
         work.say("The distribution offers no Rust that is recent enough.")
         return False
-    tools = (await needs(await survey(work.cache_dir), (work.target,))).tool_packages
+    tools = (await needs(await survey(work.cache_dir), work.targets)).tool_packages
     return await _install(packages + tools, work.say) and await _by_sources(work)
 
 

@@ -244,8 +244,8 @@ def problem_answer(problem: ProblemError) -> JSONResponse:
 
 
 async def _names(app: Playground, lesson: Lesson) -> tuple[str, ...]:
-    toolchains = await app.toolchains()
-    default = preferred(toolchains, lesson.target)
+    toolchains = await app.toolchains(lesson.targets)
+    default = preferred(toolchains, lesson.target, *lesson.further_targets)
     names = [toolchain.name for toolchain in toolchains]
     return tuple(sorted(names, key=lambda name: default is None or name != default.name))
 

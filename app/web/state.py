@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -15,13 +15,15 @@ from app.events import Verdict
 from app.lessons import Lesson, load_all
 from app.progress import Progress
 from app.settings import Settings
-from app.toolchain import Toolchain, discover, preferred
+from app.toolchain import BARE_METAL, Toolchain, discover, missing, preferred
 from app.web.guard.seats import Seats
 from app.web.problem import ProblemError
 from app.web.streams import Streams
 from app.workspace import EditError, merge
 
 _LOOK_AGAIN = 5.0
+_ESSENTIAL = (None, BARE_METAL)
+"""What the course itself needs; the other targets are set up when a lesson asks for them."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,14 @@ class Playground:
             404, "no-such-lesson", "There is no lesson of that name; the course map lists all.", "lesson"
         )
 
-    async def toolchains(self) -> tuple[Toolchain, ...]:
-        """The toolchains of this machine; looked for again when one has gone, or while a lesson's target is missing."""
+    async def toolchains(self, targets: Sequence[str] = ()) -> tuple[Toolchain, ...]:
+        """The toolchains of this machine; looked for again when one has gone, or while a target is missing.
+
+        The host and the bare-metal target always count, other ones when ``targets`` names them.
+        """
         async with self._look:
             known = self._toolchains
-            if known is None or self._outdated(known):
+            if known is None or self._outdated(known, targets):
                 known = await self._discover()
         return known
 
@@ -94,8 +99,8 @@ class Playground:
         if self._toolchains is None:
             toolchain = "set-up has not ended yet"
         else:
-            missing = self._missing(await self.toolchains())
-            toolchain = f"no toolchain builds for {', '.join(missing)}; see playground doctor" if missing else "ok"
+            lacking = [target or "the host" for target in missing(await self.toolchains(), _ESSENTIAL)]
+            toolchain = f"no toolchain builds for {', '.join(lacking)}; see playground doctor" if lacking else "ok"
         try:
             await self.progress.check()
             storage = "ok"
@@ -152,15 +157,11 @@ class Playground:
         await self.engine.forget(seat)
         await self.progress.forget(seat)
 
-    def _outdated(self, known: tuple[Toolchain, ...]) -> bool:
+    def _outdated(self, known: tuple[Toolchain, ...], targets: Sequence[str]) -> bool:
         programs = (program for one in known for program in (one.cargo, one.rustc, one.compiler))
         if not all(program.exists() for program in programs):
             return True
-        return bool(self._missing(known)) and time.monotonic() - self._looked > _LOOK_AGAIN
-
-    def _missing(self, toolchains: tuple[Toolchain, ...]) -> list[str]:
-        wanted = {lesson.target for lesson in self.lessons}
-        return sorted(t or "the host" for t in wanted if not any(one.can_build(t) for one in toolchains))
+        return bool(missing(known, (*_ESSENTIAL, *targets))) and time.monotonic() - self._looked > _LOOK_AGAIN
 
     async def _queue(self, job: Job, files: Mapping[str, str], command: str) -> str:
         try:
@@ -181,7 +182,7 @@ class Playground:
         return run_id
 
     async def _choose(self, lesson: Lesson, name: str | None) -> Toolchain:
-        toolchains = await self.toolchains()
+        toolchains = await self.toolchains(lesson.targets)
         names = ", ".join(toolchain.name for toolchain in toolchains)
         if name:
             chosen = next((toolchain for toolchain in toolchains if toolchain.name == name), None)
@@ -189,7 +190,7 @@ class Playground:
                 message = f"There is no toolchain {name[:20]!r} here; there is {names or 'none at all'}."
                 raise ProblemError(422, "no-such-toolchain", message, "toolchain")
             return chosen
-        default = preferred(toolchains, lesson.target)
+        default = preferred(toolchains, lesson.target, *lesson.further_targets)
         if default is None:
             message = (
                 "No Rust toolchain is on this machine; whoever runs the playground can mend it with playground setup."

@@ -57,7 +57,7 @@ async def lesson_page(
     """The page of a lesson with what stands in the form, a run, and what went wrong."""
     home = playground_of(request)
     number = home.lessons.index(lesson)
-    best = preferred(await home.toolchains(), lesson.target)
+    best = preferred(await home.toolchains(lesson.targets), lesson.target, *lesson.further_targets)
     able = best is not None and best.can_build(lesson.target)
     return await page_answer(
         request,
