@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from app.cargo import plain
 from app.command import Command
 from app.diagnosis import Diagnosis
-from app.events import Advice, Artifact, Check, Diagnostic, Event, Finished, Output, Verdict
-from app.facts import ArtifactFacts, CommandFacts, Facts, Outcome, at_version
+from app.events import Advice, Artifact, Check, Diagnostic, Event, Finished, Observed, Output, Verdict
+from app.facts import ArtifactFacts, CommandFacts, Facts, ObservedFacts, Outcome, at_version
 from app.lessons import AdviceSpec, Lesson, Option, Prediction
 
 UNKNOWN = "(another error)"
@@ -44,6 +44,7 @@ class Seen:
     artifact: Artifact | None
     text: str
     host: str = ""
+    observed: Observed | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,7 +61,8 @@ def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:
     errors = tuple(e for e in events if isinstance(e, Diagnostic) and e.level.startswith("error") and not _counts(e))
     artifact = next((event for event in reversed(events) if isinstance(event, Artifact)), None)
     text = "".join(plain(event.text) for event in events if isinstance(event, Output))
-    return Seen(command, finished, errors, artifact, text, host)
+    observed = next((event for event in events if isinstance(event, Observed)), None)
+    return Seen(command, finished, errors, artifact, text, host, observed)
 
 
 def _counts(error: Diagnostic) -> bool:
@@ -104,6 +106,8 @@ def _misses(facts: Outcome, seen: Seen) -> Iterable[str]:
         yield from _command_misses(facts.command, seen.command, seen.host)
     if facts.artifact:
         yield from _artifact_misses(facts.artifact, seen)
+    if facts.observed:
+        yield from _observed_misses(facts.observed, seen.observed)
 
 
 def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:
@@ -154,6 +158,19 @@ def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
     if facts.subsystem is not None and facts.subsystem != artifact.subsystem:
         yield f"The binary's subsystem is {artifact.subsystem or 'not given'}, not {facts.subsystem}."
     yield from _runtime_misses(facts, artifact)
+
+
+def _observed_misses(facts: ObservedFacts, observed: Observed | None) -> Iterable[str]:
+    if observed is None:
+        yield "No program was seen to run."
+    elif (facts.outcome and facts.outcome != observed.outcome) or (
+        facts.reason is not None and observed.reason not in facts.reason
+    ):
+        yield observed.detail
+    elif facts.exit_code is not None and facts.exit_code != observed.exit_code:
+        yield f"The exit code was {observed.exit_code}; it should be {facts.exit_code}."
+    elif facts.calls is not None and facts.calls != observed.calls:
+        yield f"The program's system calls were {_listed(observed.calls)}; they should be {_listed(facts.calls)}."
 
 
 def _runtime_misses(facts: ArtifactFacts, artifact: Artifact) -> Iterable[str]:

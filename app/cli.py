@@ -16,7 +16,7 @@ from app.command import CommandError, parse
 from app.diagnosis import Diagnosis, load_diagnosis
 from app.engine import Engine, Job, NothingBuiltError
 from app.engine.local import LocalEngine
-from app.events import Diagnostic, Event, Output, Verdict, to_json
+from app.events import Diagnostic, Event, Observed, Output, Verdict, to_json
 from app.lessons import Lesson, LessonError, load_all
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
@@ -218,6 +218,8 @@ def _print_plain(event: Event) -> None:
             typer.echo(event.text, nl=False)
         case Diagnostic():
             typer.echo(event.rendered, nl=False)
+        case Observed():
+            typer.echo(event.detail)
         case Verdict():
             typer.echo("The goal is reached." if event.reached else "The goal is not reached.")
             for check in event.checks:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
-Kind = Literal["cargo", "new", "rustc", "rustup", "lookup"]
+Kind = Literal["cargo", "new", "rustc", "rustup", "lookup", "program"]
 
 LONGEST = 1000
 _ALIASES = {"b": "build", "c": "check", "r": "run", "t": "test"}
@@ -165,8 +165,9 @@ _VALUED_LETTERS: Mapping[str, Mapping[str, re.Pattern[str]]] = {
 }
 LOOKUPS = tuple(_LETTERS)
 
-_POSSIBLE = "cargo new, build, check, run, test, rustc and clean, rustc --version, rustup target, and " + ", ".join(
-    LOOKUPS
+_POSSIBLE = (
+    "cargo new, build, check, run, test, rustc and clean, rustc --version, rustup target, what was built, such as "
+    "target/debug/blog_os, and " + ", ".join(LOOKUPS)
 )
 
 
@@ -184,6 +185,8 @@ def parse(line: str) -> Command:
         return Command(words, "rustc", options=arguments)
     if program == "rustup":
         return _rustup(words, arguments)
+    if program.removeprefix("./").startswith("target/"):
+        return _program(words)
     if program in LOOKUPS:
         return _lookup(words, arguments)
     shown = program if len(program) <= 40 else program[:39] + "…"
@@ -273,6 +276,13 @@ def _lookup(words: tuple[str, ...], arguments: tuple[str, ...]) -> Command:
         raise CommandError(f"Say which file {program} is to look at, such as {program} target/debug/blog_os.")
     built = any(PurePosixPath(name).parts[0] == "target" for name in files)
     return Command(words, "lookup", options=arguments, needs_artifact=built)
+
+
+def _program(words: tuple[str, ...]) -> Command:
+    """What an earlier run built, started by its path as a shell would."""
+    if len(words) > 1:
+        raise CommandError("Give the program's path alone: arguments are not handed on.")
+    return Command(words, "program", options=(_inside(words[0]),), needs_artifact=True)
 
 
 def _inside(word: str) -> str:

@@ -12,6 +12,22 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 Status = Literal["ok", "failed", "timeout", "cancelled", "limit"]
 Limit = Literal["cpu", "memory", "processes", "files", "file-size", "workspace", "output"]
 
+Outcome = Literal["running", "exited", "killed"]
+Reason = Literal[
+    "loops",
+    "waits",
+    "busy",
+    "exit",
+    "entry-zero",
+    "returned",
+    "misaligned",
+    "stack-overflow",
+    "jumped-away",
+    "bad-address",
+    "bad-instruction",
+    "other-signal",
+]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid", serialize_by_alias=True)
@@ -101,6 +117,32 @@ class Artifact(_Numbered):
     subsystem: str | None = None
 
 
+class Observed(_Numbered):
+    """What became of the program that was built, seen by its tracer.
+
+    ``outcome``: it was still ``running`` after its two seconds and was ended on purpose, it ``exited`` by itself, or a
+    signal ``killed`` it. ``reason`` is one word for what was seen, ``detail`` the same in a sentence or two.
+    ``system_calls`` counts those since the program's first instruction, ``calls`` names the first of them; null and
+    empty for a program with shared libraries, which is not slowed down by counting. ``pc`` and ``address`` (the one
+    that the program stumbled over) are as in the file for what lies in it.
+    """
+
+    type: Literal["observed"] = "observed"
+    path: str
+    outcome: Outcome
+    reason: Reason
+    detail: str
+    seconds: float
+    cpu_seconds: float
+    system_calls: int | None
+    calls: tuple[str, ...] = ()
+    exit_code: int | None = None
+    signal: str | None = None
+    pc: int | None = None
+    address: int | None = None
+    instruction: str | None = None
+
+
 class Finished(_Numbered):
     """The process has ended; ``seconds`` is wall-clock time, the queue not counted."""
 
@@ -136,7 +178,7 @@ class Verdict(_Numbered):
     advice: tuple[Advice, ...] = ()
 
 
-Event = Queued | Started | Output | Diagnostic | Artifact | Finished | Verdict
+Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Finished | Verdict
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 

@@ -11,6 +11,8 @@ from typing import Annotated, Literal, TypeVar
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from app.events import Reason
+
 
 def _specifier(text: str) -> str:
     try:
@@ -52,6 +54,15 @@ class ArtifactFacts(Content):
     subsystem: str | None = None  # of a PE file: console, windows, …
 
 
+class ObservedFacts(Content):
+    """Conditions on what became of the program that was run."""
+
+    outcome: Literal["running", "exited", "killed"] | None = None
+    reason: tuple[Reason, ...] | None = None  # one of these
+    exit_code: int | None = None
+    calls: tuple[str, ...] | None = None  # exactly these system calls, in this order; the first sixteen are seen
+
+
 class Outcome(Content):
     """Conditions on what a finished run showed; a field that is not given is no condition."""
 
@@ -59,6 +70,7 @@ class Outcome(Content):
     errors: tuple[str, ...] | None = None  # exactly these error classes; an error without a class is one too many
     output: str | None = None  # a regular expression that matches somewhere in what was printed
     artifact: ArtifactFacts | None = None
+    observed: ObservedFacts | None = None
 
 
 class Facts(Outcome):

@@ -21,6 +21,7 @@ from app.cargo import CargoReader, Classify, PlainReader
 from app.command import Command
 from app.events import Artifact, Event, Finished, Limit, Output, Started, Status
 from app.inspector import facts_of
+from app.observation import observed
 from app.rustup import TargetReader
 from app.sandbox import Box, Confined, ProgramGoneError, process
 from app.toolchain import Toolchain, build_env
@@ -64,6 +65,7 @@ class Task:
     seconds: float
     box: Box
     after: Built | None = None
+    program_seconds: float = 2.0
     seed: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -77,7 +79,8 @@ async def run(task: Task, emit: Emit) -> Built | None:
     reader = _reader(task)
     meter = _Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()
-    status, exit_code, limit = await _follow(task, crate, reader, meter)
+    end = await _follow(task, crate, reader, meter)
+    status, exit_code, limit = end.status, end.exit_code, end.limit
     seconds = round(time.monotonic() - began, 3)
     if not meter.full:
         meter.pass_on(reader.end())
@@ -90,6 +93,12 @@ async def run(task: Task, emit: Emit) -> Built | None:
     built = await _artifact(task, crate, tuple(reader.executables))
     if built:
         emit(built[1])
+    watched = observed(end.report, _program(task, built[0] if built else None))
+    if watched:
+        emit(watched)
+        if watched.outcome == "running":
+            exit_code = None
+            meter.say(f"\nIt still ran after {task.program_seconds:g} seconds and was ended here, on purpose.\n")
     emit(Finished(status=status, exit_code=exit_code, seconds=seconds, limit=limit))
     return built[0] if built else None
 
@@ -119,7 +128,7 @@ def _reader(task: Task) -> CargoReader | PlainReader | TargetReader:
             return CargoReader(task.classify, program=task.command.subcommand in ("run", "test") and not quiet)
         case "rustup":
             return TargetReader(task.command, task.toolchain)
-        case "rustc" | "lookup":
+        case "rustc" | "lookup" | "program":
             return PlainReader()
 
 
@@ -130,24 +139,45 @@ def _say_why(task: Task, status: Status, limit: Limit | None, meter: "_Meter") -
         meter.say(f"\nThe run was ended here: it took more than {task.seconds:g} seconds.\n")
 
 
-async def _follow(
-    task: Task, crate: Path, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter"
-) -> tuple[Status, int | None, Limit | None]:
+@dataclass(frozen=True)
+class _End:
+    """How the process ended, and what its tracer reported."""
+
+    status: Status
+    exit_code: int | None = None
+    limit: Limit | None = None
+    report: bytes = b""
+
+
+async def _follow(task: Task, crate: Path, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter") -> _End:
     env = build_env(task.toolchain, task.box.inside(task.root) / "home")
     if task.command.kind == "new":
         # Its repository is not shown, and making one would ask for git's own configuration, which a run cannot see.
         env["CARGO_CARGO_NEW_VCS"] = "none"
     with anyio.move_on_after(task.seconds):
         try:
-            async with process(task.box, _argv(task), task.root, crate, env, task.toolchain.folders) as child:
+            observe = task.program_seconds if _starts_program(task.command) else None
+            folders = task.toolchain.folders
+            async with process(task.box, _argv(task), task.root, crate, env, folders, observe) as child:
                 exit_code = await _drain(child, reader, meter)
+                report = child.seen()
         except ProgramGoneError as error:
             meter.say(f"{error}. Whoever runs this playground can see more with playground doctor.\n")
-            return "failed", None, None
+            return _End("failed")
         if child.limit or meter.full:
-            return "limit", None, child.limit
-        return "ok" if exit_code == 0 else "failed", exit_code, None
-    return "timeout", None, None
+            return _End("limit", limit=child.limit)
+        return _End("ok" if exit_code == 0 else "failed", exit_code, report=report)
+    return _End("timeout")
+
+
+def _starts_program(command: Command) -> bool:
+    return command.kind == "program" or (command.kind == "cargo" and command.subcommand == "run")
+
+
+def _program(task: Task, built: Built | None) -> str:
+    """The path of the program that ran: built by this run, or by the earlier one that it looks at."""
+    found = built or task.after
+    return found.path if found else ""
 
 
 async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter") -> int | None:
@@ -184,6 +214,8 @@ def _argv(task: Task) -> list[str]:
             return [str(task.toolchain.rustc), *command.options]
         case "rustup":
             return [str(task.toolchain.rustc), "--print", "target-list"]
+        case "program":
+            return list(command.options)
         case "lookup":
             return [shutil.which(command.program, path=_TOOLS) or command.program, *command.options]
 

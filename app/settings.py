@@ -82,6 +82,11 @@ class Settings(BaseSettings):
     )
     queue_length: int = Field(200, ge=1, description="runs that may wait; one more is refused")
     run_seconds: float = Field(20.0, gt=0, description="wall-clock time of a run, the queue not counted")
+    program_seconds: float = Field(
+        2.0,
+        gt=0,
+        description="a freestanding program that still runs after this long is ended, which counts as a result",
+    )
     isolation: Literal["auto", "namespaces", "landlock", "none"] = Field(
         "auto", description="how strictly runs are kept; auto takes the strongest level that works here"
     )

@@ -5,7 +5,20 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Span, Started, Verdict, from_json, to_json
+from app.events import (
+    Artifact,
+    Diagnostic,
+    Event,
+    Finished,
+    Observed,
+    Output,
+    Queued,
+    Span,
+    Started,
+    Verdict,
+    from_json,
+    to_json,
+)
 
 SAMPLES: tuple[Event, ...] = (
     Queued(id=1, position=3),
@@ -31,6 +44,20 @@ SAMPLES: tuple[Event, ...] = (
         entry_symbol=None,
         needed=(),
         interpreter=None,
+    ),
+    Observed(
+        id=8,
+        path="target/debug/blog_os",
+        outcome="killed",
+        reason="returned",
+        detail="…",
+        seconds=0.1,
+        cpu_seconds=0.0,
+        system_calls=1,
+        calls=("write",),
+        signal="SIGSEGV",
+        pc=1,
+        address=1,
     ),
     Finished(id=6, status="limit", exit_code=None, seconds=0.5, limit="output"),
     Verdict(id=7, reached=False, checks=()),

@@ -270,6 +270,7 @@ class LocalEngine:
             root=self._scratch.new_root(),
             keep=self._scratch.kept(run.id),
             seconds=self._settings.run_seconds,
+            program_seconds=self._settings.program_seconds,
             box=box,
             after=self.artifact(job.after) if job.after else None,
             seed=await self._seeds.of(job.toolchain),

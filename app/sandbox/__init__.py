@@ -3,8 +3,8 @@
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import Process
 
 from app.events import Limit
-from app.sandbox.box import Box, Level
+from app.sandbox.box import Box, Level, Observe
 from app.sandbox.cgroup import Group
 from app.sandbox.detect import Isolation, IsolationError, detect
 from app.sandbox.limits import Limits
@@ -20,6 +20,7 @@ from app.sandbox.watch import TICK, Watch
 
 __all__ = ["Box", "Confined", "Isolation", "IsolationError", "Level", "Limits", "ProgramGoneError", "detect", "process"]
 
+_LONGEST_REPORT = 64 * 1024
 _LAST_SWEEP = 2.0
 """Seconds that the launcher has to end what it started, before it is ended itself."""
 
@@ -37,6 +38,16 @@ class Confined:
     watch: Watch
     group: Group | None = None
     limit: Limit | None = None
+    report: int | None = None
+
+    def seen(self) -> bytes:
+        """What the launcher saw of the program, one line of JSON; nothing when there was none, or it was cut off."""
+        if self.report is None:
+            return b""
+        try:
+            return os.read(self.report, _LONGEST_REPORT)
+        except BlockingIOError:
+            return b""
 
     def left_behind(self) -> Limit | None:
         """The limit that was broken when the run ended: by its files between two looks, or at the kernel's word."""
@@ -61,46 +72,77 @@ class Confined:
 
 @asynccontextmanager
 async def process(
-    box: Box, argv: Sequence[str], root: Path, cwd: Path, env: Mapping[str, str], readable: Sequence[Path] = ()
+    box: Box,
+    argv: Sequence[str],
+    root: Path,
+    cwd: Path,
+    env: Mapping[str, str],
+    readable: Sequence[Path] = (),
+    observe: float | None = None,
 ) -> AsyncIterator[Confined]:
     """A running process with pipes for its two outputs and nothing to read from.
 
-    ``root`` is the run's folder, ``cwd`` one below it, ``readable`` are folders of the toolchain. On leaving, however
-    that happens, the process and all that it started are gone. Raises ``ProgramGoneError``.
+    ``root`` is the run's folder, ``cwd`` one below it, ``readable`` are folders of the toolchain. With ``observe``, in
+    seconds, a program below ``cwd`` that the process becomes is watched. On leaving, however that happens, the process
+    and all that it started are gone. Raises ``ProgramGoneError``.
     """
     hidden = box.unreadable(readable)
     if hidden:
         raise ProgramGoneError(f"Runs cannot read {hidden}, because its folder is closed to their user")
-    if not os.access(argv[0], os.X_OK):
+    if not os.access(cwd / argv[0], os.X_OK):
         raise ProgramGoneError(f"{argv[0]} cannot be started: it is not there")
-    confined = await _start(box, argv, root, cwd, env, readable)
+    with _channel(observe) as (report, told):
+        confined = await _start(box, argv, root, cwd, env, readable, told)
+        confined.report = report
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_watch, confined)
+                yield confined
+                tasks.cancel_scope.cancel()
+        finally:
+            # Cancelling alone would leave what the process has started.
+            with anyio.CancelScope(shield=True):
+                await confined.end()
+                confined.limit = confined.limit or confined.left_behind()
+                await confined.process.aclose()
+            if confined.group:
+                confined.group.remove()
+
+
+@contextmanager
+def _channel(observe: float | None) -> Iterator[tuple[int | None, Observe | None]]:
+    """A pipe for what the launcher sees: the end to read from, which never waits, and what the launcher is told."""
+    if observe is None:
+        yield None, None
+        return
+    report, told = os.pipe()
+    os.set_blocking(report, False)
     try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch, confined)
-            yield confined
-            tasks.cancel_scope.cancel()
+        yield report, Observe(told, observe)
     finally:
-        # Cancelling alone would leave what the process has started.
-        with anyio.CancelScope(shield=True):
-            await confined.end()
-            confined.limit = confined.limit or confined.left_behind()
-            await confined.process.aclose()
-        if confined.group:
-            confined.group.remove()
+        os.close(report)
+        os.close(told)
 
 
 async def _start(
-    box: Box, argv: Sequence[str], root: Path, cwd: Path, env: Mapping[str, str], readable: Sequence[Path]
+    box: Box,
+    argv: Sequence[str],
+    root: Path,
+    cwd: Path,
+    env: Mapping[str, str],
+    readable: Sequence[Path],
+    observe: Observe | None,
 ) -> Confined:
     try:
         child = await anyio.open_process(
-            box.command(argv, root, cwd, readable),
+            box.command(argv, root, cwd, readable, observe),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
             env=dict(env),
             start_new_session=True,
+            pass_fds=() if observe is None else (observe.report,),
         )
     except OSError as error:
         raise ProgramGoneError(f"{argv[0]} cannot be started: {error.strerror}") from error

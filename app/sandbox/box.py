@@ -32,6 +32,18 @@ _ADDRESS_SPACE = 4
 
 
 @dataclass(frozen=True)
+class Observe:
+    """That the launcher is to watch the program.
+
+    ``report`` is the descriptor that gets what was seen. A program that needs no shared library is ended after
+    ``seconds``: it is one that never ends by itself.
+    """
+
+    report: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Box:
     """How one run is kept: the level, the programs that keep it, its limits.
 
@@ -72,15 +84,18 @@ class Box:
             return None
         return next((folder for folder in folders if not _reachable(folder)), None)
 
-    def command(self, argv: Sequence[str], root: Path, cwd: Path, readable: Sequence[Path]) -> list[str]:
+    def command(
+        self, argv: Sequence[str], root: Path, cwd: Path, readable: Sequence[Path], observe: Observe | None = None
+    ) -> list[str]:
         """The command line that runs ``argv`` in ``cwd``, a folder below ``root``, with these folders to read."""
+        watched = [] if observe is None else ["--observe", f"{observe.report}:{observe.seconds:g}"]
         match self.level:
             case "namespaces":
-                return [*self._bubblewrap(root, cwd, readable), *self._namespaced(argv, readable)]
+                return [*self._bubblewrap(root, cwd, readable), *self._namespaced(argv, readable, watched)]
             case "landlock":
-                return self._launched(argv, root, readable)
+                return self._launched(argv, root, readable, watched)
             case "none":
-                return list(argv)
+                return [str(self.launcher), *watched, "--", *argv] if watched and self.launcher else list(argv)
 
     def _bubblewrap(self, root: Path, cwd: Path, readable: Sequence[Path]) -> list[str]:
         assert self.launcher
@@ -101,14 +116,14 @@ class Box:
         words += ["--ro-bind", str(self.launcher), _INNER_LAUNCHER, "--bind", str(root), str(INSIDE)]
         return [*words, "--chdir", str(INSIDE / cwd.relative_to(root)), "--"]
 
-    def _namespaced(self, argv: Sequence[str], readable: Sequence[Path]) -> list[str]:
-        words = [_INNER_LAUNCHER, *self._limits(), "--seccomp"]
+    def _namespaced(self, argv: Sequence[str], readable: Sequence[Path], watched: Sequence[str]) -> list[str]:
+        words = [_INNER_LAUNCHER, *watched, *self._limits(), "--seccomp"]
         words += [] if self.user is None else ["--user", f"{self.user}:{self.user}", "--userns"]
         walls = self._landlock(readable, ro=("/proc",), rw=("/tmp", str(INSIDE)))  # noqa: S108 - its own
         return [*words, *walls, "--", *argv]
 
-    def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path]) -> list[str]:
-        words = [str(self.launcher), "--reap", *self._limits(), "--seccomp"]
+    def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path], watched: Sequence[str]) -> list[str]:
+        words = [str(self.launcher), "--reap", *watched, *self._limits(), "--seccomp"]
         words += [] if self.user is None else ["--user", f"{self.user}:{self.user}"]
         return [*words, *self._landlock(readable, ro=(), rw=(str(root),)), "--", *argv]
 

@@ -60,10 +60,10 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
     """
     limits = Limits.of(settings)
     wanted = settings.isolation
-    if wanted == "none":
-        return Isolation(Box("none", limits), ("PLAYGROUND_ISOLATION is none: runs are not isolated.",))
-    notes: list[str] = []
     found = await launcher(settings.cache_dir, toolchains) if sys.platform == "linux" else None
+    if wanted == "none":
+        return Isolation(Box("none", limits, found), ("PLAYGROUND_ISOLATION is none: runs are not isolated.",))
+    notes: list[str] = []
     if found is None:
         notes.append("The launcher could not be compiled; playground setup gets a compiler and a linker.")
     else:
@@ -78,7 +78,9 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
             notes.append(f"{box.level} does not work here: {problem}")
     if wanted != "auto":
         raise IsolationError(f"PLAYGROUND_ISOLATION={wanted} cannot be had: {' '.join(notes)}")
-    return Isolation(Box("none", limits), (*notes, "Runs are not isolated: serve only yourself, on this machine."))
+    return Isolation(
+        Box("none", limits, found), (*notes, "Runs are not isolated: serve only yourself, on this machine.")
+    )
 
 
 def _candidates(limits: Limits, found: Path) -> list[Box]:

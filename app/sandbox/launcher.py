@@ -1,4 +1,4 @@
-"""The launcher: compiled once from ``launcher.rs`` by a compiler that is here, kept in the cache folder.
+"""The launcher: compiled once from ``launcher.rs`` and ``observe.rs`` by a compiler that is here, kept in the cache.
 
 It is named after its source, so that a changed source is compiled anew, and moved into place when it is complete.
 """
@@ -14,13 +14,15 @@ import anyio
 from app.toolchain import Toolchain, build_env
 
 _SOURCE = Path(__file__).with_name("launcher.rs")
+_PARTS = (_SOURCE, _SOURCE.with_name("observe.rs"))
 _FLAGS = ("--edition=2021", "-O", "-Cpanic=abort", "-Cstrip=symbols")
 _SECONDS = 60.0
 
 
 async def launcher(cache_dir: Path, toolchains: tuple[Toolchain, ...]) -> Path | None:
     """The launcher's path; None when no toolchain here can compile it."""
-    kept = cache_dir / "launcher" / hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16] / "launcher"
+    source = b"".join(part.read_bytes() for part in _PARTS)
+    kept = cache_dir / "launcher" / hashlib.sha256(source).hexdigest()[:16] / "launcher"
     if kept.is_file():
         return kept
     stable = sorted(toolchains, key=lambda one: one.stable, reverse=True)

@@ -11,11 +11,14 @@
 //!   --rw PATH           all but devices and sockets
 //!   --dev PATH          read and write a device that exists
 //!   --seccomp           refuse the system calls below
+//!   --observe FD:SECONDS  watch the program as its tracer and write what was seen to FD; see observe.rs
 //!
 //! It is compiled once by set-up, because what it does must be done in the process that becomes the program, within
 //! a millisecond. It ends with 125 and a sentence on standard error when a wall cannot be built: then nothing runs.
 
-use std::ffi::{c_char, c_int, c_long, c_ulong, c_void, CString};
+mod observe;
+
+use std::ffi::{c_char, c_int, c_long, c_ulong, CString};
 use std::fs;
 use std::process::exit;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -72,6 +75,7 @@ struct Options {
     rw: Vec<String>,
     dev: Vec<String>,
     seccomp: bool,
+    observe: Option<(c_int, f64)>,
     program: Vec<CString>,
 }
 
@@ -107,6 +111,11 @@ fn options() -> Options {
             "--ro" => found.ro.push(value()),
             "--rw" => found.rw.push(value()),
             "--dev" => found.dev.push(value()),
+            "--observe" => {
+                let words = value();
+                let (fd, seconds) = words.split_once(':').unwrap_or_else(|| fail("--observe"));
+                found.observe = Some((number(fd), number(seconds)));
+            }
             "--user" => {
                 let ids = value();
                 let (uid, gid) = ids.split_once(':').unwrap_or_else(|| fail("--user"));
@@ -441,6 +450,9 @@ fn main() {
             fail("no_new_privs");
         }
         syscall(CLOSE_RANGE, 3 as c_long, u32::MAX as c_long, 4 as c_long); // close on exec
+    }
+    if let Some((fd, seconds)) = found.observe {
+        observe::observe(fd, seconds);
     }
     if found.landlock > 0 {
         landlock(&found);

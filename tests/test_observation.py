@@ -1,0 +1,200 @@
+"""What a tracer saw becomes a sentence, and is really seen of real programs at each level."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from app.command import parse
+from app.diagnosis import Diagnosis
+from app.engine import Job
+from app.engine.local import LocalEngine
+from app.events import Event, Finished, Observed, Output
+from app.lessons import Lesson
+from app.observation import observed
+from app.sandbox import IsolationError
+from app.settings import Settings
+from app.toolchain import Toolchain, preferred
+
+SP = 0x7FFC_0000_1000
+ENTRY = 0x5555_0000_1000
+RAX, RIP, RSP = 10, 16, 19
+
+HEAD = "#![no_std]\n#![no_main]\n#[panic_handler] fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }\n"
+START = '#[no_mangle] pub extern "C" fn _start()'
+LOOPS = f"{HEAD}{START} -> ! {{ loop {{}} }}"
+RETURNS = f"{HEAD}{START} {{}}"
+NAMELESS = f'{HEAD}pub extern "C" fn _start() -> ! {{ loop {{}} }}'
+MISALIGNED = f"""{HEAD}use core::arch::asm;
+{START} -> ! {{ unsafe {{ asm!("and rsp, -16", "movaps [rsp - 24], xmm0") }} loop {{}} }}"""
+EXITS = f"""{HEAD}use core::arch::asm;
+{START} -> ! {{ unsafe {{ asm!("syscall", in("rax") 39, out("rcx") _, out("r11") _, lateout("rax") _);
+    asm!("syscall", in("rax") 60, in("rdi") 7, options(noreturn)) }} }}"""
+FLOODS = (
+    f"{HEAD}fn deeper(depth: u64) -> u64 {{ if depth == 0 {{ 0 }} else {{ deeper(depth + 1).wrapping_add(depth) }} }}\n"
+)
+FLOODS += f"{START} -> ! {{ core::hint::black_box(deeper(core::hint::black_box(1))); loop {{}} }}"
+READS = f"""{HEAD}{START} -> ! {{ unsafe {{
+    core::arch::asm!("mov al, [rdi]", in("rdi") 16_u64, out("al") _) }}; loop {{}} }}"""
+STOPS = f'{HEAD}{START} -> ! {{ unsafe {{ core::arch::asm!("ud2", options(noreturn)) }} }}'
+WAITS = f"""{HEAD}{START} -> ! {{ loop {{ unsafe {{
+    core::arch::asm!("syscall", in("rax") 34, out("rcx") _, out("r11") _, lateout("rax") _) }} }} }}"""
+CONFIG = '[build]\nrustflags = ["-C", "link-arg=-nostartfiles"]\n'
+
+
+def line(outcome: str = "killed", *, registers: dict[int, int] | None = None, **more: Any) -> bytes:
+    values = [0] * 27
+    for number, value in (registers or {}).items():
+        values[number] = value
+    report: dict[str, Any] = {"outcome": outcome, "seconds": 2.0, "cpu_seconds": 1.9, "freestanding": True}
+    report |= {"machine": "x86-64", "file_entry": 0x1000}
+    report |= {"entry": ENTRY, "reached": True, "entry_sp": SP, "argc": 1, "calls": 0, "named": []}
+    return json.dumps(report | {"registers": values if registers else []} | more).encode()
+
+
+def seen(data: bytes) -> Observed:
+    event = observed(data, "target/debug/blog_os")
+    assert event
+    return event
+
+
+def test_no_report_or_half_a_report_is_no_event() -> None:
+    for data in (b"", b"{", line()[:40], b"[]", b"\xff"):
+        assert observed(data, "x") is None
+
+
+def test_one_place_again_and_again_is_a_loop_and_many_are_work() -> None:
+    loops = seen(line("running", state="R", places=[ENTRY + 2] * 64))
+    assert (loops.reason, loops.pc) == ("loops", 0x1002)
+    assert "no system calls" in loops.detail
+    assert seen(line("running", state="R", places=[*range(64)])).reason == "busy"
+    assert seen(line("running", state="S")).reason == "waits"
+
+
+def test_a_return_from_the_entry_point_is_known_by_where_it_led() -> None:
+    there = {RIP: 1, RSP: SP + 8}
+    assert seen(line(signal=11, code=1, address=1, registers=there)).reason == "returned"
+    # The same address with a stack that no return has left behind is another jump.
+    assert seen(line(signal=11, code=1, address=1, registers=there | {RSP: SP})).reason == "jumped-away"
+
+
+def test_a_misaligned_operand_is_computed_from_the_registers() -> None:
+    movaps = "0f290424ebfe"
+    there = {RIP: ENTRY + 9, RSP: SP - 8}
+    event = seen(line(signal=11, code=128, registers=there, bytes=movaps))
+    assert (event.reason, event.instruction) == ("misaligned", "movaps xmmword ptr [rsp], xmm0")
+    # An aligned one stumbles over something else.
+    assert seen(line(signal=11, code=128, registers=there | {RSP: SP}, bytes=movaps)).reason == "bad-address"
+
+
+def test_an_entry_address_of_zero_is_told_from_a_jump_to_zero() -> None:
+    nowhere: dict[str, Any] = {"signal": 11, "code": 1, "address": 0, "registers": {RIP: 0, RSP: SP}}
+    assert seen(line(entry=0, file_entry=0, reached=False, **nowhere)).reason == "entry-zero"
+    assert seen(line(**nowhere)).reason == "jumped-away"
+
+
+def test_registers_of_a_strange_number_or_machine_do_no_harm() -> None:
+    for machine in ("x86-64", "AArch64", "RISC-V", ""):
+        for registers in ([], [1] * 3, [2**64 - 1] * 40):
+            report = json.loads(line(signal=11, code=128, bytes="0f290424", address=5))
+            event = seen(json.dumps(report | {"registers": registers, "machine": machine}).encode())
+            assert event.detail
+
+
+@pytest.fixture(params=["namespaces", "landlock", "none"])
+async def engine(
+    request: pytest.FixtureRequest, settings: Settings, diagnosis: Diagnosis
+) -> AsyncIterator[LocalEngine]:
+    quick = {"isolation": request.param, "program_seconds": 0.5}
+    try:
+        async with LocalEngine(settings.model_copy(update=quick), diagnosis) as engine:
+            yield engine
+    except IsolationError as error:
+        pytest.skip(str(error))
+
+
+class Programs:
+    """Runs programs on one engine."""
+
+    def __init__(self, engine: LocalEngine, lesson: Lesson, toolchain: Toolchain) -> None:
+        self._engine, self._lesson, self._toolchain = engine, lesson, toolchain
+        self.last = ""
+
+    async def run(self, source: str, *, config: str = CONFIG, command: str = "cargo run", **more: Any) -> list[Event]:
+        files = {**self._lesson.files, ".cargo/config.toml": config, "src/main.rs": source}
+        self.last = self._engine.submit(Job(self._lesson, files, parse(command), self._toolchain, **more))
+        return [event async for event in self._engine.events(self.last)]
+
+
+@pytest.fixture
+def programs(engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> Programs:
+    toolchain = preferred(engine.usable(toolchains), None)
+    assert toolchain
+    if not toolchain.host.startswith("x86_64"):
+        pytest.skip("these programs are written for x86-64")
+    return Programs(engine, lessons["cargo-config"], toolchain)
+
+
+def the(events: list[Event]) -> tuple[Observed, Finished]:
+    [found] = [event for event in events if isinstance(event, Observed)]
+    [finished] = [event for event in events if isinstance(event, Finished)]
+    return found, finished
+
+
+@pytest.mark.anyio
+async def test_a_loop_is_a_result_and_not_a_timeout(programs: Programs) -> None:
+    found, finished = the(await programs.run(LOOPS))
+    assert (found.outcome, found.reason, found.system_calls) == ("running", "loops", 0)
+    assert found.cpu_seconds > 0.1
+    assert (finished.status, finished.exit_code) == ("ok", None)
+    assert finished.seconds < 5
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (RETURNS, "returned"),
+        (NAMELESS, "entry-zero"),
+        (MISALIGNED, "misaligned"),
+        (FLOODS, "stack-overflow"),
+        (READS, "bad-address"),
+        (STOPS, "bad-instruction"),
+    ],
+    ids=lambda value: value if value.replace("-", "").isalpha() else "",
+)
+async def test_each_death_is_told_from_the_others(programs: Programs, source: str, reason: str) -> None:
+    found, finished = the(await programs.run(source))
+    assert (found.outcome, found.reason) == ("killed", reason), found
+    assert finished.status == "failed"
+
+
+@pytest.mark.anyio
+async def test_system_calls_are_named_and_exit_codes_told(programs: Programs) -> None:
+    found, finished = the(await programs.run(EXITS))
+    assert (found.outcome, found.calls, found.exit_code) == ("exited", ("getpid", "exit"), 7)
+    assert (finished.status, finished.exit_code) == ("failed", 7)
+
+
+@pytest.mark.anyio
+async def test_a_program_that_waits_is_no_loop(programs: Programs) -> None:
+    found, _ = the(await programs.run(WAITS))
+    assert (found.outcome, found.reason, found.calls) == ("running", "waits", ("pause",))
+
+
+@pytest.mark.anyio
+async def test_a_program_with_the_standard_library_runs_as_long_as_it_needs(programs: Programs) -> None:
+    source = """fn main() { std::thread::sleep(std::time::Duration::from_millis(900)); println!("late"); }"""
+    events = await programs.run(source, config="")
+    found, finished = the(events)
+    assert (found.outcome, found.exit_code, found.system_calls) == ("exited", 0, None)
+    assert finished.status == "ok"
+    assert "late" in "".join(event.text for event in events if isinstance(event, Output))
+
+
+@pytest.mark.anyio
+async def test_what_was_built_can_be_started_by_its_path(programs: Programs) -> None:
+    await programs.run(LOOPS, command="cargo build")
+    found, _ = the(await programs.run(LOOPS, command="./target/debug/blog_os", after=programs.last))
+    assert (found.outcome, found.reason, found.pc) == ("running", "loops", found.pc)
