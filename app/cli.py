@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -12,11 +12,12 @@ import anyio
 import typer
 
 from app import __version__, course, toolchain
+from app.binary import Card
 from app.command import CommandError, parse
 from app.diagnosis import Diagnosis, load_diagnosis
 from app.engine import Engine, Job, NothingBuiltError
 from app.engine.local import LocalEngine
-from app.events import Diagnostic, Event, Observed, Output, Verdict, to_json
+from app.events import Artifact, Diagnostic, Event, Observed, Output, Verdict, to_json
 from app.lessons import Lesson, LessonError, load_all
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
@@ -166,19 +167,15 @@ def try_lesson(
     except (CommandError, EditError) as error:
         _stop(str(error))
     chosen = _toolchain(settings, lesson, name)
-    show = _print_json if as_json else _print_plain
-
     jobs = [Job(lesson, files, parsed, chosen) for parsed in commands]
-    reached = _run(lambda: _try(settings, diagnosis, jobs, show))
+    reached = _run(lambda: _try(settings, diagnosis, jobs, as_json=as_json))
     if reached is None:
         _stop("Nothing has been built that could be looked at; give a --command that builds before it.")
     if not reached:
         raise typer.Exit(1)
 
 
-async def _try(
-    settings: Settings, diagnosis: Diagnosis, jobs: Sequence[Job], show: Callable[[Event], None]
-) -> bool | None:
+async def _try(settings: Settings, diagnosis: Diagnosis, jobs: Sequence[Job], *, as_json: bool) -> bool | None:
     """Run the jobs in order, each on what the last one built; None when one has nothing to look at."""
     reached = False
     built: str | None = None
@@ -187,17 +184,36 @@ async def _try(
             if job.command.needs_artifact and built is None:
                 return None
             run_id = engine.submit(dataclasses.replace(job, after=built))
-            reached = await _follow(engine, run_id, show) or reached
+            reached = await _follow(engine, run_id, as_json=as_json) or reached
             built = run_id if _has_built(engine, run_id) else built
     return reached
 
 
-async def _follow(engine: Engine, run_id: str, show: Callable[[Event], None]) -> bool:
+async def _follow(engine: LocalEngine, run_id: str, *, as_json: bool) -> bool:
     reached = False
-    async for event in engine.events(run_id):
-        show(event)
+    async for event in _carded(engine, run_id) if as_json else engine.events(run_id):
+        (_print_json if as_json else _print_plain)(event)
         reached = isinstance(event, Verdict) and event.reached
     return reached
+
+
+async def _carded(engine: LocalEngine, run_id: str) -> AsyncIterator[Event]:
+    """The run's events, the one of its artefact with the card, which can be read once the run has ended."""
+    held: list[Event] = []
+    async for event in engine.events(run_id):
+        if not held and not isinstance(event, Artifact):
+            yield event
+            continue
+        held.append(event)
+        if isinstance(event, Verdict):
+            card = await engine.card(run_id)
+            for one in held:
+                yield one.model_copy(update={"card": _card(card)}) if card and isinstance(one, Artifact) else one
+
+
+def _card(card: Card) -> dict[str, Any]:
+    """What the card says beyond the event's own fields."""
+    return {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
 
 
 def _has_built(engine: Engine, run_id: str) -> bool:

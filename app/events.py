@@ -5,7 +5,8 @@ recordings of the tests and from ``playground try --json``. ``id`` counts from 1
 run and equals the id of the server-sent event; an event that no log has numbered yet has id 0.
 """
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -100,7 +101,8 @@ class Artifact(_Numbered):
     ``path`` is relative to the crate; ``entry`` is an address; ``entry_symbol`` the name at that
     address or null; ``interpreter`` the dynamic loader or null; ``runtime`` those symbols of the C
     runtime that the file names (``__libc_start_main``, ``malloc`` and a few more); ``subsystem`` the kind of
-    program in a PE file (``console``, ``windows``, ``native``, ``efi``) or null.
+    program in a PE file (``console``, ``windows``, ``native``, ``efi``) or null. ``card`` is what
+    else was read of the file, for which no verdict waits: only ``playground try --json`` fills it in.
     """
 
     type: Literal["artifact"] = "artifact"
@@ -115,6 +117,7 @@ class Artifact(_Numbered):
     interpreter: str | None
     runtime: tuple[str, ...] = ()
     subsystem: str | None = None
+    card: Mapping[str, Any] | None = None
 
 
 class Observed(_Numbered):

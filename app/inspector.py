@@ -25,7 +25,7 @@ _WAIT = 10.0
 """The longest that anybody waits for it, also on a busy machine and when a worker has to be started first."""
 
 _PART_SECONDS = 0.2
-"""No part of a card is begun later than this, so that it comes in time with what was read."""
+"""No part of a card is begun after so much processor time, so that it comes in time with what was read."""
 _MEMORY = 512 * 1024 * 1024
 _DATA = 160 * 1024 * 1024
 """What a worker may have of its own: with the libraries, which lie in memory once for all workers, less than 200 MB."""
@@ -38,9 +38,14 @@ async def facts_of(file: Path) -> BinaryFacts:
     return await _read(_inspect, file) or UNKNOWN
 
 
-async def card_of(file: Path) -> Card:
-    """The card of one file, partial rather than late; of ``UNKNOWN`` facts for what cannot be read."""
-    return await _read(_examine, file) or Card(UNKNOWN, file.stat().st_size, unread=("sections", "symbols", "code"))
+async def card_of(file: Path, places: anyio.CapacityLimiter | None = None) -> Card:
+    """The card of one file, partial rather than late; of ``UNKNOWN`` facts for what cannot be read.
+
+    ``places`` limits how many are read at once.
+    """
+    return await _read(_examine, file, places) or Card(
+        UNKNOWN, file.stat().st_size, unread=("sections", "symbols", "code")
+    )
 
 
 async def warm() -> None:
@@ -50,10 +55,10 @@ async def warm() -> None:
             group.start_soon(facts_of, Path("/dev/null"))
 
 
-async def _read(read: Callable[[str], _T], file: Path) -> _T | None:
+async def _read(read: Callable[[str], _T], file: Path, places: anyio.CapacityLimiter | None = None) -> _T | None:
     try:
         with anyio.fail_after(_WAIT):
-            return await anyio.to_process.run_sync(read, str(file), cancellable=True)
+            return await anyio.to_process.run_sync(read, str(file), cancellable=True, limiter=places)
     except (NotABinaryError, TimeoutError, MemoryError, OSError, RecursionError, anyio.BrokenWorkerProcess):
         return None
 
@@ -68,9 +73,9 @@ def _inspect(path: str) -> BinaryFacts:
 def _examine(path: str) -> Card:
     from app.binary.reading import examine  # noqa: PLC0415
 
-    late = time.monotonic() + _PART_SECONDS
+    late = time.process_time() + _PART_SECONDS
     with _limited(), open(path, "rb") as file:
-        return examine(file, lambda: time.monotonic() > late)
+        return examine(file, lambda: time.process_time() > late)
 
 
 @contextmanager

@@ -112,9 +112,7 @@ def _lay(task: Task) -> Path:
     crate = workspace.lay(task.root, {} if task.command.kind == "new" else task.files)
     (task.root / "home").mkdir()
     if task.command.kind == "cargo":
-        for path, data in task.seed.items():
-            (task.root / path).parent.mkdir(parents=True, exist_ok=True)
-            (task.root / path).write_bytes(data)
+        workspace.sow(task.root, task.seed)
     if task.after is not None and task.command.kind != "new":
         workspace.place(crate, task.after.path, task.after.file)
     task.box.own(task.root)

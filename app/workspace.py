@@ -57,6 +57,13 @@ def lay(root: Path, files: Mapping[str, str]) -> Path:
     return crate
 
 
+def sow(root: Path, seed: Mapping[str, bytes]) -> None:
+    """Lay files into a run's folder by their path in it."""
+    for path, data in seed.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+
+
 def place(crate: Path, path: str, built: Path) -> None:
     """Put what an earlier run built read-only where cargo had put it."""
     target = crate / path

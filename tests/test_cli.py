@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.events import Verdict, from_json
+from app.events import Artifact, Verdict, from_json
 from app.lessons import Lesson
 from app.settings import Settings
 
@@ -49,6 +49,10 @@ def test_events_are_one_json_object_a_line(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     assert isinstance(events[-1], Verdict)
+    [artifact] = [event for event in events if isinstance(event, Artifact)]
+    assert artifact.card
+    assert artifact.card.keys() == {"sections", "symbols", "code", "calls", "unread"}
+    assert artifact.card["code"]["symbol"] == "_start"
 
 
 def test_commands_follow_each_other_on_what_was_built(tmp_path: Path) -> None:

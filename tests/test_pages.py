@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.engine import Job, NoSuchRunError, RunStatus, State
+from app.engine import Inside, Job, NoSuchRunError, RunStatus, State
 from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
 from app.runner import Built
 from app.settings import Settings
@@ -105,6 +105,9 @@ class ScriptedEngine:
         self.forgotten = owner
 
     def artifact(self, run_id: str) -> Built:
+        raise NotImplementedError
+
+    async def inside(self, run_id: str, since: str | None = None) -> Inside:
         raise NotImplementedError
 
 

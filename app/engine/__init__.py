@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from app.binary import Card
 from app.command import Command
-from app.events import Event, Finished, Verdict
+from app.events import Artifact, Event, Finished, Verdict
 from app.lessons import Lesson
 from app.runner import Built
 from app.toolchain import Toolchain
@@ -43,6 +44,36 @@ class RunStatus:
     job: Job
     finished: Finished | None
     verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Std:
+    """The std hello world of a toolchain and a profile: its size in bytes."""
+
+    bytes: int
+    toolchain: str
+    profile: str
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A binary that came before: of which run, in which lesson, and its card."""
+
+    run_id: str
+    lesson: Lesson
+    card: Card
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A look into what a run built. ``std`` is None where nothing is measured, or not yet."""
+
+    run_id: str
+    job: Job
+    artifact: Artifact
+    card: Card
+    std: Std | None
+    earlier: tuple[Earlier, ...]
 
 
 class NoSuchRunError(LookupError):
@@ -92,4 +123,11 @@ class Engine(Protocol):
         """The copy of what the run built and where cargo had put it.
 
         Raises ``NoSuchRunError``, ``NothingBuiltError``.
+        """
+
+    async def inside(self, run_id: str, since: str | None = None) -> Inside:
+        """A look into what the run built, partial rather than late.
+
+        ``earlier`` are the owner's last binary of the same lesson and of the lesson before; or that of the run
+        ``since``. Raises ``NoSuchRunError``, ``NothingBuiltError``.
         """

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from itertools import takewhile
 from types import TracebackType
 from typing import Self
 
@@ -13,11 +14,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from app import inspector, runner
+from app.binary import Card
 from app.checks import judge, see
 from app.diagnosis import Diagnosis
-from app.engine import Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus, State
+from app.engine import Inside, Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus, State
+from app.engine.look import Looks
 from app.engine.scratch import Scratch
 from app.engine.seeds import Config, Seeds
+from app.engine.side import Side
+from app.engine.yardstick import Yardsticks
 from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Verdict
 from app.sandbox import Box, Isolation, detect
 from app.settings import Settings
@@ -49,6 +54,7 @@ class _Run:
         self.built_bytes = 0
         self.log: list[Event] = []
         self.built: runner.Built | None = None
+        self.card: Card | None = None
         self.scope = anyio.CancelScope()
         self.readers = 0
         self.idle_since = time.monotonic()
@@ -70,6 +76,9 @@ class _Run:
         self.state = "done"
         self.idle_since = time.monotonic()
         self.emit(verdict)
+
+    def artifact(self) -> Artifact | None:
+        return next((event for event in reversed(self.log) if isinstance(event, Artifact)), None)
 
     def finished(self) -> Finished | None:
         return next((event for event in reversed(self.log) if isinstance(event, Finished)), None)
@@ -108,8 +117,10 @@ class LocalEngine:
             self._isolation = await detect(self._settings, await discover(self._settings.cache_dir))
             # One more than runs: the seeds are learned beside them.
             spare, *self._free = stack.enter_context(self._isolation.slots(self._settings.max_runs + 1))
-            self._seeds = Seeds(self._scratch, spare, self._configs)
+            side = Side(self._scratch, spare)
+            self._seeds = Seeds(side, self._configs)
             self._tasks: TaskGroup = await stack.enter_async_context(anyio.create_task_group())
+            self._looks = Looks(Yardsticks(side, self._seeds), self._tasks)
             self._tasks.start_soon(self._tend)
             self._stack = stack.pop_all()
         return self
@@ -211,6 +222,23 @@ class LocalEngine:
             raise NothingBuiltError(run_id)
         return built
 
+    async def inside(self, run_id: str, since: str | None = None) -> Inside:
+        """A look into what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        run = self._run(run_id)
+        return await self._looks.at(run, self._before(run) if since is None else [self._run(since)])
+
+    async def card(self, run_id: str) -> Card | None:
+        """The card of what the run built, if it built something. Raises ``NoSuchRunError``."""
+        return await self._looks.card(self._run(run_id))
+
+    def _before(self, run: _Run) -> list[_Run]:
+        """The owner's last binaries before this one: of the same lesson, and of the last other lesson."""
+        found: dict[bool, _Run] = {}
+        for one in reversed(list(takewhile(lambda one: one is not run, self._runs.values()))):
+            if one.built and run.job.owner is not None and one.job.owner == run.job.owner:
+                found.setdefault(one.job.lesson.slug == run.job.lesson.slug, one)
+        return [found[same] for same in (True, False) if same in found]
+
     def _run(self, run_id: str) -> _Run:
         try:
             return self._runs[run_id]
@@ -283,6 +311,8 @@ class LocalEngine:
         except Exception:
             _log.exception("the progress of run %s could not be stored", run.id)
         run.end(verdict)
+        if run.job.attended:
+            self._looks.prepare(run)
 
     def _judge(self, run: _Run) -> Verdict:
         job = run.job

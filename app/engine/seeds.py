@@ -12,9 +12,9 @@ from pathlib import Path
 import anyio
 
 from app import workspace
-from app.engine.scratch import Scratch
-from app.sandbox import Box, ProgramGoneError, process
-from app.toolchain import Toolchain, build_env
+from app.engine.side import Side
+from app.sandbox import ProgramGoneError
+from app.toolchain import Toolchain
 
 _log = logging.getLogger(__name__)
 _SECONDS = 30.0
@@ -22,6 +22,7 @@ _CRATE = {
     "Cargo.toml": '[package]\nname = "seed"\nversion = "0.1.0"\nedition = "2021"\n',
     "src/lib.rs": "#![no_std]\n",
 }
+_CHECK = ("check", "-q")
 _LEARNED = (f"{workspace.CRATE}/target/.rustc_info.json", "home/.cargo/.global-cache")
 Seed = Mapping[str, bytes]
 """Files by their path in a run's folder."""
@@ -32,9 +33,8 @@ Config = tuple[str, str]
 class Seeds:
     """The seed of each toolchain, learned when it is first asked for."""
 
-    def __init__(self, scratch: Scratch, box: Box, configs: Sequence[Config]) -> None:
-        self._scratch = scratch
-        self._box = box
+    def __init__(self, side: Side, configs: Sequence[Config]) -> None:
+        self._side = side
         self._configs = configs
         self._known: dict[Path, Seed] = {}
         self._lock = anyio.Lock()
@@ -48,37 +48,23 @@ class Seeds:
         return self._known[toolchain.rustc]
 
     async def _learn(self, toolchain: Toolchain) -> Seed:
-        root = self._scratch.new_root()
         try:
-            crate = workspace.lay(root, _CRATE)
-            (root / "home").mkdir()
-            with anyio.move_on_after(_SECONDS):
-                await self._ask(toolchain, root, crate)
-            return {path: (root / path).read_bytes() for path in _LEARNED if (root / path).exists()}
+            async with self._side.crate(_CRATE) as (root, crate):
+                with anyio.move_on_after(_SECONDS):
+                    await self._ask(toolchain, root, crate)
+                return {path: (root / path).read_bytes() for path in _LEARNED if (root / path).exists()}
         except (OSError, ProgramGoneError) as error:
             _log.warning("no seed for toolchain %s: %s", toolchain.name, error)
             return {}
-        finally:
-            await anyio.to_thread.run_sync(workspace.remove, root)
 
     async def _ask(self, toolchain: Toolchain, root: Path, crate: Path) -> None:
         foreign = [triple for triple in toolchain.targets if triple != toolchain.host]
         for config in (None, *self._configs):
             _configure(crate, config)
-            await self._check(toolchain, root, crate, ())
+            await self._side.cargo(toolchain, root, crate, *_CHECK)
         _configure(crate, None)
         for triple in foreign:
-            await self._check(toolchain, root, crate, ("--target", triple))
-
-    async def _check(self, toolchain: Toolchain, root: Path, crate: Path, options: Sequence[str]) -> None:
-        self._box.own(root)
-        env = build_env(toolchain, self._box.inside(root) / "home")
-        command = [str(toolchain.cargo), "check", "-q", *options]
-        async with process(self._box, command, root, crate, env, toolchain.folders) as child:
-            assert child.process.stderr is not None
-            async for _ in child.process.stderr:
-                pass
-            await child.process.wait()
+            await self._side.cargo(toolchain, root, crate, *_CHECK, "--target", triple)
 
 
 def _configure(crate: Path, config: Config | None) -> None:

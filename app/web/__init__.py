@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from app import __version__
 from app.settings import Settings
-from app.web import api, pages
+from app.web import api, artifacts, pages
 from app.web.guard import Guard
 from app.web.guard.bodies import BodyError
 from app.web.guard.paths import path_of
@@ -46,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.playground = state
     app.include_router(api.router)
+    app.include_router(artifacts.router)
     app.include_router(pages.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=settings.static_dir), name="static")
     app.add_exception_handler(ProblemError, _problem)

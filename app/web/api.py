@@ -145,12 +145,12 @@ _WORDS = {
 }
 
 
-def _errors(*statuses: int) -> Responses:
+def errors(*statuses: int) -> Responses:
     """What an operation may answer from 400 up: these, and what the guard says to any request."""
     return {status: {"model": ErrorAnswer, "description": _WORDS[status]} for status in sorted({*statuses, *_GUARD})}
 
 
-def _as_json(errors: Responses) -> Responses:
+def as_json(errors: Responses) -> Responses:
     """For an operation that answers in another form when all is well: its errors are JSON all the same."""
     schema = {"$ref": f"#/components/schemas/{ErrorAnswer.__name__}"}
     return {
@@ -177,27 +177,27 @@ _FRAMES: dict[str, Any] = {
 }
 
 
-@router.get("/api/lessons", responses=_errors())
+@router.get("/api/lessons", responses=errors())
 async def lessons(app: App) -> list[LessonSummary]:
     """Every lesson in course order."""
     return [LessonSummary(slug=e.slug, number=e.number, title=e.title, goal=e.goal) for e in app.lessons]
 
 
-@router.get("/api/lessons/{slug}", responses=_errors(404, 422))
+@router.get("/api/lessons/{slug}", responses=errors(404, 422))
 async def lesson(slug: str, app: App) -> LessonDetail:
     """One lesson."""
     found = app.lesson(slug)
     return _detail(found, await _names(app, found))
 
 
-@router.post("/api/runs", status_code=202, responses=_errors(403, 404, 408, 409, 413, 422, 503))
+@router.post("/api/runs", status_code=202, responses=errors(403, 404, 408, 409, 413, 422, 503))
 async def start_run(wanted: RunRequest, request: Request, app: App, seat: Seat) -> RunAccepted:
     """Queue a run."""
     run_id = await app.submit(wanted.lesson, wanted.files, wanted.command, wanted.toolchain, wanted.after, seat)
     return RunAccepted(id=run_id, events=app.root + request.app.url_path_for("run_events", run_id=run_id))
 
 
-@router.get("/api/runs/{run_id}", responses=_errors(404, 422))
+@router.get("/api/runs/{run_id}", responses=errors(404, 422))
 async def run_state(run: Owned) -> RunState:
     """Where a run stands."""
     return RunState(id=run.id, state=run.state, finished=run.finished, verdict=run.verdict)
@@ -207,7 +207,7 @@ async def run_state(run: Owned) -> RunState:
     "/api/runs/{run_id}/events",
     status_code=200,
     response_class=EventStream,
-    responses={200: _FRAMES, **_as_json(_errors(404, 422, 503))},
+    responses={200: _FRAMES, **as_json(errors(404, 422, 503))},
     dependencies=[Depends(followed)],
 )
 async def run_events(run: Owned, app: App, last_event_id: Annotated[str | None, Header()] = None) -> EventStream:
@@ -216,20 +216,20 @@ async def run_events(run: Owned, app: App, last_event_id: Annotated[str | None, 
     return EventStream(frame(to_json(event), event.id) async for event in events)
 
 
-@router.delete("/api/runs/{run_id}", status_code=204, responses=_errors(403, 404, 408, 413, 422))
+@router.delete("/api/runs/{run_id}", status_code=204, responses=errors(403, 404, 408, 413, 422))
 async def cancel_run(run: Owned, app: App) -> Response:
     """End a run and all that it started."""
     await app.engine.cancel(run.id)
     return Response(status_code=204)
 
 
-@router.get("/healthz", responses=_errors())
+@router.get("/healthz", responses=errors())
 async def healthz() -> Health:
     """Answers as long as the process does."""
     return Health()
 
 
-@router.get("/readyz", response_model=Ready, responses={**_errors(), 503: {"model": Ready, "description": "Not ready"}})
+@router.get("/readyz", response_model=Ready, responses={**errors(), 503: {"model": Ready, "description": "Not ready"}})
 async def readyz(app: App) -> JSONResponse:
     """Whether toolchain, isolation and storage are ready; 503 until they are."""
     state = await app.readiness()

@@ -9,11 +9,12 @@ import anyio
 
 from app.command import CommandError, parse
 from app.diagnosis import Diagnosis, load_diagnosis
-from app.engine import Engine, Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus
+from app.engine import Engine, Inside, Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus
 from app.engine.local import LocalEngine
 from app.events import Verdict
 from app.lessons import Lesson, load_all
 from app.progress import Progress
+from app.runner import Built
 from app.settings import Settings
 from app.toolchain import BARE_METAL, Toolchain, discover, missing, preferred
 from app.web.guard.seats import Seats
@@ -152,6 +153,24 @@ class Playground:
             raise gone
         return status
 
+    async def inside(self, run_id: str, seat: str | None, since: str | None = None) -> Inside:
+        """What is in the binary that a run of this seat built; raises ``ProblemError``."""
+        self.owned_run(run_id, seat)
+        if since is not None:
+            self.owned_run(since, seat, field="since")
+        try:
+            return await self.engine.inside(run_id, since)
+        except (NothingBuiltError, NoSuchRunError):
+            raise _nothing_built() from None
+
+    def built(self, run_id: str, seat: str | None) -> Built:
+        """The binary that a run of this seat built; raises ``ProblemError``."""
+        self.owned_run(run_id, seat)
+        try:
+            return self.engine.artifact(run_id)
+        except (NothingBuiltError, NoSuchRunError):
+            raise _nothing_built() from None
+
     async def forget(self, seat: str) -> None:
         """Delete all that is kept of a seat: its texts, its progress, its runs and what they built."""
         await self.engine.forget(seat)
@@ -206,6 +225,11 @@ class Playground:
     async def _store_verdict(self, job: Job, verdict: Verdict) -> None:
         if job.owner and verdict.reached:
             await self.progress.mark(job.owner, job.lesson.slug, job.toolchain.name)
+
+
+def _nothing_built() -> ProblemError:
+    message = "This run has built nothing that could be looked into, or is still building it."
+    return ProblemError(409, "nothing-built", message)
 
 
 def cargo_configs(lessons: tuple[Lesson, ...]) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,91 @@
+"""Looks into what runs have built: the card of each, read once, with what it is compared to."""
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from app import inspector
+from app.binary import BinaryFacts, Card
+from app.engine import Earlier, Inside, Job, NothingBuiltError
+from app.engine.yardstick import Yardsticks, profile_of
+from app.events import Artifact
+from app.runner import Built
+
+_PATIENCE = 0.15
+"""Seconds that a card waits for the size of the std program, which can also come later."""
+_AT_ONCE = 2
+
+
+class Looked(Protocol):
+    """A run as it is looked into; ``card`` is kept here."""
+
+    id: str
+    job: Job
+    built: Built | None
+    card: Card | None
+
+    def artifact(self) -> Artifact | None:
+        """The event that tells of what was built."""
+
+
+class Looks:
+    """Reads cards, few at a time, so that the verdicts of runs need not wait for them."""
+
+    def __init__(self, yardsticks: Yardsticks, tasks: TaskGroup) -> None:
+        self._yardsticks = yardsticks
+        self._tasks = tasks
+        self._places = anyio.CapacityLimiter(_AT_ONCE)
+
+    async def at(self, run: Looked, before: Iterable[Looked]) -> Inside:
+        """What is in the run's binary; ``before`` are other runs, the latest first. Raises ``NothingBuiltError``."""
+        artifact = run.artifact()
+        card = await self.card(run)
+        if artifact is None or card is None:
+            raise NothingBuiltError(run.id)
+        earlier = [Earlier(one.id, one.job.lesson, found) for one in before if (found := await self.card(one))]
+        profile = profile_of(artifact.path)
+        if profile:
+            await self._measure(run, profile)
+        std = self._yardsticks.known(run.job.toolchain, profile) if profile else None
+        return Inside(run.id, run.job, artifact, card, std, tuple(earlier))
+
+    def prepare(self, run: Looked) -> None:
+        """Begin what a look at the run's binary would have to wait for."""
+        artifact = run.artifact()
+        profile = profile_of(artifact.path) if artifact else None
+        if profile:
+            self._tasks.start_soon(self._yardsticks.learn, run.job.toolchain, profile)
+
+    async def card(self, run: Looked) -> Card | None:
+        """The card of what the run built; None when there is nothing."""
+        if run.card is not None or run.built is None:
+            return run.card
+        try:
+            card = await inspector.card_of(run.built.file, self._places)
+        except FileNotFoundError:
+            return None
+        artifact = run.artifact()
+        if card.facts == inspector.UNKNOWN and artifact and artifact.format != card.facts.format:
+            # The machine was too busy this time; what the run itself said is known all the same.
+            return replace(card, facts=_facts(artifact))
+        run.card = card
+        return card
+
+    async def _measure(self, run: Looked, profile: str) -> None:
+        if self._yardsticks.known(run.job.toolchain, profile) is None:
+            done = anyio.Event()
+
+            async def learn() -> None:
+                await self._yardsticks.learn(run.job.toolchain, profile)
+                done.set()
+
+            self._tasks.start_soon(learn)
+            with anyio.move_on_after(_PATIENCE):
+                await done.wait()
+
+
+def _facts(artifact: Artifact) -> BinaryFacts:
+    return BinaryFacts(**{field.name: getattr(artifact, field.name) for field in fields(BinaryFacts)})

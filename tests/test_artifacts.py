@@ -1,0 +1,90 @@
+"""The card of a run's binary and the file itself, over HTTP from a real server with the real cargo."""
+
+import hashlib
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import seated
+
+BARE_METAL = "cargo build --target thumbv7em-none-eabihf"
+NOT_OURS = "0" * 32
+
+
+def ran(client: httpx.Client, lesson: str, command: str) -> str:
+    """The id of a run that has ended."""
+    posted = client.post("/api/runs", json={"lesson": lesson, "command": command}).json()
+    with client.stream("GET", posted["events"]) as stream:
+        assert any('"verdict"' in line for line in stream.iter_lines())
+    return str(posted["id"])
+
+
+@pytest.fixture
+def client(server: str) -> Any:
+    with httpx.Client(base_url=server, timeout=30) as made:
+        yield made
+
+
+@pytest.mark.usefixtures("bare_metal")
+def test_the_card_says_what_the_event_says_and_more(client: httpx.Client) -> None:
+    run_id = ran(client, "bare-metal", BARE_METAL)
+    card = client.get(f"/api/runs/{run_id}/artifact").json()
+    assert (card["format"], card["machine"], card["entry_symbol"]) == ("ELF", "ARM", "_start")
+    assert (card["needed"], card["interpreter"], card["unread"]) == ([], None, [])
+    assert card["symbols"]["names"] == ["_start"]
+    assert [call["how"] for call in card["calls"]] == ["entry"]
+    assert {one["file"] for one in card["code"]["instructions"]} == {"src/main.rs"}
+    assert sum(section["bytes"] for section in card["sections"]) < card["bytes"]
+    assert card["since"] == []
+
+
+def test_the_card_of_a_std_program_is_measured_against_itself(client: httpx.Client) -> None:
+    run_id = ran(client, "hello-std", "cargo build")
+    card: dict[str, Any] = {"std": None}
+    until = time.monotonic() + 60
+    while card["std"] is None and time.monotonic() < until:
+        card = client.get(f"/api/runs/{run_id}/artifact").json()
+    assert card["std"]["profile"] == "debug"
+    assert 0.9 < card["bytes"] / card["std"]["bytes"] < 1.1
+    assert [call["name"] for call in card["calls"]][:3] == ["_start", "__libc_start_main", "main"]
+
+
+def test_the_file_comes_as_an_attachment(client: httpx.Client) -> None:
+    run_id = ran(client, "hello-std", "cargo build")
+    card = client.get(f"/api/runs/{run_id}/artifact").json()
+    answer = client.get(f"/api/runs/{run_id}/artifact/file")
+    assert hashlib.sha256(answer.content).hexdigest() == card["sha256"]
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"] == 'attachment; filename="blog_os"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_run_that_built_nothing_has_no_card(client: httpx.Client) -> None:
+    run_id = ran(client, "hello-std", "rustc --version")
+    for path in ("artifact", "artifact/file"):
+        answer = client.get(f"/api/runs/{run_id}/{path}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "nothing-built")
+        assert client.get(f"/api/runs/{NOT_OURS}/{path}").status_code == 404
+
+
+@pytest.mark.usefixtures("bare_metal")
+def test_what_changed_since_an_earlier_run(server: str, client: httpx.Client) -> None:
+    with seated(server) as learner:
+        first = ran(learner, "hello-std", "cargo build")
+        second = ran(learner, "bare-metal", BARE_METAL)
+        [since] = learner.get(f"/api/runs/{second}/artifact").json()["since"]
+        assert (since["run"], since["lesson"]) == (first, "hello-std")
+        changes = {change["what"]: change for change in since["changes"]}
+        assert changes["loader"]["after"] == "none"
+        assert changes["bytes"]["more"] < 0
+        named = learner.get(f"/api/runs/{second}/artifact", params={"since": second}).json()["since"]
+        assert [(one["run"], one["changes"]) for one in named] == [(second, [])]
+        # Another seat sees neither, also not as something to compare with.
+        for path in (f"{first}/artifact", f"{first}/artifact/file"):
+            assert client.get(f"/api/runs/{path}").status_code == 404
+        own = ran(client, "hello-std", "cargo build")
+        answer = client.get(f"/api/runs/{own}/artifact", params={"since": first})
+        assert (answer.status_code, json.loads(answer.text)["error"]["field"]) == (404, "since")
