@@ -16,9 +16,21 @@ from app.sandbox.box import Box, Level, Observe
 from app.sandbox.cgroup import Group
 from app.sandbox.detect import Isolation, IsolationError, detect
 from app.sandbox.limits import Limits
+from app.sandbox.users import may_give
 from app.sandbox.watch import TICK, Watch
 
-__all__ = ["Box", "Confined", "Isolation", "IsolationError", "Level", "Limits", "ProgramGoneError", "detect", "process"]
+__all__ = [
+    "Box",
+    "Confined",
+    "Isolation",
+    "IsolationError",
+    "Level",
+    "Limits",
+    "ProgramGoneError",
+    "detect",
+    "may_give",
+    "process",
+]
 
 _LONGEST_REPORT = 64 * 1024
 _LAST_SWEEP = 2.0
@@ -149,7 +161,7 @@ async def _start(
     group = box.groups.of(box.limits) if box.groups else None
     if group:
         group.hold(child.pid)
-    return Confined(child, box, Watch(child.pid, root, box.limits), group)
+    return Confined(child, box, Watch(child.pid, root, box.limits, box.user), group)
 
 
 async def _watch(confined: Confined) -> None:

@@ -47,7 +47,8 @@ class Observe:
 class Box:
     """How one run is kept: the level, the programs that keep it, its limits.
 
-    ``user`` is the user id that the run gets when the server is root, else None. ``landlock`` is the version of the
+    ``user`` is the user id that the run gets where the server may give it one, else None; with ``user_first`` it has it
+    before bubblewrap starts, which then needs a user namespace and no rights. ``landlock`` is the version of the
     kernel's interface, 0 for none.
     """
 
@@ -57,6 +58,7 @@ class Box:
     bwrap: Path | None = None
     landlock: int = 0
     user: int | None = None
+    user_first: bool = False
     groups: Groups | None = None
 
     def inside(self, root: Path) -> Path:
@@ -80,7 +82,7 @@ class Box:
 
     def unreadable(self, folders: Iterable[Path]) -> Path | None:
         """The first of these folders that the run's user cannot reach; None when all can be."""
-        if self.level != "landlock" or self.user is None:
+        if self.user is None or (self.level == "namespaces" and not self.user_first):
             return None
         return next((folder for folder in folders if not _reachable(folder)), None)
 
@@ -99,10 +101,20 @@ class Box:
 
     def _bubblewrap(self, root: Path, cwd: Path, readable: Sequence[Path]) -> list[str]:
         assert self.launcher
-        words = [str(self.bwrap), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+        words = [
+            *self._outer_user(),
+            str(self.bwrap),
+            "--unshare-pid",
+            "--unshare-net",
+            "--unshare-ipc",
+            "--unshare-uts",
+        ]
         words += ["--unshare-cgroup-try", "--hostname", "playground", "--die-with-parent", "--new-session"]
-        # As root the launcher becomes the run's user, after the mounts, and enters a user namespace of its own.
-        words += ["--unshare-user"] if self.user is None else ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        if self._inner_user():
+            # After the mounts the launcher becomes the run's user, and enters a user namespace of its own.
+            words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        else:
+            words += ["--unshare-user"]
         for path in _SYSTEM:
             words += _system(path)
         words += ["--perms", "0755", "--dir", "/etc", "--perms", "0755", "--dir", "/run"]
@@ -117,10 +129,17 @@ class Box:
         return [*words, "--chdir", str(INSIDE / cwd.relative_to(root)), "--"]
 
     def _namespaced(self, argv: Sequence[str], readable: Sequence[Path], watched: Sequence[str]) -> list[str]:
-        words = [_INNER_LAUNCHER, *watched, *self._limits(), "--seccomp"]
-        words += [] if self.user is None else ["--user", f"{self.user}:{self.user}", "--userns"]
+        words = [_INNER_LAUNCHER, *watched, *self._limits(), "--seccomp", *self._inner_user()]
         walls = self._landlock(readable, ro=("/proc",), rw=("/tmp", str(INSIDE)))  # noqa: S108 - its own
         return [*words, *walls, "--", *argv]
+
+    def _outer_user(self) -> list[str]:
+        if self.user is None or not self.user_first:
+            return []
+        return [str(self.launcher), "--user", f"{self.user}:{self.user}", "--"]
+
+    def _inner_user(self) -> list[str]:
+        return [] if self.user is None or self.user_first else ["--user", f"{self.user}:{self.user}", "--userns"]
 
     def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path], watched: Sequence[str]) -> list[str]:
         words = [str(self.launcher), "--reap", *watched, *self._limits(), "--seccomp"]

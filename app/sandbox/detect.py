@@ -1,7 +1,6 @@
 """Which level this system allows: each is tried for real, the strongest first."""
 
 import ctypes
-import os
 import platform
 import shutil
 import sys
@@ -17,7 +16,7 @@ from app.sandbox.box import Box, Level
 from app.sandbox.cgroup import find_groups
 from app.sandbox.launcher import launcher
 from app.sandbox.limits import Limits
-from app.sandbox.users import FIRST, claimed
+from app.sandbox.users import FIRST, LAST, claimed, locks_in, may_give, may_mount
 from app.settings import Settings
 from app.toolchain import Toolchain
 
@@ -37,6 +36,7 @@ class Isolation:
 
     box: Box
     notes: tuple[str, ...]
+    locks: Path = Path()
 
     @property
     def level(self) -> Level:
@@ -49,7 +49,7 @@ class Isolation:
         if self.box.user is None:
             yield (self.box,) * count
             return
-        with claimed(count) as users:
+        with claimed(count, self.locks) as users:
             yield tuple(replace(self.box, user=user) for user in users)
 
 
@@ -64,17 +64,18 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
     if wanted == "none":
         return Isolation(Box("none", limits, found), ("PLAYGROUND_ISOLATION is none: runs are not isolated.",))
     notes: list[str] = []
+    locks = locks_in(settings.scratch_dir)
     if found is None:
         notes.append("The launcher could not be compiled; playground setup gets a compiler and a linker.")
     else:
         for box in _candidates(limits, found):
             if wanted not in ("auto", box.level):
                 continue
-            with Isolation(box, ()).slots(1) as (slot,):
+            with Isolation(box, (), locks).slots(1) as (slot,):
                 problem = await _trial(slot)
             if problem is None:
                 working = replace(box, groups=find_groups() if settings.control_groups else None)
-                return Isolation(working, (*notes, *_holders(working)))
+                return Isolation(working, (*notes, *_holders(working)), locks)
             notes.append(f"{box.level} does not work here: {problem}")
     if wanted != "auto":
         raise IsolationError(f"PLAYGROUND_ISOLATION={wanted} cannot be had: {' '.join(notes)}")
@@ -84,10 +85,10 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
 
 
 def _candidates(limits: Limits, found: Path) -> list[Box]:
-    user = FIRST if os.geteuid() == 0 else None
+    user = FIRST if may_give() else None
     version = landlock_version()
     bwrap = _bwrap()
-    boxes = [Box("namespaces", limits, found, bwrap, version, user)] if bwrap else []
+    boxes = [Box("namespaces", limits, found, bwrap, version, user, user_first=not may_mount())] if bwrap else []
     return boxes + ([Box("landlock", limits, found, None, version, user)] if version else [])
 
 
@@ -136,7 +137,7 @@ def _holders(box: Box) -> tuple[str, ...]:
     else:
         notes.append("Memory and processes are held by the watcher: no control group can be made here.")
     if box.user is not None:
-        notes.append(f"Each run slot has a user id of its own, from {FIRST} on.")
+        notes.append(f"Each run slot has a user id of its own, between {FIRST} and {LAST}.")
     elif box.level == "landlock":
         notes.append("Runs have the server's own user id: a fork bomb is ended by the watcher, within half a second.")
     if box.level == "landlock" and box.landlock < _SIGNALS and box.user is None:

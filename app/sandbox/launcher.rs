@@ -3,7 +3,7 @@
 //! `launcher [OPTION…] -- PROGRAM [ARGUMENT…]`
 //!
 //!   --reap              stay as the parent, and kill every descendant when PROGRAM ends or SIGTERM arrives
-//!   --user UID:GID      become that user, with no further groups
+//!   --user UID:GID      become that user, with no further groups; every capability is given up in any case
 //!   --userns            enter a user namespace of one's own, if the system lets us
 //!   --limit NAME=VALUE  a resource limit: cpu (s), fsize, as (bytes), nofile, nproc
 //!   --landlock ABI      build the Landlock wall with what version ABI of it knows; the paths that may be used:
@@ -47,6 +47,10 @@ const PR_SET_DUMPABLE: c_int = 4;
 const PR_SET_SECCOMP: c_int = 22;
 const PR_SET_CHILD_SUBREAPER: c_int = 36;
 const PR_SET_NO_NEW_PRIVS: c_int = 38;
+const PR_CAP_AMBIENT: c_int = 47;
+const PR_CAP_AMBIENT_CLEAR_ALL: c_ulong = 4;
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+const LIKELY_TO_GO: &str = "500";
 const SIGKILL: c_int = 9;
 const SIGTERM: c_int = 15;
 const CLONE_NEWUSER: c_int = 0x1000_0000;
@@ -321,6 +325,7 @@ const SHARED_ANONYMOUS: u32 = 0x21;
 #[cfg(target_arch = "x86_64")]
 mod numbers {
     pub const ARCH: u32 = 0xc000_003e;
+    pub const CAPSET: i64 = 126;
     pub const CLONE: u32 = 56;
     pub const MMAP: u32 = 9;
     pub const FALLOCATE: u32 = 285;
@@ -338,6 +343,7 @@ mod numbers {
 #[cfg(target_arch = "aarch64")]
 mod numbers {
     pub const ARCH: u32 = 0xc000_00b7;
+    pub const CAPSET: i64 = 91;
     pub const CLONE: u32 = 220;
     pub const MMAP: u32 = 222;
     pub const FALLOCATE: u32 = 47;
@@ -405,6 +411,18 @@ fn become_user(uid: u32, gid: u32) {
     }
 }
 
+/// A server that is no root keeps some of root's capabilities, which a change of users does not take away.
+fn give_up_capabilities() {
+    let header = [CAPABILITY_VERSION_3, 0];
+    let none = [0u32; 6];
+    unsafe {
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong);
+        if syscall(numbers::CAPSET as c_long, header.as_ptr(), none.as_ptr()) != 0 {
+            fail("the capabilities");
+        }
+    }
+}
+
 /// A user namespace in which we are nobody but ourselves. Some systems refuse it, and then there is none.
 fn enter_user_namespace(uid: u32, gid: u32) {
     unsafe {
@@ -423,6 +441,8 @@ fn enter_user_namespace(uid: u32, gid: u32) {
 
 fn main() {
     let found = options();
+    // When memory runs out, the kernel ends a run before the server. Now, because later this is not our own file.
+    let _ = fs::write("/proc/self/oom_score_adj", LIKELY_TO_GO);
     unsafe {
         prctl(PR_SET_PDEATHSIG, (if found.reap { SIGTERM } else { SIGKILL }) as c_ulong);
         if getppid() == 1 && found.reap {
@@ -438,6 +458,7 @@ fn main() {
             enter_user_namespace(uid, gid);
         }
     }
+    give_up_capabilities();
     unsafe {
         prctl(PR_SET_PDEATHSIG, SIGKILL as c_ulong);
         for (resource, value) in &found.limits {

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.events import Limit
 from app.sandbox.limits import Limits
+from app.sandbox.users import acting_as, may_look
 
 TICK = 0.05
 """Seconds between two looks at the processes."""
@@ -35,10 +36,11 @@ class Usage:
 class Watch:
     """Looks at one run; ``look`` is called every ``TICK`` seconds and says which limit is broken."""
 
-    def __init__(self, pid: int, root: Path, limits: Limits) -> None:
+    def __init__(self, pid: int, root: Path, limits: Limits, user: int | None = None) -> None:
         self._pid = pid
         self._root = root
         self._limits = limits
+        self._user = None if may_look() else user
         self._looks = 0
 
     def look(self) -> Limit | None:
@@ -56,6 +58,10 @@ class Watch:
 
     def files(self) -> Limit | None:
         """The limit that the run's files have broken, or None."""
+        with acting_as(self._user):
+            return self._files()
+
+    def _files(self) -> Limit | None:
         size = _deleted_bytes(self._pid)
         most = self._limits
         try:
