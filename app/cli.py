@@ -117,6 +117,7 @@ async def _isolation(settings: Settings) -> dict[str, Any]:
 def lessons_check(
     slugs: Annotated[list[str] | None, typer.Argument(metavar="SLUG…", help="Only these lessons.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Keep what the compilers print beside the lessons.")] = False,
 ) -> None:
     """Prove on every toolchain here that each start does what the lesson says and each solution reaches the goal."""
     settings = _settings()
@@ -124,29 +125,45 @@ def lessons_check(
     chosen = tuple(_lesson(lessons, slug) for slug in slugs) if slugs else lessons
     for problem in (wrong := course.reference_problems(chosen, diagnosis)):
         typer.echo(problem, err=True)
-    failed = _run(lambda: _prove(settings, chosen, diagnosis, as_json=as_json))
-    if wrong or failed:
+    proofs, unproven = _run(lambda: _prove(settings, chosen, diagnosis, as_json=as_json))
+    for slug, triple in unproven:
+        typer.echo(f"{slug}: nothing here builds for {triple} yet; playground setup --all makes it ready.", err=True)
+    if record:
+        _record(chosen, proofs)
+    failed = any(proof.problems or (proof.stale and not record) for proof in proofs)
+    if wrong or failed or unproven:
         raise typer.Exit(1)
 
 
-async def _prove(settings: Settings, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, *, as_json: bool) -> bool:
+async def _prove(
+    settings: Settings, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, *, as_json: bool
+) -> tuple[list[course.Proof], list[tuple[str, str]]]:
     toolchains = await toolchain.discover(settings.cache_dir)
-    failed = False
     unproven = {(each.slug, triple) for each in lessons for triple in toolchain.missing(toolchains, each.targets)}
+    proofs = []
     async with LocalEngine(settings, diagnosis) as engine:
         async for proof in course.prove(engine, lessons, engine.usable(toolchains)):
-            failed = failed or bool(proof.problems)
-            typer.echo(json.dumps(dataclasses.asdict(proof)) if as_json else _proof_line(proof))
-    for slug, triple in sorted(unproven):
-        typer.echo(f"{slug}: nothing here builds for {triple} yet; playground setup --all makes it ready.", err=True)
-    return failed or bool(unproven)
+            proofs.append(proof)
+            typer.echo(json.dumps(proof.facts()) if as_json else _proof_line(proof))
+    return proofs, sorted(unproven)
+
+
+def _record(lessons: tuple[Lesson, ...], proofs: Sequence[course.Proof]) -> None:
+    for lesson in lessons:
+        try:
+            changed = course.keep(lesson, (proof for proof in proofs if proof.lesson == lesson.slug))
+        except OSError as error:
+            _stop(f"The recordings cannot be written: {error}")
+        for name in changed:
+            typer.echo(f"recorded {name}", err=True)
 
 
 def _proof_line(proof: course.Proof) -> str:
-    mark = "FAIL" if proof.problems else "ok  "
+    mark = "FAIL" if proof.problems else "old " if proof.stale else "ok  "
     seen = ", ".join(proof.classes) or "no error"
     line = f"{mark} {proof.lesson:18} {proof.toolchain:5} {proof.files:8} {proof.command}  → {seen}"
-    return "\n     ".join([line, *proof.problems])
+    stale = ["The compiler does not say any more what is recorded; playground lessons check --record records it anew."]
+    return "\n     ".join([line, *proof.problems, *(stale if proof.stale else [])])
 
 
 @cli.command("try")

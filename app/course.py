@@ -1,23 +1,28 @@
 """``playground lessons check``: prove on the real toolchains that each lesson does what it says."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from packaging.specifiers import SpecifierSet
 
-from app.checks import Seen, foretold, misses, see
+from app.checks import foretold, misses, see
 from app.command import CommandError, parse
 from app.diagnosis import Diagnosis
 from app.engine import Engine, Job
-from app.events import Event, Verdict
+from app.events import Artifact, Event, Verdict
 from app.facts import Outcome, at_version
-from app.lessons import Expectation, Lesson, Prediction
+from app.lessons import RECORDED, Expectation, Lesson, Prediction
+from app.recordings import Recording, What, record, renewed, to_text
 from app.toolchain import Toolchain
 
 
 @dataclass(frozen=True)
 class Proof:
-    """One expectation on one toolchain: proven when ``problems`` is empty."""
+    """One expectation on one toolchain: proven when ``problems`` is empty.
+
+    ``stale``: what is recorded of this run beside the lesson is not what the compiler says now.
+    """
 
     lesson: str
     toolchain: str
@@ -25,6 +30,12 @@ class Proof:
     command: str
     problems: tuple[str, ...] = ()
     classes: tuple[str, ...] = field(default=())
+    stale: bool = False
+    run: Recording | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """The proof as JSON can hold it, without the run."""
+        return {name: value for name, value in vars(self).items() if name != "run"}
 
 
 def reference_problems(lessons: Iterable[Lesson], diagnosis: Diagnosis) -> list[str]:
@@ -63,15 +74,17 @@ def _command_problems(lesson: Lesson) -> Iterable[str]:
 async def prove(engine: Engine, lessons: Sequence[Lesson], toolchains: Sequence[Toolchain]) -> AsyncIterator[Proof]:
     """Every expectation on every toolchain that has the target of its command, in course order.
 
-    And the prediction: that exactly one of its options is what the first command says to ``start/``.
+    A command that looks at a binary looks at the one that the same files built last. And the prediction: that exactly
+    one of its options is what the first command says to ``start/``.
     """
     for lesson in lessons:
         for toolchain in toolchains:
             if lesson.prediction and toolchain.can_build(lesson.target):
                 yield await _prove_prediction(engine, lesson, lesson.prediction, toolchain)
+            built: dict[str, str] = {}
             for expectation in lesson.expectations:
                 if _applies(expectation, toolchain):
-                    yield await _prove(engine, lesson, expectation, toolchain)
+                    yield await _prove(engine, lesson, expectation, toolchain, built)
 
 
 def _applies(expectation: Expectation, toolchain: Toolchain) -> bool:
@@ -81,27 +94,68 @@ def _applies(expectation: Expectation, toolchain: Toolchain) -> bool:
     return wanted is None or SpecifierSet(wanted, prereleases=True).contains(toolchain.version)
 
 
-async def _prove(engine: Engine, lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> Proof:
+async def _prove(
+    engine: Engine, lesson: Lesson, expectation: Expectation, toolchain: Toolchain, built: dict[str, str]
+) -> Proof:
     files = lesson.files if expectation.files == "start" else lesson.solution
-    seen, verdict = await _run(engine, Job(lesson, files, parse(expectation.command), toolchain))
+    command = parse(expectation.command)
+    name = (lesson.slug, toolchain.name, expectation.files, expectation.command)
+    after = built.get(expectation.files) if command.needs_artifact else None
+    if command.needs_artifact and after is None:
+        return Proof(*name, problems=("No expectation before this one builds what it could look at.",))
+    run_id, events = await _run(engine, Job(lesson, files, command, toolchain, after=after))
+    if any(isinstance(event, Artifact) for event in events):
+        built[expectation.files] = run_id
+    verdict = events[-1]
+    assert isinstance(verdict, Verdict)
+    seen = see(command, events, toolchain.host)
     problems = list(misses(at_version(expectation, expectation.on, toolchain.version), seen))
     if verdict.reached != expectation.reached:
         details = " ".join(check.detail for check in verdict.checks if not check.ok)
         problems.append(f"The goal was {'reached' if verdict.reached else 'not reached'}. {details}".strip())
-    return Proof(lesson.slug, toolchain.name, expectation.files, expectation.command, tuple(problems), seen.classes)
+    what = What(expectation.files, expectation.command, toolchain.version, toolchain.host, toolchain.source)
+    run = record(what, events)
+    return Proof(*name, tuple(problems), seen.classes, _is_stale(lesson, run), run)
 
 
 async def _prove_prediction(engine: Engine, lesson: Lesson, prediction: Prediction, toolchain: Toolchain) -> Proof:
-    command = lesson.commands[0]
-    seen, _ = await _run(engine, Job(lesson, lesson.files, parse(command), toolchain))
+    command = parse(lesson.commands[0])
+    _, events = await _run(engine, Job(lesson, lesson.files, command, toolchain))
+    seen = see(command, events, toolchain.host)
     right = foretold(prediction, toolchain.version, seen)
     named = " and ".join(option.id for option in right) or "none"
     problems = () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
-    return Proof(lesson.slug, toolchain.name, "predict", command, problems, seen.classes)
+    return Proof(lesson.slug, toolchain.name, "predict", lesson.commands[0], problems, seen.classes)
 
 
-async def _run(engine: Engine, job: Job) -> tuple[Seen, Verdict]:
-    events: list[Event] = [event async for event in engine.events(engine.submit(job))]
-    verdict = events[-1]
-    assert isinstance(verdict, Verdict)
-    return see(job.command, events, job.toolchain.host), verdict
+async def _run(engine: Engine, job: Job) -> tuple[str, list[Event]]:
+    run_id = engine.submit(job)
+    return run_id, [event async for event in engine.events(run_id)]
+
+
+def _is_stale(lesson: Lesson, run: Recording) -> bool:
+    """Whether this very compiler was recorded with other words; one that was not recorded so makes nothing stale."""
+    return any(one.what == run.what and not one.says_the_same(run) for one in lesson.recordings)
+
+
+def keep(lesson: Lesson, proofs: Iterable[Proof]) -> list[str]:
+    """Write a lesson's proven runs beside it, a file for each compiler generation; the names of the changed files.
+
+    What this machine cannot prove stays as it was recorded. Nightly compilers are left out, since nobody could record
+    them again. Raises ``OSError``.
+    """
+    runs: dict[str, list[Recording]] = defaultdict(list)
+    for proof in proofs:
+        if proof.run and not proof.problems and "-" not in proof.run.what.version:
+            runs[proof.run.what.generation].append(proof.run)
+    changed = []
+    expected = [(one.files, one.command) for one in lesson.expectations]
+    for generation, new in runs.items():
+        path = lesson.folder / RECORDED / f"{generation}.jsonl"
+        old = [one for one in lesson.recordings if one.what.generation == generation]
+        text = to_text(renewed(old, new, expected))
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            changed.append(f"{lesson.folder.name}/{RECORDED}/{path.name}")
+    return changed

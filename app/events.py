@@ -1,7 +1,7 @@
 """The frozen event types of a run, JSON both ways.
 
 A run is a sequence of these events. They are the same over server-sent events, in the
-recordings of the tests and from ``playground try --json``. ``id`` counts from 1 within a
+recordings of the lessons and from ``playground try --json``. ``id`` counts from 1 within a
 run and equals the id of the server-sent event; an event that no log has numbered yet has id 0.
 """
 

@@ -13,8 +13,13 @@ from typing import Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from app.facts import Content, Facts, Outcome, Versions
+from app.recordings import Recording, RecordingError, from_text
 
 _M = TypeVar("_M", bound=BaseModel)
+
+RECORDED = "recorded"
+"""The folder of a lesson's recordings, a file for each compiler generation: ``recorded/1.96.jsonl``."""
+
 _FOLDER = re.compile(r"(\d{2})-([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 
@@ -111,6 +116,8 @@ class Lesson:
     ``files`` and ``solution`` map a path in the crate to its text; ``editable`` lists those that
     the learner may change, in the order in which they are shown. ``target`` is the triple that the
     lesson cannot do without, or None for the host; ``further_targets`` are those of its other commands.
+    ``recordings`` are what compilers printed for it, the newest compiler's first; ``folder`` is where it was
+    loaded from.
     """
 
     slug: str
@@ -133,6 +140,8 @@ class Lesson:
     bonus: bool = False
     prediction: Prediction | None = None
     further_targets: tuple[str, ...] = ()
+    recordings: tuple[Recording, ...] = ()
+    folder: Path = Path()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -192,6 +201,8 @@ def load(folder: Path) -> Lesson:
         expectations=manifest.expect,
         bonus=manifest.bonus,
         prediction=manifest.predict,
+        recordings=_recordings(folder / RECORDED),
+        folder=folder,
     )
 
 
@@ -206,6 +217,16 @@ def parse_content(path: Path, model: type[_M]) -> _M:
     except ValidationError as error:
         wrong = (f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
         raise LessonError(f"{path}: {'; '.join(wrong)}") from error
+
+
+def _recordings(folder: Path) -> tuple[Recording, ...]:
+    found: list[Recording] = []
+    for path in folder.glob("*.jsonl"):
+        try:
+            found += from_text(_read(path))
+        except RecordingError as error:
+            raise LessonError(f"{path}: {error}; playground lessons check --record writes it anew") from error
+    return tuple(sorted(found, key=lambda one: one.what.release, reverse=True))
 
 
 def _tree(folder: Path) -> dict[str, str]:

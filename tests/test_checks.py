@@ -1,7 +1,5 @@
 """The verdict: over recorded runs of three compilers, and over made-up ones."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,48 +7,52 @@ import pytest
 from app.checks import UNKNOWN, foretold, judge, misses, see
 from app.command import parse
 from app.diagnosis import Diagnosis
-from app.events import Artifact, Diagnostic, Event, Finished, Output, Span, Verdict, from_json
-from app.facts import ArtifactFacts, CommandFacts, Facts
-from app.lessons import Lesson, Prediction
+from app.events import Artifact, Diagnostic, Event, Finished, Output, Span, Verdict
+from app.facts import ArtifactFacts, CommandFacts, Facts, at_version
+from app.lessons import Lesson, Prediction, load_all
+from app.recordings import Recording
+from app.settings import Settings
 
-RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.jsonl"))
-
-
-def load(path: Path) -> tuple[dict[str, Any], list[Event]]:
-    first, *rest = path.read_text().splitlines()
-    return json.loads(first), [from_json(line) for line in rest]
-
-
-def test_there_are_recordings_of_three_compilers() -> None:
-    versions = {load(path)[0]["version"] for path in RECORDINGS}
-    assert {version.rsplit(".", 1)[0] for version in versions} >= {"1.63", "1.95", "1.96"}
+SHIPPED = Settings().lessons_dir
+RUNS = [
+    pytest.param(lesson, run, id=f"{lesson.slug}-{run.what.generation}-{run.what.files}-{run.what.command}")
+    for lesson in load_all(SHIPPED)
+    for run in lesson.recordings
+]
 
 
-@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
-def test_a_recorded_run_gets_its_verdict_and_classes_again(
-    path: Path, lessons: dict[str, Lesson], diagnosis: Diagnosis
+def test_there_are_recordings_of_three_compilers(lessons: dict[str, Lesson]) -> None:
+    generations = {run.what.generation for lesson in lessons.values() for run in lesson.recordings}
+    assert generations >= {"1.63", "1.95", "1.96"}
+
+
+@pytest.mark.parametrize(("lesson", "run"), RUNS)
+def test_a_recorded_run_gets_its_classes_again_and_shows_what_the_lesson_expects(
+    lesson: Lesson, run: Recording, diagnosis: Diagnosis
 ) -> None:
-    what, events = load(path)
-    verdict = judge(lessons[what["lesson"]], diagnosis, what["version"], see(parse(what["command"]), events))
-    assert verdict.numbered(len(events)) == events[-1]
-    for event in events:
+    for event in run.events:
         if isinstance(event, Diagnostic):
             source = "rustc" if event.notes or event.spans or event.error_class != "manifest-invalid" else "cargo"
             assert diagnosis.classify(event, source) == event.error_class  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
-def test_a_recorded_run_keeps_the_contract(path: Path) -> None:
-    _, events = load(path)
-    assert [event.id for event in events] == list(range(1, len(events) + 1))
-    kinds = [event.type for event in events]
-    assert kinds[0] == "queued"
-    assert kinds[-2:] == ["finished", "verdict"]
-    assert kinds.count("finished") == kinds.count("verdict") == 1
-    verdict = events[-1]
-    assert isinstance(verdict, Verdict)
+    what = run.what
+    expected = [one for one in lesson.expectations if (one.files, one.command) == (what.files, what.command)]
+    assert expected, "the lesson expects nothing of this run any more: playground lessons check --record"
+    seen = see(parse(what.command), run.events, what.host)
+    verdict = judge(lesson, diagnosis, what.version, seen)
+    for one in expected:
+        assert not list(misses(at_version(one, one.on, what.version), seen))
+        assert verdict.reached == one.reached
     assert all(check.ok or check.detail for check in verdict.checks)
     assert verdict.reached == all(check.ok for check in verdict.checks)
+
+
+@pytest.mark.parametrize(("lesson", "run"), RUNS)
+def test_a_recorded_run_keeps_the_contract(lesson: Lesson, run: Recording) -> None:
+    assert [event.id for event in run.events] == list(range(1, len(run.events) + 1)), lesson.slug
+    kinds = [event.type for event in run.events]
+    assert kinds[0] == "queued"
+    assert kinds[-1] == "finished"
+    assert kinds.count("finished") == 1
 
 
 def error(name: str | None, message: str = "boom") -> Diagnostic:

@@ -1,0 +1,162 @@
+"""Recorded runs: what a compiler printed for a lesson's files and command, kept beside the lesson as JSON lines.
+
+A file holds the runs of one compiler generation, such as ``recorded/1.96.jsonl``: for each run a line that says what
+was run, then its events as the engine gave them, without the verdict, which is for ``checks`` to find again. What
+belongs to the machine or the moment is replaced when a run is recorded, and ignored when two runs are compared.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+from app.events import Diagnostic, Event, Finished, Output, Verdict, from_json, to_json
+
+# What differs from run to run, and this machine's folders; for the text of an event's JSON.
+_TIDY = (
+    (re.compile(r'/[^\s"\\:]*?/server-\w+/\d+'), "/playground"),
+    (re.compile(r'/[^\s"\\:<>]*?/lib/rustlib/'), "/toolchain/lib/rustlib/"),
+    (re.compile(r"(?<=/)rustc\w{6}(?=/)"), "rustc…"),
+    (re.compile(r"(?<=[.-])[0-9a-f]{16}\b"), "…"),
+    (re.compile(r"17h[0-9a-f]{16}E"), "17h…E"),
+    (re.compile(r'PATH=\\"[^"]*\\"'), 'PATH=\\"…\\"'),
+)
+_E = TypeVar("_E", bound=Event)
+_COMMAND_LINE = re.compile(r'^.*"cc".*"-o".*$', re.MULTILINE)
+_FOLDERS = re.compile(r"(?<![\w.…<>:/])/(?:[\w.…+-]+/){3,}")
+# What may differ between two runs that say the same: times, addresses, folders, the linker's long command line.
+_INCIDENTAL = (
+    (_COMMAND_LINE, '"cc"'),
+    (_FOLDERS, "…/"),
+    (re.compile(r"0x[0-9a-f]+"), "0x…"),
+    (re.compile(r"\b\d+\.\d+s\b"), "…s"),
+)
+_LONGEST_LINE = 240
+
+
+class RecordingError(ValueError):
+    """A recording that cannot be read; the message says why."""
+
+
+@dataclass(frozen=True)
+class What:
+    """What was run: ``files`` is ``start`` or ``solution``; the compiler by version, host triple and source."""
+
+    files: str
+    command: str
+    version: str
+    host: str
+    source: str
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The compiler's version as numbers."""
+        return tuple(int(part) for part in self.version.partition("-")[0].split("."))
+
+    @property
+    def generation(self) -> str:
+        """The compiler's version in two parts, which is also the toolchain's name."""
+        return ".".join(self.version.split(".")[:2])
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One run and what came of it, from ``queued`` to ``finished``."""
+
+    what: What
+    events: tuple[Event, ...]
+
+    @property
+    def shown(self) -> str:
+        """The messages, or what was printed when there are none, with ANSI; folders and long lines cut short."""
+        messages = [event.rendered for event in self.events if isinstance(event, Diagnostic) and not _closing(event)]
+        printed = messages or [event.text for event in self.events if isinstance(event, Output)]
+        lines = _FOLDERS.sub("…/", "".join(printed)).split("\n")
+        return "\n".join(_cut(line).rstrip() for line in lines).strip("\n")
+
+    def says_the_same(self, other: "Recording") -> bool:
+        """Whether both runs showed the same, but for times, folders and addresses."""
+        return _essence(self.events) == _essence(other.events)
+
+
+def record(what: What, events: Iterable[Event]) -> Recording:
+    """A run as it is kept: without its verdict, and with nothing of this machine or moment in it."""
+    return Recording(what, tuple(_tidied(event) for event in events if not isinstance(event, Verdict)))
+
+
+def renewed(
+    old: Iterable[Recording], new: Iterable[Recording], expected: Iterable[tuple[str, str]]
+) -> tuple[Recording, ...]:
+    """The recordings of what is expected, by files and command and in that order: the new ones, else the old.
+
+    Where a new one says the same as an old one of the same compiler the old one stays, so that files rarely change.
+    """
+    before = {(one.what.files, one.what.command): one for one in old}
+    after = {(one.what.files, one.what.command): one for one in new}
+    kept = []
+    for key in dict.fromkeys(expected):
+        was, now = before.get(key), after.get(key)
+        same = was and now and was.what == now.what and was.says_the_same(now)
+        if one := was if same or now is None else now:
+            kept.append(one)
+    return tuple(kept)
+
+
+def to_text(recordings: Iterable[Recording]) -> str:
+    """The content of a file."""
+    lines: list[str] = []
+    for one in recordings:
+        lines += [json.dumps(asdict(one.what)), *(to_json(event) for event in one.events)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def from_text(text: str) -> tuple[Recording, ...]:
+    """The recordings of a file; raises ``RecordingError``."""
+    runs: list[tuple[What, list[Event]]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            if "type" in (head := json.loads(line)):
+                runs[-1][1].append(from_json(line))
+            else:
+                runs.append((What(**head), []))
+        except (ValueError, TypeError, IndexError) as error:
+            raise RecordingError(f"line {number}: {error}") from error
+    return tuple(Recording(what, tuple(events)) for what, events in runs)
+
+
+def _tidied(event: Event) -> Event:
+    text = to_json(event)
+    for pattern, instead in _TIDY:
+        text = pattern.sub(instead, text)
+    tidy = from_json(text)
+    return tidy.model_copy(update={"seconds": 0.0}) if isinstance(tidy, Finished) else tidy
+
+
+def _of(events: Iterable[Event], kind: type[_E]) -> Iterator[_E]:
+    return (event for event in events if isinstance(event, kind))
+
+
+def _essence(events: Iterable[Event]) -> tuple[object, ...]:
+    """What was said and printed, each stream for itself: how two of them interleave is chance."""
+    events = tuple(events)
+    said = [(one.level, one.code, one.error_class, _essential(one.rendered)) for one in _of(events, Diagnostic)]
+    printed: dict[str, str] = {}
+    for one in _of(events, Output):
+        printed[one.stream] = printed.get(one.stream, "") + _essential(one.text)
+    return said, printed, [(one.status, one.exit_code) for one in _of(events, Finished)]
+
+
+def _essential(text: str) -> str:
+    for pattern, instead in _INCIDENTAL:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def _closing(event: Diagnostic) -> bool:
+    """Whether this is rustc's count of its own messages."""
+    return bool(re.match(r"aborting due to|\d+ warnings? emitted", event.message))
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _LONGEST_LINE else f"{line[:100]} … {line[-30:]}"
