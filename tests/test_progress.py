@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.progress import Progress
+from app.progress import Predicted, Progress
+from app.progress.store import TABLES
 
 pytestmark = pytest.mark.anyio
 
@@ -73,3 +74,70 @@ async def test_a_closed_store_is_an_error(tmp_path: Path) -> None:
     progress.close()
     with pytest.raises(sqlite3.Error):
         await progress.check()
+
+
+async def test_a_version_comes_back_and_what_it_replaced_can_be_had_again(progress: Progress) -> None:
+    versions = progress.versions
+    await versions.keep("a", "no-std", {"x": "mine"}, "you did it")
+    await versions.save("a", "no-std", {"x": "other"})
+    assert (await versions.offers("a", "no-std")).undo == "you did it"
+    assert await versions.turn("a", "no-std", "undo", {"x": "other, edited"})
+    assert await versions.files("a", "no-std") == {"x": "mine"}
+    offers = await versions.offers("a", "no-std")
+    assert (offers.undo, offers.redo) == (None, "you did it")
+    assert await versions.turn("a", "no-std", "redo", {"x": "mine"})
+    assert await versions.files("a", "no-std") == {"x": "other, edited"}
+    assert not await versions.turn("a", "no-std", "redo", {})
+    assert not await versions.turn("b", "no-std", "undo", {})
+
+
+async def test_versions_come_back_in_order_and_the_oldest_go(progress: Progress) -> None:
+    for number in range(30):
+        await progress.versions.keep("a", "no-std", {"x": str(number)}, f"step {number}")
+    seen = []
+    while (await progress.versions.offers("a", "no-std")).undo:
+        await progress.versions.turn("a", "no-std", "undo", {})
+        seen.append((await progress.files("a", "no-std"))["x"])
+    assert seen == [str(number) for number in range(29, 9, -1)]
+
+
+async def test_a_new_replacement_drops_what_was_taken_back(progress: Progress) -> None:
+    await progress.versions.keep("a", "no-std", {"x": "1"}, "one")
+    await progress.versions.turn("a", "no-std", "undo", {"x": "2"})
+    await progress.versions.keep("a", "no-std", {"x": "3"}, "three")
+    offers = await progress.versions.offers("a", "no-std")
+    assert (offers.undo, offers.redo) == ("three", None)
+
+
+async def test_hints_once_opened_stay_open(progress: Progress) -> None:
+    assert await progress.guides.opened("a", "no-std") == 0
+    await progress.guides.open("a", "no-std", 3)
+    await progress.guides.open("a", "no-std", 1)
+    assert await progress.guides.opened("a", "no-std") == 3
+
+
+async def test_a_prediction_can_change_until_it_has_turned_out(progress: Progress) -> None:
+    guides = progress.guides
+    await guides.turned_out("a", "no-std", "x", "1.96")
+    assert await guides.predicted("a", "no-std") is None, "nothing was predicted"
+    await guides.open("a", "no-std", 1)
+    assert await guides.predicted("a", "no-std") is None
+    await guides.predict("a", "no-std", "x")
+    await guides.predict("a", "no-std", "y")
+    await guides.turned_out("a", "no-std", "x", "1.96")
+    await guides.turned_out("a", "no-std", "z", "1.63")
+    await guides.predict("a", "no-std", "x")
+    assert await guides.predicted("a", "no-std") == Predicted("y", "x", "1.96")
+
+
+async def test_forgetting_leaves_nothing_in_any_table(progress: Progress) -> None:
+    await progress.versions.keep("a", "no-std", {"x": "1"}, "one")
+    await progress.versions.note("a", "no-std", "ran", {"x": "1"})
+    await progress.guides.predict("a", "no-std", "x")
+    await progress.save("a", "no-std", {"x": "1"})
+    await progress.mark("a", "no-std", "1.96")
+    await progress.note_run("a", "no-std", "run", "cargo build")
+    counts = [f"select count(*) from {table}" for table in TABLES]
+    assert [(await progress._store.rows(count))[0][0] for count in counts] == [1] * len(TABLES)
+    await progress.forget("a")
+    assert [(await progress._store.rows(count))[0][0] for count in counts] == [0] * len(TABLES)

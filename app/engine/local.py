@@ -4,7 +4,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from itertools import takewhile
 from types import TracebackType
@@ -36,10 +36,10 @@ _MOST_TEXT = 64 * 1024 * 1024
 _MOST_BUILT = 1024 * 1024 * 1024
 """Finished runs kept at most, whatever their age: their number, the bytes they printed, the bytes they built."""
 
-OnVerdict = Callable[[Job, Verdict], Awaitable[None]]
+OnVerdict = Callable[[Job, Sequence[Event], Verdict], Awaitable[None]]
 
 
-async def _nothing(job: Job, verdict: Verdict) -> None:
+async def _nothing(job: Job, events: Sequence[Event], verdict: Verdict) -> None:
     """The default for an engine whose owner keeps no progress."""
 
 
@@ -91,7 +91,8 @@ class _Run:
 class LocalEngine:
     """Runs jobs in scratch folders below ``settings.scratch_dir``; use it as an async context manager.
 
-    ``on_verdict`` is awaited before a run's verdict becomes visible, so that progress is stored first.
+    ``on_verdict`` gets a run's job, its events and its verdict before that becomes visible, so that progress is
+    stored first.
     """
 
     def __init__(
@@ -307,7 +308,7 @@ class LocalEngine:
     async def _close(self, run: _Run) -> None:
         verdict = self._judge(run)
         try:
-            await self._on_verdict(run.job, verdict)
+            await self._on_verdict(run.job, tuple(run.log), verdict)
         except Exception:
             _log.exception("the progress of run %s could not be stored", run.id)
         run.end(verdict)

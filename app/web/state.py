@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import anyio
 
+from app.checks import foretold, see
 from app.command import CommandError, parse
 from app.diagnosis import Diagnosis, load_diagnosis
 from app.engine import Engine, Inside, Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus
 from app.engine.local import LocalEngine
-from app.events import Verdict
+from app.events import Event, Verdict
 from app.lessons import Lesson, load_all
-from app.progress import Progress
+from app.progress import Progress, fingerprint
 from app.runner import Built
 from app.settings import Settings
 from app.toolchain import BARE_METAL, Toolchain, discover, missing, preferred
@@ -118,8 +119,12 @@ class Playground:
         after: str | None = None,
         seat: str | None = None,
         attended: bool = False,
+        base: str | None = None,
     ) -> str:
         """Check a run, keep the seat's files, and queue it; the run's id.
+
+        ``base`` names the texts that the sender began with: if others are kept by now, as from a second tab,
+        those stay as a version.
 
         Raises ``ProblemError`` and leaves nothing behind when something cannot be accepted.
         """
@@ -128,10 +133,7 @@ class Playground:
             parsed = parse(command)
         except CommandError as error:
             raise ProblemError(422, "command-not-offered", str(error), "command") from error
-        try:
-            crate = merge(lesson, files, self.settings.file_bytes)
-        except EditError as error:
-            raise ProblemError(422, error.code, str(error), error.field) from error
+        crate = self.crate(lesson, files)
         chosen = await self._choose(lesson, toolchain)
         if after is not None:
             self.owned_run(after, seat, field="after")
@@ -140,7 +142,14 @@ class Playground:
                 409, "nothing-built", "Nothing has been built yet that could be looked at; build first.", "after"
             )
         job = Job(lesson, crate, parsed, chosen, after=after, attended=attended, owner=seat)
-        return await self._queue(job, files, command)
+        return await self._queue(job, files, command, base)
+
+    def crate(self, lesson: Lesson, files: Mapping[str, str]) -> dict[str, str]:
+        """The whole crate with these edits; raises ``ProblemError`` 422."""
+        try:
+            return merge(lesson, files, self.settings.file_bytes)
+        except EditError as error:
+            raise ProblemError(422, error.code, str(error), error.field) from error
 
     def owned_run(self, run_id: str, seat: str | None, field: str | None = None) -> RunStatus:
         """The run, if this seat may see it; raises ``ProblemError`` 404 also for another seat's."""
@@ -182,10 +191,10 @@ class Playground:
             return True
         return bool(missing(known, (*_ESSENTIAL, *targets))) and time.monotonic() - self._looked > _LOOK_AGAIN
 
-    async def _queue(self, job: Job, files: Mapping[str, str], command: str) -> str:
+    async def _queue(self, job: Job, files: Mapping[str, str], command: str, base: str | None) -> str:
         try:
             if job.owner:
-                await self.progress.save(job.owner, job.lesson.slug, files)
+                await self._keep(job.owner, job, files, base)
             run_id = self.engine.submit(job)
             if job.owner:
                 await self.progress.note_run(job.owner, job.lesson.slug, run_id, command)
@@ -199,6 +208,14 @@ class Playground:
             message = f"Your files cannot be stored ({error}); ask whoever runs this playground to look at its disk."
             raise ProblemError(503, "storage", message) from error
         return run_id
+
+    async def _keep(self, seat: str, job: Job, files: Mapping[str, str], base: str | None) -> None:
+        slug = job.lesson.slug
+        kept = await self.progress.files(seat, slug)
+        if base and kept and fingerprint(kept) != base and any(kept[path] != job.files.get(path) for path in kept):
+            await self.progress.versions.keep(seat, slug, kept, "you ran other files in another tab")
+        await self.progress.save(seat, slug, files)
+        await self.progress.versions.note(seat, slug, "ran", {path: job.files[path] for path in job.lesson.editable})
 
     async def _choose(self, lesson: Lesson, name: str | None) -> Toolchain:
         toolchains = await self.toolchains(lesson.targets)
@@ -222,9 +239,23 @@ class Playground:
         self._looked = time.monotonic()
         return self._toolchains
 
-    async def _store_verdict(self, job: Job, verdict: Verdict) -> None:
+    async def _store_verdict(self, job: Job, events: Sequence[Event], verdict: Verdict) -> None:
         if job.owner and verdict.reached:
             await self.progress.mark(job.owner, job.lesson.slug, job.toolchain.name)
+        if job.owner:
+            await self._settle(job.owner, job, events)
+
+    async def _settle(self, seat: str, job: Job, events: Sequence[Event]) -> None:
+        """Note what a prediction came to, if this run is what it was about: the files as given, the first command."""
+        prediction, slug = job.lesson.prediction, job.lesson.slug
+        if prediction is None or job.command != parse(job.lesson.commands[0]):
+            return
+        given = await self.progress.versions.noted(seat, slug, "given") or {}
+        if job.files not in (job.lesson.files, {**job.lesson.files, **given}):
+            return
+        right = foretold(prediction, job.toolchain.version, see(job.command, events, job.toolchain.host))
+        if len(right) == 1:
+            await self.progress.guides.turned_out(seat, slug, right[0].id, job.toolchain.name)
 
 
 def _nothing_built() -> ProblemError:

@@ -52,6 +52,11 @@ async def page_answer(request: Request, template: str, status: int = 200, **cont
     return HTMLResponse(page(template, root=playground.root, **context), status_code=status)
 
 
+def fragment(home: Playground, template: str, **context: object) -> HTMLResponse:
+    """A part of a page, for htmx."""
+    return HTMLResponse(page(template, root=home.root, **context))
+
+
 def problem_page(request: Request, problem: ProblemError) -> HTMLResponse:
     """What went wrong: a fragment for htmx, which puts it beside the command, else a page."""
     if by_htmx(request):

@@ -1,7 +1,7 @@
 """The learner's form: the files, the command, and what else was chosen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import Request
 
@@ -10,7 +10,10 @@ from app.command import CommandError, parse
 
 @dataclass(frozen=True)
 class Typed:
-    """What the learner has in the form: the files, the command, and what else was chosen."""
+    """What the learner has in the form: the files, the command, and what else was chosen.
+
+    ``base`` names the texts that the page began with; ``choice`` is the value of the button that sent the form.
+    """
 
     files: Mapping[str, str]
     command: str
@@ -18,6 +21,12 @@ class Typed:
     after: str | None = None
     shown: str | None = None
     offered: bool = False
+    base: str | None = None
+    choice: str | None = None
+
+    def having(self, files: Mapping[str, str]) -> "Typed":
+        """The same form with these files in it."""
+        return replace(self, files=files)
 
 
 async def typed(request: Request) -> Typed:
@@ -32,6 +41,8 @@ async def typed(request: Request) -> Typed:
         after=text(form, "after") or None,
         shown=text(form, "shown") or None,
         offered=bool(offered),
+        base=text(form, "base") or None,
+        choice=text(form, "choice") or None,
     )
 
 

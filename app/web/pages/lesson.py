@@ -1,14 +1,17 @@
-"""A lesson's page as the learner left it, and what can be done to the learner's files without a run."""
+"""A lesson's page as the learner left it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
+from app.diff import FileDiff
 from app.lessons import Lesson
 from app.toolchain import examine, preferred
-from app.web.pages.common import Home, Seat, Step, following, page_answer, playground_of, seat_of, to
-from app.web.pages.form import Typed, text
+from app.web.pages.common import Home, Seat, Step, following, page_answer, playground_of, seat_of
+from app.web.pages.form import Typed
+from app.web.pages.guide import Foreseen, guide_of, renewed
 from app.web.pages.panel import Panel, last_run
 from app.web.problem import ProblemError
 
@@ -28,22 +31,17 @@ async def show(request: Request, home: Home, seat: Seat, lesson: Step) -> Respon
     return await lesson_page(request, lesson, form, panel)
 
 
-@router.post("/lessons/{slug}/reset")
-async def reset(home: Home, seat: Seat, lesson: Step) -> Response:
-    """Give the lesson's own files back."""
-    await home.progress.reset(seat, lesson.slug)
-    return to(home, lesson)
+@dataclass(frozen=True)
+class Changes:
+    """What the form changes since the last run; None when nothing has run."""
+
+    diffs: tuple[FileDiff, ...] | None
 
 
-@router.post("/lessons/{slug}/carry")
-async def carry(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Bring the files of another lesson along, as far as they can be edited here."""
-    origin = home.lesson(text(await request.form(), "from"))
-    carried = await home.progress.files(seat, origin.slug)
-    kept = await home.progress.files(seat, lesson.slug)
-    files = {path: carried.get(path, kept.get(path)) for path in lesson.editable}
-    await home.progress.save(seat, lesson.slug, {path: text for path, text in files.items() if text is not None})
-    return to(home, lesson)
+async def again(request: Request, lesson: Lesson, form: Typed, changes: Changes | None = None) -> HTMLResponse:
+    """The page after a form that ran nothing: with what stands in the form, and the last run."""
+    panel, after, _ = await last_run(playground_of(request), seat_of(request), lesson)
+    return await lesson_page(request, lesson, form, panel, after=form.after or after, changes=changes)
 
 
 async def lesson_page(
@@ -53,10 +51,16 @@ async def lesson_page(
     panel: Panel | None,
     problem: ProblemError | None = None,
     after: str | None = None,
+    changes: Changes | None = None,
+    before: Foreseen | None = None,
 ) -> HTMLResponse:
-    """The page of a lesson with what stands in the form, a run, and what went wrong."""
-    home = playground_of(request)
+    """The page of a lesson with what stands in the form, a run, and what went wrong.
+
+    ``before``: how the prediction stood before that run.
+    """
+    home, seat = playground_of(request), seat_of(request)
     number = home.lessons.index(lesson)
+    guide = await guide_of(home, seat, lesson, form.files)
     best = preferred(await home.toolchains(lesson.targets), lesson.target, *lesson.further_targets)
     able = best is not None and best.can_build(lesson.target)
     return await page_answer(
@@ -69,16 +73,18 @@ async def lesson_page(
         position=number + 1,
         previous=home.lessons[number - 1] if number else None,
         following=following(home, lesson),
-        reached=await home.progress.reached(seat_of(request)),
+        reached=await home.progress.reached(seat),
+        guide=replace(guide, foreseen=renewed(guide.foreseen, before)) if before else guide,
         files=_files(lesson, form.files),
         shown=form.shown if form.shown in lesson.files else lesson.editable[0],
-        solution={path: text for path, text in lesson.solution.items() if text != lesson.files.get(path)},
         command=form.command,
         toolchain=form.toolchain or (best.name if best else None),
         missing=None if able else await examine(home.settings.cache_dir),
         after=after or form.after,
         problem=problem,
         run=panel,
+        changes_shown=changes is not None,
+        changes=changes.diffs if changes else None,
     )
 
 

@@ -10,6 +10,7 @@ from app.engine import NoSuchRunError
 from app.events import Artifact, Event, Verdict
 from app.lessons import Lesson
 from app.web.pages.common import following
+from app.web.pages.guide import foreseen, prediction_patch
 from app.web.render import Patch, RunRenderer, fold, made, page, partials
 from app.web.sse import frame
 from app.web.state import Playground
@@ -54,11 +55,12 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
 async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
     """The run's patches as messages for htmx from the event after ``seen`` on, then ``run-done``."""
     renderer = _renderer(home, lesson, run_id)
+    before = await foreseen(home, seat, lesson)
     # From the first event on, also after a lost connection: a colour may have been left open before.
     async for event in home.engine.events(run_id):
         patches = renderer.patches(event)
         if isinstance(event, Verdict):
-            patches.append(await _progress(home, seat, lesson, event))
+            patches += [await _progress(home, seat, lesson, event), await prediction_patch(home, seat, lesson, before)]
         if event.id > seen:
             yield frame(partials(patches), event.id)
         if isinstance(event, Verdict):

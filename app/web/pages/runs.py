@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 
 from app.lessons import Lesson
-from app.web.pages.common import Home, Seat, Step, by_htmx, playground_of, seat_of, to
+from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
 from app.web.pages.form import looked_at, typed
+from app.web.pages.guide import foreseen, guide_of
 from app.web.pages.lesson import lesson_page
 from app.web.pages.panel import Panel, finished, frames
 from app.web.problem import ProblemError
-from app.web.render import page
 from app.web.sse import EventStream
 from app.web.state import event_id
 
@@ -34,9 +34,9 @@ async def _followed(run_id: str, request: Request) -> AsyncIterator[None]:
 RunStep = Annotated[Lesson, Depends(_run_lesson)]
 
 
-@router.get("/lessons/{slug}/runs")
+@router.get("/lessons/{slug}/{_action}")
 async def run_address(home: Home, lesson: Step) -> Response:
-    """Where the browser stands after a run without scripts; typed in again, it leads back to the lesson."""
+    """Where the browser stands after a form without scripts; typed in again, it leads back to the lesson."""
     return to(home, lesson)
 
 
@@ -44,20 +44,21 @@ async def run_address(home: Home, lesson: Step) -> Response:
 async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
     """Run the posted files: the panel that follows the run for htmx, else the finished page."""
     form = await typed(request)
+    before = await foreseen(home, seat, lesson)
     try:
         run_id = await home.submit(
-            lesson.slug, form.files, form.command, form.toolchain, looked_at(form), seat, attended=True
+            lesson.slug, form.files, form.command, form.toolchain, looked_at(form), seat, attended=True, base=form.base
         )
     except ProblemError as problem:
         if by_htmx(request):
             raise
         return await lesson_page(request, lesson, form, None, problem)
     if by_htmx(request):
-        panel = Panel(run_id, live=True, fresh=True)
-        html = page("_posted.html", root=home.root, run=panel, offered=form.offered, command=form.command)
-        return HTMLResponse(html)
+        guide = await guide_of(home, seat, lesson, form.files)
+        context = {"offered": form.offered, "command": form.command, "lesson": lesson, "guide": guide}
+        return fragment(home, "_posted.html", run=Panel(run_id, live=True, fresh=True), **context)
     panel, built = await finished(home, lesson, run_id)
-    return await lesson_page(request, lesson, form, panel, after=built)
+    return await lesson_page(request, lesson, form, panel, after=built, before=before)
 
 
 @router.get("/runs/{run_id}/events", dependencies=[Depends(_followed)])

@@ -1,0 +1,81 @@
+"""What is kept of each seat: its files as last run, earlier versions, and the steps it has reached, in SQLite.
+
+A seat is one browser. Every change is committed at once, so that a killed server loses nothing.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.progress.guides import Guides, Predicted
+from app.progress.store import TABLES, Store
+from app.progress.versions import Offers, Versions, fingerprint
+
+__all__ = ["Guides", "Offers", "Predicted", "Progress", "Versions", "fingerprint"]
+
+
+class Progress:
+    """The store; open until ``close``. Methods raise ``sqlite3.Error`` when the disk refuses."""
+
+    def __init__(self, path: Path) -> None:
+        self._store = Store(path)
+        self.versions = Versions(self._store)
+        self.guides = Guides(self._store)
+
+    def close(self) -> None:
+        """Close the file; later calls raise."""
+        self._store.close()
+
+    async def check(self) -> None:
+        """Raise ``sqlite3.Error`` unless the store can be written."""
+        await self._store.together(lambda _: None)
+
+    async def files(self, seat: str, lesson: str) -> dict[str, str]:
+        """The seat's texts by path; empty when nothing was kept in that lesson."""
+        return await self.versions.files(seat, lesson)
+
+    async def save(self, seat: str, lesson: str, files: Mapping[str, str]) -> None:
+        """Keep these texts, all or none of them."""
+        await self.versions.save(seat, lesson, files)
+
+    async def reset(self, seat: str, lesson: str) -> None:
+        """Forget the seat's texts and last run of a lesson; a step once reached stays reached."""
+        await self.versions.drop(seat, lesson)
+        await self._store.rows("delete from last_runs where seat = ? and lesson = ?", seat, lesson)
+
+    async def mark(self, seat: str, lesson: str, toolchain: str) -> None:
+        """Note that the seat has reached the lesson's goal; the first time counts."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        await self._store.rows("insert or ignore into reached values (?, ?, ?, ?)", seat, lesson, now, toolchain)
+
+    async def reached(self, seat: str) -> dict[str, datetime]:
+        """When the seat reached each lesson's goal, by slug."""
+        rows = await self._store.rows("select lesson, at from reached where seat = ?", seat)
+        return {str(lesson): datetime.fromisoformat(str(at)) for lesson, at in rows}
+
+    async def note_run(self, seat: str, lesson: str, run: str, command: str) -> None:
+        """Remember the seat's latest run of a lesson."""
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        await self._store.rows(
+            "insert or replace into last_runs values (?, ?, ?, ?, ?)", seat, lesson, run, command, now
+        )
+
+    async def last_run(self, seat: str, lesson: str) -> str | None:
+        """The id of the seat's latest run of a lesson."""
+        rows = await self._store.rows("select run from last_runs where seat = ? and lesson = ?", seat, lesson)
+        return str(rows[0][0]) if rows else None
+
+    async def last_command(self, seat: str, lesson: str) -> str | None:
+        """The command of the seat's latest run of a lesson."""
+        rows = await self._store.rows("select command from last_runs where seat = ? and lesson = ?", seat, lesson)
+        return str(rows[0][0]) if rows else None
+
+    async def last_lesson(self, seat: str) -> str | None:
+        """The slug of the lesson that the seat ran last."""
+        rows = await self._store.rows("select lesson from last_runs where seat = ? order by at desc limit 1", seat)
+        return str(rows[0][0]) if rows else None
+
+    async def forget(self, seat: str) -> None:
+        """Delete all that is stored of a seat."""
+        for table in TABLES:
+            await self._store.rows(f"delete from {table} where seat = ?", seat)  # noqa: S608  (names of our own)

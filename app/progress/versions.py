@@ -1,0 +1,116 @@
+"""The texts of a seat: as they stand, as last run, as given, and what they were before something replaced them."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from app.progress.store import Store
+
+Side = Literal["undo", "redo"]
+Kind = Literal["ran", "given"]
+_MOST = 20
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What can be taken back and what can be done again: what was done then, or None."""
+
+    undo: str | None = None
+    redo: str | None = None
+
+
+class Versions:
+    """Texts by path, for each seat and lesson.
+
+    A version is what stood there before something other than the learner's typing replaced it. Taking one back
+    keeps the text that it replaces on the other side, so that nothing is lost either way.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def files(self, seat: str, lesson: str) -> dict[str, str]:
+        """The texts as they stand; empty when there are none but the lesson's."""
+        rows = await self._store.rows("select path, text from files where seat = ? and lesson = ?", seat, lesson)
+        return {str(path): str(text) for path, text in rows}
+
+    async def save(self, seat: str, lesson: str, files: Mapping[str, str]) -> None:
+        """Keep these texts, all or none of them."""
+        await self._store.together(lambda db: _save(db, seat, lesson, files))
+
+    async def drop(self, seat: str, lesson: str) -> None:
+        """Forget the texts as they stand, as run and as given."""
+        await self._store.rows("delete from files where seat = ? and lesson = ?", seat, lesson)
+        await self._store.rows("delete from snapshots where seat = ? and lesson = ?", seat, lesson)
+
+    async def note(self, seat: str, lesson: str, kind: Kind, files: Mapping[str, str]) -> None:
+        """Keep these texts as those that were run, or as those that were given to begin with."""
+        query = "insert or replace into snapshots values (?, ?, ?, ?)"
+        await self._store.rows(query, seat, lesson, kind, json.dumps(dict(files)))
+
+    async def noted(self, seat: str, lesson: str, kind: Kind) -> dict[str, str] | None:
+        """The texts that were run, or given; None when none were."""
+        query = "select files from snapshots where seat = ? and lesson = ? and kind = ?"
+        rows = await self._store.rows(query, seat, lesson, kind)
+        return _texts(rows[0][0]) if rows else None
+
+    async def keep(self, seat: str, lesson: str, files: Mapping[str, str], what: str) -> None:
+        """Keep these texts as the version before ``what``; what was taken back until now stays so."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("delete from versions where seat = ? and lesson = ? and side = 'redo'", (seat, lesson))
+            _push(db, (seat, lesson, "undo"), what, files)
+
+        await self._store.together(work)
+
+    async def turn(self, seat: str, lesson: str, side: Side, current: Mapping[str, str]) -> bool:
+        """Put the latest version of that side in place of ``current``, which goes to the other side; False: none."""
+        other = "redo" if side == "undo" else "undo"
+
+        def work(db: sqlite3.Connection) -> bool:
+            query = (
+                "select number, what, files from versions where seat = ? and lesson = ? and side = ?"
+                " order by number desc limit 1"
+            )
+            row = db.execute(query, (seat, lesson, side)).fetchone()
+            if row is None:
+                return False
+            number, what, files = row
+            where = (seat, lesson, side, number)
+            db.execute("delete from versions where seat = ? and lesson = ? and side = ? and number = ?", where)
+            _push(db, (seat, lesson, other), what, current)
+            _save(db, seat, lesson, _texts(files))
+            return True
+
+        return await self._store.together(work)
+
+    async def offers(self, seat: str, lesson: str) -> Offers:
+        """What can be taken back, and what can be done again."""
+        query = "select side, what from versions where seat = ? and lesson = ? order by number"
+        latest = {str(side): str(what) for side, what in await self._store.rows(query, seat, lesson)}
+        return Offers(latest.get("undo"), latest.get("redo"))
+
+
+def fingerprint(files: Mapping[str, str]) -> str:
+    """A short name for these texts, which other texts do not have."""
+    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _texts(stored: object) -> dict[str, str]:
+    return {str(path): str(text) for path, text in json.loads(str(stored)).items()}
+
+
+def _save(db: sqlite3.Connection, seat: str, lesson: str, files: Mapping[str, str]) -> None:
+    rows = [(seat, lesson, path, text) for path, text in files.items()]
+    db.executemany("insert or replace into files values (?, ?, ?, ?)", rows)
+
+
+def _push(db: sqlite3.Connection, stack: tuple[str, str, str], what: str, files: Mapping[str, str]) -> None:
+    query = "select coalesce(max(number), 0) + 1 from versions where seat = ? and lesson = ? and side = ?"
+    number = db.execute(query, stack).fetchone()[0]
+    db.execute("insert into versions values (?, ?, ?, ?, ?, ?)", (*stack, number, what, json.dumps(dict(files))))
+    old = "delete from versions where seat = ? and lesson = ? and side = ? and number <= ?"
+    db.execute(old, (*stack, number - _MOST))

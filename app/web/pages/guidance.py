@@ -1,0 +1,41 @@
+"""The learner predicts, and asks for the next hint."""
+
+from dataclasses import replace
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.web.pages.common import Home, Seat, Step, by_htmx, fragment
+from app.web.pages.form import typed
+from app.web.pages.guide import foreseen, guide_of
+from app.web.pages.lesson import again
+from app.web.problem import ProblemError
+
+router = APIRouter()
+
+
+@router.post("/lessons/{slug}/predict")
+async def predict(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Note what the learner expects of the first run."""
+    form = await typed(request)
+    options = lesson.prediction.option if lesson.prediction else ()
+    if all(option.id != form.choice for option in options):
+        raise ProblemError(422, "no-such-option", "The question has no such answer; choose one that is shown.")
+    await home.progress.guides.predict(seat, lesson.slug, form.choice or "")
+    if not by_htmx(request):
+        return await again(request, lesson, form)
+    return fragment(home, "_prediction.html", lesson=lesson, foreseen=await foreseen(home, seat, lesson))
+
+
+@router.post("/lessons/{slug}/hints")
+async def hints(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Open hints up to a number; one more than there are opens the solution."""
+    form = await typed(request)
+    wanted = form.choice or ""
+    if not (wanted.isascii() and wanted.isdigit() and 0 < int(wanted[:4]) <= len(lesson.hints) + 1):
+        raise ProblemError(422, "no-such-hint", f"This step has {len(lesson.hints)} hints; ask for one of them.")
+    await home.progress.guides.open(seat, lesson.slug, int(wanted))
+    if not by_htmx(request):
+        return await again(request, lesson, form)
+    guide = await guide_of(home, seat, lesson, form.files)
+    return fragment(home, "_help.html", lesson=lesson, guide=replace(guide, newest=int(wanted)))

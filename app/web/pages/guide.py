@@ -1,0 +1,93 @@
+"""What leads a learner through one lesson: the prediction, the hints, the solution beside the own files, versions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup
+
+from app.diff import FileDiff, compare_files
+from app.lessons import Lesson, Option
+from app.progress import Offers, Predicted, fingerprint
+from app.web.render import Patch, made, page
+from app.web.state import Playground
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """The prediction as the page shows it. ``asked``: nothing has run yet, so the question stands open.
+
+    ``fresh``: it has turned out just now.
+    """
+
+    asked: bool
+    ran: bool
+    chosen: Option | None = None
+    happened: Option | None = None
+    toolchain: str | None = None
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What the page shows beside text, files and result.
+
+    ``opened`` hints are shown; ``solution`` is how the solution differs from the learner's files, or None as long
+    as it was not asked for. ``base`` names the texts that are kept; ``newest`` is the hint that was opened just now.
+    """
+
+    opened: int
+    solution: tuple[FileDiff, ...] | None
+    foreseen: Foreseen
+    offers: Offers
+    base: str
+    newest: int = 0
+
+
+async def guide_of(home: Playground, seat: str, lesson: Lesson, files: Mapping[str, str]) -> Guide:
+    """The guide for a learner who has these files in the form."""
+    progress, slug = home.progress, lesson.slug
+    opened = await progress.guides.opened(seat, slug)
+    shown = opened > len(lesson.hints)
+    return Guide(
+        opened=min(opened, len(lesson.hints)),
+        solution=difference(lesson, files) if shown else None,
+        foreseen=await foreseen(home, seat, lesson),
+        offers=await progress.versions.offers(seat, slug),
+        base=fingerprint(await progress.files(seat, slug)),
+    )
+
+
+async def foreseen(home: Playground, seat: str, lesson: Lesson) -> Foreseen:
+    """Where the seat's prediction stands."""
+    predicted = await home.progress.guides.predicted(seat, lesson.slug)
+    ran = await home.progress.last_run(seat, lesson.slug) is not None
+    if lesson.prediction is None:
+        return Foreseen(asked=False, ran=ran)
+    options = {option.id: option for option in lesson.prediction.option}
+    known = predicted or Predicted("")
+    chosen = options.get(known.choice)
+    return Foreseen(
+        asked=chosen is None and not ran,
+        ran=ran,
+        chosen=chosen,
+        happened=options.get(known.happened or ""),
+        toolchain=known.toolchain,
+    )
+
+
+def difference(lesson: Lesson, files: Mapping[str, str]) -> tuple[FileDiff, ...]:
+    """How the solution differs from the learner's own files."""
+    wanted = {path: lesson.solution[path] for path in lesson.editable}
+    return compare_files({**lesson.files, **files}, wanted)
+
+
+async def prediction_patch(home: Playground, seat: str, lesson: Lesson, before: Foreseen) -> Patch:
+    """The prediction's card as it stands now; ``before``: how it stood when the run began."""
+    now = await foreseen(home, seat, lesson)
+    html: Markup = made(page("_prediction.html", root=home.root, lesson=lesson, foreseen=renewed(now, before)))
+    return Patch("prediction", html, append=False)
+
+
+def renewed(now: Foreseen, before: Foreseen) -> Foreseen:
+    """How it stands now, fresh when it has turned out in between."""
+    return replace(now, fresh=before.happened is None and now.happened is not None)

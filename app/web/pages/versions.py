@@ -1,0 +1,120 @@
+"""What takes the place of the learner's text without the learner's typing, and the way back from it."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.diff import FileDiff, apply, compare_files
+from app.lessons import Lesson
+from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
+from app.web.pages.form import Typed, text, typed
+from app.web.pages.guide import difference, guide_of
+from app.web.pages.lesson import Changes, again
+from app.web.state import Playground
+
+router = APIRouter()
+
+
+@router.post("/lessons/{slug}/reset")
+async def reset(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Give the lesson's own files back; the learner's stay as a version."""
+    form = await typed(request)
+    before = {**await home.progress.files(seat, lesson.slug), **_checked(home, lesson, form.files)}
+    own = {path: lesson.files[path] for path in lesson.editable}
+    if {**own, **before} != own:
+        await home.progress.versions.keep(seat, lesson.slug, {**own, **before}, "you took the files of the step")
+    await home.progress.reset(seat, lesson.slug)
+    return to(home, lesson) if not by_htmx(request) else await _given(request, lesson, form, own)
+
+
+@router.post("/lessons/{slug}/carry")
+async def carry(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Bring the files of another lesson along, as far as they can be edited here."""
+    origin = home.lesson(text(await request.form(), "from"))
+    carried = await home.progress.files(seat, origin.slug)
+    brought = {path: carried[path] for path in lesson.editable if path in carried}
+    own = {path: lesson.files[path] for path in lesson.editable}
+    before = {**own, **await home.progress.files(seat, lesson.slug)}
+    if before not in (own, {**before, **brought}):
+        await home.progress.versions.keep(seat, lesson.slug, before, "you brought your files along")
+    await home.progress.save(seat, lesson.slug, brought)
+    await home.progress.versions.note(seat, lesson.slug, "given", {**before, **brought})
+    return to(home, lesson)
+
+
+@router.post("/lessons/{slug}/undo")
+async def undo(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Take the latest replacement back; what stands there now can be had again."""
+    return await _turn(request, home, seat, lesson, "undo")
+
+
+@router.post("/lessons/{slug}/redo")
+async def redo(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Do again what was taken back."""
+    return await _turn(request, home, seat, lesson, "redo")
+
+
+@router.post("/lessons/{slug}/apply")
+async def apply_solution(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Apply one hunk of the solution to the posted files, or with ``all`` the whole of it."""
+    form = await typed(request)
+    files = _checked(home, lesson, form.files)
+    diffs = difference(lesson, files)
+    changed = _applied(lesson, {**lesson.files, **files}, diffs, form.choice or "all")
+    if changed:
+        now = {**files, **changed}
+        own = {path: {**lesson.files, **files}[path] for path in lesson.editable}
+        await home.progress.versions.keep(seat, lesson.slug, own, "you applied the solution")
+        await home.progress.save(seat, lesson.slug, now)
+        files = now
+    return await _given(request, lesson, form, files)
+
+
+@router.post("/lessons/{slug}/changes")
+async def changes(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """What the posted files change since the last run."""
+    form = await typed(request)
+    files = _checked(home, lesson, form.files)
+    ran = await home.progress.versions.noted(seat, lesson.slug, "ran")
+    diffs = None if ran is None else compare_files(ran, {**ran, **files})
+    if by_htmx(request):
+        return fragment(home, "_changes.html", changes=diffs, lesson=lesson)
+    return await again(request, lesson, form, Changes(diffs))
+
+
+def _applied(lesson: Lesson, crate: Mapping[str, str], diffs: tuple[FileDiff, ...], wanted: str) -> Mapping[str, str]:
+    """The texts that change: by the hunk of this name, or by all of them; none when there is no such hunk."""
+    if wanted == "all":
+        return {diff.path: lesson.solution[diff.path] for diff in diffs}
+    path, _, name = wanted.rpartition(":")
+    hunks = (hunk for diff in diffs if diff.path == path for hunk in diff.hunks if hunk.id == name)
+    hunk = next(hunks, None)
+    return {path: apply(crate[path], hunk)} if hunk else {}
+
+
+async def _turn(
+    request: Request, home: Playground, seat: str, lesson: Lesson, side: Literal["undo", "redo"]
+) -> Response:
+    form = await typed(request)
+    own = {path: lesson.files[path] for path in lesson.editable}
+    current = {**own, **_checked(home, lesson, form.files)}
+    turned = await home.progress.versions.turn(seat, lesson.slug, side, current)
+    files = await home.progress.files(seat, lesson.slug) if turned else current
+    return await _given(request, lesson, form, {**own, **files})
+
+
+async def _given(request: Request, lesson: Lesson, form: Typed, files: Mapping[str, str]) -> Response:
+    """The page with these files in the form; for htmx what changes on it."""
+    if not by_htmx(request):
+        return await again(request, lesson, form.having(files))
+    home, seat = playground_of(request), seat_of(request)
+    guide = await guide_of(home, seat, lesson, files)
+    return fragment(home, "_given.html", lesson=lesson, files=files, guide=guide)
+
+
+def _checked(home: Playground, lesson: Lesson, files: Mapping[str, str]) -> Mapping[str, str]:
+    """The posted files, as far as they may be kept; raises ``ProblemError``."""
+    home.crate(lesson, files)
+    return files

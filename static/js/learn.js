@@ -1,0 +1,27 @@
+// What the learner is led by; all of it can be missing, and the page still works.
+//   data-gives         holds texts for the fields of the form it names; each goes to the field of its name
+//   data-given         on such a text: the field
+//   data-focus         is focused when it comes into the page, because what was focused has gone
+
+const give = (box) => {
+  const form = document.getElementById(box.dataset.gives);
+  for (const text of box.querySelectorAll("[data-given]")) {
+    const field = form?.elements.namedItem(text.dataset.given);
+    if (field && field.value !== text.value) {
+      field.value = text.value;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+  }
+  box.replaceChildren();
+};
+
+document.addEventListener("htmx:after:swap", () => {
+  for (const box of document.querySelectorAll("[data-gives]")) {
+    if (box.childElementCount) give(box);
+  }
+  const next = document.querySelector("[data-focus]");
+  if (next) {
+    next.removeAttribute("data-focus");
+    if (document.activeElement === document.body) next.focus();
+  }
+});

@@ -1,0 +1,66 @@
+"""Hunks: together they make the one text the other, and each can be applied by itself."""
+
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.diff import apply, compare, compare_files
+
+OLD = "a\nb\nc\nd\ne\nf\ng\nh\n"
+NEW = "a\nB\nc\nd\ne\nf\ng\nh\ni\n"
+texts = st.lists(st.sampled_from(["", "a", "b", "}"]), max_size=30).map("\n".join)
+
+
+def test_places_that_lie_apart_are_hunks_of_their_own() -> None:
+    first, second = compare(OLD, NEW)
+    assert apply(OLD, first) == OLD.replace("b", "B")
+    assert apply(OLD, second) == OLD + "i\n"
+    assert [line.kind for line in first.lines] == ["same", "old", "new", "same", "same"]
+
+
+def test_a_hunk_keeps_its_name_when_the_text_changes_elsewhere() -> None:
+    _, second = compare(OLD, NEW)
+    assert compare(OLD.replace("b", "B"), NEW) == (second,)
+    assert second.id in {hunk.id for hunk in compare(f"new first line\n{OLD}", NEW)}
+
+
+def test_equal_hunks_have_names_of_their_own() -> None:
+    old = "\n".join(["x", *["same"] * 9, "x", *["same"] * 9])
+    names = [hunk.id for hunk in compare(old, old.replace("x", "y"))]
+    assert len(set(names)) == len(names) == 2
+
+
+def test_a_missing_last_line_end_is_a_difference() -> None:
+    (hunk,) = compare("a", "a\n")
+    assert apply("a", hunk) == "a\n"
+
+
+def test_only_files_that_differ_are_named() -> None:
+    diffs = compare_files({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"})
+    assert [diff.path for diff in diffs] == ["b", "c"]
+
+
+@given(texts, texts)
+def test_from_the_last_to_the_first_they_make_the_new_text(old: str, new: str) -> None:
+    text = old
+    for hunk in reversed(compare(old, new)):
+        text = apply(text, hunk)
+    assert text == new
+
+
+@given(texts, texts)
+def test_applying_the_first_that_is_left_comes_to_an_end(old: str, new: str) -> None:
+    for _ in range(100):
+        hunks = compare(old, new)
+        if not hunks:
+            break
+        old = apply(old, hunks[0])
+    assert old == new
+
+
+def test_a_large_text_takes_no_long_search() -> None:
+    began = time.process_time()
+    (hunk,) = compare("a\nb\n" * 20_000, "b\n" * 20_000)
+    assert apply("a\nb\n" * 20_000, hunk) == "b\n" * 20_000
+    assert time.process_time() - began < 2

@@ -1,0 +1,172 @@
+"""What leads the learner, over HTTP: predictions, hints, the solution beside the own files, versions."""
+
+import re
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.web.state import Playground
+from tests.conftest import seat_of
+from tests.test_pages import HTMX, START, ScriptedEngine, app, course, engine, learner, post
+
+pytestmark = pytest.mark.anyio
+
+MINE = 'fn main() {\n    println!("Mine");\n}\n'
+
+
+async def press(
+    client: httpx.AsyncClient, action: str, choice: str = "", main: str = START, *, htmx: bool = True
+) -> httpx.Response:
+    """A button that sends the form elsewhere."""
+    return await post(client, f"/lessons/one/{action}", main, htmx=htmx, choice=choice)
+
+
+def given(answer: httpx.Response) -> str:
+    """The text that an answer brings for src/main.rs."""
+    found = re.search(r'<textarea data-given="file:src/main.rs"[^>]*>\n(.*?)</textarea>', answer.text, re.DOTALL)
+    assert found, answer.text
+    return found[1].replace("&#34;", '"')
+
+
+async def kept(app: FastAPI, client: httpx.AsyncClient) -> dict[str, str]:
+    playground: Playground = app.state.playground
+    return await playground.progress.files(seat_of(client.cookies), "one")
+
+
+@pytest.mark.parametrize("htmx", [True, False])
+async def test_hints_open_one_at_a_time_and_stay_open(learner: httpx.AsyncClient, htmx: bool) -> None:
+    answer = await press(learner, "hints", "1", MINE, htmx=htmx)
+    assert ("<html" in answer.text) is not htmx
+    assert "First" in answer.text
+    assert "Second" not in answer.text
+    assert "Another hint" in answer.text
+    assert htmx or "Mine" in answer.text, "what was typed is still there"
+    page = (await learner.get("/lessons/one")).text
+    assert "First" in page
+    assert "Second" not in page
+    page = (await press(learner, "hints", "2")).text
+    assert "Second" in page
+    assert "nother hint" not in page
+    assert "// one" not in page, "the solution waits to be asked for"
+
+
+@pytest.mark.parametrize("choice", ["0", "4", "-1", "x", "", "9" * 5000, "²"])
+async def test_a_hint_that_is_not_there(learner: httpx.AsyncClient, choice: str) -> None:
+    assert (await press(learner, "hints", choice)).status_code == 422
+
+
+async def test_the_solution_is_shown_against_the_learners_own_files(learner: httpx.AsyncClient) -> None:
+    page = (await press(learner, "hints", "3", MINE)).text
+    assert '<span class="old">-     println!(&#34;Mine&#34;);' in page
+    assert '<span class="new">+ // one' in page
+    assert "// one" in (await learner.get("/lessons/one")).text, "once opened it stays"
+
+
+async def test_the_whole_solution_is_applied_and_taken_back(app: FastAPI, learner: httpx.AsyncClient) -> None:
+    await press(learner, "hints", "3", MINE)
+    answer = await press(learner, "apply", "all", MINE)
+    assert given(answer) == "// one\n"
+    assert "Your files are like this one." in answer.text
+    assert "Give it back" in answer.text
+    assert await kept(app, learner) == {"src/main.rs": "// one\n"}
+    answer = await press(learner, "undo", main="// one\n// more\n")
+    assert given(answer) == MINE
+    assert "Do it again" in answer.text
+    assert given(await press(learner, "redo", main=MINE)) == "// one\n// more\n"
+
+
+async def test_one_hunk_is_applied_by_itself(app: FastAPI, learner: httpx.AsyncClient) -> None:
+    lines = [f"// {number}" for number in range(20)]
+    playground: Playground = app.state.playground
+    lesson = playground.lessons[0]
+    lesson.solution["src/main.rs"] = "\n".join(["// first", *lines[1:-1], "// last"])  # type: ignore[index]
+    main = "\n".join(lines)
+    page = (await press(learner, "hints", "3", main)).text
+    first, second = re.findall(r'value="(src/main.rs:\w+)"', page)
+    answer = await press(learner, "apply", second, main)
+    assert given(answer) == "\n".join([*lines[:-1], "// last"])
+    assert re.findall(r'value="(src/main.rs:\w+)"', answer.text) == [first]
+    stale = await press(learner, "apply", second, given(answer))
+    assert given(stale) == given(answer), "a hunk that is not there any more changes nothing"
+
+
+async def test_without_scripts_a_hunk_is_applied_in_the_page(learner: httpx.AsyncClient) -> None:
+    page = (await press(learner, "apply", "all", MINE, htmx=False)).text
+    assert "// one\n</textarea>" in page
+    assert "Give it back" in page
+    page = (await press(learner, "undo", main="// one\n", htmx=False)).text
+    assert "Mine" in page
+
+
+@pytest.mark.parametrize("htmx", [True, False])
+async def test_a_reset_keeps_the_text_and_offers_it_back(app: FastAPI, learner: httpx.AsyncClient, htmx: bool) -> None:
+    await post(learner, main="// as run\n")
+    answer = await press(learner, "reset", main=MINE, htmx=htmx)
+    assert answer.status_code == (200 if htmx else 303)
+    assert not htmx or given(answer) == START
+    assert await kept(app, learner) == {}
+    page = (await learner.get("/lessons/one")).text
+    assert "Your text before you took the files of the step is kept." in page
+    assert given(await press(learner, "undo")) == MINE, "also what was never run"
+    assert "Nothing has run yet." in page
+
+
+async def test_a_reset_of_an_untouched_step_offers_nothing(learner: httpx.AsyncClient) -> None:
+    await press(learner, "reset")
+    assert "is kept." not in (await learner.get("/lessons/one")).text
+
+
+async def test_files_carried_along_replace_others_only_to_be_had_again(learner: httpx.AsyncClient) -> None:
+    await post(learner, main="// from one\n")
+    await post(learner, "/lessons/two/runs", main="// was in two\n")
+    await learner.post("/lessons/two/carry", data={"from": "one"})
+    page = (await learner.get("/lessons/two")).text
+    assert "// from one" in page
+    assert "Your text before you brought your files along is kept." in page
+    back = await post(learner, "/lessons/two/undo", main="// from one\n", htmx=True)
+    assert given(back) == "// was in two\n"
+
+
+async def test_a_second_tab_does_not_run_over_the_first(learner: httpx.AsyncClient) -> None:
+    def base(page: str) -> str:
+        found = re.search(r'name="base" value="(\w+)"', page)
+        assert found
+        return found[1]
+
+    begun = base((await learner.get("/lessons/one")).text)
+    mine = base((await post(learner, main="// tab one\n", base=begun, htmx=True)).text)
+    await post(learner, main="// tab one, again\n", base=mine, htmx=True)
+    assert "is kept" not in (await learner.get("/lessons/one")).text, "one tab alone makes no versions"
+    await post(learner, main="// tab two\n", base=mine, htmx=True)
+    page = (await learner.get("/lessons/one")).text
+    assert "Your text before you ran other files in another tab is kept." in page
+    assert given(await press(learner, "undo", main="// tab two\n")) == "// tab one, again\n"
+
+
+async def test_what_changed_since_the_last_run(learner: httpx.AsyncClient) -> None:
+    assert "Nothing has been run" in (await press(learner, "changes", main=MINE)).text
+    await post(learner)
+    answer = (await press(learner, "changes", main=MINE)).text
+    assert '<span class="old">-     println!(&#34;Hello&#34;);' in answer
+    assert '<span class="new">+     println!(&#34;Mine&#34;);' in answer
+    assert "as you last ran them" in (await press(learner, "changes")).text
+    page = (await press(learner, "changes", main=MINE, htmx=False)).text
+    assert "<html" in page
+    assert '<span class="new">' in page
+
+
+@pytest.mark.parametrize("action", ["apply", "reset", "undo", "redo", "changes"])
+async def test_a_text_that_cannot_be_kept_is_refused(learner: httpx.AsyncClient, action: str) -> None:
+    assert (await press(learner, action, main="a\0b")).status_code == 422
+
+
+@pytest.mark.parametrize("action", ["predict", "hints", "apply", "undo", "redo", "changes", "reset"])
+async def test_the_address_of_a_form_leads_back(learner: httpx.AsyncClient, action: str) -> None:
+    answer = await learner.get(f"/lessons/one/{action}")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one")
+
+
+async def test_a_step_without_a_question_asks_none(learner: httpx.AsyncClient) -> None:
+    assert "Before you run it" not in (await learner.get("/lessons/one")).text
+    assert (await press(learner, "predict", "x")).status_code == 422
