@@ -25,6 +25,7 @@ check: .venv/.dev targets ## Lint, types, imports, lessons on the real toolchain
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	cd static/vendor && sha256sum --check --quiet SHA256SUMS
+	@sh tools/editor/check
 	$(PLAYGROUND) lessons check
 
 test: .venv/.dev targets ## Every test, on the real toolchains and a real browser

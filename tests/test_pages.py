@@ -426,6 +426,49 @@ async def test_a_learner_can_be_forgotten(learner: httpx.AsyncClient) -> None:
     assert "Begin:" in (await learner.get("/")).text
 
 
+async def test_only_a_page_allows_the_sheet_of_its_own_editor(learner: httpx.AsyncClient) -> None:
+    pages = [await learner.get("/lessons/one") for _ in range(2)]
+    nonces = [re.search(r'data-editor="([\w-]{22})"', page.text) for page in pages]
+    assert nonces[0]
+    assert nonces[1]
+    assert nonces[0][1] != nonces[1][1]
+    for page, nonce in zip(pages, nonces, strict=True):
+        assert nonce
+        assert f"style-src 'self' 'nonce-{nonce[1]}';" in page.headers["content-security-policy"]
+    for path in ("/static/css/site.css", "/api/lessons"):
+        assert "style-src 'self';" in (await learner.get(path)).headers["content-security-policy"]
+
+
+async def test_a_lesson_weighs_little_and_the_next_one_next_to_nothing(learner: httpx.AsyncClient) -> None:
+    def files(page: str) -> set[str]:
+        return set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page))
+
+    async def weight(path: str) -> int:
+        async with learner.stream("GET", path, headers={"accept-encoding": "gzip"}) as answer:
+            assert answer.status_code == 200, path
+            return len(b"".join([piece async for piece in answer.aiter_raw()]))
+
+    page = (await learner.get("/lessons/one")).text
+    todo, seen = files(page), set[str]()
+    while todo:
+        path = todo.pop()
+        seen.add(path)
+        if path.startswith("/static/js/"):
+            imported = re.findall(
+                r'^(?:import|export)[^"\n]*"\.{1,2}/([^"]+)"', (await learner.get(path)).text, re.MULTILINE
+            )
+            beside = {f"/static/{each}" if each.startswith("vendor/") else f"/static/js/{each}" for each in imported}
+            todo |= beside - seen
+    assert any("codemirror-" in path for path in seen)
+    total = await weight("/lessons/one") + sum([await weight(path) for path in sorted(seen)])
+    assert total < 240_000
+    assert await weight("/lessons/two") < 25_000
+    etags = {path: (await learner.get(path)).headers["etag"] for path in seen}
+    for path, etag in etags.items():
+        again = await learner.get(path, headers={"if-none-match": etag})
+        assert again.status_code == 304, path
+
+
 async def test_an_unknown_lesson_is_a_page(learner: httpx.AsyncClient) -> None:
     for answer in (await learner.get("/lessons/none"), await post(learner, "/lessons/none/runs")):
         assert answer.status_code == 404
@@ -447,6 +490,10 @@ def test_the_vendored_files_are_the_ones_that_were_checked(shipped: Settings) ->
     lines = (vendor / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     sums = {name: digest for digest, name in (line.split() for line in lines)}
     present = {path.name for path in vendor.iterdir()} - {"SHA256SUMS", "README.md"}
+    imported = (shipped.static_dir / "js/codemirror.js").read_text(encoding="utf-8")
+    assert set(re.findall(r"vendor/([^\"]+)", imported)) == {
+        name for name in sums if re.match(r"codemirror.*\.js", name)
+    }
     assert present == set(sums)
     for name, digest in sums.items():
         assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest, name

@@ -51,4 +51,4 @@ def test_what_a_run_prints_stays_text(watched: Page, server: str, reloaded: bool
         expect(terminal).to_contain_text(shown)
     assert watched.locator("#injected, #run-terminal :not(span)").count() == 0
     assert watched.evaluate("[window.hit, breaches]") == [None, []]
-    assert watched.evaluate("document.querySelector('[style]')") is None
+    assert watched.evaluate("document.querySelector('#run [style]')") is None

@@ -6,6 +6,7 @@ or ``Sec-Fetch-Site`` that says so and is refused; a script's request carries ne
 ``wire`` is the same for what never becomes a request: connections on which nothing goes on.
 """
 
+import secrets
 from collections.abc import Callable, Iterable
 
 from fastapi import Request, Response
@@ -27,11 +28,13 @@ _YEAR = 365 * 24 * 3600
 _MOST_HEADERS = 100
 _MOST_HEADER_BYTES = 16 * 1024
 _MOST_TARGET_BYTES = 8 * 1024
+_NO_PAGES = ("/api/", "/static/")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 # htmx's extension hx-csp is not used: it guards pages into which markup can slip. Here everything is escaped, no
 # attribute holds code, and a nonce on each element would have to be the page's own also in the frames of a stream.
+# Only the editor's own sheet needs a nonce; it is made by a script, so no markup of ours carries one.
 _POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'self'; script-src 'self'; style-src 'self'{}; img-src 'self' data:; connect-src 'self'; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _FEATURES = (
@@ -39,7 +42,6 @@ _FEATURES = (
     *("midi", "payment", "usb"),
 )
 _HEADERS = [
-    (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -51,7 +53,7 @@ _CACHING = (("/static/vendor/", b"public, max-age=31536000, immutable"), ("/stat
 
 
 class Guard:
-    """ASGI middleware; sets ``request.state.seat`` and ``request.state.seat_known``.
+    """ASGI middleware; sets ``request.state.seat``, ``request.state.seat_known`` and ``request.state.style_nonce``.
 
     A forged seat cookie counts as none. ``refuse`` says a problem in the form that the address is read in.
     """
@@ -71,8 +73,9 @@ class Guard:
         scope = mounted(scope, self._settings.root_path)
         known = self._seats.read(_values(scope, b"cookie"))
         seat = known or self._seats.new()
-        scope.setdefault("state", {}).update(seat=seat, seat_known=known is not None)
-        answer = _Answer(send, path_of(scope), None if known else self._cookie(seat, scope))
+        nonce = secrets.token_urlsafe(16)
+        scope.setdefault("state", {}).update(seat=seat, seat_known=known is not None, style_nonce=nonce)
+        answer = _Answer(send, path_of(scope), nonce, None if known else self._cookie(seat, scope))
         try:
             self._examine(scope, known)
         except ProblemError as problem:
@@ -92,7 +95,7 @@ class Guard:
 
     def _cookie(self, seat: str, scope: Scope) -> str | None:
         """The cookie of a new seat; programs and files get none."""
-        if path_of(scope).startswith(("/api/", "/static/")):
+        if path_of(scope).startswith(_NO_PAGES):
             return None
         value, path = self._seats.sign(seat), scope.get("root_path") or "/"
         secure = "; Secure" if scope.get("scheme") == "https" else ""
@@ -102,9 +105,10 @@ class Guard:
 class _Answer:
     """A ``send`` that adds the headers every answer has, and the cookie of a new seat."""
 
-    def __init__(self, send: Send, path: str, cookie: str | None) -> None:
+    def __init__(self, send: Send, path: str, nonce: str, cookie: str | None) -> None:
         self._send = send
         self._path = path
+        self._policy = _POLICY.format("" if path.startswith(_NO_PAGES) else f" 'nonce-{nonce}'").encode()
         self._cookie = cookie
 
     async def __call__(self, message: Message) -> None:
@@ -112,6 +116,7 @@ class _Answer:
             caching = next(value for start, value in _CACHING if self._path.startswith(start))
             own = [(name, value) for name, value in message.get("headers", ()) if name != b"cache-control"]
             message["headers"] = [*own, *_HEADERS, (b"cache-control", caching)]
+            message["headers"].append((b"content-security-policy", self._policy))
             if self._cookie:
                 message["headers"].append((b"set-cookie", self._cookie.encode("latin-1")))
         await self._send(message)

@@ -48,7 +48,8 @@ async def page_answer(request: Request, template: str, status: int = 200, **cont
     """A whole page; its footer says with what it was made."""
     playground = playground_of(request)
     toolchains = await playground.toolchains()
-    context = {"toolchains": toolchains, "footer": _footer(playground, toolchains), **context}
+    nonce: str = request.state.style_nonce
+    context = {"toolchains": toolchains, "footer": _footer(playground, toolchains), "style_nonce": nonce, **context}
     return HTMLResponse(page(template, root=playground.root, **context), status_code=status)
 
 
