@@ -217,10 +217,10 @@ async def test_reached_steps_are_marked_and_the_next_open_one_is_offered(
     await app.state.playground.progress.mark(seat_of(learner.cookies), "two", "1.99")
     page = (await learner.get("/")).text
     assert page.count('<li class="step done">') == 1
-    assert "Continue where you were: Step <code>three</code>" in page
+    assert "Go on: Step <code>three</code>" in page
     for slug in ("one", "three"):
         await app.state.playground.progress.mark(seat_of(learner.cookies), slug, "1.99")
-    assert "All 3 steps reached." in (await learner.get("/")).text
+    assert "All 3 steps of the post reached." in (await learner.get("/")).text
 
 
 async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
@@ -303,7 +303,7 @@ async def test_the_stream(learner: httpx.AsyncClient) -> None:
     assert '<hx-partial hx-target="#run-terminal" hx-swap="beforeend">' in sent[1]["data"]
     assert "Something is gone" in sent[2]["data"]
     assert '<hx-partial hx-target="#run-progress" hx-swap="innerHTML">' in sent[4]["data"]
-    assert "Step one, reached" in sent[4]["data"]
+    assert re.search(r"Step <code>one</code><span[^>]*>, reached", sent[4]["data"])
 
 
 async def test_the_stream_goes_on_after_the_last_event_that_was_seen(learner: httpx.AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """What leads the learner, over HTTP: predictions, hints, the solution beside the own files, versions."""
 
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -170,3 +171,50 @@ async def test_the_address_of_a_form_leads_back(learner: httpx.AsyncClient, acti
 async def test_a_step_without_a_question_asks_none(learner: httpx.AsyncClient) -> None:
     assert "Before you run it" not in (await learner.get("/lessons/one")).text
     assert (await press(learner, "predict", "x")).status_code == 422
+
+
+@pytest.fixture
+def with_bonus(app: FastAPI) -> Playground:
+    """The last lesson is one beyond the post."""
+    playground: Playground = app.state.playground
+    *steps, last = playground.lessons
+    playground.lessons = (*steps, replace(last, bonus=True))
+    return playground
+
+
+@pytest.mark.usefixtures("with_bonus")
+async def test_the_map_has_two_parts(learner: httpx.AsyncClient) -> None:
+    page = (await learner.get("/")).text
+    assert page.index('id="part-1"') < page.index('href="/lessons/two"') < page.index("Beyond the post")
+    assert page.index("Beyond the post") < page.index('href="/lessons/three"')
+    assert "0 of 2 steps reached" in page
+    assert "6 minutes in all" in page
+    assert "A section" in page
+
+
+async def test_a_lesson_beyond_the_post_counts_in_its_own_part(
+    with_bonus: Playground, learner: httpx.AsyncClient
+) -> None:
+    seat = seat_of(learner.cookies)
+    await with_bonus.progress.mark(seat, "three", "1.99")
+    bar = (await learner.get("/progress/three")).text
+    assert "1 of 1 extras reached" in bar
+    assert "0 of 2 steps reached" in (await learner.get("/progress/two")).text
+    page = (await learner.get("/lessons/three")).text
+    assert re.search(r"Beyond the post, 1 of 1\b", page)
+    assert "Step 2 of 2" in (await learner.get("/lessons/two")).text
+    for slug in ("one", "two"):
+        await with_bonus.progress.mark(seat, slug, "1.99")
+    assert "All 2 steps of the post reached." in (await learner.get("/")).text
+
+
+async def test_the_map_shows_where_one_was(learner: httpx.AsyncClient) -> None:
+    assert "You were here" not in (await learner.get("/")).text
+    await post(learner, "/lessons/two/runs")
+    page = (await learner.get("/")).text
+    assert page.count("You were here") == 1
+    assert (
+        page.index("Step <code>two</code></span>")
+        < page.index("You were here")
+        < page.index("<code>three</code></span>")
+    )

@@ -193,7 +193,7 @@ def test_a_reached_goal_leads_on() -> None:
     assert 'href="/lessons/next"' in html
     assert 'action="/lessons/next/carry"' in html
     assert 'name="from" value="here"' in html
-    assert "last step" in fold(renderer(), [finished(), verdict])["verdict"]
+    assert "last one" in fold(renderer(), [finished(), verdict])["verdict"]
 
 
 @pytest.mark.parametrize(

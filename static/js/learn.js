@@ -1,6 +1,7 @@
 // What the learner is led by; all of it can be missing, and the page still works.
 //   data-gives         holds texts for the fields of the form it names; each goes to the field of its name
 //   data-given         on such a text: the field
+//   data-reached       stands in the verdict of a goal reached; other tabs are told, and show it
 //   data-focus         is focused when it comes into the page, because what was focused has gone
 
 const give = (box) => {
@@ -24,4 +25,13 @@ document.addEventListener("htmx:after:swap", () => {
     next.removeAttribute("data-focus");
     if (document.activeElement === document.body) next.focus();
   }
+});
+
+// `progress` on the document asks the elements that show how far the learner is to come anew.
+const renew = () => document.dispatchEvent(new CustomEvent("progress"));
+const tabs = new BroadcastChannel("playground-progress");
+tabs.addEventListener("message", renew);
+addEventListener("pageshow", ({ persisted }) => persisted && renew());
+document.addEventListener("run-done", () => {
+  if (document.querySelector("[data-reached]")) tabs.postMessage("reached");
 });

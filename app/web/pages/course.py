@@ -7,7 +7,8 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.lessons import Lesson
 from app.web.guard import COOKIE
-from app.web.pages.common import Home, Seat, page_answer
+from app.web.pages.common import Home, Seat, Step, fragment, page_answer
+from app.web.pages.where import where
 
 router = APIRouter()
 
@@ -21,12 +22,19 @@ async def course(request: Request, home: Home, seat: Seat, forgotten: bool = Fal
         request,
         "index.html",
         lessons=home.lessons,
-        reached=reached,
+        where=where(home.lessons, reached),
+        last=last,
         next=_continue(home.lessons, reached, last),
         begun=bool(reached or last),
-        minutes=sum(lesson.minutes for lesson in home.lessons),
         note="Everything that was stored of you is deleted." if forgotten else "",
     )
+
+
+@router.get("/progress/{slug}")
+async def progress(home: Home, seat: Seat, lesson: Step) -> Response:
+    """The course's progress as it stands in the bar above a lesson, when another tab has gone on."""
+    reached = await home.progress.reached(seat)
+    return fragment(home, "_progress.html", where=where(home.lessons, reached, lesson))
 
 
 @router.post("/forget")

@@ -13,6 +13,7 @@ from app.web.pages.common import Home, Seat, Step, following, page_answer, playg
 from app.web.pages.form import Typed
 from app.web.pages.guide import Foreseen, guide_of, renewed
 from app.web.pages.panel import Panel, last_run
+from app.web.pages.where import where
 from app.web.problem import ProblemError
 
 router = APIRouter()
@@ -68,12 +69,9 @@ async def lesson_page(
         "lesson.html",
         problem.status if problem else 200,
         lesson=lesson,
-        lessons=home.lessons,
-        current=lesson.slug,
-        position=number + 1,
         previous=home.lessons[number - 1] if number else None,
         following=following(home, lesson),
-        reached=await home.progress.reached(seat),
+        where=where(home.lessons, await home.progress.reached(seat), lesson),
         guide=replace(guide, foreseen=renewed(guide.foreseen, before)) if before else guide,
         files=_files(lesson, form.files),
         shown=form.shown if form.shown in lesson.files else lesson.editable[0],

@@ -11,6 +11,7 @@ from app.events import Artifact, Event, Verdict
 from app.lessons import Lesson
 from app.web.pages.common import following
 from app.web.pages.guide import foreseen, prediction_patch
+from app.web.pages.where import where
 from app.web.render import Patch, RunRenderer, fold, made, page, partials
 from app.web.sse import frame
 from app.web.state import Playground
@@ -75,5 +76,5 @@ def _renderer(home: Playground, lesson: Lesson, run_id: str) -> RunRenderer:
 async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:
     """The course's progress after a verdict, whether or not it is already written down."""
     reached = set(await home.progress.reached(seat)) | ({lesson.slug} if verdict.reached else set())
-    html = page("_progress.html", root=home.root, lessons=home.lessons, reached=reached, current=lesson.slug)
+    html = page("_progress.html", root=home.root, where=where(home.lessons, reached, lesson))
     return Patch("progress", made(html), append=False)
