@@ -5,7 +5,7 @@ import re
 import tempfile
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from limits import parse
 from platformdirs import user_cache_path, user_data_path
@@ -19,6 +19,15 @@ _NAME = "freestanding-playground"
 def _cache_folder() -> Path:
     # Root's own folder is closed to the users that runs get when the server is root.
     return Path("/var/cache") / _NAME if os.geteuid() == 0 else user_cache_path(_NAME)
+
+
+def _scratch_folder(known: dict[str, Any]) -> Path:
+    folder = Path(tempfile.gettempdir())
+    # A /tmp that was mounted for a container is often one from which no program can be started; the runs' must be.
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        data: Path = known["data_dir"]
+        return data / "scratch"
+    return folder / f"{_NAME}-{os.getuid()}"
 
 
 def _rate(text: str) -> str:
@@ -71,7 +80,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(default_factory=lambda: user_data_path(_NAME), description="progress of the learners")
     scratch_dir: Path = Field(
-        default_factory=lambda: Path(tempfile.gettempdir()) / f"{_NAME}-{os.getuid()}",
+        default_factory=_scratch_folder,
         description="where runs are laid and artefacts kept; no cargo configuration may lie above it",
     )
     cache_dir: Path = Field(default_factory=_cache_folder, description="built targets and unpacked toolchains")

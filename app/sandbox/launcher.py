@@ -35,6 +35,8 @@ async def launcher(cache_dir: Path, toolchains: tuple[Toolchain, ...]) -> Path |
 async def _compile(toolchain: Toolchain, kept: Path) -> bool:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
+        for above in (kept.parent, kept.parent.parent):
+            os.chmod(above, 0o755)  # noqa: S103 - runs with a user of their own pass here
         folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=kept.parent))
     except OSError:
         return False

@@ -163,6 +163,7 @@ fn sweep(user: Option<(u32, u32)>) {
                     setgroups(0, std::ptr::null());
                     setresgid(gid, gid, gid);
                     if setresuid(uid, uid, uid) == 0 {
+                        give_up_capabilities(); // with them the signal would reach everybody
                         kill(-1, SIGKILL);
                     }
                     exit(0);
