@@ -5,8 +5,8 @@ compiler said and what is in the binary count; the text of the code is never loo
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from app.cargo import plain
 from app.command import Command
@@ -45,6 +45,8 @@ class Seen:
     text: str
     host: str = ""
     observed: Observed | None = None
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """How learners know the error classes; without one, a class goes by its id."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -72,6 +74,7 @@ def _counts(error: Diagnostic) -> bool:
 
 def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Verdict:
     """The verdict on a run by that compiler version."""
+    seen = replace(seen, titles={known.id: known.title for known in diagnosis.classes})
     checks = []
     expected: set[str] = set()
     for spec in lesson.checks:
@@ -114,18 +117,22 @@ def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:
     absent = [name for name in wanted if name not in seen.classes]
     extra = [error for error in seen.errors if (error.error_class or UNKNOWN) not in wanted]
     if absent and not seen.errors:
-        yield f"No error was seen; expected {_listed(absent)}."
+        yield f"No error was seen; expected {_titled(absent, seen)}."
     elif absent:
-        yield f"Not seen: {_listed(absent)}."
+        yield f"Not seen: {_titled(absent, seen)}."
     if extra:
-        shown = "; ".join(dict.fromkeys(_named(error) for error in extra[:3]))
+        shown = "; ".join(dict.fromkeys(_named(error, seen) for error in extra[:3]))
         more = f"; and {len(extra) - 3} more" if len(extra) > 3 else ""
         yield f"{'Seen' if not wanted else 'Also seen'}: {shown}{more}."
 
 
-def _named(error: Diagnostic) -> str:
+def _titled(names: Sequence[str], seen: Seen) -> str:
+    return "; ".join(seen.titles.get(name, name) for name in names) or "nothing"
+
+
+def _named(error: Diagnostic, seen: Seen) -> str:
     message = error.message.splitlines()[0][:160] if error.message else "an error without words"
-    return f"{error.error_class} ({message})" if error.error_class else message
+    return f"{_titled([error.error_class], seen)} ({message})" if error.error_class else message
 
 
 def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterable[str]:

@@ -188,6 +188,18 @@ def test_different_mistakes_get_different_advice(lessons: dict[str, Lesson], dia
     assert {advice.id for advice in test.advice} != {advice.id for advice in build.advice}
 
 
+def test_a_learner_reads_what_an_error_is_called_and_not_its_id(
+    lessons: dict[str, Lesson], diagnosis: Diagnosis
+) -> None:
+    named = {known.id: known.title for known in diagnosis.classes}
+    lesson = lessons["panic-handler"]
+    seen = [error("unwinding-unsupported"), error("panic-handler-missing")]
+    found = judge(lesson, diagnosis, "1.96.0", see(parse("cargo build"), [*seen, ended()]))
+    [detail] = [check.detail for check in found.checks if not check.ok]
+    assert named["panic-handler-missing"] in detail
+    assert "panic-handler-missing" not in detail
+
+
 def test_a_reached_goal_gets_no_advice(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
     verdict = verdict_of(lessons["panic-handler"], diagnosis, error("unwinding-unsupported"))
     assert verdict.reached
