@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 Origin = Literal["shipped", "rustup", "built", "distribution"]
 """How a target's ``core`` came: with the compiler, by rustup, built here, or as a package."""
 
 Source = Literal["rustup", "system", "era"]
 """Where a toolchain lives: in rustup's folder, on ``PATH``, or unpacked in the cache folder."""
+
+
+_Target = TypeVar("_Target", bound="str | None")
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.partition("-")[0].split("."))
 
 
-def missing(toolchains: tuple[Toolchain, ...], targets: Iterable[str | None]) -> tuple[str | None, ...]:
+def missing(toolchains: tuple[Toolchain, ...], targets: Iterable[_Target]) -> tuple[_Target, ...]:
     """Those of the targets that none of the toolchains builds for, each once; None is the host."""
     wanted = dict.fromkeys(targets)
     return tuple(target for target in wanted if not any(one.can_build(target) for one in toolchains))
