@@ -139,7 +139,11 @@ async def _prove(
     settings: Settings, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, *, as_json: bool
 ) -> tuple[list[course.Proof], list[tuple[str, str]]]:
     toolchains = await toolchain.discover(settings.cache_dir)
-    unproven = {(each.slug, triple) for each in lessons for triple in toolchain.missing(toolchains, each.targets)}
+    unproven = {
+        (each.slug, triple or "this computer")
+        for each in lessons
+        for triple in toolchain.missing(toolchains, each.targets)
+    }
     proofs = []
     async with LocalEngine(settings, diagnosis) as engine:
         async for proof in course.prove(engine, lessons, engine.usable(toolchains)):
