@@ -159,7 +159,10 @@ def test_from_the_first_program_to_bare_metal(browser: Browser, server: str, les
     with learner(browser, server) as page:
         walk(page, server, lessons, last="bare-metal")
         page.get_by_text("Built:").click()
-        expect(page.locator("#run-artifact")).to_contain_text("_start")
+        card = page.locator("#run-artifact")
+        expect(card).to_contain_text("Nobody. The first instruction is the first of _start")
+        expect(card.get_by_role("img", name="machine code:")).to_be_visible()
+        expect(card.get_by_role("heading", name="Since your build in")).to_be_visible()
         page.locator(".offered button", has_text="readelf").first.click()
         expect(page.locator("#run-terminal")).to_contain_text("ELF Header", timeout=RUN_MS)
         expect(page.locator("#command")).to_have_value(re.compile("^readelf"))
@@ -169,6 +172,11 @@ def test_from_the_first_program_to_bare_metal(browser: Browser, server: str, les
 def test_the_same_with_scripts_off(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
     with learner(browser, server, scripts=False) as page:
         walk(page, server, lessons, last="bare-metal")
+        page.get_by_text("Built:").click()
+        page.get_by_role("link", name="Look inside").click()
+        expect(page.get_by_role("heading", name="Who runs before main")).to_be_visible()
+        page.get_by_role("link", name="Back to the step").click()
+        expect(page).to_have_url(re.compile("/lessons/bare-metal$"))
 
 
 def test_output_comes_as_it_is_printed_and_cancel_ends_it(browser: Browser, server: str) -> None:

@@ -1,0 +1,22 @@
+"""The card of what a run built: a fragment for htmx, else a page."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+
+from app.web.card import view
+from app.web.pages.common import Home, Seat, by_htmx, page_answer
+from app.web.render import page
+
+router = APIRouter()
+
+
+@router.get("/runs/{run_id}/artifact")
+async def artifact(request: Request, run_id: str, home: Home, seat: Seat) -> Response:
+    """What is in the binary."""
+    inside = await home.inside(run_id, seat)
+    shown: dict[str, Any] = {"inside": inside, "card": inside.card, "view": view(inside)}
+    if by_htmx(request):
+        return HTMLResponse(page("_inside.html", root=home.root, **shown))
+    return await page_answer(request, "inside.html", lesson=inside.job.lesson, event=inside.artifact, **shown)
