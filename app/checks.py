@@ -11,8 +11,20 @@ from dataclasses import dataclass, field, replace
 from app.cargo import plain
 from app.command import Command
 from app.diagnosis import Diagnosis
-from app.events import Advice, Artifact, Check, Diagnostic, Event, Finished, Observed, Output, Verdict
-from app.facts import ArtifactFacts, CommandFacts, Facts, ObservedFacts, Outcome, at_version
+from app.events import (
+    Advice,
+    Artifact,
+    Check,
+    Diagnostic,
+    Event,
+    Finished,
+    Machine,
+    Observed,
+    Output,
+    Screen,
+    Verdict,
+)
+from app.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, Outcome, at_version
 from app.lessons import AdviceSpec, Lesson, Option, Prediction
 
 UNKNOWN = "(another error)"
@@ -45,6 +57,8 @@ class Seen:
     text: str
     host: str = ""
     observed: Observed | None = None
+    machine: Machine | None = None
+    screen: str = ""
     titles: Mapping[str, str] = field(default_factory=dict)
     """How learners know the error classes; without one, a class goes by its id."""
 
@@ -64,7 +78,9 @@ def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:
     artifact = next((event for event in reversed(events) if isinstance(event, Artifact)), None)
     text = "".join(plain(event.text) for event in events if isinstance(event, Output))
     observed = next((event for event in events if isinstance(event, Observed)), None)
-    return Seen(command, finished, errors, artifact, text, host, observed)
+    machine = next((event for event in events if isinstance(event, Machine)), None)
+    screens = ["\n".join(row.rstrip() for row in event.text) for event in events if isinstance(event, Screen)]
+    return Seen(command, finished, errors, artifact, text, host, observed, machine, screens[-1] if screens else "")
 
 
 def _counts(error: Diagnostic) -> bool:
@@ -111,6 +127,24 @@ def _misses(facts: Outcome, seen: Seen) -> Iterable[str]:
         yield from _artifact_misses(facts.artifact, seen)
     if facts.observed:
         yield from _observed_misses(facts.observed, seen.observed)
+    if facts.exit_code is not None and facts.exit_code != seen.finished.exit_code:
+        yield f"The exit code was {_code(seen.finished)}; it should be {facts.exit_code}."
+    if facts.machine:
+        yield from _machine_misses(facts.machine, seen)
+
+
+def _code(finished: Finished) -> str:
+    return "none" if finished.exit_code is None else str(finished.exit_code)
+
+
+def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
+    if seen.machine is None:
+        yield "No machine was started in the emulator."
+        return
+    if facts.ended is not None and seen.machine.ended not in facts.ended:
+        yield seen.machine.meaning
+    if facts.screen is not None and not re.search(facts.screen, seen.screen, re.MULTILINE):
+        yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
 
 
 def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:

@@ -17,7 +17,7 @@ from app.command import CommandError, parse
 from app.diagnosis import Diagnosis, load_diagnosis
 from app.engine import Engine, Job, NothingBuiltError
 from app.engine.local import LocalEngine
-from app.events import Artifact, Diagnostic, Event, Observed, Output, Verdict, to_json
+from app.events import Artifact, Diagnostic, Event, Machine, Observed, Output, Verdict, to_json
 from app.lessons import Lesson, LessonError, load_all
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
@@ -74,7 +74,7 @@ def serve(
 @cli.command()
 def setup(
     target: Annotated[list[str] | None, typer.Option(help="A target triple to make ready; may repeat.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every target of every lesson.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every target and program of every lesson.")] = False,
     era: Annotated[bool, typer.Option("--era", help="Also unpack the compiler of the post's time.")] = False,
 ) -> None:
     """Make the toolchain and the bare-metal target ready; the other targets follow when a lesson needs them."""
@@ -85,6 +85,9 @@ def setup(
     ready = _run(lambda: toolchain.setup(settings.cache_dir, typer.echo, wanted))
     if era and not _run(lambda: toolchain.setup_era(settings.cache_dir, typer.echo)):
         typer.echo("The course does without the compiler of the post's time; its words are quoted in the lessons.")
+    if everything:
+        tools = dict.fromkeys(tool for lesson in lessons for tool in lesson.needs)
+        ready = _run(lambda: toolchain.setup_tools(tools, typer.echo)) and ready
     if not ready:
         typer.echo("The course can be served all the same; the lessons that lack something say what.")
         raise typer.Exit(1)
@@ -125,13 +128,18 @@ def lessons_check(
     chosen = tuple(_lesson(lessons, slug) for slug in slugs) if slugs else lessons
     for problem in (wrong := course.reference_problems(chosen, diagnosis)):
         typer.echo(problem, err=True)
-    proofs, unproven = _run(lambda: _prove(settings, chosen, diagnosis, as_json=as_json))
+    lacking = {lesson.slug: toolchain.missing_tools(lesson.needs) for lesson in chosen}
+    able = tuple(lesson for lesson in chosen if not lacking[lesson.slug])
+    proofs, unproven = _run(lambda: _prove(settings, able, diagnosis, as_json=as_json))
+    for slug, tools in lacking.items():
+        if tools:
+            typer.echo(f"{slug}: {', '.join(tools)} missing; playground setup --all installs it.", err=True)
     for slug, triple in unproven:
         typer.echo(f"{slug}: nothing here builds for {triple} yet; playground setup --all makes it ready.", err=True)
     if record:
-        _record(chosen, proofs)
+        _record(able, proofs)
     failed = any(proof.problems or (proof.stale and not record) for proof in proofs)
-    if wrong or failed or unproven:
+    if wrong or failed or unproven or any(lacking.values()):
         raise typer.Exit(1)
 
 
@@ -257,6 +265,8 @@ def _print_plain(event: Event) -> None:
             typer.echo(event.rendered, nl=False)
         case Observed():
             typer.echo(event.detail)
+        case Machine():
+            typer.echo(f"\n{event.meaning}")
         case Verdict():
             typer.echo("The goal is reached." if event.reached else "The goal is not reached.")
             for check in event.checks:

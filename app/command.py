@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
-Kind = Literal["cargo", "new", "rustc", "rustup", "lookup", "program"]
+from app import qemu
+
+Kind = Literal["cargo", "new", "rustc", "rustup", "lookup", "program", "emulate"]
 
 LONGEST = 1000
 _ALIASES = {"b": "build", "c": "check", "r": "run", "t": "test"}
@@ -167,7 +169,7 @@ LOOKUPS = tuple(_LETTERS)
 
 _POSSIBLE = (
     "cargo new, build, check, run, test, rustc and clean, rustc --version, rustup target, what was built, such as "
-    "target/debug/blog_os, and " + ", ".join(LOOKUPS)
+    "target/debug/blog_os, and " + ", ".join((*LOOKUPS, *qemu.PROGRAMS))
 )
 
 
@@ -189,6 +191,8 @@ def parse(line: str) -> Command:
         return _program(words)
     if program in LOOKUPS:
         return _lookup(words, arguments)
+    if program in qemu.PROGRAMS:
+        return _emulate(words, arguments)
     shown = program if len(program) <= 40 else program[:39] + "…"
     raise CommandError(f"{shown!r} cannot be run here; what can is {_POSSIBLE}.")
 
@@ -283,6 +287,15 @@ def _program(words: tuple[str, ...]) -> Command:
     if len(words) > 1:
         raise CommandError("Give the program's path alone: arguments are not handed on.")
     return Command(words, "program", options=(_inside(words[0]),), needs_artifact=True)
+
+
+def _emulate(words: tuple[str, ...], arguments: tuple[str, ...]) -> Command:
+    try:
+        kernel = qemu.kernel(words[0], arguments)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    built = kernel is not None and PurePosixPath(_inside(kernel)).parts[0] == "target"
+    return Command(words, "emulate", options=arguments, needs_artifact=built)
 
 
 def _inside(word: str) -> str:

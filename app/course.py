@@ -1,5 +1,6 @@
 """``playground lessons check``: prove on the real toolchains that each lesson does what it says."""
 
+import tomllib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,15 +84,26 @@ async def prove(engine: Engine, lessons: Sequence[Lesson], toolchains: Sequence[
                 yield await _prove_prediction(engine, lesson, lesson.prediction, toolchain)
             built: dict[str, str] = {}
             for expectation in lesson.expectations:
-                if _applies(expectation, toolchain):
+                if _applies(lesson, expectation, toolchain):
                     yield await _prove(engine, lesson, expectation, toolchain, built)
 
 
-def _applies(expectation: Expectation, toolchain: Toolchain) -> bool:
-    if not toolchain.can_build(parse(expectation.command).target):
+def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> bool:
+    files = lesson.files if expectation.files == "start" else lesson.solution
+    if not toolchain.can_build(parse(expectation.command).target or _configured(files)):
         return False
     wanted = expectation.toolchains
     return wanted is None or SpecifierSet(wanted, prereleases=True).contains(toolchain.version)
+
+
+def _configured(files: Mapping[str, str]) -> str | None:
+    """The target that the crate's own configuration builds for; None for the host."""
+    try:
+        build = tomllib.loads(files.get(".cargo/config.toml", "")).get("build", {})
+    except tomllib.TOMLDecodeError:
+        return None
+    target = build.get("target") if isinstance(build, dict) else None
+    return target if isinstance(target, str) else None
 
 
 async def _prove(

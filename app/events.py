@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Status = Literal["ok", "failed", "timeout", "cancelled", "limit"]
+Ended = Literal["exited", "off", "halted", "time", "reset", "lockup", "refused", "crashed"]
 Limit = Literal["cpu", "memory", "processes", "files", "file-size", "workspace", "output"]
 
 Outcome = Literal["running", "exited", "killed"]
@@ -146,6 +147,38 @@ class Observed(_Numbered):
     instruction: str | None = None
 
 
+class Screen(_Numbered):
+    """The text screen of an emulated PC; a later one takes the place of an earlier one.
+
+    ``text`` has a string for each row, a character for each column. ``colors`` has two hexadecimal digits for each
+    character: the colour behind it, then its own, in the PC's numbers (0 black to f white).
+    """
+
+    type: Literal["screen"] = "screen"
+    columns: int
+    rows: int
+    text: tuple[str, ...]
+    colors: tuple[str, ...]
+
+
+class Machine(_Numbered):
+    """How an emulated machine ended, which ``meaning`` explains in a sentence.
+
+    ``exited``: the kernel ended the emulator, with ``exit_code``; ``off``: it switched the machine off; ``halted``: it
+    sleeps for good; ``time``: it still ran when its time was up; ``reset``: it would have begun anew; ``lockup``: the
+    processor could not go on; ``refused``: the emulator did not start it; ``crashed``: the emulator itself ended.
+    ``registers`` is QEMU's own list of them, empty when it could not be asked any more.
+    """
+
+    type: Literal["machine"] = "machine"
+    emulator: str
+    ended: Ended
+    exit_code: int | None
+    seconds: float
+    meaning: str
+    registers: str
+
+
 class Finished(_Numbered):
     """The process has ended; ``seconds`` is wall-clock time, the queue not counted."""
 
@@ -181,7 +214,7 @@ class Verdict(_Numbered):
     advice: tuple[Advice, ...] = ()
 
 
-Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Finished | Verdict
+Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Screen | Machine | Finished | Verdict
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 

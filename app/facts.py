@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from app.events import Reason
+from app.events import Ended, Reason
 
 
 def _specifier(text: str) -> str:
@@ -63,6 +63,13 @@ class ObservedFacts(Content):
     calls: tuple[str, ...] | None = None  # exactly these system calls, in this order; the first sixteen are seen
 
 
+class MachineFacts(Content):
+    """Conditions on the machine that an emulator played."""
+
+    ended: tuple[Ended, ...] | None = None  # in one of these ways
+    screen: str | None = None  # a regular expression that matches somewhere on its text screen, rows as lines
+
+
 class Outcome(Content):
     """Conditions on what a finished run showed; a field that is not given is no condition."""
 
@@ -71,6 +78,8 @@ class Outcome(Content):
     output: str | None = None  # a regular expression that matches somewhere in what was printed
     artifact: ArtifactFacts | None = None
     observed: ObservedFacts | None = None
+    exit_code: int | None = None
+    machine: MachineFacts | None = None
 
 
 class Facts(Outcome):

@@ -8,9 +8,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from app.facts import Content, Facts, Outcome, Versions
 from app.recordings import Recording, RecordingError, from_text
@@ -102,6 +102,7 @@ class _Manifest(Content):
     commands: tuple[str, ...] = Field(min_length=1)
     target: str | None = None
     targets: tuple[str, ...] = ()
+    needs: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]+$")], ...] = ()
     hints: tuple[str, ...] = Field(min_length=1)
     predict: Prediction | None = None
     check: tuple[CheckSpec, ...] = Field(min_length=1)
@@ -116,6 +117,7 @@ class Lesson:
     ``files`` and ``solution`` map a path in the crate to its text; ``editable`` lists those that
     the learner may change, in the order in which they are shown. ``target`` is the triple that the
     lesson cannot do without, or None for the host; ``further_targets`` are those of its other commands.
+    ``needs`` are the programs that it cannot do without.
     ``recordings`` are what compilers printed for it, the newest compiler's first; ``folder`` is where it was
     loaded from.
     """
@@ -139,6 +141,7 @@ class Lesson:
     expectations: tuple[Expectation, ...]
     bonus: bool = False
     prediction: Prediction | None = None
+    needs: tuple[str, ...] = ()
     further_targets: tuple[str, ...] = ()
     recordings: tuple[Recording, ...] = ()
     folder: Path = Path()
@@ -203,6 +206,7 @@ def load(folder: Path) -> Lesson:
         prediction=manifest.predict,
         recordings=_recordings(folder / RECORDED),
         folder=folder,
+        needs=manifest.needs,
     )
 
 

@@ -21,6 +21,7 @@ from app.cargo import CargoReader, Classify, PlainReader
 from app.command import Command
 from app.events import Artifact, Event, Finished, Limit, Output, Started, Status
 from app.inspector import facts_of
+from app.machine import Monitor, StandIn, reported
 from app.observation import observed
 from app.rustup import TargetReader
 from app.sandbox import Box, Confined, ProgramGoneError, process
@@ -37,6 +38,9 @@ _RAW_PER_SHOWN = 8
 _UNPACED = 300
 """Events that pass without delay; an ordinary run has about ten."""
 _PACE = 0.02
+HOME = "home"
+"""The folder of a run that is its home, beside the crate."""
+
 _TOOLS = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -53,6 +57,7 @@ class Task:
     """A run as the runner sees it.
 
     ``root`` is a folder that does not exist yet and is gone afterwards; ``keep`` is where the artefact's copy goes.
+    ``machines`` stands before the emulators, where there are any.
     ``seed`` holds files by their path in ``root``: cargo's knowledge of the compiler, so that it need not ask again.
     """
 
@@ -66,6 +71,7 @@ class Task:
     box: Box
     after: Built | None = None
     program_seconds: float = 2.0
+    machines: StandIn | None = None
     seed: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -79,11 +85,13 @@ async def run(task: Task, emit: Emit) -> Built | None:
     reader = _reader(task)
     meter = _Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()
-    end = await _follow(task, crate, reader, meter)
-    status, exit_code, limit = end.status, end.exit_code, end.limit
-    seconds = round(time.monotonic() - began, 3)
-    if not meter.full:
-        meter.pass_on(reader.end())
+    with Monitor(task.root / HOME, emit) as monitor:
+        end = await _follow(task, crate, reader, meter, monitor)
+        status, exit_code, limit = end.status, end.exit_code, end.limit
+        seconds = round(time.monotonic() - began, 3)
+        if not meter.full:
+            meter.pass_on(reader.end())
+        monitor.end()
     limit = "output" if meter.full else limit
     _say_why(task, status, limit, meter)
     if task.command.kind == "new" and status == "ok":
@@ -110,7 +118,7 @@ def discard(task: Task) -> None:
 
 def _lay(task: Task) -> Path:
     crate = workspace.lay(task.root, {} if task.command.kind == "new" else task.files)
-    (task.root / "home").mkdir()
+    (task.root / HOME).mkdir()
     if task.command.kind == "cargo":
         workspace.sow(task.root, task.seed)
     if task.after is not None and task.command.kind != "new":
@@ -126,7 +134,7 @@ def _reader(task: Task) -> CargoReader | PlainReader | TargetReader:
             return CargoReader(task.classify, program=task.command.subcommand in ("run", "test") and not quiet)
         case "rustup":
             return TargetReader(task.command, task.toolchain)
-        case "rustc" | "lookup" | "program":
+        case "rustc" | "lookup" | "program" | "emulate":
             return PlainReader()
 
 
@@ -147,16 +155,25 @@ class _End:
     report: bytes = b""
 
 
-async def _follow(task: Task, crate: Path, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter") -> _End:
-    env = build_env(task.toolchain, task.box.inside(task.root) / "home")
+async def _follow(
+    task: Task, crate: Path, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter", monitor: Monitor
+) -> _End:
+    home = task.box.inside(task.root) / HOME
+    env = build_env(task.toolchain, home)
+    folders = task.toolchain.folders
+    if task.machines:
+        env |= task.machines.env(env["PATH"], reported(home))
+        folders += (task.machines.folder,)
     if task.command.kind == "new":
         # Its repository is not shown, and making one would ask for git's own configuration, which a run cannot see.
         env["CARGO_CARGO_NEW_VCS"] = "none"
     with anyio.move_on_after(task.seconds):
         try:
             observe = task.program_seconds if _starts_program(task.command) else None
-            folders = task.toolchain.folders
-            async with process(task.box, _argv(task), task.root, crate, env, folders, observe) as child:
+            async with (
+                process(task.box, _argv(task), task.root, crate, env, folders, observe) as child,
+                monitor.following(),
+            ):
                 exit_code = await _drain(child, reader, meter)
                 report = child.seen()
         except ProgramGoneError as error:
@@ -214,8 +231,9 @@ def _argv(task: Task) -> list[str]:
             return [str(task.toolchain.rustc), "--print", "target-list"]
         case "program":
             return list(command.options)
-        case "lookup":
-            return [shutil.which(command.program, path=_TOOLS) or command.program, *command.options]
+        case "lookup" | "emulate":
+            places = f"{task.machines.folder}:{_TOOLS}" if task.machines else _TOOLS
+            return [shutil.which(command.program, path=places) or command.program, *command.options]
 
 
 def _cargo_words(command: Command) -> tuple[str, ...]:

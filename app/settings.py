@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         gt=0,
         description="a freestanding program that still runs after this long is ended, which counts as a result",
     )
+    boot_seconds: float = Field(
+        3.0,
+        gt=0,
+        description="an emulated machine that still runs after this long is switched off, which is no failure",
+    )
     isolation: Literal["auto", "namespaces", "landlock", "none"] = Field(
         "auto", description="how strictly runs are kept; auto takes the strongest level that works here"
     )

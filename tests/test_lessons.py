@@ -13,7 +13,8 @@ from app.settings import Settings
 
 SLUGS = (
     "hello-std no-std empty-main panic-handler eh-personality panic-abort no-main entry-point linker-error "
-    "target-triple bare-metal linker-arguments windows-linker-arguments macos-linker-arguments cargo-config summary"
+    "target-triple bare-metal linker-arguments windows-linker-arguments macos-linker-arguments cargo-config summary "
+    "boot-arm"
 ).split()
 
 

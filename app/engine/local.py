@@ -24,6 +24,7 @@ from app.engine.seeds import Config, Seeds
 from app.engine.side import Side
 from app.engine.yardstick import Yardsticks
 from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Verdict
+from app.machine import StandIn, stand_in
 from app.sandbox import Box, Isolation, detect
 from app.settings import Settings
 from app.toolchain import Toolchain, discover
@@ -111,6 +112,7 @@ class LocalEngine:
         self._running = 0
         self._isolation: Isolation | None = None
         self._free: list[Box] = []
+        self._machines: StandIn | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -302,8 +304,16 @@ class LocalEngine:
             program_seconds=self._settings.program_seconds,
             box=box,
             after=self.artifact(job.after) if job.after else None,
+            machines=await self._stand_in(job.toolchain),
             seed=await self._seeds.of(job.toolchain),
         )
+
+    async def _stand_in(self, toolchain: Toolchain) -> StandIn | None:
+        # Asked for anew as long as there is none: an emulator may be installed while the server runs.
+        if self._machines is None:
+            settings = self._settings
+            self._machines = await stand_in(settings.cache_dir, (toolchain,), settings.boot_seconds)
+        return self._machines
 
     async def _close(self, run: _Run) -> None:
         verdict = self._judge(run)

@@ -1,5 +1,6 @@
 """Find cargo, rustc and targets; set up what is missing; say what is there."""
 
+from app.toolchain.compiled import compiled
 from app.toolchain.discover import Survey, discover, survey
 from app.toolchain.doctor import DoctorReport, examine
 from app.toolchain.environment import build_env
@@ -7,9 +8,11 @@ from app.toolchain.era import setup_era
 from app.toolchain.model import Flaw, Origin, Toolchain, missing, preferred
 from app.toolchain.needs import BARE_METAL
 from app.toolchain.provision import add_targets, obtainable, setup
+from app.toolchain.tools import EMULATORS, missing_tools, setup_tools, tools_command
 
 __all__ = [
     "BARE_METAL",
+    "EMULATORS",
     "DoctorReport",
     "Flaw",
     "Origin",
@@ -17,12 +20,16 @@ __all__ = [
     "Toolchain",
     "add_targets",
     "build_env",
+    "compiled",
     "discover",
     "examine",
     "missing",
+    "missing_tools",
     "obtainable",
     "preferred",
     "setup",
     "setup_era",
+    "setup_tools",
     "survey",
+    "tools_command",
 ]

@@ -11,6 +11,7 @@ from app.toolchain.linkers import find_lld
 from app.toolchain.model import Origin, Source, Toolchain, preferred
 from app.toolchain.needs import BARE_METAL, LOOKUPS, Needs, needs
 from app.toolchain.process import capture
+from app.toolchain.tools import EMULATORS, missing_tools, tools_command
 
 _CAME = {
     "shipped": "came with the compiler",
@@ -63,6 +64,7 @@ class DoctorReport(_Frozen):
     lookups: tuple[ToolReport, ...]
     problems: tuple[str, ...]
     command: str | None
+    emulators: tuple[ToolReport, ...] = ()
 
     def to_text(self) -> str:
         """The report for a person to read, in lines."""
@@ -70,6 +72,7 @@ class DoctorReport(_Frozen):
         for compiler in self.toolchains:
             lines += _compiler_lines(compiler)
         lines += ["Linkers", *map(_tool_line, self.linkers), "Look-up tools", *map(_tool_line, self.lookups)]
+        lines += ["Emulators", *map(_tool_line, self.emulators)]
         lines += ["Problems", *(f"  {problem}" for problem in self.problems)] if self.problems else []
         if self.command:
             lines.append(f"To mend it: {self.command}")
@@ -86,16 +89,21 @@ async def examine(cache_dir: Path) -> DoctorReport:
 
     default = preferred(found.toolchains, BARE_METAL)
     async with anyio.create_task_group() as tasks:
-        for name in ("cc", "ld", *LOOKUPS):
+        for name in ("cc", "ld", *LOOKUPS, *EMULATORS):
             tasks.start_soon(look, name, shutil.which(name), "--version")
         # The program is all linkers in one and wants to know as which it is called.
         tasks.start_soon(look, "rust-lld", find_lld(default) if default else None, "-flavor", "gnu", "--version")
     linkers = tuple(tools[name] for name in ("cc", "ld", "rust-lld"))
-    return report(found, await needs(found), linkers, tuple(tools[name] for name in LOOKUPS))
+    lookups, emulators = (tuple(tools[name] for name in names) for names in (LOOKUPS, EMULATORS))
+    return report(found, await needs(found), linkers, lookups, emulators)
 
 
 def report(
-    found: Survey, lacking: Needs, linkers: tuple[ToolReport, ...], lookups: tuple[ToolReport, ...]
+    found: Survey,
+    lacking: Needs,
+    linkers: tuple[ToolReport, ...],
+    lookups: tuple[ToolReport, ...],
+    emulators: tuple[ToolReport, ...] = (),
 ) -> DoctorReport:
     """Put what was found into words."""
     return DoctorReport(
@@ -103,9 +111,19 @@ def report(
         toolchains=tuple(_compiler(toolchain, found) for toolchain in found.everyone),
         linkers=linkers,
         lookups=lookups,
-        problems=(*lacking.missing, *(flaw.reason for flaw in found.flaws)),
+        emulators=emulators,
+        problems=(*lacking.missing, *_unbooted(), *(flaw.reason for flaw in found.flaws)),
         command=lacking.command,
     )
+
+
+def _unbooted() -> tuple[str, ...]:
+    lacking = missing_tools(EMULATORS)
+    if not lacking:
+        return ()
+    command = tools_command(lacking)
+    mend = f"; to install them: {command}" if command else ""
+    return (f"Lessons that boot a machine cannot be done, all others can: {', '.join(lacking)} missing{mend}.",)
 
 
 def _compiler(toolchain: Toolchain, found: Survey) -> CompilerReport:

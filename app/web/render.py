@@ -23,6 +23,7 @@ from app.diagnosis import Diagnosis
 from app.events import Diagnostic, Event, Finished, Output, Started
 from app.lessons import Lesson
 from app.web.ansi import Terminal
+from app.web.screen import rows
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _APPENDED = {"terminal", "diagnostics"}
@@ -115,6 +116,7 @@ def environment() -> Environment:
     )
     env.filters |= {"markdown": markdown, "inline": inline, "ticks": ticks, "plain": plain, "size": size}
     env.filters["shell"] = shlex.join
+    env.filters["screen_rows"] = rows
     env.tests |= {"listed": is_listed}
     return env
 

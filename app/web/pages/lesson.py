@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from app.diff import FileDiff
 from app.lessons import Lesson
-from app.toolchain import examine, preferred
+from app.toolchain import examine, missing_tools, preferred, tools_command
 from app.web.pages.common import Home, Seat, Step, following, page_answer, playground_of, seat_of
 from app.web.pages.form import Typed
 from app.web.pages.guide import Foreseen, guide_of, renewed
@@ -64,6 +64,7 @@ async def lesson_page(
     guide = await guide_of(home, seat, lesson, form.files)
     best = preferred(await home.toolchains(lesson.targets), lesson.target, *lesson.further_targets)
     able = best is not None and best.can_build(lesson.target)
+    tools = missing_tools(lesson.needs)
     return await page_answer(
         request,
         "lesson.html",
@@ -77,6 +78,8 @@ async def lesson_page(
         shown=form.shown if form.shown in lesson.files else lesson.editable[0],
         command=form.command,
         toolchain=form.toolchain or (best.name if best else None),
+        tools=tools,
+        tools_command=tools_command(tools),
         missing=None if able else await examine(home.settings.cache_dir),
         after=after or form.after,
         problem=problem,

@@ -1,0 +1,234 @@
+"""Emulated machines in the isolation of a run, with the real QEMU: what is seen of them, and how they end."""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import pytest
+
+from app.command import parse
+from app.diagnosis import Diagnosis
+from app.engine import Job
+from app.engine.local import LocalEngine
+from app.events import Event, Finished, Machine, Output, Screen, Started
+from app.lessons import Lesson
+from app.machine import Monitor, report
+from app.settings import Settings
+from app.toolchain import EMULATORS, Toolchain, missing_tools, preferred
+
+_E = TypeVar("_E", bound=Event)
+
+pytestmark = pytest.mark.anyio
+
+ARM = "qemu-system-arm -M mps2-an386 -kernel target/thumbv7em-none-eabihf/debug/blog_os"
+
+
+@pytest.fixture(params=["namespaces", "landlock"])
+async def engine(
+    request: pytest.FixtureRequest, settings: Settings, diagnosis: Diagnosis
+) -> AsyncIterator[LocalEngine]:
+    if missing_tools(EMULATORS):
+        pytest.skip("QEMU is not here; playground setup --all installs it")
+    async with LocalEngine(settings.model_copy(update={"isolation": request.param}), diagnosis) as engine:
+        yield engine
+
+
+@pytest.fixture
+def arm(toolchains: tuple[Toolchain, ...]) -> Toolchain:
+    chosen = preferred(toolchains, "thumbv7em-none-eabihf")
+    assert chosen
+    return chosen
+
+
+async def boot(engine: LocalEngine, job: Job) -> list[Event]:
+    return [event async for event in engine.events(engine.submit(job))]
+
+
+def the(kind: type[_E], events: list[Event]) -> _E:
+    [found] = [event for event in events if isinstance(event, kind)]
+    return found
+
+
+def printed(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Output))
+
+
+async def test_the_posts_own_arm_binary_locks_up_in_qemus_own_words(
+    engine: LocalEngine, lessons: dict[str, Lesson], arm: Toolchain
+) -> None:
+    lesson = lessons["bare-metal"]
+    built = engine.submit(Job(lesson, lesson.files, parse("cargo build --target thumbv7em-none-eabihf"), arm))
+    assert the(Finished, [event async for event in engine.events(built)]).status == "ok"
+    events = await boot(engine, Job(lesson, lesson.files, parse(ARM), arm, after=built))
+    assert the(Started, events).argv[0] == "qemu-system-arm"
+    assert "Lockup: can't escalate 3 to HardFault" in printed(events)
+    machine = the(Machine, events)
+    assert machine.ended == "lockup"
+    assert "vector table" in machine.meaning
+    assert "R15=00000000" in machine.registers
+    assert the(Finished, events).status == "failed"
+    assert [event.type for event in events[-3:]] == ["machine", "finished", "verdict"]
+
+
+async def test_a_kernel_that_runs_for_ever_is_a_success_and_prints_as_it_runs(
+    engine: LocalEngine, lessons: dict[str, Lesson], arm: Toolchain
+) -> None:
+    lesson = lessons["boot-arm"]
+    seen: list[str] = []
+    text = ""
+    with anyio.fail_after(20):
+        async for event in engine.events(engine.submit(Job(lesson, lesson.solution, parse("cargo run"), arm))):
+            if isinstance(event, Output):
+                text += event.text
+            if "Hello" in text and not seen:
+                seen.append("hello")
+            if isinstance(event, Machine):
+                seen.append(event.ended)
+                assert event.seconds >= 3
+                assert "R15=" in event.registers
+            if isinstance(event, Finished):
+                assert (event.status, event.exit_code) == ("ok", 0)
+    assert seen == ["hello", "time"]
+
+
+async def test_a_machine_that_sleeps_for_good_is_not_waited_for(
+    engine: LocalEngine, lessons: dict[str, Lesson], arm: Toolchain
+) -> None:
+    lesson = lessons["boot-arm"]
+    source = lesson.solution["src/main.rs"].replace(
+        "    loop {}\n}\n", '    loop { unsafe { core::arch::asm!("wfi") } }\n}\n'
+    )
+    events = await boot(engine, Job(lesson, {**lesson.solution, "src/main.rs": source}, parse("cargo run"), arm))
+    machine = the(Machine, events)
+    assert machine.ended == "halted"
+    assert machine.seconds < 2.9
+    assert the(Finished, events).status == "ok"
+
+
+async def test_a_learner_cannot_reach_beyond_the_crate_with_an_emulator(
+    engine: LocalEngine, lessons: dict[str, Lesson], arm: Toolchain
+) -> None:
+    lesson = lessons["boot-arm"]
+    name = ".cargo/config.toml"
+    hostile = "-drive file=/etc/passwd,format=raw,if=none -serial tcp:127.0.0.1:80"
+    config = lesson.files[name].replace("-serial stdio", hostile)
+    events = await boot(engine, Job(lesson, {**lesson.solution, name: config}, parse("cargo run"), arm))
+    assert the(Machine, events).ended == "refused"
+    assert "/etc/passwd" in printed(events)
+    assert "root:" not in printed(events)
+
+
+def described(**changes: object) -> bytes:
+    whole = {
+        "emulator": "qemu-system-x86_64",
+        "ended": None,
+        "code": None,
+        "signal": None,
+        "seconds": 0.5,
+        "said": "",
+        "screen": None,
+        "registers": None,
+    }
+    return json.dumps(whole | changes).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[" * 10_000,
+        described(ended="well"),
+        described(emulator="<script>"),
+        described(screen="07" * 3999),
+        described(screen="zz" * 4000),
+        described(registers="x" * 9000),
+        described(more=1),
+    ],
+)
+def test_a_file_of_another_shape_is_ignored(data: bytes) -> None:
+    assert report.parse(data) is None
+
+
+def test_a_screen_is_text_and_colours() -> None:
+    cells = b"H\x1ei\x4f\x01\x07" + b" \x07" * (80 * 25 - 3)
+    parsed = report.parse(described(screen=cells.hex()))
+    assert parsed
+    screen = report.screen(parsed)
+    assert screen
+    assert (screen.columns, screen.rows, len(screen.text), len(screen.text[0])) == (80, 25, 25, 80)
+    assert screen.text[0].rstrip() == "Hi☺"
+    assert screen.colors[0][:6] == "1e4f07"
+    assert {len(row) for row in screen.colors} == {160}
+
+
+def test_an_empty_screen_is_none() -> None:
+    parsed = report.parse(described(screen="0007" * 2000))
+    assert parsed
+    assert report.screen(parsed) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "ended", "exit_code"),
+    [
+        ({"ended": "exited", "code": 33}, "exited", 33),
+        ({"ended": "exited", "code": 1}, "exited", 1),
+        (
+            {"ended": "exited", "code": 1, "said": "qemu-system-x86_64: Error loading uncompressed kernel"},
+            "refused",
+            None,
+        ),
+        ({"ended": "exited", "signal": 6, "said": "qemu: fatal: Lockup: can't"}, "lockup", None),
+        ({"ended": "exited", "signal": 11}, "crashed", None),
+        ({"ended": "reset", "code": 0}, "reset", None),
+    ],
+)
+def test_how_a_machine_ended(changes: dict[str, object], ended: str, exit_code: int | None) -> None:
+    parsed = report.parse(described(**changes))
+    assert parsed
+    machine = report.machine(parsed)
+    assert machine
+    assert (machine.ended, machine.exit_code) == (ended, exit_code)
+    assert machine.meaning
+
+
+def test_a_description_is_read_from_the_runs_own_folder_only(tmp_path: Path) -> None:
+    told: list[Event] = []
+    elsewhere, home = tmp_path / "elsewhere", tmp_path / "home"
+    elsewhere.mkdir()
+    home.mkdir()
+    (elsewhere / "machine.json").write_bytes(described(ended="off"))
+    with Monitor(home, told.append) as monitor:
+        (home / "machine.json").symlink_to(elsewhere / "machine.json")
+        monitor.end()
+        assert told == []
+        # The folder exchanged for another while the run goes on: the one of the beginning is meant.
+        home.rename(tmp_path / "away")
+        home.symlink_to(elsewhere)
+        monitor.end()
+        assert told == []
+        (tmp_path / "away/machine.json").unlink()
+        os.mkfifo(tmp_path / "away/machine.json")
+        monitor.end()
+    assert told == []
+
+
+async def test_screens_are_told_when_they_change(tmp_path: Path) -> None:
+    told: list[Event] = []
+    with Monitor(tmp_path, told.append) as monitor:
+        async with monitor.following():
+            for letter in "aab":
+                draft = tmp_path / "new"
+                draft.write_bytes(described(screen=(letter.encode() + b"\x07" + b" \x07" * 1999).hex()))
+                draft.rename(tmp_path / "machine.json")
+                await anyio.sleep(0.25)
+        (tmp_path / "machine.json").write_bytes(described(ended="halted"))
+        monitor.end()
+    assert [event.text[0].rstrip() if isinstance(event, Screen) else event.type for event in told] == [
+        "a",
+        "b",
+        "machine",
+    ]
