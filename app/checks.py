@@ -181,6 +181,8 @@ def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterabl
             yield "No flags were handed to the compiler on the command line."
     elif facts.target is not None and facts.target != foreign:
         yield "This step builds for the host, without --target." if foreign else "No other --target was named."
+    elif absent := [option for option in facts.options if option not in command.options]:
+        yield f"The command lacks {_listed(absent)}."
 
 
 def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:

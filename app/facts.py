@@ -39,6 +39,7 @@ class CommandFacts(Content):
     subcommand: tuple[str, ...] = ()  # one of these; empty: any
     flags_by_hand: bool | None = None  # whether flags for the compiler or linker were typed
     target: bool | None = None  # whether a --target was typed, so that the build is not for this computer
+    options: tuple[str, ...] = ()  # all of these were typed
 
 
 class ArtifactFacts(Content):

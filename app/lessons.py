@@ -69,8 +69,8 @@ class Option(Outcome):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not {"status", "errors", "output", "artifact"} & self.model_fields_set:
-            raise ValueError("an option names facts: status, errors, output or artifact")
+        if not {"status", "errors", "output", "artifact", "observed"} & self.model_fields_set:
+            raise ValueError("an option names facts: status, errors, output, artifact or observed")
         return self
 
 
