@@ -145,7 +145,7 @@ def lessons_check(
 
 async def _prove(
     settings: Settings, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, *, as_json: bool
-) -> tuple[list[course.Proof], list[tuple[str, str]]]:
+) -> tuple[list[course.Proof], list[tuple[str, str | None]]]:
     toolchains = await toolchain.discover(settings.cache_dir)
     unproven = {
         (each.slug, triple or "this computer")
@@ -157,7 +157,7 @@ async def _prove(
         async for proof in course.prove(engine, lessons, engine.usable(toolchains)):
             proofs.append(proof)
             typer.echo(json.dumps(proof.facts()) if as_json else _proof_line(proof))
-    return proofs, sorted(unproven)
+    return proofs, sorted(unproven, key=str)
 
 
 def _record(lessons: tuple[Lesson, ...], proofs: Sequence[course.Proof]) -> None:

@@ -14,7 +14,7 @@ from app.engine import Engine, Job
 from app.events import Artifact, Event, Verdict
 from app.facts import Outcome, at_version
 from app.lessons import RECORDED, Expectation, Lesson, Prediction
-from app.recordings import Recording, What, record, renewed, to_text
+from app.recordings import Recording, RecordingError, What, quote, quotes, record, renewed, to_text
 from app.toolchain import Toolchain
 
 
@@ -51,9 +51,21 @@ def reference_problems(lessons: Iterable[Lesson], diagnosis: Diagnosis) -> list[
         facts += [*options, *(other for option in options for other in option.on.values())]
         named = {name for item in facts for name in item.errors or ()}
         problems += [f"{lesson.slug}: there is no error class {name!r}" for name in sorted(named - known)]
-        problems += [f"{lesson.slug}: {text}" for text in _command_problems(lesson)]
+        problems += [f"{lesson.slug}: {text}" for text in (*_command_problems(lesson), *_quote_problems(lesson))]
     named = {name for advice in diagnosis.advice for name in advice.when.errors or ()}
     return problems + [f"errors.toml: there is no error class {name!r}" for name in sorted(named - known)]
+
+
+def _quote_problems(lesson: Lesson) -> Iterable[str]:
+    expected = {(item.files, item.command) for item in lesson.expectations}
+    for info in quotes(lesson.text):
+        try:
+            wanted = quote(info)
+        except RecordingError as error:
+            yield f"text.md: {error}"
+        else:
+            if (wanted.files, wanted.command) not in expected:
+                yield f"text.md: {info!r}: no expectation runs {wanted.command!r} on {wanted.files}/"
 
 
 def _command_problems(lesson: Lesson) -> Iterable[str]:

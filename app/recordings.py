@@ -7,6 +7,7 @@ belongs to the machine or the moment is replaced when a run is recorded, and ign
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TypeVar
@@ -33,6 +34,7 @@ _INCIDENTAL = (
     (re.compile(r"\b\d+\.\d+s\b"), "…s"),
 )
 _LONGEST_LINE = 240
+_EXAMPLE = 'recorded solution "cargo build"'
 
 
 class RecordingError(ValueError):
@@ -61,6 +63,15 @@ class What:
 
 
 @dataclass(frozen=True)
+class Quote:
+    """What a text wants to show of its lesson's recordings; no ``generations``: the newest compiler and the oldest."""
+
+    files: str
+    command: str
+    generations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Recording:
     """One run and what came of it, from ``queued`` to ``finished``."""
 
@@ -74,6 +85,10 @@ class Recording:
         printed = messages or [event.text for event in self.events if isinstance(event, Output)]
         lines = _FOLDERS.sub("…/", "".join(printed)).split("\n")
         return "\n".join(_cut(line).rstrip() for line in lines).strip("\n")
+
+    def looks_like(self, other: "Recording") -> bool:
+        """Whether both are read as the same: without colours, times, folders and addresses."""
+        return _words(self.shown) == _words(other.shown)
 
     def says_the_same(self, other: "Recording") -> bool:
         """Whether both runs showed the same, but for times, folders and addresses."""
@@ -101,6 +116,40 @@ def renewed(
         if one := was if same or now is None else now:
             kept.append(one)
     return tuple(kept)
+
+
+def quote(info: str) -> Quote:
+    """What stands behind the fence of ``recorded start "cargo build" 1.96 1.95``; raises ``RecordingError``."""
+    try:
+        word, files, command, *generations = shlex.split(info)
+    except ValueError as error:
+        raise RecordingError(f"{info!r}: give the files and the command, as in {_EXAMPLE}") from error
+    if word != "recorded" or files not in ("start", "solution"):
+        raise RecordingError(f"{info!r}: give start or solution and then the command, as in {_EXAMPLE}")
+    return Quote(files, command, tuple(generations))
+
+
+def quotes(text: str) -> tuple[str, ...]:
+    """What stands behind each fence of a lesson's text that quotes a recording."""
+    return tuple(match[1].strip() for match in re.finditer(r"^```(recorded\b.*)$", text, re.MULTILINE))
+
+
+def quoted(recordings: Iterable[Recording], wanted: Quote) -> list[tuple[tuple[str, ...], Recording]]:
+    """The recordings to show, each with the generations that say the same; empty when nothing was recorded."""
+    runs = [one for one in recordings if (one.what.files, one.what.command) == (wanted.files, wanted.command)]
+    if wanted.generations:
+        runs = [one for name in wanted.generations for one in runs if one.what.generation == name]
+    else:
+        runs = [runs[0], runs[-1]] if len(runs) > 1 else runs
+    shown: list[tuple[tuple[str, ...], Recording]] = []
+    for one in runs:
+        for number, (names, other) in enumerate(shown):
+            if other.looks_like(one):
+                shown[number] = ((*names, one.what.generation), other)
+                break
+        else:
+            shown.append(((one.what.generation,), one))
+    return shown
 
 
 def to_text(recordings: Iterable[Recording]) -> str:
@@ -145,6 +194,10 @@ def _essence(events: Iterable[Event]) -> tuple[object, ...]:
     for one in _of(events, Output):
         printed[one.stream] = printed.get(one.stream, "") + _essential(one.text)
     return said, printed, [(one.status, one.exit_code) for one in _of(events, Finished)]
+
+
+def _words(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", _essential(text))
 
 
 def _essential(text: str) -> str:

@@ -162,11 +162,16 @@ def is_listed(diagnostic: Diagnostic) -> bool:
 
 @cache
 def _markdown() -> MarkdownIt:
+    return new_parser()
+
+
+def new_parser() -> MarkdownIt:
+    """A parser for Markdown that shows HTML instead of using it, gives headings ids, and lets code be scrolled."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.core.ruler.push("headings", _headings)
     parser.add_render_rule("link_open", _link)
-    parser.add_render_rule("fence", _fence)
-    parser.add_render_rule("code_block", _fence)
+    parser.add_render_rule("fence", fence)
+    parser.add_render_rule("code_block", fence)
     return parser
 
 
@@ -200,7 +205,7 @@ def _link(self: RendererHTML, tokens: list[Token], number: int, options: Options
     return self.renderToken(tokens, number, options, env)
 
 
-def _fence(  # markdown-it hands every rule the same arguments
+def fence(  # markdown-it hands every rule the same arguments
     _self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, _env: EnvType
 ) -> str:
     """A block of code that the keyboard can scroll."""

@@ -13,6 +13,7 @@ from app.diagnosis import Diagnosis, load_diagnosis
 from app.engine import Engine, Inside, Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus
 from app.engine.local import LocalEngine
 from app.events import Event, Verdict
+from app.glossary import Glossary, load_glossary
 from app.lessons import Lesson, load_all
 from app.progress import Progress, fingerprint
 from app.runner import Built
@@ -51,6 +52,7 @@ class Playground:
         self.settings = settings
         self.lessons: tuple[Lesson, ...] = load_all(settings.lessons_dir)
         self.diagnosis: Diagnosis = load_diagnosis(settings.lessons_dir / "errors.toml")
+        self.glossary: Glossary = load_glossary(settings.lessons_dir / "glossary.toml")
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)

@@ -37,6 +37,13 @@ async def progress(home: Home, seat: Seat, lesson: Step) -> Response:
     return fragment(home, "_progress.html", where=where(home.lessons, reached, lesson))
 
 
+@router.get("/glossary")
+async def glossary(request: Request, home: Home) -> Response:
+    """The words of the course."""
+    steps = {lesson.slug: lesson for lesson in home.lessons}
+    return await page_answer(request, "glossary.html", glossary=home.glossary, steps=steps)
+
+
 @router.post("/forget")
 async def forget(home: Home, seat: Seat) -> Response:
     """Delete all that is stored of this seat."""

@@ -15,6 +15,7 @@ from app.web.pages.guide import Foreseen, guide_of, renewed
 from app.web.pages.panel import Panel, last_run
 from app.web.pages.where import where
 from app.web.problem import ProblemError
+from app.web.prose import prose
 
 router = APIRouter()
 
@@ -70,6 +71,7 @@ async def lesson_page(
         "lesson.html",
         problem.status if problem else 200,
         lesson=lesson,
+        prose=prose(lesson, home.glossary, home.root),
         previous=home.lessons[number - 1] if number else None,
         following=following(home, lesson),
         where=where(home.lessons, await home.progress.reached(seat), lesson),

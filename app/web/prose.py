@@ -1,0 +1,126 @@
+"""A lesson's text as HTML: Markdown, what the compilers printed, and the glossary's words at their first use."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from markupsafe import Markup
+
+from app.glossary import Glossary, Term
+from app.lessons import Lesson
+from app.recordings import Recording, RecordingError, quote, quoted
+from app.web.ansi import Terminal
+from app.web.render import fence, inline, made, new_parser
+
+_ERA = "1.63"
+
+
+def prose(lesson: Lesson, glossary: Glossary = (), root: str = "") -> Markup:
+    """The text of a lesson; ``root`` is the path below which the playground is served."""
+    return made(_parser().render(lesson.text, {"lesson": lesson, "words": _words(glossary), "root": root}))
+
+
+@cache
+def _parser() -> MarkdownIt:
+    parser = new_parser()
+    parser.core.ruler.push("terms", _mark_terms)
+    parser.add_render_rule("fence", _fence)
+    parser.add_render_rule("term", _term)
+    return parser
+
+
+def _fence(self: RendererHTML, tokens: list[Token], number: int, options: OptionsDict, env: EnvType) -> str:
+    if tokens[number].info.startswith("recorded"):
+        return _recorded(env["lesson"], tokens[number].info)
+    return fence(self, tokens, number, options, env)
+
+
+def _recorded(lesson: Lesson, info: str) -> Markup:
+    """What compilers printed, side by side; a sentence when there is nothing to show."""
+    try:
+        wanted = quote(info)
+    except RecordingError as error:
+        return Markup('<p class="note">{}</p>\n').format(str(error))
+    shown = quoted(lesson.recordings, wanted)
+    if not shown:
+        return Markup('<p class="note">What <code>{}</code> prints has not been recorded yet.</p>\n').format(
+            wanted.command
+        )
+    columns = Markup().join(_column(wanted.command, names, run) for names, run in shown)
+    return Markup('<div class="recorded"><div>{}</div></div>\n').format(columns)
+
+
+def _column(command: str, names: tuple[str, ...], run: Recording) -> Markup:
+    label = f"Rust {' and '.join(names)}"
+    when = Markup(' <span class="soft">as in the post</span>') if _ERA in names else Markup()
+    return Markup(
+        '<figure><figcaption>{}{}</figcaption><pre class="terminal" tabindex="0" role="group" aria-label="{}" '
+        'translate="no">{}</pre></figure>'
+    ).format(label, when, f"{label}: what {command} prints", Terminal().feed(run.shown))
+
+
+def _words(glossary: Glossary) -> dict[str, Term]:
+    return {word.lower(): term for term in glossary for word in (term.name, *term.match)}
+
+
+@cache
+def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])", re.IGNORECASE)
+
+
+def _mark_terms(state: StateCore) -> None:
+    """Mark each word's first use outside of headings and links; a word in bold is one that the text itself explains."""
+    words: dict[str, Term] = state.env.get("words", {})
+    if not words:
+        return
+    seen: set[str] = set()
+    heading = False
+    for token in state.tokens:
+        heading = token.type == "heading_open" if token.type != "inline" else heading
+        if token.type == "inline" and not heading:
+            token.children = list(_marked(token.children or [], words, seen))
+
+
+def _marked(children: list[Token], words: dict[str, Term], seen: set[str]) -> Iterator[Token]:
+    inside = {"link": 0, "strong": 0}
+    for child in children:
+        kind, _, edge = child.type.rpartition("_")
+        if kind in inside:
+            inside[kind] += {"open": 1, "close": -1}.get(edge, 0)
+        if child.type == "text" and not inside["link"]:
+            yield from _split(child, words, seen, explained=bool(inside["strong"]))
+        else:
+            yield child
+
+
+def _split(text: Token, words: dict[str, Term], seen: set[str], *, explained: bool) -> Iterator[Token]:
+    at = 0
+    for match in _pattern(tuple(words)).finditer(text.content):
+        term = words[match[0].lower()]
+        if term.id in seen:
+            continue
+        seen.add(term.id)
+        if not explained:
+            yield _text(text.content[at : match.start()])
+            yield Token("term", "", 0, content=match[0], meta={"term": term})
+            at = match.end()
+    yield _text(text.content[at:])
+
+
+def _text(content: str) -> Token:
+    return Token("text", "", 0, content=content)
+
+
+def _term(_self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, env: EnvType) -> str:
+    """A link to the glossary that shows the meaning on hover and focus; the style sheet does it, without a script."""
+    word, term = tokens[number].content, tokens[number].meta["term"]
+    return Markup(
+        '<span class="term" data-term><a href="{}/glossary#{}" aria-describedby="term-{}">{}</a>'
+        '<span class="tip" role="tooltip" id="term-{}">{}</span></span>'
+    ).format(env["root"], term.id, term.id, word, term.id, inline(term.means))

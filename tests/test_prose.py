@@ -1,0 +1,120 @@
+"""A lesson's text: recorded output beside each other, words of the glossary at their first use."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.course import reference_problems
+from app.diagnosis import Diagnosis
+from app.events import Diagnostic
+from app.glossary import Glossary, Term, load_glossary
+from app.lessons import Lesson, LessonError
+from app.recordings import Recording, RecordingError, What, quote, quotes
+from app.settings import Settings
+from app.web.prose import prose
+
+WORDS = (
+    Term(id="linker", name="linker", match=("linkers",), means="Joins *pieces*."),
+    Term(id="runtime", name="runtime", means="Runs <first>."),
+)
+FENCE = '```recorded solution "cargo build"{}\n```\n'
+
+
+@pytest.fixture
+def glossary(shipped: Settings) -> Glossary:
+    return load_glossary(shipped.lessons_dir / "glossary.toml")
+
+
+def run(version: str, rendered: str, command: str = "cargo build") -> Recording:
+    said = Diagnostic(level="error", code=None, message="m", rendered=rendered)
+    return Recording(What("solution", command, version, "x86_64-unknown-linux-gnu", "system"), (said,))
+
+
+def step(lessons: dict[str, Lesson], text: str, *recordings: Recording) -> Lesson:
+    return replace(lessons["no-std"], text=text, recordings=recordings)
+
+
+def columns(html: str) -> list[str]:
+    return re.findall(r"<figcaption>(.*?)</figcaption>", html)
+
+
+def test_what_now_and_then_printed_stands_side_by_side_in_the_terminals_colours(lessons: dict[str, Lesson]) -> None:
+    runs = run("1.96.0", "\x1b[91merror\x1b[0m: <new>\n"), run("1.95.0", "between\n"), run("1.63.0", "old\n")
+    html = prose(step(lessons, FENCE.format(""), *runs))
+    assert columns(html) == ["Rust 1.96", 'Rust 1.63 <span class="soft">as in the post</span>']
+    assert '<span class="sgr-91">error</span>' in html
+    assert "&lt;new&gt;" in html
+    assert "between" not in html
+
+
+def test_one_column_is_shown_when_both_say_the_same(lessons: dict[str, Lesson]) -> None:
+    runs = run("1.96.0", "\x1b[91merror\x1b[0m: no\n"), run("1.63.0", "\x1b[31merror\x1b[0m: no\n")
+    html = prose(step(lessons, FENCE.format(""), *runs))
+    assert columns(html) == ['Rust 1.96 and 1.63 <span class="soft">as in the post</span>']
+
+
+def test_a_text_can_choose_the_compilers(lessons: dict[str, Lesson]) -> None:
+    runs = run("1.96.0", "GNU\n"), run("1.95.0", "LLD\n"), run("1.63.0", "old\n")
+    assert columns(prose(step(lessons, FENCE.format(" 1.95 1.96"), *runs))) == ["Rust 1.95", "Rust 1.96"]
+
+
+def test_what_has_not_been_recorded_is_said(lessons: dict[str, Lesson]) -> None:
+    html = prose(step(lessons, FENCE.format("")))
+    assert "What <code>cargo build</code> prints has not been recorded yet." in html
+    assert "recorded solution" in prose(step(lessons, "```recorded cargo\n```"))
+
+
+@pytest.mark.parametrize("info", ["recorded", "recorded start", 'recorded begin "cargo build"', 'recorded start "x'])
+def test_a_wrong_quotation_is_refused_with_an_example(info: str) -> None:
+    with pytest.raises(RecordingError, match='recorded solution "cargo build"'):
+        quote(info)
+
+
+def test_the_check_names_quotations_that_nothing_proves(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
+    wrong = step(lessons, '```recorded solution "cargo test"\n```\n\n```recorded x\n```\n')
+    problems = reference_problems([wrong], diagnosis)
+    assert any("no expectation runs 'cargo test' on solution/" in problem for problem in problems)
+    assert any("text.md: 'recorded x'" in problem for problem in problems)
+
+
+def test_every_quotation_of_the_course_has_something_to_show(lessons: dict[str, Lesson]) -> None:
+    assert sum(len(quotes(lesson.text)) for lesson in lessons.values()) >= 2
+    for lesson in lessons.values():
+        assert "has not been recorded" not in prose(lesson), lesson.slug
+
+
+def test_the_first_use_of_a_word_shows_what_it_means_and_later_ones_do_not(lessons: dict[str, Lesson]) -> None:
+    html = prose(step(lessons, "## The linker\n\n[linker](x) `linker` Linkers link. The linker."), WORDS, "/below")
+    assert html.count('class="term"') == 1
+    assert '<a href="/below/glossary#linker" aria-describedby="term-linker">Linkers</a>' in html
+    assert '<span class="tip" role="tooltip" id="term-linker">Joins <em>pieces</em>.</span>' in html
+    assert "The linker.</p>" in html
+
+
+def test_a_word_that_the_text_explains_in_bold_needs_no_more(lessons: dict[str, Lesson]) -> None:
+    html = prose(step(lessons, "A **linker** joins. The linker and the runtime."), WORDS)
+    assert html.count('class="term"') == 1
+    assert "Runs &lt;first&gt;." in html
+
+
+def test_a_word_inside_of_another_is_none(lessons: dict[str, Lesson]) -> None:
+    assert 'class="term"' not in prose(step(lessons, "blinkers, linker-like, interlinker"), WORDS)
+
+
+def test_the_course_names_its_words_and_each_lesson_exists(lessons: dict[str, Lesson], glossary: Glossary) -> None:
+    wanted = {"ABI", "bare metal", "calling convention", "crt0", "dynamic linking", "entry point", "language item"}
+    wanted |= {"linker", "loader", "name mangling", "panic handler", "profile", "runtime", "section", "static linking"}
+    wanted |= {"symbol", "target triple", "unwinding", "vector table", "diverging function", "attribute"}
+    assert wanted <= {term.name for term in glossary}
+    assert {term.lesson for term in glossary if term.lesson} <= set(lessons)
+    marked = [lesson for lesson in lessons.values() if 'class="term"' in prose(lesson, glossary)]
+    assert len(marked) > 10
+
+
+def test_a_word_stands_once(tmp_path: Path) -> None:
+    term = '[[term]]\nid = "{}"\nname = "Linker"\nmeans = "m"\n'
+    (tmp_path / "glossary.toml").write_text(term.format("a") + term.format("b"))
+    with pytest.raises(LessonError, match="'linker' stands twice"):
+        load_glossary(tmp_path / "glossary.toml")
