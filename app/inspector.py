@@ -16,7 +16,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_process
 
-from app.binary import BinaryFacts, Card, NotABinaryError
+from app.binary import BinaryFacts, Card
 
 SECONDS = 2.0
 """The processor time that one file may take."""
@@ -59,7 +59,8 @@ async def _read(read: Callable[[str], _T], file: Path, places: anyio.CapacityLim
     try:
         with anyio.fail_after(_WAIT):
             return await anyio.to_process.run_sync(read, str(file), cancellable=True, limiter=places)
-    except (NotABinaryError, TimeoutError, MemoryError, OSError, RecursionError, anyio.BrokenWorkerProcess):
+    except Exception:
+        # Whatever the readers' libraries say of a file that somebody made to hurt them, or the end of the worker.
         return None
 
 

@@ -4,20 +4,14 @@ pyelftools and LIEF raise what they like for a damaged file; here that becomes o
 (a loop, a crash, gigabytes) is the inspector's to hold.
 """
 
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from elftools.common.exceptions import ELFError
-
 from app.binary import calls, code, elf, lines, macho, pe
 from app.binary.image import Image
 from app.binary.model import NAMES, BinaryFacts, Card, Code, NotABinaryError, Section, Symbols
-
-_DAMAGE = (ELFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, RuntimeError)
-_FAULTS = (*_DAMAGE, struct.error, AssertionError)
 
 
 def inspect(file: BinaryIO) -> BinaryFacts:
@@ -45,7 +39,7 @@ def _begun(file: BinaryIO) -> tuple[ModuleType, Any, BinaryFacts]:
         return reader, parsed, reader.facts(parsed)
     except NotABinaryError:
         raise
-    except _FAULTS as error:
+    except Exception as error:
         raise NotABinaryError(f"the file is damaged: {error}") from error
 
 
@@ -92,7 +86,7 @@ class _Examination:
         if not self._late():
             try:
                 return read()
-            except (*_FAULTS, MemoryError):
+            except Exception:  # noqa: S110  (what is unread is named)
                 pass
         self._unread.append(name)
         return otherwise

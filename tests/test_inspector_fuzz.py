@@ -1,0 +1,149 @@
+"""Mutated ELF, PE and Mach-O files in the inspector: no hang, no flood of memory, no crash of whoever asks."""
+
+import re
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app import inspector
+from app.binary import BinaryFacts, Card
+from app.binary.model import NAME, NAMES
+from app.events import Artifact
+from app.toolchain import Toolchain
+from tests.test_binary import BARE, compile_with, for_macos, for_windows
+
+MEMORY_KB = 200_000
+EXAMPLES = 150
+BASES = ("elf-arm", "elf-host", "elf-std", "pe", "macho-x86-64", "macho-arm64")
+NASTY = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 64) - 1)
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[BlockingPortal]:
+    """A loop that goes on over all examples, and the inspector's workers with it."""
+    with start_blocking_portal() as opened:
+        opened.call(inspector.warm)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def bases(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    def made(build: Callable[..., bytes], *arguments: str) -> bytes:
+        return build(bare_metal, tmp_path_factory.mktemp("base"), *arguments)
+
+    bare = BARE % "_start"
+    return {
+        "elf-arm": made(compile_with, bare, "-g", "-Cpanic=abort", "--target", "thumbv7em-none-eabihf"),
+        "elf-host": made(compile_with, bare, "-g", "-Cpanic=abort", "-Clink-arg=-nostartfiles"),
+        "elf-std": made(compile_with, "fn main() {}", "-O"),
+        "pe": made(for_windows, "-Clink-arg=/SUBSYSTEM:console"),
+        "macho-x86-64": made(for_macos, "x86_64-apple-darwin"),
+        "macho-arm64": made(for_macos, "aarch64-apple-darwin"),
+    }
+
+
+@st.composite
+def damages(draw: st.DrawFn) -> list[tuple[str, float, int, int]]:
+    """How a file is to be damaged: what, where from 0 to 1, with which value, of how many bytes."""
+    kinds = st.sampled_from(("number", "number", "number", "byte", "cut", "copy"))
+    # Most of what leads a reader astray stands in headers, at the ends of a file.
+    places = st.one_of(st.floats(0, 0.05), st.floats(0, 1), st.floats(0.9, 1))
+    numbers = st.one_of(st.sampled_from(NASTY), st.integers(0, (1 << 64) - 1))
+    return draw(st.lists(st.tuples(kinds, places, numbers, st.sampled_from((1, 2, 4, 8))), min_size=1, max_size=12))
+
+
+def damaged(data: bytes, how: list[tuple[str, float, int, int]]) -> bytes:
+    out = bytearray(data)
+    for kind, place, number, width in how:
+        at = int(place * len(out)) // width * width
+        match kind:
+            case "number" if at >= 4:  # the first four bytes say which format it is
+                out[at : at + width] = struct.pack("<Q", number)[:width]
+            case "byte" if 4 <= at < len(out):
+                out[at] = number & 0xFF
+            case "cut" if at >= 64:
+                del out[at:]
+            case "copy":
+                out[at:at] = out[at : at + number % 4096]
+    return bytes(out)
+
+
+def bounded(facts: BinaryFacts) -> bool:
+    names = [*facts.needed, *facts.runtime, facts.interpreter or "", facts.entry_symbol or "", facts.machine]
+    return len(facts.needed) <= NAMES and max(map(len, names)) <= NAME
+
+
+def peaks() -> list[int]:
+    """The most memory that each worker has ever had, in KB."""
+    found = []
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():
+            with suppress(OSError):
+                status = Path(f"/proc/{child}/status").read_text()
+                found += [int(kb) for kb in re.findall(r"VmHWM:\s+(\d+)", status)]
+    return found
+
+
+@pytest.mark.parametrize("base", BASES)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(how=damages())
+def test_a_mutated_file_is_read_or_refused(
+    portal: BlockingPortal,
+    bases: dict[str, bytes],
+    base: str,
+    tmp_path: Path,
+    how: list[tuple[str, float, int, int]],
+) -> None:
+    file = tmp_path / "mutated"
+    file.write_bytes(damaged(bases[base], how))
+    began = time.monotonic()
+    facts: BinaryFacts = portal.call(inspector.facts_of, file)
+    card: Card = portal.call(inspector.card_of, file)
+    assert time.monotonic() - began < 2 * inspector._WAIT
+    assert bounded(facts)
+    assert card.facts in (facts, inspector.UNKNOWN)
+    assert len(card.sections) <= NAMES + 1
+    assert len(card.code.instructions if card.code else ()) <= 64
+    assert Artifact(path="x", bytes=1, sha256="0", **vars(facts)).model_dump_json()
+    assert max(peaks(), default=0) < MEMORY_KB
+
+
+@pytest.mark.parametrize("magic", [b"\x7fELF\x02\x01\x01", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"])
+@settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rest=st.binary(max_size=4096))
+def test_noise_behind_a_magic_number_is_refused(
+    portal: BlockingPortal, magic: bytes, tmp_path: Path, rest: bytes
+) -> None:
+    file = tmp_path / "noise"
+    file.write_bytes(magic + rest)
+    portal.call(inspector.card_of, file)
+    assert max(peaks(), default=0) < MEMORY_KB
+
+
+def test_a_huge_file_of_each_format_is_not_held_in_memory(
+    portal: BlockingPortal, bases: dict[str, bytes], tmp_path: Path
+) -> None:
+    for base in ("elf-host", "pe", "macho-arm64"):
+        file = tmp_path / base
+        file.write_bytes(bases[base])
+        with file.open("r+b") as grown:
+            grown.truncate(64 * 1024 * 1024)
+        assert bounded(portal.call(inspector.facts_of, file))
+        assert portal.call(inspector.card_of, file).bytes == 64 * 1024 * 1024
+    assert max(peaks()) < MEMORY_KB
+
+
+def test_the_next_file_is_read_after_all_that(portal: BlockingPortal, bases: dict[str, bytes], tmp_path: Path) -> None:
+    file = tmp_path / "fine"
+    for base, data in bases.items():
+        file.write_bytes(data)
+        card: Card = portal.call(inspector.card_of, file)
+        assert card.facts.format == {"e": "ELF", "p": "PE", "m": "Mach-O"}[base[0]]
+        assert card.unread == ()
