@@ -16,7 +16,10 @@ RUN printf 'path-exclude=/usr/share/%s/*\n' man info locale lintian doc >/etc/dp
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
         binutils-multiarch bubblewrap file gcc libc6-dev lld python3 qemu-system-arm qemu-system-x86 strace tini \
-    && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/apt /var/log/*.log
+    && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/apt /var/log/*.log \
+    # gcc is here to link: its compiler, its optimiser of links and its sanitizers are a tenth of the image.
+    && rm -f /usr/lib/gcc/*/*/cc1 /usr/lib/gcc/*/*/lto1 /usr/lib/gcc/*/*/lib?san* /usr/lib/*/lib?san.so* \
+        /usr/bin/*lto-dump* /usr/bin/*gcov* /usr/bin/qemu-system-aarch64 /usr/*/qemu-system-i386
 
 # --- today's compiler, when it is the distribution's -------------------------------------------------------------------
 FROM system AS compiler
@@ -36,7 +39,8 @@ COPY deploy/install-python /tmp/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca-certificates,target=/run/ca-certificates.crt \
     if [ -s /run/ca-certificates.crt ]; then export PIP_CERT=/run/ca-certificates.crt; fi; \
-    python3 /tmp/install-python
+    python3 /tmp/install-python \
+    && find .venv -name '*.a' -delete
 COPY app app
 RUN .venv/bin/python -m compileall -q app
 
@@ -61,7 +65,7 @@ COPY lessons /opt/playground/lessons
 RUN --mount=type=secret,id=ca-certificates,target=/run/ca-certificates.crt \
     set -eu; if [ -s /run/ca-certificates.crt ]; then export SSL_CERT_FILE=/run/ca-certificates.crt; fi; \
     export PLAYGROUND_CACHE_DIR=/var/cache/freestanding-playground; \
-    /opt/playground/.venv/bin/playground setup --era; \
+    /opt/playground/.venv/bin/playground setup --all --era; \
     /opt/playground/.venv/bin/playground doctor; \
     rm -rf "$PLAYGROUND_CACHE_DIR"/*.lock "$PLAYGROUND_CACHE_DIR"/era/*/usr/share
 
@@ -77,7 +81,7 @@ COPY --from=targets /var/cache/freestanding-playground /var/cache/freestanding-p
 COPY --from=python /opt/playground /opt/playground
 COPY lessons /opt/playground/lessons
 COPY static /opt/playground/static
-COPY deploy/as-server deploy/entry deploy/healthcheck deploy/playground /usr/local/bin/
+COPY deploy/as-server deploy/backup deploy/entry deploy/healthcheck deploy/playground deploy/restore /usr/local/bin/
 ENV PYTHONDONTWRITEBYTECODE=1 RUSTUP_HOME=/opt/rustup \
     PLAYGROUND_HOST=0.0.0.0 PLAYGROUND_DATA_DIR=/data PLAYGROUND_CACHE_DIR=/var/cache/freestanding-playground \
     PLAYGROUND_LOG_FORMAT=json

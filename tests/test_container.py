@@ -1,0 +1,102 @@
+"""The files of the container, as far as they can be held against the program without building an image."""
+
+import ast
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.sandbox.users import NEEDED
+from app.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def known(names: list[str]) -> bool:
+    return {name.removeprefix("PLAYGROUND_").lower() for name in names} <= set(Settings.model_fields)
+
+
+def test_the_image_sets_only_settings_that_there_are() -> None:
+    names = re.findall(r"\b(PLAYGROUND_[A-Z_]+)=", DOCKERFILE)
+    assert len(names) >= 4
+    assert known(names)
+
+
+def test_the_workshop_sets_only_settings_that_there_are_to_values_that_they_take(monkeypatch: Any) -> None:
+    given = COMPOSE["services"]["playground"]["environment"]
+    assert known(list(given))
+    for name, value in given.items():
+        monkeypatch.setenv(name, re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value)))
+    settings = Settings()
+    assert settings.allowed_hosts == ("localhost",)
+    [subnet] = settings.trusted_proxies
+    assert subnet in re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", json.dumps(COMPOSE["networks"]))
+
+
+def test_what_is_copied_into_the_image_is_there_and_may_be_sent() -> None:
+    sent = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"}
+    for names in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+        for name in names.split():
+            assert (ROOT / name).exists(), name
+            assert name.split("/")[0] in sent, name
+
+
+def test_the_server_keeps_the_capabilities_that_slots_take_and_no_others() -> None:
+    text = (ROOT / "deploy/as-server").read_text()
+    assert re.search(r"^keep=-all,(.+)$", text, re.MULTILINE)[1].replace("+", "").split(",") == list(NEEDED)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy").glob("*")), ids=lambda path: path.name)
+def test_scripts_of_the_image_are_programs(path: Path) -> None:
+    text = path.read_text()
+    if not text.startswith("#!"):
+        return
+    assert os.access(path, os.X_OK)
+    if "python" in text.splitlines()[0]:
+        ast.parse(text)
+    else:
+        subprocess.run(["sh", "-n", str(path)], check=True)
+
+
+def test_the_shipped_profile_allows_what_namespaces_take_and_no_rarer_call() -> None:
+    profile = json.loads((ROOT / "deploy/seccomp.json").read_text())
+    free = {
+        name
+        for rule in profile["syscalls"]
+        if rule["action"] == "SCMP_ACT_ALLOW" and not rule.get("includes") and not rule.get("args")
+        for name in rule["names"]
+    }
+    assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+    assert {"clone", "mount", "pivot_root", "sethostname", "umount2", "unshare"} <= free
+    assert not {"bpf", "keyctl", "perf_event_open", "setns", "userfaultfd", "io_uring_setup", "clone3"} & free
+
+
+def test_a_backup_is_restored_in_another_folder(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        with sqlite3.connect(tmp_path / name / "progress.sqlite3") as database:
+            database.executescript(f"pragma journal_mode = wal; create table t (x); insert into t values ('{name}')")
+        (tmp_path / name / "seat.key").write_bytes(name.encode() * 4)
+    archive = tmp_path / "playground.tar"
+    with archive.open("wb") as file:
+        command = [sys.executable, str(ROOT / "deploy/backup")]
+        subprocess.run(command, env={"PLAYGROUND_DATA_DIR": str(tmp_path / "first")}, stdout=file, check=True)
+    restore = [sys.executable, str(ROOT / "deploy/restore")]
+    variables = {"PLAYGROUND_DATA_DIR": str(tmp_path / "second")}
+    wrong = subprocess.run(restore, env=variables, input=b"no archive", capture_output=True, check=False)
+    assert wrong.returncode == 1
+    assert (tmp_path / "second/seat.key").read_bytes() == b"second" * 4
+    with archive.open("rb") as file:
+        subprocess.run(restore, env=variables, stdin=file, check=True, capture_output=True)
+    with sqlite3.connect(tmp_path / "second/progress.sqlite3") as database:
+        assert database.execute("select x from t").fetchall() == [("first",)]
+    assert (tmp_path / "second/seat.key").read_bytes() == b"first" * 4

@@ -1,0 +1,141 @@
+"""Real proxies in front of a real server: the shipped configurations, TLS, a path below, streams as they come."""
+
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import Server
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+TICKING = """use std::io::Write;
+fn main() {
+    for second in 0..4 {
+        println!("tick {second}");
+        std::io::stdout().flush().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+}
+"""
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def address_of(server: Server) -> str:
+    """Its host and port, without the path below which it serves."""
+    return server.url.split("/")[2]
+
+
+@contextmanager
+def running(command: list[str], url: str, **options: object) -> Iterator[None]:
+    """A proxy that answers."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as proxy:  # type: ignore[call-overload]
+        try:
+            for _ in range(200):
+                try:
+                    httpx.get(url, verify=False)
+                    break
+                except httpx.TransportError:
+                    assert proxy.poll() is None, f"{command[0]} has ended"
+                    time.sleep(0.05)
+            yield
+        finally:
+            proxy.terminate()
+
+
+@contextmanager
+def caddy(server: Server, folder: Path, root: str) -> Iterator[str]:
+    """The shipped Caddyfile with a certificate of Caddy's own making; below a path when ``root`` is one."""
+    port = free_port()
+    text = (DEPLOY / "Caddyfile").read_text()
+    text = text.replace("reverse_proxy {", f"reverse_proxy {root}/* {{") if root else text
+    options = "{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n\tlocal_certs\n}\n"
+    (folder / "Caddyfile").write_text(options + text)
+    variables = {"SITE": f"localhost:{port}", "PLAYGROUND": address_of(server), "HOME": str(folder)}
+    url = f"https://localhost:{port}"
+    with running(
+        ["caddy", "run", "--config", str(folder / "Caddyfile")], url, env=variables | {"PATH": "/usr/bin:/bin"}
+    ):
+        yield url
+
+
+@contextmanager
+def nginx(server: Server, folder: Path, root: str) -> Iterator[str]:
+    """The shipped part of a configuration for nginx, without TLS."""
+    port = free_port()
+    text = (DEPLOY / "nginx.conf").read_text().replace("127.0.0.1:8000", address_of(server))
+    text = text.replace("location / {", f"location {root}/ {{") if root else text
+    folders = "".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"daemon off; pid {folder}/pid; error_log {folder}/log; events {{}} "
+        f"http {{ access_log off; {folders} server {{ listen 127.0.0.1:{port}; {text} }} }}"
+    )
+    url = f"http://localhost:{port}"
+    with running(["nginx", "-e", str(folder / "log"), "-c", str(folder / "nginx.conf")], url):
+        yield url
+
+
+PROXIES = {"caddy": caddy, "nginx": nginx}
+
+
+@pytest.mark.parametrize("root", ["", "/course/rust"])
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_proxy_passes_on_pages_runs_and_streams(
+    proxy: str, root: str, start_server: Callable[..., Server], open_folder: Path
+) -> None:
+    if shutil.which(proxy) is None:
+        pytest.skip(f"there is no {proxy}; tools/test-tools installs it")
+    server = start_server(PLAYGROUND_ROOT_PATH=root)
+    open_folder.chmod(0o755)
+    with (
+        PROXIES[proxy](server, open_folder, root) as url,
+        httpx.Client(base_url=f"{url}{root}", verify=False, timeout=60) as client,
+    ):
+        first = client.get("/")
+        assert first.status_code == 200
+        assert f"Path={root or '/'};" in first.headers["set-cookie"]
+        assert ("; Secure" in first.headers["set-cookie"]) == url.startswith("https")
+        style = re.findall(r'href="([^"]+\.css)"', first.text)[0]
+        assert client.get(f"{url}{style}").status_code == 200
+        wanted = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": TICKING}}
+        accepted = client.post("/api/runs", json=wanted, headers={"origin": url})
+        assert accepted.status_code == 202, accepted.text
+        assert min(times(client, f"{url}{accepted.json()['events']}")) > 0.2
+        assert client.post("/api/runs", json=wanted, headers={"origin": "https://elsewhere"}).status_code == 403
+
+
+def times(client: httpx.Client, address: str) -> list[float]:
+    """How long after each other the ticks of the run arrived."""
+    seen = []
+    with client.stream("GET", address) as stream:
+        seen = [time.monotonic() for line in stream.iter_lines() if '"text":"tick' in line]
+    assert len(seen) == 4
+    return [after - before for before, after in pairwise(seen)]
+
+
+@pytest.mark.parametrize(("trusted", "limited"), [('["127.0.0.1"]', True), ('["192.0.2.7"]', False)])
+def test_a_forwarded_address_counts_only_from_a_trusted_proxy(
+    trusted: str, limited: bool, start_server: Callable[..., Server]
+) -> None:
+    server = start_server(PLAYGROUND_TRUSTED_PROXIES=trusted, PLAYGROUND_ADDRESS_READS="3/minute")
+    headers = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
+    answers = [httpx.get(server.url, headers=headers) for _ in range(5)]
+    # Whoever is at the machine itself is exempt, and only a trusted proxy can say that somebody is elsewhere.
+    assert (answers[-1].status_code == 429) == limited
+    assert ("; Secure" in answers[0].headers["set-cookie"]) == limited
