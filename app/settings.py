@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _ROOT = Path(__file__).resolve().parent.parent
 _NAME = "freestanding-playground"
+_MOST_MEMORY = 1024 * 1024 * 1024
 
 
 def _cache_folder() -> Path:
@@ -28,6 +30,14 @@ def _scratch_folder(known: dict[str, Any]) -> Path:
         data: Path = known["data_dir"]
         return data / "scratch"
     return folder / f"{_NAME}-{os.getuid()}"
+
+
+def _memory() -> int:
+    there = [_MOST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # ``max`` is no number, and no limit
+            there.append(int(Path("/sys/fs/cgroup", name).read_text()) // 2)
+    return max(min(there), 64 * 1024 * 1024)
 
 
 def _rate(text: str) -> str:
@@ -109,7 +119,7 @@ class Settings(BaseSettings):
     )
     cpu_seconds: float = Field(30.0, gt=0, description="processor time of a run, over all its processes")
     memory_bytes: int = Field(
-        1024 * 1024 * 1024, ge=64 * 1024 * 1024, description="memory of a run, over all its processes"
+        default_factory=_memory, ge=64 * 1024 * 1024, description="memory of a run, over all its processes"
     )
     processes: int = Field(128, ge=16, description="processes and threads of a run at once")
     open_files: int = Field(256, ge=64, description="open files of one process of a run")

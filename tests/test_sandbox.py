@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from app.lessons import Lesson
 from app.sandbox import IsolationError, Limits, detect, process
 from app.sandbox.box import Box
 from app.sandbox.detect import _bwrap
-from app.sandbox.users import FIRST, LAST, claimed
+from app.sandbox.kernel import memory_kills
+from app.sandbox.users import FIRST, LAST, acting_as, claimed
 from app.sandbox.watch import descendants, usage
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
@@ -245,3 +247,23 @@ async def test_every_process_of_a_run_is_put_into_its_group_where_one_can_be_mad
             return
         await anyio.sleep(0.02)
     pytest.fail("the group outlived its run")
+
+
+@pytest.mark.parametrize(
+    ("text", "kills"), [("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", 3), ("low 0\noom 1\n", 0)]
+)
+def test_the_kernels_own_kills_for_memory_are_counted(tmp_path: Path, text: str, kills: int) -> None:
+    (tmp_path / "events").write_text(text)
+    assert memory_kills((tmp_path / "missing", tmp_path / "events")) == kills
+    assert memory_kills((tmp_path / "missing",)) == 0
+
+
+def test_a_look_as_the_runs_user_leaves_other_threads_as_they_were() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give runs users")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(os.geteuid).result() == 0
+        with acting_as(FIRST):
+            assert os.geteuid() == os.getegid() == FIRST
+            assert pool.submit(os.geteuid).result() == 0
+        assert os.geteuid() == os.getegid() == 0

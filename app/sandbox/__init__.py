@@ -15,6 +15,7 @@ from app.events import Limit
 from app.sandbox.box import Box, Level, Observe
 from app.sandbox.cgroup import Group
 from app.sandbox.detect import Isolation, IsolationError, detect
+from app.sandbox.kernel import memory_kills
 from app.sandbox.limits import Limits
 from app.sandbox.users import may_give
 from app.sandbox.watch import TICK, Watch
@@ -51,6 +52,7 @@ class Confined:
     group: Group | None = None
     limit: Limit | None = None
     report: int | None = None
+    kills_before: int = 0
 
     def seen(self) -> bytes:
         """What the launcher saw of the program, one line of JSON; nothing when there was none, or it was cut off."""
@@ -65,7 +67,11 @@ class Confined:
         """The limit that was broken when the run ended: by its files between two looks, or at the kernel's word."""
         if self.box.level == "none":
             return None
-        return (self.group.broken() if self.group else None) or self.watch.files()
+        return (self.group.broken() if self.group else None) or self.watch.files() or self._memory_ran_out()
+
+    def _memory_ran_out(self) -> Limit | None:
+        """Whether the kernel has killed somebody for memory meanwhile and the run failed: runs are the first to go."""
+        return "memory" if self.process.returncode and memory_kills() > self.kills_before else None
 
     async def end(self) -> None:
         """End the process and all that it started; returns when they are gone."""
@@ -145,6 +151,7 @@ async def _start(
     readable: Sequence[Path],
     observe: Observe | None,
 ) -> Confined:
+    kills = memory_kills()
     try:
         child = await anyio.open_process(
             box.command(argv, root, cwd, readable, observe),
@@ -161,7 +168,8 @@ async def _start(
     group = box.groups.of(box.limits) if box.groups else None
     if group:
         group.hold(child.pid)
-    return Confined(child, box, Watch(child.pid, root, box.limits, box.user), group)
+    watch = Watch(child.pid, root, box.limits, box.user)
+    return Confined(child, box, watch, group, kills_before=kills)
 
 
 async def _watch(confined: Confined) -> None:
