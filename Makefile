@@ -5,10 +5,10 @@ PLAYGROUND := .venv/bin/playground
 SH := sh tools/environment
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup targets check test bench soak format
+.PHONY: help run setup targets check test bench container-test soak format
 
 help: ## List these commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: setup ## Set up what is missing and serve the course on 127.0.0.1:8000 (PORT=8123 changes it)
 	@exec $(PLAYGROUND) serve --port $(PORT)
@@ -34,6 +34,9 @@ test: .venv/.dev targets ## Every test, on the real toolchains and a real browse
 
 bench: .venv/.dev setup ## Print the figures of the README
 	.venv/bin/python -m bench
+
+container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, half an hour)
+	.venv/bin/python tools/container-test
 
 soak: .venv/.dev setup ## Ten minutes of honest and hostile runs, then count what is left (SOAK_SECONDS changes it)
 	.venv/bin/python -m bench.soak $(SOAK_SECONDS)
