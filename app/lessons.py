@@ -69,8 +69,8 @@ class Option(Outcome):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not {"status", "errors", "output", "artifact", "observed"} & self.model_fields_set:
-            raise ValueError("an option names facts: status, errors, output, artifact or observed")
+        if not Outcome.model_fields.keys() & self.model_fields_set:
+            raise ValueError(f"an option names facts: {', '.join(Outcome.model_fields)}")
         return self
 
 
