@@ -81,14 +81,11 @@ class Recording:
     @property
     def shown(self) -> str:
         """The messages, or what was printed when there are none, with ANSI; folders and long lines cut short."""
-        messages = [event.rendered for event in self.events if isinstance(event, Diagnostic) and not _closing(event)]
-        printed = messages or [event.text for event in self.events if isinstance(event, Output)]
-        lines = _FOLDERS.sub("…/", "".join(printed)).split("\n")
-        return "\n".join(_cut(line).rstrip() for line in lines).strip("\n")
+        return shown(self.events)
 
     def looks_like(self, other: "Recording") -> bool:
         """Whether both are read as the same: without colours, times, folders and addresses."""
-        return _words(self.shown) == _words(other.shown)
+        return words(self.shown) == words(other.shown)
 
     def says_the_same(self, other: "Recording") -> bool:
         """Whether both runs showed the same, but for times, folders and addresses."""
@@ -196,7 +193,17 @@ def _essence(events: Iterable[Event]) -> tuple[object, ...]:
     return said, printed, [(one.status, one.exit_code) for one in _of(events, Finished)]
 
 
-def _words(text: str) -> str:
+def shown(events: Iterable[Event]) -> str:
+    """What a run's reader looks at: see ``Recording.shown``."""
+    events = tuple(events)
+    messages = [event.rendered for event in _of(events, Diagnostic) if not _closing(event)]
+    printed = messages or [event.text for event in _of(events, Output)]
+    lines = _FOLDERS.sub("…/", "".join(printed)).split("\n")
+    return "\n".join(_cut(line).rstrip() for line in lines).strip("\n")
+
+
+def words(text: str) -> str:
+    """A text as it is read: without colours, times, addresses and folders."""
     return re.sub(r"\x1b\[[0-9;]*m", "", _essential(text))
 
 

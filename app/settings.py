@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     max_streams: int = Field(1000, ge=1, description="open event streams in all")
     max_run_streams: int = Field(20, ge=1, description="open event streams of one run")
     max_seat_streams: int = Field(20, ge=1, description="open event streams by one seat")
-    seat_runs: Rate = Field("30/minute", description="runs that one seat may start")
+    seat_runs: Rate = Field("30/minute", description="runs that one seat may start; on all compilers, each counts")
     address_runs: Rate = Field("1000/minute", description="runs that one client address may start")
     seat_changes: Rate = Field("60/minute", description="other posts, such as cancel and reset, by one seat")
     address_changes: Rate = Field("2000/minute", description="other posts by one client address")

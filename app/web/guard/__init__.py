@@ -8,6 +8,7 @@ or ``Sec-Fetch-Site`` that says so and is refused; a script's request carries ne
 
 import secrets
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -55,6 +56,8 @@ _CACHING = (("/static/vendor/", b"public, max-age=31536000, immutable"), ("/stat
 class Guard:
     """ASGI middleware; sets ``request.state.seat``, ``request.state.seat_known`` and ``request.state.style_nonce``.
 
+    ``request.state.charge()`` counts the request once more, for one that starts several runs.
+
     A forged seat cookie counts as none. ``refuse`` says a problem in the form that the address is read in.
     """
 
@@ -74,7 +77,8 @@ class Guard:
         known = self._seats.read(_values(scope, b"cookie"))
         seat = known or self._seats.new()
         nonce = secrets.token_urlsafe(16)
-        scope.setdefault("state", {}).update(seat=seat, seat_known=known is not None, style_nonce=nonce)
+        charge = partial(self._rates.check, scope, known)
+        scope.setdefault("state", {}).update(seat=seat, seat_known=known is not None, style_nonce=nonce, charge=charge)
         answer = _Answer(send, path_of(scope), nonce, None if known else self._cookie(seat, scope))
         try:
             self._examine(scope, known)

@@ -10,6 +10,7 @@ from app.diff import FileDiff
 from app.lessons import Lesson
 from app.toolchain import examine, missing_tools, preferred, tools_command
 from app.web.pages.common import Home, Seat, Step, following, page_answer, playground_of, seat_of
+from app.web.pages.compare import Comparison
 from app.web.pages.form import Typed
 from app.web.pages.guide import Foreseen, guide_of, renewed
 from app.web.pages.panel import Panel, last_run
@@ -55,6 +56,7 @@ async def lesson_page(
     after: str | None = None,
     changes: Changes | None = None,
     before: Foreseen | None = None,
+    comparison: Comparison | None = None,
 ) -> HTMLResponse:
     """The page of a lesson with what stands in the form, a run, and what went wrong.
 
@@ -86,6 +88,7 @@ async def lesson_page(
         after=after or form.after,
         problem=problem,
         run=panel,
+        comparison=comparison,
         changes_shown=changes is not None,
         changes=changes.diffs if changes else None,
     )

@@ -8,13 +8,14 @@ from fastapi.responses import Response
 
 from app.lessons import Lesson
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
-from app.web.pages.form import looked_at, typed
+from app.web.pages.compare import ALL, compare, start
+from app.web.pages.form import Typed, looked_at, typed
 from app.web.pages.guide import foreseen, guide_of
 from app.web.pages.lesson import lesson_page
 from app.web.pages.panel import Panel, finished, frames
 from app.web.problem import ProblemError
 from app.web.sse import EventStream
-from app.web.state import event_id
+from app.web.state import Playground, event_id
 
 router = APIRouter()
 
@@ -44,6 +45,8 @@ async def run_address(home: Home, lesson: Step) -> Response:
 async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
     """Run the posted files: the panel that follows the run for htmx, else the finished page."""
     form = await typed(request)
+    if form.toolchain == ALL:
+        return await _run_on_all(request, home, seat, lesson, form)
     before = await foreseen(home, seat, lesson)
     try:
         run_id = await home.submit(
@@ -59,6 +62,22 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
         return fragment(home, "_posted.html", run=Panel(run_id, live=True, fresh=True), **context)
     panel, built = await finished(home, lesson, run_id)
     return await lesson_page(request, lesson, form, panel, after=built, before=before)
+
+
+async def _run_on_all(request: Request, home: Playground, seat: str, lesson: Lesson, form: Typed) -> Response:
+    """The same on every compiler, side by side."""
+    try:
+        ids = await start(request, home, seat, lesson, form)
+        comparison = await compare(home, lesson, ids, wait=not by_htmx(request))
+    except ProblemError as problem:
+        if by_htmx(request):
+            raise
+        return await lesson_page(request, lesson, form, None, problem)
+    if by_htmx(request):
+        guide = await guide_of(home, seat, lesson, form.files)
+        context = {"offered": form.offered, "command": form.command, "lesson": lesson, "guide": guide}
+        return fragment(home, "_posted.html", comparison=comparison, **context)
+    return await lesson_page(request, lesson, form, None, comparison=comparison)
 
 
 @router.get("/runs/{run_id}/events", dependencies=[Depends(_followed)])

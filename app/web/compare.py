@@ -1,0 +1,99 @@
+"""One source, several compilers: their answers beside each other, with what not all of them say marked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from app.diagnosis import Diagnosis
+from app.events import Diagnostic, Event, Finished, Verdict
+from app.recordings import shown, words
+from app.web.ansi import Terminal
+from app.web.render import ticks
+
+_MOST_LINES = 400
+_DRAWN = {"", "|"}
+"""Lines that say nothing."""
+
+_Line = tuple[str, Markup]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one compiler has said so far: the run's ``log``, and its place in the queue while it is not done."""
+
+    toolchain: str
+    state: str
+    log: Sequence[Event]
+
+
+@dataclass(frozen=True)
+class Said:
+    """One thing that a compiler said; ``shared``: all the others that have ended say it too."""
+
+    html: Markup
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Column:
+    """One compiler's answer; ``errors`` are kinds of error by their titles, ``lines`` what a terminal shows."""
+
+    toolchain: str
+    state: str
+    finished: Finished | None
+    reached: bool
+    errors: tuple[Said, ...]
+    lines: tuple[Said, ...]
+    left_out: int
+
+    @property
+    def differs(self) -> bool:
+        """Whether it says what not all say."""
+        return not all(one.shared for one in (*self.errors, *self.lines))
+
+
+def columns(answers: Sequence[Answer], diagnosis: Diagnosis) -> tuple[Column, ...]:
+    """The answers in their order; what is compared are those that have ended."""
+    titles = {known.id: known.title for known in diagnosis.classes}
+    errors = [_errors(answer.log, titles) for answer in answers]
+    texts = [shown(answer.log).split("\n") for answer in answers]
+    lines = [_lines(text[:_MOST_LINES]) for text in texts]
+    ended = [number for number, answer in enumerate(answers) if answer.state == "done"]
+    both = [_shared([kind[number] for number in ended]) for kind in (errors, lines)]
+    return tuple(
+        Column(
+            toolchain=answer.toolchain,
+            state=answer.state,
+            finished=next((event for event in answer.log if isinstance(event, Finished)), None),
+            reached=any(isinstance(event, Verdict) and event.reached for event in answer.log),
+            errors=tuple(Said(html, key in both[0]) for key, html in errors[number]),
+            lines=tuple(Said(html, key in both[1] or key in _DRAWN) for key, html in lines[number]),
+            left_out=max(0, len(texts[number]) - _MOST_LINES),
+        )
+        for number, answer in enumerate(answers)
+    )
+
+
+def _shared(said: Sequence[Sequence[_Line]]) -> set[str]:
+    """What all of them say."""
+    return set.intersection(*({key for key, _ in one} for one in said)) if said else set()
+
+
+def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
+    """Each kind of error once; one without a kind by its own words."""
+    found: dict[str, Markup] = {}
+    for event in log:
+        if isinstance(event, Diagnostic) and event.level.startswith("error") and not _closing(event.message):
+            key = event.error_class or event.message
+            found.setdefault(key, ticks(titles.get(event.error_class or "", event.message)))
+    return list(found.items())
+
+
+def _lines(text: Sequence[str]) -> list[_Line]:
+    terminal = Terminal()
+    return [(words(line).strip(), terminal.feed(f"{line}\n")) for line in text]
+
+
+def _closing(message: str) -> bool:
+    return message.startswith("aborting due to")

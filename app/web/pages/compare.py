@@ -1,0 +1,156 @@
+"""A command on every compiler at once: posted as a run with the toolchain ``all``, shown side by side."""
+
+import shlex
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import anyio
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import Response
+
+from app.command import CommandError, parse
+from app.events import Event
+from app.lessons import Lesson
+from app.web.compare import Answer, Column, columns
+from app.web.pages.common import Home, Seat, Step, by_htmx, page_answer, to
+from app.web.pages.form import Typed, looked_at
+from app.web.pages.where import where
+from app.web.problem import ProblemError
+from app.web.render import page
+from app.web.sse import EventStream, frame
+from app.web.state import Playground, event_id
+
+router = APIRouter()
+
+ALL = "all"
+"""The toolchain's name in the form when all are meant."""
+
+_SEPARATOR = "."
+_MOST = 12
+_CLOSE = "run-done"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs of one command, the newest compiler first."""
+
+    ids: str
+    command: str
+    columns: tuple[Column, ...]
+    lesson: Lesson
+
+    @property
+    def live(self) -> bool:
+        """Whether one of them still goes on."""
+        return any(column.state != "done" for column in self.columns)
+
+    @property
+    def same(self) -> bool:
+        """Whether all say the same."""
+        return not self.live and not any(column.differs for column in self.columns)
+
+
+async def start(request: Request, home: Playground, seat: str, lesson: Lesson, form: Typed) -> tuple[str, ...]:
+    """Queue the posted command once for each compiler that builds for its target; the ids of the runs.
+
+    Each counts as a run of its own. Raises ``ProblemError``; then none of them goes on.
+    """
+    names = await _names(home, form.command)
+    if looked_at(form) is not None:
+        message = "This command looks at one binary; choose one compiler for it."
+        raise ProblemError(422, "nothing-to-compare", message, "toolchain")
+    for _ in names[1:]:
+        request.state.charge()
+    ids: list[str] = []
+    base = form.base
+    try:
+        # The newest comes last: its run is the one that a reload finds.
+        for name in reversed(names):
+            ids.append(await home.submit(lesson.slug, form.files, form.command, name, None, seat, base=base))
+            base = None
+    except ProblemError:
+        for run_id in ids:
+            await home.engine.cancel(run_id)
+        raise
+    return tuple(reversed(ids))
+
+
+async def _names(home: Playground, command: str) -> list[str]:
+    try:
+        target = parse(command).target
+    except CommandError as error:
+        raise ProblemError(422, "command-not-offered", str(error), "command") from error
+    found = sorted(await home.toolchains(), key=lambda one: one.release, reverse=True)
+    able = [one.name for one in found if one.can_build(target)] or [one.name for one in found]
+    if not able:
+        raise ProblemError(503, "no-toolchain", "No Rust toolchain is on this machine; playground setup brings one.")
+    return able[:_MOST]
+
+
+async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wait: bool = False) -> Comparison:
+    """The runs as they stand; with ``wait`` when all have ended."""
+    if wait:
+        for run_id in ids:
+            async for _ in home.engine.events(run_id):
+                pass
+    status = [home.engine.status(run_id) for run_id in ids]
+    answers = [
+        Answer(one.job.toolchain.name, one.state, await _log(home, one.id) if one.state == "done" else ())
+        for one in status
+    ]
+    made = await anyio.to_thread.run_sync(columns, answers, home.diagnosis, limiter=home.rendering)
+    return Comparison(_SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson)
+
+
+async def _log(home: Playground, run_id: str) -> tuple[Event, ...]:
+    return tuple([event async for event in home.engine.events(run_id)])
+
+
+async def _compared(ids: str, home: Home, seat: Seat, lesson: Step) -> tuple[str, ...]:
+    """The runs of an address, when this seat may see them and they are of this lesson."""
+    names = tuple(ids.split(_SEPARATOR))[:_MOST]
+    for run_id in names:
+        if home.owned_run(run_id, seat).job.lesson.slug != lesson.slug:
+            raise ProblemError(404, "no-such-run", "There is no such run of this lesson; run again.")
+    return names
+
+
+Compared = Annotated[tuple[str, ...], Depends(_compared)]
+
+
+@router.get("/lessons/{slug}/comparisons/{ids}")
+async def show(request: Request, home: Home, seat: Seat, lesson: Step, runs: Compared) -> Response:
+    """The comparison on a page of its own, where there is room for the columns."""
+    here = where(home.lessons, await home.progress.reached(seat), lesson)
+    comparison = await compare(home, lesson, runs)
+    return await page_answer(request, "comparison.html", lesson=lesson, where=here, comparison=comparison)
+
+
+async def _open(home: Home, seat: Seat, runs: Compared) -> AsyncIterator[None]:
+    with home.streams.open(runs[0], seat):
+        yield
+
+
+@router.get("/lessons/{slug}/comparisons/{ids}/events", dependencies=[Depends(_open)])
+async def events(home: Home, lesson: Step, runs: Compared, last_event_id: Annotated[str, Header()] = "") -> EventStream:
+    """The columns anew each time a compiler has ended, then ``run-done``."""
+    return EventStream(_frames(home, lesson, runs, event_id(last_event_id)))
+
+
+async def _frames(home: Playground, lesson: Lesson, ids: tuple[str, ...], seen: int) -> AsyncIterator[bytes]:
+    # One after the other: they end about in the order in which they were queued, the oldest compiler first.
+    for number, run_id in enumerate(reversed(ids), 1):
+        async for _ in home.engine.events(run_id):
+            pass
+        if number > seen:
+            yield frame(page("_compared.html", root=home.root, comparison=await compare(home, lesson, ids)), number)
+    yield frame("", event=_CLOSE)
+
+
+@router.post("/lessons/{slug}/comparisons/{ids}/cancel")
+async def cancel(request: Request, home: Home, lesson: Step, runs: Compared) -> Response:
+    """End what still goes on."""
+    for run_id in runs:
+        await home.engine.cancel(run_id)
+    return Response(status_code=204) if by_htmx(request) else to(home, lesson)

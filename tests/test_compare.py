@@ -1,0 +1,124 @@
+"""One source on every compiler: what they say side by side, and what not all of them say."""
+
+import re
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from app.diagnosis import Diagnosis
+from app.events import Diagnostic, Event, Finished
+from app.toolchain import Toolchain
+from app.web.compare import Answer, columns
+from tests.conftest import Server, seated
+
+HTMX = {"hx-request": "true"}
+
+
+def answer(name: str, *messages: tuple[str | None, str], state: str = "done") -> Answer:
+    log: list[Event] = [
+        Diagnostic(level="error", code=None, message=text, rendered=f"error: {text}\n", error_class=kind)
+        for kind, text in messages
+    ]
+    return Answer(name, state, [*log, Finished(status="failed", exit_code=101, seconds=0.2)] if state == "done" else [])
+
+
+def test_what_not_all_say_is_marked(diagnosis: Diagnosis) -> None:
+    both = ("panic-handler-missing", "no handler <x>")
+    now, then = columns(
+        [
+            answer("1.96", both, ("unwinding-unsupported", "unwinding")),
+            answer("1.63", both, ("eh-personality-missing", "eh")),
+        ],
+        diagnosis,
+    )
+    assert [one.shared for one in now.errors] == [True, False]
+    assert [one.shared for one in then.errors] == [True, False]
+    assert [str(one.html).strip() for one in then.lines] == ["error: no handler &lt;x&gt;", "error: eh"]
+    assert [one.shared for one in then.lines] == [True, False]
+    assert now.differs
+
+
+def test_the_same_kind_in_other_words_is_the_same_kind(diagnosis: Diagnosis) -> None:
+    one, other = columns(
+        [answer("1.96", ("start-lang-item", "a")), answer("1.63", ("start-lang-item", "b"))], diagnosis
+    )
+    assert one.errors[0].shared
+    assert other.errors[0].shared
+    assert not one.lines[0].shared
+
+
+def test_a_run_that_goes_on_is_not_compared(diagnosis: Diagnosis) -> None:
+    done, running = columns([answer("1.96", (None, "a")), answer("1.63", state="running")], diagnosis)
+    assert not done.differs
+    assert running.finished is None
+
+
+@pytest.fixture
+def hosts(toolchains: tuple[Toolchain, ...]) -> list[str]:
+    found = sorted(toolchains, key=lambda one: one.release, reverse=True)
+    names = [one.name for one in found if one.can_build(None)]
+    assert len(names) > 1, "comparing needs two compilers: make setup, playground setup --era"
+    return names
+
+
+def form(**more: str) -> dict[str, str]:
+    return {"command": "cargo build", "toolchain": "all", "file:src/main.rs": "#![no_std]\nfn main() {}\n", **more}
+
+
+def test_without_scripts_the_page_shows_every_compilers_answer(server: str, hosts: list[str]) -> None:
+    with seated(server) as client:
+        page = client.post("/lessons/empty-main/runs", data=form()).text
+        assert re.findall(r'aria-label="Rust ([\d.]+)"', page) == hosts
+        assert page.count("✓ the goal") == len(hosts)
+        assert "what not all of them say is marked" in page
+        assert re.search(r'<option value="all" selected', page)
+        alone = client.get(found(page)).text
+        assert re.findall(r'aria-label="Rust ([\d.]+)"', alone) == hosts
+
+
+def test_htmx_gets_the_columns_as_each_compiler_ends(server: str, hosts: list[str]) -> None:
+    with seated(server) as client:
+        panel = client.post("/lessons/empty-main/runs", data=form(), headers=HTMX).text
+        assert "<html" not in panel
+        stream = client.get(found(panel) + "/events").text
+        assert stream.count('hx-target="#run-columns"') == len(hosts)
+        assert "event: run-done" in stream
+        again = client.get(found(panel) + "/events", headers={"last-event-id": str(len(hosts))}).text
+        assert "run-columns" not in again
+
+
+def test_another_seat_sees_nothing_of_it(server: str) -> None:
+    with seated(server) as client, seated(server) as other:
+        page = client.post("/lessons/empty-main/runs", data=form()).text
+        assert other.get(found(page)).status_code == 404
+        assert client.get(found(page).replace("empty-main", "no-std")).status_code == 404
+
+
+def test_a_look_at_one_binary_is_not_compared(server: str) -> None:
+    with seated(server) as client:
+        looked = form(command="nm target/debug/blog_os", after="0" * 32)
+        refused = client.post("/lessons/empty-main/runs", data=looked, headers=HTMX)
+        assert refused.status_code == 422
+        assert "choose one compiler" in refused.text
+
+
+def test_each_compiler_counts_as_a_run(start_server: Callable[..., Server], hosts: list[str]) -> None:
+    few = str(len(hosts) - 1)
+    server = start_server(
+        PLAYGROUND_SEAT_RUNS=f"{few}/minute",
+        PLAYGROUND_ADDRESS_RUNS="100/minute",
+        PLAYGROUND_TRUSTED_PROXIES='["127.0.0.1"]',
+    )
+    with seated(server.url, headers={"x-forwarded-for": "203.0.113.7"}) as client:
+        refused = client.post("/lessons/empty-main/runs", data=form(), headers=HTMX)
+        assert refused.status_code == 429
+        assert "too many runs" in refused.text
+        nothing: httpx.Response = client.get("/lessons/empty-main")
+        assert "Nothing has run yet." in nothing.text
+
+
+def found(page: str) -> str:
+    address = re.search(r"/lessons/[a-z-]+/comparisons/[0-9a-f.]+", page)
+    assert address
+    return address[0]
