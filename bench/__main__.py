@@ -15,16 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import anyio
-
-from app.lessons import Lesson, load_all
-from app.settings import Settings
-from app.toolchain import Toolchain, build_env, discover, preferred
+from app.toolchain import build_env
+from bench.cards import cards
+from bench.common import Case, cases, serving
 
 ROUNDS = 30
 
@@ -44,20 +41,6 @@ class Row:
         spread = f"{ratios[len(ratios) // 10]:.2f}-{ratios[-1 - len(ratios) // 10]:.2f}"
         cells = (f"{1000 * statistics.median(values):8.1f}" for values in (self.raw, self.ours, self.first))
         return f"{self.name:34}{''.join(cells)}   {statistics.median(ratios):5.2f}  ({spread})"
-
-
-@dataclass(frozen=True)
-class Case:
-    """A lesson's command and the crate it is run on."""
-
-    name: str
-    lesson: Lesson
-    command: str
-    toolchain: Toolchain
-
-    def source(self) -> str:
-        """A source that no compiler has seen: the solution with a function of its own."""
-        return f"{self.lesson.solution['src/main.rs']}\n#[allow(dead_code)]\nfn unique_{time.time_ns()}() {{}}\n"
 
 
 class Raw:
@@ -100,56 +83,11 @@ def ours(server: http.client.HTTPConnection, case: Case, source: str) -> tuple[f
     return took, first
 
 
-@contextmanager
-def serving(folder: Path, isolation: str = "auto") -> Iterator[tuple[http.client.HTTPConnection, int]]:
-    """A real server that is ready: a connection to it and its process id. The runs' users must be able to pass."""
-    folder.mkdir(mode=0o711)
-    folder.chmod(0o711)
-    command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
-    env = os.environ | {"PLAYGROUND_DATA_DIR": str(folder / "data"), "PLAYGROUND_SCRATCH_DIR": str(folder / "scratch")}
-    env["PLAYGROUND_ISOLATION"] = isolation
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        found = re.search(r"http://([^\s/]+)", process.stdout.readline())
-        assert found, f"the level {isolation} does not work here"
-        try:
-            server = http.client.HTTPConnection(found[1], timeout=60)
-            while not ready(server):
-                time.sleep(0.1)
-            time.sleep(1)
-            yield server, process.pid
-        finally:
-            process.terminate()
-
-
-def ready(server: http.client.HTTPConnection) -> bool:
-    """Whether the server has found its toolchains."""
-    server.request("GET", "/readyz")
-    return bool(json.load(server.getresponse())["ready"])
-
-
 def resident(pid: int) -> float:
     """Resident memory of a process in MB."""
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) / 1000
-
-
-def cases() -> list[Case]:
-    """What is measured, on the default toolchain of each lesson."""
-    settings = Settings()
-    lessons = {lesson.slug: lesson for lesson in load_all(settings.lessons_dir)}
-    toolchains = anyio.run(discover, settings.cache_dir)
-    found = []
-    for name, slug, command in (
-        ("host, std", "hello-std", "cargo build"),
-        ("host, freestanding", "linker-arguments", "cargo rustc -- -C link-arg=-nostartfiles"),
-        ("bare metal", "bare-metal", "cargo build --target thumbv7em-none-eabihf"),
-    ):
-        toolchain = preferred(toolchains, lessons[slug].target)
-        assert toolchain, "no toolchain: run make setup"
-        found.append(Case(f"{name}, {toolchain.name}", lessons[slug], command, toolchain))
-    return found
 
 
 def against_raw(folder: Path, rounds: int) -> None:
@@ -204,6 +142,7 @@ def main() -> None:
         folder.chmod(0o711)
         against_raw(folder, rounds)
         levels(folder, rounds)
+        cards(folder)
 
 
 if __name__ == "__main__":

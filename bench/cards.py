@@ -1,0 +1,48 @@
+"""How long a learner waits for the card of a binary that nobody has looked into before."""
+
+import http.client
+import json
+import statistics
+import time
+from pathlib import Path
+
+from bench.common import Case, cases, serving
+
+ROUNDS = 15
+GOALS = {"bare-metal": 20.0, "hello-std": 300.0}
+"""Milliseconds that the card of a lesson's binary may take."""
+
+
+def first_look(server: http.client.HTTPConnection, case: Case) -> tuple[float, int]:
+    """Milliseconds from asking for the card to having it, and the bytes of the binary."""
+    body = {"lesson": case.lesson.slug, "command": case.command, "toolchain": case.toolchain.name}
+    text = json.dumps(body | {"files": {"src/main.rs": case.source()}})
+    server.request("POST", "/api/runs", text, {"content-type": "application/json"})
+    posted = json.load(server.getresponse())
+    server.request("GET", posted["events"])
+    server.getresponse().read()
+    began = time.perf_counter()
+    server.request("GET", f"/runs/{posted['id']}/artifact", headers={"hx-request": "true"})
+    answer = server.getresponse()
+    answer.read()
+    took = 1000 * (time.perf_counter() - began)
+    assert answer.status == 200, answer.status
+    server.request("GET", f"/api/runs/{posted['id']}/artifact")
+    card = json.load(server.getresponse())
+    assert not card["unread"], card["unread"]
+    return took, int(card["bytes"])
+
+
+def cards(folder: Path) -> None:
+    """The first look at each binary, against what it may take."""
+    with serving(folder / "cards") as (server, _):
+        print(f"\n{'card, first look':34}{'bytes':>12}{'median ms':>11}{'slowest':>9}{'goal':>7}")
+        for case in cases():
+            goal = GOALS.get(case.lesson.slug)
+            if goal is None:
+                continue
+            # The first of a profile also builds the std program that it is measured against.
+            found = [first_look(server, case) for _ in range(ROUNDS + 3)][3:]
+            took = [one for one, _ in found]
+            cells = f"{found[-1][1]:12,}{statistics.median(took):11.1f}{max(took):9.1f}{goal:7.0f}"
+            print(f"{case.name:34}{cells}", flush=True)

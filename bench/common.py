@@ -1,0 +1,78 @@
+"""What the measurements share: the cases, and a server that is ready."""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from app.lessons import Lesson, load_all
+from app.settings import Settings
+from app.toolchain import Toolchain, discover, preferred
+
+
+@dataclass(frozen=True)
+class Case:
+    """A lesson's command and the crate it is run on."""
+
+    name: str
+    lesson: Lesson
+    command: str
+    toolchain: Toolchain
+
+    def source(self) -> str:
+        """A source that no compiler has seen: the solution with a function of its own."""
+        return f"{self.lesson.solution['src/main.rs']}\n#[allow(dead_code)]\nfn unique_{time.time_ns()}() {{}}\n"
+
+
+@contextmanager
+def serving(folder: Path, isolation: str = "auto") -> Iterator[tuple[http.client.HTTPConnection, int]]:
+    """A real server that is ready: a connection to it and its process id. The runs' users must be able to pass."""
+    folder.mkdir(mode=0o711)
+    folder.chmod(0o711)
+    command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
+    env = os.environ | {"PLAYGROUND_DATA_DIR": str(folder / "data"), "PLAYGROUND_SCRATCH_DIR": str(folder / "scratch")}
+    env["PLAYGROUND_ISOLATION"] = isolation
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://([^\s/]+)", process.stdout.readline())
+        assert found, f"the level {isolation} does not work here"
+        try:
+            server = http.client.HTTPConnection(found[1], timeout=60)
+            while not ready(server):
+                time.sleep(0.1)
+            time.sleep(1)
+            yield server, process.pid
+        finally:
+            process.terminate()
+
+
+def ready(server: http.client.HTTPConnection) -> bool:
+    """Whether the server has found its toolchains."""
+    server.request("GET", "/readyz")
+    return bool(json.load(server.getresponse())["ready"])
+
+
+def cases() -> list[Case]:
+    """What is measured, on the default toolchain of each lesson."""
+    settings = Settings()
+    lessons = {lesson.slug: lesson for lesson in load_all(settings.lessons_dir)}
+    toolchains = anyio.run(discover, settings.cache_dir)
+    found = []
+    for name, slug, command in (
+        ("host, std", "hello-std", "cargo build"),
+        ("host, freestanding", "linker-arguments", "cargo rustc -- -C link-arg=-nostartfiles"),
+        ("bare metal", "bare-metal", "cargo build --target thumbv7em-none-eabihf"),
+    ):
+        toolchain = preferred(toolchains, lessons[slug].target)
+        assert toolchain, "no toolchain: run make setup"
+        found.append(Case(f"{name}, {toolchain.name}", lessons[slug], command, toolchain))
+    return found
