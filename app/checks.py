@@ -16,6 +16,7 @@ from app.events import (
     Artifact,
     Check,
     Diagnostic,
+    Ended,
     Event,
     Finished,
     Machine,
@@ -43,6 +44,18 @@ _SHOULD = {
     "timeout": "run until its time is over",
     "cancelled": "be cancelled",
     "limit": "run into a limit",
+}
+
+
+_STOPPED: Mapping[Ended, str] = {
+    "exited": "The kernel ended the emulator.",
+    "off": "The kernel switched the machine off.",
+    "halted": "The machine went to sleep for good.",
+    "time": "The machine ran until its time was up.",
+    "reset": "The machine began anew after a fault.",
+    "lockup": "The processor locked up.",
+    "refused": "The emulator did not start the machine.",
+    "crashed": "The emulator crashed.",
 }
 
 
@@ -142,7 +155,7 @@ def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
         yield "No machine was started in the emulator."
         return
     if facts.ended is not None and seen.machine.ended not in facts.ended:
-        yield seen.machine.meaning
+        yield _STOPPED[seen.machine.ended]
     if facts.screen is not None and not re.search(facts.screen, seen.screen, re.MULTILINE):
         yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.toolchain import build_env
+from bench.boot import boots
 from bench.cards import cards
 from bench.common import Case, cases, serving
 
@@ -143,6 +144,7 @@ def main() -> None:
         against_raw(folder, rounds)
         levels(folder, rounds)
         cards(folder)
+        boots(folder / "boot", rounds)
 
 
 if __name__ == "__main__":
