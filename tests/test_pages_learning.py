@@ -1,6 +1,8 @@
 """What leads the learner, over HTTP: predictions, hints, the solution beside the own files, versions."""
 
+import io
 import re
+import zipfile
 from dataclasses import replace
 
 import httpx
@@ -93,11 +95,15 @@ async def test_one_hunk_is_applied_by_itself(app: FastAPI, learner: httpx.AsyncC
 
 
 async def test_without_scripts_a_hunk_is_applied_in_the_page(learner: httpx.AsyncClient) -> None:
-    page = (await press(learner, "apply", "all", MINE, htmx=False)).text
+    answer = await post(learner, "/lessons/one/apply", MINE, choice="all", command="cargo check")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one?command=cargo+check")
+    page = (await learner.get(answer.headers["location"])).text
     assert "// one\n</textarea>" in page
     assert "Give it back" in page
-    page = (await press(learner, "undo", main="// one\n", htmx=False)).text
-    assert "Mine" in page
+    assert 'value="cargo check" required' in page
+    for _ in range(2):
+        await press(learner, "undo", main="// one\n", htmx=False)
+    assert "Mine" in (await learner.get("/lessons/one")).text, "a second click changes nothing"
 
 
 @pytest.mark.parametrize("htmx", [True, False])
@@ -115,7 +121,7 @@ async def test_a_reset_keeps_the_text_and_offers_it_back(app: FastAPI, learner: 
 
 async def test_a_reset_of_an_untouched_step_offers_nothing(learner: httpx.AsyncClient) -> None:
     await press(learner, "reset")
-    assert "is kept." not in (await learner.get("/lessons/one")).text
+    assert "is kept.</span>" not in (await learner.get("/lessons/one")).text
 
 
 async def test_files_carried_along_replace_others_only_to_be_had_again(learner: httpx.AsyncClient) -> None:
@@ -138,7 +144,7 @@ async def test_a_second_tab_does_not_run_over_the_first(learner: httpx.AsyncClie
     begun = base((await learner.get("/lessons/one")).text)
     mine = base((await post(learner, main="// tab one\n", base=begun, htmx=True)).text)
     await post(learner, main="// tab one, again\n", base=mine, htmx=True)
-    assert "is kept" not in (await learner.get("/lessons/one")).text, "one tab alone makes no versions"
+    assert "is kept.</span>" not in (await learner.get("/lessons/one")).text, "one tab alone makes no versions"
     await post(learner, main="// tab two\n", base=mine, htmx=True)
     page = (await learner.get("/lessons/one")).text
     assert "Your text before you ran other files in another tab is kept." in page
@@ -162,7 +168,9 @@ async def test_a_text_that_cannot_be_kept_is_refused(learner: httpx.AsyncClient,
     assert (await press(learner, action, main="a\0b")).status_code == 422
 
 
-@pytest.mark.parametrize("action", ["predict", "hints", "apply", "undo", "redo", "changes", "reset"])
+@pytest.mark.parametrize(
+    "action", ["predict", "hints", "apply", "undo", "redo", "changes", "reset", "zip", "script", "take"]
+)
 async def test_the_address_of_a_form_leads_back(learner: httpx.AsyncClient, action: str) -> None:
     answer = await learner.get(f"/lessons/one/{action}")
     assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one")
@@ -218,3 +226,28 @@ async def test_the_map_shows_where_one_was(learner: httpx.AsyncClient) -> None:
         < page.index("You were here")
         < page.index("<code>three</code></span>")
     )
+
+
+async def test_the_crate_leaves_as_a_zip_and_as_a_script(learner: httpx.AsyncClient) -> None:
+    answer = await press(learner, "zip", main=MINE, htmx=False)
+    assert answer.headers["content-disposition"] == 'attachment; filename="one.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.read("blog_os/src/main.rs").decode() == MINE
+        assert archive.read("blog_os/Cargo.toml") == b"[package]\n"
+    answer = await press(learner, "script", main=MINE, htmx=False)
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert MINE in answer.text
+    assert answer.text.endswith("\ncargo build\n")
+    assert (await press(learner, "zip", main="a\0")).status_code == 422
+
+
+async def test_the_files_of_a_link_replace_the_learners_only_to_be_had_again(
+    app: FastAPI, learner: httpx.AsyncClient
+) -> None:
+    fields = {"taken:src/main.rs": "// brought\r\n", "taken:Cargo.toml": "no", "taken:/etc/passwd": "no"}
+    answer = await post(learner, "/lessons/one/take", MINE, htmx=True, **fields)
+    assert given(answer) == "// brought\n"
+    assert await kept(app, learner) == {"src/main.rs": "// brought\n"}
+    assert given(await press(learner, "undo", main="// brought\n")) == MINE
+    refused = await learner.post("/lessons/one/take", data={"taken:src/main.rs": "\0"}, headers=HTMX)
+    assert refused.status_code == 422

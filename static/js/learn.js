@@ -1,5 +1,6 @@
 // What the learner is led by; all of it can be missing, and the page still works.
-//   data-gives         holds texts for the fields of the form it names; each goes to the field of its name
+//   data-gives         holds texts for the fields of the form it names; each goes to the field of its name;
+//                      `texts-given` on the document says that they are there
 //   data-given         on such a text: the field
 //   data-reached       stands in the verdict of a goal reached; other tabs are told, and show it
 //   data-focus         is focused when it comes into the page, because what was focused has gone
@@ -14,6 +15,7 @@ const give = (box) => {
     }
   }
   box.replaceChildren();
+  document.dispatchEvent(new CustomEvent("texts-given"));
 };
 
 document.addEventListener("htmx:after:swap", () => {

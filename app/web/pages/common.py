@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -9,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app import __version__
 from app.lessons import Lesson
 from app.toolchain import Toolchain, preferred
+from app.web.pages.form import Typed
 from app.web.problem import ProblemError
 from app.web.render import page
 from app.web.state import Playground
@@ -72,9 +74,10 @@ def by_htmx(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
-def to(home: Playground, lesson: Lesson) -> RedirectResponse:
-    """The way back to the lesson after a form without scripts."""
-    return RedirectResponse(f"{home.root}/lessons/{lesson.slug}", status_code=303)
+def to(home: Playground, lesson: Lesson, form: Typed | None = None) -> RedirectResponse:
+    """The way back to the lesson after a form without scripts, with the command that stood in it."""
+    line = f"?{urlencode({'command': form.command})}" if form and form.command not in ("", lesson.commands[0]) else ""
+    return RedirectResponse(f"{home.root}/lessons/{lesson.slug}{line}", status_code=303)
 
 
 def following(home: Playground, lesson: Lesson) -> Lesson | None:

@@ -1,7 +1,7 @@
 """The learner's form: the files, the command, and what else was chosen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fastapi import Request
 
@@ -24,10 +24,6 @@ class Typed:
     base: str | None = None
     choice: str | None = None
 
-    def having(self, files: Mapping[str, str]) -> "Typed":
-        """The same form with these files in it."""
-        return replace(self, files=files)
-
 
 async def typed(request: Request) -> Typed:
     """The posted form. An offered command's button wins over the line; browsers' line ends become LF."""
@@ -35,7 +31,7 @@ async def typed(request: Request) -> Typed:
     files = {name.removeprefix("file:"): text(form, name) for name in form if name.startswith("file:")}
     offered = text(form, "offered")
     return Typed(
-        files={path: content.replace("\r\n", "\n").replace("\r", "\n") for path, content in files.items()},
+        files={path: clean(content) for path, content in files.items()},
         command=offered or text(form, "command"),
         toolchain=text(form, "toolchain") or None,
         after=text(form, "after") or None,
@@ -50,6 +46,11 @@ def text(form: Mapping[str, object], name: str) -> str:
     """A field as text; an upload in its place counts as nothing."""
     value = form.get(name, "")
     return value if isinstance(value, str) else ""
+
+
+def clean(content: str) -> str:
+    """Browsers' line ends become LF."""
+    return content.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def looked_at(form: Typed) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
+from app.command import LONGEST
 from app.diff import FileDiff
 from app.lessons import Lesson
 from app.toolchain import examine, missing_tools, preferred, tools_command
@@ -22,12 +23,12 @@ router = APIRouter()
 
 
 @router.get("/lessons/{slug}")
-async def show(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+async def show(request: Request, home: Home, seat: Seat, lesson: Step, command: str = "") -> Response:
     """One lesson, as the learner left it; a run that still goes on is followed again."""
     panel, after, toolchain = await last_run(home, seat, lesson)
     form = Typed(
         files=await home.progress.files(seat, lesson.slug),
-        command=await home.progress.last_command(seat, lesson.slug) or lesson.commands[0],
+        command=command[:LONGEST] or await home.progress.last_command(seat, lesson.slug) or lesson.commands[0],
         toolchain=toolchain,
         after=after,
     )

@@ -21,12 +21,12 @@ router = APIRouter()
 async def reset(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
     """Give the lesson's own files back; the learner's stay as a version."""
     form = await typed(request)
-    before = {**await home.progress.files(seat, lesson.slug), **_checked(home, lesson, form.files)}
+    before = {**await home.progress.files(seat, lesson.slug), **checked(home, lesson, form.files)}
     own = {path: lesson.files[path] for path in lesson.editable}
     if {**own, **before} != own:
         await home.progress.versions.keep(seat, lesson.slug, {**own, **before}, "you took the files of the step")
     await home.progress.reset(seat, lesson.slug)
-    return to(home, lesson) if not by_htmx(request) else await _given(request, lesson, form, own)
+    return to(home, lesson, form) if not by_htmx(request) else await given(request, lesson, form, own)
 
 
 @router.post("/lessons/{slug}/carry")
@@ -60,7 +60,7 @@ async def redo(request: Request, home: Home, seat: Seat, lesson: Step) -> Respon
 async def apply_solution(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
     """Apply one hunk of the solution to the posted files, or with ``all`` the whole of it."""
     form = await typed(request)
-    files = _checked(home, lesson, form.files)
+    files = checked(home, lesson, form.files)
     diffs = difference(lesson, files)
     changed = _applied(lesson, {**lesson.files, **files}, diffs, form.choice or "all")
     if changed:
@@ -69,14 +69,14 @@ async def apply_solution(request: Request, home: Home, seat: Seat, lesson: Step)
         await home.progress.versions.keep(seat, lesson.slug, own, "you applied the solution")
         await home.progress.save(seat, lesson.slug, now)
         files = now
-    return await _given(request, lesson, form, files)
+    return await given(request, lesson, form, files)
 
 
 @router.post("/lessons/{slug}/changes")
 async def changes(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
     """What the posted files change since the last run."""
     form = await typed(request)
-    files = _checked(home, lesson, form.files)
+    files = checked(home, lesson, form.files)
     ran = await home.progress.versions.noted(seat, lesson.slug, "ran")
     diffs = None if ran is None else compare_files(ran, {**ran, **files})
     if by_htmx(request):
@@ -99,22 +99,25 @@ async def _turn(
 ) -> Response:
     form = await typed(request)
     own = {path: lesson.files[path] for path in lesson.editable}
-    current = {**own, **_checked(home, lesson, form.files)}
+    current = {**own, **checked(home, lesson, form.files)}
     turned = await home.progress.versions.turn(seat, lesson.slug, side, current)
+    if not turned and not by_htmx(request):
+        return to(home, lesson, form)  # a second click: what the first one gave back stays
     files = await home.progress.files(seat, lesson.slug) if turned else current
-    return await _given(request, lesson, form, {**own, **files})
+    return await given(request, lesson, form, {**own, **files})
 
 
-async def _given(request: Request, lesson: Lesson, form: Typed, files: Mapping[str, str]) -> Response:
-    """The page with these files in the form; for htmx what changes on it."""
-    if not by_htmx(request):
-        return await again(request, lesson, form.having(files))
+async def given(request: Request, lesson: Lesson, form: Typed, files: Mapping[str, str]) -> Response:
+    """What changes on the page with these files, for htmx; else the way to it, so that a reload does nothing anew."""
     home, seat = playground_of(request), seat_of(request)
+    if not by_htmx(request):
+        await home.progress.save(seat, lesson.slug, files)
+        return to(home, lesson, form)
     guide = await guide_of(home, seat, lesson, files)
     return fragment(home, "_given.html", lesson=lesson, files=files, guide=guide)
 
 
-def _checked(home: Playground, lesson: Lesson, files: Mapping[str, str]) -> Mapping[str, str]:
+def checked(home: Playground, lesson: Lesson, files: Mapping[str, str]) -> Mapping[str, str]:
     """The posted files, as far as they may be kept; raises ``ProblemError``."""
     home.crate(lesson, files)
     return files

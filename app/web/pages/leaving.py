@@ -1,0 +1,46 @@
+"""What a learner takes along: the crate as a zip, as a script, and the files that a link brings."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.handout import as_script, as_zip
+from app.lessons import Lesson
+from app.web.pages.common import Home, Seat, Step
+from app.web.pages.form import clean, text, typed
+from app.web.pages.versions import checked, given
+
+router = APIRouter()
+
+
+@router.post("/lessons/{slug}/zip")
+async def zip_file(request: Request, home: Home, lesson: Step) -> Response:
+    """The posted crate as a zip that builds with plain cargo."""
+    form = await typed(request)
+    content = as_zip(lesson, home.crate(lesson, form.files), form.command)
+    return _file(content, lesson, "zip", "application/zip")
+
+
+@router.post("/lessons/{slug}/script")
+async def script(request: Request, home: Home, lesson: Step) -> Response:
+    """The posted crate as a shell script that makes it and gives the command."""
+    form = await typed(request)
+    content = as_script(lesson, home.crate(lesson, form.files), form.command)
+    return _file(content.encode(), lesson, "sh", "text/plain; charset=utf-8")
+
+
+@router.post("/lessons/{slug}/take")
+async def take(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Put the files that a link brought in place of the posted ones, which stay as a version."""
+    form, fields = await typed(request), await request.form()
+    brought = {path: clean(text(fields, f"taken:{path}")) for path in lesson.editable if f"taken:{path}" in fields}
+    current = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
+    now = {**current, **checked(home, lesson, brought)}
+    if now != current:
+        await home.progress.versions.keep(seat, lesson.slug, current, "you took the files of a link")
+        await home.progress.save(seat, lesson.slug, now)
+    return await given(request, lesson, form, now)
+
+
+def _file(content: bytes, lesson: Lesson, ending: str, kind: str) -> Response:
+    disposition = f'attachment; filename="{lesson.slug}.{ending}"'
+    return Response(content, media_type=kind, headers={"content-disposition": disposition})

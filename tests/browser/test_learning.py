@@ -1,0 +1,254 @@
+"""What leads a learner through a lesson, in headless Chromium with the real cargo: with scripts and without."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from app.lessons import Lesson
+from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
+
+both = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+MINE = "#![no_std]\n\nfn main() {}\n// mine\n"
+
+
+def run(page: Page) -> None:
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#run-verdict > *").first).to_be_visible(timeout=RUN_MS)
+
+
+def answer(page: Page, text: str) -> None:
+    page.locator(".options button", has_text=text).click()
+    expect(page.locator("#run-prediction h2")).to_have_text("You said")
+
+
+@both
+def test_a_prediction_is_made_with_one_click_and_stands_beside_the_outcome(
+    browser: Browser, server: str, scripts: bool
+) -> None:
+    with learner(browser, server, scripts=scripts) as page:
+        page.goto(f"{server}/lessons/panic-handler")
+        card = page.locator("#run-prediction")
+        expect(card).to_contain_text("Will the compiler ask for a panic handler?")
+        answer(page, "No: what cannot happen")
+        run(page)
+        expect(card).to_contain_text("It came differently")
+        expect(card).to_contain_text("The compiler does not look whether a panic can happen.")
+        expect(card).to_contain_text("Yes, and it objects to unwinding as well")
+        page.reload()
+        expect(card).to_contain_text("It came differently")
+
+
+@both
+def test_a_right_prediction_says_so(browser: Browser, server: str, scripts: bool) -> None:
+    with learner(browser, server, scripts=scripts) as page:
+        page.goto(f"{server}/lessons/no-main")
+        answer(page, "That all is well")
+        page.get_by_text("Something else, after all").click()
+        answer(page, "needs the standard library")
+        run(page)
+        expect(page.locator("#run-prediction h2")).to_have_text("As you said")
+
+
+def test_the_question_is_in_nobodys_way(browser: Browser, server: str) -> None:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/no-main")
+        run(page)
+        expect(page.locator("#run-prediction")).to_be_empty()
+        page.reload()
+        expect(page.locator("#run-prediction")).to_be_empty()
+
+
+def test_a_run_of_other_files_settles_nothing(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/no-main")
+        answer(page, "That all is well")
+        type_files(page, {"src/main.rs": lessons["no-main"].solution["src/main.rs"]})
+        run(page)
+        expect(page.locator("#run-prediction")).to_contain_text("have not been run yet")
+        page.locator(".again summary").click()
+        page.get_by_role("button", name="Drop my changes").click()
+        expect(area(page)).to_have_value(lessons["no-main"].files["src/main.rs"])
+        run(page)
+        expect(page.locator("#run-prediction h2")).to_have_text("It came differently")
+
+
+@both
+def test_hints_then_the_solution_by_hunks_and_back(browser: Browser, server: str, scripts: bool) -> None:
+    with learner(browser, server, scripts=scripts) as page:
+        page.goto(f"{server}/lessons/panic-handler")
+        type_files(page, {"src/main.rs": MINE})
+        for number in range(1, 5):
+            page.get_by_role("button", name=re.compile("hint")).click()
+            expect(page.locator(".hints li")).to_have_count(number)
+        expect(page.get_by_role("button", name=re.compile("hint"))).to_have_count(0)
+        page.get_by_role("button", name="Show one way").click()
+        expect(page.locator("#solution .old")).to_contain_text("// mine")
+        page.get_by_role("button", name="Apply this change").first.click()
+        expect(area(page)).to_have_value(re.compile("panic_handler"))
+        page.get_by_role("button", name="Give it back").click()
+        expect(area(page)).to_have_value(MINE)
+        page.get_by_role("button", name="Do it again").click()
+        expect(area(page)).to_have_value(re.compile("panic_handler"))
+        page.reload()
+        expect(page.locator(".hints li")).to_have_count(4)
+        expect(area(page)).to_have_value(re.compile("panic_handler"))
+
+
+def test_the_focus_goes_to_what_has_come(browser: Browser, server: str) -> None:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/panic-handler")
+        page.get_by_role("button", name=re.compile("A hint")).focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(".hints li")).to_be_focused()
+
+
+def test_enter_in_the_command_line_runs(browser: Browser, server: str) -> None:
+    for scripts in (True, False):
+        with learner(browser, server, scripts=scripts) as page:
+            page.goto(f"{server}/lessons/no-main")
+            page.locator("#command").press("Enter")
+            expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+            expect(page.locator(".hints")).to_have_count(0)
+
+
+@both
+def test_a_reset_can_be_taken_back(browser: Browser, server: str, scripts: bool, lessons: dict[str, Lesson]) -> None:
+    with learner(browser, server, scripts=scripts) as page:
+        page.goto(f"{server}/lessons/empty-main")
+        type_files(page, {"src/main.rs": MINE})
+        page.locator(".again summary").click()
+        page.get_by_role("button", name="Drop my changes").click()
+        expect(area(page)).to_have_value(lessons["empty-main"].files["src/main.rs"])
+        page.get_by_role("button", name="Give it back").click()
+        expect(area(page)).to_have_value(MINE)
+
+
+@both
+def test_what_changed_since_the_last_run(browser: Browser, server: str, scripts: bool) -> None:
+    with learner(browser, server, scripts=scripts) as page:
+        page.goto(f"{server}/lessons/empty-main")
+        run(page)
+        type_files(page, {"src/main.rs": MINE})
+        page.get_by_role("button", name="What changed").click()
+        expect(page.locator("#changes .new").first).to_be_visible()
+        expect(page.locator("#changes")).to_contain_text("// mine")
+        expect(area(page)).to_have_value(MINE)
+        run(page)
+        expect(page.locator("#changes")).to_be_empty()
+
+
+def test_two_tabs_lose_nothing_and_show_the_same_progress(browser: Browser, server: str) -> None:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        other = page.context.new_page()
+        other.goto(f"{server}/lessons/hello-std")
+        course = page.context.new_page()
+        course.goto(server)
+        first, second = "fn main() { /* one */ }\n", "fn main() { /* two */ }\n"
+        type_files(page, {"src/main.rs": first})
+        run(page)
+        expect(other.locator(".count")).to_contain_text("1/", timeout=RUN_MS)
+        expect(course.locator(".step.done")).to_have_count(1)
+        type_files(other, {"src/main.rs": second})
+        run(other)
+        other.get_by_role("button", name="Give it back").click()
+        expect(area(other)).to_have_value(first)
+
+
+def test_back_and_forward_keep_what_was_run(browser: Browser, server: str) -> None:
+    with learner(browser, server) as page:
+        page.goto(server)
+        page.get_by_role("link", name=re.compile("A program with the standard library")).last.click()
+        type_files(page, {"src/main.rs": "fn main() { /* mine */ }\n"})
+        run(page)
+        page.get_by_role("link", name=re.compile("Next:")).click()
+        expect(page.locator(".count")).to_contain_text("1/")
+        page.go_back()
+        expect(area(page)).to_have_value("fn main() { /* mine */ }\n")
+        expect(page.locator(".verdict.reached")).to_be_visible()
+        page.go_back()
+        expect(page.locator(".step.done")).to_have_count(1)
+        page.go_forward()
+        expect(area(page)).to_have_value("fn main() { /* mine */ }\n")
+
+
+def clipboard(page: Page) -> Any:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    return lambda: page.evaluate("navigator.clipboard.readText()")
+
+
+def test_a_link_carries_the_files_and_replaces_nothing_unasked(browser: Browser, server: str) -> None:
+    with learner(browser, server) as page:
+        read = clipboard(page)
+        page.goto(f"{server}/lessons/empty-main")
+        type_files(page, {"src/main.rs": MINE})
+        page.locator("#command").fill("cargo check")
+        page.get_by_text("Take it along").click()
+        page.get_by_role("button", name="A link with my files").click()
+        expect(page.locator("[data-said]")).to_contain_text("clipboard")
+        link = read()
+        assert len(link) < 400
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/empty-main")
+        theirs = area(page).input_value()
+        page.goto(link)
+        offer = page.locator("#brought")
+        expect(offer).to_contain_text("src/main.rs, 4 lines")
+        expect(area(page)).to_have_value(theirs)
+        page.get_by_role("button", name="Leave mine").click()
+        expect(offer).to_be_hidden()
+        assert "#" not in page.url
+        page.goto(link)
+        page.get_by_role("button", name="Take them in").click()
+        expect(area(page)).to_have_value(MINE)
+        expect(offer).to_be_hidden()
+        expect(page.locator("#command")).to_have_value("cargo check")
+        page.reload()
+        expect(area(page)).to_have_value(MINE)
+        page.get_by_role("button", name="Give it back").click()
+        expect(area(page)).to_have_value(theirs)
+
+
+@pytest.mark.parametrize("broken", ["%%%", "e30", "A" * 20_000], ids=["not base64", "not deflated", "too long"])
+def test_a_damaged_link_is_said_to_be_one(browser: Browser, server: str, broken: str) -> None:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/empty-main#crate={broken}")
+        expect(page.locator("[data-said]")).to_contain_text("damaged")
+        expect(page.locator("#brought")).to_be_hidden()
+
+
+@both
+def test_the_crate_is_taken_along(browser: Browser, server: str, scripts: bool) -> None:
+    with learner(browser, server, scripts=scripts) as page:
+        page.goto(f"{server}/lessons/empty-main")
+        type_files(page, {"src/main.rs": MINE})
+        page.get_by_text("Take it along").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="The crate as a zip").click()
+        assert download.value.suggested_filename == "empty-main.zip"
+        script = page.get_by_role("button", name="A shell script")
+        if scripts:
+            read = clipboard(page)
+            script.click()
+            expect(page.locator("[data-said]")).to_contain_text("clipboard")
+            assert MINE in read()
+        else:
+            with page.expect_download() as download:
+                script.click()
+            assert MINE in download.value.path().read_text()
+        expect(area(page)).to_have_value(MINE)
+
+
+def test_a_handout_has_the_text_the_files_and_the_result_and_no_controls(browser: Browser, server: str) -> None:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/empty-main")
+        run(page)
+        type_files(page, {"src/main.rs": MINE})
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        for shown in ("h1", ".goal", "#run-terminal", ".verdict"):
+            expect(page.locator(shown).first).to_be_visible()
+        expect(page.locator(".handout")).to_contain_text("// mine")
+        assert page.locator("button:visible, input:visible, textarea:visible, .top:visible").count() == 0
