@@ -97,7 +97,8 @@ def setup(
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
     """Say what is here, what is missing, and the command that mends it."""
     settings = _settings()
-    report = _run(lambda: toolchain.examine(settings.cache_dir))
+    lessons = {lesson.slug: lesson.targets for lesson in _load(settings)[0]}
+    report = _run(lambda: toolchain.examine(settings.cache_dir, lessons))
     isolation = _run(lambda: _isolation(settings))
     if as_json:
         typer.echo(json.dumps(report.model_dump(mode="json") | {"isolation": isolation}, indent=2))

@@ -255,11 +255,14 @@ def test_a_server_without_the_target_serves_but_is_not_ready(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     without = {"PLAYGROUND_CACHE_DIR": str(tmp_path / "cache"), "RUSTUP_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    with httpx.Client(base_url=start_server(**without).url, timeout=30) as client:
+    server = start_server(**without)
+    with httpx.Client(base_url=server.url, timeout=30) as client:
         state = settled(client)
         assert state.status_code == 503
         assert "thumbv7em-none-eabihf" in state.json()["toolchain"]
         assert client.get("/lessons/bare-metal").status_code == 200
+    # Which has begun to build the target: that ends with the server.
+    server.stop()
 
 
 def test_progress_survives_kill_9_in_the_middle_of_a_run(start_server: Callable[..., Server], tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -417,3 +417,41 @@ async def test_a_configuration_above_the_runs_is_warned_of(
     above.touch()
     async with LocalEngine(settings, diagnosis):
         assert str(above) in caplog.text
+
+
+def status(events: list[Event]) -> str:
+    finished = the(Finished, events)
+    assert isinstance(finished, Finished)
+    return finished.status
+
+
+async def test_a_run_waits_for_what_it_needs_and_holds_nobody_up(
+    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    there = anyio.Event()
+
+    async def prepare(say: Callable[[str], None]) -> Toolchain:
+        say("wait for it")
+        await there.wait()
+        return toolchain
+
+    async with LocalEngine(settings.model_copy(update={"max_runs": 1, "queue_length": 2}), diagnosis) as engine:
+        bench = Bench(engine, lessons["hello-std"], replace(toolchain, name="0.1"))
+        held = bench.submit("cargo build", prepare=prepare)
+        dropped = bench.submit("cargo build", prepare=prepare)
+        with pytest.raises(QueueFullError):
+            bench.submit("cargo build")
+        await anyio.wait_all_tasks_blocked()
+        await engine.cancel(dropped)
+        log = await bench.follow(dropped)
+        assert [event.type for event in log] == ["queued", "output", "finished", "verdict"]
+        assert status(log) == "cancelled"
+        other = Bench(engine, lessons["hello-std"], toolchain)
+        assert status(await other.run("cargo build")) == "ok"
+        assert engine.status(held).state == "queued"
+        there.set()
+        log = await bench.follow(held)
+        assert [event.type for event in log[:4]] == ["queued", "output", "queued", "started"]
+        started = next(event for event in log if isinstance(event, Started))
+        assert started.toolchain == toolchain.name, "the one that has it"
+        assert status(log) == "ok"

@@ -4,10 +4,11 @@ import hashlib
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -16,10 +17,11 @@ from app.engine import Inside, Job, NoSuchRunError, RunStatus, State
 from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
 from app.runner import Built
 from app.settings import Settings
-from app.toolchain import DoctorReport, Toolchain
+from app.toolchain import Demand, DoctorReport, Toolchain
 from app.web import create_app
-from app.web.pages import lesson
+from app.web.pages import targets
 from app.web.state import Playground
+from app.web.targets import Targets
 from tests.conftest import seat_of
 
 pytestmark = pytest.mark.anyio
@@ -242,21 +244,81 @@ async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
     assert "Nothing has run yet." in page
 
 
-async def test_a_step_whose_target_is_missing_says_what_mends_it(
-    app: FastAPI, learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def wanting(app: FastAPI) -> Playground:
+    """A playground whose first step builds for a target that nobody has; what is asked for never comes by itself."""
+    playground: Playground = app.state.playground
+    playground.lessons = (replace(playground.lessons[0], target="thumbv7em-none-eabihf"), *playground.lessons[1:])
+    playground.targets = Targets(playground.lessons, Demand(playground.settings.cache_dir, nothing_comes), found(app))
+    return playground
+
+
+async def nothing_comes(_cache: Path, say: Callable[[str], None], targets: tuple[str, ...]) -> tuple[str, ...]:
+    say("  rustup could not: no network")
+    return targets
+
+
+def found(app: FastAPI) -> Callable[[], Awaitable[tuple[Toolchain, ...]]]:
+    async def find() -> tuple[Toolchain, ...]:
+        toolchains: tuple[Toolchain, ...] = app.state.playground._toolchains
+        return toolchains
+
+    return find
+
+
+async def test_a_step_whose_target_is_missing_has_it_set_up_and_says_so(
+    learner: httpx.AsyncClient, wanting: Playground
 ) -> None:
-    async def examine(_cache_dir: Path) -> DoctorReport:
+    page = (await learner.get("/lessons/one")).text
+    assert "is being set up for <code>thumbv7em-none-eabihf</code>" in page
+    assert 'hx-get="/lessons/one/targets" hx-trigger="load delay:2s"' in page
+    assert "1.99, target missing" in page
+    assert "being set up" not in (await learner.get("/lessons/two")).text
+    assert 'hx-get="/lessons/one/targets"' in (await learner.get("/lessons/one/targets")).text
+    (toolchain, *others) = wanting._toolchains or ()
+    wanting._toolchains = (replace(toolchain, targets={"thumbv7em-none-eabihf": "built", **toolchain.targets}), *others)
+    ready = (await learner.get("/lessons/one/targets")).text
+    assert "Ready:" in ready
+    assert "hx-get" not in ready
+    assert '<hx-partial hx-target="#toolchain"' in ready
+    assert "1.99, target ready" in ready
+
+
+async def test_a_run_without_scripts_that_waits_for_a_target_is_shown_waiting(
+    learner: httpx.AsyncClient, wanting: Playground, engine: ScriptedEngine
+) -> None:
+    del wanting
+    answer = await post(learner, command="cargo build --target thumbv7em-none-eabihf")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one")
+    assert engine.jobs[0].prepare
+    assert not engine.jobs[0].attended, "nobody follows it"
+    engine.state = "queued"
+    assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in (await learner.get("/lessons/one")).text
+
+
+async def test_a_target_that_cannot_be_set_up_says_what_mends_it(
+    learner: httpx.AsyncClient, wanting: Playground, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def examine(_cache_dir: Path, _lessons: object) -> DoctorReport:
         problems = ("There is no `core` for it.",)
         return DoctorReport(ok=False, toolchains=(), linkers=(), lookups=(), problems=problems, command="mend --it")
 
-    monkeypatch.setattr(lesson, "examine", examine)
-    playground: Playground = app.state.playground
-    playground.lessons = (replace(playground.lessons[0], target="thumbv7em-none-eabihf"), *playground.lessons[1:])
+    async def known() -> None:
+        return None
+
+    monkeypatch.setattr(targets, "examine", examine)
+    await learner.get("/lessons/one")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wanting.targets.work, known)
+        await wanting.targets._demand.settled(("thumbv7em-none-eabihf",), print)
+        tasks.cancel_scope.cancel()
     page = (await learner.get("/lessons/one")).text
     assert "There is no <code>core</code> for it." in page
+    assert "rustup could not: no network" in page
     assert "<code>mend --it</code>" in page
-    assert "1.99, target missing" in page
     assert "mend --it" not in (await learner.get("/lessons/two")).text
+    await post(learner, command="cargo build --target thumbv7em-none-eabihf", htmx=True)
+    assert engine.jobs[-1].prepare is None, "what cannot come is not waited for"
 
 
 async def test_without_scripts_a_run_answers_with_the_finished_page(

@@ -436,8 +436,8 @@ async def test_several_targets_are_built_at_once_and_one_that_cannot_be_does_not
     monkeypatch.setattr("app.toolchain.provision._proven", proven)
     monkeypatch.setattr(debian, "install", never)
     lines: list[str] = []
-    assert await add_targets(tmp_path, lines.append, ("one", "two"))
-    assert not await add_targets(tmp_path, lines.append, ("broken", "three"))
+    assert await add_targets(tmp_path, lines.append, ("one", "two")) == ()
+    assert await add_targets(tmp_path, lines.append, ("broken", "three")) == ("broken",)
     assert asked == [("one", "two"), ("broken", "three"), ("broken",), ("three",)]
     assert there == {"one", "two", "three"}
     assert f"Building core for one two once, from the sources of Rust {builder.version}" in "\n".join(lines)

@@ -3,7 +3,7 @@
 ``local.py`` runs jobs on this machine; a distributed engine would keep the same protocol.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -16,6 +16,9 @@ from app.toolchain import Toolchain
 
 State = Literal["queued", "running", "done"]
 
+Prepare = Callable[[Callable[[str], None]], Awaitable[Toolchain]]
+"""Waits for what a run needs; takes whom to tell each line, gives the toolchain that then has it."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -23,7 +26,8 @@ class Job:
 
     ``after`` is the id of an earlier run whose artefact is to lie where cargo put it. ``attended``: the
     run is cancelled when nobody has followed its events for a while (a page that was closed). ``owner`` is
-    whoever may see the run, as the web names them; the engine only hands it back.
+    whoever may see the run, as the web names them; the engine only hands it back. ``prepare`` is awaited before the
+    run takes its turn, and gives the toolchain in the end; what it says meanwhile stands in the run's output.
     """
 
     lesson: Lesson
@@ -33,6 +37,7 @@ class Job:
     after: str | None = None
     attended: bool = False
     owner: str | None = None
+    prepare: Prepare | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from itertools import takewhile
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ from app import inspector, runner
 from app.binary import Card
 from app.checks import judge, see
 from app.diagnosis import Diagnosis
-from app.engine import Inside, Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus, State
+from app.engine import Inside, Job, NoSuchRunError, NothingBuiltError, Prepare, QueueFullError, RunStatus, State
 from app.engine.look import Looks
 from app.engine.scratch import Scratch
 from app.engine.seeds import Config, Seeds
@@ -56,6 +57,7 @@ class _Run:
         self.log: list[Event] = []
         self.built: runner.Built | None = None
         self.card: Card | None = None
+        self.held = anyio.CancelScope()
         self.scope = anyio.CancelScope()
         self.readers = 0
         self.idle_since = time.monotonic()
@@ -109,6 +111,7 @@ class LocalEngine:
         self._on_verdict = on_verdict
         self._runs: dict[str, _Run] = {}
         self._waiting: deque[_Run] = deque()
+        self._held = 0
         self._running = 0
         self._isolation: Isolation | None = None
         self._free: list[Box] = []
@@ -164,15 +167,18 @@ class LocalEngine:
 
     def submit(self, job: Job) -> str:
         """Queue a job; the run's id. Raises ``QueueFullError``, ``NothingBuiltError``."""
-        if len(self._waiting) >= self._settings.queue_length:
-            raise QueueFullError(f"{len(self._waiting)} runs are waiting already")
+        if len(self._waiting) + self._held >= self._settings.queue_length:
+            raise QueueFullError(f"{len(self._waiting) + self._held} runs are waiting already")
         if job.after is not None:
             self.artifact(job.after)
         run = _Run(job)
         self._runs[run.id] = run
-        self._waiting.append(run)
-        run.emit(Queued(position=len(self._waiting) - 1))
-        self._start_waiting()
+        if job.prepare:
+            self._held += 1
+            run.emit(Queued(position=len(self._waiting)))
+            self._tasks.start_soon(self._prepare, run, job.prepare)
+        else:
+            self._line_up(run)
         return run.id
 
     def status(self, run_id: str) -> RunStatus:
@@ -203,9 +209,11 @@ class LocalEngine:
         """End the run and its process tree; nothing happens when it is done."""
         run = self._run(run_id)
         if run.state == "queued":
+            if run not in self._waiting:
+                run.held.cancel()
+                return
             self._waiting.remove(run)
-            run.emit(Finished(status="cancelled", exit_code=None, seconds=0.0))
-            run.end(self._judge(run))
+            self._end_unbegun(run)
             self._say_positions()
         elif run.state == "running":
             run.scope.cancel()
@@ -247,6 +255,28 @@ class LocalEngine:
             return self._runs[run_id]
         except KeyError:
             raise NoSuchRunError(run_id) from None
+
+    async def _prepare(self, run: _Run, prepare: Prepare) -> None:
+        """Let a run wait for what it needs, outside of the queue, so that it holds nobody up."""
+        try:
+            with run.held:
+                toolchain = await prepare(lambda line: run.emit(Output(stream="stderr", text=f"{line}\n")))
+                run.job = replace(run.job, toolchain=toolchain, prepare=None)
+        finally:
+            self._held -= 1
+        if run.job.prepare is None:
+            self._line_up(run)
+        else:
+            self._end_unbegun(run)
+
+    def _line_up(self, run: _Run) -> None:
+        self._waiting.append(run)
+        run.emit(Queued(position=len(self._waiting) - 1))
+        self._start_waiting()
+
+    def _end_unbegun(self, run: _Run) -> None:
+        run.emit(Finished(status="cancelled", exit_code=None, seconds=0.0))
+        run.end(self._judge(run))
 
     def _start_waiting(self) -> None:
         started = False

@@ -1,21 +1,24 @@
 """Find cargo, rustc and targets; set up what is missing; say what is there."""
 
 from app.toolchain.compiled import compiled
+from app.toolchain.demand import Demand, Preparation
 from app.toolchain.discover import Survey, discover, survey
 from app.toolchain.doctor import DoctorReport, examine
 from app.toolchain.environment import build_env
 from app.toolchain.era import setup_era
 from app.toolchain.model import Flaw, Origin, Toolchain, missing, preferred
-from app.toolchain.needs import BARE_METAL
-from app.toolchain.provision import add_targets, obtainable, setup
+from app.toolchain.needs import BARE_METAL, obtainable
+from app.toolchain.provision import add_targets, setup
 from app.toolchain.tools import EMULATORS, missing_tools, setup_tools, tools_command
 
 __all__ = [
     "BARE_METAL",
     "EMULATORS",
+    "Demand",
     "DoctorReport",
     "Flaw",
     "Origin",
+    "Preparation",
     "Survey",
     "Toolchain",
     "add_targets",

@@ -127,7 +127,7 @@ async def _compile(
             if (match := _COMPILING.match(text)) and match[1] != "probe":
                 shown.step(f"compiling {match[1]}")
 
-        code = await _cargo(compiler, crate, arguments, line, more=more, lock=lock)
+        code = await _cargo(compiler, crate, arguments, line, more=more, lock=lock, gently=True)
     if code:
         raise BuildError(f"core could not be built for {' and '.join(targets)}: {_reason(lines)}")
     return crate / "target"
@@ -142,11 +142,20 @@ async def _cargo(
     seconds: float = 900.0,
     more: Mapping[str, str] | None = None,
     lock: int | None = None,
+    gently: bool = False,
 ) -> int:
     home = crate / "home"
     home.mkdir(exist_ok=True)
     env = {**build_env(toolchain, home, crate / "target"), "CARGO_TERM_COLOR": "never", **(more or {})}
-    argv = [str(toolchain.cargo), *arguments, "--manifest-path", str(crate / "Cargo.toml")]
+    # A server may be at work beside it, whose runs come first.
+    nice = shutil.which("nice") if gently else None
+    argv = [
+        *([nice, "-n", "10"] if nice else []),
+        str(toolchain.cargo),
+        *arguments,
+        "--manifest-path",
+        str(crate / "Cargo.toml"),
+    ]
     # cargo reads the configuration of every folder above the current one: here that would be the user's.
     return await stream(argv, line, env=env, cwd=Path("/"), seconds=seconds, pass_fds=() if lock is None else (lock,))
 

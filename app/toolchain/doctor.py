@@ -1,6 +1,7 @@
 """What ``doctor`` says: every compiler, linker and look-up tool, what is missing and what mends it."""
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from app.toolchain.discover import Survey, survey
 from app.toolchain.linkers import find_lld
 from app.toolchain.model import Origin, Source, Toolchain, preferred
-from app.toolchain.needs import BARE_METAL, LOOKUPS, Needs, needs
+from app.toolchain.needs import BARE_METAL, LOOKUPS, Needs, needs, obtainable
 from app.toolchain.process import capture
 from app.toolchain.tools import EMULATORS, missing_tools, tools_command
 
@@ -51,15 +52,25 @@ class ToolReport(_Frozen):
     version: str = ""
 
 
+class TargetReport(_Frozen):
+    """A target, the lessons that build for it, and the toolchains that have it; ``obtainable`` without more rights."""
+
+    name: str
+    lessons: tuple[str, ...]
+    toolchains: tuple[str, ...]
+    obtainable: bool = True
+
+
 class DoctorReport(_Frozen):
     """The state of this machine. ``problems`` are sentences, ``command`` mends what is missing or is None.
 
     ``ok`` says that every lesson can be done: a problem alone, such as a broken second compiler, need
-    not hinder any.
+    not hinder any, and a target that lacks does not if it can be set up when a lesson needs it.
     """
 
     ok: bool
     toolchains: tuple[CompilerReport, ...]
+    targets: tuple[TargetReport, ...] = ()
     linkers: tuple[ToolReport, ...]
     lookups: tuple[ToolReport, ...]
     problems: tuple[str, ...]
@@ -71,16 +82,20 @@ class DoctorReport(_Frozen):
         lines = ["Rust toolchains"]
         for compiler in self.toolchains:
             lines += _compiler_lines(compiler)
+        lines += ["Targets of the lessons", *map(_target_line, self.targets)] if self.targets else []
         lines += ["Linkers", *map(_tool_line, self.linkers), "Look-up tools", *map(_tool_line, self.lookups)]
         lines += ["Emulators", *map(_tool_line, self.emulators)]
         lines += ["Problems", *(f"  {problem}" for problem in self.problems)] if self.problems else []
         if self.command:
-            lines.append(f"To mend it: {self.command}")
+            lines.append(f"{'To mend it' if self.problems else 'To have every target now'}: {self.command}")
         return "\n".join([*lines, "Every lesson can be done." if self.ok else "Not every lesson can be done."])
 
 
-async def examine(cache_dir: Path) -> DoctorReport:
-    """Look at the whole machine; changes nothing and raises nothing for a broken part."""
+async def examine(cache_dir: Path, lessons: Mapping[str, Sequence[str]] | None = None) -> DoctorReport:
+    """Look at the whole machine; changes nothing and raises nothing for a broken part.
+
+    ``lessons`` maps each lesson to the targets that it builds for.
+    """
     found = await survey(cache_dir)
     tools: dict[str, ToolReport] = {}
 
@@ -95,7 +110,13 @@ async def examine(cache_dir: Path) -> DoctorReport:
         tasks.start_soon(look, "rust-lld", find_lld(default) if default else None, "-flavor", "gnu", "--version")
     linkers = tuple(tools[name] for name in ("cc", "ld", "rust-lld"))
     lookups, emulators = (tuple(tools[name] for name in names) for names in (LOOKUPS, EMULATORS))
-    return report(found, await needs(found), linkers, lookups, emulators)
+    targets = _targets(found, lessons or {})
+    later = {one.name for one in targets if not one.toolchains and one.obtainable} - {BARE_METAL}
+    lacking = await needs(found, tuple(one.name for one in targets if one.name not in later))
+    seen = report(found, lacking, linkers, lookups, emulators, targets)
+    if later and not seen.command:
+        return seen.model_copy(update={"command": (await needs(found, tuple(later))).command})
+    return seen
 
 
 def report(
@@ -104,11 +125,14 @@ def report(
     linkers: tuple[ToolReport, ...],
     lookups: tuple[ToolReport, ...],
     emulators: tuple[ToolReport, ...] = (),
+    targets: tuple[TargetReport, ...] = (),
 ) -> DoctorReport:
     """Put what was found into words."""
+    hopeless = any(not (one.toolchains or one.obtainable) for one in targets)
     return DoctorReport(
-        ok=bool(found.toolchains) and not lacking.fatal,
+        ok=bool(found.toolchains) and not (lacking.linker or hopeless or BARE_METAL in lacking.targets),
         toolchains=tuple(_compiler(toolchain, found) for toolchain in found.everyone),
+        targets=targets,
         linkers=linkers,
         lookups=lookups,
         emulators=emulators,
@@ -141,6 +165,27 @@ def _compiler(toolchain: Toolchain, found: Survey) -> CompilerReport:
         default_for=tuple(default_for),
         hidden=toolchain in found.shadowed,
     )
+
+
+def _targets(found: Survey, lessons: Mapping[str, Sequence[str]]) -> tuple[TargetReport, ...]:
+    wanted = dict.fromkeys((BARE_METAL, *(target for targets in lessons.values() for target in targets)))
+    can_add = obtainable(found)
+    return tuple(
+        TargetReport(
+            name=target,
+            lessons=tuple(lesson for lesson, targets in lessons.items() if target in targets),
+            toolchains=tuple(one.name for one in found.toolchains if one.can_build(target)),
+            obtainable=can_add,
+        )
+        for target in wanted
+    )
+
+
+def _target_line(target: TargetReport) -> str:
+    ready = f"ready with {', '.join(target.toolchains)}"
+    how = "missing; set up when a lesson needs it" if target.obtainable else "missing, and nothing here can build it"
+    lessons = f" ({', '.join(target.lessons)})" if target.lessons else ""
+    return f"  {target.name}: {ready if target.toolchains else how}{lessons}"
 
 
 async def _tool(name: str, path: str | Path | None, *arguments: str) -> ToolReport:

@@ -74,8 +74,16 @@ def can_build_core(toolchain: Toolchain) -> bool:
     return sources is not None and vendored(sources) is not None and find_lld(toolchain) is not None
 
 
+def obtainable(found: Survey) -> bool:
+    """Whether a target can be had without more rights: by rustup, or from a compiler's sources."""
+    return rustup_program() is not None or any(can_build_core(toolchain) for toolchain in found.everyone)
+
+
 def _command(lacking: tuple[str, ...], sources: bool, packages: tuple[str, ...]) -> str | None:
-    setup = "playground setup" if shutil.which("playground") else "make setup"
+    further = set(lacking) - {BARE_METAL}
+    setup = ("make setup", "make targets")[bool(further)]
+    if shutil.which("playground"):
+        setup = f"playground setup{' --all' if further else ''}"
     if packages:
         return setup if debian.is_root() else f"{debian.install_command(packages)} && {setup}"
     if lacking and sources:

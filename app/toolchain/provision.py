@@ -40,20 +40,15 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...] = (BARE_META
     return await _conclude(found, say, targets) and not lacking
 
 
-async def add_targets(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> bool:
-    """Provide targets by what is here already, with no package installed; whether all are there now.
+async def add_targets(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Provide targets by what is here already, with no package installed; those that lack in the end.
 
     Says each step as ``setup`` does, and waits for another set-up. Raises ``OSError`` for a cache folder that cannot
     be used.
     """
     async with locked(cache_dir, say) as lock:
         work = _Work(cache_dir, say, targets, lock)
-        return not await _provide(work, (_by_rustup, _by_sources))
-
-
-def obtainable(found: Survey) -> bool:
-    """Whether ``add_targets`` has a way to try: rustup, or a compiler with its sources."""
-    return rustup_program() is not None or any(can_build_core(toolchain) for toolchain in found.everyone)
+        return tuple(await _provide(work, (_by_rustup, _by_sources)))
 
 
 @dataclass(frozen=True)

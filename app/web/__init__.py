@@ -33,6 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with state.local, anyio.create_task_group() as tasks:
             tasks.start_soon(_warm, state)
+            tasks.start_soon(state.targets.work, state.refresh)
             yield
             tasks.cancel_scope.cancel()
         state.progress.close()

@@ -18,10 +18,11 @@ from app.lessons import Lesson, load_all
 from app.progress import Progress, fingerprint
 from app.runner import Built
 from app.settings import Settings
-from app.toolchain import BARE_METAL, Toolchain, discover, missing, preferred
+from app.toolchain import BARE_METAL, Demand, Toolchain, discover, missing, preferred
 from app.web.guard.seats import Seats
 from app.web.problem import ProblemError
 from app.web.streams import Streams
+from app.web.targets import Targets
 from app.workspace import EditError, merge
 
 _LOOK_AGAIN = 5.0
@@ -62,6 +63,7 @@ class Playground:
         self._toolchains: tuple[Toolchain, ...] | None = None
         self._looked = 0.0
         self._look = anyio.Lock()
+        self.targets = Targets(self.lessons, Demand(settings.cache_dir), self.toolchains)
 
     @property
     def isolation(self) -> str:
@@ -90,7 +92,7 @@ class Playground:
         async with self._look:
             known = self._toolchains
             if known is None or self._outdated(known, targets):
-                known = await self._discover()
+                known = await self.refresh()
         return known
 
     async def warm(self) -> None:
@@ -143,7 +145,10 @@ class Playground:
             raise ProblemError(
                 409, "nothing-built", "Nothing has been built yet that could be looked at; build first.", "after"
             )
-        job = Job(lesson, crate, parsed, chosen, after=after, attended=attended, owner=seat)
+        prepare = self.targets.preparation(parsed, chosen, await self.toolchains())
+        # One that waits for a target may outlast its page: without scripts nobody follows it meanwhile.
+        attended = attended and prepare is None
+        job = Job(lesson, crate, parsed, chosen, after=after, attended=attended, owner=seat, prepare=prepare)
         return await self._queue(job, files, command, base)
 
     def crate(self, lesson: Lesson, files: Mapping[str, str]) -> dict[str, str]:
@@ -236,7 +241,8 @@ class Playground:
             raise ProblemError(503, "no-toolchain", message)
         return default
 
-    async def _discover(self) -> tuple[Toolchain, ...]:
+    async def refresh(self) -> tuple[Toolchain, ...]:
+        """Look for the toolchains anew."""
         self._toolchains = self.local.usable(await discover(self.settings.cache_dir))
         self._looked = time.monotonic()
         return self._toolchains

@@ -9,12 +9,13 @@ from fastapi.responses import HTMLResponse, Response
 from app.command import LONGEST
 from app.diff import FileDiff
 from app.lessons import Lesson
-from app.toolchain import examine, missing_tools, preferred, tools_command
+from app.toolchain import missing_tools, tools_command
 from app.web.pages.common import Home, Seat, Step, following, page_answer, playground_of, seat_of
 from app.web.pages.compare import Comparison
 from app.web.pages.form import Typed
 from app.web.pages.guide import Foreseen, guide_of, renewed
 from app.web.pages.panel import Panel, last_run
+from app.web.pages.targets import targets_of
 from app.web.pages.where import where
 from app.web.problem import ProblemError
 from app.web.prose import prose
@@ -66,9 +67,8 @@ async def lesson_page(
     home, seat = playground_of(request), seat_of(request)
     number = home.lessons.index(lesson)
     guide = await guide_of(home, seat, lesson, form.files)
-    best = preferred(await home.toolchains(lesson.targets), lesson.target, *lesson.further_targets)
-    able = best is not None and best.can_build(lesson.target)
     tools = missing_tools(lesson.needs)
+    targets = await targets_of(home, lesson)
     return await page_answer(
         request,
         "lesson.html",
@@ -82,16 +82,17 @@ async def lesson_page(
         files=_files(lesson, form.files),
         shown=form.shown if form.shown in lesson.files else lesson.editable[0],
         command=form.command,
-        toolchain=form.toolchain or (best.name if best else None),
+        toolchain=form.toolchain or targets["best"],
+        swapped=False,
         tools=tools,
         tools_command=tools_command(tools),
-        missing=None if able else await examine(home.settings.cache_dir),
         after=after or form.after,
         problem=problem,
         run=panel,
         comparison=comparison,
         changes_shown=changes is not None,
         changes=changes.diffs if changes else None,
+        **targets,
     )
 
 

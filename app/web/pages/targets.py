@@ -1,0 +1,34 @@
+"""The set-up of a lesson's targets as the page shows it: asked for again and again until it has ended."""
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from app.lessons import Lesson
+from app.toolchain import examine, missing, preferred
+from app.web.pages.common import Home, Step, fragment
+from app.web.state import Playground
+
+router = APIRouter()
+
+
+@router.get("/lessons/{slug}/targets")
+async def progress(home: Home, lesson: Step) -> Response:
+    """How far the set-up is; once it has ended, also the toolchains that can be chosen now."""
+    return fragment(home, "_targets.html", lesson=lesson, swapped=True, **await targets_of(home, lesson))
+
+
+async def targets_of(home: Playground, lesson: Lesson) -> Mapping[str, object]:
+    """What the page says of a lesson's targets; those that lack are set up from here on."""
+    toolchains = await home.toolchains(lesson.targets)
+    home.targets.want(toolchains, lesson.targets)
+    standing = home.targets.standing(toolchains, lesson.targets)
+    lost = any(one.state == "failed" for one in standing) or bool(missing(toolchains, (None,)))
+    best = preferred(toolchains, lesson.target, *lesson.further_targets)
+    return {
+        "targets": [one for one in standing if one.state != "ready"],
+        "toolchains": toolchains,
+        "best": best.name if best else None,
+        "doctor": await examine(home.settings.cache_dir, {lesson.slug: lesson.targets}) if lost else None,
+    }
