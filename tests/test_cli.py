@@ -116,6 +116,17 @@ def test_lessons_check_finds_a_lesson_that_is_wrong(tmp_path: Path, lessons: dic
     assert "FAIL no-main" in done.stdout
 
 
+def test_lessons_check_passes_over_a_lesson_whose_program_is_missing_and_says_so(tmp_path: Path) -> None:
+    copy = tmp_path / "lessons"
+    shutil.copytree(Settings().lessons_dir, copy)
+    (manifest,) = copy.glob("*-no-main/lesson.toml")
+    manifest.write_text('needs = ["qemu-system-nothing"]\n' + manifest.read_text())
+    done = playground("lessons", "check", "no-main", data=tmp_path / "data", PLAYGROUND_LESSONS_DIR=str(copy))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "no-main: qemu-system-nothing missing; playground setup --all installs it." in done.stderr
+
+
 def test_lessons_check_finds_a_prediction_without_one_right_answer(tmp_path: Path) -> None:
     copy = tmp_path / "lessons"
     shutil.copytree(Settings().lessons_dir, copy)

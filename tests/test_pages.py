@@ -321,6 +321,15 @@ async def test_a_target_that_cannot_be_set_up_says_what_mends_it(
     assert engine.jobs[-1].prepare is None, "what cannot come is not waited for"
 
 
+async def test_a_step_whose_program_is_missing_says_what_mends_it(app: FastAPI, learner: httpx.AsyncClient) -> None:
+    playground: Playground = app.state.playground
+    lacking = replace(playground.lessons[0], needs=("qemu-system-nothing", "readelf"))
+    playground.lessons = (lacking, *playground.lessons[1:])
+    page = (await learner.get("/lessons/one")).text
+    assert "This step needs <code>qemu-system-nothing</code>, which is not on this machine" in page
+    assert "This step needs" not in (await learner.get("/lessons/two")).text
+
+
 async def test_without_scripts_a_run_answers_with_the_finished_page(
     learner: httpx.AsyncClient, engine: ScriptedEngine
 ) -> None:

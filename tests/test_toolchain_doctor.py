@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from app.toolchain import BARE_METAL, DoctorReport, Flaw, Survey, Toolchain, examine, preferred
+from app.toolchain import BARE_METAL, EMULATORS, DoctorReport, Flaw, Survey, Toolchain, examine, preferred
+from app.toolchain.debian import is_debian
 from app.toolchain.doctor import ToolReport, report
 from app.toolchain.needs import LOOKUPS, Needs, needs
 
@@ -64,6 +65,17 @@ async def test_a_machine_with_nothing_gets_one_command(monkeypatch: pytest.Monke
     assert seen.command in text
     assert "cc: missing" in text
     assert BARE_METAL in text
+
+
+def test_missing_emulators_hinder_only_the_lessons_that_boot(toolchains: tuple[Toolchain, ...]) -> None:
+    lacking = tuple(ToolReport(name=name, path=None) for name in EMULATORS)
+    seen = report(Survey(toolchains), Needs((), False, (), (), (), None), (), (), lacking)
+    assert seen.ok
+    (problem,) = seen.problems
+    assert "Lessons that boot a machine cannot be done" in problem
+    if is_debian():
+        assert problem.endswith("install --no-install-recommends qemu-system-arm qemu-system-x86.")
+    assert "qemu-system-arm: missing" in seen.to_text()
 
 
 def test_a_broken_compiler_is_reported_and_does_no_harm(toolchains: tuple[Toolchain, ...]) -> None:

@@ -12,7 +12,7 @@ from app.toolchain.linkers import find_lld
 from app.toolchain.model import Origin, Source, Toolchain, preferred
 from app.toolchain.needs import BARE_METAL, LOOKUPS, Needs, needs, obtainable
 from app.toolchain.process import capture
-from app.toolchain.tools import EMULATORS, missing_tools, tools_command
+from app.toolchain.tools import EMULATORS, tools_command
 
 _CAME = {
     "shipped": "came with the compiler",
@@ -136,13 +136,13 @@ def report(
         linkers=linkers,
         lookups=lookups,
         emulators=emulators,
-        problems=(*lacking.missing, *_unbooted(), *(flaw.reason for flaw in found.flaws)),
+        problems=(*lacking.missing, *_unbooted(emulators), *(flaw.reason for flaw in found.flaws)),
         command=lacking.command,
     )
 
 
-def _unbooted() -> tuple[str, ...]:
-    lacking = missing_tools(EMULATORS)
+def _unbooted(emulators: tuple[ToolReport, ...]) -> tuple[str, ...]:
+    lacking = [tool.name for tool in emulators if tool.path is None]
     if not lacking:
         return ()
     command = tools_command(lacking)

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from app.lessons import Lesson
+from app.toolchain import EMULATORS, Toolchain, missing_tools
 
 RUN_MS = 30_000
 ENDLESS = """\
@@ -177,6 +178,32 @@ def test_the_same_with_scripts_off(browser: Browser, server: str, lessons: dict[
         expect(page.get_by_role("heading", name="Who runs before main")).to_be_visible()
         page.get_by_role("link", name="Back to the step").click()
         expect(page).to_have_url(re.compile("/lessons/bare-metal$"))
+
+
+@pytest.fixture
+def emulators(toolchains: tuple[Toolchain, ...]) -> None:
+    if missing_tools(EMULATORS) or not any(one.can_build("x86_64-unknown-none") for one in toolchains):
+        pytest.skip("QEMU or its target is not here; playground setup --all installs them")
+
+
+@pytest.mark.usefixtures("emulators")
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain forms"])
+def test_the_screen_of_a_pc_is_shown_in_its_colours(
+    browser: Browser, server: str, lessons: dict[str, Lesson], scripts: bool
+) -> None:
+    with learner(browser, server, scripts=scripts) as page:
+        page.goto(f"{server}/lessons/vga-text")
+        reach(page, lessons["vga-text"])
+        screen = page.locator("#run-screen .vga")
+        expect(screen).to_have_count(1)
+        rows = screen.inner_text().split("\n")
+        assert (len(rows[0]), rows[0].rstrip(), rows[1].rstrip()) == (80, "Hello from the screen!", "1 + 2 = 3")
+        first = screen.locator("span").first
+        expect(first).to_have_css("color", "rgb(255, 255, 255)")
+        expect(first).to_have_css("background-color", "rgb(0, 0, 170)")
+        expect(page.locator("#run-machine")).to_contain_text("The machine sleeps.")
+        page.get_by_text("Registers at the end").click()
+        expect(page.locator(".registers")).to_contain_text("CS64")
 
 
 def test_output_comes_as_it_is_printed_and_cancel_ends_it(browser: Browser, server: str) -> None:
