@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _LONGEST_REPORT = 64 * 1024
-_LAST_SWEEP = 2.0
+_LAST_SWEEP = 5.0
 """Seconds that the launcher has to end what it started, before it is ended itself."""
 
 

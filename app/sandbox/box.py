@@ -14,6 +14,7 @@ from typing import Literal
 
 from app.sandbox.cgroup import Groups
 from app.sandbox.limits import Limits
+from app.sandbox.users import own_tasks
 
 Level = Literal["namespaces", "landlock", "none"]
 
@@ -158,6 +159,9 @@ class Box:
         if self.level == "namespaces" or self.user is not None:
             # Counted for each user, or for each user namespace: only where that is the run's own.
             values["nproc"] = most.processes
+        else:
+            # Everything of the server's user counts: room for this run and another, and none for a fork bomb.
+            values["nproc"] = own_tasks() + 2 * most.processes
         return [word for name, value in values.items() for word in ("--limit", f"{name}={value}")]
 
     def _landlock(self, readable: Sequence[Path], ro: Sequence[str], rw: Sequence[str]) -> list[str]:

@@ -39,6 +39,7 @@ extern "C" {
     fn close(fd: c_int) -> c_int;
     fn execvp(file: *const c_char, argv: *const *const c_char) -> c_int;
     fn getppid() -> c_int;
+    fn nice(more: c_int) -> c_int;
 }
 
 const O_PATH_CLOEXEC: c_int = 0o10000000 | 0o2000000;
@@ -52,6 +53,8 @@ const PR_CAP_AMBIENT_CLEAR_ALL: c_ulong = 4;
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 const LIKELY_TO_GO: &str = "500";
 const SIGKILL: c_int = 9;
+const SIGSTOP: c_int = 19;
+const POLITE: c_int = 10;
 const SIGTERM: c_int = 15;
 const CLONE_NEWUSER: c_int = 0x1000_0000;
 const LANDLOCK_CREATE_RULESET: c_long = 444;
@@ -147,9 +150,40 @@ extern "C" fn on_sigterm(_: c_int) {
 }
 
 fn children() -> Vec<c_int> {
-    let path = format!("/proc/self/task/{}/children", std::process::id());
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    children_of(std::process::id() as c_int)
+}
+
+fn children_of(pid: c_int) -> Vec<c_int> {
+    let mut found = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{}/task", pid)).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        found.extend(text.split_whitespace().filter_map(|pid| pid.parse::<c_int>().ok()));
+    }
+    found
+}
+
+/// Kill every descendant where they share the server's user. They are stopped first: what is stopped still counts
+/// against the limit of processes, so that the others of a fork bomb can start no more.
+fn kill_descendants() {
+    let mut stopped = Vec::new();
+    loop {
+        let mut fresh = Vec::new();
+        let mut waiting = children();
+        while let Some(pid) = waiting.pop() {
+            if !stopped.contains(&pid) {
+                unsafe { kill(pid, SIGSTOP) };
+                fresh.push(pid);
+            }
+            waiting.extend(children_of(pid));
+        }
+        if fresh.is_empty() {
+            break;
+        }
+        stopped.extend(fresh);
+    }
+    for pid in stopped {
+        unsafe { kill(pid, SIGKILL) };
+    }
 }
 
 /// Kill all that is left. Orphans become our children, so this ends when there are none.
@@ -172,6 +206,9 @@ fn sweep(user: Option<(u32, u32)>) {
                 waitpid(helper, &mut status, 0);
             }
         }
+        if user.is_none() {
+            kill_descendants();
+        }
         for pid in children() {
             unsafe { kill(pid, SIGKILL) };
         }
@@ -193,6 +230,9 @@ fn reap(user: Option<(u32, u32)>) {
         }
         if child == 0 {
             prctl(PR_SET_PDEATHSIG, SIGKILL as c_ulong);
+            if user.is_none() {
+                nice(POLITE); // only by that can we, and the server, keep ahead of a fork bomb of our own user
+            }
             return;
         }
         CHILD.store(child, Ordering::SeqCst);

@@ -7,6 +7,7 @@ walk through its files ends at the limit.
 import os
 import resource
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Watch:
         """The first limit that the run has broken, or None."""
         self._looks += 1
         most = self._limits
-        used = usage(self._pid)
+        used = usage(self._pid, most.processes)
         if used.cpu_seconds > most.cpu_seconds:
             return "cpu"
         if used.memory_bytes > most.memory_bytes:
@@ -84,8 +85,11 @@ class _HiddenError(Exception):
     """A folder that cannot be looked into: nothing honest makes one."""
 
 
-def usage(pid: int) -> Usage:
-    """What the process and all below it use at this moment; those that have just ended count as nothing."""
+def usage(pid: int, most: int = sys.maxsize) -> Usage:
+    """What the process and all below it use at this moment; those that have just ended count as nothing.
+
+    The count ends above ``most`` processes: a fork bomb makes them faster than anybody counts.
+    """
     ticks = memory = processes = 0
     for one in descendants(pid):
         try:
@@ -97,6 +101,8 @@ def usage(pid: int) -> Usage:
         ticks += sum(int(fields[index]) for index in (11, 12, 13, 14))
         processes += int(fields[17])
         memory += (int(size[1]) - int(size[2])) * _PAGE
+        if processes > most:
+            break
     return Usage(ticks / _CLOCK, memory, processes)
 
 
