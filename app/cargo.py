@@ -8,10 +8,10 @@ in the manifest or a config comes as text alone, without any JSON; it becomes a 
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
-from app.events import Diagnostic, Event, Output, Span
+from app.events import Diagnostic, Event, Output, Replacement, Span, Suggestion
 
 Classify = Callable[[Diagnostic, Literal["rustc", "cargo"]], str | None]
 
@@ -124,6 +124,7 @@ class CargoReader:
             rendered=message.get("rendered") or f"{message['level']}: {message['message']}\n",
             spans=tuple(_span(span) for span in message.get("spans", ())),
             notes=tuple(child["message"] for child in message.get("children", ())),
+            suggestions=tuple(_suggestions(message.get("children", ()))),
         )
         return self._classified(diagnostic, "rustc", forged=_forged(message.get("spans", ())))
 
@@ -253,6 +254,35 @@ def _span(span: dict[str, Any]) -> Span:
         end_column=span["column_end"],
         primary=span["is_primary"],
         label=span.get("label"),
+    )
+
+
+def _suggestions(children: Iterable[dict[str, Any]]) -> Iterator[Suggestion]:
+    for child in children:
+        spans = [span for span in child.get("spans", ()) if span.get("suggested_replacement") is not None]
+        if spans:
+            yield Suggestion(
+                message=child["message"],
+                # As sure as the least sure of its parts.
+                applicability=min(
+                    (span.get("suggestion_applicability") or "Unspecified" for span in spans), key=_sureness
+                ),
+                replacements=tuple(_replacement(span) for span in spans),
+            )
+
+
+def _sureness(applicability: str) -> int:
+    return {"MaybeIncorrect": 1, "MachineApplicable": 2}.get(applicability, 0)
+
+
+def _replacement(span: dict[str, Any]) -> Replacement:
+    return Replacement(
+        file=span["file_name"],
+        line=span["line_start"],
+        column=span["column_start"],
+        end_line=span["line_end"],
+        end_column=span["column_end"],
+        text=span["suggested_replacement"],
     )
 
 

@@ -79,11 +79,34 @@ class Span(_Frozen):
     label: str | None = None
 
 
+class Replacement(_Frozen):
+    """Text to stand in the place of a span, which is counted as ``Span`` is; an empty span inserts."""
+
+    file: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    text: str
+
+
+class Suggestion(_Frozen):
+    """A change that the compiler proposes: all of the replacements, or none.
+
+    ``applicability`` is rustc's word for how sure it is: ``MachineApplicable`` can be applied without a look.
+    """
+
+    message: str
+    applicability: str
+    replacements: tuple[Replacement, ...]
+
+
 class Diagnostic(_Numbered):
     """One message of the compiler or of cargo; ``class`` is an id of ``errors.toml`` or null.
 
     ``rendered`` is what the terminal shows, ANSI included. ``notes`` are the texts of rustc's child
-    messages; the linker's own words stand there.
+    messages; the linker's own words stand there. ``suggestions`` are those of the children that say what to
+    write where.
     """
 
     type: Literal["diagnostic"] = "diagnostic"
@@ -93,6 +116,7 @@ class Diagnostic(_Numbered):
     rendered: str
     spans: tuple[Span, ...] = ()
     notes: tuple[str, ...] = ()
+    suggestions: tuple[Suggestion, ...] = ()
     error_class: str | None = Field(default=None, alias="class")
 
 

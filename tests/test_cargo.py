@@ -50,6 +50,34 @@ def test_a_message_becomes_a_diagnostic_with_its_class_and_notes() -> None:
     assert event.notes == ("ld: duplicate symbol: _start",)
 
 
+def test_what_the_compiler_would_write_instead_becomes_suggestions() -> None:
+    def span(column: int, text: str | None, applicability: str | None) -> dict[str, object]:
+        place = {
+            "file_name": "src/main.rs",
+            "line_start": 6,
+            "line_end": 6,
+            "column_start": column,
+            "column_end": column,
+        }
+        return {**place, "is_primary": True, "suggested_replacement": text, "suggestion_applicability": applicability}
+
+    sure, unsure, strange = "MachineApplicable", "MaybeIncorrect", "NewWord"
+    children = [
+        {"message": "wrap it", "spans": [span(3, "unsafe(", sure), span(12, ")", sure)]},
+        {"message": "or both", "spans": [span(3, "a", sure), span(5, "b", unsure)]},
+        {"message": "or else", "spans": [span(3, "", strange)]},
+        {"message": "only a place", "spans": [span(1, None, None)]},
+    ]
+    [event] = CargoReader(classify).stdout(message("boom", children=children))
+    assert isinstance(event, Diagnostic)
+    assert [(each.message, each.applicability) for each in event.suggestions] == [
+        ("wrap it", sure),
+        ("or both", unsure),
+        ("or else", strange),
+    ]
+    assert [(each.column, each.text) for each in event.suggestions[0].replacements] == [(3, "unsafe("), (12, ")")]
+
+
 def test_cargos_summary_waits_for_the_compilers_messages() -> None:
     reader = CargoReader(classify)
     events = reader.stderr(b"   Compiling blog_os\n")

@@ -9,7 +9,21 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from app.diagnosis import Diagnosis, ErrorClass
-from app.events import Advice, Artifact, Check, Diagnostic, Event, Finished, Output, Queued, Span, Started, Verdict
+from app.events import (
+    Advice,
+    Artifact,
+    Check,
+    Diagnostic,
+    Event,
+    Finished,
+    Output,
+    Queued,
+    Replacement,
+    Span,
+    Started,
+    Suggestion,
+    Verdict,
+)
 from app.lessons import Lesson
 from app.web.render import Patch, RunRenderer, environment, fold, inline, markdown, partials, ticks
 
@@ -112,7 +126,7 @@ def test_status(event: Event, slot: str, words: str) -> None:
 def test_a_diagnostic_stands_beside_what_its_class_means() -> None:
     span = Span(file="src/main.rs", line=4, column=5, end_line=4, end_column=9, primary=True)
     html = fold(renderer(), [error(**{"class": "no-core", "code": "E0463", "spans": (span,)})])["diagnostics"]
-    assert "error E0463" in html
+    assert 'error <a href="/explain/E0463?toolchain=" data-explain>E0463</a>' in html
     assert "<code>core</code>" in html
     assert "src/main.rs:4:5" in html
     assert "No <code>core</code>" in html
@@ -251,3 +265,39 @@ def test_any_markdown_is_safe(raw: str) -> None:
 def test_ticks_lose_no_character_but_the_ticks(raw: str) -> None:
     html = ticks(raw)
     assert re.sub(r"</?code>", "", html).replace("`", "") == Markup.escape(raw).replace("`", "")
+
+
+def test_places_and_codes_in_the_terminal_are_links() -> None:
+    log: list[Event] = [
+        Started(toolchain="1.96", argv=("cargo", "build"), isolation="none"),
+        Output(stream="stderr", text=" --> src/main.rs:4:5\nnot/src/main.rs:4:5 main.rs:1 <E0463> E0463x xE0463\n"),
+    ]
+    html = fold(renderer(), log)["terminal"]
+    place = '<a href="#tab-1" data-file="src/main.rs" data-line="4" data-column="5">src/main.rs:4:5</a>'
+    code = '<a href="/explain/E0463?toolchain=1.96" data-explain>E0463</a>'
+    assert html == f"<span> --&gt; {place}\nnot/src/main.rs:4:5 main.rs:1 &lt;{code}&gt; E0463x xE0463\n</span>"
+
+
+def test_only_what_the_compiler_is_sure_of_is_offered_as_a_fix() -> None:
+    def proposal(file: str, applicability: str) -> Suggestion:
+        there = Replacement(file=file, line=1, column=1, end_line=1, end_column=4, text='"<b>"')
+        return Suggestion(message="write `this`", applicability=applicability, replacements=(there,))
+
+    sure = proposal("src/main.rs", "MachineApplicable")
+    proposals = (sure, proposal("src/main.rs", "MaybeIncorrect"), proposal("/rustc/core.rs", "MachineApplicable"))
+    html = fold(renderer(), [error(suggestions=proposals)])["diagnostics"]
+    assert html.count("data-fix=") == 1
+    assert "The compiler proposes: write <code>this</code>" in html
+    assert "<b>" not in html
+
+
+def test_a_linkers_command_folds_and_says_who_supplies_start() -> None:
+    command = '"cc" "-m64" "/tmp/x/symbols.o" "<1 object files omitted>" "-pie" "-o" "/playground/blog_os"'
+    notes = (f" {command}", "ld: /usr/lib/Scrt1.o:(.text+0x0): first defined here")
+    rendered = f"error: linking with `cc` failed\n  = \x1b[1mnote\x1b[0m:  {command}\n  = note: {notes[1]}\n"
+    html = fold(renderer(), [error(message="linking with `cc` failed", rendered=rendered, notes=notes)])["terminal"]
+    assert html.count("<details") == 1
+    assert "&lt;1 object files omitted&gt;" in html
+    assert "<code>Scrt1.o</code>, an object file of the C library" in html
+    assert "<code>/usr/lib/Scrt1.o</code>" in html
+    assert html.index("<details") < html.index("first defined here")

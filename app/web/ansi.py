@@ -7,7 +7,7 @@ light and in dark. Only SGR sequences have an effect; any other escape sequence 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from markupsafe import Markup, escape
 
@@ -63,15 +63,19 @@ _OFF = {
 
 
 class Terminal:
-    """Converts the text of one run; what one call leaves open, the next one closes."""
+    """Converts the text of one run; what one call leaves open, the next one closes.
 
-    def __init__(self) -> None:
+    ``link`` escapes text, and may make links of what it finds in it.
+    """
+
+    def __init__(self, link: Callable[[str], Markup] = escape) -> None:
+        self.link = link
         self._style: _Style = {}
         self._held = ""
 
     def feed(self, text: str) -> Markup:
         """The HTML of the next piece; complete in itself, every element closed."""
-        return Markup("").join(_spans(self._pieces(self._held + text)))
+        return Markup("").join(_spans(self._pieces(self._held + text), self.link))
 
     def _pieces(self, text: str) -> Iterator[tuple[_Style, str]]:
         self._held = ""
@@ -87,6 +91,11 @@ class Terminal:
                 self._style = _apply(self._style, token["codes"])
             elif shown := _shown(token):
                 yield self._style, shown
+
+
+def strip(text: str) -> str:
+    """The text without its escape sequences."""
+    return "".join(_shown(token) for token in _TOKEN.finditer(text))
 
 
 def _shown(token: re.Match[str]) -> str:
@@ -108,22 +117,22 @@ def _visible(control: str) -> str:
     return chr(0x2400 + number) if number < 0x20 else "\ufffd"
 
 
-def _spans(pieces: Iterator[tuple[_Style, str]]) -> Iterator[Markup]:
+def _spans(pieces: Iterator[tuple[_Style, str]], link: Callable[[str], Markup]) -> Iterator[Markup]:
     run = ""
     current: _Style = {}
     for style, text in pieces:
         if style != current and run:
-            yield _span(current, run)
+            yield _span(current, link(run))
             run = ""
         current = style
         run += text
     if run:
-        yield _span(current, run)
+        yield _span(current, link(run))
 
 
-def _span(style: _Style, text: str) -> Markup:
+def _span(style: _Style, text: Markup) -> Markup:
     if not style:
-        return escape(text)
+        return text
     classes = " ".join(f"sgr-{code}" for code in style.values())
     return Markup('<span class="{}">{}</span>').format(classes, text)
 

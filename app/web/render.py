@@ -4,11 +4,12 @@ A run's events are rendered once for both uses: an event becomes ``Patch``es, ea
 one slot of the run's panel. A stream sends them as they come; a finished page has them folded in.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,11 +19,14 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
+from pydantic import BaseModel
 
 from app.diagnosis import Diagnosis
-from app.events import Diagnostic, Event, Finished, Output, Started
+from app.events import Diagnostic, Event, Finished, Output, Started, Suggestion
 from app.lessons import Lesson
-from app.web.ansi import Terminal
+from app.linking import explain, find_command
+from app.web.ansi import Terminal, strip
+from app.web.links import code_link, linked, place_link
 from app.web.screen import rows
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -50,6 +54,8 @@ class RunRenderer:
         self, run_id: str, lesson: Lesson, following: Lesson | None, diagnosis: Diagnosis, root: str = ""
     ) -> None:
         self._terminal = Terminal()
+        self._files = [*lesson.editable, *(path for path in lesson.files if path not in lesson.editable)]
+        self._toolchain, self._root = "", root
         self._classes = {known.id: known for known in diagnosis.classes}
         self._finished: Finished | None = None
         self._looks = False
@@ -62,6 +68,8 @@ class RunRenderer:
             self._finished = event
         if isinstance(event, Started):
             self._looks = only_looks(event.argv, self._lesson)
+            self._toolchain = event.toolchain
+            self._terminal.link = linked(self._files, event.toolchain, self._root)
         template = environment().get_template(f"events/{event.type}.html")
         context = template.new_context(
             {**self._known, "event": event, "finished": self._finished, "looks": self._looks, **self._extra(event)}
@@ -72,9 +80,39 @@ class RunRenderer:
         ]
 
     def _extra(self, event: Event) -> Mapping[str, object]:
-        text = event.text if isinstance(event, Output) else event.rendered if isinstance(event, Diagnostic) else ""
-        known = self._classes.get(event.error_class or "") if isinstance(event, Diagnostic) else None
-        return {"shown": self._terminal.feed(text), "known": known}
+        if isinstance(event, Output):
+            return {"shown": self._terminal.feed(event.text)}
+        if not isinstance(event, Diagnostic):
+            return {}
+        in_files = [span for span in event.spans if span.file in self._files]
+        return {
+            "shown": self._rendered(event),
+            "known": self._classes.get(event.error_class or ""),
+            "code_link": partial(code_link, self._root, self._toolchain),
+            "place_link": partial(place_link, self._files),
+            "in_files": in_files,
+            "first": next((span for span in in_files if span.primary), None),
+            "fixes": list(fixes(event, self._files)),
+            "text": strip(event.rendered),
+        }
+
+    def _rendered(self, event: Diagnostic) -> Markup:
+        """A message as the terminal shows it; a linker's command folds, and says in itself what its parts are."""
+        command = find_command(event.notes) or ""
+        before, found, after = event.rendered.partition(command) if command else (event.rendered, "", "")
+        shown = self._terminal.feed(before)
+        if found:
+            folded = page("_linker.html", command=self._terminal.feed(found), line=explain(command, event.notes))
+            shown += made(folded.strip()) + self._terminal.feed(after)
+        return shown
+
+
+def fixes(event: Diagnostic, files: Sequence[str]) -> Iterator[Suggestion]:
+    """The compiler's suggestions that can be applied without a look, each within the learner's own files."""
+    for suggestion in event.suggestions:
+        own = all(each.file in files for each in suggestion.replacements)
+        if own and suggestion.applicability == "MachineApplicable":
+            yield suggestion
 
 
 def only_looks(argv: Sequence[str], lesson: Lesson) -> bool:
@@ -89,14 +127,20 @@ def partials(patches: Iterable[Patch]) -> str:
     return "".join(patch.partial() for patch in patches)
 
 
+def merged(patches: Iterable[Patch]) -> list[Patch]:
+    """The same change with one patch for each slot."""
+    slots: dict[str, list[Patch]] = {}
+    for patch in patches:
+        if patch.append:
+            slots.setdefault(patch.slot, []).append(patch)
+        else:
+            slots[patch.slot] = [patch]
+    return [Patch(slot, Markup().join(each.html for each in all_), all_[0].append) for slot, all_ in slots.items()]
+
+
 def fold(renderer: RunRenderer, events: Iterable[Event]) -> dict[str, Markup]:
     """The content of every slot after these events."""
-    slots: dict[str, Markup] = {}
-    for event in events:
-        for patch in renderer.patches(event):
-            before = slots.get(patch.slot, Markup()) if patch.append else Markup()
-            slots[patch.slot] = before + patch.html
-    return slots
+    return {patch.slot: patch.html for patch in merged(patch for event in events for patch in renderer.patches(event))}
 
 
 def page(template: str, **context: object) -> str:
@@ -116,8 +160,9 @@ def environment() -> Environment:
     )
     env.filters |= {"markdown": markdown, "inline": inline, "ticks": ticks, "plain": plain, "size": size}
     env.filters["shell"] = shlex.join
+    env.filters["json"] = as_json
     env.filters["screen_rows"] = rows
-    env.tests |= {"listed": is_listed}
+    env.tests |= {"listed": is_listed, "explained": is_explained}
     return env
 
 
@@ -152,6 +197,16 @@ def plain(text: str) -> str:
 def size(number: int) -> str:
     """A number of bytes as one reads it."""
     return f"{number} bytes" if number < 10_000 else f"{number / 1024:,.0f} KiB"
+
+
+def as_json(models: Iterable[BaseModel]) -> str:
+    """A list of models for an attribute that a script reads."""
+    return json.dumps([model.model_dump() for model in models], separators=(",", ":"))
+
+
+def is_explained(code: str) -> bool:
+    """Whether the compiler has an explanation of this code; the names of lints are codes too, and have none."""
+    return bool(re.fullmatch(r"E[0-9]{4}", code))
 
 
 def is_listed(diagnostic: Diagnostic) -> bool:

@@ -18,7 +18,7 @@ from app.lessons import Lesson, load_all
 from app.progress import Progress, fingerprint
 from app.runner import Built
 from app.settings import Settings
-from app.toolchain import BARE_METAL, Demand, Toolchain, discover, missing, preferred
+from app.toolchain import BARE_METAL, Demand, Toolchain, discover, explanation, missing, preferred
 from app.web.guard.seats import Seats
 from app.web.problem import ProblemError
 from app.web.streams import Streams
@@ -64,6 +64,7 @@ class Playground:
         self._looked = 0.0
         self._look = anyio.Lock()
         self.targets = Targets(self.lessons, Demand(settings.cache_dir), self.toolchains)
+        self._explanations: dict[tuple[str, str], str] = {}
 
     @property
     def isolation(self) -> str:
@@ -94,6 +95,21 @@ class Playground:
             if known is None or self._outdated(known, targets):
                 known = await self.refresh()
         return known
+
+    async def explanation(self, code: str, name: str = "") -> tuple[str, str]:
+        """A toolchain's name and its explanation of an error code; raises ``ProblemError`` 404 when it has none."""
+        toolchains = await self.toolchains()
+        chosen = next((one for one in toolchains if one.name == name), None) or preferred(toolchains, None)
+        if chosen is None:
+            raise ProblemError(404, "no-toolchain", "No Rust toolchain is on this machine that could explain an error.")
+        key = (chosen.version, code)
+        if key not in self._explanations:
+            text = await explanation(chosen, code)
+            if text is None:
+                message = f"Rust {chosen.name} has no explanation of {code[:20]!r}; a code looks like E0463."
+                raise ProblemError(404, "no-such-code", message, "code")
+            self._explanations[key] = text
+        return chosen.name, self._explanations[key]
 
     async def warm(self) -> None:
         """Find the toolchains and learn what their first run would have to ask."""

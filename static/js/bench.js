@@ -1,27 +1,7 @@
 // What the lesson page does beyond its forms; all of it can be missing, and the page still works.
-//   data-follow        a terminal that stays at its end while the reader is at its end
 //   data-elapsed       counts the seconds of the run that was posted from this page (data-fresh)
 //   data-run-key       Ctrl or Cmd with this key runs the form
 //   template#…         what is said when the server does not answer or does not know a run
-
-const atEnd = new WeakMap();
-
-const isAtEnd = (terminal) => terminal.scrollHeight - terminal.scrollTop - terminal.clientHeight < 24;
-
-// Scrolling does not bubble, but can be captured: one listener serves every terminal there will be.
-document.addEventListener(
-  "scroll",
-  ({ target }) => {
-    if (target.dataset && "follow" in target.dataset) atEnd.set(target, isAtEnd(target));
-  },
-  { capture: true, passive: true },
-);
-
-const follow = () => {
-  for (const terminal of document.querySelectorAll("[data-follow]")) {
-    if (atEnd.get(terminal) ?? true) terminal.scrollTop = terminal.scrollHeight;
-  }
-};
 
 const began = new WeakMap();
 
@@ -38,8 +18,6 @@ const say = (id) => {
   const words = document.getElementById(id);
   document.getElementById("problem")?.replaceChildren(words.content.cloneNode(true));
 };
-
-document.addEventListener("htmx:after:swap", follow);
 
 document.addEventListener("htmx:after:settle", ({ target }) => {
   // On a narrow page the result stands below the code: bring it into view when a run begins.

@@ -16,6 +16,9 @@ export const text = (path) => areas.get(path)?.value;
 
 export const texts = () => Object.fromEntries(editable().map((path) => [path, text(path)]));
 
+// Also those that cannot be edited.
+export const everything = () => Object.fromEntries(paths().map((path) => [path, text(path)]));
+
 export const put = (path, value) => {
   const target = areas.get(path);
   if (!target || target.readOnly || target.value === value) return;

@@ -14,7 +14,7 @@ from app.web.pages.common import Home, Seat, Step, following, page_answer, playg
 from app.web.pages.compare import Comparison
 from app.web.pages.form import Typed
 from app.web.pages.guide import Foreseen, guide_of, renewed
-from app.web.pages.panel import Panel, last_run
+from app.web.pages.panel import Panel, about, last_run
 from app.web.pages.targets import targets_of
 from app.web.pages.where import where
 from app.web.problem import ProblemError
@@ -88,7 +88,9 @@ async def lesson_page(
         tools_command=tools_command(tools),
         after=after or form.after,
         problem=problem,
-        run=panel,
+        run=about(
+            home, panel, {**lesson.files, **{path: form.files[path] for path in lesson.editable if path in form.files}}
+        ),
         comparison=comparison,
         changes_shown=changes is not None,
         changes=changes.diffs if changes else None,

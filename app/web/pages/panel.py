@@ -1,7 +1,7 @@
 """A run on the page: whole when it has ended, and as a stream of HTML while it goes on."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 from markupsafe import Markup
@@ -9,10 +9,11 @@ from markupsafe import Markup
 from app.engine import NoSuchRunError
 from app.events import Artifact, Event, Verdict
 from app.lessons import Lesson
+from app.web.batches import batches
 from app.web.pages.common import following
 from app.web.pages.guide import foreseen, prediction_patch
 from app.web.pages.where import where
-from app.web.render import Patch, RunRenderer, fold, made, page, partials
+from app.web.render import Patch, RunRenderer, fold, made, merged, page, partials
 from app.web.sse import frame
 from app.web.state import Playground
 
@@ -21,11 +22,15 @@ _CLOSE = "run-done"  # the panel's hx-sse:close waits for it
 
 @dataclass(frozen=True)
 class Panel:
-    """A run on the page. ``live``: it still goes on, and the panel follows it; ``fresh``: it was posted just now."""
+    """A run on the page. ``live``: it still goes on, and the panel follows it; ``fresh``: it was posted just now.
+
+    ``same_files``: it was about the very texts that the page shows, so its lines and columns hold.
+    """
 
     id: str
     live: bool
     fresh: bool = False
+    same_files: bool = False
     slots: Mapping[str, Markup] = field(default_factory=dict)
 
 
@@ -58,15 +63,24 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
     renderer = _renderer(home, lesson, run_id)
     before = await foreseen(home, seat, lesson)
     # From the first event on, also after a lost connection: a colour may have been left open before.
-    async for event in home.engine.events(run_id):
-        patches = renderer.patches(event)
-        if isinstance(event, Verdict):
-            patches += [await _progress(home, seat, lesson, event), await prediction_patch(home, seat, lesson, before)]
-        if event.id > seen:
-            yield frame(partials(patches), event.id)
-        if isinstance(event, Verdict):
+    async for batch in batches(home.engine.events(run_id)):
+        patches = [patch for event in batch for patch in renderer.patches(event) if event.id > seen]
+        last = batch[-1]
+        if isinstance(last, Verdict):
+            patches += [await _progress(home, seat, lesson, last), await prediction_patch(home, seat, lesson, before)]
+        if last.id > seen:
+            yield frame(partials(merged(patches)), last.id)
+        if isinstance(last, Verdict):
             # Not at every end: a server that stops ends its streams too, and those are to be asked for again.
             yield frame("", event=_CLOSE)
+
+
+def about(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Panel | None:
+    """The panel, told whether its run was about these texts."""
+    try:
+        return panel and replace(panel, same_files=dict(home.engine.status(panel.id).job.files) == dict(files))
+    except NoSuchRunError:
+        return panel
 
 
 def _renderer(home: Playground, lesson: Lesson, run_id: str) -> RunRenderer:

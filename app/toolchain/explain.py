@@ -1,0 +1,18 @@
+"""The compiler's long explanation of an error code."""
+
+import re
+from pathlib import Path
+
+from app.toolchain.environment import build_env
+from app.toolchain.model import Toolchain
+from app.toolchain.process import capture
+
+_CODE = re.compile(r"E[0-9]{4}")
+
+
+async def explanation(toolchain: Toolchain, code: str) -> str | None:
+    """The Markdown of ``rustc --explain CODE``; None when this compiler has no such code."""
+    if not _CODE.fullmatch(code):
+        return None
+    said = await capture([toolchain.compiler, "--explain", code], env=build_env(toolchain, Path("/nonexistent")))
+    return said.output if said.code == 0 else None

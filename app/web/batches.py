@@ -1,0 +1,42 @@
+"""Events in batches: a page that is sent a flood swaps a few times a second, not once for each piece."""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
+
+from app.events import Event
+
+_SECONDS = 0.05
+"""The least time between two batches; long enough for the browser to draw, too short to be noticed."""
+_MOST = 64
+"""Events in one batch: what a reader is sent after a lost connection must not keep others waiting."""
+
+
+async def batches(events: AsyncGenerator[Event] | AsyncIterator[Event]) -> AsyncIterator[list[Event]]:
+    """Every event, in order: the first at once, and then in a batch whatever has come since the batch before."""
+    clock = asyncio.get_running_loop().time
+    due = -math.inf
+    following = asyncio.ensure_future(_next(events))
+    try:
+        while (event := await following) is not None:
+            batch = [event]
+            following = asyncio.ensure_future(_next(events))
+            while len(batch) < _MOST:
+                await asyncio.wait({following}, timeout=max(0.0, due - clock()))
+                if not following.done() or (event := following.result()) is None:
+                    break
+                batch.append(event)
+                following = asyncio.ensure_future(_next(events))
+            yield batch
+            due = clock() + _SECONDS
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+
+
+async def _next(events: AsyncIterator[Event]) -> Event | None:
+    return await anext(events, None)

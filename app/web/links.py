@@ -1,0 +1,44 @@
+"""Links in a terminal's text: places in the crate's files, and the compiler's error codes."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from markupsafe import Markup, escape
+
+Linked = Callable[[str], Markup]
+
+
+def place_link(files: Sequence[str], path: str, line: int, column: int, text: str) -> Markup:
+    """A link to a place in the editor; without scripts it leads to the file's tab."""
+    return Markup('<a href="#tab-{}" data-file="{}" data-line="{}" data-column="{}">{}</a>').format(
+        files.index(path) + 1, path, line, column, text
+    )
+
+
+def code_link(root: str, toolchain: str, code: str, text: str) -> Markup:
+    """A link to what the same compiler says at length about an error code."""
+    return Markup('<a href="{}/explain/{}?toolchain={}" data-explain>{}</a>').format(root, code, toolchain, text)
+
+
+def linked(files: Sequence[str], toolchain: str, root: str) -> Linked:
+    """Escapes text, and makes links of what can be followed; ``files`` in the order of their tabs."""
+    names = "|".join(re.escape(path) for path in sorted(files, key=len, reverse=True))
+    found = re.compile(
+        rf"(?<![\w/.])(?P<path>{names or '(?!)'}):(?P<line>[0-9]{{1,7}})(?::(?P<column>[0-9]{{1,7}}))?"
+        r"|\b(?P<code>E0[0-9]{3})\b"
+    )
+
+    def link(match: re.Match[str]) -> Markup:
+        if match["code"]:
+            return code_link(root, toolchain, match["code"], match[0])
+        return place_link(files, match["path"], int(match["line"]), int(match["column"] or 1), match[0])
+
+    def apply(text: str) -> Markup:
+        pieces: list[Markup] = []
+        end = 0
+        for match in found.finditer(text):
+            pieces += [escape(text[end : match.start()]), link(match)]
+            end = match.end()
+        return Markup().join([*pieces, escape(text[end:])])
+
+    return apply

@@ -1,0 +1,18 @@
+"""What a compiler says at length about an error code: a page, or a fragment for the lesson's page."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+
+from app.web.pages.common import Home, by_htmx, page_answer
+from app.web.render import page
+
+router = APIRouter()
+
+
+@router.get("/explain/{code}")
+async def explain(request: Request, home: Home, code: str, toolchain: str = "") -> Response:
+    """``rustc --explain CODE`` of the toolchain that is named, else of the default."""
+    name, text = await home.explanation(code, toolchain)
+    if by_htmx(request):
+        return HTMLResponse(page("_explain.html", root=home.root, code=code, toolchain=name, text=text))
+    return await page_answer(request, "explain.html", code=code, toolchain=name, text=text)

@@ -1,0 +1,136 @@
+"""The editor and what the compiler says in it, in headless Chromium with the real cargo."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
+
+__all__ = ["browser"]
+
+UNUSED_MUT = 'fn main() {\n    let mut ünïcode = "ä"; let mut y = 2;\n    println!("{ünïcode} {y}");\n}\n'
+
+
+@pytest.fixture
+def page(browser: Browser, server: str) -> Iterator[Page]:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        expect(page.locator("form[data-ready]")).to_be_attached()
+        yield page
+
+
+def run(page: Page) -> None:
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#run:not([data-live]) .verdict, #run .verdict")).to_be_visible(timeout=RUN_MS)
+
+
+def test_undo_goes_back_behind_a_run(page: Page) -> None:
+    before = area(page).input_value()
+    editor = page.get_by_role("textbox", name="src/main.rs")
+    editor.click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.type("// mine")
+    run(page)
+    assert area(page).input_value() == f"// mine{before}"
+    editor.focus()
+    page.keyboard.press("Control+z")
+    expect(area(page)).to_have_value(before)
+
+
+def test_the_compilers_fix_is_one_click_and_the_next_run_is_clean(page: Page) -> None:
+    type_files(page, {"src/main.rs": UNUSED_MUT})
+    run(page)
+    expect(page.locator("#run-diagnostics li.warning")).to_have_count(2)
+    expect(page.locator(".cm-lintRange-warning")).to_have_count(2)
+    for _ in range(2):
+        page.locator("[data-fix]:not([disabled])").first.click()
+    assert area(page).input_value() == UNUSED_MUT.replace("mut ", "")
+    expect(page.locator(".cm-lintRange")).to_have_count(0)
+    run(page)
+    expect(page.locator("#run-diagnostics li")).to_have_count(0)
+    expect(page.locator("#run-status")).to_contain_text("Finished")
+
+
+def test_marks_go_with_the_next_edit_and_rustcs_words_stand_at_the_cursor(page: Page) -> None:
+    type_files(page, {"src/main.rs": UNUSED_MUT})
+    run(page)
+    page.locator("#run-diagnostics .place a").first.click()
+    expect(page.locator(".said:visible")).to_contain_text("warning: variable does not need to be mutable")
+    expect(page.get_by_role("textbox", name="src/main.rs")).to_be_focused()
+    page.locator(".cm-lintRange").first.hover()
+    expect(page.locator(".cm-tooltip-lint")).to_contain_text("--> src/main.rs:2:9")
+    page.keyboard.type("x")
+    expect(page.locator(".cm-lintRange")).to_have_count(0)
+    expect(page.locator(".said:visible")).to_have_count(0)
+    expect(page.locator("[data-fix]:visible").first).to_be_disabled()
+
+
+def test_marks_come_back_with_a_reload(page: Page) -> None:
+    type_files(page, {"src/main.rs": UNUSED_MUT})
+    run(page)
+    page.reload()
+    expect(page.locator(".cm-lintRange-warning")).to_have_count(2)
+    page.locator("[data-fix]").first.click()
+    assert area(page).input_value().count("mut ") == 1
+
+
+def test_an_error_code_in_the_terminal_opens_what_the_compiler_says_of_it(page: Page, server: str) -> None:
+    type_files(page, {"src/main.rs": 'fn main() {\n    let x: u8 = "two";\n}\n'})
+    run(page)
+    page.locator("#run-terminal a[data-file]").first.click()
+    expect(page.get_by_role("textbox", name="src/main.rs")).to_be_focused()
+    link = page.locator("#run-terminal a[data-explain]").first
+    link.click()
+    expect(page.get_by_role("dialog")).to_contain_text("Expected type did not match the received type")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.goto(f"{server}{link.get_attribute('href')}")
+    expect(page.locator("h1")).to_have_text("E0308")
+
+
+def test_escape_then_tab_leaves_the_editor(page: Page) -> None:
+    editor = page.get_by_role("textbox", name="src/main.rs")
+    editor.click()
+    text = area(page).input_value()
+    page.keyboard.press("Tab")
+    assert area(page).input_value() != text, "Tab alone indents"
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    expect(editor).not_to_be_focused()
+
+
+def test_vim_keys_and_the_size_are_kept_for_every_lesson(page: Page, server: str) -> None:
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url) if "vim" in request.url else None)
+    page.reload()
+    assert not loaded, "only whoever wants Vim's keys loads them"
+    page.get_by_text("Editor", exact=True).click()
+    page.get_by_label("Vim keys").check()
+    page.get_by_label("Text size").select_option("huge")
+    page.goto(f"{server}/lessons/no-std")
+    expect(page.locator("html[data-size=huge]")).to_be_attached()
+    expect(page.locator(".cm-vimMode").first).to_be_attached()
+    text = area(page).input_value()
+    page.get_by_role("textbox", name="src/main.rs").click()
+    page.keyboard.type("ggdd")
+    expect(area(page)).to_have_value(text.split("\n", 1)[1])
+    assert loaded
+
+
+def test_a_linkers_command_unfolds_and_says_who_supplies_start(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/no-main")
+    page.locator("#command").fill("cargo build")
+    type_files(page, {"src/main.rs": NO_MAIN})
+    run(page)
+    expect(page.locator(".linker .supplies")).to_be_hidden()
+    page.locator(".linker summary").click()
+    expect(page.locator(".linker .supplies")).to_have_text(re.compile(r"Who supplies _start\?.*crt1\.o", re.DOTALL))
+    expect(page.locator(".linker .parts dt").first).to_have_text("cc")
+
+
+NO_MAIN = (
+    "#![no_std]\n#![no_main]\n\nuse core::panic::PanicInfo;\n\n"
+    "#[panic_handler]\nfn panic(_info: &PanicInfo) -> ! {\n    loop {}\n}\n"
+)
