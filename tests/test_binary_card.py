@@ -100,6 +100,7 @@ def test_the_card_of_a_program_for_windows(bare_metal: Toolchain, tmp_path: Path
     assert card.symbols
     assert card.symbols.defined == 0
     assert [(section.name, section.kind) for section in card.sections] == [(".text", "code"), (".rdata", "constants")]
+    assert by_kind(card)["code"] == 4
 
 
 def test_a_part_that_comes_too_late_is_left_out_and_named(own: Card, bare_metal: Toolchain, tmp_path: Path) -> None:

@@ -36,11 +36,14 @@ def compared(before: Card, after: Card) -> Comparison:
 
 def _said(before: Card, after: Card) -> Iterator[Change]:
     for what, one, other in zip(_WORDS, _words(before), _words(after), strict=True):
-        if one != other:
+        alone = what == _CHAIN and len(before.calls) == len(after.calls) == 1
+        if one != other and not alone:
             yield Change(what, one, other)
 
 
-_WORDS = ("format", "machine", "entry", "libraries", "loader", "subsystem", "C runtime", "before main")
+_CHAIN = "before main"
+"""With one link on both sides it would only say the entry once more."""
+_WORDS = ("format", "machine", "entry", "libraries", "loader", "subsystem", "C runtime", _CHAIN)
 
 
 def _words(card: Card) -> tuple[str, ...]:

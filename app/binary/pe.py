@@ -53,7 +53,9 @@ def sections(binary: Any) -> Iterator[Section]:
     """The file's sections in their order."""
     base = int(binary.optional_header.imagebase)
     for one in binary.sections:
-        yield Section(text(one.name), _kind(one), int(one.sizeof_raw_data), base + int(one.virtual_address))
+        # In the file a section is filled up to a multiple of 512 bytes; its own end is in the virtual size.
+        size = min(int(one.sizeof_raw_data), int(one.virtual_size) or int(one.sizeof_raw_data))
+        yield Section(text(one.name), _kind(one), size, base + int(one.virtual_address))
 
 
 def _kind(section: Any) -> Kind:
@@ -86,7 +88,6 @@ def image(binary: Any, functions: Sequence[Symbol]) -> Image:
         machine=machine,
         mode={"x86": 32, "ARM": 16}.get(machine, 64),
         spans=tuple(
-            # In the file a section is filled up to a multiple of 512 bytes; its own end is in the virtual size.
             held(base + int(one.virtual_address), bytes(one.content)[: int(one.virtual_size)])
             for one in binary.sections
             if _kind(one) == "code"
