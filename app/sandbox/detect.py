@@ -139,7 +139,7 @@ def _holders(box: Box) -> tuple[str, ...]:
     if box.user is not None:
         notes.append(f"Each run slot has a user id of its own, between {FIRST} and {LAST}.")
     elif box.level == "landlock":
-        notes.append("Runs have the server's own user id: a fork bomb is ended by the watcher, within half a second.")
+        notes.append("Runs have the server's own user id: a fork bomb is ended by the watcher, within seconds.")
     if box.level == "landlock" and box.landlock < _SIGNALS and box.user is None:
         notes.append("This kernel's Landlock does not hold signals: a run can end other runs and the server.")
     if not box.landlock:
