@@ -31,6 +31,7 @@ def test_a_lesson_says_what_it_is_for(lessons: dict[str, Lesson], slug: str) -> 
     assert len(lesson.text.split()) > 150
     assert len(lesson.hints) >= 3
     assert lesson.goal.strip().endswith(".")
+    assert lesson.prediction, "docs/lesson-format.md says how to ask what cargo will say"
     assert set(lesson.editable) <= set(lesson.files)
 
 

@@ -142,23 +142,11 @@ def reach(page: Page, lesson: Lesson) -> None:
     expect(page.locator(".verdict.reached"), page.locator("#run").inner_text()).to_have_count(1)
 
 
-def walk(page: Page, server: str, lessons: dict[str, Lesson], *, last: str) -> None:
-    page.goto(server)
-    page.get_by_role("link", name="Begin:").click()
-    for slug, lesson in lessons.items():
-        expect(page).to_have_url(re.compile(rf"/lessons/{slug}(/runs)?(#run)?$"))
-        reach(page, lesson)
-        done = page.locator("#run-progress a.done")
-        expect(done).to_have_count(list(lessons).index(slug) + 1)
-        if slug == last:
-            return
-        page.locator(".verdict").get_by_role("link", name="Next:").click()
-
-
 @pytest.mark.usefixtures("bare_metal")
-def test_from_the_first_program_to_bare_metal(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
+def test_what_was_built_can_be_looked_into(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
     with learner(browser, server) as page:
-        walk(page, server, lessons, last="bare-metal")
+        page.goto(f"{server}/lessons/bare-metal")
+        reach(page, lessons["bare-metal"])
         page.get_by_text("Built:").click()
         card = page.locator("#run-artifact")
         expect(card).to_contain_text("Nobody. The first instruction is the first of _start")
@@ -172,38 +160,13 @@ def test_from_the_first_program_to_bare_metal(browser: Browser, server: str, les
 @pytest.mark.usefixtures("bare_metal")
 def test_the_same_with_scripts_off(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
     with learner(browser, server, scripts=False) as page:
-        walk(page, server, lessons, last="bare-metal")
+        page.goto(f"{server}/lessons/bare-metal")
+        reach(page, lessons["bare-metal"])
         page.get_by_text("Built:").click()
         page.get_by_role("link", name="Look inside").click()
         expect(page.get_by_role("heading", name="Who runs before main")).to_be_visible()
         page.get_by_role("link", name="Back to the step").click()
         expect(page).to_have_url(re.compile("/lessons/bare-metal$"))
-
-
-@pytest.fixture
-def emulators(toolchains: tuple[Toolchain, ...]) -> None:
-    if missing_tools(EMULATORS) or not any(one.can_build("x86_64-unknown-none") for one in toolchains):
-        pytest.skip("QEMU or its target is not here; playground setup --all installs them")
-
-
-@pytest.mark.usefixtures("emulators")
-@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain forms"])
-def test_the_screen_of_a_pc_is_shown_in_its_colours(
-    browser: Browser, server: str, lessons: dict[str, Lesson], scripts: bool
-) -> None:
-    with learner(browser, server, scripts=scripts) as page:
-        page.goto(f"{server}/lessons/vga-text")
-        reach(page, lessons["vga-text"])
-        screen = page.locator("#run-screen .vga")
-        expect(screen).to_have_count(1)
-        rows = screen.inner_text().split("\n")
-        assert (len(rows[0]), rows[0].rstrip(), rows[1].rstrip()) == (80, "Hello from the screen!", "1 + 2 = 3")
-        first = screen.locator("span").first
-        expect(first).to_have_css("color", "rgb(255, 255, 255)")
-        expect(first).to_have_css("background-color", "rgb(0, 0, 170)")
-        expect(page.locator("#run-machine")).to_contain_text("The machine sleeps.")
-        page.get_by_text("Registers at the end").click()
-        expect(page.locator(".registers")).to_contain_text("CS64")
 
 
 def test_output_comes_as_it_is_printed_and_cancel_ends_it(browser: Browser, server: str) -> None:

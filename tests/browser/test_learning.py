@@ -161,6 +161,7 @@ def test_back_and_forward_keep_what_was_run(browser: Browser, server: str) -> No
     with learner(browser, server) as page:
         page.goto(server)
         page.get_by_role("link", name=re.compile("A program with the standard library")).last.click()
+        expect(page.locator("#bench[data-ready]")).to_have_count(1)
         type_files(page, {"src/main.rs": "fn main() { /* mine */ }\n"})
         run(page)
         page.get_by_role("link", name=re.compile("Next:")).click()
