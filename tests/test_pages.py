@@ -17,6 +17,7 @@ from app.engine import Inside, Job, NoSuchRunError, RunStatus, State
 from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
 from app.runner import Built
 from app.settings import Settings
+from app.stepper import NotSteppedError, Trace
 from app.toolchain import Demand, DoctorReport, Toolchain
 from app.web import create_app
 from app.web.pages import targets
@@ -108,6 +109,9 @@ class ScriptedEngine:
 
     def artifact(self, run_id: str) -> Built:
         raise NotImplementedError
+
+    async def steps(self, run_id: str) -> Trace:
+        raise NotSteppedError(run_id)
 
     async def inside(self, run_id: str, since: str | None = None) -> Inside:
         raise NotImplementedError

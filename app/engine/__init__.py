@@ -12,6 +12,7 @@ from app.command import Command
 from app.events import Artifact, Event, Finished, Verdict
 from app.lessons import Lesson
 from app.runner import Built
+from app.stepper import Trace
 from app.toolchain import Toolchain
 
 State = Literal["queued", "running", "done"]
@@ -128,6 +129,12 @@ class Engine(Protocol):
         """The copy of what the run built and where cargo had put it.
 
         Raises ``NoSuchRunError``, ``NothingBuiltError``.
+        """
+
+    async def steps(self, run_id: str) -> Trace:
+        """What the run built, step by step.
+
+        Raises ``NoSuchRunError``, ``NothingBuiltError``, ``NotSteppedError``.
         """
 
     async def inside(self, run_id: str, since: str | None = None) -> Inside:

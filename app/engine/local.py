@@ -23,11 +23,13 @@ from app.engine.look import Looks
 from app.engine.scratch import Scratch
 from app.engine.seeds import Config, Seeds
 from app.engine.side import Side
+from app.engine.steps import Steps
 from app.engine.yardstick import Yardsticks
 from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Verdict
 from app.machine import StandIn, stand_in
 from app.sandbox import Box, Isolation, detect
 from app.settings import Settings
+from app.stepper import Trace
 from app.toolchain import Toolchain, discover
 
 _log = logging.getLogger(__name__)
@@ -121,8 +123,9 @@ class LocalEngine:
         async with AsyncExitStack() as stack:
             self._scratch = stack.enter_context(Scratch(self._settings.scratch_dir))
             self._isolation = await detect(self._settings, await discover(self._settings.cache_dir))
-            # One more than runs: the seeds are learned beside them.
-            spare, *self._free = stack.enter_context(self._isolation.slots(self._settings.max_runs + 1))
+            # Two more than runs: the engine's own builds, and the stepper, are beside them.
+            spare, second, *self._free = stack.enter_context(self._isolation.slots(self._settings.max_runs + 2))
+            self._steps = Steps(self._scratch, second)
             side = Side(self._scratch, spare)
             self._seeds = Seeds(side, self._configs)
             self._tasks: TaskGroup = await stack.enter_async_context(anyio.create_task_group())
@@ -237,6 +240,14 @@ class LocalEngine:
         """A look into what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
         run = self._run(run_id)
         return await self._looks.at(run, self._before(run) if since is None else [self._run(since)])
+
+    async def steps(self, run_id: str) -> Trace:
+        """What the run built, step by step. Raises ``NoSuchRunError``, ``NothingBuiltError``, ``NotSteppedError``."""
+        built = self.artifact(run_id)
+        try:
+            return await self._steps.of(run_id, built.file)
+        except FileNotFoundError:
+            raise NothingBuiltError(run_id) from None
 
     async def card(self, run_id: str) -> Card | None:
         """The card of what the run built, if it built something. Raises ``NoSuchRunError``."""
@@ -388,5 +399,6 @@ class LocalEngine:
 
     def _drop(self, run: _Run) -> None:
         self._runs.pop(run.id, None)
+        self._steps.drop(run.id)
         if run.built:
             run.built.file.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from app.binary.compare import Change, compared
 from app.binary.model import Call, Card, Code, Section, Symbols
 from app.engine import Inside
+from app.stepper import Trace
 from app.web.api import App, Seat, as_json, errors
 
 router = APIRouter()
@@ -66,6 +67,12 @@ async def artifact(
 ) -> ArtifactCard:
     """What is in the binary that a run built, and what has changed since an earlier one."""
     return card_of(await app.inside(run_id, seat, since))
+
+
+@router.get("/api/runs/{run_id}/steps", responses=errors(404, 409, 422))
+async def steps(run_id: str, app: App, seat: Seat) -> Trace:
+    """Every state of the program that a run built, from its entry point on, as an emulator executes it."""
+    return await app.steps(run_id, seat)
 
 
 @router.get(

@@ -18,6 +18,7 @@ from app.lessons import Lesson, load_all
 from app.progress import Progress, fingerprint
 from app.runner import Built
 from app.settings import Settings
+from app.stepper import NotSteppedError, Trace
 from app.toolchain import BARE_METAL, Demand, Toolchain, discover, explanation, missing, preferred
 from app.web.guard.seats import Seats
 from app.web.problem import ProblemError
@@ -192,6 +193,16 @@ class Playground:
             self.owned_run(since, seat, field="since")
         try:
             return await self.engine.inside(run_id, since)
+        except (NothingBuiltError, NoSuchRunError):
+            raise _nothing_built() from None
+
+    async def steps(self, run_id: str, seat: str | None) -> Trace:
+        """The program that a run of this seat built, step by step; raises ``ProblemError``."""
+        self.owned_run(run_id, seat)
+        try:
+            return await self.engine.steps(run_id)
+        except NotSteppedError as error:
+            raise ProblemError(409, "not-stepped", str(error)) from error
         except (NothingBuiltError, NoSuchRunError):
             raise _nothing_built() from None
 

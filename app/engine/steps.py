@@ -1,0 +1,57 @@
+"""Traces of what runs have built: made when first asked for, one at a time, and the latest kept."""
+
+import shutil
+from collections import OrderedDict
+from pathlib import Path
+
+import anyio
+
+from app import stepper, workspace
+from app.engine.scratch import Scratch
+from app.sandbox import Box
+from app.stepper import NotSteppedError, Trace
+
+_KEPT = 16
+
+
+class Steps:
+    """Makes traces in a box of its own."""
+
+    def __init__(self, scratch: Scratch, box: Box) -> None:
+        self._scratch = scratch
+        self._box = box
+        self._lock = anyio.Lock()
+        self._known: OrderedDict[str, Trace | NotSteppedError] = OrderedDict()
+
+    async def of(self, run_id: str, program: Path) -> Trace:
+        """The trace of the program that a run built. Raises ``NotSteppedError``, ``OSError``."""
+        async with self._lock:
+            if run_id not in self._known:
+                self._known[run_id] = await self._trace(program)
+            self._known.move_to_end(run_id)
+            while len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+            found = self._known[run_id]
+        if isinstance(found, NotSteppedError):
+            raise found
+        return found
+
+    def drop(self, run_id: str) -> None:
+        """Forget the run's trace."""
+        self._known.pop(run_id, None)
+
+    async def _trace(self, program: Path) -> Trace | NotSteppedError:
+        root = self._scratch.new_root()
+        try:
+            await anyio.to_thread.run_sync(_lay, root, program)
+            return await stepper.trace(self._box, root)
+        except NotSteppedError as error:
+            return error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(workspace.remove, root)
+
+
+def _lay(root: Path, program: Path) -> None:
+    root.mkdir(mode=0o700)
+    shutil.copyfile(program, root / "program")

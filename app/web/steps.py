@@ -1,0 +1,89 @@
+"""One state of a trace as it is drawn: the instruction, the registers that have changed, the stack, the source."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.binary.code import readable
+from app.stepper import State, Trace
+
+_AROUND = 3
+_LIBRARY = "/library/"
+
+
+@dataclass(frozen=True)
+class Register:
+    """A register's name and value, and whether the instruction before changed it."""
+
+    name: str
+    value: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the source; ``here``: the next instruction comes from it."""
+
+    number: int
+    text: str
+    here: bool
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A state on the page. ``number`` counts from 0; ``back`` and ``on`` are the neighbours' numbers, if any.
+
+    ``loops``: the step on leads back to where it was.
+    """
+
+    number: int
+    last: int
+    state: State
+    function: str
+    registers: Sequence[Register]
+    place: str
+    lines: Sequence[Line]
+    back: int | None
+    on: int | None
+    loops: bool
+    ends: bool
+
+
+def drawn(trace: Trace, wanted: int, files: Mapping[str, str]) -> Drawn:
+    """The state of that number, or the nearest there is; ``files`` are the crate's, to show the line of."""
+    last = len(trace.steps) - 1
+    number = min(max(wanted, 0), last)
+    state = trace.steps[number]
+    before = trace.steps[number - 1].values if number else state.values
+    loops = number == last and trace.end.back_to is not None
+    return Drawn(
+        number=number,
+        last=last,
+        state=state,
+        function=readable(state.function) if state.function else "",
+        registers=[
+            Register(name, value, value != old)
+            for name, value, old in zip(trace.registers, state.values, before, strict=False)
+        ],
+        place=_place(state),
+        lines=_lines(state, files),
+        back=number - 1 if number else None,
+        on=trace.end.back_to if loops else number + 1 if number < last else None,
+        loops=loops,
+        ends=number == last and trace.end.back_to is None,
+    )
+
+
+def _place(state: State) -> str:
+    if state.file is None:
+        return ""
+    file = state.file.rpartition(_LIBRARY)[2] if _LIBRARY in state.file else state.file
+    return f"{file}:{state.line}"
+
+
+def _lines(state: State, files: Mapping[str, str]) -> Sequence[Line]:
+    if state.file is None or state.line is None or state.file not in files:
+        return ()
+    texts = files[state.file].split("\n")
+    first = max(state.line - _AROUND, 1)
+    rows = enumerate(texts[first - 1 : state.line + _AROUND - 1], first)
+    return [Line(number, text, number == state.line) for number, text in rows]

@@ -1,0 +1,20 @@
+// The keys of the stepper: a link with data-step-key is followed when that key is pressed.
+//   data-steps      the stepper: it gets the focus after each step, so that the next key reaches it
+
+const stepper = () => document.querySelector("[data-steps]");
+
+document.addEventListener("keydown", (event) => {
+  const shown = stepper();
+  if (!shown || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  // Where nobody types, and on the page of the stepper anywhere.
+  if (!shown.contains(event.target) && event.target !== document.body) return;
+  const link = shown.querySelector(`[data-step-key="${CSS.escape(event.key)}"]`);
+  if (!link) return;
+  event.preventDefault();
+  link.click();
+});
+
+// A step takes the link away that was clicked; whoever steps by key or from a link goes on from the new one.
+document.addEventListener("htmx:after:swap", () => {
+  if (document.activeElement === document.body) stepper()?.focus({ preventScroll: true });
+});

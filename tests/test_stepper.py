@@ -1,0 +1,170 @@
+"""Small programs are executed step by step: what is seen, what is refused, and that hostile ones do no harm."""
+
+import struct
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as how
+from hypothesis import strategies as st
+
+from app.command import parse
+from app.diagnosis import Diagnosis
+from app.engine import Job
+from app.engine.local import LocalEngine
+from app.lessons import Lesson
+from app.sandbox import IsolationError
+from app.settings import Settings
+from app.stepper import NotSteppedError, Trace
+from app.toolchain import Toolchain, preferred
+from app.web.steps import drawn
+
+pytestmark = pytest.mark.anyio
+ENTRY = 0x401000
+X86, THUMB, AARCH64 = 62, 40, 183
+
+
+def elf(code: bytes, *, machine: int = X86, size: int | None = None, entry: int = ENTRY, kind: int = 2) -> bytes:
+    """A file with one segment that may be read, written and executed; ``size`` is what it asks for in memory."""
+    small = machine == THUMB
+    head = b"\x7fELF" + bytes([1 if small else 2, 1, 1]) + bytes(9)
+    length = len(code) if size is None else size
+    if small:
+        head += struct.pack("<HHIIIIIHHHHHH", kind, machine, 1, entry, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+        head += struct.pack("<IIIIIIII", 1, 0x1000, ENTRY, ENTRY, len(code), length, 7, 0x1000)
+    else:
+        head += struct.pack("<HHIQQQIHHHHHH", kind, machine, 1, entry, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+        head += struct.pack("<IIQQQQQQ", 1, 7, 0x1000, ENTRY, ENTRY, len(code), length, 0x1000)
+    return head.ljust(0x1000, b"\0") + code
+
+
+@pytest.fixture(params=["namespaces", "landlock"])
+async def engine(
+    request: pytest.FixtureRequest, settings: Settings, diagnosis: Diagnosis
+) -> AsyncIterator[LocalEngine]:
+    try:
+        async with LocalEngine(settings.model_copy(update={"isolation": request.param}), diagnosis) as engine:
+            yield engine
+    except IsolationError as error:
+        pytest.skip(str(error))
+
+
+async def traced(engine: LocalEngine, tmp_path: Path, data: bytes) -> Trace:
+    program = tmp_path / "program"
+    program.write_bytes(data)
+    return await engine._steps.of(str(time.monotonic_ns()), program)
+
+
+async def test_each_processor_loops_where_its_jump_says(engine: LocalEngine, tmp_path: Path) -> None:
+    for machine, code, entry, name in (
+        (X86, "50ebfe", ENTRY, "x86-64"),
+        (THUMB, "00bffee7", ENTRY + 1, "ARM"),
+        (AARCH64, "1f2003d500000014", ENTRY, "AArch64"),
+    ):
+        found = await traced(engine, tmp_path, elf(bytes.fromhex(code), machine=machine, entry=entry))
+        assert (found.machine, found.end.kind, found.end.back_to) == (name, "loops", 1)
+        assert found.steps[0].address == ENTRY
+        assert len(found.steps) == 2
+
+
+async def test_registers_memory_output_and_exit_code_are_told(engine: LocalEngine, tmp_path: Path) -> None:
+    code = "b801000000 bf01000000 488d350f000000 ba02000000 0f05 6a07 5f b83c000000 0f05".replace(" ", "")
+    data = bytes.fromhex(code)
+    data = data.replace(bytes.fromhex("0f000000"), struct.pack("<i", len(data) - 17)) + b"hi"
+    found = await traced(engine, tmp_path, elf(data))
+    assert [step.output for step in found.steps if step.output] == ["hi"]
+    pushed = next(step for step in found.steps if step.written)
+    assert pushed.written[0][1:] == (8, "0x7")
+    assert pushed.stack[0][1] == "0x7"
+    assert (found.end.kind, found.end.text) == ("exit", "The program asks the system to end it, with exit code 7.")
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("c3", "sent to 0x1"),
+        ("0f29442408", "divided by 16"),
+        ("8b042510000000", "reads 0x10"),
+        ("0f0b", "`ud2`"),
+        ("f4", "for the system alone"),
+        ("48b80000000000010000ffe0", "sent to 0x10000000000"),
+    ],
+)
+async def test_a_fault_is_told_in_words(engine: LocalEngine, tmp_path: Path, code: str, says: str) -> None:
+    found = await traced(engine, tmp_path, elf(bytes.fromhex(code)))
+    assert found.end.kind == "fault"
+    assert says in found.end.text
+
+
+async def test_counting_is_no_loop_and_ends_at_the_bound(engine: LocalEngine, tmp_path: Path) -> None:
+    found = await traced(engine, tmp_path, elf(bytes.fromhex("48ffc0ebfb")))
+    assert (found.end.kind, len(found.steps)) == ("more", 300)
+    # Also when only a register counts that is not shown: addss xmm0, xmm1 with something in xmm1.
+    counting = "b80000803f 660f6ec8 f30f58c1 ebfa".replace(" ", "")
+    assert (await traced(engine, tmp_path, elf(bytes.fromhex(counting)))).end.kind == "more"
+
+
+async def test_hostile_files_are_refused_or_bounded(engine: LocalEngine, tmp_path: Path) -> None:
+    endless = bytes.fromhex("48b9ffffffffffffff7f 488d3d00000000 f3aa".replace(" ", ""))
+    for data in (
+        elf(b"\xeb\xfe", size=2**40),
+        elf(b"\xeb\xfe", size=17 * 1024 * 1024),
+        elf(b"\xeb\xfe", entry=0),
+        elf(b"\xeb\xfe", machine=8),
+        b"",
+        b"\x7fELF",
+        elf(b"\xeb\xfe")[:100],
+    ):
+        with pytest.raises(NotSteppedError) as refused:
+            await traced(engine, tmp_path, data)
+        assert str(refused.value).endswith(".")
+    began = time.monotonic()
+    found = await traced(engine, tmp_path, elf(endless, size=16 * 1024 * 1024))
+    assert found.end.kind in ("fault", "more", "loops")
+    assert time.monotonic() - began < 8
+
+
+@how(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    code=st.binary(min_size=1, max_size=24),
+    flips=st.lists(st.tuples(st.integers(4, 119), st.integers(0, 255)), max_size=4),
+)
+def test_any_code_and_any_damage_ends_in_a_trace_or_a_sentence(code: bytes, flips: list[tuple[int, int]]) -> None:
+    # In this very process, where a crash would be seen, and without the sandbox's time for each.
+    import io  # noqa: PLC0415
+
+    from app.stepper.emulator.program import RefusedError  # noqa: PLC0415
+    from app.stepper.emulator.trace import trace  # noqa: PLC0415
+
+    data = bytearray(elf(code))
+    for at, value in flips:
+        data[at] = value
+    try:
+        found = trace(io.BytesIO(bytes(data)), 20)
+    except RefusedError:
+        return
+    except Exception:  # of which main() makes a refusal: the libraries raise whatever they stumble over
+        return
+    Trace.model_validate(found)
+
+
+async def test_the_loop_of_start_is_seen_with_its_line(
+    engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
+) -> None:
+    lesson = lessons["bare-metal"]
+    toolchain = preferred(engine.usable(toolchains), lesson.target)
+    assert toolchain
+    job = Job(lesson, lesson.solution, parse("cargo build --target thumbv7em-none-eabihf"), toolchain)
+    run_id = engine.submit(job)
+    async for _ in engine.events(run_id):
+        pass
+    found = await engine.steps(run_id)
+    last = found.steps[-1]
+    assert (found.machine, found.end.kind, last.function, last.file) == ("ARM", "loops", "_start", "src/main.rs")
+    assert last.instruction == f"b #{last.address:#x}"
+    shown = drawn(found, 99, job.files)
+    assert (shown.number, shown.on, shown.loops) == (len(found.steps) - 1, found.end.back_to, True)
+    assert [line.text for line in shown.lines if line.here] == ["    loop {}"]
+    assert drawn(found, 0, job.files).back is None
