@@ -39,3 +39,13 @@ async def test_a_file_that_never_ends_is_given_up_and_the_next_is_read(
 async def test_waiting_for_the_processor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspector, "_inspect", slow_to_start)
     assert (await facts_of(Path("/bin/sh").resolve())).format == "ELF"
+
+
+async def test_a_card_that_nobody_had_time_for_is_not_taken_for_a_damaged_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = Path("/bin/sh").resolve()
+    with monkeypatch.context() as patched:
+        patched.setattr(inspector, "_WAIT", 0.0)
+        with pytest.raises(TimeoutError):
+            await inspector.card_of(shell)
+        assert await facts_of(shell) == UNKNOWN
+    assert (await inspector.card_of(shell)).facts.format == "ELF"

@@ -1,7 +1,7 @@
 """Looks into what runs have built: the card of each, read once, with what it is compared to."""
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Protocol
 
 import anyio
@@ -67,10 +67,10 @@ class Looks:
             card = await inspector.card_of(run.built.file, self._places)
         except FileNotFoundError:
             return None
-        artifact = run.artifact()
-        if card.facts == inspector.UNKNOWN and artifact and artifact.format != card.facts.format:
-            # The machine was too busy this time; what the run itself said is known all the same.
-            return replace(card, facts=_facts(artifact))
+        except TimeoutError:
+            # The next look may find the machine less busy; what the run itself said is known all the same.
+            artifact = run.artifact()
+            return Card(_facts(artifact), artifact.bytes, unread=inspector.PARTS) if artifact else None
         run.card = card
         return card
 
