@@ -32,6 +32,8 @@ _INCIDENTAL = (
     (_FOLDERS, "…/"),
     (re.compile(r"0x[0-9a-f]+"), "0x…"),
     (re.compile(r"\b\d+\.\d+s\b"), "…s"),
+    # Whether another part of the crate was still being built when one failed.
+    (re.compile(r"^.*build failed, waiting for other jobs to finish\.\.\.\n", re.MULTILINE), ""),
 )
 _LONGEST_LINE = 240
 _EXAMPLE = 'recorded solution "cargo build"'

@@ -46,6 +46,12 @@ def test_a_file_of_recordings_is_read_as_it_was_written() -> None:
     assert from_text(to_text(runs)) == runs
 
 
+def test_that_cargo_had_other_parts_to_wait_for_is_no_difference() -> None:
+    one = record(WHAT, events("error: could not compile\n"))
+    waited = "error: could not compile\n\x1b[33mwarning\x1b[0m: build failed, waiting for other jobs to finish...\n"
+    assert one.says_the_same(record(WHAT, events(waited)))
+
+
 def test_times_addresses_and_folders_are_no_difference_and_words_are() -> None:
     one = record(WHAT, events("Finished in 0.05s at /usr/lib/gcc/x86_64-linux-gnu/12/Scrt1.o 0x18\n"))
     same = record(WHAT, events("Finished in 1.25s at /opt/lib/gcc/x86_64-linux-gnu/14/Scrt1.o 0x1b\n"))
