@@ -165,6 +165,20 @@ def test_a_sysroot_that_lost_a_part_is_not_used(moved: Toolchain, tmp_path: Path
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("target", ["x86_64-pc-windows-msvc", "x86_64-apple-darwin", "aarch64-apple-darwin"])
+async def test_the_proof_for_another_system_is_a_linked_program(
+    toolchains: tuple[Toolchain, ...], target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = [one for one in toolchains if one.can_build(target)]
+    if not able:
+        pytest.skip(f"no {target} here; playground setup --all makes it ready")
+    await prove(able[-1], target)
+    monkeypatch.setattr("app.toolchain.build._BARE", "#![no_std]\n#![no_main]\n")
+    with pytest.raises(BuildError, match=target):
+        await prove(able[-1], target)
+
+
+@pytest.mark.anyio
 async def test_a_damaged_library_does_not_pass_the_proof(moved: Toolchain, tmp_path: Path) -> None:
     (core,) = (place(moved, tmp_path).target(BARE_METAL) / "lib").glob("libcore-*.rlib")
     os.truncate(core, 4096)

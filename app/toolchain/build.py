@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -92,22 +92,41 @@ async def prove(toolchain: Toolchain, target: str) -> None:
 
     Raises ``BuildError`` with the compiler's last words when it fails.
     """
+    probe = await _probe_for(toolchain, target)
     with tempfile.TemporaryDirectory(prefix="playground-") as name:
         crate = Path(name)
-        _write_crate(crate, *await _probe_for(toolchain, target))
+        _write_crate(crate, probe.file, probe.code)
         lines: list[str] = []
-        code = await _cargo(toolchain, crate, ["build", "--quiet", "--target", target], lines.append, seconds=60)
-        program = crate / "target" / target / "debug/probe"
-        if code or ("-none" in target and program.read_bytes()[:4] != b"\x7fELF"):
+        arguments = ["rustc", "--quiet", "--target", target, *(["--", *probe.flags] if probe.flags else [])]
+        code = await _cargo(toolchain, crate, arguments, lines.append, seconds=60)
+        program = crate / "target" / target / "debug" / probe.program
+        if code or (probe.magic and not program.read_bytes().startswith(probe.magic)):
             raise BuildError(f"Rust {toolchain.version} cannot build for {target}: {_reason(lines)}")
 
 
-async def _probe_for(toolchain: Toolchain, target: str) -> tuple[str, str]:
-    if "-none" in target:
-        return "main.rs", _BARE
+@dataclass(frozen=True)
+class _Probe:
+    """A crate that shows whether a target works, and how the program begins that is to come of it."""
+
+    file: str
+    code: str
+    flags: tuple[str, ...] = ()
+    program: str = "probe"
+    magic: bytes = b""
+
+
+async def _probe_for(toolchain: Toolchain, target: str) -> _Probe:
     if target == toolchain.host:
-        return ("main.rs" if await links_host() else "lib.rs"), _HOSTED
-    return "lib.rs", _EMPTY
+        return _Probe("main.rs" if await links_host() else "lib.rs", _HOSTED)
+    if "-none" in target:
+        return _Probe("main.rs", _BARE, magic=b"\x7fELF")
+    if target.endswith("-windows-msvc"):
+        arguments = "link-args=/ENTRY:_start /SUBSYSTEM:console /NODEFAULTLIB"
+        return _Probe("main.rs", _BARE, ("-C", "linker=rust-lld", "-C", arguments), "probe.exe", b"MZ")
+    if target.endswith("-apple-darwin"):
+        flavour = ("-C", "linker=rust-lld", "-C", "linker-flavor=ld64.lld")
+        return _Probe("main.rs", _BARE, (*flavour, "-C", "link-args=-e __start -static"), magic=b"\xcf\xfa\xed\xfe")
+    return _Probe("lib.rs", _EMPTY)
 
 
 async def _compile(
@@ -152,9 +171,10 @@ async def _cargo(
     argv = [
         *([nice, "-n", "10"] if nice else []),
         str(toolchain.cargo),
-        *arguments,
+        *arguments[:1],
         "--manifest-path",
         str(crate / "Cargo.toml"),
+        *arguments[1:],
     ]
     # cargo reads the configuration of every folder above the current one: here that would be the user's.
     return await stream(argv, line, env=env, cwd=Path("/"), seconds=seconds, pass_fds=() if lock is None else (lock,))
