@@ -76,6 +76,7 @@ def test_a_lesson_holds_what_a_client_needs(client: httpx.Client) -> None:
     assert lesson["files"]["src/main.rs"]["editable"] is True
     assert "_start" in lesson["files"]["src/main.rs"]["text"]
     assert lesson["commands"][0] == "cargo build --target thumbv7em-none-eabihf"
+    assert lesson["targets"] == {"thumbv7em-none-eabihf": "ready"}
     assert lesson["toolchains"]
     assert client.get("/api/lessons/nothing").status_code == 404
 

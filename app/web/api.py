@@ -14,6 +14,7 @@ from app.toolchain import preferred
 from app.web.problem import ProblemError
 from app.web.sse import EventStream, frame
 from app.web.state import Playground, event_id
+from app.web.targets import Standing
 
 router = APIRouter()
 
@@ -43,6 +44,7 @@ class LessonDetail(LessonSummary):
     toolchains: tuple[str, ...]
     minutes: int
     target: str | None
+    targets: dict[str, Literal["ready", "missing", "waiting", "building", "failed"]]
 
 
 class RunRequest(BaseModel):
@@ -187,7 +189,8 @@ async def lessons(app: App) -> list[LessonSummary]:
 async def lesson(slug: str, app: App) -> LessonDetail:
     """One lesson."""
     found = app.lesson(slug)
-    return _detail(found, await _names(app, found))
+    standing = app.targets.standing(await app.toolchains(found.targets), found.targets)
+    return _detail(found, await _names(app, found), standing)
 
 
 @router.post("/api/runs", status_code=202, responses=errors(403, 404, 408, 409, 413, 422, 503))
@@ -250,7 +253,7 @@ async def _names(app: Playground, lesson: Lesson) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: default is None or name != default.name))
 
 
-def _detail(lesson: Lesson, toolchains: tuple[str, ...]) -> LessonDetail:
+def _detail(lesson: Lesson, toolchains: tuple[str, ...], standing: tuple[Standing, ...]) -> LessonDetail:
     return LessonDetail(
         slug=lesson.slug,
         number=lesson.number,
@@ -262,4 +265,5 @@ def _detail(lesson: Lesson, toolchains: tuple[str, ...]) -> LessonDetail:
         toolchains=toolchains,
         minutes=lesson.minutes,
         target=lesson.target,
+        targets={one.triple: one.state for one in standing},
     )

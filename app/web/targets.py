@@ -1,5 +1,6 @@
 """What a lesson builds for: what is ready, what is being set up, and how a run waits for it."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,8 @@ from app.command import Command
 from app.engine import Prepare
 from app.lessons import Lesson
 from app.toolchain import Demand, Toolchain, missing, preferred
+
+_BEAT = re.compile(r", \d+ s$")
 
 Find = Callable[[], Awaitable[tuple[Toolchain, ...]]]
 
@@ -54,7 +57,8 @@ class Targets:
         known = self._demand.of(target)
         if known is None:
             return Standing(target, "missing")
-        return Standing(target, known.state, known.doing, round(monotonic() - known.since))
+        doing = _BEAT.sub("", known.doing)  # its own seconds are those of one step
+        return Standing(target, known.state, doing, round(monotonic() - known.since))
 
     def preparation(self, command: Command, chosen: Toolchain, toolchains: tuple[Toolchain, ...]) -> Prepare | None:
         """What a run has to wait for first; None when all is there, or when it cannot be had."""
