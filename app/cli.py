@@ -296,7 +296,7 @@ def _read_edits(lesson: Lesson, directory: Path | None) -> dict[str, str]:
 def _toolchain(settings: Settings, lesson: Lesson, name: str | None) -> Toolchain:
     found = _run(lambda: toolchain.discover(settings.cache_dir))
     if name is None:
-        chosen = toolchain.preferred(found, lesson.target, *lesson.further_targets)
+        chosen = toolchain.preferred(found, lesson.target, *lesson.further_targets, versions=lesson.compilers)
     else:
         chosen = next((one for one in found if one.name == name), None)
     if chosen is None:

@@ -101,8 +101,9 @@ async def prove(engine: Engine, lessons: Sequence[Lesson], toolchains: Sequence[
 
 
 def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> bool:
-    files = lesson.files if expectation.files == "start" else lesson.solution
-    if not toolchain.can_build(parse(expectation.command).target or _configured(files)):
+    files = lesson.crate(expectation.files)
+    able = toolchain.can_build(parse(expectation.command).target or _configured(files))
+    if able == expectation.lacks_target:
         return False
     wanted = expectation.toolchains
     return wanted is None or SpecifierSet(wanted, prereleases=True).contains(toolchain.version)
@@ -121,7 +122,7 @@ def _configured(files: Mapping[str, str]) -> str | None:
 async def _prove(
     engine: Engine, lesson: Lesson, expectation: Expectation, toolchain: Toolchain, built: dict[str, str]
 ) -> Proof:
-    files = lesson.files if expectation.files == "start" else lesson.solution
+    files = lesson.crate(expectation.files)
     command = parse(expectation.command)
     name = (lesson.slug, toolchain.name, expectation.files, expectation.command)
     after = built.get(expectation.files) if command.needs_artifact else None

@@ -6,7 +6,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
@@ -49,10 +49,11 @@ class AdviceSpec(Content):
 class Expectation(Outcome):
     """What ``lessons check`` proves: these files under this command show these facts."""
 
-    files: str = Field(pattern=r"^(start|solution)$")
+    files: str = Field(pattern=r"^[a-z0-9-]+$")  # start, solution, or the folder of a variant
     command: str
     reached: bool
     toolchains: Versions | None = None  # only for these compilers; None: for all
+    lacks_target: bool = False  # only for compilers that have not what the command builds for
     on: Mapping[Versions, Outcome] = {}
 
 
@@ -102,6 +103,7 @@ class _Manifest(Content):
     commands: tuple[str, ...] = Field(min_length=1)
     target: str | None = None
     targets: tuple[str, ...] = ()
+    compilers: Versions | None = None
     needs: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]+$")], ...] = ()
     hints: tuple[str, ...] = Field(min_length=1)
     predict: Prediction | None = None
@@ -117,7 +119,8 @@ class Lesson:
     ``files`` and ``solution`` map a path in the crate to its text; ``editable`` lists those that
     the learner may change, in the order in which they are shown. ``target`` is the triple that the
     lesson cannot do without, or None for the host; ``further_targets`` are those of its other commands.
-    ``needs`` are the programs that it cannot do without.
+    ``needs`` are the programs that it cannot do without. ``compilers`` is the range of versions that it is
+    about, where it is about one; ``variants`` are further files to prove, as whole crates by their names.
     ``recordings`` are what compilers printed for it, the newest compiler's first; ``folder`` is where it was
     loaded from.
     """
@@ -143,8 +146,14 @@ class Lesson:
     prediction: Prediction | None = None
     needs: tuple[str, ...] = ()
     further_targets: tuple[str, ...] = ()
+    compilers: str | None = None
+    variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     recordings: tuple[Recording, ...] = ()
     folder: Path = Path()
+
+    def crate(self, name: str) -> Mapping[str, str]:
+        """The files of ``start``, of ``solution`` or of a variant."""
+        return {"start": self.files, "solution": self.solution, **self.variants}[name]
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -183,6 +192,10 @@ def load(folder: Path) -> Lesson:
     extra = sorted(path for path in solution if solution[path] != files.get(path) and path not in manifest.edit)
     if extra:
         raise LessonError(f"{folder / 'solution'}: {extra[0]!r} differs from start/, but a learner cannot edit it")
+    variants = {entry.name: solution | _tree(entry) for entry in sorted(folder.iterdir()) if _is_variant(entry)}
+    for expectation in manifest.expect:
+        if expectation.files not in ("start", "solution", *variants):
+            raise LessonError(f"{folder / 'lesson.toml'}: expect: there is no folder {expectation.files!r}")
     return Lesson(
         slug=name[2],
         number=int(name[1]),
@@ -198,6 +211,8 @@ def load(folder: Path) -> Lesson:
         commands=manifest.commands,
         target=manifest.target,
         further_targets=manifest.targets,
+        compilers=manifest.compilers,
+        variants=variants,
         hints=manifest.hints,
         checks=manifest.check,
         advice=manifest.advice,
@@ -208,6 +223,10 @@ def load(folder: Path) -> Lesson:
         folder=folder,
         needs=manifest.needs,
     )
+
+
+def _is_variant(entry: Path) -> bool:
+    return entry.is_dir() and entry.name not in ("start", "solution", RECORDED)
 
 
 def parse_content(path: Path, model: type[_M]) -> _M:

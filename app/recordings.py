@@ -45,7 +45,7 @@ class RecordingError(ValueError):
 
 @dataclass(frozen=True)
 class What:
-    """What was run: ``files`` is ``start`` or ``solution``; the compiler by version, host triple and source."""
+    """What was run: ``files`` is ``start``, ``solution`` or a variant; the compiler by version, host and source."""
 
     files: str
     command: str
@@ -123,8 +123,8 @@ def quote(info: str) -> Quote:
         word, files, command, *generations = shlex.split(info)
     except ValueError as error:
         raise RecordingError(f"{info!r}: give the files and the command, as in {_EXAMPLE}") from error
-    if word != "recorded" or files not in ("start", "solution"):
-        raise RecordingError(f"{info!r}: give start or solution and then the command, as in {_EXAMPLE}")
+    if word != "recorded" or not re.fullmatch(r"[a-z0-9-]+", files) or not command:
+        raise RecordingError(f"{info!r}: give the files and then the command, as in {_EXAMPLE}")
     return Quote(files, command, tuple(generations))
 
 

@@ -66,7 +66,7 @@ def test_what_has_not_been_recorded_is_said(lessons: dict[str, Lesson]) -> None:
     assert "recorded solution" in prose(step(lessons, "```recorded cargo\n```"))
 
 
-@pytest.mark.parametrize("info", ["recorded", "recorded start", 'recorded begin "cargo build"', 'recorded start "x'])
+@pytest.mark.parametrize("info", ["recorded", "recorded start", 'recorded Begin "cargo build"', 'recorded start "x'])
 def test_a_wrong_quotation_is_refused_with_an_example(info: str) -> None:
     with pytest.raises(RecordingError, match='recorded solution "cargo build"'):
         quote(info)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from packaging.specifiers import SpecifierSet
+
 Origin = Literal["shipped", "rustup", "built", "distribution"]
 """How a target's ``core`` came: with the compiler, by rustup, built here, or as a package."""
 
@@ -75,14 +77,19 @@ def missing(toolchains: tuple[Toolchain, ...], targets: Iterable[_Target]) -> tu
     return tuple(target for target in wanted if not any(one.can_build(target) for one in toolchains))
 
 
-def preferred(toolchains: tuple[Toolchain, ...], target: str | None, *further: str) -> Toolchain | None:
+def preferred(
+    toolchains: tuple[Toolchain, ...], target: str | None, *further: str, versions: str | None = None
+) -> Toolchain | None:
     """The newest toolchain that has the targets ready, a stable one before a nightly; else the newest of all.
 
-    The first target counts more than all ``further`` ones. ``None`` only when there is no toolchain at all.
+    The first target counts more than all ``further`` ones, and a version in the range ``versions`` more than its
+    age. ``None`` only when there is no toolchain at all.
     """
+    wanted = SpecifierSet(versions or "", prereleases=True)
 
-    def rank(toolchain: Toolchain) -> tuple[bool, bool, bool, tuple[int, ...]]:
+    def rank(toolchain: Toolchain) -> tuple[bool, bool, bool, bool, tuple[int, ...]]:
         complete = all(toolchain.can_build(each) for each in further)
-        return (toolchain.can_build(target), complete, toolchain.stable, toolchain.release)
+        meant = wanted.contains(toolchain.version)
+        return (toolchain.can_build(target), complete, meant, toolchain.stable, toolchain.release)
 
     return max(toolchains, key=rank, default=None)

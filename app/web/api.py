@@ -248,7 +248,7 @@ def problem_answer(problem: ProblemError) -> JSONResponse:
 
 async def _names(app: Playground, lesson: Lesson) -> tuple[str, ...]:
     toolchains = await app.toolchains(lesson.targets)
-    default = preferred(toolchains, lesson.target, *lesson.further_targets)
+    default = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
     names = [toolchain.name for toolchain in toolchains]
     return tuple(sorted(names, key=lambda name: default is None or name != default.name))
 

@@ -260,7 +260,7 @@ class Playground:
                 message = f"There is no toolchain {name[:20]!r} here; there is {names or 'none at all'}."
                 raise ProblemError(422, "no-such-toolchain", message, "toolchain")
             return chosen
-        default = preferred(toolchains, lesson.target, *lesson.further_targets)
+        default = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
         if default is None:
             message = (
                 "No Rust toolchain is on this machine; whoever runs the playground can mend it with playground setup."

@@ -25,7 +25,7 @@ async def targets_of(home: Playground, lesson: Lesson) -> Mapping[str, object]:
     home.targets.want(toolchains, lesson.targets)
     standing = home.targets.standing(toolchains, lesson.targets)
     lost = any(one.state == "failed" for one in standing) or bool(missing(toolchains, (None,)))
-    best = preferred(toolchains, lesson.target, *lesson.further_targets)
+    best = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
     return {
         "targets": [one for one in standing if one.state != "ready"],
         "toolchains": toolchains,
