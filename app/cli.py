@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -122,6 +123,7 @@ def lessons_check(
     slugs: Annotated[list[str] | None, typer.Argument(metavar="SLUG…", help="Only these lessons.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     record: Annotated[bool, typer.Option("--record", help="Keep what the compilers print beside the lessons.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Write lessons and compilers as a page.")] = None,
 ) -> None:
     """Prove on every toolchain here that each start does what the lesson says and each solution reaches the goal."""
     settings = _settings()
@@ -139,6 +141,8 @@ def lessons_check(
         typer.echo(f"{slug}: nothing here builds for {triple} yet; playground setup --all makes it ready.", err=True)
     if record:
         _record(able, proofs)
+    if report:
+        _report(report, able, diagnosis, proofs)
     failed = any(proof.problems or (proof.stale and not record) for proof in proofs)
     if wrong or failed or unproven or any(lacking.values()):
         raise typer.Exit(1)
@@ -169,6 +173,15 @@ def _record(lessons: tuple[Lesson, ...], proofs: Sequence[course.Proof]) -> None
             _stop(f"The recordings cannot be written: {error}")
         for name in changed:
             typer.echo(f"recorded {name}", err=True)
+
+
+def _report(path: Path, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, proofs: Sequence[course.Proof]) -> None:
+    from app.web.report import report_page
+
+    try:
+        path.write_text(report_page(lessons, diagnosis, proofs, datetime.now(UTC)), encoding="utf-8")
+    except OSError as error:
+        _stop(f"The report cannot be written: {error}")
 
 
 def _proof_line(proof: course.Proof) -> str:

@@ -102,7 +102,9 @@ async def prove(engine: Engine, lessons: Sequence[Lesson], toolchains: Sequence[
 
 def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> bool:
     files = lesson.crate(expectation.files)
-    able = toolchain.can_build(parse(expectation.command).target or _configured(files))
+    command = parse(expectation.command)
+    target = lesson.target if command.needs_artifact else command.target or _configured(files)
+    able = toolchain.can_build(target)
     if able == expectation.lacks_target:
         return False
     wanted = expectation.toolchains

@@ -30,10 +30,11 @@ def test_there_are_recordings_of_three_compilers(lessons: dict[str, Lesson]) -> 
 def test_a_recorded_run_gets_its_classes_again_and_shows_what_the_lesson_expects(
     lesson: Lesson, run: Recording, diagnosis: Diagnosis
 ) -> None:
+    sources = {known.id: known.source for known in diagnosis.classes}
     for event in run.events:
         if isinstance(event, Diagnostic):
-            source = "rustc" if event.notes or event.spans or event.error_class != "manifest-invalid" else "cargo"
-            assert diagnosis.classify(event, source) == event.error_class  # type: ignore[arg-type]
+            source = sources.get(event.error_class or "", "rustc")
+            assert diagnosis.classify(event, source) == event.error_class
     what = run.what
     expected = [one for one in lesson.expectations if (one.files, one.command) == (what.files, what.command)]
     assert expected, "the lesson expects nothing of this run any more: playground lessons check --record"

@@ -79,6 +79,17 @@ def test_what_is_wrong_is_named(folder: Path, change: Callable[[Path], None], sa
     assert str(folder) in str(refused.value)
 
 
+def test_a_further_folder_is_a_variant_of_the_solution(folder: Path) -> None:
+    (folder / "edition-2024").mkdir()
+    (folder / "edition-2024" / "Cargo.toml").write_text("[package]\n")
+    lesson = load(folder)
+    assert lesson.crate("edition-2024") == {**lesson.solution, "Cargo.toml": "[package]\n"}
+    assert lesson.crate("solution") == lesson.solution
+    edit('files = "start"', 'files = "edition-2018"')(folder)
+    with pytest.raises(LessonError, match="there is no folder 'edition-2018'"):
+        load(folder)
+
+
 def test_a_folder_needs_a_number_and_a_slug_once(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(LessonError, match="NN-slug"):
         load(folder.rename(tmp_path / "panic-handler"))

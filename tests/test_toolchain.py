@@ -195,6 +195,13 @@ def test_preferred_is_the_newest_stable_one_that_can(
         assert chosen.name == name
 
 
+def test_preferred_is_of_the_range_that_a_lesson_is_about_if_one_is_there() -> None:
+    found = (simple("1.96.0"), simple("1.63.0"), simple("1.60.0"))
+    assert preferred(found, None, versions="<1.77") is found[1]
+    assert preferred(found[:1], None, versions="<1.77") is found[0]
+    assert preferred(found, None) is found[0]
+
+
 def test_preferred_of_none_is_none() -> None:
     assert preferred((), None) is None
 
