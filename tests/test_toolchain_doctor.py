@@ -86,3 +86,23 @@ def test_a_broken_compiler_is_reported_and_does_no_harm(toolchains: tuple[Toolch
     assert "/opt/rustc is broken." in seen.to_text()
     assert [compiler.hidden for compiler in seen.toolchains] == [False] + [True] * (len(toolchains) - 1)
     assert seen.to_text().count("hidden by another one") == len(toolchains) - 1
+
+
+@pytest.mark.anyio
+async def test_it_says_which_lessons_need_a_target_that_is_missing_and_how_to_have_it(
+    monkeypatch: pytest.MonkeyPatch, shipped: Settings, bare_metal: Toolchain
+) -> None:
+    del bare_metal
+    lessons = {"one": (BARE_METAL,), "two": ("none-such-target", BARE_METAL)}
+    monkeypatch.setattr("app.toolchain.doctor.obtainable", lambda _found: True)
+    seen = await examine(shipped.cache_dir, lessons)
+    assert seen.ok, "it is set up when the lesson needs it"
+    assert {target.name: target.lessons for target in seen.targets} == {
+        BARE_METAL: ("one", "two"),
+        "none-such-target": ("two",),
+    }
+    assert "none-such-target: missing; set up when a lesson needs it (two)" in seen.to_text()
+    monkeypatch.setattr("app.toolchain.doctor.obtainable", lambda _found: False)
+    seen = await examine(shipped.cache_dir, lessons)
+    assert not seen.ok
+    assert "Nothing here builds for none-such-target." in seen.problems

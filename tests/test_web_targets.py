@@ -1,0 +1,98 @@
+"""Targets on demand, as a learner meets them: which may be asked for, and a real run that waits for one."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from app.command import parse
+from app.lessons import Lesson
+from app.settings import Settings
+from app.toolchain import Demand, Toolchain
+from app.toolchain.linkers import find_lld
+from app.toolchain.sysroot import PrivateSysroot, lay_out, place
+from app.web.targets import Targets
+from tests.conftest import Server
+
+WINDOWS = "x86_64-pc-windows-msvc"
+COMMAND = f'cargo rustc --target {WINDOWS} -- -C link-args="/ENTRY:_start /SUBSYSTEM:console"'
+
+
+@pytest.mark.anyio
+async def test_only_what_lessons_build_for_can_be_asked_for(
+    lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...], tmp_path: Path
+) -> None:
+    bare = tuple(replace(one, targets={one.host: "shipped"}) for one in toolchains)
+    able = (*bare[:-1], replace(bare[-1], targets={WINDOWS: "built"}))
+    now = bare
+
+    async def find() -> tuple[Toolchain, ...]:
+        return now
+
+    async def add(*_arguments: object) -> tuple[str, ...]:
+        nonlocal now
+        now = able
+        return ()
+
+    demand = Demand(tmp_path, add)
+    targets = Targets(lessons.values(), demand, find)
+    for line in ("cargo build", "cargo build --target riscv32imac-unknown-none-elf", "rustup target list"):
+        assert targets.preparation(parse(line), bare[0], bare) is None
+    assert [one.state for one in targets.standing(bare, [WINDOWS])] == ["missing"], "nobody has asked yet"
+    assert targets.preparation(parse(f"rustup target add {WINDOWS}"), bare[0], bare)
+    prepare = targets.preparation(parse(f"cargo build --target {WINDOWS}"), bare[0], bare)
+    assert prepare
+    assert [one.pending for one in targets.standing(bare, [WINDOWS])] == [True]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(targets.work, find)
+        assert (await prepare(print)).name == able[-1].name, "the chosen one does not have it"
+        tasks.cancel_scope.cancel()
+    assert targets.preparation(parse(f"cargo build --target {WINDOWS}"), able[-1], able) is None
+    assert [one.state for one in targets.standing(able, [WINDOWS])] == ["ready"]
+
+
+@pytest.fixture
+def without_windows(
+    toolchains: tuple[Toolchain, ...], shipped: Settings, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose only compiler with targets is rustup's, and a rustup that has them ready to copy."""
+    able = [one for one in toolchains if one.targets.get(WINDOWS) == "built"]
+    if not able:
+        pytest.skip(f"no {WINDOWS} was built here; playground setup --all makes it ready")
+    compiler = replace(able[-1], rustc=able[-1].compiler)
+    linker = find_lld(compiler)
+    assert linker
+    folder = open_folder / "rustup/toolchains/fresh"
+    lay_out(PrivateSysroot(folder), compiler, linker)
+    (folder / "bin/cargo").symlink_to(compiler.cargo)
+    rustup = open_folder / "rustup/rustup"
+    cores = place(compiler, shipped.cache_dir).folder / "lib/rustlib"
+    rustup.write_text(f'#!/bin/sh\nshift 2\nfor each; do cp -R "{cores}/$each" {folder}/lib/rustlib/ || exit 1; done\n')
+    rustup.chmod(0o755)
+    monkeypatch.setenv("RUSTUP_HOME", str(open_folder / "rustup"))
+    monkeypatch.setenv("PATH", f"{rustup.parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("without_windows")
+def test_a_run_that_needs_a_target_waits_until_it_is_there_and_reaches_the_goal(
+    start_server: Callable[..., Server], open_folder: Path
+) -> None:
+    server = start_server(PLAYGROUND_CACHE_DIR=str(open_folder / "cache"))
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        before = client.get("/api/lessons/windows-linker-arguments").json()
+        assert before["targets"] == {WINDOWS: "missing"}
+        accepted = client.post("/api/runs", json={"lesson": "windows-linker-arguments", "command": COMMAND}).json()
+        body = client.get(accepted["events"]).text
+        events = [json.loads(line.removeprefix("data: ")) for line in body.splitlines() if line.startswith("data: ")]
+        said = "".join(event["text"] for event in events if event["type"] == "output")
+        assert f"core for {WINDOWS} is set up here" in said
+        assert f"rustup target add {WINDOWS}" in said
+        (artifact,) = [event for event in events if event["type"] == "artifact"]
+        assert (artifact["format"], artifact["subsystem"]) == ("PE", "console")
+        assert events[-1]["reached"]
+        assert client.get("/api/lessons/windows-linker-arguments").json()["targets"] == {WINDOWS: "ready"}
