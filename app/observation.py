@@ -152,6 +152,8 @@ class _Seen:
         reason, detail = self._fault() if report.registers else self._from_outside()
         if report.signal not in (signals.SIGSEGV, signals.SIGBUS):
             places["address"] = None
+        elif report.code == _GENERAL_PROTECTION:
+            places["address"] = self._operand()  # the kernel does not know it then, and says 0
         return _Cause(reason, detail, places if report.registers else {})
 
     def _from_outside(self) -> tuple[Reason, str]:

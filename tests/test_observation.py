@@ -84,6 +84,7 @@ def test_a_misaligned_operand_is_computed_from_the_registers() -> None:
     there = {RIP: ENTRY + 9, RSP: SP - 8}
     event = seen(line(signal=11, code=128, registers=there, bytes=movaps))
     assert (event.reason, event.instruction) == ("misaligned", "movaps xmmword ptr [rsp], xmm0")
+    assert event.address == SP - 8
     # An aligned one stumbles over something else.
     assert seen(line(signal=11, code=128, registers=there | {RSP: SP}, bytes=movaps)).reason == "bad-address"
 
