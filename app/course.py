@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import anyio
 from packaging.specifiers import SpecifierSet
 
 from app.checks import foretold, misses, see
@@ -88,16 +89,27 @@ async def prove(engine: Engine, lessons: Sequence[Lesson], toolchains: Sequence[
     """Every expectation on every toolchain that has the target of its command, in course order.
 
     A command that looks at a binary looks at the one that the same files built last. And the prediction: that exactly
-    one of its options is what the first command says to ``start/``.
+    one of its options is what the first command says to ``start/``. A lesson's toolchains are proven side by side, as
+    many at once as the engine runs.
     """
     for lesson in lessons:
-        for toolchain in toolchains:
-            if lesson.prediction and toolchain.can_build(lesson.target):
-                yield await _prove_prediction(engine, lesson, lesson.prediction, toolchain)
-            built: dict[str, str] = {}
-            for expectation in lesson.expectations:
-                if _applies(lesson, expectation, toolchain):
-                    yield await _prove(engine, lesson, expectation, toolchain, built)
+        found: dict[str, list[Proof]] = {toolchain.name: [] for toolchain in toolchains}
+        async with anyio.create_task_group() as tasks:
+            for toolchain in toolchains:
+                tasks.start_soon(_prove_on, engine, lesson, toolchain, found[toolchain.name])
+        for proofs in found.values():
+            for proof in proofs:
+                yield proof
+
+
+async def _prove_on(engine: Engine, lesson: Lesson, toolchain: Toolchain, found: list[Proof]) -> None:
+    if lesson.prediction and toolchain.can_build(lesson.target):
+        found.append(await _prove_prediction(engine, lesson, lesson.prediction, toolchain))
+    built: dict[str, str] = {}
+    for expectation in lesson.expectations:
+        if _applies(lesson, expectation, toolchain):
+            proof = await _prove(engine, lesson, expectation, toolchain, built)
+            found.append(proof)
 
 
 def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> bool:
