@@ -43,7 +43,7 @@ def columns(html: str) -> list[str]:
 def test_what_now_and_then_printed_stands_side_by_side_in_the_terminals_colours(lessons: dict[str, Lesson]) -> None:
     runs = run("1.96.0", "\x1b[91merror\x1b[0m: <new>\n"), run("1.95.0", "between\n"), run("1.63.0", "old\n")
     html = prose(step(lessons, FENCE.format(""), *runs))
-    assert columns(html) == ["Rust 1.96", 'Rust 1.63 <span class="soft">of the post’s time</span>']
+    assert columns(html) == ["Rust 1.96", 'Rust 1.63 <span class="soft">from the time of the post</span>']
     assert '<span class="sgr-91">error</span>' in html
     assert "&lt;new&gt;" in html
     assert "between" not in html
@@ -52,7 +52,7 @@ def test_what_now_and_then_printed_stands_side_by_side_in_the_terminals_colours(
 def test_one_column_is_shown_when_both_say_the_same(lessons: dict[str, Lesson]) -> None:
     runs = run("1.96.0", "\x1b[91merror\x1b[0m: no\n"), run("1.63.0", "\x1b[31merror\x1b[0m: no\n")
     html = prose(step(lessons, FENCE.format(""), *runs))
-    assert columns(html) == ['Rust 1.96 and 1.63 <span class="soft">of the post’s time</span>']
+    assert columns(html) == ['Rust 1.96 and 1.63 <span class="soft">from the time of the post</span>']
 
 
 def test_a_text_can_choose_the_compilers(lessons: dict[str, Lesson]) -> None:

@@ -57,7 +57,7 @@ def _recorded(lesson: Lesson, info: str) -> Markup:
 
 def _column(command: str, names: tuple[str, ...], run: Recording) -> Markup:
     label = f"Rust {' and '.join(names)}"
-    when = Markup(' <span class="soft">of the post’s time</span>') if _ERA in names else Markup()
+    when = Markup(' <span class="soft">from the time of the post</span>') if _ERA in names else Markup()
     return Markup(
         '<figure><figcaption>{}{}</figcaption><pre class="terminal" tabindex="0" role="group" aria-label="{}" '
         'translate="no">{}</pre></figure>'
