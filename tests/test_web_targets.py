@@ -45,6 +45,8 @@ async def test_only_what_lessons_build_for_can_be_asked_for(
         assert targets.preparation(parse(line), bare[0], bare) is None
     assert [one.state for one in targets.standing(bare, [WINDOWS])] == ["missing"], "nobody has asked yet"
     assert targets.preparation(parse(f"rustup target add {WINDOWS}"), bare[0], bare)
+    assert targets.offers(WINDOWS)
+    assert not targets.offers("riscv32imac-unknown-none-elf")
     prepare = targets.preparation(parse(f"cargo build --target {WINDOWS}"), bare[0], bare)
     assert prepare
     assert [one.pending for one in targets.standing(bare, [WINDOWS])] == [True]

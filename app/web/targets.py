@@ -44,6 +44,10 @@ class Targets:
         """Set up what is wanted, until cancelled; ``refresh`` makes the toolchains known that came of it."""
         await self._demand.serve(refresh)
 
+    def offers(self, target: str | None) -> bool:
+        """Whether a lesson builds for it, so that it may be set up on demand."""
+        return target in self._known
+
     def want(self, toolchains: tuple[Toolchain, ...], targets: Iterable[str]) -> None:
         """Have those set up that lack."""
         self._demand.want(missing(toolchains, targets))

@@ -82,7 +82,9 @@ async def _names(home: Playground, command: str) -> list[str]:
     except CommandError as error:
         raise ProblemError(422, "command-not-offered", str(error), "command") from error
     found = sorted(await home.toolchains(), key=lambda one: one.release, reverse=True)
-    able = [one.name for one in found if one.can_build(target)] or [one.name for one in found]
+    able = [one.name for one in found if one.can_build(target)]
+    # A target that is set up on demand comes for one of them: all would end up with the same.
+    able = able or [one.name for one in found][: 1 if home.targets.offers(target) else None]
     if not able:
         raise ProblemError(503, "no-toolchain", "No Rust toolchain is on this machine; playground setup brings one.")
     return able[:_MOST]
