@@ -1,14 +1,25 @@
 // What the lesson page does beyond its forms; all of it can be missing, and the page still works.
-//   data-elapsed       counts the seconds of the run that was posted from this page (data-fresh)
-//   data-run-key       Ctrl or Cmd with this key runs the form
+//   data-elapsed       counts the seconds of a run that goes on; over a reload this tab remembers when it began
 //   template#…         what is said when the server does not answer or does not know a run
 
+const BEGAN = `playground:began:${location.pathname}`;
 const began = new WeakMap();
 
+const start = (clock) => {
+  const fresh = clock.closest("[data-fresh]");
+  try {
+    if (fresh) sessionStorage.setItem(BEGAN, Date.now());
+    return Number(sessionStorage.getItem(BEGAN)) || null;
+  } catch {
+    return fresh ? Date.now() : null;
+  }
+};
+
 const tick = () => {
-  for (const clock of document.querySelectorAll("[data-fresh] [data-elapsed]")) {
-    if (!began.has(clock)) began.set(clock, performance.now());
-    clock.textContent = `${((performance.now() - began.get(clock)) / 1000).toFixed(1)} s`;
+  for (const clock of document.querySelectorAll("[data-live] [data-elapsed]")) {
+    if (!began.has(clock)) began.set(clock, start(clock));
+    const since = began.get(clock);
+    if (since) clock.textContent = `${((Date.now() - since) / 1000).toFixed(1)} s`;
   }
 };
 
@@ -52,10 +63,10 @@ document.addEventListener("htmx:sse:error", ({ detail }) => {
 
 document.addEventListener("htmx:sse:after:connection", () => document.getElementById("problem")?.replaceChildren());
 
-document.addEventListener("keydown", (event) => {
-  const form = event.target.closest?.("[data-run-key]") ?? document.querySelector("[data-run-key]");
-  if (form?.dataset.runKey === event.key && (event.ctrlKey || event.metaKey)) {
-    event.preventDefault();
-    form.requestSubmit(form.querySelector("[data-run]"));
-  }
+// The answer to Cancel is at once; the run's own end follows it.
+document.addEventListener("submit", ({ target }) => {
+  if (!target.closest("#run-cancel")) return;
+  const status = document.getElementById("run-status");
+  if (status) status.textContent = "Cancelling…";
+  setTimeout(() => target.querySelector("button")?.setAttribute("disabled", ""));
 });

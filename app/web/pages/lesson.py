@@ -88,6 +88,7 @@ async def lesson_page(
         tools_command=tools_command(tools),
         after=after or form.after,
         problem=problem,
+        view="code" if problem else "result" if panel and request.method == "POST" else "text",
         run=about(
             home, panel, {**lesson.files, **{path: form.files[path] for path in lesson.editable if path in form.files}}
         ),

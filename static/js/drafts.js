@@ -1,0 +1,116 @@
+// What was typed and not yet run, kept in this browser: a reload, a lost connection and a server's end lose nothing.
+//   data-draft         on the form: the lesson; each tab keeps a draft of its own
+// Carrying files into a lesson drops its draft, and deleting all that is stored drops every draft.
+//   template#draft-offer   how another text is offered; [data-take] takes it, [data-keep] sends the offer away
+import * as files from "./files.js";
+
+const form = document.querySelector("form[data-draft]");
+const PREFIX = "playground:draft:";
+const MONTH = 30 * 24 * 3600 * 1000;
+
+const attempt = (action) => {
+  try {
+    return action();
+  } catch {
+    return null; // No storage, or no room in it: the text is in the page, as ever.
+  }
+};
+
+// The tab keeps its number over reloads; a new tab gets a new one.
+const tab = attempt(() => {
+  const number = sessionStorage.getItem("playground:tab") ?? crypto.getRandomValues(new Uint32Array(2)).join("-");
+  sessionStorage.setItem("playground:tab", number);
+  return number;
+}) ?? "tab";
+
+const key = (slug) => `${PREFIX}${slug}:${tab}`;
+const all = () => Object.keys(localStorage).filter((each) => each.startsWith(PREFIX));
+const read = (name) => attempt(() => JSON.parse(localStorage.getItem(name)));
+const same = (one, other) => files.editable().every((path) => one?.[path] === undefined || one[path] === other[path]);
+
+const take = (texts) => {
+  for (const path of files.editable()) if (typeof texts[path] === "string") files.put(path, texts[path]);
+};
+
+let offered = null;
+
+const offer = (texts, words) => {
+  const place = document.getElementById("draft");
+  offered = texts;
+  place.replaceChildren(document.getElementById("draft-offer").content.cloneNode(true));
+  place.querySelector("[data-words]").textContent = words;
+};
+
+const withdraw = () => {
+  offered = null;
+  document.getElementById("draft")?.replaceChildren();
+};
+
+const start = (slug) => {
+  const own = key(slug);
+  // What the server has: text areas keep what they came with.
+  const base = Object.fromEntries(files.editable().map((path) => [path, files.area(path).defaultValue]));
+  let sent = base;
+  let timer = 0;
+
+  const keep = () => attempt(() => {
+    clearTimeout(timer);
+    const texts = files.texts();
+    if (same(texts, sent)) localStorage.removeItem(own);
+    else localStorage.setItem(own, JSON.stringify({ texts, base: sent, at: Date.now() }));
+  });
+
+  const begin = () => {
+    const mine = read(own);
+    if (mine && !same(mine.texts, base)) {
+      take(mine.texts);
+      if (!same(mine.base, base)) offer(base, "This lesson was run with another text in the meantime, in another tab perhaps.");
+      return;
+    }
+    const [latest] = all().filter((name) => name.startsWith(`${PREFIX}${slug}:`) && name !== own).map(read)
+      .filter((each) => each && !same(each.texts, base)).sort((one, other) => other.at - one.at);
+    if (latest) offer(latest.texts, "This browser keeps another text of this lesson, which was not run.");
+  };
+
+  attempt(() => {
+    for (const name of all()) if (Date.now() - (read(name)?.at ?? 0) > MONTH) localStorage.removeItem(name);
+  });
+  begin();
+
+  document.addEventListener("bench:edit", () => {
+    clearTimeout(timer);
+    timer = setTimeout(keep, 250);
+  });
+  addEventListener("pagehide", () => timer && keep());
+  document.addEventListener("htmx:after:request", ({ detail }) => {
+    if (detail.ctx?.sourceElement !== form || !detail.ctx.response?.raw?.ok) return;
+    sent = posted ?? sent;
+    keep();
+  });
+  let posted = null;
+  form.addEventListener("submit", () => { posted = files.texts(); keep(); });
+  addEventListener("storage", (event) => {
+    if (!event.key?.startsWith(`${PREFIX}${slug}:`) || event.key === own || !event.newValue) return;
+    const other = read(event.key);
+    if (other && !same(other.texts, files.texts())) offer(other.texts, "This lesson is open in another tab, with a later text.");
+  });
+  document.addEventListener("click", ({ target }) => {
+    if (target.closest?.("[data-take]") && offered) {
+      const before = files.texts();
+      take(offered);
+      offer(before, "The other text is here now.");
+      document.querySelector("#draft [data-take]").textContent = "Back to mine";
+    } else if (target.closest?.("[data-keep]")) {
+      withdraw();
+      files.focus();
+    }
+  });
+};
+
+document.addEventListener("submit", ({ target }) => {
+  const slug = target.action?.match?.(/\/lessons\/([^/]+)\/carry$/)?.[1];
+  if (slug) attempt(() => localStorage.removeItem(key(slug)));
+  if (target.action?.endsWith?.("/forget")) attempt(() => all().forEach((name) => localStorage.removeItem(name)));
+});
+
+if (form) start(form.dataset.draft);

@@ -1,0 +1,26 @@
+// On a narrow page one of text, code and result is shown at a time; CSS does it, this keeps the choice fitting.
+//   data-views         holds the radio buttons; their values are text, code and result
+// `bench:show` on the document, detail: one of the values, brings it to the front.
+
+const buttons = () => [...document.querySelectorAll("[data-views] input")];
+const KEY = `playground:view:${location.pathname}`;
+
+const choose = (value) => {
+  const button = buttons().find((each) => each.value === value);
+  if (!button) return;
+  button.checked = true;
+  try {
+    sessionStorage.setItem(KEY, value);
+  } catch {
+    // It holds for this page.
+  }
+};
+
+document.addEventListener("bench:show", ({ detail }) => choose(detail));
+document.addEventListener("submit", ({ target }) => target.id === "bench" && choose("result"));
+for (const button of buttons()) button.addEventListener("change", () => choose(button.value));
+try {
+  if (!location.hash) choose(sessionStorage.getItem(KEY));
+} catch {
+  // The page's own choice stands.
+}

@@ -1,0 +1,180 @@
+"""The workbench around the editor: drafts, tabs, keys, a narrow page, a flood, a server that goes and comes."""
+
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.test_course import ENDLESS, RUN_MS, Wire, area, browser, learner, type_files
+from tests.conftest import Server
+
+__all__ = ["browser"]
+
+HERE, THERE = "fn main() {} // here\n", "fn main() {} // there\n"
+FLOOD = 'fn main() {\n    for n in 0..20_000 {\n        println!("flood {n} \\x1b[32mgreen\\x1b[0m");\n    }\n}\n'
+
+
+def open_lesson(page: Page, server: str, slug: str = "hello-std") -> None:
+    page.goto(f"{server}/lessons/{slug}")
+    expect(page.locator("form[data-ready]")).to_be_attached()
+
+
+@pytest.fixture
+def page(browser: Browser, server: str) -> Iterator[Page]:
+    with learner(browser, server) as page:
+        open_lesson(page, server)
+        yield page
+
+
+def test_what_was_typed_and_not_run_survives_a_reload(page: Page) -> None:
+    type_files(page, {"src/main.rs": HERE})
+    page.reload()
+    expect(area(page)).to_have_value(HERE)
+    expect(page.locator("#draft")).to_be_empty()
+
+
+def test_two_tabs_do_not_fight(page: Page, server: str) -> None:
+    start = area(page).input_value()
+    other = page.context.new_page()
+    open_lesson(other, server)
+    type_files(other, {"src/main.rs": THERE})
+    expect(page.locator("#draft")).to_contain_text("open in another tab")
+    expect(area(page)).to_have_value(start)
+    page.get_by_role("button", name="Take that text").click()
+    expect(area(page)).to_have_value(THERE)
+    page.get_by_role("button", name="Back to mine").click()
+    expect(area(page)).to_have_value(start)
+
+
+def test_a_run_in_another_tab_is_offered_and_not_forced(page: Page, server: str) -> None:
+    type_files(page, {"src/main.rs": HERE})
+    other = page.context.new_page()
+    open_lesson(other, server)
+    expect(other.locator("#draft")).to_contain_text("another text")
+    type_files(other, {"src/main.rs": THERE})
+    other.get_by_role("button", name="Run", exact=True).click()
+    expect(other.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+    page.reload()
+    expect(area(page)).to_have_value(HERE)
+    expect(page.locator("#draft")).to_contain_text("run with another text")
+    page.get_by_role("button", name="Take that text").click()
+    expect(area(page)).to_have_value(THERE)
+
+
+def test_deleting_all_that_is_stored_deletes_drafts(page: Page, server: str) -> None:
+    type_files(page, {"src/main.rs": HERE})
+    page.goto(server)
+    page.get_by_text("Delete all of it").click()
+    page.get_by_role("button", name="Yes, delete").click()
+    expect(page.get_by_text("Everything that was stored of you is deleted.")).to_be_visible()
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
+
+
+def test_the_keys_do_what_their_list_says(page: Page, server: str) -> None:
+    page.locator("h1").click()
+    page.keyboard.press("?")
+    keys = page.get_by_role("dialog")
+    expect(keys).to_contain_text("next step")
+    page.keyboard.press("Escape")
+    page.keyboard.press("e")
+    expect(page.get_by_role("textbox", name="src/main.rs")).to_be_focused()
+    page.keyboard.type("n")
+    expect(page).to_have_url(f"{server}/lessons/hello-std")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    page.locator("h1").click()
+    page.keyboard.press("h")
+    expect(page.locator(".hints li")).to_have_count(1)
+    page.keyboard.press("o")
+    page.keyboard.press("n")
+    expect(page).to_have_url(f"{server}/lessons/no-std")
+
+
+@pytest.mark.parametrize("key", ["Control+.", "Escape"])
+def test_a_key_cancels_and_is_answered_at_once(page: Page, key: str) -> None:
+    type_files(page, {"src/main.rs": ENDLESS})
+    page.locator("#command").fill("cargo run")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
+    page.evaluate(
+        """() => {
+            const status = document.getElementById("run-status");
+            addEventListener("keydown", () => { window.pressed = performance.now() }, { capture: true, once: true });
+            new MutationObserver(() => { window.answered ??= performance.now() })
+                .observe(status, { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+    page.locator("h1").click()
+    page.keyboard.press(key)
+    expect(page.locator("#run-status")).to_have_text(re.compile("^Cancelled after"), timeout=RUN_MS)
+    assert page.evaluate("answered - pressed") < 200
+
+
+def test_a_server_that_ends_in_the_middle_loses_nothing(browser: Browser, start_server: Callable[..., Server]) -> None:
+    first = start_server()
+    wire = Wire(first.url)
+    try:
+        with learner(browser, wire.url, outages=True) as page:
+            open_lesson(page, wire.url)
+            type_files(page, {"src/main.rs": ENDLESS})
+            page.locator("#command").fill("cargo run")
+            page.keyboard.press("Control+Enter")
+            expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
+            first.stop()
+            wire.cut()
+            expect(page.locator("#problem")).to_contain_text("does not answer", timeout=RUN_MS)
+            type_files(page, {"src/main.rs": HERE})
+            second = start_server()
+            wire._to = ("127.0.0.1", urlsplit(second.url).port or 0)
+            expect(page.locator("#run-status")).to_have_text("Ended without a result.", timeout=RUN_MS)
+            expect(page.locator("#run-cancel button")).to_have_count(0)
+            page.reload()
+            expect(area(page)).to_have_value(HERE)
+            page.get_by_role("button", name="Run", exact=True).click()
+            expect(page.locator("#run-status")).to_contain_text("Finished", timeout=RUN_MS)
+    finally:
+        wire.close()
+
+
+def test_typing_goes_on_in_a_flood_of_output(page: Page) -> None:
+    type_files(page, {"src/main.rs": FLOOD})
+    page.locator("#command").fill("cargo run")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#run-terminal")).to_contain_text("flood", timeout=RUN_MS)
+    page.evaluate(
+        """() => {
+            window.longest = 0;
+            let last = performance.now();
+            const look = (now) => {
+                window.longest = Math.max(window.longest, now - last);
+                last = now;
+                requestAnimationFrame(look);
+            };
+            requestAnimationFrame(look);
+        }"""
+    )
+    page.get_by_role("textbox", name="src/main.rs").click()
+    page.keyboard.type("typed")
+    expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+    assert "typed" in area(page).input_value()
+    assert page.locator("#run-terminal").inner_text().count("flood") == 20_000
+    # Generous, because other work may have the processor: without batches it is seconds.
+    assert page.evaluate("longest") < 1000
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+def test_a_narrow_page_shows_one_thing_at_a_time(browser: Browser, server: str, scripts: bool) -> None:
+    with learner(browser, server, scripts=scripts, width=360) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        expect(page.locator(".prose")).to_be_visible()
+        expect(page.locator(".files")).to_be_hidden()
+        page.get_by_text("Code", exact=True).click()
+        expect(page.locator(".files")).to_be_visible()
+        expect(page.locator(".prose")).to_be_hidden()
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+        expect(page.locator(".files")).to_be_hidden()
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0
