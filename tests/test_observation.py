@@ -147,7 +147,7 @@ def the(events: list[Event]) -> tuple[Observed, Finished]:
 async def test_a_loop_is_a_result_and_not_a_timeout(programs: Programs) -> None:
     found, finished = the(await programs.run(LOOPS))
     assert (found.outcome, found.reason, found.system_calls) == ("running", "loops", 0)
-    assert found.cpu_seconds > 0.1
+    assert found.cpu_seconds > 0.01  # of half a second, on a machine that may be busy
     assert (finished.status, finished.exit_code) == ("ok", None)
     assert finished.seconds < 5
 
