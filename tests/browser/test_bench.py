@@ -1,12 +1,15 @@
 """The workbench around the editor: drafts, tabs, keys, a narrow page, a flood, a server that goes and comes."""
 
 import re
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_course import ENDLESS, RUN_MS, area, browser, learner, type_files
+from tests.browser.test_course import ENDLESS, RUN_MS, Wire, area, browser, learner, type_files
+from tests.conftest import Server
 
 __all__ = ["browser"]
 
@@ -108,6 +111,32 @@ def test_a_key_cancels_and_is_answered_at_once(page: Page, key: str) -> None:
     page.keyboard.press(key)
     expect(page.locator("#run-status")).to_have_text(re.compile("^Cancelled after"), timeout=RUN_MS)
     assert page.evaluate("answered - pressed") < 200
+
+
+def test_a_server_that_ends_in_the_middle_loses_nothing(browser: Browser, start_server: Callable[..., Server]) -> None:
+    first = start_server()
+    wire = Wire(first.url)
+    try:
+        with learner(browser, wire.url, outages=True) as page:
+            open_lesson(page, wire.url)
+            type_files(page, {"src/main.rs": ENDLESS})
+            page.locator("#command").fill("cargo run")
+            page.keyboard.press("Control+Enter")
+            expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
+            first.stop(signal.SIGKILL)  # asked to stop, it would still end the run and say so
+            wire.cut()
+            expect(page.locator("#problem")).to_contain_text("does not answer", timeout=RUN_MS)
+            type_files(page, {"src/main.rs": HERE})
+            second = start_server()
+            wire._to = ("127.0.0.1", urlsplit(second.url).port or 0)
+            expect(page.locator("#run-status")).to_have_text("Ended without a result.", timeout=RUN_MS)
+            expect(page.locator("#run-cancel button")).to_have_count(0)
+            page.reload()
+            expect(area(page)).to_have_value(HERE)
+            page.get_by_role("button", name="Run", exact=True).click()
+            expect(page.locator("#run-status")).to_contain_text("Finished", timeout=RUN_MS)
+    finally:
+        wire.close()
 
 
 def test_a_flood_is_shown_whole_and_what_was_typed_meanwhile_stays(page: Page) -> None:
