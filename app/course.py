@@ -15,7 +15,8 @@ from app.engine import Engine, Job
 from app.events import Artifact, Event, Verdict
 from app.facts import Outcome, at_version
 from app.lessons import RECORDED, Expectation, Lesson, Prediction
-from app.recordings import Recording, RecordingError, What, quote, quotes, record, renewed, to_text
+from app.quotation import quote, quotes, without
+from app.recordings import Recording, RecordingError, What, record, renewed, to_text
 from app.toolchain import Toolchain
 
 
@@ -67,6 +68,8 @@ def _quote_problems(lesson: Lesson) -> Iterable[str]:
         else:
             if (wanted.files, wanted.command) not in expected:
                 yield f"text.md: {info!r}: no expectation runs {wanted.command!r} on {wanted.files}/"
+            for generation in without(lesson.recordings, wanted):
+                yield f"text.md: {info!r}: the recording of {generation} has no such lines"
 
 
 def _command_problems(lesson: Lesson) -> Iterable[str]:
@@ -191,10 +194,9 @@ def keep(lesson: Lesson, proofs: Iterable[Proof]) -> list[str]:
     expected = [(one.files, one.command) for one in lesson.expectations]
     for generation, new in runs.items():
         path = lesson.folder / RECORDED / f"{generation}.jsonl"
-        old = [one for one in lesson.recordings if one.what.generation == generation]
-        text = to_text(renewed(old, new, expected))
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        old = tuple(one for one in lesson.recordings if one.what.generation == generation)
+        if (kept := renewed(old, new, expected)) != old:
             path.parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            path.write_text(to_text(kept), encoding="utf-8")
             changed.append(f"{lesson.folder.name}/{RECORDED}/{path.name}")
     return changed

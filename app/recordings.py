@@ -7,12 +7,11 @@ belongs to the machine or the moment is replaced when a run is recorded, and ign
 
 import json
 import re
-import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from app.events import Diagnostic, Event, Finished, Output, Verdict, from_json, to_json
+from app.events import Diagnostic, Event, Finished, Machine, Observed, Output, Screen, Verdict, from_json, to_json
 
 # What differs from run to run, and this machine's folders; for the text of an event's JSON.
 _TIDY = (
@@ -36,7 +35,6 @@ _INCIDENTAL = (
     (re.compile(r"^.*build failed, waiting for other jobs to finish\.\.\.\n", re.MULTILINE), ""),
 )
 _LONGEST_LINE = 240
-_EXAMPLE = 'recorded solution "cargo build"'
 
 
 class RecordingError(ValueError):
@@ -65,15 +63,6 @@ class What:
 
 
 @dataclass(frozen=True)
-class Quote:
-    """What a text wants to show of its lesson's recordings; no ``generations``: the newest compiler and the oldest."""
-
-    files: str
-    command: str
-    generations: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Recording:
     """One run and what came of it, from ``queued`` to ``finished``."""
 
@@ -85,9 +74,10 @@ class Recording:
         """The messages, or what was printed when there are none, with ANSI; folders and long lines cut short."""
         return shown(self.events)
 
-    def looks_like(self, other: "Recording") -> bool:
-        """Whether both are read as the same: without colours, times, folders and addresses."""
-        return words(self.shown) == words(other.shown)
+    @property
+    def seen(self) -> str:
+        """What the playground saw beside it: of the program, or of the emulated machine, its screen and registers."""
+        return "\n".join(line.rstrip() for event in self.events for line in _sights(event)).strip("\n")
 
     def says_the_same(self, other: "Recording") -> bool:
         """Whether both runs showed the same, but for times, folders and addresses."""
@@ -115,40 +105,6 @@ def renewed(
         if one := was if same or now is None else now:
             kept.append(one)
     return tuple(kept)
-
-
-def quote(info: str) -> Quote:
-    """What stands behind the fence of ``recorded start "cargo build" 1.96 1.95``; raises ``RecordingError``."""
-    try:
-        word, files, command, *generations = shlex.split(info)
-    except ValueError as error:
-        raise RecordingError(f"{info!r}: give the files and the command, as in {_EXAMPLE}") from error
-    if word != "recorded" or not re.fullmatch(r"[a-z0-9-]+", files) or not command:
-        raise RecordingError(f"{info!r}: give the files and then the command, as in {_EXAMPLE}")
-    return Quote(files, command, tuple(generations))
-
-
-def quotes(text: str) -> tuple[str, ...]:
-    """What stands behind each fence of a lesson's text that quotes a recording."""
-    return tuple(match[1].strip() for match in re.finditer(r"^```(recorded\b.*)$", text, re.MULTILINE))
-
-
-def quoted(recordings: Iterable[Recording], wanted: Quote) -> list[tuple[tuple[str, ...], Recording]]:
-    """The recordings to show, each with the generations that say the same; empty when nothing was recorded."""
-    runs = [one for one in recordings if (one.what.files, one.what.command) == (wanted.files, wanted.command)]
-    if wanted.generations:
-        runs = [one for name in wanted.generations for one in runs if one.what.generation == name]
-    else:
-        runs = [runs[0], runs[-1]] if len(runs) > 1 else runs
-    shown: list[tuple[tuple[str, ...], Recording]] = []
-    for one in runs:
-        for number, (names, other) in enumerate(shown):
-            if other.looks_like(one):
-                shown[number] = ((*names, one.what.generation), other)
-                break
-        else:
-            shown.append(((one.what.generation,), one))
-    return shown
 
 
 def to_text(recordings: Iterable[Recording]) -> str:
@@ -193,6 +149,14 @@ def _essence(events: Iterable[Event]) -> tuple[object, ...]:
     for one in _of(events, Output):
         printed[one.stream] = printed.get(one.stream, "") + _essential(one.text)
     return said, printed, [(one.status, one.exit_code) for one in _of(events, Finished)]
+
+
+def _sights(event: Event) -> Iterable[str]:
+    if isinstance(event, Observed):
+        return [event.detail]
+    if isinstance(event, Screen):
+        return event.text
+    return [event.meaning, *event.registers.splitlines()] if isinstance(event, Machine) else []
 
 
 def shown(events: Iterable[Event]) -> str:

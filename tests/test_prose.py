@@ -11,7 +11,8 @@ from app.diagnosis import Diagnosis
 from app.events import Diagnostic
 from app.glossary import Glossary, Term, load_glossary
 from app.lessons import Lesson, LessonError
-from app.recordings import Recording, RecordingError, What, quote, quotes
+from app.quotation import quotes
+from app.recordings import Recording, What
 from app.settings import Settings
 from app.web.prose import prose
 
@@ -66,17 +67,13 @@ def test_what_has_not_been_recorded_is_said(lessons: dict[str, Lesson]) -> None:
     assert "recorded solution" in prose(step(lessons, "```recorded cargo\n```"))
 
 
-@pytest.mark.parametrize("info", ["recorded", "recorded start", 'recorded Begin "cargo build"', 'recorded start "x'])
-def test_a_wrong_quotation_is_refused_with_an_example(info: str) -> None:
-    with pytest.raises(RecordingError, match='recorded solution "cargo build"'):
-        quote(info)
-
-
 def test_the_check_names_quotations_that_nothing_proves(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
-    wrong = step(lessons, '```recorded solution "cargo test"\n```\n\n```recorded x\n```\n')
+    text = '```recorded solution "cargo test"\n```\n\n```recorded x\n```\n\n' + FENCE.format(' from "never said"')
+    wrong = step(lessons, text, run("1.96.0", "said\n"))
     problems = reference_problems([wrong], diagnosis)
     assert any("no expectation runs 'cargo test' on solution/" in problem for problem in problems)
     assert any("text.md: 'recorded x'" in problem for problem in problems)
+    assert any("the recording of 1.96 has no such lines" in problem for problem in problems)
 
 
 def test_every_quotation_of_the_course_has_something_to_show(lessons: dict[str, Lesson]) -> None:

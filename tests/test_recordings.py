@@ -104,6 +104,15 @@ def test_proven_runs_of_stable_compilers_are_kept_and_files_change_only_with_the
     assert keep(load(folder), [proof(record(WHAT, events("other words")))]) == ["01-step/recorded/1.96.jsonl"]
 
 
+def test_a_field_that_events_got_since_then_changes_no_file(folder: Path) -> None:
+    keep(load(folder), [proof(record(WHAT, events()))])
+    path = folder / "recorded" / "1.96.jsonl"
+    path.write_text(older := path.read_text().replace(',"suggestions":[]', ""))
+    assert '"suggestions"' not in older
+    assert keep(load(folder), [proof(record(WHAT, events()))]) == []
+    assert path.read_text() == older
+
+
 def test_a_broken_recording_is_named_with_its_line(folder: Path) -> None:
     keep(load(folder), [proof(record(WHAT, events()))])
     path = folder / "recorded" / "1.96.jsonl"

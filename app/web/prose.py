@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from app.glossary import Glossary, Term
 from app.lessons import Lesson
-from app.recordings import Recording, RecordingError, quote, quoted
+from app.quotation import quote, quoted
+from app.recordings import RecordingError
 from app.web.ansi import Terminal
 from app.web.render import fence, inline, made, new_parser
 
@@ -51,17 +52,17 @@ def _recorded(lesson: Lesson, info: str) -> Markup:
         return Markup('<p class="note">What <code>{}</code> prints has not been recorded yet.</p>\n').format(
             wanted.command
         )
-    columns = Markup().join(_column(wanted.command, names, run) for names, run in shown)
+    columns = Markup().join(_column(wanted.command, names, text) for names, text in shown)
     return Markup('<div class="recorded"><div>{}</div></div>\n').format(columns)
 
 
-def _column(command: str, names: tuple[str, ...], run: Recording) -> Markup:
+def _column(command: str, names: tuple[str, ...], text: str) -> Markup:
     label = f"Rust {' and '.join(names)}"
     when = Markup(' <span class="soft">from the time of the post</span>') if _ERA in names else Markup()
     return Markup(
         '<figure><figcaption>{}{}</figcaption><pre class="terminal" tabindex="0" role="group" aria-label="{}" '
         'translate="no">{}</pre></figure>'
-    ).format(label, when, f"{label}: what {command} prints", Terminal().feed(run.shown))
+    ).format(label, when, f"{label}: what {command} prints", Terminal().feed(text))
 
 
 def _words(glossary: Glossary) -> dict[str, Term]:

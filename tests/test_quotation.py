@@ -1,0 +1,98 @@
+"""Quotations: which lines of a recording a lesson's text shows, and what is wrong with one that shows none."""
+
+import pytest
+
+from app.events import Diagnostic, Event, Machine, Observed, Output, Screen
+from app.quotation import Quote, quote, quoted, without
+from app.recordings import Recording, RecordingError, What
+
+LINES = "\x1b[1merror\x1b[0m: no\n  note: one\n  note: two\n"
+
+
+def run(version: str, *events: Event) -> Recording:
+    said = events or (Diagnostic(level="error", code=None, message="no", rendered=LINES),)
+    return Recording(What("start", "cargo run", version, "x86_64-unknown-linux-gnu", "system"), said)
+
+
+def text(info: str, *recordings: Recording) -> list[str]:
+    return [shown for _, shown in quoted(recordings, quote(info))]
+
+
+def test_behind_the_command_stand_compilers_what_was_seen_and_the_first_and_last_line() -> None:
+    assert quote('recorded start "cargo run"') == Quote("start", "cargo run")
+    assert quote('recorded start "cargo run" 1.96 1.95') == Quote("start", "cargo run", ("1.96", "1.95"))
+    full = quote("recorded start 'cargo run' 1.96 seen from 'a b' to '^c'")
+    assert full == Quote("start", "cargo run", ("1.96",), seen=True, first="a b", last="^c")
+    assert quote('recorded start "cargo run" to "to"').last == "to"
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        "recorded",
+        "recorded start",
+        'recorded Begin "cargo build"',
+        'recorded start "x',
+    ],
+)
+def test_a_wrong_quotation_is_refused_with_an_example(info: str) -> None:
+    with pytest.raises(RecordingError, match='recorded solution "cargo build"'):
+        quote(info)
+
+
+@pytest.mark.parametrize("rest", ["form x", "to b from a", "from", "1.96.1"])
+def test_a_word_that_means_nothing_is_named(rest: str) -> None:
+    with pytest.raises(RecordingError, match="stand compilers, `seen`, `from` and `to`"):
+        quote(f"recorded start x {rest}")
+
+
+def test_a_pattern_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(RecordingError, match="is no regular expression"):
+        quote("recorded start x from '('")
+
+
+def test_the_lines_from_one_to_another_are_shown_and_where_some_are_left_out_is_marked() -> None:
+    said = run("1.96.0")
+    assert text("recorded start 'cargo run' from '^error: no$' to one", said) == [
+        "\x1b[1merror\x1b[0m: no\n  note: one\n…"
+    ]
+    assert text("recorded start 'cargo run' from note to note", said) == ["…\n  note: one\n…"]
+    assert text("recorded start 'cargo run' from two", said) == ["…\n  note: two"]
+    assert text("recorded start 'cargo run' to two", said) == [LINES.rstrip()]
+
+
+def test_a_recording_without_the_lines_is_named_and_not_shown() -> None:
+    old = run("1.63.0", Diagnostic(level="error", code=None, message="m", rendered="something else\n"))
+    wanted = quote("recorded start 'cargo run' from one")
+    assert without([run("1.96.0"), old], wanted) == ("1.63",)
+    assert [names for names, _ in quoted([run("1.96.0"), old], wanted)] == [("1.96",)]
+    assert without([run("1.96.0")], quote("recorded start 'cargo run' from one to error")) == ("1.96",)
+
+
+def test_compilers_that_differ_only_in_lines_left_out_stand_together() -> None:
+    old = run("1.63.0", Diagnostic(level="error", code=None, message="m", rendered=f"older\n{LINES}"))
+    new = run("1.96.0", Diagnostic(level="error", code=None, message="m", rendered=f"newer\n{LINES}"))
+    assert quoted([new, old], quote("recorded start 'cargo run' from one to one")) == [
+        (("1.96", "1.63"), "…\n  note: one\n…")
+    ]
+
+
+def test_what_was_seen_of_a_program_and_of_a_machine_can_be_quoted() -> None:
+    died = Observed(
+        path="p",
+        outcome="killed",
+        reason="misaligned",
+        detail="`movaps` minds.",
+        seconds=0,
+        cpu_seconds=0,
+        system_calls=0,
+    )
+    screen = Screen(columns=80, rows=2, text=("Hello   ", "   "), colors=("", ""))
+    ended = Machine(emulator="qemu", ended="halted", exit_code=None, seconds=0, meaning="Sleeps.", registers="A=1\nB=2")
+    printed = Output(stream="stdout", text="printed\n")
+    assert text("recorded start 'cargo run' seen", run("1.96.0", printed, died)) == ["`movaps` minds."]
+    assert text("recorded start 'cargo run' seen to Sleeps", run("1.96.0", printed, screen, ended)) == [
+        "Hello\n\nSleeps.\n…"
+    ]
+    assert text("recorded start 'cargo run' seen from B=", run("1.96.0", printed, ended)) == ["…\nB=2"]
+    assert text("recorded start 'cargo run'", run("1.96.0", printed, ended)) == ["printed"]
