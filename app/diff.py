@@ -4,6 +4,7 @@ Lines are what stands between line ends, so that a missing one at the end of a t
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -11,6 +12,9 @@ from typing import Literal
 
 _CONTEXT = 2
 _MOST_LINES = 2000
+_MOST_STEPS = 4_000_000
+_JUNK_FROM = 200
+"""From so many lines on, ``difflib`` leaves those out that are more than a hundredth of all."""
 _Code = tuple[str, int, int, int, int]
 
 
@@ -65,10 +69,17 @@ def compare(old: str, new: str) -> tuple[Hunk, ...]:
 
 
 def _groups(before: Sequence[str], behind: Sequence[str]) -> Iterable[list[_Code]]:
-    if max(len(before), len(behind)) > _MOST_LINES:  # the search for what is equal can take the square of this
+    if max(len(before), len(behind)) > _MOST_LINES or _steps(before, behind) > _MOST_STEPS:
         whole = ("replace", 0, len(before), 0, len(behind))
         return [[whole]] if before != behind else []
     return SequenceMatcher(None, before, behind).get_grouped_opcodes(_CONTEXT)
+
+
+def _steps(before: Sequence[str], behind: Sequence[str]) -> int:
+    """The most that the search has to do: it looks at each pair of equal lines once for each place that differs."""
+    there = Counter(behind)
+    most = len(behind) // 100 + 1 if len(behind) >= _JUNK_FROM else len(behind)
+    return len(behind) * sum(there[line] for line in before if there[line] <= most)
 
 
 def apply(text: str, hunk: Hunk) -> str:

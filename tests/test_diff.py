@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,3 +65,18 @@ def test_a_large_text_takes_no_long_search() -> None:
     (hunk,) = compare("a\nb\n" * 20_000, "b\n" * 20_000)
     assert apply("a\nb\n" * 20_000, hunk) == "b\n" * 20_000
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ([f"q{n}" if n % 3 == 0 else "x" for n in range(1999)], [f"z{n}" if n % 3 == 0 else "x" for n in range(199)]),
+        ([f"k{n // 2 % 111}\na{n}" for n in range(999)], [f"k{n // 2 % 111}\nb{n}" for n in range(999)]),
+    ],
+    ids=["few lines, all alike", "many lines, alike in nines"],
+)
+def test_lines_chosen_to_be_alike_take_no_long_search(old: list[str], new: list[str]) -> None:
+    began = time.process_time()
+    (hunk,) = compare("\n".join(old), "\n".join(new))
+    assert apply("\n".join(old), hunk) == "\n".join(new)
+    assert time.process_time() - began < 0.5

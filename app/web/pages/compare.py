@@ -111,7 +111,7 @@ async def _log(home: Playground, run_id: str) -> tuple[Event, ...]:
 
 async def _compared(ids: str, home: Home, seat: Seat, lesson: Step) -> tuple[str, ...]:
     """The runs of an address, when this seat may see them and they are of this lesson."""
-    names = tuple(ids.split(_SEPARATOR))[:_MOST]
+    names = tuple(dict.fromkeys(ids.split(_SEPARATOR)[:_MOST]))
     for run_id in names:
         if home.owned_run(run_id, seat).job.lesson.slug != lesson.slug:
             raise ProblemError(404, "no-such-run", "There is no such run of this lesson; run again.")
@@ -145,7 +145,9 @@ async def _frames(home: Playground, lesson: Lesson, ids: tuple[str, ...], seen: 
     for number, run_id in enumerate(reversed(ids), 1):
         async for _ in home.engine.events(run_id):
             pass
-        if number > seen:
+        # Those that have ended together are drawn together: each drawing is of all the columns.
+        more = number < len(ids) and home.engine.status(ids[-number - 1]).state == "done"
+        if number > seen and not more:
             yield frame(page("_compared.html", root=home.root, comparison=await compare(home, lesson, ids)), number)
     yield frame("", event=_CLOSE)
 

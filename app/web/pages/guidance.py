@@ -32,7 +32,7 @@ async def hints(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     """Open hints up to a number; one more than there are opens the solution."""
     form = await typed(request)
     wanted = form.choice or ""
-    if not (wanted.isascii() and wanted.isdigit() and 0 < int(wanted[:4]) <= len(lesson.hints) + 1):
+    if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 4 and 0 < int(wanted) <= len(lesson.hints) + 1):
         raise ProblemError(422, "no-such-hint", f"This step has {len(lesson.hints)} hints; ask for one of them.")
     await home.progress.guides.open(seat, lesson.slug, int(wanted))
     if not by_htmx(request):
