@@ -62,7 +62,7 @@ const extensions = (path, area) => [
   cm.EditorState.tabSize.of(4),
   cm.EditorView.contentAttributes.of({
     "aria-label": area.getAttribute("aria-label"), autocapitalize: "off", autocorrect: "off", spellcheck: "false",
-    translate: "no", "data-path": path,
+    translate: "no", "data-path": path, tabindex: "0",
   }),
   cm.lineNumbers(),
   cm.highlightSpecialChars(),

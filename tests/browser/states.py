@@ -1,0 +1,140 @@
+"""Every state that a page can be in, for the tests that look at all of them."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from app.lessons import Lesson
+from tests.browser.test_course import RUN_MS, type_files
+from tests.conftest import BARE_METAL
+
+State = Callable[[Page, str], None]
+NO_MAIN = (
+    "#![no_std]\n#![no_main]\n\nuse core::panic::PanicInfo;\n\n"
+    "#[panic_handler]\nfn panic(_info: &PanicInfo) -> ! {\n    loop {}\n}\n"
+)
+FLOOD = 'fn main() {\n    loop {\n        println!("{}", "flood ".repeat(400));\n    }\n}\n'
+LONELY = ("/", "/glossary", "/explain/E0658", "/nowhere")
+"""Pages that are no lesson."""
+
+
+def opened(page: Page) -> None:
+    """With all that unfolds unfolded."""
+    page.locator("summary").evaluate_all("all => all.forEach(each => each.parentElement.open = true)")
+
+
+def run(page: Page, command: str = "") -> None:
+    """Give a command, the offered one when none is said, and wait for its verdict."""
+    expect(page.locator("form[data-ready]")).to_be_attached()
+    if command:
+        page.locator("#command").fill(command)
+    page.locator("#command").press("Enter")
+    expect(page.locator("#run-verdict > *").first).to_be_visible(timeout=RUN_MS)
+
+
+def reached(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/hello-std")
+    run(page)
+    expect(page.locator("#run-verdict")).to_contain_text("Goal reached")
+
+
+def missed(page: Page, server: str) -> None:
+    """Another error than the one that was to come, foreseen wrongly, with every hint and the solution open."""
+    page.goto(f"{server}/lessons/panic-handler")
+    page.locator(".options button").first.click()
+    expect(page.locator("#run-prediction h2")).to_have_text("You said")
+    run(page)
+    expect(page.locator("#run-verdict")).to_contain_text("Not there yet")
+    for number in range(1, 5):
+        page.get_by_role("button", name=re.compile("hint")).click()
+        expect(page.locator(".hints li")).to_have_count(number)
+    page.get_by_role("button", name="Show one way").click()
+    expect(page.locator("#solution .new").first).to_be_visible()
+
+
+def linked(page: Page, server: str) -> None:
+    """The linker's long command, unfolded."""
+    page.goto(f"{server}/lessons/no-main")
+    type_files(page, {"src/main.rs": NO_MAIN})
+    run(page, "cargo build")
+    page.locator(".linker summary").click()
+    expect(page.locator(".linker .supplies")).to_be_visible()
+
+
+def observed(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/hello-without-libc")
+    run(page, "cargo run")
+    expect(page.locator("#run-observed")).to_contain_text("Killed by SIGSEGV")
+
+
+def flooded(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/hello-std")
+    type_files(page, {"src/main.rs": FLOOD})
+    run(page, "cargo run")
+
+
+def screened(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/vga-text")
+    run(page)
+    expect(page.locator(".vga")).to_be_visible()
+
+
+def carded(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/bare-metal")
+    run(page, f"cargo build --target {BARE_METAL}")
+    page.get_by_text("Built:").click()
+    expect(page.get_by_role("heading", name="Who runs before main")).to_be_visible(timeout=RUN_MS)
+
+
+def stepped(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/bare-metal")
+    run(page, f"cargo build --target {BARE_METAL}")
+    page.get_by_role("link", name="Step through it").click()
+    expect(page.locator("#stepper-title")).to_be_visible(timeout=RUN_MS)
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#stepper-title")).to_contain_text("Step 1 of")
+
+
+def compared(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/panic-handler")
+    page.select_option("select[name=toolchain]", "all")
+    page.locator("[data-run]").click()
+    expect(page.locator("#run-cancel form")).to_have_count(0, timeout=2 * RUN_MS)
+    expect(page.locator("#run-columns mark").first).to_be_visible()
+
+
+def compared_alone(page: Page, server: str) -> None:
+    compared(page, server)
+    page.get_by_role("link", name="On a page of its own").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("then and now")
+
+
+def changed(page: Page, server: str) -> None:
+    """What changed since the last run, as a diff, and the list of keys."""
+    page.goto(f"{server}/lessons/hello-std")
+    run(page)
+    type_files(page, {"src/main.rs": "fn main() {} // mine\n"})
+    page.get_by_role("button", name="What changed since my last run").click()
+    expect(page.locator("#changes .new")).to_be_visible()
+
+
+def keys(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/hello-std")
+    expect(page.locator("form[data-ready]")).to_be_attached()
+    page.locator("h1").click()
+    page.keyboard.press("?")
+    expect(page.locator("dialog[data-keys]")).to_be_visible()
+
+
+STATES: dict[str, State] = {
+    each.__name__: each
+    for each in (
+        reached, missed, linked, observed, flooded, screened, carded, stepped, compared, compared_alone, changed, keys
+    )
+}  # fmt: skip
+
+
+def paths(lessons: dict[str, Lesson]) -> list[str]:
+    """Every page that needs no run."""
+    return [*LONELY, *(f"/lessons/{slug}" for slug in lessons)]
