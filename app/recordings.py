@@ -11,7 +11,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from app.events import Diagnostic, Event, Finished, Machine, Observed, Output, Screen, Verdict, from_json, to_json
+from app.events import (
+    Diagnostic,
+    Event,
+    Finished,
+    Machine,
+    Observed,
+    Output,
+    Queued,
+    Screen,
+    Verdict,
+    from_json,
+    to_json,
+)
 
 # What differs from run to run, and this machine's folders; for the text of an event's JSON.
 _TIDY = (
@@ -86,7 +98,8 @@ class Recording:
 
 def record(what: What, events: Iterable[Event]) -> Recording:
     """A run as it is kept: without its verdict, and with nothing of this machine or moment in it."""
-    return Recording(what, tuple(_tidied(event) for event in events if not isinstance(event, Verdict)))
+    kept = (event for event in events if not isinstance(event, Verdict) and not _waiting(event))
+    return Recording(what, tuple(_tidied(event.numbered(number)) for number, event in enumerate(kept, 1)))
 
 
 def renewed(
@@ -177,6 +190,11 @@ def _essential(text: str) -> str:
     for pattern, instead in _INCIDENTAL:
         text = pattern.sub(instead, text)
     return text
+
+
+def _waiting(event: Event) -> bool:
+    """Whether this tells of a place in the queue behind others, which is of the moment."""
+    return isinstance(event, Queued) and event.position > 0
 
 
 def _closing(event: Diagnostic) -> bool:

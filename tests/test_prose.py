@@ -61,6 +61,12 @@ def test_a_text_can_choose_the_compilers(lessons: dict[str, Lesson]) -> None:
     assert columns(prose(step(lessons, FENCE.format(" 1.95 1.96"), *runs))) == ["Rust 1.95", "Rust 1.96"]
 
 
+def test_what_was_seen_is_not_called_printed(lessons: dict[str, Lesson]) -> None:
+    html = prose(lessons["hello-without-libc"])
+    assert '<span class="soft">what the playground saw</span>' in html
+    assert re.search(r'aria-label="Rust 1.96[^"]*: what was seen of cargo run"', html)
+
+
 def test_what_has_not_been_recorded_is_said(lessons: dict[str, Lesson]) -> None:
     html = prose(step(lessons, FENCE.format("")))
     assert "What <code>cargo build</code> prints has not been recorded yet." in html

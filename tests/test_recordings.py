@@ -41,6 +41,12 @@ def test_nothing_of_this_machine_or_moment_is_kept() -> None:
     assert "verdict" not in kept
 
 
+def test_a_run_that_waited_for_others_is_kept_like_one_that_did_not() -> None:
+    at_once = events("a\n")
+    waited = tuple(event.numbered(number) for number, event in enumerate((Queued(position=2), *at_once), 1))
+    assert record(WHAT, waited) == record(WHAT, at_once)
+
+
 def test_a_file_of_recordings_is_read_as_it_was_written() -> None:
     runs = (record(WHAT, events("a\n")), record(replace(WHAT, files="start"), events("\x1b[1mb\x1b[0m\n")))
     assert from_text(to_text(runs)) == runs

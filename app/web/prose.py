@@ -13,12 +13,14 @@ from markupsafe import Markup
 
 from app.glossary import Glossary, Term
 from app.lessons import Lesson
-from app.quotation import quote, quoted
+from app.quotation import Quote, quote, quoted
 from app.recordings import RecordingError
 from app.web.ansi import Terminal
 from app.web.render import fence, inline, made, new_parser
 
 _ERA = "1.63"
+_FROM_THE_POST = "from the time of the post"
+_SEEN = "what the playground saw"
 
 
 def prose(lesson: Lesson, glossary: Glossary = (), root: str = "") -> Markup:
@@ -52,17 +54,19 @@ def _recorded(lesson: Lesson, info: str) -> Markup:
         return Markup('<p class="note">What <code>{}</code> prints has not been recorded yet.</p>\n').format(
             wanted.command
         )
-    columns = Markup().join(_column(wanted.command, names, text) for names, text in shown)
+    columns = Markup().join(_column(wanted, names, text) for names, text in shown)
     return Markup('<div class="recorded"><div>{}</div></div>\n').format(columns)
 
 
-def _column(command: str, names: tuple[str, ...], text: str) -> Markup:
+def _column(wanted: Quote, names: tuple[str, ...], text: str) -> Markup:
     label = f"Rust {' and '.join(names)}"
-    when = Markup(' <span class="soft">from the time of the post</span>') if _ERA in names else Markup()
+    what = f"{label}: what was seen of {wanted.command}" if wanted.seen else f"{label}: what {wanted.command} prints"
+    notes = [note for note, holds in ((_SEEN, wanted.seen), (_FROM_THE_POST, _ERA in names)) if holds]
+    soft = Markup().join(Markup(' <span class="soft">{}</span>').format(note) for note in notes)
     return Markup(
         '<figure><figcaption>{}{}</figcaption><pre class="terminal" tabindex="0" role="group" aria-label="{}" '
         'translate="no">{}</pre></figure>'
-    ).format(label, when, f"{label}: what {command} prints", Terminal().feed(text))
+    ).format(label, soft, what, Terminal().feed(text))
 
 
 def _words(glossary: Glossary) -> dict[str, Term]:
