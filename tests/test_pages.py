@@ -556,6 +556,23 @@ async def test_an_explanation_is_a_page_and_a_fragment(learner: httpx.AsyncClien
         assert answer.status_code == 404, code
 
 
+async def test_a_code_that_no_compiler_has_is_asked_for_once(
+    learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def none(_toolchain: Toolchain, code: str) -> None:
+        asked.append(code)
+        await anyio.sleep(0.05)
+
+    monkeypatch.setattr("app.web.state.explanation", none)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(learner.get, "/explain/E0999")
+    assert (await learner.get("/explain/E0999")).status_code == 404
+    assert asked == ["E0999"]
+
+
 async def test_an_unknown_lesson_is_a_page(learner: httpx.AsyncClient) -> None:
     for answer in (await learner.get("/lessons/none"), await post(learner, "/lessons/none/runs")):
         assert answer.status_code == 404

@@ -245,7 +245,7 @@ class LocalEngine:
         """What the run built, step by step. Raises ``NoSuchRunError``, ``NothingBuiltError``, ``NotSteppedError``."""
         built = self.artifact(run_id)
         try:
-            return await self._steps.of(run_id, built.file)
+            return await self._steps.of(run_id, built.file, self._run(run_id).job.owner)
         except FileNotFoundError:
             raise NothingBuiltError(run_id) from None
 

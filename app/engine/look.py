@@ -10,6 +10,7 @@ from anyio.abc import TaskGroup
 from app import inspector
 from app.binary import BinaryFacts, Card
 from app.engine import Earlier, Inside, Job, NothingBuiltError
+from app.engine.turns import Turns
 from app.engine.yardstick import Yardsticks, profile_of
 from app.events import Artifact
 from app.runner import Built
@@ -38,6 +39,7 @@ class Looks:
         self._yardsticks = yardsticks
         self._tasks = tasks
         self._places = anyio.CapacityLimiter(_AT_ONCE)
+        self._turns = Turns()
 
     async def at(self, run: Looked, before: Iterable[Looked]) -> Inside:
         """What is in the run's binary; ``before`` are other runs, the latest first. Raises ``NothingBuiltError``."""
@@ -61,8 +63,14 @@ class Looks:
 
     async def card(self, run: Looked) -> Card | None:
         """The card of what the run built; None when there is nothing."""
-        if run.card is not None or run.built is None:
-            return run.card
+        known = run.card
+        if known is not None or run.built is None:
+            return known
+        async with self._turns.of(run.job.owner or run.id):
+            return run.card or await self._read(run)
+
+    async def _read(self, run: Looked) -> Card | None:
+        assert run.built
         try:
             card = await inspector.card_of(run.built.file, self._places)
         except FileNotFoundError:

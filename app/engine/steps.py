@@ -8,6 +8,7 @@ import anyio
 
 from app import stepper, workspace
 from app.engine.scratch import Scratch
+from app.engine.turns import Turns
 from app.sandbox import Box
 from app.stepper import NotSteppedError, Trace
 
@@ -20,12 +21,13 @@ class Steps:
     def __init__(self, scratch: Scratch, box: Box) -> None:
         self._scratch = scratch
         self._box = box
+        self._turns = Turns()
         self._lock = anyio.Lock()
         self._known: OrderedDict[str, Trace | NotSteppedError] = OrderedDict()
 
-    async def of(self, run_id: str, program: Path) -> Trace:
-        """The trace of the program that a run built. Raises ``NotSteppedError``, ``OSError``."""
-        async with self._lock:
+    async def of(self, run_id: str, program: Path, owner: str | None) -> Trace:
+        """The trace of the program that a run of this owner built. Raises ``NotSteppedError``, ``OSError``."""
+        async with self._turns.of(owner or run_id), self._lock:
             if run_id not in self._known:
                 self._known[run_id] = await self._trace(program)
             self._known.move_to_end(run_id)

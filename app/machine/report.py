@@ -5,7 +5,7 @@ The file lies in the run's own folder, where the run can write too: whatever is 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.events import Ended, Machine, Screen
 
@@ -38,9 +38,9 @@ class Report(BaseModel):
 
     emulator: Annotated[str, StringConstraints(pattern=r"^qemu-system-[a-z0-9_]{2,12}$")]
     ended: Literal["exited", "time", "halted", "off", "reset"] | None
-    code: int | None
-    signal: int | None
-    seconds: Annotated[float, "wall-clock time"]
+    code: Annotated[int, Field(ge=0, le=255)] | None
+    signal: Annotated[int, Field(ge=1, le=127)] | None
+    seconds: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, description="wall-clock time")]
     said: Annotated[str, StringConstraints(max_length=4000)]
     screen: Annotated[str, StringConstraints(pattern=rf"^[0-9a-f]{{{4 * _COLUMNS * _ROWS}}}$")] | None
     registers: Annotated[str, StringConstraints(max_length=8000)] | None

@@ -6,7 +6,7 @@ from app.toolchain.discover import Survey, discover, survey
 from app.toolchain.doctor import DoctorReport, examine
 from app.toolchain.environment import build_env
 from app.toolchain.era import setup_era
-from app.toolchain.explain import explanation
+from app.toolchain.explain import explanation, is_code
 from app.toolchain.model import Flaw, Origin, Toolchain, missing, preferred
 from app.toolchain.needs import BARE_METAL, obtainable
 from app.toolchain.provision import add_targets, setup
@@ -28,6 +28,7 @@ __all__ = [
     "discover",
     "examine",
     "explanation",
+    "is_code",
     "missing",
     "missing_tools",
     "obtainable",

@@ -19,7 +19,7 @@ from app.progress import Progress, fingerprint
 from app.runner import Built
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
-from app.toolchain import BARE_METAL, Demand, Toolchain, discover, explanation, missing, preferred
+from app.toolchain import BARE_METAL, Demand, Toolchain, discover, explanation, is_code, missing, preferred
 from app.web.guard.seats import Seats
 from app.web.problem import ProblemError
 from app.web.streams import Streams
@@ -65,7 +65,8 @@ class Playground:
         self._looked = 0.0
         self._look = anyio.Lock()
         self.targets = Targets(self.lessons, Demand(settings.cache_dir), self.toolchains)
-        self._explanations: dict[tuple[str, str], str] = {}
+        self._explanations: dict[tuple[str, str], str | None] = {}
+        self._explaining = anyio.Lock()
 
     @property
     def isolation(self) -> str:
@@ -103,14 +104,20 @@ class Playground:
         chosen = next((one for one in toolchains if one.name == name), None) or preferred(toolchains, None)
         if chosen is None:
             raise ProblemError(404, "no-toolchain", "No Rust toolchain is on this machine that could explain an error.")
-        key = (chosen.version, code)
+        text = await self._explained(chosen, code) if is_code(code) else None
+        if text is None:
+            message = f"Rust {chosen.name} has no explanation of {code[:20]!r}; a code looks like E0463."
+            raise ProblemError(404, "no-such-code", message, "code")
+        return chosen.name, text
+
+    async def _explained(self, toolchain: Toolchain, code: str) -> str | None:
+        key = (toolchain.version, code)
         if key not in self._explanations:
-            text = await explanation(chosen, code)
-            if text is None:
-                message = f"Rust {chosen.name} has no explanation of {code[:20]!r}; a code looks like E0463."
-                raise ProblemError(404, "no-such-code", message, "code")
-            self._explanations[key] = text
-        return chosen.name, self._explanations[key]
+            # One compiler at a time, and each question once, also when its answer is that there is none.
+            async with self._explaining:
+                if key not in self._explanations:
+                    self._explanations[key] = await explanation(toolchain, code)
+        return self._explanations[key]
 
     async def warm(self) -> None:
         """Find the toolchains and learn what their first run would have to ask."""

@@ -1,0 +1,70 @@
+"""Turns: one at a time for each owner, and nobody waits for another's."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+
+from app import inspector
+from app.binary import Card
+from app.engine.look import Looks
+from app.engine.turns import Turns
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_owner_waits_for_themselves_and_for_nobody_else() -> None:
+    turns, begun, go = Turns(), list[str](), anyio.Event()
+
+    async def take(owner: str) -> None:
+        async with turns.of(owner):
+            begun.append(owner)
+            await go.wait()
+
+    async with anyio.create_task_group() as tasks:
+        for owner in ("loud", "loud", "loud", "quiet"):
+            tasks.start_soon(take, owner)
+        await anyio.wait_all_tasks_blocked()
+        assert begun == ["loud", "quiet"]
+        go.set()
+    assert sorted(begun) == ["loud", "loud", "loud", "quiet"]
+
+
+async def test_nothing_is_kept_of_who_has_gone() -> None:
+    turns = Turns()
+    with anyio.move_on_after(0):
+        async with turns.of("gone"):
+            await anyio.sleep_forever()
+    async with turns.of("other"):
+        pass
+    assert not turns._locks
+    assert not +turns._users
+
+
+async def test_a_card_is_read_once_and_a_seat_takes_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading: list[str] = []
+    go = anyio.Event()
+
+    async def card_of(file: Path, _places: object) -> Card:
+        reading.append(file.name)
+        await go.wait()
+        return Card(inspector.UNKNOWN, 1)
+
+    def built(name: str, owner: str) -> Any:
+        return SimpleNamespace(
+            id=name, job=SimpleNamespace(owner=owner), built=SimpleNamespace(file=Path(name)), card=None
+        )
+
+    monkeypatch.setattr(inspector, "card_of", card_of)
+    nothing: Any = None
+    looks = Looks(nothing, nothing)
+    first, second, other = built("first", "loud"), built("second", "loud"), built("other", "quiet")
+    async with anyio.create_task_group() as tasks:
+        for run in (*[first] * 20, second, other):
+            tasks.start_soon(looks.card, run)
+        await anyio.wait_all_tasks_blocked()
+        assert reading == ["first", "other"]
+        go.set()
+    assert sorted(reading) == ["first", "other", "second"]
