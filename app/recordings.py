@@ -169,7 +169,10 @@ def _sights(event: Event) -> Iterable[str]:
         return [event.detail]
     if isinstance(event, Screen):
         return event.text
-    return [event.meaning, *event.registers.splitlines()] if isinstance(event, Machine) else []
+    if isinstance(event, Machine):
+        code = [] if event.exit_code is None else [f"exit code: {event.exit_code}"]
+        return [event.meaning, *code, *event.registers.splitlines()]
+    return []
 
 
 def shown(events: Iterable[Event]) -> str:

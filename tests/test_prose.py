@@ -8,7 +8,7 @@ import pytest
 
 from app.course import reference_problems
 from app.diagnosis import Diagnosis
-from app.events import Diagnostic
+from app.events import Diagnostic, Output
 from app.glossary import Glossary, Term, load_glossary
 from app.lessons import Lesson, LessonError
 from app.quotation import quotes
@@ -65,6 +65,14 @@ def test_what_was_seen_is_not_called_printed(lessons: dict[str, Lesson]) -> None
     html = prose(lessons["hello-without-libc"])
     assert '<span class="soft">what the playground saw</span>' in html
     assert re.search(r'aria-label="Rust 1.96[^"]*: what was seen of cargo run"', html)
+
+
+def test_what_readelf_and_its_kin_print_keeps_its_columns(lessons: dict[str, Lesson]) -> None:
+    nm = replace(
+        run("1.96.0", "00 T _start\n", command="nm it"), events=(Output(stream="stdout", text="00 T _start\n"),)
+    )
+    assert '<pre class="terminal table"' in prose(step(lessons, '```recorded solution "nm it"\n```', nm))
+    assert '<pre class="terminal"' in prose(step(lessons, FENCE.format(""), run("1.96.0", "no\n")))
 
 
 def test_what_has_not_been_recorded_is_said(lessons: dict[str, Lesson]) -> None:

@@ -96,3 +96,5 @@ def test_what_was_seen_of_a_program_and_of_a_machine_can_be_quoted() -> None:
     ]
     assert text("recorded start 'cargo run' seen from B=", run("1.96.0", printed, ended)) == ["…\nB=2"]
     assert text("recorded start 'cargo run'", run("1.96.0", printed, ended)) == ["printed"]
+    code = ended.model_copy(update={"exit_code": 33})
+    assert text("recorded start 'cargo run' seen to code", run("1.96.0", code)) == ["Sleeps.\nexit code: 33\n…"]

@@ -64,9 +64,9 @@ def _column(wanted: Quote, names: tuple[str, ...], text: str) -> Markup:
     notes = [note for note, holds in ((_SEEN, wanted.seen), (_FROM_THE_POST, _ERA in names)) if holds]
     soft = Markup().join(Markup(' <span class="soft">{}</span>').format(note) for note in notes)
     return Markup(
-        '<figure><figcaption>{}{}</figcaption><pre class="terminal" tabindex="0" role="group" aria-label="{}" '
+        '<figure><figcaption>{}{}</figcaption><pre class="terminal{}" tabindex="0" role="group" aria-label="{}" '
         'translate="no">{}</pre></figure>'
-    ).format(label, soft, what, Terminal().feed(text))
+    ).format(label, soft, "" if wanted.command.startswith("cargo ") else " table", what, Terminal().feed(text))
 
 
 def _words(glossary: Glossary) -> dict[str, Term]:
