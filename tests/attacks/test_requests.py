@@ -19,6 +19,33 @@ _BODY = {"lesson": "hello-std", "command": "rustc --version"}
 _LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
 
 
+_SEMIHOSTING = r"""
+#![no_std]
+#![no_main]
+use core::{arch::asm, panic::PanicInfo};
+#[panic_handler] fn panic(_: &PanicInfo) -> ! { loop {} }
+#[link_section = ".vector_table"] #[no_mangle] pub static RESET: extern "C" fn() -> ! = _start;
+unsafe fn ask(request: u32, with: *const u32) -> u32 {
+    let answer;
+    asm!("bkpt 0xAB", inout("r0") request => answer, in("r1") with);
+    answer
+}
+unsafe fn open(path: &str, mode: u32) -> u32 { ask(1, [path.as_ptr() as u32, mode, path.len() as u32 - 1].as_ptr()) }
+#[no_mangle] pub extern "C" fn _start() -> ! { unsafe {
+    ask(4, "begun\n\0".as_ptr() as *const u32);
+    let mut held = [0u8; 65];
+    ask(6, [open("@OUT@/secret\0", 0), held.as_mut_ptr() as u32, 64].as_ptr());
+    ask(4, held.as_ptr() as *const u32);
+    ask(5, [open("@OUT@/kept\0", 4), held.as_ptr() as u32, 4].as_ptr());
+    open("@OUT@/ran\0", 4);
+    let line = "cat @OUT@/secret; touch @OUT@/ran; echo x >@OUT@/kept\0";
+    ask(0x12, [line.as_ptr() as u32, line.len() as u32 - 1].as_ptr());
+    ask(0x18, 0x20026 as *const u32);
+    loop {}
+} }
+"""
+
+
 def _started(answer: httpx.Response) -> bool:
     return answer.status_code < 300 and b'"events"' in answer.content
 
@@ -164,6 +191,48 @@ def test_other_seat(world: World, stranger: httpx.Client) -> None:
                 looked = {"lesson": "hello-std", "command": "readelf -h target/debug/blog_os", "after": run}
                 assert not _started(client.post("/api/runs", json=looked))
             assert owner.get(f"/api/runs/{run}").json()["state"] == "running"
+
+
+@attack("other-artefact", "look into, step through, download or compare what another seat's run has built")
+def test_other_artefact(world: World, stranger: httpx.Client) -> None:
+    with world.client() as owner, world.client() as nobody:
+        owner.get("/")
+        run, own = _built(owner), _built(stranger)
+        pages = [f"/runs/{run}/artifact", f"/runs/{run}/step", f"/lessons/hello-std/comparisons/{run}"]
+        pages += [f"/lessons/hello-std/comparisons/{own}.{run}", f"/lessons/hello-std/comparisons/{run}/events"]
+        paths = [f"/api/runs/{run}/{what}" for what in ("artifact", "artifact/file", "steps")]
+        since = f"/api/runs/{own}/artifact?since={run}"
+        for client in (stranger, nobody):
+            for path in (*pages, *paths, since):
+                assert client.get(path).status_code == 404, path
+            client.post(f"/lessons/hello-std/comparisons/{run}/cancel")
+        for path in (f"/runs/{run}/artifact", pages[2], paths[0], paths[1]):
+            assert owner.get(path).status_code == 200, path
+
+
+def _built(client: httpx.Client) -> str:
+    body = {"lesson": "hello-std", "command": "cargo build", "files": {"src/main.rs": HELLO, "Cargo.toml": MANIFEST}}
+    run = str(client.post("/api/runs", json=body).json()["id"])
+    assert "artifact" in client.get(f"/api/runs/{run}/events").text
+    return run
+
+
+@attack("semihosting", "read and write files and start a shell by the debugger's requests of an emulated ARM board")
+def test_semihosting(world: World) -> None:
+    out = world.outside
+    config = (
+        '[build]\ntarget = "thumbv7em-none-eabihf"\n[target.thumbv7em-none-eabihf]\n'
+        'runner = "qemu-system-arm -M mps2-an386 -semihosting -serial stdio -display none -kernel"\n'
+        'rustflags = ["-C", "link-arg=-Tlink.ld"]\n'
+    )
+    files = {"src/main.rs": _SEMIHOSTING.replace("@OUT@", str(out)), ".cargo/config.toml": config}
+    before = sorted(path.name for path in out.iterdir())
+    text = "".join(str(event) for event in world.events(files, "cargo run", lesson="boot-arm"))
+    assert "begun" in text, "the board did not start"
+    assert world.secrets["file"] not in text
+    assert sorted(path.name for path in out.iterdir()) == before
+    assert (out / "kept").read_text() == "as it was"
+    assert world.honest()
 
 
 @attack("strange-ids", "name runs, lessons and toolchains that are paths or nonsense")
