@@ -16,7 +16,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
 from app.binary.image import Image, Span, in_order, largest, listed
-from app.binary.model import NAMES, BinaryFacts, Kind, NotABinaryError, Section, Symbol, Symbols, text
+from app.binary.model import NAME, NAMES, BinaryFacts, Kind, NotABinaryError, Section, Symbol, Symbols, text
 
 _MACHINES = {
     "EM_X86_64": "x86-64",
@@ -33,6 +33,8 @@ _LOADER = (
     *("SHT_GNU_versym", "SHT_GNU_verneed", "SHT_GNU_verdef"),
 )
 _MOST_SYMBOLS = 50_000
+_LONGEST = 4 * NAME
+"""Bytes of a name that are looked at."""
 _RELA = struct.Struct("<QQq")
 _RELATIVE = 8
 _SYMBOLIC = (1, 6, 7)  # R_X86_64_64, GLOB_DAT, JUMP_SLOT
@@ -63,11 +65,15 @@ def facts(elf: Elf) -> BinaryFacts:
         entry=entry,
         entry_symbol=at_entry,
         needed=_needed(elf),
-        interpreter=next(
-            (text(s.get_interp_name()) for s in elf.iter_segments() if isinstance(s, InterpSegment)), None
-        ),
+        interpreter=next((_loader(elf, one) for one in elf.iter_segments() if isinstance(one, InterpSegment)), None),
         runtime=runtime,
     )
+
+
+def _loader(elf: Elf, segment: InterpSegment) -> str:
+    # Not get_interp_name, which reads byte by byte up to a NUL, however far away that is.
+    elf.stream.seek(segment["p_offset"])
+    return text(elf.stream.read(min(segment["p_filesz"], _LONGEST)).partition(b"\0")[0])
 
 
 def sections(elf: Elf) -> Iterator[Section]:
@@ -208,4 +214,4 @@ def _whole(data: bytes, size: int) -> bytes:
 
 
 def _name(names: bytes, offset: int) -> str:
-    return text(names[offset : names.index(b"\0", offset)])
+    return text(names[offset : offset + _LONGEST].partition(b"\0")[0])
