@@ -100,7 +100,7 @@ def compared(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/panic-handler")
     page.select_option("select[name=toolchain]", "all")
     page.locator("[data-run]").click()
-    expect(page.locator("#run-cancel form")).to_have_count(0, timeout=2 * RUN_MS)
+    expect(page.locator("#run-status")).to_have_text(re.compile("differ"), timeout=2 * RUN_MS)
     expect(page.locator("#run-columns mark").first).to_be_visible()
 
 

@@ -252,16 +252,6 @@ def test_a_refused_command_keeps_all_that_was_typed(browser: Browser, server: st
         expect(page.locator("#run-status")).to_have_text("Nothing has run yet.")
 
 
-@pytest.mark.parametrize("width", [360, 820, 1280, 1600])
-def test_no_page_scrolls_sideways(browser: Browser, server: str, lessons: dict[str, Lesson], width: int) -> None:
-    with learner(browser, server, width=width) as page:
-        for path in ("/", *(f"/lessons/{slug}" for slug in lessons)):
-            page.goto(server + path)
-            page.locator("summary").evaluate_all("all => all.forEach(each => each.parentElement.open = true)")
-            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert wide <= 0, path
-
-
 def test_all_that_is_stored_can_be_deleted(browser: Browser, server: str) -> None:
     with learner(browser, server, scripts=False) as page:
         page.goto(f"{server}/lessons/hello-std")
