@@ -1,7 +1,6 @@
 """An engine that runs jobs on this machine, as many at once as it is told; further ones wait their turn."""
 
 import logging
-import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,14 +17,15 @@ from app import inspector, runner
 from app.binary import Card
 from app.checks import judge, see
 from app.diagnosis import Diagnosis
-from app.engine import Inside, Job, NoSuchRunError, NothingBuiltError, Prepare, QueueFullError, RunStatus, State
+from app.engine import Inside, Job, NoSuchRunError, NothingBuiltError, Prepare, QueueFullError, RunStatus
+from app.engine.log import Run
 from app.engine.look import Looks
 from app.engine.scratch import Scratch
 from app.engine.seeds import Config, Seeds
 from app.engine.side import Side
 from app.engine.steps import Steps
 from app.engine.yardstick import Yardsticks
-from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Verdict
+from app.events import Event, Finished, Output, Queued, Verdict
 from app.machine import StandIn, stand_in
 from app.sandbox import Box, Isolation, detect
 from app.settings import Settings
@@ -47,52 +47,6 @@ async def _nothing(job: Job, events: Sequence[Event], verdict: Verdict) -> None:
     """The default for an engine whose owner keeps no progress."""
 
 
-class _Run:
-    """One run and its log; readers wait on ``changed``, which is replaced at each change."""
-
-    def __init__(self, job: Job) -> None:
-        self.id = secrets.token_hex(16)
-        self.job = job
-        self.state: State = "queued"
-        self.text_bytes = 0
-        self.built_bytes = 0
-        self.log: list[Event] = []
-        self.built: runner.Built | None = None
-        self.card: Card | None = None
-        self.held = anyio.CancelScope()
-        self.scope = anyio.CancelScope()
-        self.readers = 0
-        self.idle_since = time.monotonic()
-        self.changed = anyio.Event()
-
-    def emit(self, event: Event) -> None:
-        if isinstance(event, Output):
-            self.text_bytes += len(event.text)
-        elif isinstance(event, Diagnostic):
-            self.text_bytes += 2 * len(event.rendered)
-        elif isinstance(event, Artifact):
-            self.built_bytes = event.bytes
-        self.log.append(event.numbered(len(self.log) + 1))
-        self.changed.set()
-        self.changed = anyio.Event()
-
-    def end(self, verdict: Verdict) -> None:
-        # The state first: whoever sees the verdict finds the run done.
-        self.state = "done"
-        self.idle_since = time.monotonic()
-        self.emit(verdict)
-
-    def artifact(self) -> Artifact | None:
-        return next((event for event in reversed(self.log) if isinstance(event, Artifact)), None)
-
-    def finished(self) -> Finished | None:
-        return next((event for event in reversed(self.log) if isinstance(event, Finished)), None)
-
-    def verdict(self) -> Verdict | None:
-        last = self.log[-1] if self.log else None
-        return last if isinstance(last, Verdict) else None
-
-
 class LocalEngine:
     """Runs jobs in scratch folders below ``settings.scratch_dir``; use it as an async context manager.
 
@@ -111,8 +65,8 @@ class LocalEngine:
         self._diagnosis = diagnosis
         self._configs = configs
         self._on_verdict = on_verdict
-        self._runs: dict[str, _Run] = {}
-        self._waiting: deque[_Run] = deque()
+        self._runs: dict[str, Run] = {}
+        self._waiting: deque[Run] = deque()
         self._held = 0
         self._running = 0
         self._isolation: Isolation | None = None
@@ -174,7 +128,7 @@ class LocalEngine:
             raise QueueFullError(f"{len(self._waiting) + self._held} runs are waiting already")
         if job.after is not None:
             self.artifact(job.after)
-        run = _Run(job)
+        run = Run(job)
         self._runs[run.id] = run
         if job.prepare:
             self._held += 1
@@ -253,21 +207,21 @@ class LocalEngine:
         """The card of what the run built, if it built something. Raises ``NoSuchRunError``."""
         return await self._looks.card(self._run(run_id))
 
-    def _before(self, run: _Run) -> list[_Run]:
+    def _before(self, run: Run) -> list[Run]:
         """The owner's last binaries before this one: of the same lesson, and of the last other lesson."""
-        found: dict[bool, _Run] = {}
+        found: dict[bool, Run] = {}
         for one in reversed(list(takewhile(lambda one: one is not run, self._runs.values()))):
             if one.built and run.job.owner is not None and one.job.owner == run.job.owner:
                 found.setdefault(one.job.lesson.slug == run.job.lesson.slug, one)
         return [found[same] for same in (True, False) if same in found]
 
-    def _run(self, run_id: str) -> _Run:
+    def _run(self, run_id: str) -> Run:
         try:
             return self._runs[run_id]
         except KeyError:
             raise NoSuchRunError(run_id) from None
 
-    async def _prepare(self, run: _Run, prepare: Prepare) -> None:
+    async def _prepare(self, run: Run, prepare: Prepare) -> None:
         """Let a run wait for what it needs, outside of the queue, so that it holds nobody up."""
         try:
             with run.held:
@@ -280,12 +234,12 @@ class LocalEngine:
         else:
             self._end_unbegun(run)
 
-    def _line_up(self, run: _Run) -> None:
+    def _line_up(self, run: Run) -> None:
         self._waiting.append(run)
         run.emit(Queued(position=len(self._waiting) - 1))
         self._start_waiting()
 
-    def _end_unbegun(self, run: _Run) -> None:
+    def _end_unbegun(self, run: Run) -> None:
         run.emit(Finished(status="cancelled", exit_code=None, seconds=0.0))
         run.end(self._judge(run))
 
@@ -306,7 +260,7 @@ class LocalEngine:
             if not (isinstance(last, Queued) and last.position == position):
                 run.emit(Queued(position=position))
 
-    async def _execute(self, run: _Run) -> None:
+    async def _execute(self, run: Run) -> None:
         task = None
         began = time.monotonic()
         box = self._free.pop()
@@ -332,7 +286,7 @@ class LocalEngine:
         if task is not None:
             await anyio.to_thread.run_sync(runner.discard, task)
 
-    async def _task(self, run: _Run, box: Box) -> runner.Task:
+    async def _task(self, run: Run, box: Box) -> runner.Task:
         job = run.job
         return runner.Task(
             files=job.files,
@@ -356,7 +310,7 @@ class LocalEngine:
             self._machines = await stand_in(settings.cache_dir, (toolchain,), settings.boot_seconds)
         return self._machines
 
-    async def _close(self, run: _Run) -> None:
+    async def _close(self, run: Run) -> None:
         verdict = self._judge(run)
         try:
             await self._on_verdict(run.job, tuple(run.log), verdict)
@@ -366,7 +320,7 @@ class LocalEngine:
         if run.job.attended:
             self._looks.prepare(run)
 
-    def _judge(self, run: _Run) -> Verdict:
+    def _judge(self, run: Run) -> Verdict:
         job = run.job
         return judge(job.lesson, self._diagnosis, job.toolchain.version, see(job.command, run.log, job.toolchain.host))
 
@@ -393,11 +347,11 @@ class LocalEngine:
             count, text, built = count - 1, text - run.text_bytes, built - run.built_bytes
             self._expire(run)
 
-    def _expire(self, run: _Run) -> None:
+    def _expire(self, run: Run) -> None:
         if run.readers == 0:
             self._drop(run)
 
-    def _drop(self, run: _Run) -> None:
+    def _drop(self, run: Run) -> None:
         self._runs.pop(run.id, None)
         self._steps.drop(run.id)
         if run.built:

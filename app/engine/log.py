@@ -1,0 +1,57 @@
+"""The log of one run, which is the only channel between the run and whoever follows it."""
+
+import secrets
+import time
+
+import anyio
+
+from app import runner
+from app.binary import Card
+from app.engine import Job, State
+from app.events import Artifact, Diagnostic, Event, Finished, Output, Verdict
+
+
+class Run:
+    """One run and its log; readers wait on ``changed``, which is replaced at each change."""
+
+    def __init__(self, job: Job) -> None:
+        self.id = secrets.token_hex(16)
+        self.job = job
+        self.state: State = "queued"
+        self.text_bytes = 0
+        self.built_bytes = 0
+        self.log: list[Event] = []
+        self.built: runner.Built | None = None
+        self.card: Card | None = None
+        self.held = anyio.CancelScope()
+        self.scope = anyio.CancelScope()
+        self.readers = 0
+        self.idle_since = time.monotonic()
+        self.changed = anyio.Event()
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, Output):
+            self.text_bytes += len(event.text)
+        elif isinstance(event, Diagnostic):
+            self.text_bytes += 2 * len(event.rendered)
+        elif isinstance(event, Artifact):
+            self.built_bytes = event.bytes
+        self.log.append(event.numbered(len(self.log) + 1))
+        self.changed.set()
+        self.changed = anyio.Event()
+
+    def end(self, verdict: Verdict) -> None:
+        # The state first: whoever sees the verdict finds the run done.
+        self.state = "done"
+        self.idle_since = time.monotonic()
+        self.emit(verdict)
+
+    def artifact(self) -> Artifact | None:
+        return next((event for event in reversed(self.log) if isinstance(event, Artifact)), None)
+
+    def finished(self) -> Finished | None:
+        return next((event for event in reversed(self.log) if isinstance(event, Finished)), None)
+
+    def verdict(self) -> Verdict | None:
+        last = self.log[-1] if self.log else None
+        return last if isinstance(last, Verdict) else None
