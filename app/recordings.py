@@ -33,6 +33,9 @@ _TIDY = (
     (re.compile(r"(?<=[.-])[0-9a-f]{16}\b"), "…"),
     (re.compile(r"17h[0-9a-f]{16}E"), "17h…E"),
     (re.compile(r'PATH=\\"[^"]*\\"'), 'PATH=\\"…\\"'),
+    # What objdump tells of a PE file: when it was linked, and the name of its debug information.
+    (re.compile(r"(?<=Time/Date\\t\\t)[^\\]+"), "…"),
+    (re.compile(r"(?<=signature )[0-9a-f]{32}\b"), "…"),
 )
 _E = TypeVar("_E", bound=Event)
 _COMMAND_LINE = re.compile(r'^.*"cc".*"-o".*$', re.MULTILINE)

@@ -47,6 +47,14 @@ def test_a_run_that_waited_for_others_is_kept_like_one_that_did_not() -> None:
     assert record(WHAT, waited) == record(WHAT, at_once)
 
 
+def test_when_a_file_was_linked_is_not_kept() -> None:
+    printed = "Time/Date\t\t{}\n(format RSDS signature {} age 1 pdb blog_os.pdb)\n"
+    one = record(WHAT, events(printed.format("Wed Nov 25 18:01:45 2026", "5d060f1a2d3016214c4c44205044422e")))
+    other = record(WHAT, events(printed.format("Thu Nov 26 08:00:00 2026", "0a060f1a2d3016214c4c44205044422e")))
+    assert one == other
+    assert printed.format("…", "…") in [event.text for event in one.events if isinstance(event, Output)]
+
+
 def test_a_file_of_recordings_is_read_as_it_was_written() -> None:
     runs = (record(WHAT, events("a\n")), record(replace(WHAT, files="start"), events("\x1b[1mb\x1b[0m\n")))
     assert from_text(to_text(runs)) == runs
