@@ -543,6 +543,7 @@ async def test_a_lesson_weighs_little_and_the_next_one_next_to_nothing(learner: 
     for path, etag in etags.items():
         again = await learner.get(path, headers={"if-none-match": etag})
         assert again.status_code == 304, path
+        assert "content-security-policy" not in again.headers
 
 
 async def test_an_explanation_is_a_page_and_a_fragment(learner: httpx.AsyncClient, app: FastAPI) -> None:

@@ -119,8 +119,9 @@ class _Answer:
         if message["type"] == "http.response.start":
             caching = next(value for start, value in _CACHING if self._path.startswith(start))
             own = [(name, value) for name, value in message.get("headers", ()) if name != b"cache-control"]
-            message["headers"] = [*own, *_HEADERS, (b"cache-control", caching)]
-            message["headers"].append((b"content-security-policy", self._policy))
+            # An answer that nothing has changed leaves the stored headers as they are: to say them again weighs.
+            fixed = () if message["status"] == 304 else (*_HEADERS, (b"content-security-policy", self._policy))
+            message["headers"] = [*own, *fixed, (b"cache-control", caching)]
             if self._cookie:
                 message["headers"].append((b"set-cookie", self._cookie.encode("latin-1")))
         await self._send(message)
