@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -48,12 +49,14 @@ class _Cells(HTMLParser):
         self._classes = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if attrs in ([], [("class", "lines")], [("class", "lines many")]):
+            return
         assert tag == "span", f"an element that is not ours: {tag}"
         assert [name for name, _ in attrs] == ["class"]
         self._classes = attrs[0][1] or ""
 
     def handle_endtag(self, tag: str) -> None:
-        assert tag == "span"
+        assert tag in ("span", "div")
         self._classes = ""
 
     def handle_data(self, data: str) -> None:
@@ -150,3 +153,32 @@ def test_where_the_text_is_cut_makes_no_difference(raw: str, cuts: list[int]) ->
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\n\t<>&\"'")))
 def test_text_without_escapes_stays_as_it_is(raw: str) -> None:
     assert text(Terminal().feed(raw)) == raw
+
+
+@given(_TERMINAL_TEXT, st.lists(st.integers(min_value=0, max_value=200)))
+def test_in_blocks_stands_the_same_text(raw: str, cuts: list[int]) -> None:
+    whole = cells(Terminal().feed(raw))
+    terminal = Terminal()
+    edges = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
+    pieces = [terminal.lines(raw[begin:end]) for begin, end in pairwise(edges)]
+    assert [cell for piece in pieces for cell in cells(piece)] == whole
+    assert all(block.endswith("\n") for block in re.findall(r'<div class="lines">([^<]*)</div>', "".join(pieces)))
+
+
+def test_whole_lines_stand_in_blocks_and_an_open_line_between_them() -> None:
+    terminal = Terminal()
+    assert terminal.lines("a\nb") == '<div class="lines">a\n</div><span>b</span>'
+    assert terminal.lines("\x1b[31mc") == '<span><span class="sgr-31">c</span></span>'
+    assert terminal.lines("d\ne\n") == (
+        '<span><span class="sgr-31">d\n</span></span><div class="lines"><span class="sgr-31">e\n</span></div>'
+    )
+    flood = Terminal().lines("x\n" * 250)
+    assert [block.count("\n") for block in flood.split("</div>")] == [100, 100, 50, 0]
+    assert flood.count('"lines many"') == 2
+
+
+@pytest.mark.parametrize("raw", ["\x1b[1m", "\x01", "\x1b", "\r", "\x1b]", "x\x1b[m", "\x1b[38;5;9mx", "x\n"])
+def test_a_megabyte_of_anything_costs_little(raw: str) -> None:
+    begin = process_time()
+    Terminal().lines(raw * (1_000_000 // len(raw)))
+    assert process_time() - begin < 1

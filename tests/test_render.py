@@ -88,7 +88,7 @@ def test_output_is_appended_with_its_colours_open_across_events() -> None:
 
 
 def test_white_space_of_the_terminal_is_kept() -> None:
-    assert fold(renderer(), [Output(stream="stdout", text="  \n\n")])["terminal"] == "<span>  \n\n</span>"
+    assert fold(renderer(), [Output(stream="stdout", text="  \n\n")])["terminal"] == '<div class="lines">  \n\n</div>'
 
 
 def test_a_patch_names_its_place_and_how_it_is_swapped() -> None:
@@ -275,7 +275,8 @@ def test_places_and_codes_in_the_terminal_are_links() -> None:
     html = fold(renderer(), log)["terminal"]
     place = '<a href="#tab-1" data-file="src/main.rs" data-line="4" data-column="5">src/main.rs:4:5</a>'
     code = '<a href="/explain/E0463?toolchain=1.96" data-explain>E0463</a>'
-    assert html == f"<span> --&gt; {place}\nnot/src/main.rs:4:5 main.rs:1 &lt;{code}&gt; E0463x xE0463\n</span>"
+    said = f" --&gt; {place}\nnot/src/main.rs:4:5 main.rs:1 &lt;{code}&gt; E0463x xE0463\n"
+    assert html == f'<div class="lines">{said}</div>'
 
 
 def test_only_what_the_compiler_is_sure_of_is_offered_as_a_fix() -> None:

@@ -7,7 +7,9 @@ light and in dark. Only SGR sequences have an effect; any other escape sequence 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -15,37 +17,50 @@ from markupsafe import Markup, escape
 # and never closes it cannot hide what follows (nor make us hold back ever more).
 _LONGEST = 1024
 
-_TOKEN = re.compile(
+# The regular expressions do the walking: what a program prints may be all sequences, and must cost little.
+_COLOURS = re.compile(rf"((?:\x1b\[[0-9;:]{{0,{_LONGEST}}}m)+)")
+_OTHER = re.compile(
     rf"""
-      (?P<text>  [^\x00-\x08\x0b-\x1f\x7f-\x9f]+ )
-    | (?P<line>  \r\n? )
-    | (?P<sgr>   \x1b \[ (?P<codes> [0-9;:]{{0,{_LONGEST}}} ) m )
-    | (?P<other> \x1b (?:
+      \x1b (?:
           \[ [0-?]{{0,{_LONGEST}}} [ -/]{{0,8}} [@-~]
         | [\]PX^_] [^\x07\x1b\n]{{0,{_LONGEST}}} (?: \x07 | \x1b\\ )
         | [ -/]{{1,8}} [0-~]
         | [0-OQ-WYZ\\`-~]
-      ) )
-    | (?P<control> [\x00-\x1f\x7f-\x9f] )
+      )
     """,
     re.VERBOSE,
 )
 # What may still become one of the above when more text comes.
 _UNFINISHED = re.compile(
     rf"""
-      \r
-    | \x1b (?:
+      \x1b (?:
           \[ [0-?]{{0,{_LONGEST}}} [ -/]{{0,8}}
         | [\]PX^_] [^\x07\x1b\n]{{0,{_LONGEST}}} \x1b?
         | [ -/]{{0,8}}
-      )
+      ) \Z
     """,
     re.VERBOSE,
 )
+_LONGEST_UNFINISHED = _LONGEST + 16
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters are shown as their Unicode pictures. An escape that opens no sequence shows nothing; a lone
+# carriage return starts a line, so that nothing that was printed is lost.
+_PICTURES: dict[int, str] = (
+    {code: chr(0x2400 + code) for code in range(0x20)}
+    | {ord("\t"): "\t", ord("\n"): "\n", ord("\r"): "\n", 0x1B: "", 0x7F: "\u2421"}
+    | dict.fromkeys(range(0x80, 0xA0), "\ufffd")
+)
+_BLOCK = 100  # lines; the style sheet knows the number, as the height of a block that is not drawn
+_LINES = re.compile(rf"(?:[^\n]*\n){{1,{_BLOCK}}}")
+_BETWEEN = Markup("<span>{}</span>")
+_FEWER = Markup('<div class="lines">{}</div>')
+_FULL = Markup('<div class="lines many">{}</div>')
+_CLOSING = Markup("</span>")
 
 
-# What is switched on: for each aspect the SGR code that did it, which is also its class.
-_Style = dict[str, int]
+# What is switched on: each aspect with the SGR code that did it, which is also its class.
+_Style = tuple[tuple[str, int], ...]
+_Run = tuple[_Style, str]
 _ASPECTS = (
     {1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 9: "strike"}
     | dict.fromkeys((*range(30, 38), *range(90, 98)), "ink")
@@ -70,87 +85,126 @@ class Terminal:
 
     def __init__(self, link: Callable[[str], Markup] = escape) -> None:
         self.link = link
-        self._style: _Style = {}
+        self._style: _Style = ()
         self._held = ""
+        self._within_line = False
 
     def feed(self, text: str) -> Markup:
         """The HTML of the next piece; complete in itself, every element closed."""
-        return Markup("").join(_spans(self._pieces(self._held + text), self.link))
+        return self._html(self._runs(text))
 
-    def _pieces(self, text: str) -> Iterator[tuple[_Style, str]]:
-        self._held = ""
-        position = 0
-        while position < len(text):
-            if text[position] in "\r\x1b" and _UNFINISHED.fullmatch(text, position):
-                self._held = text[position:]
-                return
-            token = _TOKEN.match(text, position)
-            assert token  # the alternatives cover every character
-            position = token.end()
-            if token["sgr"]:
-                self._style = _apply(self._style, token["codes"])
-            elif shown := _shown(token):
+    def lines(self, text: str) -> Markup:
+        """The same with whole lines in blocks, which a browser lays out once and not again with each piece that comes.
+
+        What goes on with a line, or does not end it, stands between the blocks.
+        """
+        within = self._within_line
+        runs = list(self._runs(text))
+        shown = "".join(text for _, text in runs)
+        opening = shown.find("\n") + 1 if within else 0
+        whole = _LINES.finditer(shown, opening, shown.rfind("\n") + 1)
+        ends = [opening, *(found.end() for found in whole), len(shown)]
+        kinds = [_BETWEEN, *(_kind(shown[begin:end]) for begin, end in pairwise(ends))]
+        parts = zip(kinds, _cut(runs, ends), strict=True)
+        return Markup().join([kind.format(self._html(part)) for kind, part in parts if part])
+
+    def _runs(self, text: str) -> Iterator[_Run]:
+        """The text that is shown, in runs of one style."""
+        run, current = "", self._style
+        for style, shown in self._pieces(text):
+            if style != current and run:
+                yield current, run
+                run = ""
+            current = style
+            run += shown
+        if run:
+            yield current, run
+
+    def _pieces(self, text: str) -> Iterator[_Run]:
+        for number, piece in enumerate(_COLOURS.split(self._ready(text))):
+            if number % 2:
+                for codes in piece[2:-1].split("m\x1b["):
+                    self._style = _apply(self._style, codes)
+            elif shown := _shown(piece):
+                self._within_line = not shown.endswith("\n")
                 yield self._style, shown
+
+    def _ready(self, text: str) -> str:
+        """All but the end that the next piece may go on with."""
+        text = self._held + text
+        end = len(text) - text.endswith("\r")
+        unfinished = _UNFINISHED.search(text[:end], max(0, end - _LONGEST_UNFINISHED))
+        end = unfinished.start() if unfinished else end
+        self._held = text[end:]
+        return text[:end]
+
+    def _html(self, runs: Iterable[_Run]) -> Markup:
+        parts: list[Markup] = []
+        for style, text in runs:
+            parts += (_opening(style), self.link(text), _CLOSING) if style else (self.link(text),)
+        return Markup().join(parts)
 
 
 def strip(text: str) -> str:
     """The text without its escape sequences."""
-    return "".join(_shown(token) for token in _TOKEN.finditer(text))
+    return "".join(_shown(piece) for piece in _COLOURS.split(text)[::2])
 
 
-def _shown(token: re.Match[str]) -> str:
-    """The text that a token shows. A lone carriage return starts a line: nothing that was printed is lost."""
-    if token["line"]:
-        return "\n"
-    if token["control"]:
-        return _visible(token["control"])
-    return token["text"] or ""
+def _shown(piece: str) -> str:
+    """What is seen of text that has no colours in it."""
+    if not _CONTROL.search(piece):
+        return piece
+    piece = piece.replace("\r\n", "\n")
+    if "\x1b" in piece:
+        piece = _OTHER.sub("", piece)
+    return piece.translate(_PICTURES)
 
 
-def _visible(control: str) -> str:
-    """A control character as its Unicode picture; an escape that opens no sequence shows nothing."""
-    number = ord(control)
-    if number == 0x1B:
-        return ""
-    if number == 0x7F:
-        return "\u2421"
-    return chr(0x2400 + number) if number < 0x20 else "\ufffd"
+def _kind(text: str) -> Markup:
+    if not text.endswith("\n"):
+        return _BETWEEN
+    return _FULL if text.count("\n") == _BLOCK else _FEWER
 
 
-def _spans(pieces: Iterator[tuple[_Style, str]], link: Callable[[str], Markup]) -> Iterator[Markup]:
-    run = ""
-    current: _Style = {}
-    for style, text in pieces:
-        if style != current and run:
-            yield _span(current, link(run))
-            run = ""
-        current = style
-        run += text
-    if run:
-        yield _span(current, link(run))
+def _cut(runs: Iterable[_Run], ends: Iterable[int]) -> Iterator[list[_Run]]:
+    """The runs up to each of these places in their text, of which the last is its end."""
+    rest = iter(runs)
+    style, text = next(rest, ((), ""))
+    begin = 0
+    for end in ends:
+        part: list[_Run] = []
+        while len(text) < end - begin:
+            part.append((style, text))
+            begin += len(text)
+            style, text = next(rest)
+        if end > begin:
+            part.append((style, text[: end - begin]))
+        text = text[end - begin :]
+        begin = end
+        yield part
 
 
-def _span(style: _Style, text: Markup) -> Markup:
-    if not style:
-        return text
-    classes = " ".join(f"sgr-{code}" for code in style.values())
-    return Markup('<span class="{}">{}</span>').format(classes, text)
+@lru_cache(maxsize=1024)
+def _opening(style: _Style) -> Markup:
+    return Markup('<span class="{}">').format(" ".join(f"sgr-{code}" for _, code in style))
 
 
+@lru_cache(maxsize=1024)
 def _apply(style: _Style, codes: str) -> _Style:
     """The style after one SGR sequence; a code that is unknown changes nothing."""
     numbers = [int(code[:6] or 0) for code in re.split("[;:]", codes)]
+    on = dict(style)
     while numbers:
         code = numbers.pop(0)
         if code in (38, 48):
             code = _extended(numbers, code - 38)
         if code == 0:
-            style = {}
+            on = {}
         elif code in _ASPECTS:
-            style = {**style, _ASPECTS[code]: code}
+            on[_ASPECTS[code]] = code
         elif code in _OFF:
-            style = {aspect: on for aspect, on in style.items() if aspect not in _OFF[code]}
-    return style
+            on = {aspect: each for aspect, each in on.items() if aspect not in _OFF[code]}
+    return tuple(on.items())
 
 
 def _extended(numbers: list[int], offset: int) -> int:
@@ -178,8 +232,10 @@ def _of_256(number: int) -> int:
     return _nearest(*[8 + 10 * (number - 232)] * 3)
 
 
-def _nearest(*rgb: int) -> int:
-    return min(range(16), key=lambda colour: sum((a - b) ** 2 for a, b in zip(_RGB[colour], rgb, strict=True)))
+@lru_cache(maxsize=4096)
+def _nearest(red: int, green: int, blue: int) -> int:
+    far = [(red - r) ** 2 + (green - g) ** 2 + (blue - b) ** 2 for r, g, b in _RGB]
+    return far.index(min(far))
 
 
 _RGB = (

@@ -5,12 +5,14 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 
-from app.events import Event
+from app.events import Diagnostic, Event, Output
 
 _SECONDS = 0.05
 """The least time between two batches; long enough for the browser to draw, too short to be noticed."""
-_MOST = 64
+_MOST = 512
 """Events in one batch: what a reader is sent after a lost connection must not keep others waiting."""
+_LARGEST = 64 * 1024
+"""Characters of output at which a batch is closed: so much is rendered, and drawn by the browser, at once."""
 
 
 async def batches(events: AsyncGenerator[Event] | AsyncIterator[Event]) -> AsyncIterator[list[Event]]:
@@ -22,11 +24,13 @@ async def batches(events: AsyncGenerator[Event] | AsyncIterator[Event]) -> Async
         while (event := await following) is not None:
             batch = [event]
             following = asyncio.ensure_future(_next(events))
-            while len(batch) < _MOST:
+            size = _size(event)
+            while len(batch) < _MOST and size < _LARGEST:
                 await asyncio.wait({following}, timeout=max(0.0, due - clock()))
                 if not following.done() or (event := following.result()) is None:
                     break
                 batch.append(event)
+                size += _size(event)
                 following = asyncio.ensure_future(_next(events))
             yield batch
             due = clock() + _SECONDS
@@ -36,6 +40,12 @@ async def batches(events: AsyncGenerator[Event] | AsyncIterator[Event]) -> Async
             await following
         if isinstance(events, AsyncGenerator):
             await events.aclose()
+
+
+def _size(event: Event) -> int:
+    if isinstance(event, Output):
+        return len(event.text)
+    return len(event.rendered) if isinstance(event, Diagnostic) else 0
 
 
 async def _next(events: AsyncIterator[Event]) -> Event | None:

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from markupsafe import Markup, escape
 
 Linked = Callable[[str], Markup]
+_MOST = 1000
+"""Links in one terminal: a program can print a hundred thousand places, and a link is ten times as long as its text."""
 
 
 def place_link(files: Sequence[str], path: str, line: int, column: int, text: str) -> Markup:
@@ -33,10 +36,16 @@ def linked(files: Sequence[str], toolchain: str, root: str) -> Linked:
             return code_link(root, toolchain, match["code"], match[0])
         return place_link(files, match["path"], int(match["line"]), int(match["column"] or 1), match[0])
 
+    left = _MOST
+
     def apply(text: str) -> Markup:
+        nonlocal left
+        if not left or (":" not in text and "E" not in text):
+            return escape(text)
         pieces: list[Markup] = []
         end = 0
-        for match in found.finditer(text):
+        for match in islice(found.finditer(text), left):
+            left -= 1
             pieces += [escape(text[end : match.start()]), link(match)]
             end = match.end()
         return Markup().join([*pieces, escape(text[end:])])

@@ -21,6 +21,7 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
 from pydantic import BaseModel
 
+from app.cargo import joined
 from app.diagnosis import Diagnosis
 from app.events import Diagnostic, Event, Finished, Output, Started, Suggestion
 from app.lessons import Lesson
@@ -81,7 +82,7 @@ class RunRenderer:
 
     def _extra(self, event: Event) -> Mapping[str, object]:
         if isinstance(event, Output):
-            return {"shown": self._terminal.feed(event.text)}
+            return {"shown": self._terminal.lines(event.text)}
         if not isinstance(event, Diagnostic):
             return {}
         in_files = [span for span in event.spans if span.file in self._files]
@@ -100,10 +101,10 @@ class RunRenderer:
         """A message as the terminal shows it; a linker's command folds, and says in itself what its parts are."""
         command = find_command(event.notes) or ""
         before, found, after = event.rendered.partition(command) if command else (event.rendered, "", "")
-        shown = self._terminal.feed(before)
+        shown = self._terminal.lines(before)
         if found:
             folded = page("_linker.html", command=self._terminal.feed(found), line=explain(command, event.notes))
-            shown += made(folded.strip()) + self._terminal.feed(after)
+            shown += made(folded.strip()) + self._terminal.lines(after)
         return shown
 
 
@@ -138,9 +139,14 @@ def merged(patches: Iterable[Patch]) -> list[Patch]:
     return [Patch(slot, Markup().join(each.html for each in all_), all_[0].append) for slot, all_ in slots.items()]
 
 
+def rendered(renderer: RunRenderer, events: Iterable[Event]) -> list[Patch]:
+    """What these events change, with neighbouring pieces of output taken as one."""
+    return [patch for event in joined(events) for patch in renderer.patches(event)]
+
+
 def fold(renderer: RunRenderer, events: Iterable[Event]) -> dict[str, Markup]:
     """The content of every slot after these events."""
-    return {patch.slot: patch.html for patch in merged(patch for event in events for patch in renderer.patches(event))}
+    return {patch.slot: patch.html for patch in merged(rendered(renderer, events))}
 
 
 def page(template: str, **context: object) -> str:

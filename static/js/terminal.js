@@ -5,32 +5,55 @@
 import * as files from "./files.js";
 
 const away = new WeakSet();
+const tops = new WeakMap();
 
-// Scrolling does not bubble, but can be captured: one listener serves every terminal there will be.
+// Scrolling does not bubble, but can be captured: one listener serves every terminal there will be. Only a reader
+// scrolls back; a block of lines that turns out higher than was thought moves the end, and nobody has left it.
 document.addEventListener(
   "scroll",
   ({ target }) => {
     if (!target.dataset || !("follow" in target.dataset)) return;
     const atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 24;
     if (atEnd) away.delete(target);
-    else away.add(target);
+    else if (target.scrollTop < (tops.get(target) ?? 0) - 1) away.add(target);
+    tops.set(target, target.scrollTop);
   },
   { capture: true, passive: true },
 );
 
 let waiting = false;
 
-// Once for each picture that the browser draws, however many swaps there were.
-document.addEventListener("htmx:after:swap", () => {
+const follow = (again) => {
+  waiting = false;
+  for (const terminal of document.querySelectorAll("[data-follow]")) {
+    if (!away.has(terminal)) terminal.scrollTop = terminal.scrollHeight;
+  }
+  if (again) soon(again - 1);
+};
+
+const soon = (again) => {
   if (waiting) return;
   waiting = true;
-  requestAnimationFrame(() => {
-    waiting = false;
-    for (const terminal of document.querySelectorAll("[data-follow]")) {
-      if (!away.has(terminal)) terminal.scrollTop = terminal.scrollHeight;
-    }
+  requestAnimationFrame(() => follow(again));
+};
+
+// Once for each picture that the browser draws, and twice more: lines that come into view get their true height.
+document.addEventListener("htmx:after:swap", () => soon(2));
+
+// Messages that have come together would be swapped in one go, with no picture and no key between them.
+const drawn = () =>
+  new Promise((resolve) => {
+    const late = setTimeout(resolve, 100);
+    requestAnimationFrame(() => {
+      clearTimeout(late);
+      setTimeout(resolve);
+    });
   });
-});
+
+let before = Promise.resolve();
+
+document.addEventListener("htmx:sse:before:message", ({ detail }) => detail.waitUntil(before));
+document.addEventListener("htmx:sse:after:message", () => { before = drawn(); });
 
 const dialog = document.getElementById("explain");
 

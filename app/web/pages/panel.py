@@ -13,7 +13,7 @@ from app.web.batches import batches
 from app.web.pages.common import following
 from app.web.pages.guide import foreseen, prediction_patch
 from app.web.pages.where import where
-from app.web.render import Patch, RunRenderer, fold, made, merged, page, partials
+from app.web.render import Patch, RunRenderer, fold, made, merged, page, partials, rendered
 from app.web.sse import frame
 from app.web.state import Playground
 
@@ -64,7 +64,8 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
     before = await foreseen(home, seat, lesson)
     # From the first event on, also after a lost connection: a colour may have been left open before.
     async for batch in batches(home.engine.events(run_id)):
-        patches = [patch for event in batch for patch in renderer.patches(event) if event.id > seen]
+        rendered(renderer, [event for event in batch if event.id <= seen])
+        patches = rendered(renderer, [event for event in batch if event.id > seen])
         last = batch[-1]
         if isinstance(last, Verdict):
             patches += [await _progress(home, seat, lesson, last), await prediction_patch(home, seat, lesson, before)]
