@@ -69,7 +69,7 @@ def test_the_script_writes_over_nothing(
 def test_no_text_ends_its_own_here_document(
     lessons: dict[str, Lesson], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    text = "// $HOME `id` \\ \"'\nEND\nEND_\ntouch /nowhere/hit\nfn main() {}\n"
+    text = "// $HOME `id` \\ \"'\nEND\nEND_\naND\nEND\u2028x\nE\u00e9\ntouch /nowhere/hit\nfn main() {}\n"
     lesson = lessons["hello-std"]
     files = {**lesson.files, "src/main.rs": text, "a b/it's.txt": "x"}
     script = as_script(lesson, files, "cargo --version")
