@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.binary import BinaryFacts, NotABinaryError
+from app.binary.model import text
 from app.binary.reading import inspect
 from app.toolchain import Toolchain, build_env, preferred
 
@@ -139,3 +140,8 @@ def test_damage_is_refused_or_read_but_never_a_crash(std_program: bytes, data: s
     except NotABinaryError as error:
         said = str(error)
         assert said
+
+
+def test_what_cannot_be_seen_in_a_name_is_replaced() -> None:
+    assert text(b"_start\x1b[31m\xe2\x80\xae\0") == "_start\ufffd[31m\ufffd\ufffd"
+    assert text("core::fmt::Formatter<'_> \u00e9") == "core::fmt::Formatter<'_> \u00e9"

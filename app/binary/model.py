@@ -131,8 +131,9 @@ def whole(file: BinaryIO) -> bytes:
 
 
 def text(value: bytes | str) -> str:
-    """A name as text of a sensible length; bytes that are no UTF-8 become U+FFFD."""
+    """A name as text of a sensible length; what is no UTF-8, or cannot be seen as it turns a line round, is U+FFFD."""
     if isinstance(value, bytes):
         value = value[: 4 * NAME].decode("utf-8", "replace")
     # Lone surrogates can be in a string of ours, but not in JSON.
-    return value[:NAME].encode("utf-8", "replace").decode("utf-8")
+    shown = value[:NAME].encode("utf-8", "replace").decode("utf-8")
+    return shown if shown.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in shown)
