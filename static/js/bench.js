@@ -44,7 +44,13 @@ document.addEventListener("run-done", () => {
 });
 
 document.addEventListener("htmx:error", ({ detail }) => {
-  if (detail.ctx?.sourceElement?.matches?.("[data-run-key]")) say("unreachable");
+  const source = detail.ctx?.sourceElement;
+  if (!source?.matches?.("[data-run-key], #run-cancel form")) return;
+  say("unreachable");
+  if (!source.closest("#run-cancel")) return;
+  source.querySelector("button")?.removeAttribute("disabled");
+  const status = document.getElementById("run-status");
+  if (status) status.textContent = "Not cancelled yet.";
 });
 
 const lost = (connection) => {

@@ -226,6 +226,21 @@ def test_a_lost_connection_is_taken_up_where_it_broke(browser: Browser, wire: Wi
         assert lines(page) == list(range(len(lines(page))))
 
 
+def test_a_cancel_that_did_not_arrive_can_be_given_again(browser: Browser, server: str) -> None:
+    with learner(browser, server, outages=True) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        type_files(page, {"src/main.rs": ENDLESS})
+        page.locator("#command").fill("cargo run")
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
+        page.context.set_offline(True)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#problem")).to_contain_text("does not answer")
+        page.context.set_offline(False)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator(".verdict")).to_contain_text("Cancelled", timeout=RUN_MS)
+
+
 def test_a_new_run_takes_the_place_of_one_that_goes_on(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/hello-std")
