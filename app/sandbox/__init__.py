@@ -153,16 +153,18 @@ async def _start(
 ) -> Confined:
     kills = memory_kills()
     try:
-        child = await anyio.open_process(
-            box.command(argv, root, cwd, readable, observe),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=cwd,
-            env=dict(env),
-            start_new_session=True,
-            pass_fds=() if observe is None else (observe.report,),
-        )
+        # Cancelled in the middle, only the process itself would be ended, and not what it has just started.
+        with anyio.CancelScope(shield=True):
+            child = await anyio.open_process(
+                box.command(argv, root, cwd, readable, observe),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cwd,
+                env=dict(env),
+                start_new_session=True,
+                pass_fds=() if observe is None else (observe.report,),
+            )
     except OSError as error:
         raise ProgramGoneError(f"{argv[0]} cannot be started: {error.strerror}") from error
     group = box.groups.of(box.limits) if box.groups else None
