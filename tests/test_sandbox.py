@@ -267,3 +267,19 @@ def test_a_look_as_the_runs_user_leaves_other_threads_as_they_were() -> None:
             assert os.geteuid() == os.getegid() == FIRST
             assert pool.submit(os.geteuid).result() == 0
         assert os.geteuid() == os.getegid() == 0
+
+
+async def test_a_run_that_is_cancelled_while_it_starts_leaves_nothing(
+    settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...]
+) -> None:
+    isolation = await detect(settings, toolchains)
+    mark = f"5{time.time_ns()}"
+    with isolation.slots(1) as (box,):
+        for number in range(60):
+            root = open_folder / str(number)
+            root.mkdir()
+            box.own(root)
+            with anyio.move_on_after(number / 3000):
+                async with process(box, ["/bin/sleep", mark], root, root, {"PATH": "/usr/bin:/bin"}) as child:
+                    await child.process.wait()
+    assert await gone(mark)

@@ -18,7 +18,7 @@ from app.sandbox.detect import Isolation, IsolationError, detect
 from app.sandbox.kernel import memory_kills
 from app.sandbox.limits import Limits
 from app.sandbox.users import may_give
-from app.sandbox.watch import TICK, Watch
+from app.sandbox.watch import TICK, Watch, descendants
 
 __all__ = [
     "Box",
@@ -77,15 +77,24 @@ class Confined:
         """End the process and all that it started; returns when they are gone."""
         if self.box.level == "landlock":
             # The launcher ends its descendants, of whom some may have left the group.
-            with suppress(ProcessLookupError):
-                self.process.terminate()
+            self._signal(signal.SIGTERM)
             with anyio.move_on_after(_LAST_SWEEP):
                 await self.process.wait()
+        # From below: bubblewrap's inner process leaves the group, and does not notice the death of its parent when that
+        # comes too early. With it, the first of its namespace, all others end.
+        for below in reversed([*descendants(self.process.pid)][1:]):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(below, signal.SIGKILL)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        with suppress(ProcessLookupError):
-            self.process.kill()
+        self._signal(signal.SIGKILL)
         await self.process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Not the process's own methods, which may take its exit code away from whoever waits for it.
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
 
 @asynccontextmanager
