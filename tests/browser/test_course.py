@@ -149,8 +149,9 @@ def reach(page: Page, lesson: Lesson) -> None:
 @pytest.mark.usefixtures("bare_metal")
 def test_what_was_built_can_be_looked_into(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
     with learner(browser, server) as page:
-        page.goto(f"{server}/lessons/bare-metal")
-        reach(page, lessons["bare-metal"])
+        for slug in ("hello-std", "bare-metal"):
+            page.goto(f"{server}/lessons/{slug}")
+            reach(page, lessons[slug])
         page.get_by_text("Built:").click()
         card = page.locator("#run-artifact")
         expect(card).to_contain_text("Nobody. The first instruction is the first of _start")
