@@ -81,6 +81,8 @@ class _Elements(HTMLParser):
         self.seen: list[tuple[str, tuple[str, ...]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if attrs in ([("class", "lines")], [("class", "lines many")]) or (tag == "span" and not attrs):
+            return  # how the terminal lays out whole lines and what is between them
         self.seen.append((tag, tuple(name for name, _ in attrs)))
 
     def handle_comment(self, data: str) -> None:
@@ -88,7 +90,7 @@ class _Elements(HTMLParser):
 
 
 def elements(html: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The elements, but for those of the terminal's colours and of words between backticks."""
+    """The elements, but for those of the terminal's lines and colours and of words between backticks."""
     parser = _Elements()
     parser.feed(html)
     parser.close()
