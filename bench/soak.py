@@ -236,6 +236,7 @@ def serving() -> Iterator[tuple[Server, Path]]:
     """A real server whose folders are all its own, and the file of its complaints."""
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
+        folder.chmod(0o711)  # the runs' users pass here
         (folder / "tmp").mkdir()
         folders = {
             "PLAYGROUND_DATA_DIR": f"{name}/data",
