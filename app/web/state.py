@@ -22,6 +22,7 @@ from app.stepper import NotSteppedError, Trace
 from app.toolchain import BARE_METAL, Demand, Toolchain, discover, explanation, is_code, missing, preferred
 from app.web.guard.seats import Seats
 from app.web.problem import ProblemError
+from app.web.scripts import imports
 from app.web.streams import Streams
 from app.web.targets import Targets
 from app.workspace import EditError, merge
@@ -59,6 +60,7 @@ class Playground:
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)
         self.rendering = anyio.CapacityLimiter(1)
+        self.editor_imports = imports(settings.static_dir, "js/editor.js")
         self.local = LocalEngine(settings, self.diagnosis, cargo_configs(self.lessons), self._store_verdict)
         self.engine: Engine = self.local
         self._toolchains: tuple[Toolchain, ...] | None = None

@@ -1,4 +1,6 @@
-"""What a lesson weighs on its way to the browser, and how long it takes until one can type."""
+"""What a lesson weighs on its way to the browser, and how long it takes until one can type and run."""
+
+import statistics
 
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
@@ -9,8 +11,26 @@ __all__ = ["browser"]
 
 FIRST, NEXT = 250_000, 25_000
 """The bytes that a first lesson may take, and the one after it, compressed, with headers."""
-PATIENCE_MS = 3000
-"""Of a slow and busy machine."""
+PATIENCE_MS = 500
+LOADS = 7
+# From the request for the page on: htmx has the form, the editor stands, and a key that is pressed then is in the text
+# and the browser idle again.
+INTERACTIVE = """
+    const wanted = new Set(["bench:ready", "htmx:after:init"]);
+    const come = ({ type, target }) => {
+        if (type === "htmx:after:init" && target.id !== "bench") return;
+        wanted.delete(type);
+        if (!wanted.size) setTimeout(press);
+    };
+    const press = () => {
+        const field = document.querySelector("textarea[data-path]");
+        const before = field.value;
+        document.querySelector(".pane .cm-content").focus();
+        document.execCommand("insertText", false, "x");
+        setTimeout(() => { if (field.value !== before) performance.mark("interactive") });
+    };
+    for (const type of wanted) document.addEventListener(type, come);
+"""
 
 
 class Load:
@@ -37,11 +57,10 @@ class Load:
 
 
 def arrive(page: Page, url: str) -> float:
-    """Go to a lesson; the milliseconds from the request until its editor takes keys."""
+    """Go to a lesson; the milliseconds until it can be used."""
     page.goto(url)
-    expect(page.locator("#bench[data-ready]")).to_be_attached()
-    page.wait_for_load_state("networkidle")
-    return float(page.evaluate("performance.getEntriesByName('ready')[0].startTime"))
+    page.wait_for_function("performance.getEntriesByName('interactive').length")
+    return float(page.evaluate("performance.getEntriesByName('interactive')[0].startTime"))
 
 
 def test_a_lesson_is_light_and_the_next_one_lighter(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
@@ -57,13 +76,31 @@ def test_a_lesson_is_light_and_the_next_one_lighter(browser: Browser, server: st
             assert low < weight < high, load.bytes
 
 
-def test_one_can_type_at_once(browser: Browser, server: str) -> None:
-    """The best of three browsers that have nothing in store: others may use the machine meanwhile."""
+def test_one_can_type_and_run_at_once(browser: Browser, server: str) -> None:
+    """The best of several browsers that have nothing in store: others may use the machine meanwhile."""
     times = []
-    for _ in range(3):
+    for _ in range(LOADS):
         with browser.new_context() as context:
             page = context.new_page()
-            page.add_init_script("document.addEventListener('bench:ready', () => performance.mark('ready'))")
+            page.add_init_script(INTERACTIVE)
             times.append(arrive(page, f"{server}/lessons/panic-handler"))
-    print(f"ready after {', '.join(f'{time:.0f}' for time in times)} ms")
+    print(f"after {', '.join(f'{time:.0f}' for time in times)} ms, median {statistics.median(times):.0f}")
     assert min(times) < PATIENCE_MS
+
+
+def test_every_module_is_asked_for_at_once(browser: Browser, server: str) -> None:
+    """None waits until another one has come and names it."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{server}/lessons/panic-handler")
+        expect(page.locator("#bench[data-ready]")).to_be_attached()
+        loaded = page.evaluate(
+            """() => performance.getEntriesByType("resource")
+                .filter(({ name }) => name.endsWith(".js")).map(({ name }) => new URL(name).pathname)"""
+        )
+        named = page.evaluate(
+            """() => [...document.querySelectorAll("head > script[src], head > link[rel=modulepreload]")]
+                .map(each => new URL(each.src ?? each.href).pathname)"""
+        )
+        assert len(loaded) > 10
+        assert sorted(loaded) == sorted(named)

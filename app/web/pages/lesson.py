@@ -75,6 +75,7 @@ async def lesson_page(
         problem.status if problem else 200,
         lesson=lesson,
         prose=prose(lesson, home.glossary, home.root),
+        modules=home.editor_imports,
         previous=home.lessons[number - 1] if number else None,
         following=following(home, lesson),
         where=where(home.lessons, await home.progress.reached(seat), lesson),
