@@ -119,7 +119,9 @@ def find_groups() -> Groups | None:
     paths = {key: path for line in lines for _, keys, path in [line.split(":", 2)] for key in keys.split(",")}
     v1: dict[str, Path] = {key: _ROOT / key / paths[key].lstrip("/") for key in ("memory", "pids") if key in paths}
     v2 = _ROOT / paths.get("", "/").lstrip("/")
-    for groups in (Groups(2, {"memory": v2, "pids": v2}), Groups(1, v1)):
+    # In version 1 only root moves processes of another user, whatever the files' rights say.
+    found = [Groups(2, {"memory": v2, "pids": v2})] + ([Groups(1, v1)] if os.geteuid() == 0 else [])
+    for groups in found:
         if len(groups.folders) == 2 and _works(groups):
             return groups
     return None
