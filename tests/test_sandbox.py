@@ -1,6 +1,8 @@
 """The levels that work here, each limit at each of them, and that nothing outlives a run or a killed server."""
 
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -20,7 +23,7 @@ from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Output
 from app.lessons import Lesson
-from app.sandbox import IsolationError, Limits, detect, process
+from app.sandbox import IsolationError, Limits, detect, may_give, process
 from app.sandbox.box import Box
 from app.sandbox.detect import _bwrap
 from app.sandbox.kernel import memory_kills
@@ -78,6 +81,28 @@ async def engine(
             yield engine
     except IsolationError as error:
         pytest.skip(str(error))
+
+
+SERVERS_THAT_DIE = """if True:
+    import os, pickle, signal, sys, time
+    from pathlib import Path
+    import anyio
+    from app.sandbox import process
+
+    box, root, mark = pickle.load(sys.stdin.buffer)
+
+    async def serve():
+        async with process(box, ["/bin/sleep", mark], root, root, {"PATH": "/usr/bin:/bin"}) as child:
+            await child.process.wait()
+
+    for number in range(100):
+        server = os.fork()
+        if server == 0:
+            anyio.run(serve)
+        time.sleep(number / 4000)
+        os.kill(server, signal.SIGKILL)
+        os.waitpid(server, 0)
+"""
 
 
 class Program:
@@ -164,6 +189,21 @@ async def test_nothing_outlives_a_killed_server(start_server: Callable[..., Serv
     raise AssertionError("the run outlived its server")
 
 
+@pytest.mark.parametrize("level", LEVELS)
+async def test_a_server_killed_while_a_run_starts_leaves_nothing(
+    settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...], level: str
+) -> None:
+    isolation = await detect(settings.model_copy(update={"isolation": level}), toolchains)
+    mark = f"6{time.time_ns()}"
+    with isolation.slots(1) as (box,):
+        root = open_folder / "run"
+        root.mkdir()
+        box.own(root)
+        given = pickle.dumps((replace(box, groups=None), root, mark))
+        await anyio.run_process([sys.executable, "-c", SERVERS_THAT_DIE], input=given, stderr=None)
+    assert await gone(mark)
+
+
 async def test_a_level_asked_for_by_name_is_that_level_or_an_error(
     settings: Settings, toolchains: tuple[Toolchain, ...]
 ) -> None:
@@ -219,6 +259,22 @@ def test_without_the_systems_bubblewrap_the_one_of_the_environment_is_taken(monk
     found = _bwrap()
     assert found is not None
     assert "bubblewrap" in subprocess.run([found, "--version"], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(not may_give(), reason="only a server that may give users gives them before bubblewrap starts")
+@pytest.mark.parametrize("user_first", [False, True])
+async def test_what_was_seen_of_a_program_passes_all_launchers(
+    settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...], user_first: bool
+) -> None:
+    isolation = await detect(settings.model_copy(update={"isolation": "namespaces"}), toolchains)
+    (open_folder / "loop.c").write_text("void _start(void) { for (;;); }")
+    await anyio.run_process(["cc", "-static", "-nostdlib", "-o", open_folder / "loop", open_folder / "loop.c"])
+    with replace(isolation, box=replace(isolation.box, user_first=user_first)).slots(1) as (box,):
+        box.own(open_folder)
+        environment = {"PATH": "/usr/bin:/bin"}
+        async with process(box, ["./loop"], open_folder, open_folder, environment, observe=0.1) as child:
+            await child.process.wait()
+            assert json.loads(child.seen())["calls"] == 0, "it makes no system calls"
 
 
 async def test_every_process_of_a_run_is_put_into_its_group_where_one_can_be_made(

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import anyio
@@ -80,8 +81,8 @@ class Confined:
             self._signal(signal.SIGTERM)
             with anyio.move_on_after(_LAST_SWEEP):
                 await self.process.wait()
-        # From below: bubblewrap's inner process leaves the group, and does not notice the death of its parent when that
-        # comes too early. With it, the first of its namespace, all others end.
+        # From below: the first process of a namespace leaves the group, and does not notice the death of bubblewrap
+        # when that comes too early. With it all others of the namespace end.
         for below in reversed([*descendants(self.process.pid)][1:]):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(below, signal.SIGKILL)
@@ -151,6 +152,13 @@ def _channel(observe: float | None) -> Iterator[tuple[int | None, Observe | None
         os.close(told)
 
 
+@cache
+def _alive() -> int:
+    """The end to read from of a pipe that hangs up when this process ends, however it does."""
+    read, _ = os.pipe()
+    return read
+
+
 async def _start(
     box: Box,
     argv: Sequence[str],
@@ -160,19 +168,19 @@ async def _start(
     readable: Sequence[Path],
     observe: Observe | None,
 ) -> Confined:
-    kills = memory_kills()
+    kills, alive = memory_kills(), _alive()
     try:
         # Cancelled in the middle, only the process itself would be ended, and not what it has just started.
         with anyio.CancelScope(shield=True):
             child = await anyio.open_process(
-                box.command(argv, root, cwd, readable, observe),
+                box.command(argv, root, cwd, readable, observe, alive),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
                 env=dict(env),
                 start_new_session=True,
-                pass_fds=() if observe is None else (observe.report,),
+                pass_fds=(alive,) if observe is None else (alive, observe.report),
             )
     except OSError as error:
         raise ProgramGoneError(f"{argv[0]} cannot be started: {error.strerror}") from error

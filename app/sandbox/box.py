@@ -88,15 +88,25 @@ class Box:
         return next((folder for folder in folders if not _reachable(folder)), None)
 
     def command(
-        self, argv: Sequence[str], root: Path, cwd: Path, readable: Sequence[Path], observe: Observe | None = None
+        self,
+        argv: Sequence[str],
+        root: Path,
+        cwd: Path,
+        readable: Sequence[Path],
+        observe: Observe | None = None,
+        alive: int | None = None,
     ) -> list[str]:
-        """The command line that runs ``argv`` in ``cwd``, a folder below ``root``, with these folders to read."""
+        """The command line that runs ``argv`` in ``cwd``, a folder below ``root``, with these folders to read.
+
+        ``alive`` is the descriptor of a pipe whose other end only the server holds: without the server the run ends.
+        """
         watched = [] if observe is None else ["--observe", f"{observe.report}:{observe.seconds:g}"]
+        through = [*watched, *([] if alive is None else ["--alive", f"{alive}"])]
         match self.level:
             case "namespaces":
-                return [*self._bubblewrap(root, cwd, readable), *self._namespaced(argv, readable, watched)]
+                return [*self._bubblewrap(root, cwd, readable), *self._namespaced(argv, readable, through)]
             case "landlock":
-                return self._launched(argv, root, readable, watched)
+                return self._launched(argv, root, readable, through)
             case "none":
                 return [str(self.launcher), *watched, "--", *argv] if watched and self.launcher else list(argv)
 
@@ -106,6 +116,7 @@ class Box:
             *self._outer_user(),
             str(self.bwrap),
             "--unshare-pid",
+            "--as-pid-1",
             "--unshare-net",
             "--unshare-ipc",
             "--unshare-uts",
@@ -129,21 +140,21 @@ class Box:
         words += ["--ro-bind", str(self.launcher), _INNER_LAUNCHER, "--bind", str(root), str(INSIDE)]
         return [*words, "--chdir", str(INSIDE / cwd.relative_to(root)), "--"]
 
-    def _namespaced(self, argv: Sequence[str], readable: Sequence[Path], watched: Sequence[str]) -> list[str]:
-        words = [_INNER_LAUNCHER, *watched, *self._limits(), "--seccomp", *self._inner_user()]
+    def _namespaced(self, argv: Sequence[str], readable: Sequence[Path], through: Sequence[str]) -> list[str]:
+        words = [_INNER_LAUNCHER, "--init", *through, *self._limits(), "--seccomp", *self._inner_user()]
         walls = self._landlock(readable, ro=("/proc",), rw=("/tmp", str(INSIDE)))  # noqa: S108 - its own
         return [*words, *walls, "--", *argv]
 
     def _outer_user(self) -> list[str]:
         if self.user is None or not self.user_first:
             return []
-        return [str(self.launcher), "--user", f"{self.user}:{self.user}", "--"]
+        return [str(self.launcher), "--pass", "--user", f"{self.user}:{self.user}", "--"]
 
     def _inner_user(self) -> list[str]:
         return [] if self.user is None or self.user_first else ["--user", f"{self.user}:{self.user}", "--userns"]
 
-    def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path], watched: Sequence[str]) -> list[str]:
-        words = [str(self.launcher), "--reap", *watched, *self._limits(), "--seccomp"]
+    def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path], through: Sequence[str]) -> list[str]:
+        words = [str(self.launcher), "--reap", *through, *self._limits(), "--seccomp"]
         words += [] if self.user is None else ["--user", f"{self.user}:{self.user}"]
         return [*words, *self._landlock(readable, ro=(), rw=(str(root),)), "--", *argv]
 

@@ -3,6 +3,7 @@
 //! `launcher [OPTION…] -- PROGRAM [ARGUMENT…]`
 //!
 //!   --reap              stay as the parent, and kill every descendant when PROGRAM ends or SIGTERM arrives
+//!   --init              stay as the first process of a new namespace, which ends with PROGRAM and takes all others along
 //!   --user UID:GID      become that user, with no further groups; every capability is given up in any case
 //!   --userns            enter a user namespace of one's own, if the system lets us
 //!   --limit NAME=VALUE  a resource limit: cpu (s), fsize, as (bytes), nofile, nproc
@@ -11,6 +12,8 @@
 //!   --rw PATH           all but devices and sockets
 //!   --dev PATH          read and write a device that exists
 //!   --seccomp           refuse the system calls below
+//!   --alive FD          a pipe of which only the server holds the other end: with --init or --reap, end when it hangs up
+//!   --pass              leave all descriptors to PROGRAM, which is bubblewrap with another launcher inside
 //!   --observe FD:SECONDS  watch the program as its tracer and write what was seen to FD; see observe.rs
 //!
 //! It is compiled once by set-up, because what it does must be done in the process that becomes the program, within
@@ -38,7 +41,7 @@ extern "C" {
     fn open(path: *const c_char, flags: c_int) -> c_int;
     fn close(fd: c_int) -> c_int;
     fn execvp(file: *const c_char, argv: *const *const c_char) -> c_int;
-    fn getppid() -> c_int;
+    fn poll(entries: *mut Polled, count: c_ulong, milliseconds: c_int) -> c_int;
     fn nice(more: c_int) -> c_int;
 }
 
@@ -61,6 +64,12 @@ const LANDLOCK_CREATE_RULESET: c_long = 444;
 const LANDLOCK_ADD_RULE: c_long = 445;
 const LANDLOCK_RESTRICT_SELF: c_long = 446;
 const CLOSE_RANGE: c_long = 436;
+const PIDFD_OPEN: c_long = 434;
+const NO_DESCRIPTOR: c_int = -1;
+const POLLIN: i16 = 1;
+const WNOHANG: c_int = 1;
+/// How long the end of somebody else's orphan may wait for us.
+const ORPHANS_MILLISECONDS: c_int = 50;
 
 fn fail(what: &str) -> ! {
     eprintln!("the sandbox cannot be built: {}: {}", what, std::io::Error::last_os_error());
@@ -74,6 +83,7 @@ fn c_string(text: &str) -> CString {
 #[derive(Default)]
 struct Options {
     reap: bool,
+    init: bool,
     user: Option<(u32, u32)>,
     userns: bool,
     limits: Vec<(c_int, u64)>,
@@ -82,6 +92,8 @@ struct Options {
     rw: Vec<String>,
     dev: Vec<String>,
     seccomp: bool,
+    alive: c_int,
+    pass: bool,
     observe: Option<(c_int, f64)>,
     program: Vec<CString>,
 }
@@ -104,13 +116,14 @@ fn limit(text: &str) -> (c_int, u64) {
 }
 
 fn options() -> Options {
-    let mut found = Options::default();
+    let mut found = Options { alive: NO_DESCRIPTOR, ..Options::default() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_else(|| fail("an option lacks its value"));
         match word.as_str() {
             "--" => break,
             "--reap" => found.reap = true,
+            "--init" => found.init = true,
             "--userns" => found.userns = true,
             "--seccomp" => found.seccomp = true,
             "--landlock" => found.landlock = number(&value()),
@@ -118,6 +131,8 @@ fn options() -> Options {
             "--ro" => found.ro.push(value()),
             "--rw" => found.rw.push(value()),
             "--dev" => found.dev.push(value()),
+            "--alive" => found.alive = number(&value()),
+            "--pass" => found.pass = true,
             "--observe" => {
                 let words = value();
                 let (fd, seconds) = words.split_once(':').unwrap_or_else(|| fail("--observe"));
@@ -213,15 +228,47 @@ fn sweep(user: Option<(u32, u32)>) {
             unsafe { kill(pid, SIGKILL) };
         }
         let mut status = 0;
-        while unsafe { waitpid(-1, &mut status, 1) } > 0 {}
-        if children().is_empty() && unsafe { waitpid(-1, &mut status, 1) } < 0 {
+        while unsafe { waitpid(-1, &mut status, WNOHANG) } > 0 {}
+        if children().is_empty() && unsafe { waitpid(-1, &mut status, WNOHANG) } < 0 {
             return;
         }
         std::thread::sleep(std::time::Duration::from_micros(500));
     }
 }
 
-fn reap(user: Option<(u32, u32)>) {
+#[repr(C)]
+struct Polled {
+    fd: c_int,
+    wanted: i16,
+    found: i16,
+}
+
+/// Wait until the child has ended, and tell how; None when the server has gone. It takes our children's ends, too.
+///
+/// To ask to die with one's parent is not enough: who asks after that death is not heard, and a parent of many threads
+/// dies one by one, so that even its pipes stay open for a while.
+fn wait(child: c_int, alive: c_int) -> Option<c_int> {
+    let ended = unsafe { syscall(PIDFD_OPEN, child as c_long, 0 as c_long) } as c_int;
+    loop {
+        let mut entries = [Polled { fd: alive, wanted: 0, found: 0 }, Polled { fd: ended, wanted: POLLIN, found: 0 }];
+        unsafe { poll(entries.as_mut_ptr(), 2, ORPHANS_MILLISECONDS) };
+        let mut status = 0;
+        loop {
+            let pid = unsafe { waitpid(-1, &mut status, WNOHANG) };
+            if pid == child {
+                return Some(status);
+            }
+            if pid <= 0 {
+                break;
+            }
+        }
+        if entries[0].found != 0 {
+            return None;
+        }
+    }
+}
+
+fn reap(user: Option<(u32, u32)>, alive: c_int) {
     unsafe {
         prctl(PR_SET_CHILD_SUBREAPER, 1 as c_ulong);
         let child = fork();
@@ -237,15 +284,33 @@ fn reap(user: Option<(u32, u32)>) {
         }
         CHILD.store(child, Ordering::SeqCst);
         signal(SIGTERM, on_sigterm as *const () as usize);
-        let mut status = 0;
-        loop {
-            let ended = waitpid(-1, &mut status, 0);
-            if ended == child || ended < 0 && children().is_empty() {
-                break;
-            }
-        }
+        let status = wait(child, alive);
         sweep(user);
-        exit(if status & 0x7f == 0 { (status >> 8) & 0xff } else { 128 + (status & 0x7f) });
+        exit(exit_code(status));
+    }
+}
+
+fn exit_code(status: Option<c_int>) -> c_int {
+    match status {
+        Some(status) if status & 0x7f == 0 => (status >> 8) & 0xff,
+        Some(status) => 128 + (status & 0x7f),
+        None => 128 + SIGKILL,
+    }
+}
+
+/// Be what bubblewrap would put here otherwise, which asks to die with its parent only after it has started us.
+fn init(alive: c_int) {
+    unsafe {
+        let child = fork();
+        if child < 0 {
+            fail("fork");
+        }
+        if child == 0 {
+            return;
+        }
+        give_up_capabilities();
+        prctl(PR_SET_DUMPABLE, 0 as c_ulong);
+        exit(exit_code(wait(child, alive)));
     }
 }
 
@@ -486,12 +551,12 @@ fn main() {
     let _ = fs::write("/proc/self/oom_score_adj", LIKELY_TO_GO);
     unsafe {
         prctl(PR_SET_PDEATHSIG, (if found.reap { SIGTERM } else { SIGKILL }) as c_ulong);
-        if getppid() == 1 && found.reap {
-            fail("the server has gone");
-        }
+    }
+    if found.init {
+        init(found.alive);
     }
     if found.reap {
-        reap(found.user);
+        reap(found.user, found.alive);
     }
     if let Some((uid, gid)) = found.user {
         become_user(uid, gid);
@@ -511,7 +576,9 @@ fn main() {
         if prctl(PR_SET_NO_NEW_PRIVS, 1 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) != 0 {
             fail("no_new_privs");
         }
-        syscall(CLOSE_RANGE, 3 as c_long, u32::MAX as c_long, 4 as c_long); // close on exec
+        if !found.pass {
+            syscall(CLOSE_RANGE, 3 as c_long, u32::MAX as c_long, 4 as c_long); // close on exec
+        }
     }
     if let Some((fd, seconds)) = found.observe {
         observe::observe(fd, seconds);
