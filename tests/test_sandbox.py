@@ -27,7 +27,7 @@ from app.sandbox import IsolationError, Limits, detect, may_give, process
 from app.sandbox.box import Box
 from app.sandbox.detect import _bwrap
 from app.sandbox.kernel import memory_kills
-from app.sandbox.users import FIRST, LAST, acting_as, claimed
+from app.sandbox.users import FIRST, LAST, NEEDED, acting_as, claimed
 from app.sandbox.watch import descendants, usage
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
@@ -323,6 +323,23 @@ def test_a_look_as_the_runs_user_leaves_other_threads_as_they_were() -> None:
             assert os.geteuid() == os.getegid() == FIRST
             assert pool.submit(os.geteuid).result() == 0
         assert os.geteuid() == os.getegid() == 0
+
+
+def test_a_server_that_keeps_some_of_roots_capabilities_finds_the_programs_of_runs(tmp_path: Path) -> None:
+    """As in a container, where the server is a normal user and runs have others."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give runs users")
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    (folder / "program").touch(mode=0o700)
+    (folder / "text").touch(mode=0o600)
+    os.chown(folder, FIRST, FIRST)
+    os.chown(folder / "program", FIRST, FIRST)
+    keep = ",".join(["-all", *(f"+{name}" for name in NEEDED)])
+    as_server = ["setpriv", "--reuid=990", "--regid=990", "--clear-groups", "--inh-caps", keep, "--ambient-caps", keep]
+    look = "import sys, pathlib, app.sandbox as box; print(*(box._may_start(pathlib.Path(it)) for it in sys.argv[1:]))"
+    command = [*as_server, sys.executable, "-c", look, folder / "program", folder / "text", folder / "nothing"]
+    assert subprocess.check_output(command, text=True) == "True False False\n"
 
 
 async def test_a_run_that_is_cancelled_while_it_starts_leaves_nothing(
