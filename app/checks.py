@@ -12,6 +12,7 @@ from app.cargo import plain
 from app.command import Command
 from app.diagnosis import Diagnosis
 from app.events import (
+    UNREAD,
     Advice,
     Artifact,
     Check,
@@ -202,6 +203,9 @@ def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
     artifact = seen.artifact
     if artifact is None:
         yield "The run left no binary."
+        return
+    if artifact.format == UNREAD:
+        yield "What was built could not be read: it is damaged, or the machine was too busy. Run the command once more."
         return
     if facts.format and facts.format != artifact.format:
         yield f"The binary's format is {artifact.format}, not {facts.format}."

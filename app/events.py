@@ -30,6 +30,9 @@ Reason = Literal[
     "other-signal",
 ]
 
+UNREAD = "unknown"
+"""The format of an artefact that could not be read."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid", serialize_by_alias=True)
@@ -123,11 +126,12 @@ class Diagnostic(_Numbered):
 class Artifact(_Numbered):
     """What the build left, read from the file itself.
 
-    ``path`` is relative to the crate; ``entry`` is an address; ``entry_symbol`` the name at that
-    address or null; ``interpreter`` the dynamic loader or null; ``runtime`` those symbols of the C
-    runtime that the file names (``__libc_start_main``, ``malloc`` and a few more); ``subsystem`` the kind of
-    program in a PE file (``console``, ``windows``, ``native``, ``efi``) or null. ``card`` is what
-    else was read of the file, for which no verdict waits: only ``playground try --json`` fills it in.
+    ``path`` is relative to the crate; ``format`` is ``UNREAD`` for what could not be read, and then the rest says
+    nothing; ``entry`` is an address; ``entry_symbol`` the name at that address or null; ``interpreter`` the dynamic
+    loader or null; ``runtime`` those symbols of the C runtime that the file names (``__libc_start_main``,
+    ``malloc`` and a few more); ``subsystem`` the kind of program in a PE file (``console``, ``windows``, ``native``,
+    ``efi``) or null. ``card`` is what else was read of the file, for which no verdict waits: only
+    ``playground try --json`` fills it in.
     """
 
     type: Literal["artifact"] = "artifact"

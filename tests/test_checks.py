@@ -101,6 +101,7 @@ def test_no_error_is_a_goal_too() -> None:
     ("facts", "changes", "says"),
     [
         ({"format": "PE"}, {}, "format is ELF"),
+        ({"entry_symbol": "_start"}, {"format": "unknown", "entry": None, "entry_symbol": None}, "could not be read"),
         ({"machine": ("x86-64", "AArch64")}, {}, "is for ARM, not for x86-64 or AArch64"),
         ({"entry_symbol": "_start"}, {"entry": 0, "entry_symbol": None}, "entry address is 0"),
         ({"entry_symbol": "_start"}, {"entry_symbol": "main"}, "starts at main"),

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from app.diagnosis import Diagnosis, ErrorClass
 from app.events import (
+    UNREAD,
     Advice,
     Artifact,
     Check,
@@ -169,6 +170,23 @@ def test_an_artefact_can_be_looked_at_by_the_next_command() -> None:
     assert f'name="after" value="{"ab" * 16}"' in slots["after"]
     assert "<code>0x200dd</code> <code>_start</code>" in slots["artifact"]
     assert fold(renderer(), [event.model_copy(update={"entry": None})])["artifact"].count("none") == 3
+
+
+def test_nothing_is_said_of_an_artefact_that_could_not_be_read() -> None:
+    event = Artifact(
+        path="target/debug/blog_os",
+        bytes=1234,
+        sha256="00",
+        format=UNREAD,
+        machine="",
+        entry=None,
+        entry_symbol=None,
+        needed=(),
+        interpreter=None,
+    )
+    shown = fold(renderer(), [event])["artifact"]
+    assert "could not be read" in shown
+    assert "none" not in shown
 
 
 @pytest.mark.parametrize(
