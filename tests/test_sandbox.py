@@ -338,7 +338,8 @@ def test_a_server_that_keeps_some_of_roots_capabilities_finds_the_programs_of_ru
     keep = ",".join(["-all", *(f"+{name}" for name in NEEDED)])
     as_server = ["setpriv", "--reuid=990", "--regid=990", "--clear-groups", "--inh-caps", keep, "--ambient-caps", keep]
     look = "import sys, pathlib, app.sandbox as box; print(*(box._may_start(pathlib.Path(it)) for it in sys.argv[1:]))"
-    command = [*as_server, sys.executable, "-c", look, folder / "program", folder / "text", folder / "nothing"]
+    paths = [str(folder / name) for name in ("program", "text", "nothing")]
+    command = [*as_server, sys.executable, "-c", look, *paths]
     assert subprocess.check_output(command, text=True) == "True False False\n"
 
 
