@@ -17,7 +17,10 @@ const choose = (value) => {
 };
 
 document.addEventListener("bench:show", ({ detail }) => choose(detail));
-document.addEventListener("submit", ({ target }) => target.id === "bench" && choose("result"));
+document.addEventListener("submit", ({ target }) => {
+  // Where the result stands below the code, it is in view already.
+  if (target.id === "bench" && !document.getElementById("run").checkVisibility()) choose("result");
+});
 for (const button of buttons()) button.addEventListener("change", () => choose(button.value));
 try {
   if (!location.hash) choose(sessionStorage.getItem(KEY));

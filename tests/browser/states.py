@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable
 
+import httpx
 from playwright.sync_api import Page, expect
 
-from app.lessons import Lesson
-from tests.browser.test_course import RUN_MS, type_files
+from app.lessons import Lesson, load
+from app.settings import Settings
+from tests.browser.test_course import ENDLESS, RUN_MS, type_files
 from tests.conftest import BARE_METAL
 
 State = Callable[[Page, str], None]
@@ -33,10 +35,72 @@ def run(page: Page, command: str = "") -> None:
     expect(page.locator("#run-verdict > *").first).to_be_visible(timeout=RUN_MS)
 
 
+def solved(page: Page, server: str, slug: str) -> None:
+    """A lesson with the files of its solution and the command that it offers first, run."""
+    lesson = load(next(Settings().lessons_dir.glob(f"*-{slug}")))
+    page.goto(f"{server}/lessons/{slug}")
+    type_files(page, {path: text for path, text in lesson.solution.items() if text != lesson.files[path]})
+    run(page)
+    expect(page.locator(".verdict.reached")).to_be_visible()
+
+
 def reached(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/hello-std")
     run(page)
     expect(page.locator("#run-verdict")).to_contain_text("Goal reached")
+
+
+def expected(page: Page, server: str) -> None:
+    """The error that the step came for."""
+    solved(page, server, "panic-handler")
+
+
+def running(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/hello-std")
+    expect(page.locator("form[data-ready]")).to_be_attached()
+    type_files(page, {"src/main.rs": ENDLESS})
+    page.locator("#command").fill("cargo run")
+    page.locator("#command").press("Enter")
+    expect(page.locator("#run-terminal")).to_contain_text("line 3", timeout=RUN_MS)
+
+
+def queued(page: Page, server: str) -> None:
+    """Others have every place; they go when the page is closed."""
+    body = {"lesson": "hello-std", "files": {"src/main.rs": ENDLESS}, "command": "cargo run"}
+    with httpx.Client(base_url=server) as others:
+        runs = [others.post("/api/runs", json=body).json()["id"] for _ in range(Settings().max_runs + 1)]
+
+    def make_way(_: Page) -> None:
+        for each in runs:
+            httpx.delete(f"{server}/api/runs/{each}")
+
+    page.once("close", make_way)
+    page.goto(f"{server}/lessons/hello-std")
+    page.locator("[data-run]").click()
+    expect(page.locator("#run-status")).to_contain_text("before this one", timeout=RUN_MS)
+
+
+def cancelled(page: Page, server: str) -> None:
+    running(page, server)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".verdict")).to_contain_text("Cancelled", timeout=RUN_MS)
+
+
+def offline(page: Page, server: str) -> None:
+    """In the middle of a run."""
+    running(page, server)
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#problem")).to_contain_text("does not answer")
+
+
+def explained(page: Page, server: str) -> None:
+    """What the compiler says at length of an error's code."""
+    page.goto(f"{server}/lessons/hello-std")
+    type_files(page, {"src/main.rs": 'fn main() {\n    let x: u8 = "two";\n}\n'})
+    run(page)
+    page.locator("#run-terminal a[data-explain]").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
 
 
 def missed(page: Page, server: str) -> None:
@@ -130,7 +194,8 @@ def keys(page: Page, server: str) -> None:
 STATES: dict[str, State] = {
     each.__name__: each
     for each in (
-        reached, missed, linked, observed, flooded, screened, carded, stepped, compared, compared_alone, changed, keys
+        reached, expected, missed, running, queued, cancelled, offline, explained, linked, observed, flooded, screened,
+        carded, stepped, compared, compared_alone, changed, keys
     )
 }  # fmt: skip
 

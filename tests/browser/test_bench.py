@@ -203,3 +203,18 @@ def test_a_narrow_page_shows_one_thing_at_a_time(browser: Browser, server: str, 
         expect(page.locator(".files")).to_be_hidden()
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0
+
+
+def test_where_there_is_a_little_more_room_the_result_stands_below_the_code(browser: Browser, server: str) -> None:
+    with learner(browser, server, width=820) as page:
+        open_lesson(page, server)
+        expect(page.locator(".files")).to_be_hidden()
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+        expect(page.locator(".prose")).to_be_hidden()
+        page.get_by_text("Code", exact=True).click()
+        expect(page.locator(".verdict")).to_be_visible()
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator("#run-verdict")).to_be_empty()
+        expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+        expect(page.locator(".files")).to_be_visible()
