@@ -29,16 +29,19 @@ const at = (text, span) => {
 const usable = (edits) => edits.every(({ file }) => read?.[file] !== undefined && files.text(file) === read[file]);
 
 const apply = (fix) => {
+  const { file: first, to: place } = fix.edits[0];
+  let after = place;
   for (const file of new Set(fix.edits.map((edit) => edit.file))) {
     const edits = fix.edits.filter((edit) => edit.file === file);
     const view = files.view(file);
     const change = view.state.changes(edits.map(({ from, to, text }) => ({ from, to, insert: text })));
+    if (file === first) after = change.mapPos(place, 1);
     for (const other of pending) {
       for (const edit of other.edits) {
         if (edit.file === file && other !== fix) [edit.from, edit.to] = [change.mapPos(edit.from, 1), change.mapPos(edit.to, 1)];
       }
     }
-    view.dispatch({ changes: change, annotations: Origin.of("fix"), userEvent: "input.fix", scrollIntoView: true });
+    view.dispatch({ changes: change, annotations: Origin.of("fix"), userEvent: "input.fix" });
     const rest = [];
     cm.forEachDiagnostic(view.state, (each, from, to) => each.entry === fix.entry || rest.push({ ...each, from, to }));
     view.dispatch(cm.setDiagnostics(view.state, rest));
@@ -47,8 +50,9 @@ const apply = (fix) => {
   fix.button.disabled = true;
   fix.button.textContent = "Applied";
   document.dispatchEvent(new CustomEvent("bench:show", { detail: "code" }));
-  files.show(fix.edits[0].file);
-  files.focus(fix.edits[0].file);
+  // The button that was pressed is of no use any more: the reader goes on behind what was changed.
+  files.show(first);
+  files.view(first).jump(after);
 };
 
 const fixesOf = (entry) =>

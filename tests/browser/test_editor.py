@@ -53,6 +53,19 @@ def test_the_compilers_fix_is_one_click_and_the_next_run_is_clean(page: Page) ->
     expect(page.locator("#run-status")).to_contain_text("Finished")
 
 
+def test_a_fix_that_a_key_applies_leaves_the_cursor_behind_it(page: Page) -> None:
+    type_files(page, {"src/main.rs": UNUSED_MUT})
+    run(page)
+    page.locator("[data-fix]").last.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("textbox", name="src/main.rs")).to_be_focused()
+    page.keyboard.type("not_")
+    assert area(page).input_value() == UNUSED_MUT.replace("mut y", "not_y")
+    page.keyboard.press("Control+Z")
+    page.keyboard.press("Control+Z")
+    expect(area(page)).to_have_value(UNUSED_MUT)
+
+
 def test_marks_go_with_the_next_edit_and_rustcs_words_stand_at_the_cursor(page: Page) -> None:
     type_files(page, {"src/main.rs": UNUSED_MUT})
     run(page)
