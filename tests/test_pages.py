@@ -531,11 +531,12 @@ async def test_a_lesson_weighs_little_and_the_next_one_next_to_nothing(learner: 
         seen.add(path)
         if path.startswith("/static/js/"):
             imported = re.findall(
-                r'^(?:import|export)[^"\n]*"\.{1,2}/([^"]+)"', (await learner.get(path)).text, re.MULTILINE
+                r'^(?:import|export)[^"\n]* from "\.{1,2}/([^"]+)"', (await learner.get(path)).text, re.MULTILINE
             )
             beside = {f"/static/{each}" if each.startswith("vendor/") else f"/static/js/{each}" for each in imported}
             todo |= beside - seen
     assert any("codemirror-" in path for path in seen)
+    assert not any("-vim-" in path for path in seen), "which is loaded for those who want it"
     total = await weight("/lessons/one") + sum([await weight(path) for path in sorted(seen)])
     assert total < 250_000
     assert await weight("/lessons/two") < 25_000

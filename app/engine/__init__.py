@@ -43,13 +43,17 @@ class Job:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run stands; ``finished`` and ``verdict`` are there once those events are."""
+    """Where a run stands; ``finished`` and ``verdict`` are there once those events are.
+
+    ``seconds``: how long ago it began, 0 when it has not.
+    """
 
     id: str
     state: State
     job: Job
     finished: Finished | None
     verdict: Verdict | None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ class LocalEngine:
     def status(self, run_id: str) -> RunStatus:
         """Where the run stands. Raises ``NoSuchRunError``."""
         run = self._run(run_id)
-        return RunStatus(run.id, run.state, run.job, run.finished(), run.verdict())
+        return RunStatus(run.id, run.state, run.job, run.finished(), run.verdict(), run.seconds())
 
     async def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
         """The run's events from ``after_id`` + 1 on, as they come; ends after the verdict."""

@@ -8,7 +8,7 @@ import anyio
 from app import runner
 from app.binary import Card
 from app.engine import Job, State
-from app.events import Artifact, Diagnostic, Event, Finished, Output, Verdict
+from app.events import Artifact, Diagnostic, Event, Finished, Output, Started, Verdict
 
 
 class Run:
@@ -18,6 +18,7 @@ class Run:
         self.id = secrets.token_hex(16)
         self.job = job
         self.state: State = "queued"
+        self.started: float | None = None
         self.text_bytes = 0
         self.built_bytes = 0
         self.log: list[Event] = []
@@ -36,6 +37,8 @@ class Run:
             self.text_bytes += 2 * len(event.rendered)
         elif isinstance(event, Artifact):
             self.built_bytes = event.bytes
+        elif isinstance(event, Started):
+            self.started = time.monotonic()
         self.log.append(event.numbered(len(self.log) + 1))
         self.changed.set()
         self.changed = anyio.Event()
@@ -45,6 +48,10 @@ class Run:
         self.state = "done"
         self.idle_since = time.monotonic()
         self.emit(verdict)
+
+    def seconds(self) -> float:
+        """How long ago it began, 0 when it has not."""
+        return 0.0 if self.started is None else time.monotonic() - self.started
 
     def artifact(self) -> Artifact | None:
         return next((event for event in reversed(self.log) if isinstance(event, Artifact)), None)

@@ -49,10 +49,19 @@ class Patch:
 
 
 class RunRenderer:
-    """Renders one run's events in their order; colours that one event leaves open reach into the next."""
+    """Renders one run's events in their order; colours that one event leaves open reach into the next.
+
+    ``seconds``: how long the run has gone on already.
+    """
 
     def __init__(
-        self, run_id: str, lesson: Lesson, following: Lesson | None, diagnosis: Diagnosis, root: str = ""
+        self,
+        run_id: str,
+        lesson: Lesson,
+        following: Lesson | None,
+        diagnosis: Diagnosis,
+        root: str = "",
+        seconds: float = 0.0,
     ) -> None:
         self._terminal = Terminal()
         self._files = [*lesson.editable, *(path for path in lesson.files if path not in lesson.editable)]
@@ -61,7 +70,13 @@ class RunRenderer:
         self._finished: Finished | None = None
         self._looks = False
         self._lesson = lesson
-        self._known = {"root": root, "run_id": run_id, "lesson": lesson, "following": following}
+        self._known = {
+            "root": root,
+            "run_id": run_id,
+            "lesson": lesson,
+            "following": following,
+            "seconds": seconds,
+        }
 
     def patches(self, event: Event) -> list[Patch]:
         """What one event changes in the panel: a patch for each block of ``events/<type>.html``."""

@@ -1,25 +1,13 @@
 // What the lesson page does beyond its forms; all of it can be missing, and the page still works.
-//   data-elapsed       counts the seconds of a run that goes on; over a reload this tab remembers when it began
+//   data-elapsed       counts the seconds of a run that goes on; it holds how many there were when it came
 //   template#…         what is said when the server does not answer or does not know a run
 
-const BEGAN = `playground:began:${location.pathname}`;
 const began = new WeakMap();
-
-const start = (clock) => {
-  const fresh = clock.closest("[data-fresh]");
-  try {
-    if (fresh) sessionStorage.setItem(BEGAN, Date.now());
-    return Number(sessionStorage.getItem(BEGAN)) || null;
-  } catch {
-    return fresh ? Date.now() : null;
-  }
-};
 
 const tick = () => {
   for (const clock of document.querySelectorAll("[data-live] [data-elapsed]")) {
-    if (!began.has(clock)) began.set(clock, start(clock));
-    const since = began.get(clock);
-    if (since) clock.textContent = `${((Date.now() - since) / 1000).toFixed(1)} s`;
+    if (!began.has(clock)) began.set(clock, performance.now() - 1000 * clock.dataset.elapsed);
+    clock.textContent = `${((performance.now() - began.get(clock)) / 1000).toFixed(1)} s`;
   }
 };
 

@@ -203,6 +203,12 @@ def test_a_reload_attaches_to_the_run_without_loss_or_repetition(browser: Browse
         page.reload()
         expect(area(page)).to_have_value(ENDLESS)
         expect(terminal).to_contain_text("line 9", timeout=RUN_MS)
+        other = page.context.new_page()
+        other.goto(f"{server}/lessons/hello-std")
+        expect(other.locator("#run-elapsed")).to_have_text(re.compile(r"\d s$"), timeout=RUN_MS)
+        seconds = [float(tab.locator("#run-elapsed").inner_text().split()[0]) for tab in (page, other)]
+        assert 0.9 < seconds[0] <= seconds[1] + 0.2, seconds
+        other.close()
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator(".verdict")).to_be_visible()
         assert lines(page) == list(range(len(lines(page))))

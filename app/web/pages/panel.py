@@ -22,14 +22,13 @@ _CLOSE = "run-done"  # the panel's hx-sse:close waits for it
 
 @dataclass(frozen=True)
 class Panel:
-    """A run on the page. ``live``: it still goes on, and the panel follows it; ``fresh``: it was posted just now.
+    """A run on the page. ``live``: it still goes on, and the panel follows it.
 
     ``same_files``: it was about the very texts that the page shows, so its lines and columns hold.
     """
 
     id: str
     live: bool
-    fresh: bool = False
     same_files: bool = False
     slots: Mapping[str, Markup] = field(default_factory=dict)
 
@@ -85,7 +84,8 @@ def about(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Pa
 
 
 def _renderer(home: Playground, lesson: Lesson, run_id: str) -> RunRenderer:
-    return RunRenderer(run_id, lesson, following(home, lesson), home.diagnosis, home.root)
+    seconds = home.engine.status(run_id).seconds
+    return RunRenderer(run_id, lesson, following(home, lesson), home.diagnosis, home.root, seconds)
 
 
 async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:

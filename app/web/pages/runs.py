@@ -59,7 +59,7 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
     if by_htmx(request):
         guide = await guide_of(home, seat, lesson, form.files)
         context = {"offered": form.offered, "command": form.command, "lesson": lesson, "guide": guide}
-        return fragment(home, "_posted.html", run=Panel(run_id, live=True, fresh=True), **context)
+        return fragment(home, "_posted.html", run=Panel(run_id, live=True), **context)
     if home.engine.status(run_id).job.prepare:
         # It may take a minute: the page without scripts shows what is said and asks again by itself.
         return to(home, lesson)
