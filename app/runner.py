@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,10 +17,10 @@ import anyio
 from anyio.abc import ByteReceiveStream
 
 from app import workspace
+from app.binary import BinaryFacts
 from app.cargo import CargoReader, Classify, PlainReader
 from app.command import Command
 from app.events import Artifact, Event, Finished, Limit, Output, Started, Status
-from app.inspector import facts_of
 from app.machine import Monitor, StandIn, reported
 from app.observation import observed
 from app.rustup import TargetReader
@@ -69,6 +69,7 @@ class Task:
     keep: Path
     seconds: float
     box: Box
+    facts_of: Callable[[Path], Awaitable[BinaryFacts]]
     after: Built | None = None
     program_seconds: float = 2.0
     machines: StandIn | None = None
@@ -262,7 +263,7 @@ async def _artifact(task: Task, crate: Path, executables: tuple[str, ...]) -> tu
     async with anyio.create_task_group() as group:
         # A debug build of a std program is 10 MB: it is hashed while it is read.
         group.start_soon(anyio.to_thread.run_sync, lambda: digests.append(_digest(task.keep)))
-        facts = await facts_of(task.keep)
+        facts = await task.facts_of(task.keep)
     size = task.keep.stat().st_size
     return Built(task.keep, path), Artifact(path=path, bytes=size, sha256=digests[0], **asdict(facts))
 

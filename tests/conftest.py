@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ import httpx
 import pytest
 
 from app.diagnosis import Diagnosis, load_diagnosis
+from app.engine.scratch import Scratch
+from app.inspector import Inspector
 from app.lessons import Lesson, load_all
+from app.sandbox import detect
 from app.settings import Settings
 from app.toolchain import Toolchain, discover
 
@@ -41,6 +44,15 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="playground-test-") as folder:
         os.chmod(folder, 0o711)
         yield Path(folder).resolve()
+
+
+@asynccontextmanager
+async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
+    """An inspector with two workers, isolated as the settings say."""
+    isolation = await detect(settings, await discover(settings.cache_dir))
+    with Scratch(settings.scratch_dir) as scratch, isolation.slots(2) as boxes:
+        async with Inspector.begun(boxes, scratch.new_root) as inspector:
+            yield inspector
 
 
 @pytest.fixture

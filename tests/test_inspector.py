@@ -1,51 +1,172 @@
-"""Reading an artefact: bounded in processor time, patient with a busy machine."""
+"""Reading an artefact: at each level, bounded in processor time, by processes that can do nothing else."""
 
+import json
+import os
 import signal
-import time
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
+import anyio
 import pytest
 
 from app import inspector
-from app.inspector import UNKNOWN, facts_of
+from app.binary import BinaryFacts, Card
+from app.binary.model import Section, Symbol, Symbols
+from app.inspector import UNKNOWN
+from app.sandbox.watch import descendants
+from app.settings import Settings
+from tests.conftest import inspecting
 
 pytestmark = pytest.mark.anyio
+SHELL = Path("/bin/sh").resolve()
+FACTS = BinaryFacts("ELF", "x86-64", 4096, "_start", ("libc.so.6",), None, ())
 
 
-def endless(_path: str) -> object:
-    """Stands for a file that keeps its reader busy for ever."""
-    signal.setitimer(signal.ITIMER_PROF, 0.2)
-    while True:
-        pass
+@pytest.mark.parametrize("level", ["namespaces", "landlock", "none"])
+async def test_a_card_at_each_level(level: str, settings: Settings) -> None:
+    async with inspecting(settings.model_copy(update={"isolation": level})) as reader:
+        card = await reader.card_of(SHELL)
+        assert card.facts == await reader.facts_of(SHELL)
+    assert card.facts.format == "ELF"
+    assert card.unread == ()
+    assert card.bytes == SHELL.stat().st_size
 
 
-def slow_to_start(path: str) -> object:
-    """Stands for a machine on which a worker gets the processor late."""
-    time.sleep(inspector.SECONDS + 0.5)
-    return inspector._inspect(path)
+async def test_a_file_that_never_ends_is_given_up_and_the_next_is_read(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "tables"
+    file.write_bytes(many_tables())
+    async with inspecting(settings) as reader:
+        assert await reader.facts_of(file) == UNKNOWN
+        workers = running_workers()
+        assert (await reader.facts_of(SHELL)).format == "ELF"
+        assert workers <= running_workers(), "only the child has ended"
 
 
-async def test_a_file_that_never_ends_is_given_up_and_the_next_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_worker_that_has_gone_is_followed_by_another(settings: Settings) -> None:
+    async with inspecting(settings) as reader:
+        await reader.warm()
+        for worker in running_workers():
+            os.kill(worker, signal.SIGKILL)
+        await anyio.sleep(0.5)
+        assert (await reader.facts_of(SHELL)).format == "ELF"
+
+
+async def test_a_card_that_nobody_had_time_for_is_not_taken_for_a_damaged_file(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began = time.monotonic()
-    with monkeypatch.context() as patched:
-        patched.setattr(inspector, "_inspect", endless)
-        assert await facts_of(tmp_path) == UNKNOWN
-    assert time.monotonic() - began < inspector._WAIT
-    assert (await facts_of(Path("/bin/sh").resolve())).format == "ELF"
+    async with inspecting(settings) as reader:
+        with monkeypatch.context() as patched:
+            patched.setattr(inspector, "_WAIT", 0.0)
+            with pytest.raises(TimeoutError):
+                await reader.card_of(SHELL)
+            assert await reader.facts_of(SHELL) == UNKNOWN
+        assert (await reader.card_of(SHELL)).facts.format == "ELF"
+        with pytest.raises(FileNotFoundError):
+            await reader.card_of(Path("/nowhere"))
 
 
-async def test_waiting_for_the_processor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspector, "_inspect", slow_to_start)
-    assert (await facts_of(Path("/bin/sh").resolve())).format == "ELF"
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
+def test_the_reader_of_a_file_can_do_nothing_but_read_and_answer() -> None:
+    code = """
+import json, os, resource, signal, socket, time
+from app.inspector.worker import _confine
+tries = {
+    "open a file": lambda: open("/etc/hostname"),
+    "make a file": lambda: os.mkdir("x"),
+    "look at a file": lambda: os.stat("/"),
+    "start a process": os.fork,
+    "become a program": lambda: os.execv("/bin/true", ["true"]),
+    "signal the worker": lambda: os.kill(os.getppid(), 0),
+    "limit the worker": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_AS, (1, 1)),
+    "slow the worker down": lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), 19),
+    "make a socket": socket.socket,
+    "wait": lambda: time.sleep(0.01),
+    "duplicate a descriptor": lambda: os.dup(0),
+    "catch the end of its time": lambda: signal.signal(signal.SIGXCPU, signal.SIG_IGN),
+}
+_confine(2)
+found = {}
+for name, attempt in tries.items():
+    try:
+        attempt()
+        found[name] = "done"
+    except OSError as error:
+        found[name] = error.errno
+os.write(1, json.dumps(found).encode())
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30)
+    found = json.loads(done.stdout)
+    assert len(found) == 12
+    assert set(found.values()) == {1}, found
 
 
-async def test_a_card_that_nobody_had_time_for_is_not_taken_for_a_damaged_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    shell = Path("/bin/sh").resolve()
-    with monkeypatch.context() as patched:
-        patched.setattr(inspector, "_WAIT", 0.0)
-        with pytest.raises(TimeoutError):
-            await inspector.card_of(shell)
-        assert await facts_of(shell) == UNKNOWN
-    assert (await inspector.card_of(shell)).facts.format == "ELF"
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"[" * 100_000,
+        json.dumps(asdict(FACTS) | {"entry": "4096"}).encode(),
+        json.dumps(asdict(FACTS) | {"entry": -1}).encode(),
+        json.dumps(asdict(FACTS) | {"entry": 2**70}).encode(),
+        json.dumps(asdict(FACTS) | {"machine": "m" * 2000}).encode(),
+        json.dumps(asdict(FACTS) | {"machine": "\u202eturned"}).encode(),
+        json.dumps(asdict(FACTS) | {"needed": ["x"] * 2000}).encode(),
+        json.dumps({"format": "ELF"}).encode(),
+    ],
+)
+def test_an_answer_that_is_no_such_thing_is_not_taken(answer: bytes) -> None:
+    assert inspector._read(inspector._FACTS, answer) is None
+
+
+def test_an_answer_comes_back_as_it_was() -> None:
+    symbols = Symbols(1, 0, (Symbol("_start", 4096, 2),), ("_start",))
+    card = Card(FACTS, 4000, (Section(".text", "code", 2, 4096),), symbols, unread=("lines",))
+    assert inspector._read(inspector._CARD, json.dumps(asdict(card)).encode()) == card
+    forged = asdict(card) | {"sections": [{"name": ".text", "kind": "<b>", "bytes": 2, "address": 0}]}
+    assert inspector._read(inspector._CARD, json.dumps(forged).encode()) is None
+
+
+async def test_an_answer_without_an_end_is_not_kept() -> None:
+    source, sink = os.pipe()
+
+    async def write() -> None:
+        with suppress(BrokenPipeError):
+            while True:
+                await anyio.to_thread.run_sync(os.write, sink, b" " * 65_536)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write)
+        assert await inspector._all_of(source) == b""
+        os.close(source)
+    os.close(sink)
+
+
+def running_workers() -> set[int]:
+    """The processes of ours that are workers of an inspector, without their children."""
+    found = {one for one in descendants(os.getpid()) if b"worker.py" in command_line(one)}
+    # The launcher and bubblewrap name it too.
+    return {one for one in found if os.path.realpath(f"/proc/{one}/exe") == os.path.realpath(sys.executable)}
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def many_tables(count: int = 10_000, symbols: int = 500_000) -> bytes:
+    """An ELF file with very many symbol tables, all of them the same large one."""
+    symbol = struct.pack("<IBBHQQ", 1, 2, 0, 1, 0x2000, 0)
+    table, names = 4096, 64
+    end = table + symbols * len(symbol)
+    head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    head += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x1000, 0, end, 0, 64, 0, 0, 64, 2 * count, 0)
+    each = struct.pack("<IIQQQQIIQQ", 0, 2, 0, 0, table, end - table, 1, 0, 8, 24)
+    each += struct.pack("<IIQQQQIIQQ", 0, 3, 0, 0, names, 64, 0, 0, 1, 0)
+    return head.ljust(table, b"\0") + symbol * symbols + each * count

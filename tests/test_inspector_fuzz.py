@@ -1,10 +1,10 @@
 """Mutated ELF, PE and Mach-O files in the inspector: no hang, no flood of memory, no crash of whoever asks."""
 
-import re
+import os
 import struct
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,13 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import inspector
 from app.binary import BinaryFacts, Card
 from app.binary.model import NAME, NAMES
 from app.events import Artifact
+from app.inspector import _WAIT, UNKNOWN, Inspector
+from app.settings import Settings
 from app.toolchain import Toolchain
+from tests.conftest import inspecting
 from tests.test_binary import BARE, compile_with, for_macos, for_windows
 
 MEMORY_KB = 200_000
@@ -27,10 +29,20 @@ NASTY = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0
 
 @pytest.fixture(scope="module")
 def portal() -> Iterator[BlockingPortal]:
-    """A loop that goes on over all examples, and the inspector's workers with it."""
+    """A loop that goes on over all examples."""
     with start_blocking_portal() as opened:
-        opened.call(inspector.warm)
         yield opened
+
+
+@pytest.fixture(scope="module")
+def inspector(portal: BlockingPortal, shipped: Settings) -> Iterator[Inspector]:
+    """An inspector in that loop, at the strongest level that works here."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o711)
+        settings = shipped.model_copy(update={"scratch_dir": Path(folder).resolve() / "scratch"})
+        with portal.wrap_async_context_manager(inspecting(settings)) as opened:
+            portal.call(opened.warm)
+            yield opened
 
 
 @pytest.fixture(scope="module")
@@ -80,22 +92,12 @@ def bounded(facts: BinaryFacts) -> bool:
     return len(facts.needed) <= NAMES and max(map(len, names)) <= NAME
 
 
-def peaks() -> list[int]:
-    """The most memory that each worker has ever had, in KB."""
-    found = []
-    for children in Path("/proc/self/task").glob("*/children"):
-        for child in children.read_text().split():
-            with suppress(OSError):
-                status = Path(f"/proc/{child}/status").read_text()
-                found += [int(kb) for kb in re.findall(r"VmHWM:\s+(\d+)", status)]
-    return found
-
-
 @pytest.mark.parametrize("base", BASES)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(how=damages())
 def test_a_mutated_file_is_read_or_refused(
     portal: BlockingPortal,
+    inspector: Inspector,
     bases: dict[str, bytes],
     base: str,
     tmp_path: Path,
@@ -106,29 +108,29 @@ def test_a_mutated_file_is_read_or_refused(
     began = time.monotonic()
     facts: BinaryFacts = portal.call(inspector.facts_of, file)
     card: Card = portal.call(inspector.card_of, file)
-    assert time.monotonic() - began < 2 * inspector._WAIT
+    assert time.monotonic() - began < 2 * _WAIT
     assert bounded(facts)
-    assert card.facts in (facts, inspector.UNKNOWN)
+    assert card.facts in (facts, UNKNOWN)
     assert len(card.sections) <= NAMES + 1
     assert len(card.code.instructions if card.code else ()) <= 64
     assert Artifact(path="x", bytes=1, sha256="0", **vars(facts)).model_dump_json()
-    assert max(peaks(), default=0) < MEMORY_KB
+    assert inspector.peak_kb < MEMORY_KB
 
 
 @pytest.mark.parametrize("magic", [b"\x7fELF\x02\x01\x01", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"])
 @settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rest=st.binary(max_size=4096))
 def test_noise_behind_a_magic_number_is_refused(
-    portal: BlockingPortal, magic: bytes, tmp_path: Path, rest: bytes
+    portal: BlockingPortal, inspector: Inspector, magic: bytes, tmp_path: Path, rest: bytes
 ) -> None:
     file = tmp_path / "noise"
     file.write_bytes(magic + rest)
     portal.call(inspector.card_of, file)
-    assert max(peaks(), default=0) < MEMORY_KB
+    assert inspector.peak_kb < MEMORY_KB
 
 
 def test_a_huge_file_of_each_format_is_not_held_in_memory(
-    portal: BlockingPortal, bases: dict[str, bytes], tmp_path: Path
+    portal: BlockingPortal, inspector: Inspector, bases: dict[str, bytes], tmp_path: Path
 ) -> None:
     for base in ("elf-host", "pe", "macho-arm64"):
         file = tmp_path / base
@@ -137,10 +139,12 @@ def test_a_huge_file_of_each_format_is_not_held_in_memory(
             grown.truncate(64 * 1024 * 1024)
         assert bounded(portal.call(inspector.facts_of, file))
         assert portal.call(inspector.card_of, file).bytes == 64 * 1024 * 1024
-    assert max(peaks()) < MEMORY_KB
+    assert inspector.peak_kb < MEMORY_KB
 
 
-def test_the_next_file_is_read_after_all_that(portal: BlockingPortal, bases: dict[str, bytes], tmp_path: Path) -> None:
+def test_the_next_file_is_read_after_all_that(
+    portal: BlockingPortal, inspector: Inspector, bases: dict[str, bytes], tmp_path: Path
+) -> None:
     file = tmp_path / "fine"
     for base, data in bases.items():
         file.write_bytes(data)

@@ -7,10 +7,10 @@ from typing import Any
 import anyio
 import pytest
 
-from app import inspector
 from app.binary import Card
 from app.engine.look import Looks
 from app.engine.turns import Turns
+from app.inspector import UNKNOWN
 
 pytestmark = pytest.mark.anyio
 
@@ -43,23 +43,23 @@ async def test_nothing_is_kept_of_who_has_gone() -> None:
     assert not +turns._users
 
 
-async def test_a_card_is_read_once_and_a_seat_takes_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_card_is_read_once_and_a_seat_takes_one_place() -> None:
     reading: list[str] = []
     go = anyio.Event()
 
     async def card_of(file: Path, _places: object) -> Card:
         reading.append(file.name)
         await go.wait()
-        return Card(inspector.UNKNOWN, 1)
+        return Card(UNKNOWN, 1)
 
     def built(name: str, owner: str) -> Any:
         return SimpleNamespace(
             id=name, job=SimpleNamespace(owner=owner), built=SimpleNamespace(file=Path(name)), card=None
         )
 
-    monkeypatch.setattr(inspector, "card_of", card_of)
+    inspector: Any = SimpleNamespace(card_of=card_of)
     nothing: Any = None
-    looks = Looks(nothing, nothing)
+    looks = Looks(inspector, nothing, nothing)
     first, second, other = built("first", "loud"), built("second", "loud"), built("other", "quiet")
     async with anyio.create_task_group() as tasks:
         for run in (*[first] * 20, second, other):

@@ -1,6 +1,7 @@
 """An engine that runs jobs on this machine, as many at once as it is told; further ones wait their turn."""
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
-from app import inspector, runner
+from app import runner
 from app.binary import Card
 from app.checks import judge, see
 from app.diagnosis import Diagnosis
@@ -26,6 +27,7 @@ from app.engine.side import Side
 from app.engine.steps import Steps
 from app.engine.yardstick import Yardsticks
 from app.events import Event, Finished, Output, Queued, Verdict
+from app.inspector import Inspector
 from app.machine import StandIn, stand_in
 from app.sandbox import Box, Isolation, detect
 from app.settings import Settings
@@ -35,6 +37,8 @@ from app.toolchain import Toolchain, discover
 _log = logging.getLogger(__name__)
 _TICK = 0.5
 _STOP_SECONDS = 1.5
+_READERS = min(4, max(2, os.cpu_count() or 1))
+"""Artefacts that are read at once; a std program takes a processor for a quarter of a second."""
 _MOST_KEPT = 1000
 _MOST_TEXT = 64 * 1024 * 1024
 _MOST_BUILT = 1024 * 1024 * 1024
@@ -77,13 +81,16 @@ class LocalEngine:
         async with AsyncExitStack() as stack:
             self._scratch = stack.enter_context(Scratch(self._settings.scratch_dir))
             self._isolation = await detect(self._settings, await discover(self._settings.cache_dir))
-            # Two more than runs: the engine's own builds, and the stepper, are beside them.
-            spare, second, *self._free = stack.enter_context(self._isolation.slots(self._settings.max_runs + 2))
+            # More than runs: the engine's own builds, the stepper and the readers of artefacts are beside them.
+            boxes = stack.enter_context(self._isolation.slots(self._settings.max_runs + 2 + _READERS))
+            spare, second, *readers = boxes[: 2 + _READERS]
+            self._free = list(boxes[2 + _READERS :])
             self._steps = Steps(self._scratch, second)
+            self._inspector = await stack.enter_async_context(Inspector.begun(readers, self._scratch.new_root))
             side = Side(self._scratch, spare)
             self._seeds = Seeds(side, self._configs)
             self._tasks: TaskGroup = await stack.enter_async_context(anyio.create_task_group())
-            self._looks = Looks(Yardsticks(side, self._seeds), self._tasks)
+            self._looks = Looks(self._inspector, Yardsticks(side, self._seeds), self._tasks)
             self._tasks.start_soon(self._tend)
             self._stack = stack.pop_all()
         return self
@@ -110,7 +117,7 @@ class LocalEngine:
     async def warm(self, toolchain: Toolchain) -> None:
         """Learn now what a learner's first run with the toolchain would have to wait for."""
         await self._seeds.of(toolchain)
-        await inspector.warm()
+        await self._inspector.warm()
 
     async def stop(self) -> None:
         """Cancel every run and wait until each log has its last event; the streams of their readers end."""
@@ -298,6 +305,7 @@ class LocalEngine:
             seconds=self._settings.run_seconds,
             program_seconds=self._settings.program_seconds,
             box=box,
+            facts_of=self._inspector.facts_of,
             after=self.artifact(job.after) if job.after else None,
             machines=await self._stand_in(job.toolchain),
             seed=await self._seeds.of(job.toolchain),

@@ -7,12 +7,12 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from app import inspector
 from app.binary import BinaryFacts, Card
 from app.engine import Earlier, Inside, Job, NothingBuiltError
 from app.engine.turns import Turns
 from app.engine.yardstick import Yardsticks, profile_of
 from app.events import Artifact
+from app.inspector import PARTS, Inspector
 from app.runner import Built
 
 _PATIENCE = 0.15
@@ -35,7 +35,8 @@ class Looked(Protocol):
 class Looks:
     """Reads cards, few at a time, so that the verdicts of runs need not wait for them."""
 
-    def __init__(self, yardsticks: Yardsticks, tasks: TaskGroup) -> None:
+    def __init__(self, inspector: Inspector, yardsticks: Yardsticks, tasks: TaskGroup) -> None:
+        self._inspector = inspector
         self._yardsticks = yardsticks
         self._tasks = tasks
         self._places = anyio.CapacityLimiter(_AT_ONCE)
@@ -72,13 +73,13 @@ class Looks:
     async def _read(self, run: Looked) -> Card | None:
         assert run.built
         try:
-            card = await inspector.card_of(run.built.file, self._places)
+            card = await self._inspector.card_of(run.built.file, self._places)
         except FileNotFoundError:
             return None
         except TimeoutError:
             # The next look may find the machine less busy; what the run itself said is known all the same.
             artifact = run.artifact()
-            return Card(_facts(artifact), artifact.bytes, unread=inspector.PARTS) if artifact else None
+            return Card(_facts(artifact), artifact.bytes, unread=PARTS) if artifact else None
         run.card = card
         return card
 

@@ -18,6 +18,7 @@ from app.sandbox.cgroup import Group
 from app.sandbox.detect import Isolation, IsolationError, detect
 from app.sandbox.kernel import memory_kills
 from app.sandbox.limits import Limits
+from app.sandbox.python import for_python, python_folders
 from app.sandbox.users import may_give
 from app.sandbox.watch import TICK, Watch, descendants
 
@@ -29,9 +30,12 @@ __all__ = [
     "Level",
     "Limits",
     "ProgramGoneError",
+    "confined",
     "detect",
+    "for_python",
     "may_give",
     "process",
+    "python_folders",
 ]
 
 _LONGEST_REPORT = 64 * 1024
@@ -108,33 +112,57 @@ async def process(
     readable: Sequence[Path] = (),
     observe: float | None = None,
 ) -> AsyncIterator[Confined]:
-    """A running process with pipes for its two outputs and nothing to read from.
+    """A running process that is ended when it breaks a limit, alone or with all that it started.
 
-    ``root`` is the run's folder, ``cwd`` one below it, ``readable`` are folders of the toolchain. With ``observe``, in
-    seconds, a program below ``cwd`` that the process becomes is watched. On leaving, however that happens, the process
-    and all that it started are gone. Raises ``ProgramGoneError``.
+    With ``observe``, in seconds, a program below ``cwd`` that the process becomes is watched. The rest is as for
+    ``confined``.
+    """
+    with _channel(observe) as (report, told):
+        async with confined(box, argv, root, cwd, env, readable, told=told) as child:
+            child.report = report
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_watch, child)
+                    yield child
+                    tasks.cancel_scope.cancel()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await child.end()
+                    child.limit = child.limit or child.left_behind()
+
+
+@asynccontextmanager
+async def confined(
+    box: Box,
+    argv: Sequence[str],
+    root: Path,
+    cwd: Path,
+    env: Mapping[str, str],
+    readable: Sequence[Path] = (),
+    *,
+    stdin: int = subprocess.DEVNULL,
+    told: Observe | None = None,
+) -> AsyncIterator[Confined]:
+    """A running process with pipes for its two outputs, held by its walls and by the limits of each process.
+
+    ``root`` is the run's folder, ``cwd`` one below it, ``readable`` are folders of the toolchain. On leaving, however
+    that happens, the process and all that it started are gone. Raises ``ProgramGoneError``.
     """
     hidden = box.unreadable(readable)
     if hidden:
         raise ProgramGoneError(f"Runs cannot read {hidden}, because its folder is closed to their user")
     if not _may_start(cwd / argv[0]):
         raise ProgramGoneError(f"{argv[0]} cannot be started: it is not there")
-    with _channel(observe) as (report, told):
-        confined = await _start(box, argv, root, cwd, env, readable, told)
-        confined.report = report
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_watch, confined)
-                yield confined
-                tasks.cancel_scope.cancel()
-        finally:
-            # Cancelling alone would leave what the process has started.
-            with anyio.CancelScope(shield=True):
-                await confined.end()
-                confined.limit = confined.limit or confined.left_behind()
-                await confined.process.aclose()
-            if confined.group:
-                confined.group.remove()
+    child = await _start(box, argv, root, cwd, env, readable, stdin, told)
+    try:
+        yield child
+    finally:
+        # Cancelling alone would leave what the process has started.
+        with anyio.CancelScope(shield=True):
+            await child.end()
+            await child.process.aclose()
+        if child.group:
+            child.group.remove()
 
 
 def _may_start(program: Path) -> bool:
@@ -174,6 +202,7 @@ async def _start(
     cwd: Path,
     env: Mapping[str, str],
     readable: Sequence[Path],
+    stdin: int,
     observe: Observe | None,
 ) -> Confined:
     kills, alive = memory_kills(), _alive()
@@ -182,7 +211,7 @@ async def _start(
         with anyio.CancelScope(shield=True):
             child = await anyio.open_process(
                 box.command(argv, root, cwd, readable, observe, alive),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,

@@ -12,7 +12,7 @@ from typing import Literal
 import anyio
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.sandbox import Box, ProgramGoneError, process
+from app.sandbox import Box, ProgramGoneError, for_python, process, python_folders
 
 MOST_STEPS = 300
 """States of one trace: enough for what the lessons build, and little enough to keep."""
@@ -81,13 +81,9 @@ async def trace(box: Box, root: Path) -> Trace:
     Raises ``NotSteppedError``.
     """
     tight = replace(box.limits, cpu_seconds=_CPU_SECONDS, memory_bytes=_MEMORY, processes=16)
-    kept = replace(box, limits=tight)
-    folders = _folders()
-    if kept.unreadable(folders):
-        # Python is closed to the run's user, as below root's home: the walls hold the server's own user too.
-        kept = replace(kept, user=None, user_first=False)
-    else:
-        kept.own(root)
+    folders = python_folders(_PROGRAM)
+    kept = for_python(replace(box, limits=tight), folders)
+    kept.own(root)
     argv = [sys.executable, "-I", "-B", str(_PROGRAM), str(kept.inside(root) / "program"), str(MOST_STEPS)]
     written = bytearray()
     try:
@@ -117,9 +113,3 @@ def _read(written: bytes) -> Trace:
 
 class _Refused(_Frozen):
     refused: str
-
-
-def _folders() -> tuple[Path, ...]:
-    """What the emulator reads: itself, this Python, and its libraries."""
-    named = (_PROGRAM, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent.parent)
-    return tuple(dict.fromkeys(named))

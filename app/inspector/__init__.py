@@ -1,0 +1,249 @@
+"""Reads what a stranger's run built: in boxes of its own, by processes that can do nothing but read and answer.
+
+A file can be made so that reading it takes for ever, all memory, or the reader itself over. ``worker`` says how each is
+read by a process of its own. What it answers is JSON, which is taken only in the shape, and within the size, of facts
+or a card; anything else is reported as a file of an unknown format.
+"""
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, is_dataclass, replace
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from pydantic import TypeAdapter, ValidationError
+
+from app import workspace
+from app.binary import BinaryFacts, Card
+from app.sandbox import Box, Confined, ProgramGoneError, confined, for_python, python_folders
+
+SECONDS = 2
+"""The processor time that one file may take."""
+
+UNKNOWN = BinaryFacts("unknown", "", None, None, (), None, ())
+PARTS = ("sections", "symbols", "code")
+"""What a card leaves out when nothing but the facts can be said."""
+
+_log = logging.getLogger(__name__)
+_APP = Path(__file__).parents[1]
+_WORKER = Path(__file__).with_name("worker.py")
+_WAIT = 30.0
+"""The longest that anybody waits for an answer, also on a busy machine and when a worker has to be started first."""
+
+_MEMORY = 256 * 1024 * 1024
+_PROCESSES = 8
+_LONGEST_ANSWER = 1024 * 1024
+_LONGEST_TEXT = 1000
+_MOST_PARTS = 1000
+_LARGEST_NUMBER = 2**66
+_CHUNK = 64 * 1024
+_T = TypeVar("_T")
+_FACTS = TypeAdapter(BinaryFacts)
+_CARD = TypeAdapter(Card)
+
+
+class _GoneError(Exception):
+    """The worker has ended."""
+
+
+class _StaleError(_GoneError):
+    """The worker had ended before it was asked anything."""
+
+
+@dataclass
+class _Question:
+    """What to read, and what was answered; without a file a worker is only to be there."""
+
+    what: Literal[b"f", b"c"] = b"f"
+    file: Path | None = None
+    answer: bytes = b""
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Inspector:
+    """Reads artefacts, one in each of its boxes at a time."""
+
+    def __init__(self, send: MemoryObjectSendStream[_Question], count: int) -> None:
+        self._send = send
+        self._count = count
+        self.peak_kb = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def begun(cls, boxes: Sequence[Box], new_root: Callable[[], Path]) -> AsyncIterator[Self]:
+        """An inspector and its workers; ``new_root`` names a folder that does not exist yet."""
+        send, receive = anyio.create_memory_object_stream[_Question](0)
+        with send, receive:
+            async with anyio.create_task_group() as tasks:
+                inspector = cls(send, len(boxes))
+                for box in boxes:
+                    tasks.start_soon(inspector._work, box, new_root, receive)
+                yield inspector
+                tasks.cancel_scope.cancel()
+
+    async def facts_of(self, file: Path) -> BinaryFacts:
+        """The facts of one file; ``UNKNOWN`` for what is no binary, is damaged, or takes too long or too much."""
+        try:
+            return _read(_FACTS, await self._ask(_Question(b"f", file))) or UNKNOWN
+        except TimeoutError:
+            return UNKNOWN
+
+    async def card_of(self, file: Path, places: anyio.CapacityLimiter | None = None) -> Card:
+        """The card of one file, partial rather than late; of ``UNKNOWN`` facts for what cannot be read.
+
+        ``places`` limits how many are read at once. Raises ``TimeoutError`` when the machine is too busy to read it,
+        ``FileNotFoundError``.
+        """
+        size = file.stat().st_size
+        card = _read(_CARD, await self._ask(_Question(b"c", file), places))
+        return replace(card, bytes=size) if card else Card(UNKNOWN, size, unread=PARTS)
+
+    async def warm(self) -> None:
+        """Start the workers now rather than in a learner's first run."""
+        async with anyio.create_task_group() as group:
+            for _ in range(self._count):
+                group.start_soon(self._ask, _Question())
+
+    async def _ask(self, question: _Question, places: anyio.CapacityLimiter | None = None) -> bytes:
+        with anyio.fail_after(_WAIT):
+            async with places or anyio.CapacityLimiter(1):
+                await self._send.send(question)
+                await question.done.wait()
+        return question.answer
+
+    async def _work(
+        self, box: Box, new_root: Callable[[], Path], questions: MemoryObjectReceiveStream[_Question]
+    ) -> None:
+        """Answer for ever; a worker that has gone, or was too slow, is followed by a new one when it is needed."""
+        question = await questions.receive()
+        while True:
+            try:
+                async with _worker(box, new_root()) as worker:
+                    while True:
+                        await worker.answer(question)
+                        self.peak_kb = max(self.peak_kb, worker.peak_kb)
+                        question = await questions.receive()
+            except _StaleError:
+                continue
+            except (_GoneError, TimeoutError, OSError, ProgramGoneError) as error:
+                _log.warning("a worker of the inspector has gone: %r", error)
+            question.done.set()
+            question = await questions.receive()
+
+
+@asynccontextmanager
+async def _worker(box: Box, root: Path) -> AsyncIterator["_Worker"]:
+    folders = python_folders(_APP)
+    tight = replace(box.limits, memory_bytes=_MEMORY, processes=_PROCESSES, file_size_bytes=0)
+    kept = for_python(replace(box, limits=tight), folders)
+    argv = [sys.executable, "-I", "-B", str(_WORKER), str(SECONDS)]
+    ours, theirs = socket.socketpair()
+    try:
+        root.mkdir(mode=0o700)
+        kept.own(root)
+        with ours:
+            ours.setblocking(False)
+            async with confined(kept, argv, root, root, {}, folders, stdin=theirs.fileno()) as child:
+                theirs.close()
+                yield await _Worker.begun(ours, child)
+    finally:
+        theirs.close()
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(workspace.remove, root)
+
+
+class _Worker:
+    """The server's end of a worker: it is asked for one answer at a time, and is ready when its child has gone."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self.peak_kb = 0
+
+    @classmethod
+    async def begun(cls, control: socket.socket, child: Confined) -> "_Worker":
+        """A worker that has its readers. Raises ``_GoneError`` with what it said, ``TimeoutError``."""
+        worker = cls(control)
+        with anyio.fail_after(_WAIT):
+            try:
+                await worker._ready()
+            except _GoneError:
+                assert child.process.stderr is not None
+                said = b""
+                with suppress(anyio.EndOfStream):
+                    said = await child.process.stderr.receive()
+                raise _GoneError(said.decode("utf-8", "replace")[-_LONGEST_TEXT:]) from None
+        return worker
+
+    async def answer(self, question: _Question) -> None:
+        """Answer one question. Raises ``_GoneError``, ``TimeoutError``, ``OSError``: its end is due then."""
+        self._check()
+        if question.file is None:
+            question.done.set()
+            return
+        with anyio.fail_after(_WAIT):
+            question.answer = await self._have_read(question.what, question.file)
+            question.done.set()
+            await self._ready()
+
+    def _check(self) -> None:
+        """Raise ``_StaleError`` when nobody is at the other end."""
+        with suppress(BlockingIOError):
+            if not self._control.recv(1, socket.MSG_PEEK):
+                raise _StaleError
+
+    async def _have_read(self, what: bytes, path: Path) -> bytes:
+        with path.open("rb") as file:
+            source, sink = os.pipe()
+            try:
+                try:
+                    socket.send_fds(self._control, [what], [file.fileno(), sink])
+                finally:
+                    os.close(sink)
+                os.set_blocking(source, False)
+                return await _all_of(source)
+            finally:
+                os.close(source)
+
+    async def _ready(self) -> None:
+        await anyio.wait_readable(self._control)
+        line = self._control.recv(_CHUNK)
+        if not line:
+            raise _GoneError
+        self.peak_kb = int(line)
+
+
+async def _all_of(source: int) -> bytes:
+    """What comes to the end; nothing when that is too much."""
+    found = bytearray()
+    while len(found) <= _LONGEST_ANSWER:
+        await anyio.wait_readable(source)
+        data = os.read(source, _CHUNK)
+        if not data:
+            return bytes(found)
+        found += data
+    return b""
+
+
+def _read(form: TypeAdapter[_T], answer: bytes) -> _T | None:
+    """The answer in its form; None for anything else, for a reader that was taken over can answer what it likes."""
+    try:
+        found = form.validate_json(answer, strict=True)
+    except ValidationError:
+        return None
+    return found if _is_sound(found) else None
+
+
+def _is_sound(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_TEXT and value.isprintable()
+    if isinstance(value, int):
+        return 0 <= value < _LARGEST_NUMBER
+    if isinstance(value, tuple):
+        return len(value) <= _MOST_PARTS and all(map(_is_sound, value))
+    return value is None or (is_dataclass(value) and all(map(_is_sound, vars(value).values())))

@@ -1,0 +1,152 @@
+"""``python -I -B worker.py CPU_SECONDS``: read artefacts that come over the socket at standard input, for the server.
+
+It lives in a box and imports the readers once. Each file is read by a child of its own, forked beforehand, which then
+may do nothing but read that file, use memory and write an answer: it can open, start, signal and wait for nothing. What
+a hostile file does to its reader ends with that child; this process never sees a byte of the file or of the answer.
+
+A message is one byte, ``f`` for the facts or ``c`` for the card, with two descriptors: the file, and a pipe for the
+answer, one JSON object or nothing. Whenever the last child is gone and the next one is there, a line goes back: the
+most memory, in KB, that a child has had.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import platform
+import resource
+import socket
+import struct
+import sys
+import time
+import types
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+# By hand, because the folder above may be closed here, and the package itself would bring what only a server needs.
+_APP = types.ModuleType("app")
+_APP.__path__ = [str(Path(__file__).parents[1])]
+sys.modules.setdefault("app", _APP)
+
+from app.binary.code import readable  # noqa: E402  (the package is known from here on)
+from app.binary.reading import examine, inspect  # noqa: E402
+
+_PART_SECONDS = 0.2
+"""No part of a card is begun after so much processor time, so that it comes in time with what was read."""
+_ADDRESSES = 512 * 1024 * 1024
+_DATA = 160 * 1024 * 1024
+"""What a child may have of its own: with the libraries, which lie in memory once for all, less than 200 MB."""
+
+# read, write, lseek, pread64; mmap, mprotect, munmap, mremap, madvise, brk; clock_gettime; exit, exit_group
+_ALLOWED = {
+    "x86_64": (0xC000003E, 202, (0, 1, 8, 17, 9, 10, 11, 25, 28, 12, 228, 60, 231)),
+    "aarch64": (0xC00000B7, 98, (63, 64, 62, 67, 222, 226, 215, 216, 233, 214, 113, 93, 94)),
+}
+"""The mark of the architecture, futex, of which only waking is allowed, and the system calls that a child may make.
+
+None of them waits for others, so that a child that does not end uses up its processor time.
+"""
+_LOAD, _AND, _EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06
+_NUMBER, _ARCHITECTURE, _SECOND = 0, 4, 24
+_COMMAND, _WAKE = 0x7F, 1
+_ALLOW, _KILL, _EPERM = 0x7FFF0000, 0x80000000, 0x00050001
+_SET_SECCOMP, _SET_NO_NEW_PRIVILEGES, _FILTER = 22, 38, 2
+_MANGLED = ("_ZN4core3fmt5WriteE", "_RNvC4core3fmt")
+"""A name of each kind, because the library that reads them imports the rest of itself with the first."""
+_HARMLESS = "/bin/sh"
+_CLOSED = 3
+"""How a child ends when the server is gone."""
+
+
+class _Program(ctypes.Structure):
+    """The kernel's ``sock_fprog``."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_void_p))
+
+
+def main() -> None:
+    """Answer until the other end of the socket is closed."""
+    seconds = int(sys.argv[1])
+    control = socket.socket(fileno=0)
+    for name in _MANGLED:
+        readable(name)
+    _try_out()
+    gc.collect()
+    gc.freeze()
+    peak, closed = 0, False
+    while not closed:
+        child = os.fork()
+        if child == 0:
+            _serve(control, seconds)
+        control.send(b"%d\n" % peak)
+        closed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == _CLOSED
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    # LIEF's bindings would count what they still hold, aloud.
+    os._exit(0)
+
+
+def _try_out() -> None:
+    """Read a file of this system, so that its memory is there and its own when the stranger's file comes."""
+    with suppress(OSError, ValueError), open(_HARMLESS, "rb") as file:
+        examine(file)
+
+
+def _serve(control: socket.socket, seconds: int) -> None:
+    """Wait for one message, answer it, end."""
+    status = 1
+    try:
+        _try_out()
+        message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+        status = 0 if message else _CLOSED
+        if message:
+            _answer(message, descriptors, seconds)
+    finally:
+        os._exit(status)
+
+
+def _answer(message: bytes, descriptors: Sequence[int], seconds: int) -> None:
+    file, answer = descriptors
+    os.dup2(file, 0)
+    os.dup2(answer, 1)
+    os.closerange(2, os.sysconf("SC_OPEN_MAX"))
+    with open(0, "rb", closefd=False) as opened:
+        _confine(seconds)
+        late = time.process_time() + _PART_SECONDS
+        found = inspect(opened) if message == b"f" else examine(opened, lambda: time.process_time() > late)
+    left = json.dumps(asdict(found)).encode()
+    while left:
+        left = left[os.write(1, left) :]
+
+
+def _confine(seconds: int) -> None:
+    """Give up all but reading, memory and answering, for good."""
+    for what, most in (
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_AS, _ADDRESSES),
+        (resource.RLIMIT_DATA, _DATA),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+    if sys.platform != "linux" or platform.machine() not in _ALLOWED:
+        return
+    mark, futex, allowed = _ALLOWED[platform.machine()]
+    steps = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, mark), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER)]
+    # Each to the last step, which allows it, or on to the next.
+    steps += [(_EQUAL, len(allowed) + 4 - at, 0, number) for at, number in enumerate(allowed)]
+    steps += [(_EQUAL, 0, 3, futex), (_LOAD, 0, 0, _SECOND), (_AND, 0, 0, _COMMAND), (_EQUAL, 1, 0, _WAKE)]
+    steps += [(_RETURN, 0, 0, _EPERM), (_RETURN, 0, 0, _ALLOW)]
+    data = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = _Program(len(steps), ctypes.cast(data, ctypes.c_void_p))
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    nothing = ctypes.c_ulong(0)
+    if prctl(_SET_NO_NEW_PRIVILEGES, ctypes.c_ulong(1), nothing, nothing, nothing) != 0:
+        raise OSError(ctypes.get_errno(), "no_new_privs")
+    if prctl(_SET_SECCOMP, ctypes.c_ulong(_FILTER), ctypes.byref(program)) != 0:
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+if __name__ == "__main__":
+    main()
