@@ -134,6 +134,8 @@ fn follow(child: &mut Child, socket: UnixStream, pc: bool, limit: Duration, seen
     let mut idle = Idle::new(child.id());
     loop {
         if let Ok(Some(status)) = child.try_wait() {
+            // It went without standing still: what was seen last is of an earlier moment, maybe of the firmware.
+            seen.registers = None;
             return ("exited", status);
         }
         // A PC says itself that it sleeps. Other machines are asked nothing: answering would take time of theirs.
@@ -143,7 +145,10 @@ fn follow(child: &mut Child, socket: UnixStream, pc: bool, limit: Duration, seen
         if let Some(ended) = ended {
             control.look(seen);
             control.send("quit", "");
-            return (ended, last_status(child));
+            let status = last_status(child);
+            // Later versions of QEMU stand still for a kernel that ends them with a code, too.
+            let chosen = ended == "off" && status.code().unwrap_or(0) != 0;
+            return (if chosen { "exited" } else { ended }, status);
         }
         control.listen();
     }
