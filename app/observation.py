@@ -42,6 +42,10 @@ _CALLS: Mapping[str, Mapping[int, str]] = {
 }
 """System calls that small programs make, by number; others are shown by their number."""
 
+_ENTRY_ZERO = (
+    "The file's entry address is 0: the linker found no entry point. The system jumped there, where no code is, and "
+    "not one instruction of the program was executed."
+)
 _GENERAL_PROTECTION = 128
 _MAPPED_BUT_CLOSED = 2
 _STACK = 7 * 1024 * 1024
@@ -73,6 +77,9 @@ class _Report(BaseModel):
     address: int = 0
     bytes: str = ""
     registers: tuple[int, ...] = ()
+    traced: bool = True
+    waits: int = 0
+    waits_in: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,13 +91,16 @@ class _Cause:
     places: Mapping[str, Any] = field(default_factory=dict)
 
 
-def observed(line: bytes, path: str) -> Observed | None:
-    """The event for a report on the file ``path``; None when there is no report, or it was cut off."""
+def observed(line: bytes, path: str, entry: int | None = None) -> Observed | None:
+    """The event for a report on the file ``path``; None when there is no report, or it was cut off.
+
+    ``entry`` is the entry address that the file names, for a report that had no time to read it.
+    """
     try:
         report = _Report.model_validate_json(line)
     except ValidationError:
         return None
-    cause = _Seen(report).cause()
+    cause = _Seen(report).cause() if report.traced else _untraced(report, entry)
     names = _CALLS.get(report.machine, {})
     return Observed.model_validate(
         {
@@ -100,7 +110,7 @@ def observed(line: bytes, path: str) -> Observed | None:
             "detail": cause.detail,
             "seconds": round(report.seconds, 3),
             "cpu_seconds": round(report.cpu_seconds, 3),
-            "system_calls": report.calls if report.freestanding else None,
+            "system_calls": report.calls if report.freestanding and report.traced else None,
             "calls": tuple(names.get(number, f"call {number}") for number in report.named),
             "exit_code": report.exit_code,
             "signal": _signal(report.signal) if report.signal else None,
@@ -172,10 +182,7 @@ class _Seen:
     def _segmentation_fault(self) -> tuple[Reason, str]:
         report = self._report
         if report.file_entry == 0 and not report.reached:
-            return "entry-zero", (
-                "The file's entry address is 0: the linker found no entry point. The system jumped there, where no "
-                "code is, and not one instruction of the program was executed."
-            )
+            return "entry-zero", _ENTRY_ZERO
         if self._machine == "x86-64" and report.reached and self._pc == report.argc and self._returned():
             return "returned", (
                 f"Its entry point returned. Nobody had called it, so there was no address to return to: the processor "
@@ -235,6 +242,38 @@ class _Seen:
 
     def _at(self, address: int) -> str:
         return f"{self._in_file(address):#x}"
+
+
+def _untraced(report: _Report, entry: int | None) -> _Cause:
+    """What follows from the looks of a parent that may not trace: no place, no registers, no system calls."""
+    blind = "This system does not let programs be traced, so that not more can be told."
+    if report.outcome == "exited":
+        return _Cause("exit", f"It ended by itself, with exit code {report.exit_code}.")
+    if report.outcome == "running":
+        return _untraced_running(report, blind)
+    if report.signal == signals.SIGSEGV and entry == 0:
+        return _Cause("entry-zero", _ENTRY_ZERO)
+    if report.signal in (signals.SIGSEGV, signals.SIGBUS):
+        sentence = "it reached for memory, or jumped to an address, that is not there or that it may not use so."
+        return _Cause("bad-address", f"It was ended by {_signal(report.signal)}: {sentence} {blind}")
+    if report.signal in (signals.SIGILL, signals.SIGTRAP):
+        sentence = "an instruction that is there to stop it, or that this processor does not have or does not allow."
+        return _Cause("bad-instruction", f"It was ended by {_signal(report.signal)}: it ran into {sentence} {blind}")
+    return _Cause("other-signal", f"It was ended by {_signal(report.signal)}. {blind}")
+
+
+def _untraced_running(report: _Report, blind: str) -> _Cause:
+    if report.state != "R":
+        name = _CALLS.get(report.machine, {}).get(report.waits_in or -1, f"call {report.waits_in}")
+        where = f", in `{name}`" if report.waits_in is not None else ""
+        detail = f"It still ran after {report.seconds:.1f} seconds, and waited for the system{where}."
+        return _Cause("waits", f"{detail} {blind}")
+    used = f"{report.cpu_seconds:.1f} of {report.seconds:.1f} seconds of processor time"
+    if report.waits:
+        return _Cause("busy", f"It was still at work when it was ended: {used}. {blind}")
+    return _Cause(
+        "busy", f"It was still at work when it was ended: {used}, and waited for nothing, as a loop does. {blind}"
+    )
 
 
 def _decode(machine: str, data: str, address: int) -> CsInsn | None:

@@ -102,7 +102,7 @@ async def run(task: Task, emit: Emit) -> Built | None:
     built = await _artifact(task, crate, tuple(reader.executables))
     if built:
         emit(built[1])
-    watched = observed(end.report, _program(task, built[0] if built else None))
+    watched = observed(end.report, _program(task, built[0] if built else None), built[1].entry if built else None)
     if watched:
         emit(watched)
         if watched.outcome == "running":

@@ -1,7 +1,11 @@
 """What a tracer saw becomes a sentence, and is really seen of real programs at each level."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +17,7 @@ from app.engine.local import LocalEngine
 from app.events import Event, Finished, Observed, Output
 from app.lessons import Lesson
 from app.observation import observed
-from app.sandbox import IsolationError
+from app.sandbox import IsolationError, detect
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 
@@ -101,6 +105,76 @@ def test_registers_of_a_strange_number_or_machine_do_no_harm() -> None:
             report = json.loads(line(signal=11, code=128, bytes="0f290424", address=5))
             event = seen(json.dumps(report | {"registers": registers, "machine": machine}).encode())
             assert event.detail
+
+
+def test_without_a_tracer_only_what_a_parent_sees_is_told() -> None:
+    blind: dict[str, Any] = {"traced": False, "entry_sp": 0, "reached": False}
+    busy = seen(line("running", state="R", **blind))
+    assert (busy.reason, busy.system_calls, busy.pc) == ("busy", None, None)
+    assert "1.9 of 2.0 seconds of processor time, and waited for nothing" in busy.detail
+    assert "waited for nothing" not in seen(line("running", state="R", waits=3, **blind)).detail
+    waits = seen(line("running", state="S", waits_in=34, **blind))
+    assert waits.reason == "waits"
+    assert "in `pause`" in waits.detail
+    assert seen(line("exited", exit_code=7, **blind)).reason == "exit"
+    for number, reason in ((11, "bad-address"), (4, "bad-instruction"), (15, "other-signal")):
+        assert seen(line(signal=number, **blind)).reason == reason
+    zero = observed(line(signal=11, **blind), "x", entry=0)
+    assert zero
+    assert zero.reason == "entry-zero"
+
+
+UNTRACED = """
+import ctypes, os, platform, struct, sys
+step = lambda *parts: struct.pack("=HBBI", *parts)
+number = {"x86_64": 101, "aarch64": 117}[platform.machine()]
+steps = step(0x20, 0, 0, 0) + step(0x15, 0, 1, number) + step(6, 0, 0, 0x00050001) + step(6, 0, 0, 0x7FFF0000)
+data = ctypes.create_string_buffer(steps)
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 4, ctypes.addressof(data)))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) == 0
+assert libc.prctl(22, ctypes.c_ulong(2), program) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Becomes another program, for which and below which ptrace is refused, as in some containers."""
+
+
+def without_tracing(settings: Settings, *words: str) -> str:
+    playground = str(Path(sys.executable).with_name("playground"))
+    folders = {"PLAYGROUND_DATA_DIR": str(settings.data_dir), "PLAYGROUND_SCRATCH_DIR": str(settings.scratch_dir)}
+    env = os.environ | folders | {"PLAYGROUND_PROGRAM_SECONDS": "0.5"}
+    command = [sys.executable, "-c", UNTRACED, playground, *words]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120).stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "outcome", "reason"),
+    [(LOOPS, "running", "busy"), (NAMELESS, "killed", "entry-zero"), (READS, "killed", "bad-address")],
+    ids=["loops", "entry-zero", "dies"],
+)
+def test_where_tracing_is_refused_the_program_is_looked_at(
+    settings: Settings, tmp_path: Path, source: str, outcome: str, reason: str
+) -> None:
+    for path, text in ((".cargo/config.toml", CONFIG), ("src/main.rs", source)):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(text)
+    words = ("try", "cargo-config", "--dir", str(tmp_path), "--command", "cargo run", "--json")
+    events = [json.loads(one) for one in without_tracing(settings, *words).splitlines()]
+    [found] = [event for event in events if event["type"] == "observed"]
+    assert (found["outcome"], found["reason"], found["system_calls"]) == (outcome, reason, None), found
+    if outcome == "running":
+        assert 0.1 < found["cpu_seconds"] <= found["seconds"] + 0.1
+        assert next(event for event in events if event["type"] == "finished")["seconds"] < 10
+
+
+def test_doctor_says_when_programs_cannot_be_traced(settings: Settings) -> None:
+    isolation = json.loads(without_tracing(settings, "doctor", "--json"))["isolation"]
+    assert [note for note in isolation["notes"] if "cannot be traced" in note], isolation
+
+
+@pytest.mark.anyio
+async def test_doctor_says_nothing_where_they_can(settings: Settings, toolchains: tuple[Toolchain, ...]) -> None:
+    assert not [note for note in (await detect(settings, toolchains)).notes if "traced" in note]
 
 
 @pytest.fixture(params=["namespaces", "landlock", "none"])

@@ -1,6 +1,7 @@
 """Which level this system allows: each is tried for real, the strongest first."""
 
 import ctypes
+import os
 import platform
 import shutil
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import anyio
 
-from app.sandbox.box import Box, Level
+from app.sandbox.box import Box, Level, Observe
 from app.sandbox.cgroup import find_groups
 from app.sandbox.launcher import launcher
 from app.sandbox.limits import Limits
@@ -24,6 +25,9 @@ _LANDLOCK_CREATE_RULESET = 444
 _LANDLOCK_NEWEST = 7
 _TCP, _SIGNALS = 4, 6
 _TRIAL_SECONDS = 10.0
+_UNTRACED = (
+    "Programs cannot be traced here (ptrace is refused): of one that runs, only state, processor time and end are told."
+)
 
 
 class IsolationError(RuntimeError):
@@ -62,7 +66,7 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
     wanted = settings.isolation
     found = await launcher(settings.cache_dir, toolchains) if sys.platform == "linux" else None
     if wanted == "none":
-        return Isolation(Box("none", limits, found), ("PLAYGROUND_ISOLATION is none: runs are not isolated.",))
+        return await _not_isolated(Box("none", limits, found), "PLAYGROUND_ISOLATION is none: runs are not isolated.")
     notes: list[str] = []
     locks = locks_in(settings.scratch_dir)
     if found is None:
@@ -72,16 +76,20 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
             if wanted not in ("auto", box.level):
                 continue
             with Isolation(box, (), locks).slots(1) as (slot,):
-                problem = await _trial(slot)
-            if problem is None:
+                trial = await _try(slot)
+            if trial.problem is None:
                 working = replace(box, groups=find_groups() if settings.control_groups else None)
-                return Isolation(working, (*notes, *_holders(working)), locks)
-            notes.append(f"{box.level} does not work here: {problem}")
+                return Isolation(working, (*notes, *_holders(working), *trial.notes), locks)
+            notes.append(f"{box.level} does not work here: {trial.problem}")
     if wanted != "auto":
         raise IsolationError(f"PLAYGROUND_ISOLATION={wanted} cannot be had: {' '.join(notes)}")
-    return Isolation(
-        Box("none", limits, found), (*notes, "Runs are not isolated: serve only yourself, on this machine.")
+    return await _not_isolated(
+        Box("none", limits, found), *notes, "Runs are not isolated: serve only yourself, on this machine."
     )
+
+
+async def _not_isolated(box: Box, *notes: str) -> Isolation:
+    return Isolation(box, (*notes, *((await _try(box)).notes if box.launcher else ())))
 
 
 def _candidates(limits: Limits, found: Path) -> list[Box]:
@@ -104,21 +112,50 @@ def _bwrap() -> Path | None:
         return None
 
 
-async def _trial(box: Box) -> str | None:
-    """Why the box does not work; None when a program ran in it."""
+@dataclass(frozen=True)
+class _Trial:
+    """Why a box does not work, or None when a program ran in it; and whether the launcher could trace that program."""
+
+    problem: str | None
+    traced: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of a box that works."""
+        return () if self.traced else (_UNTRACED,)
+
+
+async def _try(box: Box) -> _Trial:
     with tempfile.TemporaryDirectory(prefix="playground-trial-") as folder:
         root = Path(folder).resolve()
+        # Below the run's folder, because only what a run has built is watched.
+        shutil.copyfile("/bin/sh", root / "sh")
+        (root / "sh").chmod(0o755)
         box.own(root)
-        command = box.command(["/bin/sh", "-c", "exit 42"], root, root, ())
+        report, told = os.pipe()
+        os.set_blocking(report, False)
         try:
+            command = box.command(["./sh", "-c", "exit 42"], root, root, (), Observe(told, _TRIAL_SECONDS))
+            env = {"PATH": "/usr/bin:/bin"}
             with anyio.fail_after(_TRIAL_SECONDS):
-                done = await anyio.run_process(command, check=False, cwd=root, env={"PATH": "/usr/bin:/bin"})
+                done = await anyio.run_process(command, check=False, cwd=root, env=env, pass_fds=(told,))
+            seen = _read(report)
         except (OSError, TimeoutError) as error:
-            return str(error) or "it does not answer."
+            return _Trial(str(error) or "it does not answer.")
+        finally:
+            os.close(report)
+            os.close(told)
     if done.returncode == 42:
-        return None
+        return _Trial(None, b'"traced":true' in seen)
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return said[-1] if said else f"its trial ended with {done.returncode}."
+    return _Trial(said[-1] if said else f"its trial ended with {done.returncode}.")
+
+
+def _read(report: int) -> bytes:
+    try:
+        return os.read(report, 4096)
+    except BlockingIOError:
+        return b""
 
 
 def landlock_version() -> int:
