@@ -23,6 +23,7 @@ from app.toolchain import build_env
 from bench.boot import boots
 from bench.cards import cards
 from bench.common import Case, cases, serving
+from bench.steps import steps
 
 ROUNDS = 30
 
@@ -147,6 +148,7 @@ def main() -> None:
         against_raw(folder, rounds)
         levels(folder, rounds)
         cards(folder)
+        steps(folder)
         boots(folder / "boot", rounds)
 
 

@@ -19,6 +19,7 @@ from app.lessons import Lesson
 from app.observation import observed
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
+from app.stepper import Trace
 from app.toolchain import Toolchain, preferred
 
 SP = 0x7FFC_0000_1000
@@ -201,6 +202,9 @@ class Programs:
         self.last = self._engine.submit(Job(self._lesson, files, parse(command), self._toolchain, **more))
         return [event async for event in self._engine.events(self.last)]
 
+    async def steps(self) -> Trace:
+        return await self._engine.steps(self.last)
+
 
 @pytest.fixture
 def programs(engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> Programs:
@@ -273,3 +277,6 @@ async def test_what_was_built_can_be_started_by_its_path(programs: Programs) -> 
     await programs.run(LOOPS, command="cargo build")
     found, _ = the(await programs.run(LOOPS, command="./target/debug/blog_os", after=programs.last))
     assert (found.outcome, found.reason, found.pc) == ("running", "loops", found.pc)
+    # What a run has started without building it can be stepped through as well.
+    trace = await programs.steps()
+    assert (trace.machine, trace.end.kind, trace.steps[-1].function) == ("x86-64", "loops", "_start")

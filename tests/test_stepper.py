@@ -2,24 +2,29 @@
 
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
+from app import stepper
 from app.command import parse
 from app.diagnosis import Diagnosis
 from app.engine import Job
 from app.engine.local import LocalEngine
 from app.lessons import Lesson
-from app.sandbox import IsolationError
+from app.sandbox import Box, IsolationError, detect
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
 from app.toolchain import Toolchain, preferred
 from app.web.steps import drawn
+from tests.test_binary import BARE, compile_with
+from tests.test_inspector_fuzz import damaged, damages
 
 pytestmark = pytest.mark.anyio
 ENTRY = 0x401000
@@ -148,6 +153,51 @@ def test_any_code_and_any_damage_ends_in_a_trace_or_a_sentence(code: bytes, flip
     except Exception:  # of which main() makes a refusal: the libraries raise whatever they stumble over
         return
     Trace.model_validate(found)
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[BlockingPortal]:
+    with start_blocking_portal() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def box(portal: BlockingPortal, shipped: Settings, toolchains: tuple[Toolchain, ...]) -> Iterator[Box]:
+    isolation = portal.call(detect, shipped, toolchains)
+    with isolation.slots(1) as boxes:
+        yield boxes[0]
+
+
+@pytest.fixture(scope="module")
+def built(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """The post's program for the host and for the board, with debug information."""
+    flags = ("-g", "-Cpanic=abort")
+    host = compile_with(
+        bare_metal, tmp_path_factory.mktemp("host"), BARE % "_start", *flags, "-Clink-arg=-nostartfiles"
+    )
+    board = (*flags, "--target", "thumbv7em-none-eabihf")
+    return host, compile_with(bare_metal, tmp_path_factory.mktemp("board"), BARE % "_start", *board)
+
+
+@how(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(which=st.sampled_from((0, 1)), damage=damages())
+def test_a_mutated_program_ends_in_time_and_within_its_memory(
+    portal: BlockingPortal,
+    box: Box,
+    built: tuple[bytes, bytes],
+    open_folder: Path,
+    which: int,
+    damage: list[tuple[str, float, int, int]],
+) -> None:
+    root = open_folder / str(time.monotonic_ns())
+    root.mkdir(mode=0o700)
+    (root / "program").write_bytes(damaged(built[which], damage))
+    began = time.monotonic()
+    with suppress(NotSteppedError):
+        assert len(portal.call(stepper.trace, box, root).steps) <= stepper.MOST_STEPS
+    # Two seconds of processor time and 200 MB are what its box gives it; the machine may be busy.
+    assert time.monotonic() - began < stepper._SECONDS + 2
+    assert (stepper._CPU_SECONDS, stepper._MEMORY) == (2.0, 200_000_000)
 
 
 async def test_the_loop_of_start_is_seen_with_its_line(

@@ -203,10 +203,14 @@ class LocalEngine:
         return await self._looks.at(run, self._before(run) if since is None else [self._run(since)])
 
     async def steps(self, run_id: str) -> Trace:
-        """What the run built, step by step. Raises ``NoSuchRunError``, ``NothingBuiltError``, ``NotSteppedError``."""
-        built = self.artifact(run_id)
+        """What the run built, or started without building it, step by step.
+
+        Raises ``NoSuchRunError``, ``NothingBuiltError``, ``NotSteppedError``.
+        """
+        run = self._run(run_id)
+        built = self.artifact(run.job.after if run.built is None and run.job.after else run_id)
         try:
-            return await self._steps.of(run_id, built.file, self._run(run_id).job.owner)
+            return await self._steps.of(run_id, built.file, run.job.owner)
         except FileNotFoundError:
             raise NothingBuiltError(run_id) from None
 

@@ -20,7 +20,7 @@ MOST_STEPS = 300
 _PROGRAM = Path(__file__).parent
 _SECONDS = 10.0
 _CPU_SECONDS = 2.0
-_MEMORY = 256 * 1024 * 1024
+_MEMORY = 200 * 1000 * 1000
 _LONGEST = 2 * 1024 * 1024
 _GONE = "The program could not be stepped through: it took too long, or too much memory."
 

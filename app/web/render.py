@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from app.cargo import joined
 from app.diagnosis import Diagnosis
-from app.events import Diagnostic, Event, Finished, Output, Started, Suggestion
+from app.events import Diagnostic, Event, Finished, Observed, Output, Started, Suggestion
 from app.lessons import Lesson
 from app.linking import explain, find_command
 from app.web.ansi import Terminal, strip
@@ -68,7 +68,7 @@ class RunRenderer:
         self._toolchain, self._root = "", root
         self._classes = {known.id: known for known in diagnosis.classes}
         self._finished: Finished | None = None
-        self._looks = False
+        self._looks = self._by_path = False
         self._lesson = lesson
         self._known = {
             "root": root,
@@ -84,6 +84,7 @@ class RunRenderer:
             self._finished = event
         if isinstance(event, Started):
             self._looks = only_looks(event.argv, self._lesson)
+            self._by_path = "/" in event.argv[0]
             self._toolchain = event.toolchain
             self._terminal.link = linked(self._files, event.toolchain, self._root)
         template = environment().get_template(f"events/{event.type}.html")
@@ -98,6 +99,8 @@ class RunRenderer:
     def _extra(self, event: Event) -> Mapping[str, object]:
         if isinstance(event, Output):
             return {"shown": self._terminal.lines(event.text)}
+        if isinstance(event, Observed):
+            return {"by_path": self._by_path}
         if not isinstance(event, Diagnostic):
             return {}
         in_files = [span for span in event.spans if span.file in self._files]
