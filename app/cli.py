@@ -141,8 +141,9 @@ def lessons_check(
         typer.echo(f"{slug}: nothing here builds for {triple} yet; playground setup --all makes it ready.", err=True)
     if record:
         _record(able, proofs)
+    found = course.Report(datetime.now(UTC), tuple(proofs))
     if report:
-        _report(report, able, diagnosis, proofs)
+        _report(report, able, diagnosis, found, settings, whole=not slugs)
     failed = any(proof.problems or (proof.stale and not record) for proof in proofs)
     if wrong or failed or unproven or any(lacking.values()):
         raise typer.Exit(1)
@@ -175,11 +176,23 @@ def _record(lessons: tuple[Lesson, ...], proofs: Sequence[course.Proof]) -> None
             typer.echo(f"recorded {name}", err=True)
 
 
-def _report(path: Path, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, proofs: Sequence[course.Proof]) -> None:
+def _report(
+    path: Path,
+    lessons: tuple[Lesson, ...],
+    diagnosis: Diagnosis,
+    found: course.Report,
+    settings: Settings,
+    *,
+    whole: bool,
+) -> None:
     from app.web.report import report_page
 
     try:
-        path.write_text(report_page(lessons, diagnosis, proofs, datetime.now(UTC)), encoding="utf-8")
+        style = (settings.static_dir / "css" / "matrix.css").read_text(encoding="utf-8")
+        path.write_text(report_page(lessons, diagnosis, found, style), encoding="utf-8")
+        # The server shows what was proven last; of single lessons its page is not made.
+        if whole:
+            course.keep_report(settings.data_dir, found)
     except OSError as error:
         _stop(f"The report cannot be written: {error}")
 

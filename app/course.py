@@ -1,9 +1,12 @@
 """``playground lessons check``: prove on the real toolchains that each lesson does what it says."""
 
+import json
 import tomllib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 
 import anyio
 from packaging.specifiers import SpecifierSet
@@ -18,6 +21,8 @@ from app.lessons import RECORDED, Expectation, Lesson, Prediction
 from app.quotation import quote, quotes, without
 from app.recordings import Recording, RecordingError, What, record, renewed, to_text
 from app.toolchain import Toolchain
+
+_REPORT = "compilers.json"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,32 @@ class Proof:
     def facts(self) -> Mapping[str, object]:
         """The proof as JSON can hold it, without the run."""
         return {name: value for name, value in vars(self).items() if name != "run"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check of the whole course has proven, and when."""
+
+    at: datetime
+    proofs: tuple[Proof, ...]
+
+
+def keep_report(folder: Path, report: Report) -> None:
+    """Keep the report in the folder, in the place of an earlier one. Raises ``OSError``."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = folder / f"{_REPORT}.new"
+    draft.write_text(json.dumps({"at": report.at.isoformat(), "proofs": [dict(one.facts()) for one in report.proofs]}))
+    draft.rename(folder / _REPORT)
+
+
+def last_report(folder: Path) -> Report | None:
+    """The report that was kept last; None where there is none that can be read."""
+    try:
+        found = json.loads((folder / _REPORT).read_text())
+        proofs = (one | {name: tuple(one[name]) for name in ("problems", "classes")} for one in found["proofs"])
+        return Report(datetime.fromisoformat(found["at"]), tuple(Proof(**one) for one in proofs))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def reference_problems(lessons: Iterable[Lesson], diagnosis: Diagnosis) -> list[str]:

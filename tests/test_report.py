@@ -1,18 +1,22 @@
 """The matrix page of ``lessons check --report``."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
-from app.course import Proof
+from app.course import Proof, Report, keep_report, last_report
 from app.diagnosis import Diagnosis
 from app.lessons import Lesson
 from app.web.report import report_page
+from tests.conftest import Server, seated
 
 NOW = datetime(2026, 5, 4, 3, 2, tzinfo=UTC)
+STYLE = ".matrix td { color: red }"
 
 
 def made(lessons: dict[str, Lesson], diagnosis: Diagnosis, *proofs: Proof) -> str:
-    return report_page(tuple(lessons.values()), diagnosis, proofs, NOW)
+    return report_page(tuple(lessons.values()), diagnosis, Report(NOW, proofs), STYLE)
 
 
 def said(toolchain: str, *classes: str, problems: tuple[str, ...] = ()) -> Proof:
@@ -41,3 +45,22 @@ def test_where_compilers_differ_and_where_a_lesson_is_wrong_is_seen(
 def test_the_page_needs_nothing_else_and_names_no_machine(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
     html = made(lessons, diagnosis, said("1.96"))
     assert not re.search(r"\b(src|href)=|/root|/tmp|<script", html)
+    assert STYLE in html
+
+
+def test_what_was_proven_last_is_a_page_of_the_course(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    server = start_server(data)
+    with seated(server.url) as client:
+        assert client.get("/compilers").status_code == 404
+        assert "/compilers" not in client.get("/").text
+        wrong = said("1.96", "unwinding-unsupported", problems=("Not <seen>.",))
+        report = Report(NOW, (said("1.63", "eh-personality-missing"), wrong))
+        keep_report(data, report)
+        assert last_report(data) == report
+        assert "as proven here on 2026-05-04" in client.get("/").text
+        html = client.get("/compilers").text
+        assert "class=differ" in html
+        assert "Not &lt;seen&gt;." in html
+        (data / "compilers.json").write_text('{"at": 5}')
+        assert client.get("/compilers").status_code == 404

@@ -1,10 +1,12 @@
-"""``lessons check --report``: lessons and compilers as one page that needs nothing else."""
+"""Lessons and compilers, as last proven: a page of the course, and a file that needs nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
-from app.course import Proof
+from markupsafe import Markup
+
+from app.course import Proof, Report
 from app.diagnosis import Diagnosis
 from app.lessons import Lesson
 from app.toolchain.model import release
@@ -34,14 +36,20 @@ class Row:
         return len({cell.classes for cell in self.cells if cell}) > 1
 
 
-def report_page(lessons: Sequence[Lesson], diagnosis: Diagnosis, proofs: Sequence[Proof], now: datetime) -> str:
-    """The page as HTML: a row for each expectation, a column for each compiler, the newest first."""
+def report_page(lessons: Sequence[Lesson], diagnosis: Diagnosis, report: Report, style: str) -> str:
+    """The file as HTML; ``style`` is the matrix's own sheet."""
+    return page("report.html", style=Markup(style), **matrix(lessons, diagnosis, report))  # noqa: S704 - ours
+
+
+def matrix(lessons: Sequence[Lesson], diagnosis: Diagnosis, report: Report) -> dict[str, Any]:
+    """What the templates show: a row for each expectation, a column for each compiler, the newest first."""
+    proofs = report.proofs
     names = sorted({proof.toolchain for proof in proofs}, key=release, reverse=True)
     groups = [(lesson, rows) for lesson in lessons if (rows := _rows(lesson, names, proofs))]
     titles = {known.id: known.title for known in diagnosis.classes}
     failed = sum(bool(proof.problems) for proof in proofs)
-    context = {"toolchains": names, "groups": groups, "titles": titles, "failed": failed}
-    return page("report.html", now=now, proofs=len(proofs), **context)
+    context = {"compilers": names, "groups": groups, "titles": titles, "failed": failed}
+    return context | {"now": report.at, "proofs": len(proofs)}
 
 
 def _rows(lesson: Lesson, names: Sequence[str], proofs: Sequence[Proof]) -> list[Row]:

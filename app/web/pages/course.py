@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
+import anyio.to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from app.course import Report, last_report
 from app.lessons import Lesson
 from app.web.guard import COOKIE
 from app.web.pages.common import Home, Seat, Step, fragment, page_answer
 from app.web.pages.where import where
+from app.web.problem import ProblemError
+from app.web.report import matrix
+from app.web.state import Playground
 
 router = APIRouter()
 
@@ -26,6 +31,7 @@ async def course(request: Request, home: Home, seat: Seat, forgotten: bool = Fal
         last=last,
         next=_continue(home.lessons, reached, last),
         begun=bool(reached or last),
+        report=await _report(home),
         note="Everything that was stored of you is deleted." if forgotten else "",
     )
 
@@ -44,6 +50,16 @@ async def glossary(request: Request, home: Home) -> Response:
     return await page_answer(request, "glossary.html", glossary=home.glossary, steps=steps)
 
 
+@router.get("/compilers")
+async def compilers(request: Request, home: Home) -> Response:
+    """What each compiler says to each lesson, as ``lessons check --report`` has found it."""
+    report = await _report(home)
+    if report is None:
+        sentence = "Nobody has let the course be proven here: playground lessons check --report FILE does it."
+        raise ProblemError(404, "not-proven", sentence)
+    return await page_answer(request, "compilers.html", **matrix(home.lessons, home.diagnosis, report))
+
+
 @router.post("/forget")
 async def forget(home: Home, seat: Seat) -> Response:
     """Delete all that is stored of this seat."""
@@ -51,6 +67,10 @@ async def forget(home: Home, seat: Seat) -> Response:
     answer = RedirectResponse(f"{home.root}/?forgotten=1", status_code=303)
     answer.delete_cookie(COOKIE, path=home.root or "/")
     return answer
+
+
+async def _report(home: Playground) -> Report | None:
+    return await anyio.to_thread.run_sync(last_report, home.settings.data_dir)
 
 
 def _continue(lessons: Sequence[Lesson], reached: Mapping[str, object], last: str | None) -> Lesson | None:
