@@ -14,8 +14,20 @@ from pathlib import Path
 import anyio
 import pytest
 
+from app.lessons import Lesson
 from app.settings import Settings
-from app.toolchain import BARE_METAL, Survey, Toolchain, add_targets, debian, discover, setup, setup_era, survey
+from app.toolchain import (
+    BARE_METAL,
+    Survey,
+    Toolchain,
+    add_targets,
+    debian,
+    discover,
+    setup,
+    setup_era,
+    setup_tools,
+    survey,
+)
 from app.toolchain.build import BuildError, prove
 from app.toolchain.linkers import find_lld
 from app.toolchain.lock import locked
@@ -142,15 +154,23 @@ def test_interrupted_it_ends_the_build_and_cleans_up(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("bare_metal")
-async def test_a_second_one_is_quick_and_changes_nothing(shipped: Settings) -> None:
+@pytest.mark.parametrize("everything", [False, True], ids=["bare-metal", "all"])
+async def test_a_second_one_is_quick_and_changes_nothing(
+    shipped: Settings, lessons: dict[str, Lesson], *, everything: bool
+) -> None:
+    targets = [target for lesson in lessons.values() for target in lesson.targets] if everything else [BARE_METAL]
+    tools = [tool for lesson in lessons.values() for tool in lesson.needs] if everything else []
     folders = [path for path in (shipped.cache_dir / "sysroots").rglob("*") if not path.is_symlink()]
     before = {path: path.stat().st_mtime_ns for path in folders}
     lines: list[str] = []
     began = time.monotonic()
-    assert await setup(shipped.cache_dir, lines.append)
-    assert time.monotonic() - began < 3
+    assert await setup(shipped.cache_dir, lines.append, tuple(dict.fromkeys(targets)))
+    assert time.monotonic() - began < (8 if everything else 3)
     assert {path: path.stat().st_mtime_ns for path in folders} == before
     assert f"builds for {BARE_METAL}" in lines[0]
+    assert len(lines) == len(set(targets)), "a line for each target, and no work"
+    assert await setup_tools(dict.fromkeys(tools), lines.append)
+    assert len(lines) == len(set(targets))
 
 
 @pytest.mark.anyio
