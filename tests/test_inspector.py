@@ -51,7 +51,6 @@ async def test_a_worker_that_has_gone_is_followed_by_another(settings: Settings)
         await reader.warm()
         for worker in running_workers():
             os.kill(worker, signal.SIGKILL)
-        await anyio.sleep(0.5)
         assert (await reader.facts_of(SHELL)).format == "ELF"
 
 

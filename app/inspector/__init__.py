@@ -38,6 +38,7 @@ _WAIT = 30.0
 
 _MEMORY = 256 * 1024 * 1024
 _PROCESSES = 8
+_TRIES = 2
 _LONGEST_ANSWER = 1024 * 1024
 _LONGEST_TEXT = 1000
 _MOST_PARTS = 1000
@@ -52,10 +53,6 @@ class _GoneError(Exception):
     """The worker has ended."""
 
 
-class _StaleError(_GoneError):
-    """The worker had ended before it was asked anything."""
-
-
 @dataclass
 class _Question:
     """What to read, and what was answered; without a file a worker is only to be there."""
@@ -63,6 +60,7 @@ class _Question:
     what: Literal[b"f", b"c"] = b"f"
     file: Path | None = None
     answer: bytes = b""
+    tries: int = 0
     done: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -129,10 +127,12 @@ class Inspector:
                         await worker.answer(question)
                         self.peak_kb = max(self.peak_kb, worker.peak_kb)
                         question = await questions.receive()
-            except _StaleError:
-                continue
             except (_GoneError, TimeoutError, OSError, ProgramGoneError) as error:
                 _log.warning("a worker of the inspector has gone: %r", error)
+                question.tries += 1
+                # No file can end a worker: it went for another reason, maybe before it was asked.
+                if not isinstance(error, TimeoutError) and not question.answer and question.tries < _TRIES:
+                    continue
             question.done.set()
             question = await questions.receive()
 
@@ -182,33 +182,26 @@ class _Worker:
 
     async def answer(self, question: _Question) -> None:
         """Answer one question. Raises ``_GoneError``, ``TimeoutError``, ``OSError``: its end is due then."""
-        self._check()
-        if question.file is None:
-            question.done.set()
-            return
         with anyio.fail_after(_WAIT):
-            question.answer = await self._have_read(question.what, question.file)
-            question.done.set()
-            await self._ready()
+            if question.file is not None:
+                with suppress(FileNotFoundError), question.file.open("rb") as file:
+                    question.answer = await self._have_read(question.what, file.fileno())
+                    if question.answer:
+                        question.done.set()
+                    await self._ready()
+        question.done.set()
 
-    def _check(self) -> None:
-        """Raise ``_StaleError`` when nobody is at the other end."""
-        with suppress(BlockingIOError):
-            if not self._control.recv(1, socket.MSG_PEEK):
-                raise _StaleError
-
-    async def _have_read(self, what: bytes, path: Path) -> bytes:
-        with path.open("rb") as file:
-            source, sink = os.pipe()
+    async def _have_read(self, what: bytes, file: int) -> bytes:
+        source, sink = os.pipe()
+        try:
             try:
-                try:
-                    socket.send_fds(self._control, [what], [file.fileno(), sink])
-                finally:
-                    os.close(sink)
-                os.set_blocking(source, False)
-                return await _all_of(source)
+                socket.send_fds(self._control, [what], [file, sink])
             finally:
-                os.close(source)
+                os.close(sink)
+            os.set_blocking(source, False)
+            return await _all_of(source)
+        finally:
+            os.close(source)
 
     async def _ready(self) -> None:
         await anyio.wait_readable(self._control)
