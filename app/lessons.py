@@ -20,6 +20,7 @@ _M = TypeVar("_M", bound=BaseModel)
 RECORDED = "recorded"
 """The folder of a lesson's recordings, a file for each compiler generation: ``recorded/1.96.jsonl``."""
 
+_OFFER = re.compile(r"^```offer\b *(.*?) *$", re.MULTILINE)
 _FOLDER = re.compile(r"(\d{2})-([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 
@@ -120,7 +121,8 @@ class Lesson:
     the learner may change, in the order in which they are shown. ``target`` is the triple that the
     lesson cannot do without, or None for the host; ``further_targets`` are those of its other commands.
     ``needs`` are the programs that it cannot do without. ``compilers`` is the range of versions that it is
-    about, where it is about one; ``variants`` are further files to prove, as whole crates by their names.
+    about, where it is about one; ``variants`` are further files to prove, as whole crates by their names;
+    ``offers`` are those that the text offers, each with the files that it is about.
     ``recordings`` are what compilers printed for it, the newest compiler's first; ``folder`` is where it was
     loaded from.
     """
@@ -148,6 +150,7 @@ class Lesson:
     further_targets: tuple[str, ...] = ()
     compilers: str | None = None
     variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    offers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     recordings: tuple[Recording, ...] = ()
     folder: Path = Path()
 
@@ -196,6 +199,7 @@ def load(folder: Path) -> Lesson:
     for expectation in manifest.expect:
         if expectation.files not in ("start", "solution", *variants):
             raise LessonError(f"{folder / 'lesson.toml'}: expect: there is no folder {expectation.files!r}")
+    text = _read(folder / "text.md")
     return Lesson(
         slug=name[2],
         number=int(name[1]),
@@ -204,7 +208,7 @@ def load(folder: Path) -> Lesson:
         minutes=manifest.minutes,
         section=manifest.section,
         anchor=manifest.anchor,
-        text=_read(folder / "text.md"),
+        text=text,
         files=files,
         solution=solution,
         editable=manifest.edit,
@@ -213,6 +217,7 @@ def load(folder: Path) -> Lesson:
         further_targets=manifest.targets,
         compilers=manifest.compilers,
         variants=variants,
+        offers={name: _offered(folder, name, manifest.edit) for name in _OFFER.findall(text)},
         hints=manifest.hints,
         checks=manifest.check,
         advice=manifest.advice,
@@ -227,6 +232,16 @@ def load(folder: Path) -> Lesson:
 
 def _is_variant(entry: Path) -> bool:
     return entry.is_dir() and entry.name not in ("start", "solution", RECORDED)
+
+
+def _offered(folder: Path, name: str, editable: tuple[str, ...]) -> Mapping[str, str]:
+    """The files of a variant that the text offers to a learner, who must be able to edit them."""
+    if not re.fullmatch(r"[a-z0-9-]+", name) or not _is_variant(folder / name):
+        raise LessonError(f"{folder / 'text.md'}: offer: there is no folder {name!r} beside solution/")
+    files = _tree(folder / name)
+    if locked := sorted(files.keys() - set(editable)):
+        raise LessonError(f"{folder / name}: {locked[0]!r} is offered, but a learner cannot edit it")
+    return files
 
 
 def parse_content(path: Path, model: type[_M]) -> _M:

@@ -90,6 +90,19 @@ def test_a_further_folder_is_a_variant_of_the_solution(folder: Path) -> None:
         load(folder)
 
 
+def test_a_text_offers_the_files_of_a_variants_folder(folder: Path) -> None:
+    text = folder / "text.md"
+    text.write_text(f"{text.read_text()}\n```offer edition-2024\nTry it\n```\n")
+    with pytest.raises(LessonError, match="offer: there is no folder 'edition-2024'"):
+        load(folder)
+    (folder / "edition-2024").mkdir()
+    (folder / "edition-2024" / "Cargo.toml").write_text("[package]\n")
+    assert load(folder).offers == {"edition-2024": {"Cargo.toml": "[package]\n"}}
+    (folder / "edition-2024" / "build.rs").write_text("")
+    with pytest.raises(LessonError, match=r"'build.rs' is offered, but a learner cannot edit it"):
+        load(folder)
+
+
 def test_a_folder_needs_a_number_and_a_slug_once(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(LessonError, match="NN-slug"):
         load(folder.rename(tmp_path / "panic-handler"))

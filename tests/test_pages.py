@@ -133,6 +133,8 @@ def course(tmp_path: Path) -> Path:
         write(home / "start/src/main.rs", START)
         write(home / "start/Cargo.toml", "[package]\n")
         write(home / "solution/src/main.rs", f"// {slug}\n")
+    write(folder / "01-one/other/src/main.rs", "// other\n")
+    write(folder / "01-one/text.md", "## About one\n\nText <b>of</b> one.\n\n```offer other\nTry `it`\n```\n")
     write(folder / "errors.toml", ERRORS)
     return folder
 

@@ -119,6 +119,20 @@ async def test_a_reset_keeps_the_text_and_offers_it_back(app: FastAPI, learner: 
     assert "Nothing has run yet." in page
 
 
+@pytest.mark.parametrize("htmx", [True, False])
+async def test_what_the_text_offers_to_try_is_put_in_place_and_taken_back(
+    app: FastAPI, learner: httpx.AsyncClient, htmx: bool
+) -> None:
+    page = (await learner.get("/lessons/one")).text
+    assert re.search(r'<button[^>]*value="other"[^>]*formaction="/lessons/one/offer#bench"[^>]*>Try <code>it', page)
+    answer = await press(learner, "offer", "other", MINE, htmx=htmx)
+    assert answer.status_code == (200 if htmx else 303)
+    assert await kept(app, learner) == {"src/main.rs": "// other\n"}
+    assert "Your text before you took what the text offers is kept." in (await learner.get("/lessons/one")).text
+    assert given(await press(learner, "undo", main="// other\n")) == MINE
+    assert (await press(learner, "offer", "another")).status_code == 422
+
+
 async def test_a_reset_of_an_untouched_step_offers_nothing(learner: httpx.AsyncClient) -> None:
     await press(learner, "reset")
     assert "is kept.</span>" not in (await learner.get("/lessons/one")).text

@@ -14,7 +14,7 @@ from app.lessons import Lesson, LessonError
 from app.quotation import quotes
 from app.recordings import Recording, What
 from app.settings import Settings
-from app.web.prose import prose
+from app.web.prose import markdown, prose
 
 WORDS = (
     Term(id="linker", name="linker", match=("linkers",), means="Joins *pieces*."),
@@ -129,3 +129,23 @@ def test_a_word_stands_once(tmp_path: Path) -> None:
     (tmp_path / "glossary.toml").write_text(term.format("a") + term.format("b"))
     with pytest.raises(LessonError, match="'linker' stands twice"):
         load_glossary(tmp_path / "glossary.toml")
+
+
+def test_a_program_gets_the_text_with_what_it_quotes_and_without_buttons(lessons: dict[str, Lesson]) -> None:
+    runs = run("1.96.0", "\x1b[91merror\x1b[0m: new\n"), run("1.63.0", "error: old\n")
+    code, button = "```rust\nfn main() {}\n```\n", "```offer edition-2024\nTry\n```\n"
+    text = f"Give it.\n\n{FENCE.format('')}\n{code}\n{button}\nThen go on.\n"
+    read = markdown(step(lessons, text, *runs))
+    assert "Rust 1.96:\n\n```text\nerror: new\n```\n\nRust 1.63:\n\n```text\nerror: old\n```\n" in read
+    assert code in read
+    assert "offer" not in read
+    assert read.endswith("Then go on.\n")
+
+
+def test_no_fence_of_the_lesson_format_reaches_a_program(lessons: dict[str, Lesson]) -> None:
+    for lesson in lessons.values():
+        read = markdown(lesson)
+        assert "```recorded" not in read
+        assert "```offer" not in read
+        assert read.count("```") % 2 == 0
+        assert read.count("```text") >= len(quotes(lesson.text)), lesson.slug

@@ -15,9 +15,10 @@ from app.glossary import Glossary, Term
 from app.lessons import Lesson
 from app.quotation import Quote, quote, quoted
 from app.recordings import RecordingError
-from app.web.ansi import Terminal
-from app.web.render import fence, inline, made, new_parser
+from app.web.ansi import Terminal, strip
+from app.web.render import fence, inline, made, new_parser, page
 
+_OURS = re.compile(r"^```((?:recorded|offer)\b.*)\n(?:(?!```).*\n)*```\n", re.MULTILINE)
 _ERA = "1.63"
 _FROM_THE_POST = "from the time of the post"
 _SEEN = "what the playground saw"
@@ -26,6 +27,22 @@ _SEEN = "what the playground saw"
 def prose(lesson: Lesson, glossary: Glossary = (), root: str = "") -> Markup:
     """The text of a lesson; ``root`` is the path below which the playground is served."""
     return made(_parser().render(lesson.text, {"lesson": lesson, "words": _words(glossary), "root": root}))
+
+
+def markdown(lesson: Lesson) -> str:
+    """The text of a lesson for programs: what it quotes of compilers is in it, and no button."""
+    return _OURS.sub(lambda found: _spelled(lesson, found[1]), lesson.text)
+
+
+def _spelled(lesson: Lesson, info: str) -> str:
+    """What a fence of the lesson format stands for, as Markdown that anybody reads."""
+    if not info.startswith("recorded"):
+        return ""
+    try:
+        shown = quoted(lesson.recordings, quote(info))
+    except RecordingError:
+        return ""
+    return "\n".join(f"Rust {' and '.join(names)}:\n\n```text\n{strip(text).rstrip()}\n```\n" for names, text in shown)
 
 
 @cache
@@ -40,7 +57,14 @@ def _parser() -> MarkdownIt:
 def _fence(self: RendererHTML, tokens: list[Token], number: int, options: OptionsDict, env: EnvType) -> str:
     if tokens[number].info.startswith("recorded"):
         return _recorded(env["lesson"], tokens[number].info)
+    if tokens[number].info.startswith("offer "):
+        return _offer(env["lesson"], env["root"], tokens[number].info.split()[1], tokens[number].content)
     return fence(self, tokens, number, options, env)
+
+
+def _offer(lesson: Lesson, root: str, name: str, says: str) -> Markup:
+    """A button that puts the files of a variant into the editor."""
+    return made(page("_offer.html", root=root, lesson=lesson, name=name, says=says.strip()))
 
 
 def _recorded(lesson: Lesson, info: str) -> Markup:

@@ -7,14 +7,19 @@
 
 const give = (box) => {
   const form = document.getElementById(box.dataset.gives);
+  const changed = [];
   for (const text of box.querySelectorAll("[data-given]")) {
     const field = form?.elements.namedItem(text.dataset.given);
     if (field && field.value !== text.value) {
       field.value = text.value;
+      changed.push(text.dataset.given);
       field.dispatchEvent(new Event("input", { bubbles: true }));
     }
   }
   box.replaceChildren();
+  // What has changed is to be seen: its tab comes to the front when another one stands there.
+  const tabs = form?.elements.namedItem("shown");
+  if (changed.length && tabs && !changed.includes(`file:${tabs.value}`)) tabs.value = changed[0].slice("file:".length);
   document.dispatchEvent(new CustomEvent("texts-given"));
 };
 

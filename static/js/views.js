@@ -1,5 +1,6 @@
 // On a narrow page one of text, code and result is shown at a time; CSS does it, this keeps the choice fitting.
 //   data-views         holds the radio buttons; their values are text, code and result
+//   data-show          on a button of the text: the view in which is seen what it does
 // `bench:show` on the document, detail: one of the values, brings it to the front.
 
 const buttons = () => [...document.querySelectorAll("[data-views] input")];
@@ -20,6 +21,13 @@ document.addEventListener("bench:show", ({ detail }) => choose(detail));
 document.addEventListener("submit", ({ target }) => {
   // Where the result stands below the code, it is in view already.
   if (target.id === "bench" && !document.getElementById("run").checkVisibility()) choose("result");
+});
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest?.("[data-show]");
+  if (!button) return;
+  choose(button.dataset.show);
+  // Only on a narrow page the button goes out of sight with the text; its reader goes on from the switch.
+  if (!button.checkVisibility()) document.querySelector("[data-views] input:checked").focus();
 });
 for (const button of buttons()) button.addEventListener("change", () => choose(button.value));
 try {

@@ -253,3 +253,30 @@ def test_a_handout_has_the_text_the_files_and_the_result_and_no_controls(browser
             expect(page.locator(shown).first).to_be_visible()
         expect(page.locator(".handout")).to_contain_text("// mine")
         assert page.locator("button:visible, input:visible, textarea:visible, .top:visible").count() == 0
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_what_the_text_offers_to_try_leaves_the_rest_of_the_crate(browser: Browser, server: str, width: int) -> None:
+    """Edition 2024 by one click, what it asks of the attribute by the compiler's own."""
+    with learner(browser, server, width=width) as page:
+        page.goto(f"{server}/lessons/entry-point")
+        if width < 1000:
+            page.get_by_text("Code", exact=True).click()
+        start = area(page).input_value()
+        mine = f'{start}\n#[no_mangle]\npub extern "C" fn _start() -> ! {{\n    loop {{}} // mine\n}}\n'
+        type_files(page, {"src/main.rs": mine})
+        if width < 1000:
+            page.get_by_text("Text", exact=True).click()
+        page.get_by_role("button", name="Write edition 2024").click()
+        expect(page.get_by_role("textbox", name="Cargo.toml")).to_contain_text('edition = "2024"')
+        assert page.evaluate("document.activeElement !== document.body")
+        run(page)
+        expect(page.locator("#run-diagnostics")).to_contain_text("unsafe attribute used without unsafe")
+        page.get_by_role("button", name="Apply", exact=True).click()
+        expect(area(page)).to_have_value(mine.replace("#[no_mangle]", "#[unsafe(no_mangle)]"))
+        run(page)
+        expect(page.locator(".verdict.reached")).to_be_visible(timeout=RUN_MS)
+        if width < 1000:
+            page.get_by_text("Code", exact=True).click()
+        page.get_by_role("button", name="Give it back").click()
+        expect(area(page, "Cargo.toml")).to_have_value(re.compile("2021"))

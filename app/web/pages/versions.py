@@ -12,6 +12,7 @@ from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground
 from app.web.pages.form import Typed, text, typed
 from app.web.pages.guide import difference, guide_of
 from app.web.pages.lesson import Changes, again
+from app.web.problem import ProblemError
 from app.web.state import Playground
 
 router = APIRouter()
@@ -42,6 +43,21 @@ async def carry(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     await home.progress.save(seat, lesson.slug, brought)
     await home.progress.versions.note(seat, lesson.slug, "given", {**before, **brought})
     return to(home, lesson)
+
+
+@router.post("/lessons/{slug}/offer")
+async def offer(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Put the files that the text offers in the place of the posted ones, which stay as a version."""
+    form = await typed(request)
+    offered = lesson.offers.get(form.choice or "")
+    if offered is None:
+        raise ProblemError(422, "no-such-offer", "This step offers no such files; load its page again.", "choice")
+    before = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
+    now = {**before, **offered}
+    if now != before:
+        await home.progress.versions.keep(seat, lesson.slug, before, "you took what the text offers")
+        await home.progress.save(seat, lesson.slug, now)
+    return await given(request, lesson, form, now)
 
 
 @router.post("/lessons/{slug}/undo")
