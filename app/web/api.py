@@ -12,6 +12,7 @@ from app.events import Finished, Verdict, to_json
 from app.lessons import Lesson
 from app.toolchain import preferred
 from app.web.problem import ProblemError
+from app.web.prose import markdown
 from app.web.sse import EventStream, frame
 from app.web.state import Playground, event_id
 from app.web.targets import Standing
@@ -259,7 +260,7 @@ def _detail(lesson: Lesson, toolchains: tuple[str, ...], standing: tuple[Standin
         number=lesson.number,
         title=lesson.title,
         goal=lesson.goal,
-        text=lesson.text,
+        text=markdown(lesson),
         files={p: LessonFile(text=t, editable=p in lesson.editable) for p, t in lesson.files.items()},
         commands=lesson.commands,
         toolchains=toolchains,
