@@ -150,7 +150,7 @@ async def test_cancel_ends_the_whole_tree_and_keeps_what_was_printed(bench: Benc
     mark = f"1{time.time_ns()}"
     run_id = bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
     await bench.until(run_id, "spawned")
-    assert running(mark)
+    assert await begun(mark)
     began = time.monotonic()
     await bench.engine.cancel(run_id)
     events = await bench.follow(run_id)
@@ -171,7 +171,7 @@ async def test_time_runs_out(
         mark = f"1{time.time_ns()}"
         run_id = bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
         await bench.until(run_id, "spawned")
-        assert running(mark)
+        assert await begun(mark)
         finished = the(Finished, await bench.follow(run_id))
     assert isinstance(finished, Finished)
     assert (finished.status, finished.exit_code, finished.limit) == ("timeout", None, None)
@@ -383,6 +383,15 @@ async def gone(mark: str) -> bool:
     """Whether no such process lives within a second: the kernel clears a namespace a moment after its first process."""
     for _ in range(50):
         if not running(mark):
+            return True
+        await anyio.sleep(0.02)
+    return False
+
+
+async def begun(mark: str) -> bool:
+    """Whether such a process lives within a second: a new program gets its command line a moment after its start."""
+    for _ in range(50):
+        if running(mark):
             return True
         await anyio.sleep(0.02)
     return False

@@ -32,7 +32,7 @@ from app.sandbox.watch import descendants, usage
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.conftest import Server
-from tests.test_engine import gone, running
+from tests.test_engine import begun, gone, running
 
 pytestmark = pytest.mark.anyio
 LEVELS = ("namespaces", "landlock")
@@ -180,7 +180,7 @@ async def test_nothing_outlives_a_killed_server(start_server: Callable[..., Serv
             async for line in stream.aiter_lines():
                 if "begun" in line:
                     break
-        assert running(mark)
+        assert await begun(mark)
         os.kill(server.process.pid, signal.SIGKILL)
     for _ in range(50):
         if not running(mark):

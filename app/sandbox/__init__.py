@@ -72,7 +72,7 @@ class Confined:
         """The limit that was broken when the run ended: by its files between two looks, or at the kernel's word."""
         if self.box.level == "none":
             return None
-        return (self.group.broken() if self.group else None) or self.watch.files() or self._memory_ran_out()
+        return (self.group.broken() if self.group else self._memory_ran_out()) or self.watch.files()
 
     def _memory_ran_out(self) -> Limit | None:
         """Whether the kernel has killed somebody for memory meanwhile and the run failed: runs are the first to go."""
