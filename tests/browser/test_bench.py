@@ -44,6 +44,26 @@ WATCH = """() => {
     }, true);
 }"""
 
+# When a key was pressed, and when the picture that answers it was drawn.
+ANSWER = """() => {
+    addEventListener("keydown", ({ timeStamp }) => { window.pressed = timeStamp }, { capture: true, once: true });
+    new MutationObserver((_, observer) => {
+        observer.disconnect();
+        requestAnimationFrame(() => setTimeout(() => { window.answered = performance.now() }));
+    }).observe(document.getElementById("run-status"), { childList: true, subtree: true, characterData: true });
+}"""
+ONE_LINE = """\
+use std::{io::{stdout, Write}, thread::sleep, time::Duration};
+
+fn main() {
+    for number in 0..1000 {
+        print!("{}~{number} ", "x".repeat(10_000));
+        stdout().flush().unwrap();
+        sleep(Duration::from_millis(10));
+    }
+}
+"""
+
 
 def open_lesson(page: Page, server: str, slug: str = "hello-std") -> None:
     page.goto(f"{server}/lessons/{slug}")
@@ -121,21 +141,18 @@ def test_the_keys_do_what_their_list_says(page: Page, server: str) -> None:
     expect(page).to_have_url(f"{server}/lessons/no-std")
 
 
-@pytest.mark.parametrize("key", ["Control+.", "Escape"])
-def test_a_key_cancels_and_is_answered_at_once(page: Page, key: str) -> None:
-    type_files(page, {"src/main.rs": ENDLESS})
+@pytest.mark.parametrize(
+    ("program", "sign", "key"),
+    [(ENDLESS, "line 1", "Control+."), (ENDLESS, "line 1", "Escape"), (FLOOD, "~4000 ", "Escape")],
+    ids=["control", "escape", "in-a-flood"],
+)
+def test_a_key_cancels_and_is_answered_at_once(page: Page, program: str, sign: str, key: str) -> None:
+    type_files(page, {"src/main.rs": program})
     page.locator("#command").fill("cargo run")
     page.keyboard.press("Control+Enter")
-    expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
-    page.evaluate(
-        """() => {
-            const status = document.getElementById("run-status");
-            addEventListener("keydown", () => { window.pressed = performance.now() }, { capture: true, once: true });
-            new MutationObserver(() => { window.answered ??= performance.now() })
-                .observe(status, { childList: true, subtree: true, characterData: true });
-        }"""
-    )
     page.locator("h1").click()
+    expect(page.locator("#run-terminal")).to_contain_text(sign, timeout=RUN_MS)
+    page.evaluate(ANSWER)
     page.keyboard.press(key)
     expect(page.locator("#run-status")).to_have_text(re.compile("^Cancelled after"), timeout=RUN_MS)
     assert page.evaluate("answered - pressed") < 200
@@ -187,6 +204,56 @@ def test_a_flood_is_shown_whole_and_what_was_typed_meanwhile_stays(page: Page) -
     assert re.findall(r"~(\d+) go\n", shown) == [str(number) for number in range(50_000)]
     assert statistics.median(waits) < 100, waits
     assert max(gaps) < 500, sorted(gaps)[-9:]
+
+
+def test_a_line_without_an_end_leaves_the_editor_its_keys(page: Page) -> None:
+    """Ten megabytes of it, as far as a run may print."""
+    type_files(page, {"src/main.rs": ONE_LINE})
+    page.locator("#command").fill("cargo run")
+    page.keyboard.press("Control+Enter")
+    page.get_by_role("textbox", name="src/main.rs").click()
+    expect(page.locator("#run-terminal")).to_contain_text("~1 ", timeout=RUN_MS)
+    page.evaluate(WATCH)
+    while not page.locator(".verdict").count():
+        page.keyboard.type("y")
+    page.wait_for_timeout(500)
+    gaps, waits = page.evaluate("[gaps, waits]")
+    expect(page.locator("#run-status")).to_contain_text("it printed too much")
+    print(f"{len(waits)} keys, median {statistics.median(waits):.0f} ms; longest gaps {sorted(gaps)[-5:]}")
+    assert len(waits) > 5
+    assert statistics.median(waits) < 100, waits
+    assert max(gaps) < 500, sorted(gaps)[-9:]
+
+
+def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
+    def below() -> float:
+        """How far the end is below what is shown."""
+        found = page.evaluate(
+            """() => {
+                const terminal = document.getElementById("run-terminal");
+                return terminal.scrollHeight - terminal.scrollTop - terminal.clientHeight;
+            }"""
+        )
+        return float(found)
+
+    type_files(page, {"src/main.rs": ENDLESS.replace("from_millis(100)", "from_millis(10)")})
+    page.locator("#command").fill("cargo run")
+    page.keyboard.press("Control+Enter")
+    terminal = page.locator("#run-terminal")
+    expect(terminal).to_contain_text("line 100", timeout=RUN_MS)
+    page.wait_for_timeout(100)
+    assert below() < 60
+    terminal.hover()
+    page.mouse.wheel(0, -300)
+    expect(terminal).to_contain_text("line 250", timeout=RUN_MS)
+    seen = page.evaluate("document.getElementById('run-terminal').scrollTop")
+    assert below() > 600
+    expect(terminal).to_contain_text("line 300", timeout=RUN_MS)
+    assert page.evaluate("document.getElementById('run-terminal').scrollTop") == seen
+    page.mouse.wheel(0, 1_000_000)
+    expect(terminal).to_contain_text("line 400", timeout=RUN_MS)
+    assert below() < 60
+    page.get_by_role("button", name="Cancel").click()
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
