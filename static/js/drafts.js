@@ -99,7 +99,9 @@ const start = (slug) => {
       const before = files.texts();
       take(offered);
       offer(before, "The other text is here now.");
-      document.querySelector("#draft [data-take]").textContent = "Back to mine";
+      const back = document.querySelector("#draft [data-take]");
+      back.textContent = "Back to mine";
+      back.focus();
     } else if (target.closest?.("[data-keep]")) {
       withdraw();
       files.focus();

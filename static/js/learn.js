@@ -23,6 +23,27 @@ const give = (box) => {
   document.dispatchEvent(new CustomEvent("texts-given"));
 };
 
+// Whoever was on something that a swap takes away goes on from what came in its place, or from what is around that.
+let last = null;
+let around = [];
+
+document.addEventListener("focusin", ({ target }) => {
+  last = target;
+  around = [];
+  for (let each = target; each; each = each.parentElement) if (each.id) around.push(each.id);
+});
+document.addEventListener("pointerdown", () => { last = null; }, { capture: true });
+
+const resume = () => {
+  if (!last || last.isConnected || document.activeElement !== document.body) return;
+  const place = around.map((id) => document.getElementById(id)).find((each) => each?.childElementCount && each.checkVisibility());
+  if (!place) return;
+  const inside = [...place.querySelectorAll("button, a[href]")].find((each) => each.checkVisibility() && !each.disabled);
+  const next = place.hasAttribute("tabindex") ? place : (inside ?? place);
+  if (next === place) place.setAttribute("tabindex", "-1");
+  next.focus({ preventScroll: true });
+};
+
 document.addEventListener("htmx:after:swap", () => {
   for (const box of document.querySelectorAll("[data-gives]")) {
     if (box.childElementCount) give(box);
@@ -32,6 +53,7 @@ document.addEventListener("htmx:after:swap", () => {
     next.removeAttribute("data-focus");
     if (document.activeElement === document.body) next.focus();
   }
+  resume();
 });
 
 // `progress` on the document asks the elements that show how far the learner is to come anew.

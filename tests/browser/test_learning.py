@@ -104,6 +104,20 @@ def test_the_focus_goes_to_what_has_come(browser: Browser, server: str) -> None:
         expect(page.locator(".hints li")).to_be_focused()
 
 
+def test_the_focus_goes_on_where_a_button_was_that_has_gone(browser: Browser, server: str) -> None:
+    with learner(browser, server) as page:
+        page.goto(f"{server}/lessons/panic-abort")
+        page.get_by_role("button", name="Show one way").press("Enter")
+        expect(page.locator("#solution")).to_be_focused()
+        page.get_by_role("button", name="Apply this change").press("Enter")
+        expect(page.locator("#solution")).to_contain_text("Your files are like this one.")
+        expect(page.locator("#solution")).to_be_focused()
+        page.get_by_role("button", name="Give it back").press("Enter")
+        expect(page.get_by_role("button", name="Do it again")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Give it back")).to_be_focused()
+
+
 def test_enter_in_the_command_line_runs(browser: Browser, server: str) -> None:
     for scripts in (True, False):
         with learner(browser, server, scripts=scripts) as page:
