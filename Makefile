@@ -40,7 +40,7 @@ endif
 bench: .venv/.dev setup ## Print the figures of the README
 	.venv/bin/python -m bench
 
-container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, half an hour)
+container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, ten minutes)
 	.venv/bin/python tools/container-test
 
 soak: .venv/.dev setup ## Ten minutes of honest and hostile runs, then count what is left (SOAK_SECONDS changes it)

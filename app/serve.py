@@ -114,7 +114,8 @@ def _create(settings: Settings) -> FastAPI:
         ensure_private(settings.scratch_dir)
         return create_app(settings)
     except (OSError, sqlite3.Error) as error:
-        raise ServeError(f"The folders for data and runs cannot be used: {error}.") from error
+        folders = f"{settings.data_dir} and {settings.scratch_dir}"
+        raise ServeError(f"{folders} must be folders that can be written, for data and for runs: {error}.") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

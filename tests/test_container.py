@@ -1,9 +1,10 @@
-"""The files of the container, as far as they can be held against the program without building an image."""
+"""The files of the container held against the program; and containers of this machine's own root, without an image."""
 
 import ast
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,11 @@ from app.settings import Settings
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def joined(text: str) -> str:
+    """The text with its continued lines in one."""
+    return re.sub(r"\s*\\\n\s*", " ", text)
 
 
 def known(names: list[str]) -> bool:
@@ -100,3 +106,26 @@ def test_a_backup_is_restored_in_another_folder(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "second/progress.sqlite3") as database:
         assert database.execute("select x from t").fetchall() == [("first",)]
     assert (tmp_path / "second/seat.key").read_bytes() == b"first" * 4
+
+
+def test_the_packages_of_the_image_can_be_installed() -> None:
+    if not os.access("/usr/bin/apt-get", os.X_OK) or "bookworm" not in Path("/etc/os-release").read_text():
+        pytest.skip("only Debian bookworm knows its packages")
+    installs = re.findall(r"apt-get install -qq -y --no-install-recommends((?: [a-z0-9+.-]+)+)", joined(DOCKERFILE))
+    names = " ".join(installs).split()
+    assert {"cargo-web", "rustc-web", "rust-web-src", "bubblewrap", "lld", "qemu-system-arm", "strace"} <= set(names)
+    command = ["apt-get", "install", "--simulate", "--no-install-recommends", *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# One with a fork bomb, which others may feel until it is ended.
+@pytest.mark.parametrize("part", ["default", "namespaces", "disk", pytest.param("user", marks=pytest.mark.alone)])
+def test_a_container_does_what_the_docs_say(part: str) -> None:
+    """With Docker's own profile and capabilities; `make container-test` does the rest, on the image."""
+    lacking = [name for name in ("podman", "runc", "tini") if not shutil.which(name)]
+    if lacking or os.geteuid() != 0:
+        pytest.skip(f"needs root and {', '.join(lacking) or 'nothing else'}")
+    command = [sys.executable, str(ROOT / "tools/container-test"), "--here", part]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

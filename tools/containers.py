@@ -1,0 +1,402 @@
+"""Containers for tools/container-test: of the image, or of this machine's root below the Dockerfile's last stage.
+
+Podman's defaults are milder than Docker's: each container gets Docker's own default seccomp profile, as Debian packages
+it, and exactly Docker's default capabilities. CONTAINER_RUN and CONTAINER_BUILD hold further options for podman,
+CONTAINER_NETWORK the network. CONTAINER_ENGINE=docker tries an image that Docker has, with its own defaults.
+"""
+
+import itertools
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+BASE, IMAGE, TEST_IMAGE = "docker.io/library/debian:bookworm-slim", "localhost/playground", "localhost/playground-test"
+CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL "
+    "AUDIT_WRITE"
+).split()
+PROFILE_PACKAGE = "golang-github-docker-docker-dev"
+PROFILE = "usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/default.json"
+RUN = shlex.split(os.environ.get("CONTAINER_RUN", "--ulimit nofile=20000:20000 --ulimit nproc=20000:20000"))
+ENGINE = shlex.split(os.environ.get("CONTAINER_ENGINE", "podman --runtime runc"))
+IS_DOCKER = ENGINE[0] == "docker"
+# Podman may be unable to make a bridge; containers share the host's network then, and each has a port of its own.
+NETWORK = os.environ.get("CONTAINER_NETWORK", "bridge" if IS_DOCKER else "host")
+BUILD = shlex.split(os.environ.get("CONTAINER_BUILD", "--network host --isolation chroot"))
+CERTIFICATES, PIP = Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pip.conf")
+_PROGRAM = Path("opt/playground")
+_PACKAGES = _PROGRAM / f".venv/lib/python{sysconfig.get_python_version()}/site-packages"
+_numbers = itertools.count(1)
+
+
+def run(*command: str | Path, input_: str | None = None) -> str:
+    """The output of a command that must succeed."""
+    done = subprocess.run([*map(str, command)], input=input_, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{shlex.join(map(str, command))}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+    return done.stdout
+
+
+def engine(*arguments: str | Path) -> str:
+    """The same for podman, or Docker."""
+    return run(*ENGINE, *arguments)
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def need_base() -> str:
+    """The image that the Dockerfile begins with, from the registry or else made as Debian makes it; how it came."""
+    if subprocess.run(["podman", "image", "exists", BASE], check=False).returncode == 0:
+        return "was there"
+    if subprocess.run(["podman", "pull", "-q", BASE], check=False, capture_output=True, timeout=300).returncode == 0:
+        return "pulled"
+    with tempfile.TemporaryDirectory() as folder:
+        site = run("apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages").split()[0]
+        mirror = re.sub(r"/debian[^/]*/*$", "", site)
+        run("debootstrap", "--variant=minbase", "bookworm", folder, f"{mirror}/debian")
+        archives = ("debian bookworm", "debian bookworm-updates", "debian-security bookworm-security")
+        lines = "".join(f"deb {mirror}/{archive} main\n" for archive in archives)
+        Path(folder, "etc/apt/sources.list").write_text(lines)
+        # What the slim image leaves out too.
+        for left in ("lib/apt/lists", "cache"):
+            run("find", f"{folder}/var/{left}", "-mindepth", "1", "-delete")
+        for left in ("locale", "man", "info", "lintian"):
+            run("find", f"{folder}/usr/share/{left}", "-mindepth", "1", "-delete")
+        run("find", f"{folder}/usr/share/doc", "-type", "f", "-not", "-name", "copyright", "-delete")
+        run("sh", "-c", f"tar -C {folder} -c . | podman import -q - {BASE}")
+    return "made with debootstrap: no registry answers"
+
+
+def build(tag: str, context: Path) -> int:
+    """Build what the context's Dockerfile says; how many bytes it has."""
+    secrets = {"ca-certificates": CERTIFICATES, "pip.conf": PIP}
+    given = [f"--secret=id={name},src={path}" for name, path in secrets.items() if path.exists()]
+    engine("build", "--layers", "--format", "docker", *BUILD, *given, "-t", tag, context)
+    return int(engine("image", "inspect", "--format", "{{.Size}}", tag))
+
+
+def build_test_image() -> None:
+    """The image with the tests and what they need in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("pyproject.toml", "uv.lock", "deploy", "tests", "docs"):
+            source, target = ROOT / name, Path(folder, name)
+            shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+        Path(folder, "Dockerfile").write_text(f"""
+FROM {BASE} AS dev
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends ca-certificates python3-venv
+WORKDIR /opt/playground
+COPY pyproject.toml uv.lock ./
+COPY deploy/install-python /tmp/
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \\
+    --mount=type=secret,id=ca-certificates,target=/run/ca-certificates.crt \\
+    if [ -s /run/ca-certificates.crt ]; then export PIP_CERT=/run/ca-certificates.crt; fi; \\
+    python3 /tmp/install-python dev
+FROM {IMAGE}
+COPY --from=dev /opt/playground/.venv /opt/playground/.venv
+COPY pyproject.toml /opt/playground/
+COPY docs /opt/playground/docs
+COPY tests /opt/playground/tests
+""")
+        build(TEST_IMAGE, Path(folder))
+
+
+# --- this machine's own root -----------------------------------------------------------------------------------------
+
+
+def last_stage() -> list[tuple[str, str]]:
+    """The instructions by which the Dockerfile makes the image that runs, each with what it is told."""
+    text = (ROOT / "Dockerfile").read_text()
+    text = re.sub(r"^#.*\n", "", text[text.rindex("\nFROM ") + 1 :], flags=re.MULTILINE)
+    lines = re.sub(r"\s*\\\n\s*", " ", text).splitlines()
+    return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines if line)]
+
+
+class Layer:
+    """What the Dockerfile's last stage adds, in a layer over this machine's root; its packages and cache are shared."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.chmod(0o755)
+        self._folder = folder
+        self._layer = folder / "layer"
+        said = dict(last_stage())
+        cache = Settings().cache_dir
+        site = sysconfig.get_path("purelib")
+        # The packages are those of the environment that runs this, where the program lies elsewhere.
+        variables = [*shlex.split(said["ENV"]), f"PLAYGROUND_CACHE_DIR={cache}", f"PYTHONPATH=/{_PROGRAM}"]
+        self._options = [f"--volume={cache}:{cache}:ro", f"--volume={site}:/{_PACKAGES}:ro"]
+        self._options += [f"--env={variable}" for variable in variables]
+        self._entry, self._command = json.loads(said["ENTRYPOINT"]), json.loads(said["CMD"])
+        self._furnish()
+
+    @contextmanager
+    def words(self, command: list[str], entry: str | None = None) -> Iterator[list[str]]:
+        """How ``podman run`` ends for a container of its own."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            # A copy, because a layer that lies in the one below can only be the uppermost.
+            top = Path(folder, "top")
+            run("cp", "-a", self._layer, top)
+            with self._over_this_machine(top) as root:
+                begin = [entry] if entry else self._entry
+                yield [*self._options, "--rootfs", str(root), *begin, *(command or self._command)]
+
+    @contextmanager
+    def _over_this_machine(self, layer: Path) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            work, root = Path(folder, "work"), Path(folder, "root")
+            work.mkdir()
+            root.mkdir()
+            run("mount", "-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={layer},workdir={work}", root)
+            try:
+                yield root
+            finally:
+                run("umount", root)
+
+    def _furnish(self) -> None:
+        self._layer.mkdir()
+        with self._over_this_machine(self._layer) as root:
+            self._hide_this_machine(root)
+            for name, rest in last_stage():
+                if name == "RUN":
+                    run("chroot", root, "sh", "-ec", rest)
+                elif name == "COPY" and not rest.startswith("--from"):
+                    *sources, target = shlex.split(rest)
+                    run("cp", "-rT" if (ROOT / sources[0]).is_dir() else "-t", *_copied(sources, root / target[1:]))
+            self._install(root)
+        for name, mode in (("tmp", 0o1777), ("var/tmp", 0o1777), ("run", 0o755)):
+            # Not what lies there on this machine.
+            (self._layer / name).mkdir(parents=True)
+            (self._layer / name).chmod(mode)
+            os.setxattr(self._layer / name, "trusted.overlay.opaque", b"y")
+
+    @staticmethod
+    def _hide_this_machine(root: Path) -> None:
+        # Users as a fresh Debian has them.
+        for name in ("passwd", "group"):
+            shutil.copy(f"/usr/share/base-passwd/{name}.master", root / "etc" / name)
+            (root / "etc" / f"{name}-").unlink(missing_ok=True)
+        shutil.rmtree(root / "opt/playground", ignore_errors=True)
+
+    @staticmethod
+    def _install(root: Path) -> None:
+        """What deploy/install-python does, but for the packages."""
+        python = Path(sys.executable).resolve()
+        for parent in python.parents[:-1]:
+            there = root / parent.relative_to("/")
+            there.chmod(there.stat().st_mode | 0o011)
+        environment = root / _PROGRAM / ".venv"
+        (root / _PACKAGES).mkdir(parents=True)
+        (environment / "bin").mkdir()
+        (environment / "bin/python").symlink_to(python)
+        (environment / "pyvenv.cfg").write_text(f"home = {python.parent}\n")
+        script = environment / "bin/playground"
+        text = runpy.run_path(str(ROOT / "deploy/install-python"))["SCRIPT"]
+        script.write_text(text.format(python=f"/{_PROGRAM}/.venv/bin/python"))
+        script.chmod(0o755)
+        for name in ("app", "tests", "docs", "deploy"):
+            shutil.copytree(ROOT / name, root / _PROGRAM / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "uv.lock"):
+            shutil.copy(ROOT / name, root / _PROGRAM / name)
+
+
+def _copied(sources: list[str], target: Path) -> list[Path]:
+    (target if len(sources) > 1 else target.parent).mkdir(parents=True, exist_ok=True)
+    paths = [ROOT / source for source in sources]
+    return [target, *paths] if len(sources) > 1 else [*paths, target]
+
+
+_layer: Layer | None = None
+
+
+@contextmanager
+def of_this_machine() -> Iterator[None]:
+    """Containers are made of this machine's own root meanwhile."""
+    global _layer  # noqa: PLW0603
+    with tempfile.TemporaryDirectory(prefix="container-test-") as folder:
+        _layer = Layer(Path(folder))
+        try:
+            yield
+        finally:
+            _layer = None
+
+
+def is_here() -> bool:
+    """Whether containers are made of this machine's own root."""
+    return _layer is not None
+
+
+@contextmanager
+def made_of(*command: str, image: str = IMAGE, entry: str | None = None) -> Iterator[list[str]]:
+    """The last words of ``podman run``: what the container is made of, and what runs in it."""
+    if _layer:
+        with _layer.words([*command], entry) as words:
+            yield words
+    else:
+        yield [*([f"--entrypoint={entry}"] if entry else []), image, *command]
+
+
+# --- containers ------------------------------------------------------------------------------------------------------
+
+
+def docker_profile() -> Path:
+    """Docker's default seccomp profile from Debian's package; the shipped one must be derived from it."""
+    place = Path(tempfile.gettempdir(), "container-test-docker-default.json")
+    if not place.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o777)
+            subprocess.run(["apt-get", "download", "-qq", PROFILE_PACKAGE], cwd=folder, check=True, capture_output=True)
+            [package] = Path(folder).glob("*.deb")
+            run("dpkg", "--extract", package, folder)
+            # Whole or not at all, for others may ask at this moment.
+            os.replace(shutil.copy(Path(folder, PROFILE), f"{place}.{os.getpid()}"), place)
+    return place
+
+
+def as_docker() -> list[str]:
+    """Docker's defaults, as options for podman."""
+    if IS_DOCKER:
+        return []
+    added = [f"--cap-add={name}" for name in CAPABILITIES]
+    return ["--cap-drop=all", *added, f"--security-opt=seccomp={docker_profile()}"]
+
+
+def as_user() -> list[str]:
+    """``--user 1000`` with Docker's defaults: such a process has no capabilities."""
+    return ["--user=1000"] if IS_DOCKER else ["--cap-drop=all", as_docker()[-1], "--user=1000"]
+
+
+def with_namespaces() -> list[str]:
+    """What docs/container.md asks for so that runs get namespaces."""
+    return [
+        *as_docker()[:-1],
+        f"--security-opt=seccomp={ROOT}/deploy/seccomp.json",
+        "--security-opt=systempaths=unconfined",
+    ]
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+class Container:
+    """A started playground: its address, and how long it took until it was ready."""
+
+    def __init__(self, options: list[str], variables: dict[str, str], words: list[str]) -> None:
+        self.port = free_port()
+        published = [] if NETWORK == "host" else [f"--publish=127.0.0.1:{self.port}:{self.port}"]
+        self.url = f"http://127.0.0.1:{self.port}"
+        # Behind a bridge we are not the machine itself, which is exempt from rates.
+        variables = {"PLAYGROUND_PORT": str(self.port), "PLAYGROUND_SEAT_RUNS": "1000/minute", **variables}
+        given = [*published, *(f"--env={name}={value}" for name, value in variables.items())]
+        began = time.monotonic()
+        self.id = engine("run", "-d", *RUN, f"--network={NETWORK}", *options, *given, *words).strip()
+        self.seconds = self._wait(began)
+
+    def _wait(self, began: float) -> float:
+        while time.monotonic() - began < 60 and self.running:
+            try:
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    return time.monotonic() - began
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        return float("inf")
+
+    @property
+    def running(self) -> bool:
+        return engine("inspect", "--format", "{{.State.Running}}", self.id).strip() == "true"
+
+    def logs(self) -> list[dict[str, str]]:
+        """What it has said, a JSON object a line."""
+        return [json.loads(line) for line in engine("logs", self.id).splitlines()]
+
+    def within(self, *command: str) -> str:
+        """The output of a command inside, as the user that serves."""
+        return engine("exec", self.id, "as-server", *command)
+
+    def serving(self) -> list[str]:
+        """The users, by their numbers, of the processes of the server."""
+        look = (
+            'for one in /proc/[0-9]*; do echo $(grep Uid: $one/status) $(tr "\\0" " " <$one/cmdline); done 2>/dev/null'
+        )
+        lines = engine("exec", self.id, "sh", "-c", look).splitlines()
+        return [line.split()[1] for line in lines if "playground serve" in line and "tini" not in line]
+
+    def healthy(self) -> bool:
+        """Whether the image's health check, or its program where there is no image, says so."""
+        if IS_DOCKER:
+            state = "starting"
+            while state == "starting":
+                time.sleep(1)
+                state = engine("inspect", "--format", "{{.State.Health.Status}}", self.id).strip()
+            return state == "healthy"
+        asked = ["exec", self.id, "healthcheck"] if is_here() else ["healthcheck", "run", self.id]
+        return subprocess.run([*ENGINE, *asked], check=False, capture_output=True).returncode == 0
+
+    def stop(self) -> float:
+        """Send SIGTERM; how long it took."""
+        began = time.monotonic()
+        engine("stop", "-t", "20", self.id)
+        return time.monotonic() - began
+
+
+@contextmanager
+def container(*options: str, **variables: str) -> Iterator[Container]:
+    """A container that is removed at the end."""
+    with ExitStack() as stack:
+        words = stack.enter_context(made_of())
+        one = Container([*options], variables, words)
+        stack.callback(engine, "rm", "-f", one.id)
+        yield one
+
+
+def once(
+    *command: str,
+    options: list[str],
+    image: str = IMAGE,
+    entry: str | None = None,
+    network: str = NETWORK,
+    input_: bytes | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Another command in a container of its own, which may fail."""
+    with made_of(*command, image=image, entry=entry) as words:
+        begin = [*ENGINE, "run", "--rm", "-i", *RUN, f"--network={network}"]
+        return subprocess.run([*begin, *options, *words], input=input_, capture_output=True, check=False)
+
+
+@contextmanager
+def volume() -> Iterator[str]:
+    """A fresh volume, as an image's VOLUME makes it."""
+    name = f"container-test-{os.getpid()}-{next(_numbers)}"
+    engine("volume", "create", name)
+    try:
+        if is_here():
+            place(name).chmod(0o1777)
+        yield name
+    finally:
+        engine("volume", "rm", "-f", name)
+
+
+def place(name: str) -> Path:
+    """The folder of a volume."""
+    return Path(engine("volume", "inspect", "--format", "{{.Mountpoint}}", name).strip())
