@@ -4,15 +4,19 @@ import ast
 import json
 import os
 import re
+import runpy
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
 
 from app.sandbox.users import NEEDED
 from app.settings import Settings
@@ -117,6 +121,27 @@ def test_the_packages_of_the_image_can_be_installed() -> None:
     command = ["apt-get", "install", "--simulate", "--no-install-recommends", *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_every_python_package_has_a_file_for_the_image(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compiled while the image is built, on neither architecture."""
+    monkeypatch.chdir(ROOT)
+    installer = runpy.run_path("deploy/install-python")
+    wanted: dict[str, list[str]] = {}
+    installer["collect"](installer["PROJECT"]["name"], [], wanted)
+    assert len(wanted) > 20
+    tags = {str(tag) for tag in tags_of_bookworm(machine)}
+    for name in wanted:
+        files = [wheel["url"].rpartition("/")[2] for wheel in installer["PACKAGES"][name]["wheels"]]
+        assert any(tags & {str(tag) for tag in parse_wheel_filename(file)[3]} for file in files), name
+
+
+def tags_of_bookworm(machine: str) -> Iterator[Tag]:
+    """What Debian 12's Python takes."""
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(36, 16, -1)] + [f"manylinux2014_{machine}"]
+    yield from cpython_tags((3, 11), platforms=platforms)
+    yield from compatible_tags((3, 11), "cp311", platforms)
 
 
 # One with a fork bomb, which others may feel until it is ended.
