@@ -26,8 +26,9 @@ from typing import Any
 CLIENTS = 16
 SECONDS = 600
 _MOST_GROWTH = 1.2
-_PIPES = 3
-"""To each process that reads artefacts: two pipes and what waits for its end."""
+_SETTLED = 5.0
+"""Seconds after which a server has all the processes that it keeps."""
+
 _SETTINGS = {
     "PLAYGROUND_RUN_SECONDS": "15",
     "PLAYGROUND_CPU_SECONDS": "8",
@@ -182,14 +183,17 @@ class Server:
         self.process = process
         self.address = address
         self._folder = folder
+        time.sleep(_SETTLED)
+        self._resting = self._runs()
+        """The folders of the processes that read artefacts, which stay."""
 
     def left(self) -> dict[str, int]:
         """What there is now."""
         pid = self.process.pid
         return {
-            "processes": len(self._processes()) - self._readers(),
+            "processes": len(self._processes()),
             "mounts": len(Path("/proc/mounts").read_text().splitlines()),
-            "open files of the server": len(os.listdir(f"/proc/{pid}/fd")) - _PIPES * self._readers(),
+            "open files of the server": len(os.listdir(f"/proc/{pid}/fd")),
             "files of runs": sum(1 for path in (self._folder / "scratch").rglob("*") if path.is_file()),
             "folders of runs": sum(1 for path in (self._folder / "scratch").rglob("*") if path.is_dir()),
             "temporary files": sum(1 for path in (self._folder / "tmp").rglob("*")),
@@ -205,8 +209,7 @@ class Server:
     def rest(self) -> None:
         """Wait until no run is left and what has ended is forgotten."""
         for _ in range(600):
-            going = any(True for _ in (self._folder / "scratch").glob("server-*/[0-9]*"))
-            if not going:
+            if self._runs() <= self._resting:
                 break
             time.sleep(0.2)
         time.sleep(float(_SETTINGS["PLAYGROUND_RUN_TTL"]) + 3)
@@ -222,10 +225,8 @@ class Server:
                     found.append(int(name))
         return found
 
-    def _readers(self) -> int:
-        """The processes that read artefacts: the server keeps them, at most one for each processor."""
-        found = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in self._processes()]
-        return sum(1 for line in found if b"anyio.to_process" in line)
+    def _runs(self) -> int:
+        return sum(1 for _ in (self._folder / "scratch").glob("server-*/[0-9]*"))
 
     def _launched(self, pid: str) -> bool:
         return str(self._folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
