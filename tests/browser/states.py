@@ -26,6 +26,15 @@ def opened(page: Page) -> None:
     page.locator("summary").evaluate_all("all => all.forEach(each => each.parentElement.open = true)")
 
 
+def when_closed(page: Page, end: Callable[[], object]) -> None:
+    """End what would keep a place that others wait for."""
+
+    def closed(_: Page) -> None:
+        end()
+
+    page.once("close", closed)
+
+
 def run(page: Page, command: str = "") -> None:
     """Give a command, the offered one when none is said, and wait for its verdict."""
     expect(page.locator("form[data-ready]")).to_be_attached()
@@ -62,6 +71,9 @@ def running(page: Page, server: str) -> None:
     page.locator("#command").fill("cargo run")
     page.locator("#command").press("Enter")
     expect(page.locator("#run-terminal")).to_contain_text("line 3", timeout=RUN_MS)
+    cancel = page.locator("#run-cancel form").get_attribute("action")
+    cookies = {each["name"]: each["value"] for each in page.context.cookies()}
+    when_closed(page, lambda: httpx.post(f"{server}{cancel}", cookies=cookies))
 
 
 def queued(page: Page, server: str) -> None:
@@ -69,12 +81,7 @@ def queued(page: Page, server: str) -> None:
     body = {"lesson": "hello-std", "files": {"src/main.rs": ENDLESS}, "command": "cargo run"}
     with httpx.Client(base_url=server) as others:
         runs = [others.post("/api/runs", json=body).json()["id"] for _ in range(Settings().max_runs + 1)]
-
-    def make_way(_: Page) -> None:
-        for each in runs:
-            httpx.delete(f"{server}/api/runs/{each}")
-
-    page.once("close", make_way)
+    when_closed(page, lambda: [httpx.delete(f"{server}/api/runs/{each}") for each in runs])
     page.goto(f"{server}/lessons/hello-std")
     page.locator("[data-run]").click()
     expect(page.locator("#run-status")).to_contain_text("before this one", timeout=RUN_MS)
