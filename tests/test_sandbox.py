@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -23,7 +23,7 @@ from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Output
 from app.lessons import Lesson
-from app.sandbox import IsolationError, Limits, detect, may_give, process
+from app.sandbox import IsolationError, Limits, detect, may_give, process, python_folders
 from app.sandbox.box import Box
 from app.sandbox.detect import _bwrap
 from app.sandbox.kernel import memory_kills
@@ -102,6 +102,25 @@ SERVERS_THAT_DIE = """if True:
         time.sleep(number / 4000)
         os.kill(server, signal.SIGKILL)
         os.waitpid(server, 0)
+"""
+
+
+REACHES = """if True:
+    import os, resource, sys, time
+    for pid in (int(sys.argv[1]), os.getppid()):
+        for attempt in (
+            lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, (7, 7)),
+            lambda: os.setpriority(os.PRIO_PROCESS, pid, 19),
+            lambda: os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0)),
+            lambda: os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))}),
+        ):
+            try:
+                attempt()
+            except OSError:
+                pass
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    print("tried", flush=True)
+    time.sleep(60)
 """
 
 
@@ -341,6 +360,35 @@ def test_a_server_that_keeps_some_of_roots_capabilities_finds_the_programs_of_ru
     paths = [str(folder / name) for name in ("program", "text", "nothing")]
     command = [*as_server, sys.executable, "-c", look, *paths]
     assert subprocess.check_output(command, text=True) == "True False False\n"
+
+
+@pytest.fixture
+def bystander() -> Iterator[int]:
+    """A process of the server's user that no run has to do with."""
+    with subprocess.Popen(["/bin/sleep", "60"]) as running:
+        yield running.pid
+        running.kill()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_a_run_of_the_servers_own_user_cannot_limit_or_slow_others(
+    level: str, settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...], bystander: int
+) -> None:
+    """As where the server is a normal user; who takes its limits away can end it, and keep the launcher from ending."""
+    isolation = await detect(settings.model_copy(update={"isolation": level}), toolchains)
+    box = replace(isolation.box, user=None, user_first=False)
+    root = open_folder / "run"
+    root.mkdir()
+    argv = [sys.executable, "-I", "-c", REACHES, str(bystander)]
+    async with process(box, argv, root, root, {}, python_folders()) as child:
+        assert child.process.stdout is not None
+        assert await child.process.stdout.receive() == b"tried\n"
+        *above, _program = descendants(child.process.pid)
+        for pid in (bystander, *above):
+            assert "Max open files            7 " not in Path(f"/proc/{pid}/limits").read_text()
+            assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0)
+            assert os.sched_getscheduler(pid) == os.sched_getscheduler(0)
+            assert os.sched_getaffinity(pid) == os.sched_getaffinity(0)
 
 
 async def test_a_run_that_is_cancelled_while_it_starts_leaves_nothing(

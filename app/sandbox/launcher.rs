@@ -301,15 +301,17 @@ fn exit_code(status: Option<c_int>) -> c_int {
 /// Be what bubblewrap would put here otherwise, which asks to die with its parent only after it has started us.
 fn init(alive: c_int) {
     unsafe {
+        // Before there is a child that could be quicker, since the program may have our user id.
+        prctl(PR_SET_DUMPABLE, 0 as c_ulong);
         let child = fork();
         if child < 0 {
             fail("fork");
         }
         if child == 0 {
+            prctl(PR_SET_DUMPABLE, 1 as c_ulong);
             return;
         }
         give_up_capabilities();
-        prctl(PR_SET_DUMPABLE, 0 as c_ulong);
         exit(exit_code(wait(child, alive)));
     }
 }
@@ -435,14 +437,16 @@ mod numbers {
     pub const CLONE: u32 = 56;
     pub const MMAP: u32 = 9;
     pub const FALLOCATE: u32 = 285;
+    pub const PRLIMIT: u32 = 302;
     /// By the kernel's own table of names: socket; memfd_create; ptrace, process_vm_*, kcmp; SysV and POSIX message queues, semaphores
     /// and shared memory; keys; bpf, userfaultfd, perf_event_open; mounts, roots and namespaces; file handles; quotas, swap,
-    /// modules, kexec, reboot, syslog; clocks and host names; memory policy of other processes; ports of the machine.
+    /// modules, kexec, reboot, syslog; clocks and host names; memory policy of other processes; ports of the machine;
+    /// priorities and processors, which could be other processes', too.
     pub const REFUSED: &[u32] = &[
-        29, 30, 31, 41, 64, 65, 66, 67, 68, 69, 70, 71, 101, 103, 134, 136, 139, 153, 154, 155, 156,
-        159, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173, 174, 175, 176, 177, 178, 179, 180, 212,
-        220, 227, 237, 238, 239, 240, 241, 242, 243, 244, 245, 246, 248, 249, 250, 256, 272, 279, 298, 303,
-        304, 305, 308, 310, 311, 312, 313, 319, 320, 321, 323,
+        29, 30, 31, 41, 64, 65, 66, 67, 68, 69, 70, 71, 101, 103, 134, 136, 139, 141, 142, 144, 153, 154, 155, 156,
+        159, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173, 174, 175, 176, 177, 178, 179, 180, 203,
+        212, 220, 227, 237, 238, 239, 240, 241, 242, 243, 244, 245, 246, 248, 249, 250, 251, 256, 272, 279, 298, 303,
+        304, 305, 308, 310, 311, 312, 313, 314, 319, 320, 321, 323,
     ];
 }
 
@@ -453,10 +457,11 @@ mod numbers {
     pub const CLONE: u32 = 220;
     pub const MMAP: u32 = 222;
     pub const FALLOCATE: u32 = 47;
+    pub const PRLIMIT: u32 = 261;
     pub const REFUSED: &[u32] = &[
-        18, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 112, 116, 117, 142, 161, 162, 170, 171, 180, 181,
-        182, 183, 184, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198, 217,
-        218, 219, 224, 225, 235, 236, 237, 238, 239, 241, 264, 265, 266, 268, 270, 271, 272, 273, 279,
+        18, 30, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 112, 116, 117, 118, 119, 122, 140, 142, 161, 162,
+        170, 171, 180, 181, 182, 183, 184, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198, 217,
+        218, 219, 224, 225, 235, 236, 237, 238, 239, 241, 264, 265, 266, 268, 270, 271, 272, 273, 274, 279,
         280, 282, 294,
     ];
 }
@@ -493,6 +498,12 @@ fn seccomp() {
         step(LOAD, 40, 0, 0),
         step(AND, SHARED_ANONYMOUS, 0, 0),
         step(EQUAL, SHARED_ANONYMOUS, 0, 1),
+        step(RETURN, EPERM, 0, 0),
+        step(RETURN, ALLOW, 0, 0),
+        // Its own limits, and nobody else's: the kernel asks for the same user alone, which the server's may be.
+        step(EQUAL, numbers::PRLIMIT, 0, 4),
+        step(LOAD, 16, 0, 0),
+        step(EQUAL, 0, 1, 0),
         step(RETURN, EPERM, 0, 0),
         step(RETURN, ALLOW, 0, 0),
         step(EQUAL, numbers::CLONE, 0, 3),

@@ -47,6 +47,13 @@ def _limits_unmoved(world: World, _story: Story) -> None:
     assert "Max open files            7 " not in Path(f"/proc/{world.victim.pid}/limits").read_text()
 
 
+def _not_slowed(world: World, _story: Story) -> None:
+    victim = world.victim.pid
+    assert os.getpriority(os.PRIO_PROCESS, victim) == os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.sched_getscheduler(victim) == os.sched_getscheduler(0)
+    assert os.sched_getaffinity(victim) == os.sched_getaffinity(0)
+
+
 def _server_well(world: World, _story: Story) -> None:
     assert world.server.process.poll() is None
     with world.client() as client:
@@ -247,6 +254,22 @@ CASES = (
         program("""
             let low = [7u64, 7];
             println!("{}", unsafe { syscall(call([302, 261]), @VICTIM@i64, 7i64, low.as_ptr(), 0i64) });"""),
+    ),
+    Case(
+        "slow-other",
+        "take the processor away from another process: by its priority, its scheduling, the processors it may use",
+        _not_slowed,
+        program("""
+            let (idle, first, plan) = (0i32, 1u64, [48u64 | 5 << 32, 0, 0, 0, 0, 0]);
+            for pid in [@VICTIM@i64, unsafe { getppid() } as i64] {
+                unsafe {
+                    println!("{}", syscall(call([141, 140]), 0i64, pid, 19i64));
+                    println!("{}", syscall(call([144, 119]), pid, 5i64, &idle as *const i32));
+                    println!("{}", syscall(call([314, 274]), pid, plan.as_ptr(), 0i64));
+                    println!("{}", syscall(call([203, 122]), pid, 8i64, &first as *const u64));
+                    println!("{}", syscall(call([251, 30]), 1i64, pid, 3i64 << 13));
+                }
+            }"""),
     ),
     Case(
         "raise-priority",
