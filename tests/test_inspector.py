@@ -54,6 +54,21 @@ async def test_a_worker_that_has_gone_is_followed_by_another(settings: Settings)
         assert (await reader.facts_of(SHELL)).format == "ELF"
 
 
+async def test_readers_that_are_ended_before_they_are_asked_are_followed_by_others(settings: Settings) -> None:
+    async with inspecting(settings) as reader:
+        await reader.warm()
+        for _ in range(3):
+            ended = idle_readers()
+            assert ended
+            for one in ended:
+                os.kill(one, signal.SIGKILL)
+            for _ in range(200):
+                if not ended & idle_readers() and len(idle_readers()) == len(ended):
+                    break
+                await anyio.sleep(0.05)
+        assert [(await reader.facts_of(SHELL)).format for _ in range(4)] == ["ELF"] * 4
+
+
 async def test_a_card_that_nobody_had_time_for_is_not_taken_for_a_damaged_file(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +165,11 @@ def running_workers() -> set[int]:
     found = {one for one in descendants(os.getpid()) if b"worker.py" in command_line(one)}
     # The launcher and bubblewrap name it too.
     return {one for one in found if os.path.realpath(f"/proc/{one}/exe") == os.path.realpath(sys.executable)}
+
+
+def idle_readers() -> set[int]:
+    """The children of the workers, each of which waits for a file."""
+    return {below for one in running_workers() for below in [*descendants(one)][1:]}
 
 
 def command_line(pid: int) -> bytes:

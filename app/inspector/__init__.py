@@ -208,7 +208,8 @@ class _Worker:
         line = self._control.recv(_CHUNK)
         if not line:
             raise _GoneError
-        self.peak_kb = int(line)
+        # More than one when a child was ended before it was asked, as the kernel does when memory runs out.
+        self.peak_kb = max(map(int, line.split()))
 
 
 async def _all_of(source: int) -> bytes:
