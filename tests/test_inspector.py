@@ -164,7 +164,14 @@ def running_workers() -> set[int]:
     """The processes of ours that are workers of an inspector, without their children."""
     found = {one for one in descendants(os.getpid()) if b"worker.py" in command_line(one)}
     # The launcher and bubblewrap name it too.
-    return {one for one in found if os.path.realpath(f"/proc/{one}/exe") == os.path.realpath(sys.executable)}
+    return {one for one in found if program_of(one) == os.path.realpath(sys.executable)}
+
+
+def program_of(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
 
 
 def idle_readers() -> set[int]:
