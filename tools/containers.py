@@ -37,6 +37,8 @@ PROFILE = "usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/defaul
 RUN = shlex.split(os.environ.get("CONTAINER_RUN", "--ulimit nofile=20000:20000 --ulimit nproc=20000:20000"))
 ENGINE = shlex.split(os.environ.get("CONTAINER_ENGINE", "podman --runtime runc"))
 IS_DOCKER = ENGINE[0] == "docker"
+# Podman alone would add further places that can be written.
+READ_ONLY = ["--read-only", *([] if IS_DOCKER else ["--read-only-tmpfs=false"])]
 # Podman may be unable to make a bridge; containers share the host's network then, and each has a port of its own.
 NETWORK = os.environ.get("CONTAINER_NETWORK", "bridge" if IS_DOCKER else "host")
 BUILD = shlex.split(os.environ.get("CONTAINER_BUILD", "--network host --isolation chroot"))
