@@ -24,12 +24,14 @@ def _cache_folder() -> Path:
 
 
 def _scratch_folder(known: dict[str, Any]) -> Path:
+    data: Path = known["data_dir"]
     folder = Path(tempfile.gettempdir())
-    # A /tmp that was mounted for a container is often one from which no program can be started; the runs' must be.
-    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
-        data: Path = known["data_dir"]
-        return data / "scratch"
-    return folder / f"{_NAME}-{os.getuid()}"
+    return folder / f"{_NAME}-{os.getuid()}" if starts_programs(folder) else data / "scratch"
+
+
+def starts_programs(folder: Path) -> bool:
+    """Whether programs can be started from the folder: a /tmp that was mounted for a container often lets none."""
+    return not os.statvfs(folder).f_flag & os.ST_NOEXEC
 
 
 def _memory() -> int:

@@ -18,7 +18,7 @@ from app.sandbox.cgroup import find_groups
 from app.sandbox.launcher import launcher
 from app.sandbox.limits import Limits
 from app.sandbox.users import FIRST, LAST, claimed, locks_in, may_give, may_mount
-from app.settings import Settings
+from app.settings import Settings, starts_programs
 from app.toolchain import Toolchain
 
 _LANDLOCK_CREATE_RULESET = 444
@@ -66,7 +66,9 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
     wanted = settings.isolation
     found = await launcher(settings.cache_dir, toolchains) if sys.platform == "linux" else None
     if wanted == "none":
-        return await _not_isolated(Box("none", limits, found), "PLAYGROUND_ISOLATION is none: runs are not isolated.")
+        return await _not_isolated(
+            settings, Box("none", limits, found), "PLAYGROUND_ISOLATION is none: runs are not isolated."
+        )
     notes: list[str] = []
     locks = locks_in(settings.scratch_dir)
     if found is None:
@@ -76,7 +78,7 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
             if wanted not in ("auto", box.level):
                 continue
             with Isolation(box, (), locks).slots(1) as (slot,):
-                trial = await _try(slot)
+                trial = await _try(slot, settings)
             if trial.problem is None:
                 working = replace(box, groups=find_groups() if settings.control_groups else None)
                 return Isolation(working, (*notes, *_holders(working), *trial.notes), locks)
@@ -84,12 +86,12 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
     if wanted != "auto":
         raise IsolationError(f"PLAYGROUND_ISOLATION={wanted} cannot be had: {' '.join(notes)}")
     return await _not_isolated(
-        Box("none", limits, found), *notes, "Runs are not isolated: serve only yourself, on this machine."
+        settings, Box("none", limits, found), *notes, "Runs are not isolated: serve only yourself, on this machine."
     )
 
 
-async def _not_isolated(box: Box, *notes: str) -> Isolation:
-    return Isolation(box, (*notes, *((await _try(box)).notes if box.launcher else ())))
+async def _not_isolated(settings: Settings, box: Box, *notes: str) -> Isolation:
+    return Isolation(box, (*notes, *((await _try(box, settings)).notes if box.launcher else ())))
 
 
 def _candidates(limits: Limits, found: Path) -> list[Box]:
@@ -125,26 +127,32 @@ class _Trial:
         return () if self.traced else (_UNTRACED,)
 
 
-async def _try(box: Box) -> _Trial:
-    with tempfile.TemporaryDirectory(prefix="playground-trial-") as folder:
-        root = Path(folder).resolve()
-        # Below the run's folder, because only what a run has built is watched.
-        shutil.copyfile("/bin/sh", root / "sh")
-        (root / "sh").chmod(0o755)
-        box.own(root)
-        report, told = os.pipe()
-        os.set_blocking(report, False)
-        try:
-            command = box.command(["./sh", "-c", "exit 42"], root, root, (), Observe(told, _TRIAL_SECONDS))
+async def _try(box: Box, settings: Settings) -> _Trial:
+    temporary = Path(tempfile.gettempdir())
+    try:
+        place = temporary if starts_programs(temporary) else settings.data_dir
+        with tempfile.TemporaryDirectory(prefix="playground-trial-", dir=place) as folder:
+            return await _try_in(Path(folder).resolve(), box)
+    except (OSError, TimeoutError) as error:
+        return _Trial(str(error) or "it does not answer.")
+
+
+async def _try_in(root: Path, box: Box) -> _Trial:
+    # Below the run's folder, because only what a run has built is watched.
+    shutil.copyfile("/bin/sh", root / "sh")
+    (root / "sh").chmod(0o755)
+    box.own(root)
+    report, told = os.pipe()
+    os.set_blocking(report, False)
+    try:
+        command = box.command(["./sh", "-c", "exit 42"], root, root, (), Observe(told, _TRIAL_SECONDS))
+        with anyio.fail_after(_TRIAL_SECONDS):
             env = {"PATH": "/usr/bin:/bin"}
-            with anyio.fail_after(_TRIAL_SECONDS):
-                done = await anyio.run_process(command, check=False, cwd=root, env=env, pass_fds=(told,))
-            seen = _read(report)
-        except (OSError, TimeoutError) as error:
-            return _Trial(str(error) or "it does not answer.")
-        finally:
-            os.close(report)
-            os.close(told)
+            done = await anyio.run_process(command, check=False, cwd=root, env=env, pass_fds=(told,))
+        seen = _read(report)
+    finally:
+        os.close(report)
+        os.close(told)
     if done.returncode == 42:
         return _Trial(None, b'"traced":true' in seen)
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
