@@ -368,7 +368,7 @@ def container(*options: str, **variables: str) -> Iterator[Container]:
     with ExitStack() as stack:
         words = stack.enter_context(made_of())
         one = Container([*options], variables, words)
-        stack.callback(engine, "rm", "-f", one.id)
+        stack.callback(engine, "rm", "-f", "-v", one.id)
         yield one
 
 
