@@ -86,8 +86,15 @@ async def test_a_card_that_nobody_had_time_for_is_not_taken_for_a_damaged_file(
 @pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
 def test_the_reader_of_a_file_can_do_nothing_but_read_and_answer() -> None:
     code = """
-import json, os, resource, signal, socket, time
+import ctypes, json, mmap, os, resource, signal, socket, time
 from app.inspector.worker import _confine
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mremap.restype = ctypes.c_void_p
+STACK = next(line for line in open("/proc/self/maps") if "[stack]" in line).partition("-")[2].split()[0]
+def longer_stack():
+    page = ctypes.c_void_p(int(STACK, 16) - 8192)
+    if libc.mremap(page, ctypes.c_size_t(4096), ctypes.c_size_t(1 << 23), 1) == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), "mremap")
 tries = {
     "open a file": lambda: open("/etc/hostname"),
     "make a file": lambda: os.mkdir("x"),
@@ -100,6 +107,8 @@ tries = {
     "make a socket": socket.socket,
     "wait": lambda: time.sleep(0.01),
     "duplicate a descriptor": lambda: os.dup(0),
+    "have memory that grows like a stack": lambda: mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | 0x120),
+    "make the stack longer": longer_stack,
     "catch the end of its time": lambda: signal.signal(signal.SIGXCPU, signal.SIG_IGN),
 }
 _confine(2)
@@ -115,7 +124,7 @@ os._exit(0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30)
     found = json.loads(done.stdout)
-    assert len(found) == 12
+    assert len(found) == 14
     assert set(found.values()) == {1}, found
 
 
@@ -155,7 +164,7 @@ async def test_an_answer_without_an_end_is_not_kept() -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(write)
-        assert await inspector._all_of(source) == b""
+        assert await inspector._all_of(source, 100_000) == b""
         os.close(source)
     os.close(sink)
 

@@ -39,18 +39,19 @@ _ADDRESSES = 512 * 1024 * 1024
 _DATA = 160 * 1024 * 1024
 """What a child may have of its own: with the libraries, which lie in memory once for all, less than 200 MB."""
 
-# read, write, lseek, pread64; mmap, mprotect, munmap, mremap, madvise, brk; clock_gettime; exit, exit_group
+# mmap; read, write, lseek, pread64; mprotect, munmap, madvise, brk; clock_gettime; exit, exit_group
 _ALLOWED = {
-    "x86_64": (0xC000003E, 202, (0, 1, 8, 17, 9, 10, 11, 25, 28, 12, 228, 60, 231)),
-    "aarch64": (0xC00000B7, 98, (63, 64, 62, 67, 222, 226, 215, 216, 233, 214, 113, 93, 94)),
+    "x86_64": (0xC000003E, 202, 9, (0, 1, 8, 17, 10, 11, 28, 12, 228, 60, 231)),
+    "aarch64": (0xC00000B7, 98, 222, (63, 64, 62, 67, 226, 215, 233, 214, 113, 93, 94)),
 }
-"""The mark of the architecture, futex, of which only waking is allowed, and the system calls that a child may make.
+"""The mark of the architecture; futex, of which only waking is allowed; mmap, but for what grows like a stack; and the
+other system calls that a child may make. The limit of memory does not count stacks, which mremap could make longer, too.
 
 None of them waits for others, so that a child that does not end uses up its processor time.
 """
 _LOAD, _AND, _EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06
-_NUMBER, _ARCHITECTURE, _SECOND = 0, 4, 24
-_COMMAND, _WAKE = 0x7F, 1
+_NUMBER, _ARCHITECTURE, _SECOND, _FOURTH = 0, 4, 24, 40
+_COMMAND, _WAKE, _GROWS_DOWN = 0x7F, 1, 0x100
 _ALLOW, _KILL, _EPERM = 0x7FFF0000, 0x80000000, 0x00050001
 _SET_SECCOMP, _SET_NO_NEW_PRIVILEGES, _FILTER = 22, 38, 2
 _MANGLED = ("_ZN4core3fmt5WriteE", "_RNvC4core3fmt")
@@ -132,10 +133,11 @@ def _confine(seconds: int) -> None:
         resource.setrlimit(what, (most, most))
     if sys.platform != "linux" or platform.machine() not in _ALLOWED:
         return
-    mark, futex, allowed = _ALLOWED[platform.machine()]
+    mark, futex, mmap, allowed = _ALLOWED[platform.machine()]
     steps = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, mark), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER)]
     # Each to the last step, which allows it, or on to the next.
-    steps += [(_EQUAL, len(allowed) + 4 - at, 0, number) for at, number in enumerate(allowed)]
+    steps += [(_EQUAL, len(allowed) + 8 - at, 0, number) for at, number in enumerate(allowed)]
+    steps += [(_EQUAL, 0, 3, mmap), (_LOAD, 0, 0, _FOURTH), (_AND, 0, 0, _GROWS_DOWN), (_EQUAL, 5, 4, 0)]
     steps += [(_EQUAL, 0, 3, futex), (_LOAD, 0, 0, _SECOND), (_AND, 0, 0, _COMMAND), (_EQUAL, 1, 0, _WAKE)]
     steps += [(_RETURN, 0, 0, _EPERM), (_RETURN, 0, 0, _ALLOW)]
     data = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
