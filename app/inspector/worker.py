@@ -45,7 +45,7 @@ _ALLOWED = {
     "aarch64": (0xC00000B7, 98, 222, (63, 64, 62, 67, 226, 215, 233, 214, 113, 93, 94)),
 }
 """The mark of the architecture; futex, of which only waking is allowed; mmap, but for what grows like a stack; and the
-other system calls that a child may make. The limit of memory does not count stacks, which mremap could make longer, too.
+other system calls that a child may make. The limit of memory does not count stacks, which mremap could lengthen, too.
 
 None of them waits for others, so that a child that does not end uses up its processor time.
 """
