@@ -20,6 +20,7 @@ from app.events import (
     Output,
     Queued,
     Screen,
+    Started,
     Verdict,
     from_json,
     to_json,
@@ -93,6 +94,11 @@ class Recording:
     def seen(self) -> str:
         """What the playground saw beside it: of the program, or of the emulated machine, its screen and registers."""
         return "\n".join(line.rstrip() for event in self.events for line in _sights(event)).strip("\n")
+
+    @property
+    def level(self) -> str | None:
+        """The isolation of the run, on which depends in which folder it lies; None when it never began."""
+        return next((event.isolation for event in _of(self.events, Started)), None)
 
     def says_the_same(self, other: "Recording") -> bool:
         """Whether both runs showed the same, but for times, folders and addresses."""

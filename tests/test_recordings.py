@@ -141,8 +141,9 @@ def test_the_check_says_which_recording_is_old_and_record_renews_it(tmp_path: Pa
     shutil.copy(shipped.lessons_dir / "errors.toml", lessons)
     shutil.copytree(shipped.lessons_dir / "04-panic-handler", lessons / "04-panic-handler")
 
-    def check(*options: str) -> subprocess.CompletedProcess[str]:
-        env = os.environ | {"PLAYGROUND_LESSONS_DIR": str(lessons), "PLAYGROUND_DATA_DIR": str(tmp_path / "data")}
+    def check(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        folders = {"PLAYGROUND_LESSONS_DIR": str(lessons), "PLAYGROUND_DATA_DIR": str(tmp_path / "data")}
+        env = os.environ | folders | variables
         program = str(Path(sys.executable).with_name("playground"))
         command = [program, "lessons", "check", *options]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
@@ -155,6 +156,8 @@ def test_the_check_says_which_recording_is_old_and_record_renews_it(tmp_path: Pa
     lines = [json.loads(line) for line in stale.stdout.splitlines()]
     assert {line["toolchain"] for line in lines if line["stale"]} == {old.stem}
     assert not any(line["problems"] for line in lines)
+    elsewhere = check(PLAYGROUND_ISOLATION="landlock")
+    assert elsewhere.returncode == 0, "its folder has another length there, so it is not compared"
     again = check("--record")
     assert again.returncode == 0, again.stderr
     assert again.stderr.splitlines() == [f"recorded 04-panic-handler/recorded/{old.name}"]
