@@ -1,23 +1,27 @@
 """From the start of a kernel to the first byte on its serial line, in a run of the playground and in QEMU alone.
 
 Both start the same file with the same command. Alone: from starting QEMU to the byte in its pipe. Ours: from the
-post to the event, so queue, folder, isolation and the program in front of QEMU are in it. These take some 8 ms, and the
-namespaces 6 more, whatever is booted: the ratio is high where QEMU itself is quick, as on the ARM board.
+run's ``started`` event to the byte's event, with isolation and the program in front of QEMU in it. From taking the run
+to its start, a folder is laid out; that is printed too.
 """
 
-import http.client
-import json
 import os
 import shlex
 import statistics
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
+import anyio
+
+from app.command import parse
+from app.diagnosis import load_diagnosis
+from app.engine import Job
+from app.engine.local import LocalEngine
+from app.events import Output, Started
 from app.lessons import Lesson, load_all
 from app.settings import Settings
-from bench.common import serving
+from app.toolchain import Toolchain, discover, preferred
 
 MOST = 15
 """Rounds: the kernel on the ARM board runs until its time is up."""
@@ -44,40 +48,47 @@ def alone(command: str, kernel: Path) -> float:
     return took
 
 
-def posted(server: http.client.HTTPConnection, body: Mapping[str, object]) -> tuple[str, float]:
-    """The run's id, and the seconds from the post to the first output; returns when the run is over."""
-    began = time.perf_counter()
-    server.request("POST", "/api/runs", json.dumps(body), {"content-type": "application/json"})
-    answer = json.load(server.getresponse())
-    server.request("GET", answer["events"])
-    took = 0.0
-    for line in server.getresponse():
-        if line.startswith(b'data: {"type":"output"') or (line.startswith(b"data: ") and b'"output"' in line[:60]):
-            took = took or time.perf_counter() - began
-    return answer["id"], took
+async def ours(engine: LocalEngine, job: Job) -> tuple[float, float]:
+    """Seconds from taking the run to its start, and from there to the first output; returns when the run is over."""
+    taken = time.perf_counter()
+    times: dict[type, float] = {}
+    async for event in engine.events(engine.submit(job)):
+        times.setdefault(type(event), time.perf_counter())
+    return times[Started] - taken, times[Output] - times[Started]
+
+
+async def compare(engine: LocalEngine, lesson: Lesson, toolchain: Toolchain, command: str, rounds: int) -> str:
+    """Both, interleaved, as a line: medians, and the ratio pair by pair."""
+    files = {**lesson.files, **lesson.solution}
+    built = engine.submit(Job(lesson, files, parse("cargo build"), toolchain))
+    async for _ in engine.events(built):
+        pass
+    kernel = engine.artifact(built).file
+    job = Job(lesson, files, parse(f"{command} target/{lesson.target}/debug/blog_os"), toolchain, after=built)
+    rows = []
+    for _ in range(rounds):
+        bare = await anyio.to_thread.run_sync(alone, command, kernel)
+        rows.append((bare, *await ours(engine, job)))
+    ratios = sorted(booted / bare for bare, _, booted in rows)
+    spread = f"{ratios[len(ratios) // 10]:.2f}-{ratios[-1 - len(ratios) // 10]:.2f}"
+    cells = (f"{1000 * statistics.median(values):8.1f}" for values in zip(*rows, strict=True))
+    return f"{lesson.slug:34}{''.join(cells)}   {statistics.median(ratios):5.2f}  ({spread})"
+
+
+async def _boots(folder: Path, rounds: int) -> None:
+    folder.mkdir(mode=0o711)
+    folder.chmod(0o711)
+    settings = Settings().model_copy(update={"data_dir": folder / "data", "scratch_dir": folder / "scratch"})
+    lessons = {lesson.slug: lesson for lesson in load_all(settings.lessons_dir)}
+    toolchains = await discover(settings.cache_dir)
+    async with LocalEngine(settings, load_diagnosis(settings.lessons_dir / "errors.toml")) as engine:
+        for slug, command in LESSONS.items():
+            toolchain = preferred(toolchains, lessons[slug].target)
+            assert toolchain, "no toolchain: run make targets"
+            print(await compare(engine, lessons[slug], toolchain, command, rounds), flush=True)
 
 
 def boots(folder: Path, rounds: int) -> None:
-    """Both, interleaved, for each lesson that boots; what is printed are medians and the ratio pair by pair."""
-    lessons = {lesson.slug: lesson for lesson in load_all(Settings().lessons_dir)}
-    with serving(folder) as (server, _):
-        compare(server, lessons, folder, min(rounds, MOST))
-
-
-def compare(server: http.client.HTTPConnection, lessons: Mapping[str, Lesson], folder: Path, rounds: int) -> None:
-    """Both, on one server."""
-    print(f"\n{'first serial byte':34}{'QEMU':>8}{'ours':>8}   ratio  (10th-90th percentile)")
-    for slug, command in LESSONS.items():
-        lesson = lessons[slug]
-        files = {path: text for path, text in lesson.solution.items() if path in lesson.editable}
-        built, _ = posted(server, {"lesson": slug, "files": files, "command": "cargo build"})
-        path = f"target/{lesson.target}/debug/blog_os"
-        server.request("GET", f"/api/runs/{built}/artifact/file")
-        kernel = folder / slug
-        kernel.write_bytes(server.getresponse().read())
-        body = {"lesson": slug, "files": files, "command": f"{command} {path}", "after": built}
-        pairs = [(alone(command, kernel), posted(server, body)[1]) for _ in range(rounds)]
-        ratios = sorted(ours / bare for bare, ours in pairs)
-        medians = [1000 * statistics.median(values) for values in zip(*pairs, strict=True)]
-        spread = f"{ratios[len(ratios) // 10]:.2f}-{ratios[-1 - len(ratios) // 10]:.2f}"
-        print(f"{slug:34}{medians[0]:8.1f}{medians[1]:8.1f}   {statistics.median(ratios):5.2f}  ({spread})", flush=True)
+    """Both for each lesson that boots."""
+    print(f"\n{'first serial byte':34}{'QEMU':>8}{'laying':>8}{'ours':>8}   ratio  (10th-90th percentile)")
+    anyio.run(_boots, folder, min(rounds, MOST))
