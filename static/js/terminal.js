@@ -5,18 +5,24 @@
 import * as files from "./files.js";
 
 const away = new WeakSet();
-const tops = new WeakMap();
+const scrolled = new WeakMap();
+const PAUSE_MS = 200;
 
 // Scrolling does not bubble, but can be captured: one listener serves every terminal there will be. Only a reader
-// scrolls back; a block of lines that turns out higher than was thought moves the end, and nobody has left it.
+// scrolls back; a block of lines that turns out higher than was thought moves the end, and nobody has left it. Who
+// scrolls down wants to be where the end was then, for in a flood it has moved on before the scrolling is done.
 document.addEventListener(
   "scroll",
-  ({ target }) => {
+  ({ target, timeStamp: time }) => {
     if (!target.dataset || !("follow" in target.dataset)) return;
-    const atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 24;
-    if (atEnd) away.delete(target);
-    else if (target.scrollTop < (tops.get(target) ?? 0) - 1) away.add(target);
-    tops.set(target, target.scrollTop);
+    const { scrollTop: top, scrollHeight: height, clientHeight: screen } = target;
+    const last = scrolled.get(target) ?? { top: 0, time: 0 };
+    const back = top < last.top - 1;
+    const end = back || time - last.time > PAUSE_MS ? height : last.end;
+    if (height - top - screen < 24) away.delete(target);
+    else if (back) away.add(target);
+    else if (top > last.top && end - top - screen < screen / 2) away.delete(target);
+    scrolled.set(target, { top, time, end });
   },
   { capture: true, passive: true },
 );
