@@ -1,8 +1,9 @@
 """Honest and hostile runs from 16 clients for a while, and what is left of them: ``python -m bench.soak [SECONDS]``.
 
-A real server gets them over HTTP. After a warm-up and again at the end, when no run is left, processes, mounts, open
-files, temporary files and shared memory are counted, and the server's memory is read. The exit code is 1 when
-something was left, the memory grew by more than a fifth, an honest run went wrong, or the server complained.
+A real server gets them over HTTP. After a warm-up, in which all clients do everything once, and again at the end, when
+no run is left, processes, mounts, open files, temporary files and shared memory are counted, and the server's memory
+is read. The exit code is 1 when something was left, the memory grew by more than a fifth, an honest run went wrong, or
+the server complained.
 """
 
 import http.client
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,17 +128,24 @@ class Client:
         self._tally = tally
         self._random = random.Random(number)
 
+    def each(self) -> None:
+        """Run everything once, in the order that all clients have."""
+        for kind in (*HONEST, *HOSTILE):
+            self._do(kind)
+
     def work(self, until: float) -> None:
         """Run this and that until then."""
         while time.monotonic() < until:
-            kind = self._random.choice(HONEST if self._random.random() < 0.6 else HOSTILE)
-            began = time.monotonic()
-            try:
-                how = self._run(kind)
-            except (OSError, http.client.HTTPException) as error:
-                self._tally.wrong.append(f"{kind.name}: {error!r}")
-                time.sleep(1)
-                continue
+            self._do(self._random.choice(HONEST if self._random.random() < 0.6 else HOSTILE))
+
+    def _do(self, kind: Kind) -> None:
+        began = time.monotonic()
+        try:
+            how = self._run(kind)
+        except (OSError, http.client.HTTPException) as error:
+            self._tally.wrong.append(f"{kind.name}: {error!r}")
+            time.sleep(1)
+        else:
             self._tally.note(kind, how, time.monotonic() - began)
 
     def _run(self, kind: Kind) -> str:
@@ -262,11 +270,10 @@ def serving() -> Iterator[tuple[Server, Path]]:
                 process.wait(20)
 
 
-def work(server: Server, tally: Tally, seconds: float, first: int) -> None:
-    """Let all clients work for that long."""
-    until = time.monotonic() + seconds
-    clients = [Client(server.address, tally, first + number) for number in range(CLIENTS)]
-    threads = [threading.Thread(target=client.work, args=(until,)) for client in clients]
+def together(server: Server, tally: Tally, do: Callable[[Client], None]) -> None:
+    """Let all clients do this, and wait until the server rests."""
+    clients = [Client(server.address, tally, number) for number in range(CLIENTS)]
+    threads = [threading.Thread(target=do, args=(client,)) for client in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -300,10 +307,12 @@ def main() -> int:
     """Soak, and say how it was."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     with serving() as (server, log):
-        work(server, Tally(), max(seconds / 6, 20), 1000)
+        # What takes the most memory comes from all at once here, so that growth afterwards is no peak but a leak.
+        together(server, Tally(), Client.each)
         before, memory = server.left(), server.resident()
         tally = Tally()
-        work(server, tally, seconds, 0)
+        until = time.monotonic() + seconds
+        together(server, tally, lambda client: client.work(until))
         runs = sum(tally.ended.values())
         print(f"{seconds:.0f} s, {CLIENTS} clients, {runs} runs after a warm-up")
         good = report(tally, before, server.left(), (memory, server.resident()), log.read_text())
