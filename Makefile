@@ -30,12 +30,7 @@ check: .venv/.dev targets ## Lint, types, imports, lessons on the real toolchain
 
 test: .venv/.dev targets ## Every test, on the real toolchains and a real browser
 	@sh tools/test-tools
-ifdef PYTEST_ARGS
 	.venv/bin/pytest $(PYTEST_ARGS)
-else
-	.venv/bin/pytest -m "not alone" -n 2 --dist loadfile
-	.venv/bin/pytest -m alone
-endif
 
 bench: .venv/.dev setup ## Print the figures of the README
 	.venv/bin/python -m bench

@@ -144,10 +144,7 @@ def tags_of_bookworm(machine: str) -> Iterator[Tag]:
     yield from compatible_tags((3, 11), "cp311", platforms)
 
 
-# One with a fork bomb, which others may feel until it is ended.
-@pytest.mark.parametrize(
-    "part", ["default", "namespaces", "readonly", "disk", pytest.param("user", marks=pytest.mark.alone)]
-)
+@pytest.mark.parametrize("part", ["default", "namespaces", "readonly", "disk", "user"])
 def test_a_container_does_what_the_docs_say(part: str) -> None:
     """With Docker's own profile and capabilities; `make container-test` does the rest, on the image."""
     lacking = [name for name in ("podman", "runc", "tini") if not shutil.which(name)]

@@ -50,7 +50,9 @@ async def test_a_worker_that_has_gone_is_followed_by_another(settings: Settings)
     async with inspecting(settings) as reader:
         await reader.warm()
         for worker in running_workers():
-            os.kill(worker, signal.SIGKILL)
+            # A reader goes with its worker.
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
         assert (await reader.facts_of(SHELL)).format == "ELF"
 
 

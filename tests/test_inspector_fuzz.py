@@ -21,7 +21,6 @@ from app.toolchain import Toolchain
 from tests.conftest import inspecting
 from tests.test_binary import BARE, compile_with, for_macos, for_windows
 
-pytestmark = pytest.mark.alone
 MEMORY_KB = 200_000
 EXAMPLES = 150
 BASES = ("elf-arm", "elf-host", "elf-std", "pe", "macho-x86-64", "macho-arm64")

@@ -34,7 +34,7 @@ from app.toolchain import Toolchain, preferred
 from tests.conftest import Server
 from tests.test_engine import begun, gone, running
 
-pytestmark = [pytest.mark.anyio, pytest.mark.alone]
+pytestmark = pytest.mark.anyio
 LEVELS = ("namespaces", "landlock")
 
 CPU = "fn main() { for _ in 0..4 { std::thread::spawn(|| loop {}); } loop {} }"

@@ -122,6 +122,8 @@ def test_killed_in_the_middle_it_leaves_nothing_in_use_and_can_be_repeated(tmp_p
     for orphan in orphans:
         with suppress(ProcessLookupError):
             os.killpg(orphan, signal.SIGKILL)
+    while is_locked(tmp_path):
+        time.sleep(0.01)
     lines: list[str] = []
     assert anyio.run(setup, tmp_path, lines.append)
     (toolchain,) = built(anyio.run(discover, tmp_path))

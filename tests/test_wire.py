@@ -15,8 +15,6 @@ import pytest
 
 from tests.conftest import Server, seated
 
-pytestmark = pytest.mark.alone
-
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
 FLOOD = 'fn main() { for _ in 0..%d { println!("{}", "x".repeat(999)); } }'
 

@@ -31,11 +31,14 @@ document.addEventListener("run-done", () => {
   if (document.activeElement === document.body) document.getElementById("run")?.focus({ preventScroll: true });
 });
 
+let disabling;
+
 document.addEventListener("htmx:error", ({ detail }) => {
   const source = detail.ctx?.sourceElement;
   if (!source?.matches?.("[data-run-key], #run-cancel form")) return;
   say("unreachable");
   if (!source.closest("#run-cancel")) return;
+  clearTimeout(disabling);
   source.querySelector("button")?.removeAttribute("disabled");
   const status = document.getElementById("run-status");
   if (status) status.textContent = "Not cancelled yet.";
@@ -62,5 +65,5 @@ document.addEventListener("submit", ({ target }) => {
   if (!target.closest("#run-cancel")) return;
   const status = document.getElementById("run-status");
   if (status) status.textContent = "Cancelling…";
-  setTimeout(() => target.querySelector("button")?.setAttribute("disabled", ""));
+  disabling = setTimeout(() => target.querySelector("button")?.setAttribute("disabled", ""));
 });

@@ -20,10 +20,6 @@ LEVELS = os.environ.get("ATTACKS_AT", "namespaces,landlock").split(",")
 _AT_ONCE = {"usual": 4, "tight": 2}
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    item.add_marker(pytest.mark.alone)
-
-
 @pytest.fixture(scope="session", params=LEVELS)
 def level(request: pytest.FixtureRequest) -> str:
     """The isolation level in force."""

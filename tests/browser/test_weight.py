@@ -2,15 +2,12 @@
 
 import statistics
 
-import pytest
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from app.lessons import Lesson
 from tests.browser.test_course import browser
 
 __all__ = ["browser"]
-
-pytestmark = pytest.mark.alone
 
 FIRST, NEXT = 250_000, 25_000
 """The bytes that a first lesson may take, and the one after it, compressed, with headers."""
