@@ -175,7 +175,8 @@ def running_workers() -> set[int]:
     """The processes of ours that are workers of an inspector, without their children."""
     found = {one for one in descendants(os.getpid()) if b"worker.py" in command_line(one)}
     # The launcher and bubblewrap name it too.
-    return {one for one in found if program_of(one) == os.path.realpath(sys.executable)}
+    pythons = {one for one in found if program_of(one) == os.path.realpath(sys.executable)}
+    return pythons - {below for one in pythons for below in [*descendants(one)][1:]}
 
 
 def program_of(pid: int) -> str:
