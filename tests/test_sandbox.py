@@ -1,5 +1,6 @@
 """The levels that work here, each limit at each of them, and that nothing outlives a run or a killed server."""
 
+import itertools
 import json
 import os
 import pickle
@@ -17,11 +18,12 @@ import anyio
 import httpx
 import pytest
 
+from app import sandbox
 from app.command import parse
 from app.diagnosis import Diagnosis
 from app.engine import Job
 from app.engine.local import LocalEngine
-from app.events import Event, Finished, Output
+from app.events import Event, Finished, Limit, Output
 from app.lessons import Lesson
 from app.sandbox import IsolationError, Limits, detect, may_give, process, python_folders
 from app.sandbox.box import Box
@@ -278,6 +280,25 @@ def test_without_the_systems_bubblewrap_the_one_of_the_environment_is_taken(monk
     found = _bwrap()
     assert found is not None
     assert "bubblewrap" in subprocess.run([found, "--version"], check=True, capture_output=True, text=True).stdout
+
+
+async def test_a_run_that_fails_is_not_blamed_for_a_neighbours_memory(
+    settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolation = await detect(settings, toolchains)
+    # Whenever it is asked, the kernel has killed one more somewhere.
+    monkeypatch.setattr(sandbox, "memory_kills", itertools.count().__next__)
+    limits: list[Limit | None] = []
+    with isolation.slots(1) as (box,):
+        for number, groups in enumerate((box.groups, None)):
+            root = open_folder / str(number)
+            root.mkdir()
+            box.own(root)
+            one = replace(box, groups=groups)
+            async with process(one, ["/bin/sh", "-c", "exit 1"], root, root, {"PATH": "/usr/bin:/bin"}) as child:
+                await child.process.wait()
+            limits.append(child.limit)
+    assert limits == [None if isolation.box.groups else "memory", "memory"]
 
 
 @pytest.mark.skipif(not may_give(), reason="only a server that may give users gives them before bubblewrap starts")

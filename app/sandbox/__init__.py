@@ -72,7 +72,10 @@ class Confined:
         """The limit that was broken when the run ended: by its files between two looks, or at the kernel's word."""
         if self.box.level == "none":
             return None
-        return (self.group.broken() if self.group else self._memory_ran_out()) or self.watch.files()
+        if self.group:
+            # The machine's count of kills below would blame the run for a neighbour's memory.
+            return self.group.broken() or self.watch.files()
+        return self.watch.files() or self._memory_ran_out()
 
     def _memory_ran_out(self) -> Limit | None:
         """Whether the kernel has killed somebody for memory meanwhile and the run failed: runs are the first to go."""
