@@ -6,7 +6,7 @@ import statistics
 import time
 from pathlib import Path
 
-from bench.common import Case, cases, serving
+from bench.common import Case, built, cases, serving
 
 ROUNDS = 15
 GOALS = {"bare-metal": 20.0, "hello-std": 300.0}
@@ -15,19 +15,14 @@ GOALS = {"bare-metal": 20.0, "hello-std": 300.0}
 
 def first_look(server: http.client.HTTPConnection, case: Case) -> tuple[float, int]:
     """Milliseconds from asking for the card to having it, and the bytes of the binary."""
-    body = {"lesson": case.lesson.slug, "command": case.command, "toolchain": case.toolchain.name}
-    text = json.dumps(body | {"files": {"src/main.rs": case.source()}})
-    server.request("POST", "/api/runs", text, {"content-type": "application/json"})
-    posted = json.load(server.getresponse())
-    server.request("GET", posted["events"])
-    server.getresponse().read()
+    run = built(server, case)
     began = time.perf_counter()
-    server.request("GET", f"/runs/{posted['id']}/artifact", headers={"hx-request": "true"})
+    server.request("GET", f"/runs/{run}/artifact", headers={"hx-request": "true"})
     answer = server.getresponse()
     answer.read()
     took = 1000 * (time.perf_counter() - began)
     assert answer.status == 200, answer.status
-    server.request("GET", f"/api/runs/{posted['id']}/artifact")
+    server.request("GET", f"/api/runs/{run}/artifact")
     card = json.load(server.getresponse())
     assert not card["unread"], card["unread"]
     return took, int(card["bytes"])

@@ -61,6 +61,17 @@ def ready(server: http.client.HTTPConnection) -> bool:
     return bool(json.load(server.getresponse())["ready"])
 
 
+def built(server: http.client.HTTPConnection, case: Case) -> str:
+    """The id of a run of the case, with a source of its own, that has ended."""
+    body = {"lesson": case.lesson.slug, "command": case.command, "toolchain": case.toolchain.name}
+    text = json.dumps(body | {"files": {"src/main.rs": case.source()}})
+    server.request("POST", "/api/runs", text, {"content-type": "application/json"})
+    posted = json.load(server.getresponse())
+    server.request("GET", posted["events"])
+    server.getresponse().read()
+    return str(posted["id"])
+
+
 def cases() -> list[Case]:
     """What is measured, on the default toolchain of each lesson."""
     settings = Settings()

@@ -6,23 +6,18 @@ import statistics
 import time
 from pathlib import Path
 
-from bench.common import Case, cases, serving
+from bench.common import Case, built, cases, serving
 
 ROUNDS = 15
 
 
 def opened(server: http.client.HTTPConnection, case: Case) -> tuple[float, float, int]:
     """Milliseconds to the first step with the list made, and to the last one afterwards; how many steps there are."""
-    body = {"lesson": case.lesson.slug, "command": case.command, "toolchain": case.toolchain.name}
-    text = json.dumps(body | {"files": {"src/main.rs": case.source()}})
-    server.request("POST", "/api/runs", text, {"content-type": "application/json"})
-    posted = json.load(server.getresponse())
-    server.request("GET", posted["events"])
-    server.getresponse().read()
-    first = _asked(server, f"/runs/{posted['id']}/step?at=0")
-    server.request("GET", f"/api/runs/{posted['id']}/steps")
+    run = built(server, case)
+    first = _asked(server, f"/runs/{run}/step?at=0")
+    server.request("GET", f"/api/runs/{run}/steps")
     count = len(json.load(server.getresponse())["steps"])
-    return first, _asked(server, f"/runs/{posted['id']}/step?at={count - 1}"), count
+    return first, _asked(server, f"/runs/{run}/step?at={count - 1}"), count
 
 
 def _asked(server: http.client.HTTPConnection, path: str) -> float:
