@@ -38,7 +38,7 @@ bench: .venv/.dev setup ## Print the figures of the README
 container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, ten minutes)
 	.venv/bin/python tools/container-test
 
-soak: .venv/.dev setup ## Ten minutes of honest and hostile runs, then count what is left (SOAK_SECONDS changes it)
+soak: .venv/.dev setup ## A warm-up and ten minutes of honest and hostile runs, then count what is left (SOAK_SECONDS changes it)
 	.venv/bin/python -m bench.soak $(SOAK_SECONDS)
 
 format: .venv/.dev ## Format the code and mend what can be mended

@@ -230,7 +230,7 @@ _layer: Layer | None = None
 @contextmanager
 def of_this_machine() -> Iterator[None]:
     """Containers are made of this machine's own root meanwhile."""
-    global _layer  # noqa: PLW0603
+    global _layer  # noqa: PLW0603 - one machine, one such layer at a time
     with tempfile.TemporaryDirectory(prefix="container-test-") as folder:
         _layer = Layer(Path(folder))
         try:
