@@ -29,6 +29,8 @@ SECONDS = 600
 _MOST_GROWTH = 1.2
 _SETTLED = 5.0
 """Seconds after which a server has all the processes that it keeps."""
+_TOLD = 30.0
+"""Seconds between two lines that say how far it is."""
 
 _SETTINGS = {
     "PLAYGROUND_RUN_SECONDS": "15",
@@ -276,9 +278,19 @@ def together(server: Server, tally: Tally, do: Callable[[Client], None]) -> None
     threads = [threading.Thread(target=do, args=(client,)) for client in clients]
     for thread in threads:
         thread.start()
+    began = time.monotonic()
     for thread in threads:
-        thread.join()
+        thread.join(_TOLD)
+        while thread.is_alive():
+            tell(f"{time.monotonic() - began:4.0f} s, {sum(tally.ended.values())} runs, {server.resident()} KiB")
+            thread.join(_TOLD)
+    tell("the last runs end")
     server.rest()
+
+
+def tell(what: str) -> None:
+    """Say at once what happens, beside the result."""
+    print(what, file=sys.stderr, flush=True)
 
 
 def report(tally: Tally, before: dict[str, int], after: dict[str, int], memory: tuple[int, int], log: str) -> bool:
@@ -308,8 +320,10 @@ def main() -> int:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     with serving() as (server, log):
         # What takes the most memory comes from all at once here, so that growth afterwards is no peak but a leak.
+        tell(f"warm-up: {CLIENTS} clients do each of {len(HONEST + HOSTILE)} things once")
         together(server, Tally(), Client.each)
         before, memory = server.left(), server.resident()
+        tell(f"{seconds:.0f} s of this and that")
         tally = Tally()
         until = time.monotonic() + seconds
         together(server, tally, lambda client: client.work(until))
