@@ -5,8 +5,8 @@ may do nothing but read that file, use memory and write an answer: it can open, 
 a hostile file does to its reader ends with that child; this process never sees a byte of the file or of the answer.
 
 A message is one byte, ``f`` for the facts or ``c`` for the card, with two descriptors: the file, and a pipe for the
-answer, one JSON object or nothing. Whenever the last child is gone and the next one is there, a line goes back: the
-most memory, in KB, that a child has had.
+answer, one line with a JSON object or nothing. Whenever the last child is gone and the next one is there, a line goes
+back: the most memory, in KB, that a child has had.
 """
 
 import ctypes
@@ -116,7 +116,7 @@ def _answer(message: bytes, descriptors: Sequence[int], seconds: int) -> None:
         _confine(seconds)
         late = time.process_time() + _PART_SECONDS
         found = inspect(opened) if message == b"f" else examine(opened, lambda: time.process_time() > late)
-    left = json.dumps(asdict(found)).encode()
+    left = json.dumps(asdict(found)).encode() + b"\n"
     while left:
         left = left[os.write(1, left) :]
 
