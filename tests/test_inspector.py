@@ -56,6 +56,26 @@ async def test_a_worker_that_has_gone_is_followed_by_another(settings: Settings)
         assert (await reader.facts_of(SHELL)).format == "ELF"
 
 
+async def test_a_worker_that_says_what_is_no_number_is_followed_by_another(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    garbling = tmp_path / "garbling.py"
+    garbling.write_text(
+        "import socket\n"
+        "control = socket.socket(fileno=0)\n"
+        "control.send(b'0\\n')\n"
+        "control.recv(1)\n"
+        "control.send(b'many\\n')\n"
+        "control.recv(1)\n"
+    )
+    async with inspecting(settings.model_copy(update={"isolation": "none"})) as reader:
+        with monkeypatch.context() as patched:
+            patched.setattr(inspector, "_WORKER", garbling)
+            assert await reader.facts_of(SHELL) == UNKNOWN
+        assert [(await reader.facts_of(SHELL)).format for _ in range(3)] == ["ELF"] * 3
+    assert "ValueError" in caplog.text
+
+
 async def test_readers_that_are_ended_before_they_are_asked_are_followed_by_others(settings: Settings) -> None:
     async with inspecting(settings) as reader:
         await reader.warm()

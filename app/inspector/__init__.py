@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app import workspace
 from app.binary import BinaryFacts, Card
-from app.sandbox import Box, Confined, ProgramGoneError, confined, for_python, python_folders
+from app.sandbox import Box, Confined, confined, for_python, python_folders
 
 SECONDS = 2
 """The processor time that one file may take."""
@@ -128,7 +128,8 @@ class Inspector:
                         await worker.answer(question)
                         self.peak_kb = max(self.peak_kb, worker.peak_kb)
                         question = await questions.receive()
-            except (_GoneError, TimeoutError, OSError, ProgramGoneError) as error:
+            except Exception as error:
+                # Whatever it was, even an answer that is none: it ends with its worker, and not with all runs.
                 _log.warning("a worker of the inspector has gone: %r", error)
                 question.tries += 1
                 # No file can end a worker: it went for another reason, maybe before it was asked.
