@@ -97,8 +97,8 @@ def for_windows(toolchain: Toolchain, folder: Path, *flags: str) -> bytes:
     return compile_with(toolchain, folder, FOREIGN, "--target", "x86_64-pc-windows-msvc", "-Cpanic=abort", *linker)
 
 
-def for_macos(toolchain: Toolchain, folder: Path, triple: str) -> bytes:
-    linker = ("-Clinker=rust-lld", "-Clinker-flavor=ld64.lld", "-Clink-args=-e __start -static")
+def for_macos(toolchain: Toolchain, folder: Path, triple: str, *flags: str) -> bytes:
+    linker = ("-Clinker=rust-lld", "-Clinker-flavor=ld64.lld", "-Clink-args=-e __start -static", *flags)
     return compile_with(toolchain, folder, FOREIGN, "--target", triple, "-Cpanic=abort", *linker)
 
 

@@ -1,23 +1,30 @@
 """The card of a binary: sections, symbols, code with its lines, who calls whom; read from real files."""
 
 import io
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
 from app.binary import Card, model
 from app.binary.compare import by_kind, compared
-from app.binary.reading import examine
+from app.binary.lines import within
+from app.binary.reading import drafts, examine
 from app.toolchain import Toolchain
 from tests.test_binary import BARE, compile_with, for_macos, for_windows
 
 HELLO = 'fn main() {\n    println!("hi");\n}\n'
 START_LINE = 3
+FOREIGN_LINE = 7
 FOREIGN_LOOP = {"x86-64": ("eb00", "ebfe"), "AArch64": ("01000014", "00000014")}
 
 
-def card_of(data: bytes) -> Card:
-    return examine(io.BytesIO(data))
+def card_of(data: bytes, *companions: bytes) -> Card:
+    return examine(io.BytesIO(data), companions=[io.BytesIO(one) for one in companions])
+
+
+def places(card: Card) -> set[tuple[str | None, int | None]]:
+    return {(one.file, one.line) for one in (card.code.instructions if card.code else ())}
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +108,58 @@ def test_the_card_of_a_program_for_windows(bare_metal: Toolchain, tmp_path: Path
     assert card.symbols.defined == 0
     assert [(section.name, section.kind) for section in card.sections] == [(".text", "code"), (".rdata", "constants")]
     assert by_kind(card)["code"] == 4
+
+
+def for_windows_with_lines(toolchain: Toolchain, folder: Path) -> tuple[bytes, bytes]:
+    data = for_windows(toolchain, folder, "-Clink-arg=/SUBSYSTEM:console", "-g")
+    [pdb] = folder.glob("*.pdb")
+    return data, pdb.read_bytes()
+
+
+def for_macos_with_lines(toolchain: Toolchain, folder: Path, triple: str) -> tuple[bytes, ...]:
+    data = for_macos(toolchain, folder, triple, "-g", "-Csplit-debuginfo=unpacked")
+    return data, *(one.read_bytes() for one in folder.glob("*.o"))
+
+
+@pytest.mark.parametrize("triple", ["x86_64-apple-darwin", "aarch64-apple-darwin"])
+def test_the_lines_of_a_program_for_macos_are_in_its_object_files(
+    bare_metal: Toolchain, tmp_path: Path, triple: str
+) -> None:
+    data, *objects = for_macos_with_lines(bare_metal, tmp_path, triple)
+    card = card_of(data, *objects)
+    assert places(card) == {("main.rs", FOREIGN_LINE)}
+    assert card.unread == ()
+    assert places(card_of(data)) == {(None, None)}
+    assert card_of(data).unread == ()
+    other = card_of(data, for_macos(bare_metal, tmp_path / "other", triple))
+    assert (places(other), other.unread) == ({(None, None)}, ("lines",))
+
+
+def test_the_lines_of_a_program_for_windows_are_in_its_pdb(bare_metal: Toolchain, tmp_path: Path) -> None:
+    data, pdb = for_windows_with_lines(bare_metal, tmp_path)
+    card = card_of(data, pdb)
+    assert places(card) == {("main.rs", FOREIGN_LINE)}
+    assert card.unread == ()
+    _, another = for_windows_with_lines(bare_metal, tmp_path / "another")
+    for wrong in (another.replace(b"main.rs", b"MAIN.rs"), pdb[:5000], b"", data):
+        card = card_of(data, wrong)
+        assert (places(card), card.unread) == ({(None, None)}, ("lines",))
+    assert places(card_of(data)) == {(None, None)}
+    assert card_of(data).unread == ()
+
+
+def test_a_path_on_windows_is_shown_from_where_the_compiler_ran() -> None:
+    assert within(PureWindowsPath("C:\\work\\crate\\src\\main.rs"), "c:\\work\\crate") == "src/main.rs"
+    assert within(PureWindowsPath("/work/crate\\src\\main.rs"), "/work/crate") == "src/main.rs"
+    assert within(PureWindowsPath("D:\\rust\\core.rs"), "C:\\work\\crate") == "D:/rust/core.rs"
+    assert within(PureWindowsPath("src\\main.rs"), "") == "src/main.rs"
+
+
+def test_a_card_without_lines_comes_before_its_companions_are_read(bare_metal: Toolchain, tmp_path: Path) -> None:
+    data, pdb = for_windows_with_lines(bare_metal, tmp_path)
+    first, last = drafts(io.BytesIO(data), lambda: False, [io.BytesIO(pdb)])
+    assert first == replace(card_of(data), unread=("lines",))
+    assert last == card_of(data, pdb)
 
 
 def test_a_part_that_comes_too_late_is_left_out_and_named(own: Card, bare_metal: Toolchain, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ lesson's verdict should not wait for an object each.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any, BinaryIO
@@ -15,8 +15,20 @@ from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
+from app.binary import lines
 from app.binary.image import Image, Span, in_order, largest, listed
-from app.binary.model import NAME, NAMES, BinaryFacts, Kind, NotABinaryError, Section, Symbol, Symbols, text
+from app.binary.model import (
+    NAME,
+    NAMES,
+    BinaryFacts,
+    Instruction,
+    Kind,
+    NotABinaryError,
+    Section,
+    Symbol,
+    Symbols,
+    text,
+)
 
 _MACHINES = {
     "EM_X86_64": "x86-64",
@@ -142,6 +154,13 @@ def image(elf: Elf, functions: Sequence[Symbol]) -> Image:
         slots=dict(_slots(elf)) if machine == "x86-64" else {},
         big_endian=not elf.little_endian,
     )
+
+
+def rows(elf: Elf, shown: Sequence[Instruction], _companions: Sequence[BinaryIO]) -> Iterable[lines.Row]:
+    """Which lines the instructions come from, by the file's own tables."""
+    if not any(one.name in (".debug_line", ".zdebug_line") for one in elf.parts):
+        return ()
+    return lines.rows(elf.get_dwarf_info(relocate_dwarf_sections=False, follow_links=False), shown[0].address)
 
 
 def _bytes(elf: Elf, start: int, at: int, size: int) -> bytes:

@@ -1,13 +1,28 @@
 """Mach-O, the format of macOS, as LIEF reads it; of a file for several processors the first part."""
 
+import io
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from itertools import islice
 from typing import Any, BinaryIO
 
 import lief
+from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
 
+from app.binary import lines
 from app.binary.image import Image, held, in_order, largest, listed
-from app.binary.model import NAMES, BinaryFacts, Kind, NotABinaryError, Section, Symbol, Symbols, text, whole
+from app.binary.model import (
+    NAMES,
+    BinaryFacts,
+    Instruction,
+    Kind,
+    NotABinaryError,
+    Section,
+    Symbol,
+    Symbols,
+    text,
+    whole,
+)
 
 MAGIC = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 
@@ -20,6 +35,8 @@ _INSTRUCTIONS = 0x80000400
 """Flags of a section that holds nothing but code, or some."""
 _ZEROS = (0x1, 0xC, 0x12)
 _MOST_SYMBOLS = 50_000
+
+_DWARF = [name for name in signature(DWARFInfo).parameters if name.endswith("_sec")]
 
 lief.logging.disable()
 
@@ -94,6 +111,42 @@ def image(binary: Any, functions: Sequence[Symbol]) -> Image:
             held(int(one.virtual_address), bytes(one.content)) for one in binary.sections if _kind(one) == "code"
         ),
         functions=functions,
+    )
+
+
+def rows(binary: Any, shown: Sequence[Instruction], companions: Sequence[BinaryIO]) -> Iterator[lines.Row]:
+    """Which lines the instructions come from: the tables lie in the object file that the function was linked from.
+
+    The companions are object files, of which the one that defines the function's name is taken.
+    """
+    name, start = _symbols(binary, shown[0].address)[0], shown[0].address
+    for file in companions:
+        linked = parsed(file)
+        functions = names(linked)[1]
+        at = next((one.address for one in functions if one.name == name), None)
+        if at is None:
+            continue
+        # Behind the function the linker may have put another one than the compiler.
+        extent = image(linked, functions).extent(at) or shown[-1].address - start + 1
+        for address, path, line in lines.rows(_dwarf(linked), at):
+            if at <= address < at + extent:
+                yield start + address - at, path, line
+        yield start + extent, None, 0
+        return
+    if companions:
+        raise NotABinaryError("no object file defines the function")
+
+
+def _dwarf(binary: Any) -> DWARFInfo:
+    # A name of a section is cut at 16 bytes.
+    found = {text(one.name): bytes(one.content) for one in binary.sections}
+    parts = {name: found.get(f"__{name.removesuffix('_sec')}"[:16]) for name in _DWARF}
+    return DWARFInfo(
+        DwarfConfig(little_endian=True, machine_arch="", default_address_size=8),
+        **{
+            name: None if data is None else DebugSectionDescriptor(io.BytesIO(data), name, 0, len(data), 0)
+            for name, data in parts.items()
+        },
     )
 
 

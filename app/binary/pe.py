@@ -8,8 +8,20 @@ from typing import Any, BinaryIO
 
 import lief
 
+from app.binary import lines, pdb
 from app.binary.image import Image, held, in_order, largest, listed
-from app.binary.model import NAMES, BinaryFacts, Kind, NotABinaryError, Section, Symbol, Symbols, text, whole
+from app.binary.model import (
+    NAMES,
+    BinaryFacts,
+    Instruction,
+    Kind,
+    NotABinaryError,
+    Section,
+    Symbol,
+    Symbols,
+    text,
+    whole,
+)
 
 _MACHINES = {0x8664: "x86-64", 0x014C: "x86", 0xAA64: "AArch64", 0x01C0: "ARM", 0x01C4: "ARM"}
 _SUBSYSTEMS = {1: "native", 2: "windows", 3: "console", 10: "efi"}
@@ -94,6 +106,19 @@ def image(binary: Any, functions: Sequence[Symbol]) -> Image:
         ),
         functions=functions,
     )
+
+
+def rows(binary: Any, shown: Sequence[Instruction], companions: Sequence[BinaryIO]) -> Iterator[lines.Row]:
+    """Which lines the instructions come from, by the PDB that lies beside the file."""
+    if not companions:
+        return
+    base = int(binary.optional_header.imagebase)
+    starts = [base + int(one.virtual_address) for one in binary.sections]
+    start = max(one for one in starts if one <= shown[0].address)
+    section, guid = starts.index(start) + 1, bytes(binary.codeview_pdb.signature)
+    first, last = shown[0].address - start, shown[-1].address - start
+    for offset, file, line in pdb.rows(companions[0], guid, section, first, last):
+        yield start + offset, file, line
 
 
 def _name_at(binary: Any, start: int) -> str | None:

@@ -4,14 +4,18 @@ pyelftools and LIEF raise what they like for a damaged file; here that becomes o
 (a loop, a crash, gigabytes) is the inspector's to hold.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, BinaryIO
 
 from app.binary import calls, code, elf, lines, macho, pe
 from app.binary.image import Image
-from app.binary.model import NAMES, BinaryFacts, Card, Code, NotABinaryError, Section, Symbols
+from app.binary.model import NAMES, BinaryFacts, Card, Code, Instruction, NotABinaryError, Section, Symbols
+
+
+def _never() -> bool:
+    return False
 
 
 def inspect(file: BinaryIO) -> BinaryFacts:
@@ -19,12 +23,19 @@ def inspect(file: BinaryIO) -> BinaryFacts:
     return _begun(file)[2]
 
 
-def examine(file: BinaryIO, late: Callable[[], bool] = lambda: False) -> Card:
+def examine(file: BinaryIO, late: Callable[[], bool] = _never, companions: Sequence[BinaryIO] = ()) -> Card:
     """The whole card of one file; raises ``NotABinaryError``.
 
     A part that cannot be read, or that would begin when ``late`` says so, is named in ``unread`` and left out.
+    ``companions`` are the files beside it that know its lines, in formats which keep them there.
     """
-    return _Examination(file, late).card()
+    *_, card = drafts(file, late, companions)
+    return card
+
+
+def drafts(file: BinaryIO, late: Callable[[], bool], companions: Sequence[BinaryIO]) -> Iterator[Card]:
+    """The same, but when there are companions, a card without lines comes first: reading them may never end."""
+    return _Examination(file, late).cards(companions)
 
 
 def _begun(file: BinaryIO) -> tuple[ModuleType, Any, BinaryFacts]:
@@ -51,31 +62,33 @@ class _Examination:
         self._late = late
         self._unread: list[str] = []
 
-    def card(self) -> Card:
+    def cards(self, companions: Sequence[BinaryIO]) -> Iterator[Card]:
         reader, parsed, facts = _begun(self._file)
         size = self._file.seek(0, 2)
         sections = self._part("sections", lambda: _bounded(reader.sections(parsed), size), ())
         symbols, functions, undefined = self._part("symbols", lambda: reader.names(parsed), (None, (), ()))
         image = self._part("code", lambda: reader.image(parsed, functions), None)
-        return Card(
+        found: Code | None = None
+        if image and facts.entry:
+            found = self._part("code", lambda: code.function(image, _start(facts)), None)
+        card = Card(
             facts=facts,
             bytes=size,
             sections=sections,
             symbols=symbols and _readable(symbols),
-            code=self._code(facts, parsed, image),
+            code=found,
             calls=self._calls(facts, image, undefined),
             unread=tuple(dict.fromkeys(self._unread)),
         )
+        if found:
+            if companions:
+                yield replace(card, unread=(*card.unread, "lines"))
+            card = replace(card, code=self._with_lines(found, lambda shown: reader.rows(parsed, shown, companions)))
+        yield replace(card, unread=tuple(dict.fromkeys(self._unread)))
 
-    def _code(self, facts: BinaryFacts, parsed: Any, image: Image | None) -> Code | None:
-        if image is None or not facts.entry:
-            return None
-        at = _start(facts)
-        found: Code | None = self._part("code", lambda: code.function(image, at), None)
-        if found is None or facts.format != "ELF":
-            return found
-        shown = self._part("lines", lambda: lines.with_lines(parsed, found.instructions), found.instructions)
-        return replace(found, instructions=shown)
+    def _with_lines(self, found: Code, rows: Callable[[Sequence[Instruction]], Iterable[lines.Row]]) -> Code:
+        shown = found.instructions
+        return replace(found, instructions=self._part("lines", lambda: lines.with_lines(shown, rows(shown)), shown))
 
     def _calls(self, facts: BinaryFacts, image: Image | None, undefined: tuple[str, ...]) -> Any:
         if image is None or not facts.entry:
