@@ -5,9 +5,7 @@ cancelled, the process tree and the scratch folder are gone before the cancellat
 """
 
 import hashlib
-import os
 import shutil
-import stat
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -30,7 +28,6 @@ from app.toolchain import Toolchain, build_env
 Emit = Callable[[Event], None]
 
 _MESSAGES = "--message-format=json-diagnostic-rendered-ansi"
-_LARGEST_ARTIFACT = 64 * 1024 * 1024
 _LONGEST_NEW_FILE = 64 * 1024
 _LAST_WORDS = 1.0
 _RAW_PER_SHOWN = 8
@@ -46,17 +43,22 @@ _TOOLS = "/usr/local/bin:/usr/bin:/bin"
 
 @dataclass(frozen=True)
 class Built:
-    """What a run built: the copy that is kept, and where cargo had put it in the crate."""
+    """What a run built: the file that is kept, where cargo had put it in the crate, and what was kept from beside it.
+
+    ``companions`` know the lines of the source where the format keeps them out of the file. ``bytes`` are those of all.
+    """
 
     file: Path
     path: str
+    companions: tuple[Path, ...]
+    bytes: int
 
 
 @dataclass(frozen=True)
 class Task:
     """A run as the runner sees it.
 
-    ``root`` is a folder that does not exist yet and is gone afterwards; ``keep`` is where the artefact's copy goes.
+    ``root`` is a folder that does not exist yet and is gone afterwards; ``keep`` one that is made for what was built.
     ``machines`` stands before the emulators, where there are any.
     ``seed`` holds files by their path in ``root``: cargo's knowledge of the compiler, so that it need not ask again.
     """
@@ -256,50 +258,26 @@ def _indented(path: Path) -> str:
 
 
 async def _artifact(task: Task, crate: Path, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
-    path = _inside_crate(crate, task.box.outside(task.root, executables[-1])) if executables else None
-    if path is None or not await anyio.to_thread.run_sync(_keep, crate / path, task.keep):
+    path = workspace.inside(crate, task.box.outside(task.root, executables[-1])) if executables else None
+    if path is None:
+        return None
+    kept = await anyio.to_thread.run_sync(workspace.keep, crate / path, task.keep)
+    if kept is None:
         return None
     digests: list[str] = []
     async with anyio.create_task_group() as group:
         # A debug build of a std program is 10 MB: it is hashed while it is read.
-        group.start_soon(anyio.to_thread.run_sync, lambda: digests.append(_digest(task.keep)))
-        facts = await task.facts_of(task.keep)
-    size = task.keep.stat().st_size
-    return Built(task.keep, path), Artifact(path=path, bytes=size, sha256=digests[0], **asdict(facts))
+        group.start_soon(anyio.to_thread.run_sync, lambda: digests.append(_digest(kept)))
+        facts = await task.facts_of(kept)
+    size = kept.stat().st_size
+    companions = await anyio.to_thread.run_sync(workspace.keep_beside, crate, path, facts.format, task.keep)
+    whole = size + sum(one.stat().st_size for one in companions)
+    return Built(kept, path, companions, whole), Artifact(path=path, bytes=size, sha256=digests[0], **asdict(facts))
 
 
 def _digest(kept: Path) -> str:
     with kept.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _inside_crate(crate: Path, executable: str) -> str | None:
-    """The path in the crate, if what cargo names lies in this run's own crate and not behind a link out of it.
-
-    Not only below ``target``: a configuration may name another folder.
-    """
-    folder = Path(os.path.realpath(os.path.dirname(executable)))
-    inside = Path(os.path.realpath(crate))
-    if not folder.is_relative_to(inside):
-        return None
-    return (folder.relative_to(inside) / os.path.basename(executable)).as_posix()
-
-
-def _keep(built: Path, kept: Path) -> bool:
-    """Move what was built out of the crate, if it is a file of a sensible size and not a link.
-
-    Moved rather than copied, which takes longer than all the rest for 10 MB: the run is over and its crate goes.
-    """
-    try:
-        status = built.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_ARTIFACT:
-            return False
-        built.rename(kept)
-        # Whatever bits the run gave it: it is only read from here on.
-        kept.chmod(0o400)
-    except OSError:
-        return False
-    return True
 
 
 class _Meter:

@@ -1,16 +1,23 @@
-"""Edits become a scratch crate: which paths and sizes are accepted, and the folder of one run."""
+"""Edits become a scratch crate: which are accepted, the folder of one run, and what is taken out of it in the end."""
 
 import os
 import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from app.lessons import Lesson
 
 CRATE = "blog_os"
 """The folder that holds the crate; cargo shows it beside the crate's name."""
+
+_LARGEST_ARTIFACT = 64 * 1024 * 1024
+_LARGEST_COMPANION = 8 * 1024 * 1024
+_MOST_COMPANIONS = 8
+_MOST_LISTED = 1000
 
 
 class EditError(ValueError):
@@ -70,6 +77,69 @@ def place(crate: Path, path: str, built: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(built, target)
     target.chmod(stat.S_IRUSR | stat.S_IXUSR)
+
+
+def inside(crate: Path, executable: str) -> str | None:
+    """The path in the crate, if what cargo names lies in this run's own crate and not behind a link out of it.
+
+    Not only below ``target``: a configuration may name another folder.
+    """
+    folder = Path(os.path.realpath(os.path.dirname(executable)))
+    top = Path(os.path.realpath(crate))
+    if not folder.is_relative_to(top):
+        return None
+    return (folder.relative_to(top) / os.path.basename(executable)).as_posix()
+
+
+def keep(built: Path, folder: Path) -> Path | None:
+    """Move what was built out of the crate, if it is a file of a sensible size and not a link; where it is then.
+
+    Moved rather than copied, which takes longer than all the rest for 10 MB: the run is over and its crate goes.
+    """
+    return folder / "program" if _moved(built, folder / "program", _LARGEST_ARTIFACT) else None
+
+
+def keep_beside(crate: Path, path: str, form: str, folder: Path) -> tuple[Path, ...]:
+    """Move out, by their names and with the same care, the files beside the artefact that know its lines.
+
+    ``form`` is the artefact's format: some keep the lines in the file itself.
+    """
+    names = _BESIDE.get(form, lambda _: [])(crate / path)
+    found = ((inside(crate, str(one)), folder / str(number)) for number, one in enumerate(names))
+    return tuple(there for here, there in found if here and _moved(crate / here, there, _LARGEST_COMPANION))
+
+
+def _moved(file: Path, there: Path, most: int) -> bool:
+    try:
+        status = file.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            return False
+        there.parent.mkdir(mode=0o700, exist_ok=True)
+        file.rename(there)
+        # Whatever bits the run gave it: it is only read from here on.
+        there.chmod(0o400)
+    except OSError:
+        return False
+    return True
+
+
+def _pdb(built: Path) -> list[Path]:
+    return [built.with_suffix(".pdb")]
+
+
+def _objects(built: Path) -> list[Path]:
+    """The largest object files that the compiler has left of the crate."""
+    begins = f"{built.name.replace('-', '_')}-"
+    with suppress(OSError), os.scandir(built.parent / "deps") as entries:
+        named = [
+            one for one in islice(entries, _MOST_LISTED) if one.name.startswith(begins) and one.name.endswith(".o")
+        ]
+        named.sort(key=lambda one: -one.stat(follow_symlinks=False).st_size)
+        return [Path(one) for one in named[:_MOST_COMPANIONS]]
+    return []
+
+
+_BESIDE = {"PE": _pdb, "Mach-O": _objects}
 
 
 def remove(root: Path) -> None:

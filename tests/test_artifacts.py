@@ -41,6 +41,24 @@ def test_the_card_says_what_the_event_says_and_more(client: httpx.Client) -> Non
     assert card["since"] == []
 
 
+@pytest.mark.parametrize(
+    ("lesson", "command"),
+    [
+        ("windows", 'x86_64-pc-windows-msvc -- -C link-args="/ENTRY:_start /SUBSYSTEM:console"'),
+        ("macos", 'x86_64-apple-darwin -- -C link-args="-e __start -static"'),
+        ("macos", 'aarch64-apple-darwin -- -C link-args="-e __start -static"'),
+    ],
+)
+def test_the_lines_of_a_program_for_another_system(client: httpx.Client, lesson: str, command: str) -> None:
+    slug = f"{lesson}-linker-arguments"
+    card = client.get(f"/api/runs/{ran(client, slug, f'cargo rustc --target {command}')}/artifact").json()
+    source = client.get(f"/api/lessons/{slug}").json()["files"]["src/main.rs"]["text"].splitlines()
+    assert card["unread"] == []
+    assert {one["file"] for one in card["code"]["instructions"]} == {"src/main.rs"}
+    begins = source.index('pub extern "C" fn _start() -> ! {') + 1
+    assert {one["line"] for one in card["code"]["instructions"]} <= {begins, begins + 1}
+
+
 def test_the_card_of_a_std_program_is_measured_against_itself(client: httpx.Client) -> None:
     run_id = ran(client, "hello-std", "cargo build")
     card: dict[str, Any] = {"std": None}

@@ -120,7 +120,8 @@ async def test_a_run_leaves_nothing_but_its_artefact(bench: Bench, settings: Set
     await bench.follow(run_id)
     await anyio.sleep(0.2)
     left = [path for path in settings.scratch_dir.rglob("*") if path.is_file()]
-    assert sorted(path.name for path in left) == sorted(["lock", run_id])
+    assert {path.name for path in left} == {"lock", "program"}
+    assert bench.engine.artifact(run_id).file in left
 
 
 async def test_the_environment_is_cleared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +364,7 @@ async def test_a_finished_run_expires_with_its_artefact(
         await anyio.sleep(2)
         with pytest.raises(NoSuchRunError):
             engine.status(run_id)
-        assert not kept.exists()
+        assert not kept.parent.exists()
 
 
 async def test_what_is_forgotten_is_gone(bench: Bench) -> None:
@@ -375,7 +376,7 @@ async def test_what_is_forgotten_is_gone(bench: Bench) -> None:
     for run_id in mine:
         with pytest.raises(NoSuchRunError):
             bench.engine.status(run_id)
-    assert not kept.exists()
+    assert not kept.parent.exists()
     assert await bench.follow(other)
 
 

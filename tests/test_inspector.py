@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import anyio
@@ -19,7 +19,9 @@ from app.binary.model import Section, Symbol, Symbols
 from app.inspector import UNKNOWN
 from app.sandbox.watch import descendants
 from app.settings import Settings
+from app.toolchain import Toolchain
 from tests.conftest import inspecting
+from tests.test_binary_card import card_of, for_windows_with_lines
 
 pytestmark = pytest.mark.anyio
 SHELL = Path("/bin/sh").resolve()
@@ -74,6 +76,27 @@ async def test_a_worker_that_says_what_is_no_number_is_followed_by_another(
             assert await reader.facts_of(SHELL) == UNKNOWN
         assert [(await reader.facts_of(SHELL)).format for _ in range(3)] == ["ELF"] * 3
     assert "ValueError" in caplog.text
+
+
+async def test_a_reader_that_ends_over_a_companion_has_left_the_rest_of_the_card(
+    settings: Settings, tmp_path: Path, bare_metal: Toolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = tmp_path / "ending.py"
+    ending.write_text(
+        "import os, runpy\n"
+        f"worker = runpy.run_path({str(inspector._WORKER)!r})\n"
+        "from app.binary import pe\n"
+        "pe.rows = lambda *_: os._exit(1)\n"
+        "worker['main']()\n"
+    )
+    data, pdb = for_windows_with_lines(bare_metal, tmp_path / "built")
+    file, companion = tmp_path / "program", tmp_path / "pdb"
+    file.write_bytes(data)
+    companion.write_bytes(pdb)
+    monkeypatch.setattr(inspector, "_WORKER", ending)
+    async with inspecting(settings.model_copy(update={"isolation": "none"})) as reader:
+        for _ in range(2):
+            assert await reader.card_of(file, [companion]) == replace(card_of(data), unread=("lines",))
 
 
 async def test_readers_that_are_ended_before_they_are_asked_are_followed_by_others(settings: Settings) -> None:

@@ -5,6 +5,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.conftest import inspecting
 from tests.test_binary import BARE, compile_with, for_macos, for_windows
+from tests.test_binary_card import card_of, for_macos_with_lines, for_windows_with_lines
 
 MEMORY_KB = 200_000
 EXAMPLES = 150
@@ -71,6 +73,20 @@ def damages(draw: st.DrawFn) -> list[tuple[str, float, int, int]]:
     return draw(st.lists(st.tuples(kinds, places, numbers, st.sampled_from((1, 2, 4, 8))), min_size=1, max_size=12))
 
 
+@pytest.fixture(scope="module")
+def with_lines(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, ...]]:
+    """Files whose lines are in others, each with one of these."""
+
+    def folder() -> Path:
+        return tmp_path_factory.mktemp("lines")
+
+    return {
+        "pe": for_windows_with_lines(bare_metal, folder()),
+        "macho-x86-64": for_macos_with_lines(bare_metal, folder(), "x86_64-apple-darwin")[:2],
+        "macho-arm64": for_macos_with_lines(bare_metal, folder(), "aarch64-apple-darwin")[:2],
+    }
+
+
 def damaged(data: bytes, how: list[tuple[str, float, int, int]]) -> bytes:
     out = bytearray(data)
     for kind, place, number, width in how:
@@ -114,6 +130,29 @@ def test_a_mutated_file_is_read_or_refused(
     assert len(card.sections) <= NAMES + 1
     assert len(card.code.instructions if card.code else ()) <= 64
     assert Artifact(path="x", bytes=1, sha256="0", **vars(facts)).model_dump_json()
+    assert inspector.peak_kb < MEMORY_KB
+
+
+@pytest.mark.parametrize("base", ["pe", "macho-x86-64", "macho-arm64"])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(how=damages())
+def test_a_mutated_companion_takes_no_more_than_the_lines(
+    portal: BlockingPortal,
+    inspector: Inspector,
+    with_lines: dict[str, tuple[bytes, ...]],
+    base: str,
+    tmp_path: Path,
+    how: list[tuple[str, float, int, int]],
+) -> None:
+    file, companion = tmp_path / "fine", tmp_path / "mutated"
+    data, beside = with_lines[base]
+    file.write_bytes(data)
+    companion.write_bytes(damaged(beside, how))
+    card: Card = portal.call(inspector.card_of, file, [companion])
+    assert card.unread in ((), ("lines",))
+    assert card.code
+    instructions = tuple(replace(one, file=None, line=None) for one in card.code.instructions)
+    assert replace(card, code=replace(card.code, instructions=instructions), unread=()) == card_of(data)
     assert inspector.peak_kb < MEMORY_KB
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app import workspace
 from app.lessons import Lesson
 from app.workspace import EditError, lay, merge, place, remove
 
@@ -84,3 +85,44 @@ def test_a_folder_without_permissions_and_a_link_outside_are_removed(tmp_path: P
     remove(tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert (outside / "kept").exists()
+
+
+@pytest.mark.parametrize("what", ["file", "link", "pipe", "folder", "giant", "in a linked folder"])
+def test_only_files_of_a_sensible_size_are_kept_beside_the_artefact(tmp_path: Path, what: str) -> None:
+    crate, outside, keep = tmp_path / "crate", tmp_path / "outside", tmp_path / "keep"
+    for folder in (crate / "target/debug", outside, keep):
+        folder.mkdir(parents=True)
+    there = crate / "target/debug/deps/blog_os-1.2.rcgu.o"
+    (outside / there.name).write_text("theirs")
+    if what == "in a linked folder":
+        there.parent.symlink_to(outside)
+    else:
+        there.parent.mkdir()
+    match what:
+        case "link":
+            there.symlink_to(outside / there.name)
+        case "pipe":
+            os.mkfifo(there)
+        case "folder":
+            there.mkdir()
+        case "file" | "giant":
+            there.touch()
+            os.truncate(there, 1 if what == "file" else workspace._LARGEST_COMPANION + 1)
+    kept = workspace.keep_beside(crate, "target/debug/blog-os", "Mach-O", keep)
+    assert kept == ((keep / "0",) if what == "file" else ())
+    assert [*keep.iterdir()] == [*kept]
+    assert (outside / there.name).read_text() == "theirs"
+
+
+def test_few_files_are_kept_beside_the_artefact_and_only_those_of_the_crate(tmp_path: Path) -> None:
+    deps, keep = tmp_path / "target/debug/deps", tmp_path / "keep"
+    for folder in (deps, keep):
+        folder.mkdir(parents=True)
+    for name in ("other-1.o", "blog_os-1.rlib", "blog_os-1.d", "blog_os-1.pdb", "blog_os.pdb"):
+        (deps / name).write_bytes(b"x" * 100)
+    for number in range(20):
+        (deps / f"blog_os-1.{number}.rcgu.o").write_bytes(b"x" * number)
+    kept = workspace.keep_beside(tmp_path, "target/debug/blog_os", "Mach-O", keep)
+    assert [len(one.read_bytes()) for one in kept] == [*range(19, 11, -1)]
+    assert workspace.keep_beside(tmp_path, "target/debug/deps/blog_os.exe", "PE", keep) == (keep / "0",)
+    assert workspace.keep_beside(tmp_path, "target/debug/other.exe", "PE", keep) == ()

@@ -293,6 +293,11 @@ class LocalEngine:
             self._running -= 1
             self._free.append(box)
             self._start_waiting()
+        if run.built:
+            run.built_bytes = run.built.bytes
+        else:
+            # It may have been cancelled when its artefact was out of the crate already.
+            self._scratch.drop(run.id)
         await self._close(run)
         if task is not None:
             await anyio.to_thread.run_sync(runner.discard, task)
@@ -366,5 +371,4 @@ class LocalEngine:
     def _drop(self, run: Run) -> None:
         self._runs.pop(run.id, None)
         self._steps.drop(run.id)
-        if run.built:
-            run.built.file.unlink(missing_ok=True)
+        self._scratch.drop(run.id)

@@ -35,8 +35,6 @@ class Run:
             self.text_bytes += len(event.text)
         elif isinstance(event, Diagnostic):
             self.text_bytes += 2 * len(event.rendered)
-        elif isinstance(event, Artifact):
-            self.built_bytes = event.bytes
         elif isinstance(event, Started):
             self.started = time.monotonic()
         self.log.append(event.numbered(len(self.log) + 1))

@@ -73,7 +73,7 @@ class Looks:
     async def _read(self, run: Looked) -> Card | None:
         assert run.built
         try:
-            card = await self._inspector.card_of(run.built.file, self._places)
+            card = await self._inspector.card_of(run.built.file, run.built.companions, self._places)
         except FileNotFoundError:
             return None
         except TimeoutError:

@@ -61,8 +61,12 @@ class Scratch:
         return self.folder / str(next(self._numbers))
 
     def kept(self, run_id: str) -> Path:
-        """Where the copy of a run's artefact lies."""
+        """The folder of what a run built; it does not exist yet."""
         return self.folder / _ARTIFACTS / run_id
+
+    def drop(self, run_id: str) -> None:
+        """Delete what a run built, if anything."""
+        shutil.rmtree(self.kept(run_id), ignore_errors=True)
 
 
 def ensure_private(base: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Literal, Self, TypeVar
@@ -60,6 +60,7 @@ class _Question:
 
     what: Literal[b"f", b"c"] = b"f"
     file: Path | None = None
+    companions: Sequence[Path] = ()
     answer: bytes = b""
     tries: int = 0
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -93,14 +94,18 @@ class Inspector:
         except TimeoutError:
             return UNKNOWN
 
-    async def card_of(self, file: Path, places: anyio.CapacityLimiter | None = None) -> Card:
+    async def card_of(
+        self, file: Path, companions: Sequence[Path] = (), places: anyio.CapacityLimiter | None = None
+    ) -> Card:
         """The card of one file, partial rather than late; of ``UNKNOWN`` facts for what cannot be read.
 
-        ``places`` limits how many are read at once. Raises ``TimeoutError`` when the machine is too busy to read it,
+        ``companions`` are files that know its lines; one that is damaged takes no more than these away. ``places``
+        limits how many are read at once. Raises ``TimeoutError`` when the machine is too busy to read it,
         ``FileNotFoundError``.
         """
         size = file.stat().st_size
-        card = _read(_CARD, await self._ask(_Question(b"c", file), places))
+        draft, _, whole = (await self._ask(_Question(b"c", file, companions), places)).partition(b"\x1e")
+        card = _read(_CARD, whole) or _read(_CARD, draft)
         return replace(card, bytes=size) if card else Card(UNKNOWN, size, unread=PARTS)
 
     async def warm(self) -> None:
@@ -186,18 +191,22 @@ class _Worker:
         """Answer one question. Raises ``_GoneError``, ``TimeoutError``, ``OSError``: its end is due then."""
         with anyio.fail_after(_WAIT):
             if question.file is not None:
-                with suppress(FileNotFoundError), question.file.open("rb") as file:
-                    question.answer = await self._have_read(question.what, file.fileno())
+                with suppress(FileNotFoundError), ExitStack() as opened:
+                    files = [opened.enter_context(question.file.open("rb")).fileno()]
+                    for one in question.companions:
+                        with suppress(FileNotFoundError):
+                            files.append(opened.enter_context(one.open("rb")).fileno())
+                    question.answer = await self._have_read(question.what, *files)
                     if question.answer:
                         question.done.set()
                     await self._ready()
         question.done.set()
 
-    async def _have_read(self, what: bytes, file: int) -> bytes:
+    async def _have_read(self, what: bytes, file: int, *companions: int) -> bytes:
         source, sink = os.pipe()
         try:
             try:
-                socket.send_fds(self._control, [what], [file, sink])
+                socket.send_fds(self._control, [what], [file, sink, *companions])
             finally:
                 os.close(sink)
             os.set_blocking(source, False)

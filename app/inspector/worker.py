@@ -4,9 +4,10 @@ It lives in a box and imports the readers once. Each file is read by a child of 
 may do nothing but read that file, use memory and write an answer: it can open, start, signal and wait for nothing. What
 a hostile file does to its reader ends with that child; this process never sees a byte of the file or of the answer.
 
-A message is one byte, ``f`` for the facts or ``c`` for the card, with two descriptors: the file, and a pipe for the
-answer, one line with a JSON object or nothing. Whenever the last child is gone and the next one is there, a line goes
-back: the most memory, in KB, that a child has had.
+A message is one byte, ``f`` for the facts or ``c`` for the card, with descriptors: the file, a pipe for the answer, and
+for a card the files beside it that know its lines. The answer is one line with a JSON object or nothing; with such
+files a card without lines and a separator stand before it, for they may be what ends the child. Whenever the last
+child is gone and the next one is there, a line goes back: the most memory, in KB, that a child has had.
 """
 
 import ctypes
@@ -31,7 +32,7 @@ _APP.__path__ = [str(Path(__file__).parents[1])]
 sys.modules.setdefault("app", _APP)
 
 from app.binary.code import readable  # noqa: E402  (the package is known from here on)
-from app.binary.reading import examine, inspect  # noqa: E402
+from app.binary.reading import drafts, examine, inspect  # noqa: E402
 
 _PART_SECONDS = 0.2
 """No part of a card is begun after so much processor time, so that it comes in time with what was read."""
@@ -56,6 +57,7 @@ _ALLOW, _KILL, _EPERM = 0x7FFF0000, 0x80000000, 0x00050001
 _SET_SECCOMP, _SET_NO_NEW_PRIVILEGES, _FILTER = 22, 38, 2
 _MANGLED = ("_ZN4core3fmt5WriteE", "_RNvC4core3fmt")
 """A name of each kind, because the library that reads them imports the rest of itself with the first."""
+_MOST_FILES = 16
 _HARMLESS = "/bin/sh"
 _CLOSED = 3
 """How a child ends when the server is gone."""
@@ -99,7 +101,7 @@ def _serve(control: socket.socket, seconds: int) -> None:
     status = 1
     try:
         _try_out()
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+        message, descriptors, _, _ = socket.recv_fds(control, 1, _MOST_FILES)
         status = 0 if message else _CLOSED
         if message:
             _answer(message, descriptors, seconds)
@@ -108,15 +110,23 @@ def _serve(control: socket.socket, seconds: int) -> None:
 
 
 def _answer(message: bytes, descriptors: Sequence[int], seconds: int) -> None:
-    file, answer = descriptors
-    os.dup2(file, 0)
-    os.dup2(answer, 1)
-    os.closerange(2, os.sysconf("SC_OPEN_MAX"))
-    with open(0, "rb", closefd=False) as opened:
-        _confine(seconds)
+    # Each has a higher number than the one that it gets, and those behind it have still higher ones.
+    for number, one in enumerate(descriptors):
+        os.dup2(one, number)
+    os.closerange(len(descriptors), os.sysconf("SC_OPEN_MAX"))
+    opened, *companions = [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]  # noqa: SIM115
+    _confine(seconds)
+    if message == b"f":
+        _write(json.dumps(asdict(inspect(opened))))
+    else:
         late = time.process_time() + _PART_SECONDS
-        found = inspect(opened) if message == b"f" else examine(opened, lambda: time.process_time() > late)
-    left = json.dumps(asdict(found)).encode() + b"\n"
+        for number, card in enumerate(drafts(opened, lambda: time.process_time() > late, companions)):
+            _write("\x1e" * number + json.dumps(asdict(card)))
+    _write("\n")
+
+
+def _write(text: str) -> None:
+    left = text.encode()
     while left:
         left = left[os.write(1, left) :]
 

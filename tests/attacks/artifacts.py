@@ -78,7 +78,7 @@ def _regular_or_none(_world: World, story: Story) -> None:
 
 def _kept_are_files(world: World, story: Story) -> None:
     _regular_or_none(world, story)
-    for path in world.scratch.glob(f"*/artifacts/{story.run_id}"):
+    for path in world.scratch.glob(f"*/artifacts/{story.run_id}/*"):
         status = path.lstat()
         assert stat.S_ISREG(status.st_mode)
         assert status.st_blocks * 512 <= 80 << 20
