@@ -85,6 +85,13 @@ def _kept_are_files(world: World, story: Story) -> None:
         path.open("rb").close()
 
 
+def _only_the_fit_one_beside(world: World, story: Story) -> None:
+    [event] = story.of("artifact")
+    assert event["format"] == "Mach-O"
+    kept = [path for path in world.scratch.glob(f"*/artifacts/{story.run_id}/*") if path.name != "program"]
+    assert [path.read_bytes() for path in kept] == [b"fit"]
+
+
 def _ask_all_the_while(world: World) -> None:
     """See how long the server takes to answer while it looks at what was built."""
     slowest = 0.0
@@ -196,6 +203,20 @@ CASES = (
         "leave a file of 10 GB that takes no space as what was built",
         both(_kept_are_files, _soon, _no_giant),
         program(f'{_EXE} println!("{{:?}}", fs::File::create(exe).and_then(|file| file.set_len(10 << 30)));'),
+    ),
+    Case(
+        "artefact-beside",
+        "leave a link, a pipe, a folder and a giant where the files lie that are kept with what was built",
+        both(_kept_are_files, both(_only_the_fit_one_beside, _soon)),
+        program(f"""{_EXE}
+            let mut data = vec![0xcf, 0xfa, 0xed, 0xfe, 7, 0, 0, 1, 3, 0, 0, 0, 2];
+            data.resize(32, 0);
+            println!("{{:?}}", fs::write(exe, data));
+            println!("{{:?}}", fs::write("target/debug/deps/blog_os-1.o", "fit"));
+            println!("{{:?}}", ufs::symlink("@OUT@/secret", "target/debug/deps/blog_os-2.o"));
+            println!("{{}}", unsafe {{ mkfifo(c("target/debug/deps/blog_os-3.o").as_ptr(), 0o666) }});
+            println!("{{:?}}", fs::create_dir("target/debug/deps/blog_os-4.o"));
+            println!("{{:?}}", fs::File::create("target/debug/deps/blog_os-5.o").and_then(|file| file.set_len(20 << 20)));"""),
     ),
     Case(
         "artefact-immutable",
