@@ -153,7 +153,8 @@ def _code(finished: Finished) -> str:
 
 def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
     if seen.machine is None:
-        yield "No machine was started in the emulator."
+        if facts.ended != ("none",):
+            yield "No machine was started in the emulator."
         return
     if facts.ended is not None and seen.machine.ended not in facts.ended:
         yield _STOPPED[seen.machine.ended]

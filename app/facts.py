@@ -67,7 +67,7 @@ class ObservedFacts(Content):
 class MachineFacts(Content):
     """Conditions on the machine that an emulator played."""
 
-    ended: tuple[Ended, ...] | None = None  # in one of these ways
+    ended: tuple[Ended | Literal["none"], ...] | None = None  # in one of these ways; none: no machine was started
     screen: str | None = None  # a regular expression that matches somewhere on its text screen, rows as lines
 
 

@@ -7,7 +7,7 @@ import pytest
 from app.checks import UNKNOWN, foretold, judge, misses, see
 from app.command import parse
 from app.diagnosis import Diagnosis
-from app.events import Artifact, Diagnostic, Event, Finished, Output, Span, Verdict
+from app.events import Artifact, Diagnostic, Event, Finished, Machine, Output, Span, Verdict
 from app.facts import ArtifactFacts, CommandFacts, Facts, at_version
 from app.lessons import Lesson, Prediction, load_all
 from app.recordings import Recording
@@ -200,6 +200,17 @@ def test_a_learner_reads_what_an_error_is_called_and_not_its_id(
     [detail] = [check.detail for check in found.checks if not check.ok]
     assert named["panic-handler-missing"] in detail
     assert "panic-handler-missing" not in detail
+
+
+@pytest.mark.parametrize("slug", ["boot-arm", "panic-message"])
+def test_what_an_emulator_started_is_not_said_to_be_impossible(
+    lessons: dict[str, Lesson], diagnosis: Diagnosis, slug: str
+) -> None:
+    machine = Machine(emulator="qemu-system-arm", ended="lockup", exit_code=None, seconds=0.1, meaning="", registers="")
+    started = verdict_of(lessons[slug], diagnosis, binary(), machine, command="cargo run")
+    assert "cannot-run-here" not in {advice.id for advice in started.advice}
+    not_started = verdict_of(lessons["bare-metal"], diagnosis, binary(), command="cargo run")
+    assert "cannot-run-here" in {advice.id for advice in not_started.advice}
 
 
 def test_a_reached_goal_gets_no_advice(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
