@@ -196,6 +196,7 @@ def test_an_empty_screen_is_none() -> None:
             "refused",
             None,
         ),
+        ({"ended": "exited", "code": 1, "said": "qemu: could not open kernel file 'x'"}, "refused", None),
         ({"ended": "exited", "signal": 6, "said": "qemu: fatal: Lockup: can't"}, "lockup", None),
         ({"ended": "exited", "signal": 11}, "crashed", None),
         ({"ended": "reset", "code": 0}, "reset", None),

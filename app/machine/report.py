@@ -3,6 +3,7 @@
 The file lies in the run's own folder, where the run can write too: whatever is not of this shape is ignored.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -91,8 +92,8 @@ def _ended(report: Report) -> Ended:
         return "lockup"
     if report.signal is not None:
         return "crashed"
-    # QEMU's own complaints begin with its name and end it with 1; a kernel's exit code comes without a word.
-    complains = f"{report.emulator}: " in report.said and report.code == 1
+    # QEMU's own complaints begin with its name, in full or not, and end it with 1; a kernel's code comes without words.
+    complains = re.search(rf"^({report.emulator}|qemu): ", report.said, re.MULTILINE) and report.code == 1
     return "refused" if complains else "exited"
 
 
