@@ -163,6 +163,11 @@ class Lesson:
         """Every triple that the lesson builds for besides the host, each once."""
         return tuple(dict.fromkeys((*((self.target,) if self.target else ()), *self.further_targets)))
 
+    @property
+    def ends_with_a_code(self) -> bool:
+        """Whether the goal is an exit code other than 0: a failure for cargo, and no error of anybody."""
+        return any(check.exit_code for check in self.checks)
+
 
 def load_all(folder: Path) -> tuple[Lesson, ...]:
     """Every lesson below ``folder``, in course order.

@@ -204,6 +204,14 @@ def test_headline(reached: bool, status: str, headline: str) -> None:
     assert headline in slots["verdict"]
 
 
+def test_an_exit_code_that_was_the_goal_is_no_error(lessons: dict[str, Lesson]) -> None:
+    step = RunRenderer("ab" * 16, lessons["boot-x86"], None, Diagnosis(classes=(), advice=()))
+    end = Finished(status="failed", exit_code=33, seconds=0.5)
+    slots = fold(step, [end, Verdict(reached=True, checks=())])
+    assert "Goal reached." in slots["verdict"]
+    assert "Ended as it should, with exit code 33, after 0.50 s" in slots["status"]
+
+
 def test_a_verdict_shows_each_check_and_the_advice() -> None:
     checks = (
         Check(id="a", title="It built `core`", ok=True),
