@@ -220,7 +220,7 @@ def plain(text: str) -> str:
 
 def size(number: int) -> str:
     """A number of bytes as one reads it."""
-    return f"{number} bytes" if number < 10_000 else f"{number / 1024:,.0f} KiB"
+    return f"{number:,} bytes" if number < 10_000 else f"{number / 1024:,.0f} KiB"
 
 
 def as_json(models: Iterable[BaseModel]) -> str:
