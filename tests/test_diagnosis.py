@@ -32,6 +32,13 @@ def test_one_link_diagnostic_with_both_is_the_duplicate(diagnosis: Diagnosis) ->
     assert found == "link-duplicate-start"
 
 
+def test_what_cannot_be_stripped_was_linked(diagnosis: Diagnosis) -> None:
+    found = diagnosis.classify(
+        diagnostic("unable to run `rust-objcopy`: No such file or directory (os error 2)"), "rustc"
+    )
+    assert found == "strip-tool-not-found"
+
+
 def test_a_message_that_points_at_code_cannot_pass_for_one_that_does_not(diagnosis: Diagnosis) -> None:
     text = "unwinding panics are not supported without std"
     assert diagnosis.classify(diagnostic(text), "rustc") == "unwinding-unsupported"
