@@ -19,8 +19,10 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Lines that cargo writes once the compiler's messages are out: they wait for these messages, because
 # the two pipes may be read in the other order.
 _CLOSING = re.compile(r"error\b|warning: `.*generated \d+ warning|\s+Finished ")
-_RUNNING = re.compile(r"^\s+(Running|Doc-tests) ", re.MULTILINE)
+_RUNNING = re.compile(r"^ +(Running|Doc-tests) ", re.MULTILINE)
 _OWN_ERROR = re.compile(r"(::)?((core|std)::)?compile_error!")
+_LONGEST_MESSAGE = 256 * 1024
+"""No compiler says as much about one mistake; to read and to classify it would keep the server from all others."""
 
 
 class CargoReader:
@@ -236,7 +238,7 @@ def _output(stream: Literal["stdout", "stderr"], text: str) -> list[Event]:
 
 
 def _json(line: str) -> dict[str, Any]:
-    if not line.startswith('{"reason":'):
+    if not line.startswith('{"reason":') or len(line) > _LONGEST_MESSAGE:
         return {}
     try:
         message: dict[str, Any] = json.loads(line)

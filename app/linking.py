@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-_COMMAND = re.compile(r"(?:[A-Z_]+=\"[^\"]*\" )*\"[^\"\n]+\"(?: \"[^\"\n]*\"){3,}")
+_COMMAND = re.compile(r"(?:[A-Z_]+=\"[^\"]*\" )*\"[^\"\n]+\"(?: \"[^\"\n]*\"){3,500}")
 _WITH_VALUE = {"-o", "-L", "-l", "-T", "-m", "-e", "-u", "-z", "-flavor", "-arch", "-platform_version"}
-_START_FILE = re.compile(r"[^\s:()'\"]*/((?:g|r|S)?crt1\.o|crt0\.o)")
+# From the beginning of a word only: a message may be one word of a megabyte.
+_START_FILE = re.compile(r"(?<![^\s:()'\"])[^\s:()'\"]*/((?:g|r|S)?crt1\.o|crt0\.o)")
 
 
 @dataclass(frozen=True)

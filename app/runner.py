@@ -18,7 +18,7 @@ from app import workspace
 from app.binary import BinaryFacts
 from app.cargo import CargoReader, Classify, PlainReader
 from app.command import Command
-from app.events import Artifact, Event, Finished, Limit, Output, Started, Status
+from app.events import Artifact, Event, Finished, Limit, Output, Started, Status, to_json
 from app.machine import Monitor, StandIn, reported
 from app.observation import observed
 from app.rustup import TargetReader
@@ -305,7 +305,8 @@ class _Meter:
         if self.full:
             return False
         for event in events:
-            text = event.text if isinstance(event, Output) else getattr(event, "rendered", "")
+            # Of a message all counts that is kept of it, not only what the terminal shows.
+            text = event.text if isinstance(event, Output) else to_json(event)
             data = text.encode("utf-8", "replace")
             if len(data) > self._left:
                 self.full = True

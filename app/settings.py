@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     file_size_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="size of one file that a run writes")
     workspace_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024, description="size of all files of a run")
     workspace_files: int = Field(10_000, ge=100, description="number of files of a run")
-    output_bytes: int = Field(1024 * 1024, ge=1024, description="what a run may print before it is ended")
+    output_bytes: int = Field(1024 * 1024, ge=1024, description="what a run may print, with all parts of messages")
     file_bytes: int = Field(64 * 1024, ge=1024, description="size of one edited file")
     body_bytes: int = Field(1024 * 1024, ge=1024, description="size of one request's body")
     reader_seconds: float = Field(

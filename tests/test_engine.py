@@ -12,7 +12,7 @@ import pytest
 
 from app.command import parse
 from app.diagnosis import Diagnosis
-from app.engine import Job, NoSuchRunError, NothingBuiltError, QueueFullError
+from app.engine import Job, NoSuchRunError, NothingBuiltError, QueueFullError, local
 from app.engine.local import LocalEngine
 from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
 from app.lessons import Lesson
@@ -467,3 +467,17 @@ async def test_a_run_waits_for_what_it_needs_and_holds_nobody_up(
         started = next(event for event in log if isinstance(event, Started))
         assert started.toolchain == toolchain.name, "the one that has it"
         assert status(log) == "ok"
+
+
+async def test_room_is_made_by_whoever_takes_most_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = bench.submit("rustc --version", owner="me")
+    await bench.follow(mine)
+    monkeypatch.setattr(local, "_MOST_KEPT", 4)
+    others = [bench.submit("rustc --version", owner="other") for _ in range(6)]
+    for run_id in others:
+        await bench.follow(run_id)
+    await anyio.sleep(1.5)
+    assert bench.engine.status(mine).state == "done", "the oldest, but not of whoever takes most"
+    with pytest.raises(NoSuchRunError):
+        bench.engine.status(others[0])
+    assert bench.engine.status(others[-1]).state == "done"

@@ -40,9 +40,10 @@ _STOP_SECONDS = 1.5
 _READERS = min(4, max(2, os.cpu_count() or 1))
 """Artefacts that are read at once; a std program takes a processor for a quarter of a second."""
 _MOST_KEPT = 1000
-_MOST_TEXT = 64 * 1024 * 1024
+_MOST_HELD = 64 * 1024 * 1024
 _MOST_BUILT = 1024 * 1024 * 1024
-"""Finished runs kept at most, whatever their age: their number, the bytes they printed, the bytes they built."""
+"""Finished runs kept at most, whatever their age: their number, the memory of their files and events, the bytes they
+built."""
 
 OnVerdict = Callable[[Job, Sequence[Event], Verdict], Awaitable[None]]
 
@@ -355,14 +356,15 @@ class LocalEngine:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Drop the oldest finished runs as long as there are too many of them, or too much in them."""
+        """Drop finished runs as long as they take too much room: the oldest of whoever takes most of it."""
         done = sorted((run for run in self._runs.values() if run.state == "done"), key=lambda run: run.idle_since)
-        count, text, built = len(done), sum(run.text_bytes for run in done), sum(run.built_bytes for run in done)
-        for run in done:
-            if count <= _MOST_KEPT and text <= _MOST_TEXT and built <= _MOST_BUILT:
-                return
-            count, text, built = count - 1, text - run.text_bytes, built - run.built_bytes
-            self._expire(run)
+        while _share(done) > 1:
+            owners: dict[str | None, list[Run]] = {}
+            for run in done:
+                owners.setdefault(run.job.owner, []).append(run)
+            oldest = max(owners.values(), key=_share)[0]
+            done.remove(oldest)
+            self._expire(oldest)
 
     def _expire(self, run: Run) -> None:
         if run.readers == 0:
@@ -372,3 +374,9 @@ class LocalEngine:
         self._runs.pop(run.id, None)
         self._steps.drop(run.id)
         self._scratch.drop(run.id)
+
+
+def _share(runs: Sequence[Run]) -> float:
+    """What part of the room for finished runs these take."""
+    held, built = sum(run.held_bytes for run in runs), sum(run.built_bytes for run in runs)
+    return max(len(runs) / _MOST_KEPT, held / _MOST_HELD, built / _MOST_BUILT)

@@ -1,14 +1,19 @@
 """The log of one run, which is the only channel between the run and whoever follows it."""
 
 import secrets
+import sys
 import time
 
 import anyio
+from pydantic import BaseModel
 
 from app import runner
 from app.binary import Card
 from app.engine import Job, State
-from app.events import Artifact, Diagnostic, Event, Finished, Output, Started, Verdict
+from app.events import Artifact, Event, Finished, Started, Verdict
+
+_OBJECT = 1500
+"""Bytes of an event, or of a part of one, without its texts."""
 
 
 class Run:
@@ -19,7 +24,7 @@ class Run:
         self.job = job
         self.state: State = "queued"
         self.started: float | None = None
-        self.text_bytes = 0
+        self.held_bytes = _held(tuple(job.files.values()))
         self.built_bytes = 0
         self.log: list[Event] = []
         self.built: runner.Built | None = None
@@ -31,11 +36,8 @@ class Run:
         self.changed = anyio.Event()
 
     def emit(self, event: Event) -> None:
-        if isinstance(event, Output):
-            self.text_bytes += len(event.text)
-        elif isinstance(event, Diagnostic):
-            self.text_bytes += 2 * len(event.rendered)
-        elif isinstance(event, Started):
+        self.held_bytes += _held(event)
+        if isinstance(event, Started):
             self.started = time.monotonic()
         self.log.append(event.numbered(len(self.log) + 1))
         self.changed.set()
@@ -60,3 +62,12 @@ class Run:
     def verdict(self) -> Verdict | None:
         last = self.log[-1] if self.log else None
         return last if isinstance(last, Verdict) else None
+
+
+def _held(value: object) -> int:
+    """About how much memory a value takes: many small parts of a message weigh more than its text."""
+    if isinstance(value, BaseModel):
+        return _OBJECT + sum(map(_held, vars(value).values()))
+    if isinstance(value, tuple):
+        return sum(map(_held, value))
+    return sys.getsizeof(value) if isinstance(value, str) else 0

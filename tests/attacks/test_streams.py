@@ -1,6 +1,7 @@
 """Readers that are slow, silent or countless, and servers that end in the middle."""
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -98,6 +99,86 @@ def test_slow_requests(world: World) -> None:
         _answers_soon(world)
         assert [event["status"] for event in world.honest() if event["type"] == "finished"] == ["ok"]
     assert resident(pid) - before < 60 << 20
+
+
+_SLOW_WORDS = {
+    "look-inside": ("\\n", 900_000, ""),
+    "target-triple": ("a-", 400_000, " "),
+    "hello-std": ("NEEDED", 150_000, ""),
+    "panic-message": ("panicked at ", 70_000, ""),
+}
+"""What a program prints, in a lesson that searches it: a word, how often, and what comes behind it."""
+
+
+def _macro(said: str) -> dict[str, str]:
+    """A crate whose macro runs this in the compiler: what it prints stands among the compiler's own messages."""
+    tell = f"pub fn tell(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{ {said} Default::default() }}"
+    main = f"#[cfg(proc_macro)]\n#[proc_macro]\n{tell}\n#[cfg(not(proc_macro))]\ntold::tell!();\n"
+    library = '[lib]\nname = "told"\npath = "src/main.rs"\nproc-macro = true\n'
+    return {"src/main.rs": f"{main}#[cfg(not(proc_macro))]\nfn main() {{}}\n", "Cargo.toml": f"{MANIFEST}\n{library}"}
+
+
+def _forged(word: str, times: int, lines: int = 1, **parts: object) -> dict[str, str]:
+    """The same with a message in the compiler's form, in which so many of that word stand for ``@``."""
+    message = {"level": "error", "message": "linking", "rendered": "told", **parts}
+    line = json.dumps({"reason": "compiler-message", "message": message}).replace('"@@"', "@")
+    often = f'let line = r#"{line}"#.replace("@", &r#"{word}"#.repeat({times}));'
+    return _macro(f'{often} for _ in 0..{lines} {{ println!("{{line}}"); }}')
+
+
+def _ends(client: httpx.Client, world: World, lesson: str, files: dict[str, str]) -> str:
+    """Run to the end while the server goes on answering others; the run's id."""
+    body = {"lesson": lesson, "command": "cargo run", "files": files}
+    run = str(client.post("/api/runs", json=body).json()["id"])
+    for _ in range(200):
+        _answers_soon(world, 1)
+        if client.get(f"/api/runs/{run}").json()["state"] == "done":
+            return run
+        time.sleep(0.1)
+    pytest.fail("the run does not end")
+
+
+@attack(
+    "slow-words", "print, or have the compiler say, words in which those that a lesson looks for are sought for hours"
+)
+def test_words_that_are_slow_to_search(world: World) -> None:
+    crates = [
+        _forged(r"error[E0308]: mismatched types\n", 7_000, message="@", code={"code": "E0308"}),
+        _forged(r"undefined symbol: a\n", 10_000, children=[{"message": "@"}]),
+        _forged(
+            "a", 200_000, rendered='"cc" "a" "b" "c"', children=[{"message": '"cc" "a" "b" "c"'}, {"message": "@"}]
+        ),
+        _macro(r'eprint!("error\n{}", "\n".repeat(900_000));'),
+    ]
+    runs = [
+        (lesson, {"src/main.rs": f'fn main() {{ print!("host: {{}}{rest}", "{word}".repeat({times})); }}'})
+        for lesson, (word, times, rest) in _SLOW_WORDS.items()
+    ]
+    with world.client() as client:
+        for lesson, files in [*runs, *(("hello-std", files) for files in crates)]:
+            run = _ends(client, world, lesson, files)
+            # As its page reads it: with an explanation of the linker's command, among others.
+            with client.stream("GET", f"/runs/{run}/events") as stream:
+                _answers_soon(world, 1)
+                assert sum(map(len, stream.iter_bytes())) > 0
+
+
+@attack(
+    "forged-messages",
+    "have the server keep thirty runs of 8 MB of forged messages of the compiler, of many small parts",
+)
+def test_forged_messages_of_many_parts(world: World) -> None:
+    place = {"file_name": "", "line_start": 1, "column_start": 1, "line_end": 1, "column_end": 1, "is_primary": True}
+    span = json.dumps(place, separators=(",", ":"))
+    files = _forged(f"{span},", 200, 400, level="note", spans=["@@", place])
+    files = {path: text.replace("@,", "@") for path, text in files.items()}
+    pid = world.server.process.pid
+    before = resident(pid)
+    with world.client() as client:
+        for _ in range(30):
+            run = _ends(client, world, "hello-std", files)
+            assert '"type":"diagnostic"' in client.get(f"/api/runs/{run}/events").text, "nothing was forged"
+        assert resident(pid) - before < 150 << 20
 
 
 @attack("strange-event-ids", "continue a stream from ids that are huge, negative or no numbers")
