@@ -30,7 +30,7 @@ from app.sandbox.box import Box
 from app.sandbox.detect import _bwrap
 from app.sandbox.kernel import memory_kills
 from app.sandbox.users import FIRST, LAST, NEEDED, acting_as, claimed
-from app.sandbox.watch import descendants, usage
+from app.sandbox.watch import Watch, descendants, usage
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.conftest import Server
@@ -260,6 +260,87 @@ def test_usage_counts_the_whole_tree() -> None:
     assert usage(child.pid).processes == 0
 
 
+def test_what_a_process_has_is_seen_when_its_first_thread_has_ended(tmp_path: Path) -> None:
+    inner = f"""if True:
+        import ctypes, os, threading, time
+        def hold():
+            file = open({str(tmp_path / "gone")!r}, "wb")
+            os.unlink(file.name)
+            file.write(bytes(8 << 20))
+            file.flush()
+            x = bytearray(80 << 20)
+            x[::4096] = b"1" * len(x[::4096])
+            time.sleep(0.3)
+            print("ready", flush=True)
+            time.sleep(30)
+        threading.Thread(target=hold).start()
+        ctypes.CDLL(None).syscall({60 if os.uname().machine == "x86_64" else 93}, 0)
+    """
+    with subprocess.Popen([sys.executable, "-c", inner], stdout=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdout
+        child.stdout.readline()
+        assert Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z", "its first thread goes on"
+        used = usage(child.pid)
+        (tmp_path / "kept").touch()
+        limits = replace(Limits.of(Settings()), workspace_bytes=4 << 20)
+        broken = Watch(child.pid, tmp_path, limits).files()
+        os.killpg(child.pid, signal.SIGKILL)
+    assert 80 << 20 < used.memory_bytes < 200 << 20
+    assert broken == "workspace"
+
+
+def test_what_sockets_may_hold_counts_as_memory(tmp_path: Path) -> None:
+    inner = "import socket,time; kept = [socket.socketpair() for _ in range(60)]; print(flush=True); time.sleep(30)"
+    with subprocess.Popen([sys.executable, "-c", inner], stdout=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdout
+        child.stdout.readline()
+        limits = Limits.of(Settings())
+        found = [
+            Watch(child.pid, tmp_path, replace(limits, memory_bytes=most)).files()
+            for most in (1 << 24, limits.memory_bytes)
+        ]
+        os.killpg(child.pid, signal.SIGKILL)
+    assert found == ["memory", None]
+
+
+async def test_without_landlock_nothing_but_the_runs_folder_can_be_written(
+    settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...]
+) -> None:
+    isolation = await detect(settings.model_copy(update={"isolation": "namespaces"}), toolchains)
+    box = replace(isolation.box, landlock=0, user=None)
+    box.own(open_folder)
+    script = (
+        "for folder in / /dev /dev/shm /etc /run /tmp /playground; do true >$folder/x && echo $folder; done; exit 0"
+    )
+    async with process(box, ["/bin/sh", "-c", script], open_folder, open_folder, {"PATH": "/usr/bin:/bin"}) as child:
+        assert child.process.stdout
+        written = b"".join([data async for data in child.process.stdout])
+        await child.process.wait()
+    assert written.split() == [b"/tmp", b"/playground"]
+    assert (open_folder / "tmp/x").exists(), "what is written there is not counted"
+
+
+async def test_a_group_leaves_no_way_out_into_the_swap_space(
+    settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...]
+) -> None:
+    isolation = await detect(settings, toolchains)
+    groups = isolation.box.groups
+    name = "memory.swap.max" if groups and groups.version == 2 else "memory.memsw.limit_in_bytes"
+    if not groups or not (groups.folders["memory"] / name).exists():
+        pytest.skip("no group that counts swap space can be made here")
+    with isolation.slots(1) as (box,):
+        box.own(open_folder)
+        async with process(box, ["/bin/sleep", "9"], open_folder, open_folder, {"PATH": "/usr/bin:/bin"}):
+            made: list[Path] = []
+            for _ in range(100):
+                made = list(groups.folders["memory"].glob(f"playground-{os.getpid()}-*/{name}"))
+                if made and int(made[0].read_text()) <= box.limits.memory_bytes:
+                    break
+                await anyio.sleep(0.05)
+            assert made
+            assert int(made[0].read_text()) == (0 if groups.version == 2 else box.limits.memory_bytes)
+
+
 def test_the_sentence_of_a_limit_names_its_value() -> None:
     limits = Limits.of(Settings())
     assert limits.sentence("memory") == "The run was ended here: it used more than 1024 MiB of memory."
@@ -272,7 +353,8 @@ def test_the_root_of_all_is_never_shown_to_a_run(tmp_path: Path) -> None:
     words = box.command(["cargo"], tmp_path, tmp_path, (Path("/"), Path("/usr/lib"), Path("/opt/rust")))
     bound = [words[at + 1] for at, word in enumerate(words) if word == "--ro-bind"]
     assert bound == ["/opt/rust", str(tmp_path / "launcher")]
-    assert [words[at + 1] for at, word in enumerate(words) if word == "--bind"] == [str(tmp_path)]
+    bound = [words[at + 1] for at, word in enumerate(words) if word == "--bind"]
+    assert bound == [str(tmp_path / "tmp"), str(tmp_path)]
 
 
 def test_without_the_systems_bubblewrap_the_one_of_the_environment_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,6 +482,7 @@ async def test_a_run_of_the_servers_own_user_cannot_limit_or_slow_others(
     box = replace(isolation.box, user=None, user_first=False)
     root = open_folder / "run"
     root.mkdir()
+    box.own(root)
     argv = [sys.executable, "-I", "-c", REACHES, str(bystander)]
     async with process(box, argv, root, root, {}, python_folders()) as child:
         assert child.process.stdout is not None

@@ -22,12 +22,12 @@ INSIDE = Path("/playground")
 """Where a run's folder lies at the level ``namespaces``."""
 
 _INNER_LAUNCHER = "/run/launcher"
+_TMP = "tmp"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
 _DEVICES = ("/dev/null",)
 _SOURCES = ("/dev/random", "/dev/urandom")
 """Not /dev/zero, which is shared memory that nobody counts."""
-_TMP_BYTES = 64 * 1024 * 1024
 _ADDRESS_SPACE = 4
 """Times the memory limit: compilers map far more than they use."""
 
@@ -73,7 +73,9 @@ class Box:
         return path
 
     def own(self, root: Path) -> None:
-        """Give the run's folder to the run's user."""
+        """Give the run's folder to the run's user, with all that belongs in it."""
+        if self.level == "namespaces":
+            (root / _TMP).mkdir(exist_ok=True)
         if self.user is None:
             return
         for folder, _, files in os.walk(root):
@@ -134,10 +136,13 @@ class Box:
             words += ["--ro-bind-try", path, path]
         # Before the toolchain's folders, which may lie below /tmp.
         words += ["--proc", "/proc", "--dev", "/dev"]
-        words += ["--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108 - its own, not ours
+        # A folder of the run's like the others, so that its files are counted; those of a tmpfs are not.
+        words += ["--bind", str(root / _TMP), "/tmp"]  # noqa: S108 - its own, not ours
         for folder in _elsewhere(readable):
             words += [*_open_parents(folder), "--ro-bind", str(folder), str(folder)]
         words += ["--ro-bind", str(self.launcher), _INNER_LAUNCHER, "--bind", str(root), str(INSIDE)]
+        # What lies around all these is memory that nobody counts.
+        words += ["--remount-ro", "/dev", "--remount-ro", "/"]
         return [*words, "--chdir", str(INSIDE / cwd.relative_to(root)), "--"]
 
     def _namespaced(self, argv: Sequence[str], readable: Sequence[Path], through: Sequence[str]) -> list[str]:

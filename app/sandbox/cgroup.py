@@ -86,9 +86,13 @@ class Group:
         memory = "memory.max" if self._version == 2 else "memory.limit_in_bytes"
         (self._folders["memory"] / memory).write_text(str(self._limits.memory_bytes))
         (self._folders["pids"] / "pids.max").write_text(str(self._limits.processes))
-        if self._version == 2:
+        # Without it a run that has used up its memory goes on in the machine's swap space. Not every kernel counts it.
+        swap = (
+            {"memory.swap.max": 0} if self._version == 2 else {"memory.memsw.limit_in_bytes": self._limits.memory_bytes}
+        )
+        for name, most in swap.items():
             with suppress(OSError):
-                (self._folders["memory"] / "memory.swap.max").write_text("0")
+                (self._folders["memory"] / name).write_text(str(most))
 
     def _add(self, pid: int) -> None:
         for folder in set(self._folders.values()):

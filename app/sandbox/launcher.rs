@@ -428,7 +428,13 @@ const EPERM: u32 = 0x0005_0001;
 const ENOSYS: u32 = 0x0005_0026;
 const EOPNOTSUPP: u32 = 0x0005_005f;
 const NEW_NAMESPACES: u32 = 0x7e02_0080;
+const THREAD: u32 = 0x1_0000;
+const SAME_FILES: u32 = 0x400;
+const CLOSE_RANGE_UNSHARE: u32 = 2;
 const SHARED_ANONYMOUS: u32 = 0x21;
+const AF_UNIX: u32 = 1;
+const KIND: u32 = 0xe;
+const DATAGRAMS: u32 = 2; // SOCK_DGRAM and SOCK_RAW, which is the same among these
 
 #[cfg(target_arch = "x86_64")]
 mod numbers {
@@ -438,14 +444,15 @@ mod numbers {
     pub const MMAP: u32 = 9;
     pub const FALLOCATE: u32 = 285;
     pub const PRLIMIT: u32 = 302;
+    pub const SOCKETPAIR: u32 = 53;
     /// By the kernel's own table of names: socket; memfd_create; ptrace, process_vm_*, kcmp; SysV and POSIX message queues, semaphores
     /// and shared memory; keys; bpf, userfaultfd, perf_event_open; mounts, roots and namespaces; file handles; quotas, swap,
     /// modules, kexec, reboot, syslog; clocks and host names; memory policy of other processes; ports of the machine;
-    /// priorities and processors, which could be other processes', too.
+    /// priorities and processors, which could be other processes', too; attributes of files, which are memory in a tmpfs.
     pub const REFUSED: &[u32] = &[
         29, 30, 31, 41, 64, 65, 66, 67, 68, 69, 70, 71, 101, 103, 134, 136, 139, 141, 142, 144, 153, 154, 155, 156,
-        159, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173, 174, 175, 176, 177, 178, 179, 180, 203,
-        212, 220, 227, 237, 238, 239, 240, 241, 242, 243, 244, 245, 246, 248, 249, 250, 251, 256, 272, 279, 298, 303,
+        159, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173, 174, 175, 176, 177, 178, 179, 180, 188,
+        189, 190, 203, 212, 220, 227, 237, 238, 239, 240, 241, 242, 243, 244, 245, 246, 248, 249, 250, 251, 256, 272, 279, 298, 303,
         304, 305, 308, 310, 311, 312, 313, 314, 319, 320, 321, 323,
     ];
 }
@@ -458,17 +465,19 @@ mod numbers {
     pub const MMAP: u32 = 222;
     pub const FALLOCATE: u32 = 47;
     pub const PRLIMIT: u32 = 261;
+    pub const SOCKETPAIR: u32 = 199;
     pub const REFUSED: &[u32] = &[
-        18, 30, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 112, 116, 117, 118, 119, 122, 140, 142, 161, 162,
+        5, 6, 7, 18, 30, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 112, 116, 117, 118, 119, 122, 140, 142, 161, 162,
         170, 171, 180, 181, 182, 183, 184, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198, 217,
         218, 219, 224, 225, 235, 236, 237, 238, 239, 241, 264, 265, 266, 268, 270, 271, 272, 273, 274, 279,
         280, 282, 294,
     ];
 }
 
-/// The same numbers everywhere: io_uring, pidfd_getfd, the new mount calls, process_madvise, memfd_secret, quotactl_fd.
+/// The same numbers everywhere: io_uring, pidfd_getfd, the new mount calls, process_madvise, memfd_secret, quotactl_fd,
+/// setxattrat.
 const REFUSED_EVERYWHERE: &[u32] =
-    &[425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442, 443, 447, 448, 457, 458, 460, 461, 467];
+    &[425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442, 443, 447, 448, 457, 458, 460, 461, 463, 467];
 const CLONE3: u32 = 435;
 
 fn seccomp() {
@@ -506,9 +515,28 @@ fn seccomp() {
         step(EQUAL, 0, 1, 0),
         step(RETURN, EPERM, 0, 0),
         step(RETURN, ALLOW, 0, 0),
-        step(EQUAL, numbers::CLONE, 0, 3),
+        // A pair of sockets can only talk to each other, but one of datagrams sends to any address.
+        step(EQUAL, numbers::SOCKETPAIR, 0, 8),
+        step(LOAD, 16, 0, 0),
+        step(EQUAL, AF_UNIX, 1, 0),
+        step(RETURN, EPERM, 0, 0),
+        step(LOAD, 24, 0, 0),
+        step(AND, KIND, 0, 0),
+        step(EQUAL, DATAGRAMS, 0, 1),
+        step(RETURN, EPERM, 0, 0),
+        step(RETURN, ALLOW, 0, 0),
+        // All threads of a process have the same files open, so that one of them tells of all.
+        step(EQUAL, CLOSE_RANGE as u32, 0, 4),
+        step(LOAD, 32, 0, 0),
+        step(ANY_BIT, CLOSE_RANGE_UNSHARE, 0, 1),
+        step(RETURN, EPERM, 0, 0),
+        step(RETURN, ALLOW, 0, 0),
+        step(EQUAL, numbers::CLONE, 0, 6),
         step(LOAD, 16, 0, 0),
         step(ANY_BIT, NEW_NAMESPACES, 0, 1),
+        step(RETURN, EPERM, 0, 0),
+        step(AND, THREAD | SAME_FILES, 0, 0),
+        step(EQUAL, THREAD, 0, 1),
         step(RETURN, EPERM, 0, 0),
         step(RETURN, ALLOW, 0, 0),
     ]);

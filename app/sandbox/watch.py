@@ -5,11 +5,12 @@ walk through its files ends at the limit.
 """
 
 import os
-import resource
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from app.events import Limit
@@ -22,7 +23,6 @@ TICK = 0.05
 _FILES_EVERY = 2
 _LEAST_FREE = 256 * 1024 * 1024
 _CLOCK = os.sysconf("SC_CLK_TCK")
-_PAGE = resource.getpagesize()
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,10 @@ class Watch:
             return self._files()
 
     def _files(self) -> Limit | None:
-        size = _deleted_bytes(self._pid)
+        size, sockets = _held_open(self._pid)
         most = self._limits
+        if sockets > most.memory_bytes:
+            return "memory"
         try:
             for count, status in enumerate(_files(self._root), 1):
                 size += status.st_blocks * 512
@@ -93,17 +95,41 @@ def usage(pid: int, most: int = sys.maxsize) -> Usage:
     ticks = memory = processes = 0
     for one in descendants(pid):
         try:
-            fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
-            size = Path(f"/proc/{one}/statm").read_text().split()
-        except (OSError, IndexError):
+            fields = _fields(f"/proc/{one}")
+            memory += _own_memory(_living(one))
+        except (OSError, IndexError, ValueError):
             continue
         # utime, stime, and those of the children that were waited for.
         ticks += sum(int(fields[index]) for index in (11, 12, 13, 14))
         processes += int(fields[17])
-        memory += (int(size[1]) - int(size[2])) * _PAGE
         if processes > most:
             break
     return Usage(ticks / _CLOCK, memory, processes)
+
+
+def _fields(folder: str) -> list[str]:
+    """What the kernel says of a process or a thread in its file ``stat``, from the state on."""
+    return Path(folder, "stat").read_text().rsplit(")", 1)[1].split()
+
+
+def _living(pid: int) -> str:
+    """The folder of a thread of the process that has not ended.
+
+    The first thread may end before the others. What the kernel tells of the process is what it tells of that thread:
+    no memory, no open files.
+    """
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        folder = f"/proc/{pid}/task/{thread}"
+        with suppress(OSError, IndexError):
+            if _fields(folder)[0] not in "ZX":
+                return folder
+    return f"/proc/{pid}"
+
+
+def _own_memory(folder: str) -> int:
+    """Bytes that a process has for itself, in memory or swapped out."""
+    lines = (line.split() for line in Path(folder, "status").read_text().splitlines())
+    return sum(int(line[1]) * 1024 for line in lines if line[0] in ("RssAnon:", "VmSwap:"))
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -168,33 +194,49 @@ def _entries_of_closed(folder: str) -> list[os.DirEntry[str]]:
         os.close(handle)
 
 
-def _deleted_bytes(pid: int) -> int:
-    """What the processes still hold of files that have no name any more, open or mapped."""
+def _held_open(pid: int) -> tuple[int, int]:
+    """Bytes that the processes hold beside what has a name: in deleted files, open or mapped; at most in sockets."""
     sizes: dict[tuple[int, int], int] = {}
+    sockets: set[int] = set()
     for one in descendants(pid):
-        for status in _open_files(one):
-            if status.st_nlink == 0 and stat.S_ISREG(status.st_mode):
+        try:
+            folder = _living(one)
+        except OSError:
+            continue
+        for status in _open_files(folder):
+            if stat.S_ISSOCK(status.st_mode):
+                sockets.add(status.st_ino)
+            elif status.st_nlink == 0 and stat.S_ISREG(status.st_mode):
                 sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
-        for inode, size in _deleted_maps(one):
+        for inode, size in _deleted_maps(folder):
             sizes.setdefault((-1, inode), size)
-    return sum(sizes.values())
+    return sum(sizes.values()), len(sockets) * _socket_bytes()
 
 
-def _open_files(pid: int) -> Iterator[os.stat_result]:
+@cache
+def _socket_bytes() -> int:
+    """What one socket may hold for a reader that does not come, in the kernel's memory."""
     try:
-        names = os.listdir(f"/proc/{pid}/fd")
+        return 2 * int(Path("/proc/sys/net/core/wmem_max").read_text())
+    except (OSError, ValueError):
+        return 2 * 212_992
+
+
+def _open_files(folder: str) -> Iterator[os.stat_result]:
+    try:
+        names = os.listdir(f"{folder}/fd")
     except OSError:
         return
     for name in names:
         try:
-            yield os.stat(f"/proc/{pid}/fd/{name}")
+            yield os.stat(f"{folder}/fd/{name}")
         except OSError:
             continue
 
 
-def _deleted_maps(pid: int) -> Iterator[tuple[int, int]]:
+def _deleted_maps(folder: str) -> Iterator[tuple[int, int]]:
     try:
-        lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+        lines = Path(folder, "maps").read_text(errors="replace").splitlines()
     except OSError:
         return
     for line in lines:

@@ -95,6 +95,21 @@ CASES = (
         program('println!("{:?}", unet::UnixStream::connect("@SOCKET@").and_then(|mut s| s.write(b"by-unix")));'),
     ),
     Case(
+        "net-pair",
+        "send a datagram to a socket file that anybody may use, from one of a pair of sockets",
+        unheard("by-pair"),
+        program("""
+            let mut to = vec![1u8, 0];
+            to.extend_from_slice(b"@LETTERS@\\0");
+            for kind in [2, 3] {
+                let mut pair = [-1i32; 2];
+                unsafe {
+                    let made = syscall(call([53, 199]), 1i64, kind as i64, 0i64, pair.as_mut_ptr());
+                    println!("{made} {}", sendto(pair[0], b"by-pair".as_ptr(), 7, 0, to.as_ptr(), to.len() as u32));
+                }
+            }"""),
+    ),
+    Case(
         "net-abstract",
         "connect to an abstract socket, which has no file",
         unheard("by-abstract"),

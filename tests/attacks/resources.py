@@ -1,7 +1,7 @@
 """Using the machine up. Every bomb here has an end of its own, so that a hole costs the test and not the machine."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
-from tests.attacks.case import MANIFEST, Case, Check, Story, both, build_script, program
+from tests.attacks.case import MANIFEST, Case, Check, Story, both, build_script, never, program
 from tests.attacks.world import World
 
 _MB = 1 << 20
@@ -191,6 +191,33 @@ CASES = (
             nap(1500);"""),
     ),
     _case(
+        "disk-of-a-thread",
+        "write 2 GB to deleted files that one thread alone has open, so that the process does not show them",
+        bounded("disk", "shared"),
+        program(
+            """
+            let alone = thread::spawn(|| {
+                println!("{}", unsafe { syscall(436, 1000i64, 1001i64, 2i64) });
+                fill();
+            });
+            let stack = vec![0u8; 1 << 20].leak();
+            let top = unsafe { stack.as_mut_ptr().add(1 << 20) };
+            println!("{}", unsafe { clone(other, top, 0x50f00 & !0x400, std::ptr::null_mut()) });
+            alone.join();
+            nap(1500);""",
+            """
+            extern "C" { fn clone(f: extern "C" fn(*mut u8) -> i32, stack: *mut u8, flags: i32, arg: *mut u8) -> i32; }
+            extern "C" fn other(_: *mut u8) -> i32 { fill(); nap(1500); 0 }
+            fn fill() {
+                let block = vec![1u8; 8 << 20];
+                for _ in 0..120 {
+                    let name = format!("gone-{:?}", Instant::now());
+                    if let Ok(mut file) = fs::File::create(&name) { fs::remove_file(&name); let _ = file.write_all(&block); std::mem::forget(file); }
+                }
+            }""",
+        ),
+    ),
+    _case(
         "disk-allocated",
         "reserve 2 GB with fallocate, beyond the end of the file",
         bounded("disk", "shared"),
@@ -227,6 +254,59 @@ CASES = (
         program("""
             for number in 0..10_000 { let _ = fs::write(format!("f{number}"), ""); let _ = fs::create_dir(format!("d{number}")); }
             nap(1000);"""),
+    ),
+    _case(
+        "files-in-tmp",
+        "make 20,000 files outside of the crate, in /tmp",
+        bounded("files"),
+        program("""
+            for number in 0..20_000 { if fs::write(format!("/tmp/f{number}"), "").is_err() { break; } }
+            nap(1000);"""),
+    ),
+    _case(
+        "file-attributes",
+        "keep data in the attributes of files, which take memory in a tmpfs and count as nothing",
+        never("SET"),
+        program("""
+            fs::write("f", "");
+            let data = vec![1u8; 1000];
+            for number in 0..100 {
+                let name = c(&format!("user.{number}"));
+                let set = unsafe { syscall(call([188, 5]), c("f").as_ptr(), name.as_ptr(), data.as_ptr(), data.len(), 0i64) };
+                println!("{}", if set == 0 { "SET" } else { "not" });
+            }"""),
+    ),
+    _case(
+        "memory-in-sockets",
+        "leave 1.4 GB in pairs of sockets that nobody reads, in memory of the kernel's",
+        never("kept it all"),
+        program("""
+            let block = vec![1u8; 65536];
+            for _ in 0..30 { unsafe { if fork() == 0 {
+                let mut held = vec![];
+                while let Ok((a, b)) = unet::UnixStream::pair() {
+                    for end in [&a, &b] { end.set_nonblocking(true); while (&*end).write(&block).is_ok() {} }
+                    held.push((a, b));
+                }
+                nap(3000);
+                exit(0);
+            } } }
+            nap(3500);
+            println!("kept it all");"""),
+    ),
+    _case(
+        "memory-behind-a-dead-thread",
+        "use 1.6 GB in a process whose first thread has ended, of which the system says that it has no memory",
+        bounded("memory"),
+        program("""
+            thread::spawn(|| {
+                let mut held: Vec<Vec<u8>> = vec![];
+                for _ in 0..50 { held.push(vec![1; 32 << 20]); }
+                println!("{} MB", held.len() * 32);
+                nap(2000);
+                exit(0);
+            });
+            unsafe { syscall(call([60, 93]), 0i64); }"""),
     ),
     _case(
         "descriptors",

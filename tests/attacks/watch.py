@@ -39,11 +39,12 @@ def command_line(pid: int) -> str:
 
 
 def resident(pid: int) -> int:
-    """Resident memory in bytes; 0 when the process is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError):
-        return 0
+    """Resident memory in bytes, also of a process whose first thread has ended; 0 when the process is gone."""
+    with contextlib.suppress(OSError, IndexError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            if pages := int(Path(f"/proc/{pid}/task/{thread}/statm").read_text().split()[1]):
+                return pages * _PAGE
+    return 0
 
 
 def _number(path: str, pattern: str) -> int:

@@ -97,8 +97,12 @@ class Listener:
             self._sockets.append(self._open(socket.AF_INET6, ("::1", self.port)))
         self.datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.datagrams.bind(("127.0.0.1", self.port))
+        self.letters = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.letter_box = folder / "letters"
+        self.letters.bind(str(self.letter_box))
+        self.letter_box.chmod(0o777)
         self._threads = [threading.Thread(target=self._accept, args=(one,)) for one in self._sockets]
-        self._threads.append(threading.Thread(target=self._receive))
+        self._threads += [threading.Thread(target=self._receive, args=(one,)) for one in (self.datagrams, self.letters)]
         for thread in self._threads:
             thread.start()
 
@@ -119,11 +123,11 @@ class Listener:
                     self._heard.append("connected")
                     self._heard.append(caller.recv(4096).decode("latin-1"))
 
-    def _receive(self) -> None:
-        self.datagrams.settimeout(0.2)
+    def _receive(self, datagrams: socket.socket) -> None:
+        datagrams.settimeout(0.2)
         while not self._stopped.is_set():
             with contextlib.suppress(TimeoutError):
-                self._heard.append(self.datagrams.recv(4096).decode("latin-1"))
+                self._heard.append(datagrams.recv(4096).decode("latin-1"))
 
     @property
     def heard(self) -> str:
@@ -139,7 +143,7 @@ class Listener:
         self._stopped.set()
         for thread in self._threads:
             thread.join()
-        for one in [*self._sockets, self.datagrams]:
+        for one in [*self._sockets, self.datagrams, self.letters]:
             one.close()
 
 
@@ -328,6 +332,7 @@ class World:
             "ADDRESS": self.victim.stdout.readline().strip(),
             "PORT": str(self.listener.port),
             "SOCKET": str(self.listener.path),
+            "LETTERS": str(self.listener.letter_box),
             "ABSTRACT": self.listener.abstract,
             "TOKEN": self.token,
             "OTHER": self.secrets["other"],
