@@ -88,6 +88,8 @@ async def artifact_file(run_id: str, app: App, seat: Seat) -> FileResponse:
         media_type="application/octet-stream",
         filename=built.path.rsplit("/", 1)[-1],
         content_disposition_type="attachment",
+        # Otherwise it would be compressed on the way: seconds of the loop that everybody waits for.
+        headers={"content-encoding": "identity"},
     )
 
 

@@ -24,13 +24,13 @@ async def batches(events: AsyncGenerator[Event] | AsyncIterator[Event]) -> Async
         while (event := await following) is not None:
             batch = [event]
             following = asyncio.ensure_future(_next(events))
-            size = _size(event)
-            while len(batch) < _MOST and size < _LARGEST:
+            text = size(event)
+            while len(batch) < _MOST and text < _LARGEST:
                 await asyncio.wait({following}, timeout=max(0.0, due - clock()))
                 if not following.done() or (event := following.result()) is None:
                     break
                 batch.append(event)
-                size += _size(event)
+                text += size(event)
                 following = asyncio.ensure_future(_next(events))
             yield batch
             due = clock() + _SECONDS
@@ -42,7 +42,8 @@ async def batches(events: AsyncGenerator[Event] | AsyncIterator[Event]) -> Async
             await events.aclose()
 
 
-def _size(event: Event) -> int:
+def size(event: Event) -> int:
+    """Characters of an event that are to be drawn."""
     if isinstance(event, Output):
         return len(event.text)
     return len(event.rendered) if isinstance(event, Diagnostic) else 0

@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
 from app.toolchain import BARE_METAL, Demand, Toolchain, discover, explanation, is_code, missing, preferred
 from app.web.guard.seats import Seats
+from app.web.panels import Panels
 from app.web.problem import ProblemError
 from app.web.scripts import imports
 from app.web.streams import Streams
@@ -60,6 +61,7 @@ class Playground:
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)
         self.rendering = anyio.CapacityLimiter(1)
+        self.panels = Panels()
         self.editor_imports = imports(settings.static_dir, "js/editor.js")
         self.local = LocalEngine(settings, self.diagnosis, cargo_configs(self.lessons), self._store_verdict)
         self.engine: Engine = self.local
@@ -227,6 +229,7 @@ class Playground:
         """Delete all that is kept of a seat: its texts, its progress, its runs and what they built."""
         await self.engine.forget(seat)
         await self.progress.forget(seat)
+        self.panels.clear()
 
     def _outdated(self, known: tuple[Toolchain, ...], targets: Sequence[str]) -> bool:
         programs = (program for one in known for program in (one.cargo, one.rustc, one.compiler))

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,6 +180,77 @@ def test_forged_messages_of_many_parts(world: World) -> None:
             run = _ends(client, world, "hello-std", files)
             assert '"type":"diagnostic"' in client.get(f"/api/runs/{run}/events").text, "nothing was forged"
         assert resident(pid) - before < 150 << 20
+
+
+_LOUD = """fn main() {
+    let mut text = String::new();
+    for n in 0..110_000 { text += &format!("\\x1b[3{}mx\\x1b[0m", n % 8); }
+    print!("{text}");
+}"""
+
+
+@contextlib.contextmanager
+def _again_and_again(client: httpx.Client, path: str, readers: int, **headers: str) -> Iterator[None]:
+    """So many readers with the cookies of this client who ask for the same as soon as they have got it."""
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(
+            base_url=client.base_url, cookies=dict(client.cookies), timeout=60, headers=headers
+        ) as reader:
+            while not stop.is_set():
+                with reader.stream("GET", path) as answer:
+                    for _ in answer.iter_raw():
+                        if stop.is_set():
+                            break
+
+    threads = [threading.Thread(target=ask) for _ in range(readers)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(1.5)
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _page_comes_soon(client: httpx.Client) -> None:
+    for _ in range(4):
+        asked = time.monotonic()
+        assert client.get("/lessons/hello-std").status_code == 200
+        assert time.monotonic() - asked < 2
+
+
+@attack(
+    "loud-page", "load the page of a run that has printed a megabyte of colours, and its stream, in ten tabs, for ever"
+)
+def test_a_loud_page_again_and_again(world: World, stranger: httpx.Client) -> None:
+    with world.client() as loud:
+        loud.get("/")
+        for client, main in ((loud, _LOUD), (stranger, HELLO)):
+            form = {"file:src/main.rs": main, "file:Cargo.toml": MANIFEST, "command": "cargo run"}
+            assert client.post("/lessons/hello-std/runs", data=form, timeout=60).status_code == 200
+        body = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": _LOUD}}
+        run = loud.post("/api/runs", json=body).json()["id"]
+        with _again_and_again(loud, "/lessons/hello-std", 10):
+            _page_comes_soon(stranger)
+        with _again_and_again(loud, f"/runs/{run}/events", 10):
+            _page_comes_soon(stranger)
+
+
+@attack("compressed-download", "download a program of 56 MB, compressed, in twenty tabs")
+def test_a_large_program_is_not_compressed_again_and_again(world: World, stranger: httpx.Client) -> None:
+    main = "#[used] static mut BIG: [u64; 7 << 20] = [0x0123_4567_89ab_cdef; 7 << 20];\nfn main() {}"
+    with world.client() as client:
+        run = _post(client, main, "cargo build")
+        assert '"artifact"' in client.get(f"/api/runs/{run}/events").text
+        path = f"/api/runs/{run}/artifact/file"
+        with client.stream("GET", path, headers={"accept-encoding": "gzip"}) as answer:
+            assert int(answer.headers["content-length"]) > 56 << 20
+        with _again_and_again(client, path, 20, **{"accept-encoding": "gzip"}):
+            _page_comes_soon(stranger)
 
 
 @attack("strange-event-ids", "continue a stream from ids that are huge, negative or no numbers")

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from app.engine import NoSuchRunError
 from app.events import Artifact, Event, Verdict
 from app.lessons import Lesson
-from app.web.batches import batches
+from app.web.batches import batches, size
 from app.web.pages.common import following
 from app.web.pages.guide import foreseen, prediction_patch
 from app.web.pages.where import where
@@ -18,6 +18,8 @@ from app.web.sse import frame
 from app.web.state import Playground
 
 _CLOSE = "run-done"  # the panel's hx-sse:close waits for it
+_QUICK = 8 * 1024
+"""Characters that are drawn sooner than a thread has begun."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,12 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
     """A run's panel when it has ended, which this waits for; and its id once more if it built something."""
     log: list[Event] = [event async for event in home.engine.events(run_id)]
     built = run_id if any(isinstance(event, Artifact) for event in log) else None
-    # A megabyte of colours takes most of a second: not on the loop that everybody waits for, and one at a time.
-    slots = await anyio.to_thread.run_sync(fold, _renderer(home, lesson, run_id), log, limiter=home.rendering)
+    # A megabyte of colours takes most of a second: not on the loop that everybody waits for, one at a time, and once.
+    async with home.rendering:
+        slots = home.panels.get(run_id)
+        if slots is None:
+            slots = await anyio.to_thread.run_sync(fold, _renderer(home, lesson, run_id), log)
+            home.panels.keep(run_id, slots)
     return Panel(run_id, live=False, slots=slots), built
 
 
@@ -63,8 +69,7 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
     before = await foreseen(home, seat, lesson)
     # From the first event on, also after a lost connection: a colour may have been left open before.
     async for batch in batches(home.engine.events(run_id)):
-        rendered(renderer, [event for event in batch if event.id <= seen])
-        patches = rendered(renderer, [event for event in batch if event.id > seen])
+        patches = await _drawn(home, renderer, batch, seen)
         last = batch[-1]
         if isinstance(last, Verdict):
             patches += [await _progress(home, seat, lesson, last), await prediction_patch(home, seat, lesson, before)]
@@ -73,6 +78,18 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
         if isinstance(last, Verdict):
             # Not at every end: a server that stops ends its streams too, and those are to be asked for again.
             yield frame("", event=_CLOSE)
+
+
+async def _drawn(home: Playground, renderer: RunRenderer, batch: list[Event], seen: int) -> list[Patch]:
+    """What a batch changes behind the event ``seen``. A large one is drawn where nobody else waits for it."""
+
+    def draw() -> list[Patch]:
+        rendered(renderer, [event for event in batch if event.id <= seen])
+        return rendered(renderer, [event for event in batch if event.id > seen])
+
+    if sum(map(size, batch)) < _QUICK:
+        return draw()
+    return await anyio.to_thread.run_sync(draw, limiter=home.rendering)
 
 
 def about(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Panel | None:
