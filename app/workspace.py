@@ -1,6 +1,7 @@
 """Edits become a scratch crate: which are accepted, the folder of one run, and what is taken out of it in the end."""
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -14,6 +15,8 @@ from app.lessons import Lesson
 CRATE = "blog_os"
 """The folder that holds the crate; cargo shows it beside the crate's name."""
 
+_NO_NAME = re.compile("[\0\ud800-\udfff]")
+"""What the system, or JSON, lets stand in no path."""
 _LARGEST_ARTIFACT = 64 * 1024 * 1024
 _LARGEST_COMPANION = 8 * 1024 * 1024
 _MOST_COMPANIONS = 8
@@ -84,6 +87,8 @@ def inside(crate: Path, executable: str) -> str | None:
 
     Not only below ``target``: a configuration may name another folder.
     """
+    if _NO_NAME.search(executable):
+        return None
     folder = Path(os.path.realpath(os.path.dirname(executable)))
     top = Path(os.path.realpath(crate))
     if not folder.is_relative_to(top):

@@ -126,3 +126,9 @@ def test_few_files_are_kept_beside_the_artefact_and_only_those_of_the_crate(tmp_
     assert [len(one.read_bytes()) for one in kept] == [*range(19, 11, -1)]
     assert workspace.keep_beside(tmp_path, "target/debug/deps/blog_os.exe", "PE", keep) == (keep / "0",)
     assert workspace.keep_beside(tmp_path, "target/debug/other.exe", "PE", keep) == ()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_what_no_file_can_be_called_is_no_artefact(tmp_path: Path, name: str) -> None:
+    assert workspace.inside(tmp_path, f"{tmp_path}/{name}") is None
+    assert workspace.inside(tmp_path, f"{tmp_path}/{name}/blog_os") is None
