@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -42,20 +43,46 @@ async def test_only_what_lessons_build_for_can_be_asked_for(
     demand = Demand(tmp_path, add)
     targets = Targets(lessons.values(), demand, find)
     for line in ("cargo build", "cargo build --target riscv32imac-unknown-none-elf", "rustup target list"):
-        assert targets.preparation(parse(line), bare[0], bare) is None
+        assert targets.preparation(parse(line), {}, bare[0], bare) is None
     assert [one.state for one in targets.standing(bare, [WINDOWS])] == ["missing"], "nobody has asked yet"
-    assert targets.preparation(parse(f"rustup target add {WINDOWS}"), bare[0], bare)
+    assert targets.preparation(parse(f"rustup target add {WINDOWS}"), {}, bare[0], bare)
     assert targets.offers(WINDOWS)
     assert not targets.offers("riscv32imac-unknown-none-elf")
-    prepare = targets.preparation(parse(f"cargo build --target {WINDOWS}"), bare[0], bare)
+    prepare = targets.preparation(parse(f"cargo build --target {WINDOWS}"), {}, bare[0], bare)
     assert prepare
     assert [one.pending for one in targets.standing(bare, [WINDOWS])] == [True]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(targets.work, find)
         assert (await prepare(print)).name == able[-1].name, "the chosen one does not have it"
         tasks.cancel_scope.cancel()
-    assert targets.preparation(parse(f"cargo build --target {WINDOWS}"), able[-1], able) is None
+    assert targets.preparation(parse(f"cargo build --target {WINDOWS}"), {}, able[-1], able) is None
     assert [one.state for one in targets.standing(able, [WINDOWS])] == ["ready"]
+
+
+@pytest.mark.parametrize(
+    ("line", "config", "waits"),
+    [
+        ("cargo run", f'[build]\ntarget = "{WINDOWS}"\n', True),
+        ("cargo run", f'[build]\ntarget = ["{WINDOWS}"]\n', True),
+        ("cargo run --target x86_64-unknown-linux-gnu", f'[build]\ntarget = "{WINDOWS}"\n', False),
+        ("cargo run", '[build]\ntarget = "made-up"\n', False),
+        ("cargo run", "[build]\ntarget = 7\n", False),
+        ("cargo run", "build = 7\n", False),
+        ("cargo run", "[build\n", False),
+        ("cargo run", "deep = " + 20_000 * "[", False),
+    ],
+)
+def test_a_target_that_the_crate_itself_asks_for_is_waited_for(
+    lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...], tmp_path: Path, line: str, config: str, waits: bool
+) -> None:
+    bare = tuple(replace(one, targets={one.host: "shipped"}) for one in toolchains)
+    targets = Targets(lessons.values(), Demand(tmp_path, _never), _never)
+    prepare = targets.preparation(parse(line), {".cargo/config.toml": config}, bare[0], bare)
+    assert bool(prepare) == waits
+
+
+async def _never(*_arguments: object) -> tuple[Any, ...]:
+    raise AssertionError("nothing is set up here")
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ class Playground:
             raise ProblemError(
                 409, "nothing-built", "Nothing has been built yet that could be looked at; build first.", "after"
             )
-        prepare = self.targets.preparation(parsed, chosen, await self.toolchains())
+        prepare = self.targets.preparation(parsed, crate, chosen, await self.toolchains())
         # One that waits for a target may outlast its page: without scripts nobody follows it meanwhile.
         attended = attended and prepare is None
         job = Job(lesson, crate, parsed, chosen, after=after, attended=attended, owner=seat, prepare=prepare)

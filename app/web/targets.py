@@ -1,7 +1,8 @@
 """What a lesson builds for: what is ready, what is being set up, and how a run waits for it."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+import tomllib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -30,6 +31,20 @@ class Standing:
     def pending(self) -> bool:
         """Whether it is on its way."""
         return self.state in ("waiting", "building")
+
+
+def _named(command: Command, crate: Mapping[str, str]) -> set[str]:
+    """The targets that a run builds for, as far as command and configuration name them."""
+    if command.subcommand == "add":
+        return set(command.options)
+    if command.target or command.program != "cargo":
+        return {command.target or ""}
+    try:
+        named = tomllib.loads(crate.get(".cargo/config.toml", "")).get("build", {}).get("target")
+    except (tomllib.TOMLDecodeError, AttributeError, RecursionError):  # cargo will say what is wrong with it
+        return set()
+    several = named if isinstance(named, list) else [named]
+    return {each for each in several if isinstance(each, str)}
 
 
 class Targets:
@@ -64,10 +79,11 @@ class Targets:
         doing = _BEAT.sub("", known.doing)  # its own seconds are those of one step
         return Standing(target, known.state, doing, round(monotonic() - known.since))
 
-    def preparation(self, command: Command, chosen: Toolchain, toolchains: tuple[Toolchain, ...]) -> Prepare | None:
+    def preparation(
+        self, command: Command, crate: Mapping[str, str], chosen: Toolchain, toolchains: tuple[Toolchain, ...]
+    ) -> Prepare | None:
         """What a run has to wait for first; None when all is there, or when it cannot be had."""
-        named = {command.target, *(command.options if command.subcommand == "add" else ())}
-        lacking = missing(toolchains, (target for target in sorted(self._known) if target in named))
+        lacking = missing(toolchains, sorted(self._known & _named(command, crate)))
         self._demand.want(lacking)
         pending = [target for target in lacking if (known := self._demand.of(target)) and known.pending]
         return partial(self._prepared, chosen, pending) if pending else None
