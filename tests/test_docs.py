@@ -58,6 +58,11 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+def test_every_picture_is_shown() -> None:
+    shown = {Path(found).name for page in PAGES for found in re.findall(r"screens/[\w-]+\.png", page.read_text())}
+    assert shown == {path.name for path in (ROOT / "docs/screens").iterdir()}
+
+
 def test_the_architecture_names_every_room() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     for path in sorted((ROOT / "app").glob("*")):
