@@ -1,12 +1,13 @@
 """Finished runs as they were drawn, so that a page that is loaded again and again costs nobody else their turn."""
 
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 
 from markupsafe import Markup
 
 _ROOM = 32 * 1024 * 1024
-"""Characters kept at most."""
+"""Bytes kept at most: one letter can make all others of a text four bytes wide."""
 
 Slots = Mapping[str, Markup]
 
@@ -26,7 +27,7 @@ class Panels:
     def keep(self, run_id: str, slots: Slots) -> None:
         """Keep these slots, and let go of those that nobody has asked for the longest, when they are too much."""
         self._known[run_id] = slots
-        while sum(len(html) for known in self._known.values() for html in known.values()) > _ROOM:
+        while sum(sys.getsizeof(html) for known in self._known.values() for html in known.values()) > _ROOM:
             self._known.popitem(last=False)
 
     def clear(self) -> None:
