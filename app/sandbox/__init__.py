@@ -234,5 +234,10 @@ async def _start(
 async def _watch(confined: Confined) -> None:
     while confined.limit is None:
         await anyio.sleep(TICK)
-        confined.limit = confined.watch.look() or (confined.group.broken() if confined.group else None)
+        # In a thread: ten thousand files, or as many descriptors, take longer than everybody else should wait.
+        confined.limit = await anyio.to_thread.run_sync(_look, confined)
     await confined.end()
+
+
+def _look(confined: Confined) -> Limit | None:
+    return confined.watch.look() or (confined.group.broken() if confined.group else None)

@@ -7,6 +7,7 @@ walk through its files ends at the limit.
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from app.sandbox.users import acting_as, may_look
 TICK = 0.05
 """Seconds between two looks at the processes."""
 
-_FILES_EVERY = 2
+_REST = 4
+"""Times as long as a look at the files took, the next one waits: a run that is large on purpose takes no more."""
 _LEAST_FREE = 256 * 1024 * 1024
 _CLOCK = os.sysconf("SC_CLK_TCK")
 
@@ -42,11 +44,10 @@ class Watch:
         self._root = root
         self._limits = limits
         self._user = None if may_look() else user
-        self._looks = 0
+        self._due = 0.0
 
     def look(self) -> Limit | None:
         """The first limit that the run has broken, or None."""
-        self._looks += 1
         most = self._limits
         used = usage(self._pid, most.processes)
         if used.cpu_seconds > most.cpu_seconds:
@@ -55,7 +56,13 @@ class Watch:
             return "memory"
         if used.processes > most.processes:
             return "processes"
-        return self.files() if self._looks % _FILES_EVERY == 0 else None
+        began = time.monotonic()
+        if began < self._due:
+            return None
+        found = self.files()
+        ended = time.monotonic()
+        self._due = ended + max(TICK, _REST * (ended - began))
+        return found
 
     def files(self) -> Limit | None:
         """The limit that the run's files have broken, or None."""

@@ -253,6 +253,31 @@ def test_a_large_program_is_not_compressed_again_and_again(world: World, strange
             _page_comes_soon(stranger)
 
 
+_LARGE = program("""
+    for _ in 0..100 { unsafe { if fork() == 0 {
+        let held: Vec<_> = (0..250).map(|_| fs::File::open("/dev/null")).collect();
+        nap(20_000); exit(0);
+    } } }
+    nap(20_000);""")
+
+
+@attack("long-looks", "make every look of the watcher long: 25,000 open files in each of four runs")
+def test_runs_that_take_long_to_look_at(world: World) -> None:
+    with world.client() as client:
+        runs = [_post(client, _LARGE) for _ in range(4)]
+        time.sleep(5)
+        taken: list[float] = []
+        for _ in range(21):
+            asked = time.monotonic()
+            client.get("/healthz")
+            taken.append(time.monotonic() - asked)
+        assert all(client.get(f"/api/runs/{run}").json()["state"] == "running" for run in runs)
+        for run in runs:
+            client.delete(f"/api/runs/{run}")
+            assert client.get(f"/api/runs/{run}/events").status_code == 200
+    assert sorted(taken)[10] < 0.05
+
+
 @attack("strange-event-ids", "continue a stream from ids that are huge, negative or no numbers")
 def test_strange_event_ids(world: World) -> None:
     with world.client() as client:
