@@ -320,6 +320,35 @@ async def test_without_landlock_nothing_but_the_runs_folder_can_be_written(
     assert (open_folder / "tmp/x").exists(), "what is written there is not counted"
 
 
+EMPTIES = """if True:
+    import os, sys
+    for attempt in (lambda: os.truncate(sys.argv[1], 0), lambda: os.open(sys.argv[1], os.O_RDONLY | os.O_TRUNC)):
+        try:
+            attempt()
+        except OSError as error:
+            print(error.errno, flush=True)
+"""
+
+
+async def test_a_landlock_that_knows_no_truncating_leaves_files_as_they_are(
+    settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...]
+) -> None:
+    """As where the server is a normal user on Linux 6.1: the file is of the run's own user, and may be read."""
+    isolation = await detect(settings.model_copy(update={"isolation": "landlock"}), toolchains)
+    box = replace(isolation.box, landlock=2, user=None)
+    root, toolchain = open_folder / "run", open_folder / "toolchain"
+    root.mkdir()
+    toolchain.mkdir()
+    (toolchain / "compiler").write_text("as it was")
+    argv = [sys.executable, "-I", "-c", EMPTIES, str(toolchain / "compiler")]
+    async with process(box, argv, root, root, {}, (*python_folders(), toolchain)) as child:
+        assert child.process.stdout
+        said = b"".join([data async for data in child.process.stdout])
+        await child.process.wait()
+    assert said.split() == [b"1", b"1"]
+    assert (toolchain / "compiler").read_text() == "as it was"
+
+
 async def test_a_group_leaves_no_way_out_into_the_swap_space(
     settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...]
 ) -> None:

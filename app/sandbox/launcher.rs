@@ -432,6 +432,8 @@ const THREAD: u32 = 0x1_0000;
 const SAME_FILES: u32 = 0x400;
 const CLOSE_RANGE_UNSHARE: u32 = 2;
 const SHARED_ANONYMOUS: u32 = 0x21;
+const ACCESS_OR_TRUNCATE: u32 = 0o1003;
+const TRUNCATE_READING: u32 = 0o1000;
 const AF_UNIX: u32 = 1;
 const KIND: u32 = 0xe;
 const DATAGRAMS: u32 = 2; // SOCK_DGRAM and SOCK_RAW, which is the same among these
@@ -445,12 +447,15 @@ mod numbers {
     pub const FALLOCATE: u32 = 285;
     pub const PRLIMIT: u32 = 302;
     pub const SOCKETPAIR: u32 = 53;
+    pub const OPEN: Option<u32> = Some(2);
+    pub const OPENAT: u32 = 257;
     /// By the kernel's own table of names: socket; memfd_create; ptrace, process_vm_*, kcmp; SysV and POSIX message queues, semaphores
     /// and shared memory; keys; bpf, userfaultfd, perf_event_open; mounts, roots and namespaces; file handles; quotas, swap,
     /// modules, kexec, reboot, syslog; clocks and host names; memory policy of other processes; ports of the machine;
-    /// priorities and processors, which could be other processes', too; attributes of files, which are memory in a tmpfs.
+    /// priorities and processors, which could be other processes', too; attributes of files, which are memory in a tmpfs;
+    /// truncate, which Landlock does not hold before version 3.
     pub const REFUSED: &[u32] = &[
-        29, 30, 31, 41, 64, 65, 66, 67, 68, 69, 70, 71, 101, 103, 134, 136, 139, 141, 142, 144, 153, 154, 155, 156,
+        29, 30, 31, 41, 64, 65, 66, 67, 68, 69, 70, 71, 76, 101, 103, 134, 136, 139, 141, 142, 144, 153, 154, 155, 156,
         159, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173, 174, 175, 176, 177, 178, 179, 180, 188,
         189, 190, 203, 212, 220, 227, 237, 238, 239, 240, 241, 242, 243, 244, 245, 246, 248, 249, 250, 251, 256, 272, 279, 298, 303,
         304, 305, 308, 310, 311, 312, 313, 314, 319, 320, 321, 323,
@@ -466,8 +471,10 @@ mod numbers {
     pub const FALLOCATE: u32 = 47;
     pub const PRLIMIT: u32 = 261;
     pub const SOCKETPAIR: u32 = 199;
+    pub const OPEN: Option<u32> = None;
+    pub const OPENAT: u32 = 56;
     pub const REFUSED: &[u32] = &[
-        5, 6, 7, 18, 30, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 112, 116, 117, 118, 119, 122, 140, 142, 161, 162,
+        5, 6, 7, 18, 30, 39, 40, 41, 42, 45, 51, 58, 60, 89, 97, 104, 105, 106, 112, 116, 117, 118, 119, 122, 140, 142, 161, 162,
         170, 171, 180, 181, 182, 183, 184, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198, 217,
         218, 219, 224, 225, 235, 236, 237, 238, 239, 241, 264, 265, 266, 268, 270, 271, 272, 273, 274, 279,
         280, 282, 294,
@@ -479,6 +486,7 @@ mod numbers {
 const REFUSED_EVERYWHERE: &[u32] =
     &[425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442, 443, 447, 448, 457, 458, 460, 461, 463, 467];
 const CLONE3: u32 = 435;
+const OPENAT2: u32 = 437;
 
 fn seccomp() {
     let step = |code, k, yes, no| Instruction { code, yes, no, k };
@@ -493,7 +501,20 @@ fn seccomp() {
         // Its flags lie in memory, where a filter cannot look; the C library goes back to clone.
         step(EQUAL, CLONE3, 0, 1),
         step(RETURN, ENOSYS, 0, 0),
+        step(EQUAL, OPENAT2, 0, 1),
+        step(RETURN, ENOSYS, 0, 0),
     ];
+    // To be opened for reading and emptied at once; before its version 3 Landlock asks for reading alone.
+    for (call, flags) in numbers::OPEN.iter().map(|call| (*call, 24)).chain(Some((numbers::OPENAT, 32))) {
+        program.extend_from_slice(&[
+            step(EQUAL, call, 0, 5),
+            step(LOAD, flags, 0, 0),
+            step(AND, ACCESS_OR_TRUNCATE, 0, 0),
+            step(EQUAL, TRUNCATE_READING, 0, 1),
+            step(RETURN, EPERM, 0, 0),
+            step(RETURN, ALLOW, 0, 0),
+        ]);
+    }
     // Blocks by the gigabyte in one call, faster than anybody counts; the C library writes them itself then.
     program.push(step(EQUAL, numbers::FALLOCATE, 0, 1));
     program.push(step(RETURN, EOPNOTSUPP, 0, 0));
