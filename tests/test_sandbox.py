@@ -260,6 +260,26 @@ def test_usage_counts_the_whole_tree() -> None:
     assert usage(child.pid).processes == 0
 
 
+@pytest.mark.parametrize("name", [b"\xff", b"\x0cVmSwap: x", b"\rVmSwap: -9999", b") Z 1 (", b"\nRssAnon: -9"])
+def test_a_process_cannot_hide_behind_its_name(name: bytes, tmp_path: Path) -> None:
+    inner = f"""if True:
+        import ctypes, time
+        ctypes.CDLL(None).prctl(15, {name!r})
+        x = bytearray(80 << 20)
+        x[::4096] = b"1" * len(x[::4096])
+        print("ready", flush=True)
+        time.sleep(30)
+    """
+    with subprocess.Popen([sys.executable, "-c", inner], stdout=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdout
+        child.stdout.readline()
+        used = usage(child.pid)
+        assert Watch(child.pid, tmp_path, Limits.of(Settings())).look() is None
+        os.killpg(child.pid, signal.SIGKILL)
+    assert 80 << 20 < used.memory_bytes < 200 << 20
+    assert used.processes == 1
+
+
 def test_what_a_process_has_is_seen_when_its_first_thread_has_ended(tmp_path: Path) -> None:
     inner = f"""if True:
         import ctypes, os, threading, time

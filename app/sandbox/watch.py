@@ -104,7 +104,7 @@ def usage(pid: int, most: int = sys.maxsize) -> Usage:
         try:
             fields = _fields(f"/proc/{one}")
             memory += _own_memory(_living(one))
-        except (OSError, IndexError, ValueError):
+        except (OSError, IndexError):
             continue
         # utime, stime, and those of the children that were waited for.
         ticks += sum(int(fields[index]) for index in (11, 12, 13, 14))
@@ -114,9 +114,12 @@ def usage(pid: int, most: int = sys.maxsize) -> Usage:
     return Usage(ticks / _CLOCK, memory, processes)
 
 
-def _fields(folder: str) -> list[str]:
-    """What the kernel says of a process or a thread in its file ``stat``, from the state on."""
-    return Path(folder, "stat").read_text().rsplit(")", 1)[1].split()
+def _fields(folder: str) -> list[bytes]:
+    """What the kernel says of a process or a thread in its file ``stat``, from the state on.
+
+    Bytes, because a process gives itself a name, of whatever bytes, which stands in such files.
+    """
+    return Path(folder, "stat").read_bytes().rsplit(b")", 1)[1].split()
 
 
 def _living(pid: int) -> str:
@@ -128,15 +131,15 @@ def _living(pid: int) -> str:
     for thread in os.listdir(f"/proc/{pid}/task"):
         folder = f"/proc/{pid}/task/{thread}"
         with suppress(OSError, IndexError):
-            if _fields(folder)[0] not in "ZX":
+            if _fields(folder)[0] not in (b"Z", b"X"):
                 return folder
     return f"/proc/{pid}"
 
 
 def _own_memory(folder: str) -> int:
     """Bytes that a process has for itself, in memory or swapped out."""
-    lines = (line.split() for line in Path(folder, "status").read_text().splitlines())
-    return sum(int(line[1]) * 1024 for line in lines if line[0] in ("RssAnon:", "VmSwap:"))
+    lines = Path(folder, "status").read_bytes().split(b"\n")
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith((b"RssAnon:", b"VmSwap:")))
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -243,11 +246,11 @@ def _open_files(folder: str) -> Iterator[os.stat_result]:
 
 def _deleted_maps(folder: str) -> Iterator[tuple[int, int]]:
     try:
-        lines = Path(folder, "maps").read_text(errors="replace").splitlines()
+        lines = Path(folder, "maps").read_bytes().split(b"\n")
     except OSError:
         return
     for line in lines:
-        if line.endswith(" (deleted)"):
+        if line.endswith(b" (deleted)"):
             addresses, _, _, _, inode, _ = line.split(maxsplit=5)
-            start, end = addresses.split("-")
+            start, end = addresses.split(b"-")
             yield int(inode), int(end, 16) - int(start, 16)
