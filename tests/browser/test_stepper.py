@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser import states
 from tests.browser.test_course import RUN_MS, browser, learner
 from tests.conftest import BARE_METAL
 
@@ -69,3 +70,14 @@ def test_what_a_program_did_stands_below_its_output(browser: Browser, server: st
         expect(seen).to_contain_text("Its entry point returned.")
         expect(seen).to_contain_text("write")
         expect(page.locator("#run-terminal")).to_contain_text("Hello from a program that nobody helps!")
+
+
+@pytest.mark.usefixtures("bare_metal")
+def test_a_refusal_stands_where_it_was_asked_for(browser: Browser, server: str) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        states.solved(page, server, "boot-x86")
+        page.get_by_role("link", name="Step through it").click()
+        expect(page.locator("#stepper .problem")).to_contain_text("32-bit mode", timeout=RUN_MS)
+        expect(page.locator("#problem")).to_be_empty()
+        expect(page.get_by_role("link", name="Step through it")).to_be_focused()

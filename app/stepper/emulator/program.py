@@ -34,7 +34,9 @@ def opened(elf: ELFFile) -> tuple[Processor, list[Any]]:
         if isinstance(one, DynamicSegment) and any(tag.entry.d_tag == "DT_NEEDED" for tag in one.iter_tags()):
             raise RefusedError("This program needs shared libraries; only one that needs none can be stepped through.")
         if one["p_type"] == "PT_NOTE" and any(note["n_name"] == "Xen" for note in one.iter_notes()):
-            raise RefusedError("This kernel is entered in 32-bit mode by its loader, which the stepper is not.")
+            raise RefusedError(
+                "This kernel begins in 32-bit mode, in which its loader enters it. The stepper begins in 64-bit mode."
+            )
     if not elf["e_entry"]:
         raise RefusedError("The file's entry address is 0: the linker found no entry point, so there is no first step.")
     return machine, segments

@@ -55,7 +55,7 @@ async def compilers(request: Request, home: Home) -> Response:
     """What each compiler says to each lesson, as ``lessons check --report`` has found it."""
     report = await _report(home)
     if report is None:
-        sentence = "Nobody has let the course be proven here: playground lessons check --report FILE does it."
+        sentence = "The course has not been proven here yet: `playground lessons check --report FILE` does it."
         raise ProblemError(404, "not-proven", sentence)
     return await page_answer(request, "compilers.html", **matrix(home.lessons, home.diagnosis, report))
 
