@@ -21,6 +21,8 @@ from app.sandbox.watch import descendants
 _log = logging.getLogger(__name__)
 _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "playground"
+_TRIES, _PAUSE = 200, 0.01
+"""How often, and after how many seconds again, a group is removed that the kernel has not emptied yet."""
 _numbers = itertools.count(1)
 
 
@@ -103,13 +105,13 @@ class Group:
         if self._thread:
             self._thread.join()
         for folder in set(self._folders.values()):
-            for _ in range(50):
+            for _ in range(_TRIES):
                 try:
                     folder.rmdir()
                 except FileNotFoundError:
                     break
                 except OSError:
-                    time.sleep(0.01)
+                    time.sleep(_PAUSE)
                 else:
                     break
 
