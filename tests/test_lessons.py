@@ -163,3 +163,11 @@ def test_no_pattern_takes_long_in_a_hostile_text(shipped: Settings) -> None:
             compiled.search(text)
             slow[pattern] = max(slow.get(pattern, 0), time.process_time() - began)
     assert {pattern: seconds for pattern, seconds in slow.items() if seconds > 0.1} == {}
+
+
+def test_assembly_that_is_given_is_commented_line_by_line(shipped: Settings) -> None:
+    given = list(shipped.lessons_dir.glob("*/start/src/boot.s"))
+    assert len(given) == 3
+    assert len({path.read_text() for path in given}) == 1, "one file, in three lessons"
+    lines = given[0].read_text().splitlines()
+    assert [line for line in lines if line.strip() and "#" not in line and not line.endswith(":")] == []
