@@ -92,9 +92,14 @@ class Facts(Outcome):
 _O = TypeVar("_O", bound=Outcome)
 
 
+def in_range(version: str, versions: Versions) -> bool:
+    """Whether a compiler's version is in the range; a nightly, ``1.97.0-nightly``, counts as what it becomes."""
+    return SpecifierSet(versions).contains(version.partition("-")[0])
+
+
 def at_version(facts: _O, on: Mapping[str, Outcome], version: str) -> _O:
     """The conditions as they stand for a compiler version: those of the first range that holds it take precedence."""
     for versions, others in on.items():
-        if SpecifierSet(versions, prereleases=True).contains(version):
+        if in_range(version, versions):
             return facts.model_copy(update={name: getattr(others, name) for name in others.model_fields_set})
     return facts

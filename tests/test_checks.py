@@ -8,7 +8,7 @@ from app.checks import UNKNOWN, foretold, judge, misses, see
 from app.command import parse
 from app.diagnosis import Diagnosis
 from app.events import Artifact, Diagnostic, Event, Finished, Machine, Output, Span, Verdict
-from app.facts import ArtifactFacts, CommandFacts, Facts, at_version
+from app.facts import ArtifactFacts, CommandFacts, Facts, at_version, in_range
 from app.lessons import Lesson, Prediction, load_all
 from app.recordings import Recording
 from app.settings import Settings
@@ -200,6 +200,19 @@ def test_a_learner_reads_what_an_error_is_called_and_not_its_id(
     [detail] = [check.detail for check in found.checks if not check.ok]
     assert named["panic-handler-missing"] in detail
     assert "panic-handler-missing" not in detail
+
+
+@pytest.mark.parametrize(
+    ("version", "versions", "held"),
+    [
+        ("1.97.0-nightly", ">=1.82", True),
+        ("1.97.0-nightly", "<1.77", False),
+        ("1.63.0", "<1.77", True),
+        ("1.96.0-beta.2", ">=1.96", True),
+    ],
+)
+def test_a_nightly_is_in_the_ranges_of_the_version_that_it_becomes(version: str, versions: str, held: bool) -> None:
+    assert in_range(version, versions) == held
 
 
 @pytest.mark.parametrize("slug", ["boot-arm", "panic-message"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from packaging.specifiers import SpecifierSet
+from app.facts import in_range
 
 Origin = Literal["shipped", "rustup", "built", "distribution"]
 """How a target's ``core`` came: with the compiler, by rustup, built here, or as a package."""
@@ -85,11 +85,10 @@ def preferred(
     The first target counts more than all ``further`` ones, and a version in the range ``versions`` more than its
     age. ``None`` only when there is no toolchain at all.
     """
-    wanted = SpecifierSet(versions or "", prereleases=True)
 
     def rank(toolchain: Toolchain) -> tuple[bool, bool, bool, bool, tuple[int, ...]]:
         complete = all(toolchain.can_build(each) for each in further)
-        meant = wanted.contains(toolchain.version)
+        meant = not versions or in_range(toolchain.version, versions)
         return (toolchain.can_build(target), complete, meant, toolchain.stable, toolchain.release)
 
     return max(toolchains, key=rank, default=None)
