@@ -1,7 +1,6 @@
 """``playground lessons check``: prove on the real toolchains that each lesson does what it says."""
 
 import json
-import tomllib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +8,18 @@ from datetime import datetime
 from pathlib import Path
 
 import anyio
-from packaging.specifiers import SpecifierSet
 
 from app.checks import foretold, misses, see
 from app.command import CommandError, parse
 from app.diagnosis import Diagnosis
 from app.engine import Engine, Job
 from app.events import Artifact, Event, Verdict
-from app.facts import Outcome, at_version
+from app.facts import Outcome, at_version, in_range
 from app.lessons import RECORDED, Expectation, Lesson, Prediction
 from app.quotation import quote, quotes, without
 from app.recordings import Recording, RecordingError, What, record, renewed, to_text
 from app.toolchain import Toolchain
+from app.workspace import configured_targets
 
 _REPORT = "compilers.json"
 
@@ -149,22 +148,12 @@ async def _prove_on(engine: Engine, lesson: Lesson, toolchain: Toolchain, found:
 def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> bool:
     files = lesson.crate(expectation.files)
     command = parse(expectation.command)
-    target = lesson.target if command.needs_artifact else command.target or _configured(files)
+    target = lesson.target if command.needs_artifact else command.target or next(iter(configured_targets(files)), None)
     able = toolchain.can_build(target)
     if able == expectation.lacks_target:
         return False
     wanted = expectation.toolchains
-    return wanted is None or SpecifierSet(wanted, prereleases=True).contains(toolchain.version)
-
-
-def _configured(files: Mapping[str, str]) -> str | None:
-    """The target that the crate's own configuration builds for; None for the host."""
-    try:
-        build = tomllib.loads(files.get(".cargo/config.toml", "")).get("build", {})
-    except tomllib.TOMLDecodeError:
-        return None
-    target = build.get("target") if isinstance(build, dict) else None
-    return target if isinstance(target, str) else None
+    return wanted is None or in_range(toolchain.version, wanted)
 
 
 async def _prove(

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -53,6 +54,16 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
             limit = f"{file_bytes // 1024} KiB"
             raise EditError("file-too-large", f"{path} is {size} bytes long; shorten it to {limit} or less.", field)
     return {**lesson.files, **edits}
+
+
+def configured_targets(files: Mapping[str, str]) -> tuple[str, ...]:
+    """What the crate's own configuration has cargo build for; empty for the host."""
+    try:
+        named = tomllib.loads(files.get(".cargo/config.toml", "")).get("build", {}).get("target")
+    except (tomllib.TOMLDecodeError, AttributeError, RecursionError):  # cargo will say what is wrong with it
+        return ()
+    several = named if isinstance(named, list) else [named]
+    return tuple(each for each in several if isinstance(each, str))
 
 
 def lay(root: Path, files: Mapping[str, str]) -> Path:

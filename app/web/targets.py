@@ -1,7 +1,6 @@
 """What a lesson builds for: what is ready, what is being set up, and how a run waits for it."""
 
 import re
-import tomllib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from app.command import Command
 from app.engine import Prepare
 from app.lessons import Lesson
 from app.toolchain import Demand, Toolchain, missing, preferred
+from app.workspace import configured_targets
 
 _BEAT = re.compile(r", \d+ s$")
 
@@ -39,12 +39,7 @@ def _named(command: Command, crate: Mapping[str, str]) -> set[str]:
         return set(command.options)
     if command.target or command.program != "cargo":
         return {command.target or ""}
-    try:
-        named = tomllib.loads(crate.get(".cargo/config.toml", "")).get("build", {}).get("target")
-    except (tomllib.TOMLDecodeError, AttributeError, RecursionError):  # cargo will say what is wrong with it
-        return set()
-    several = named if isinstance(named, list) else [named]
-    return {each for each in several if isinstance(each, str)}
+    return set(configured_targets(crate))
 
 
 class Targets:
