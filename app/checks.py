@@ -4,7 +4,6 @@ Pure: a lesson and the events of a run go in, a ``Verdict`` comes out. Only the 
 compiler said and what is in the binary count; the text of the code is never looked at.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +27,7 @@ from app.events import (
 )
 from app.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, Outcome, at_version
 from app.lessons import AdviceSpec, Lesson, Option, Prediction
+from app.patterns import found
 
 UNKNOWN = "(another error)"
 """Stands for the class of an error that ``errors.toml`` does not know."""
@@ -133,7 +133,7 @@ def _misses(facts: Outcome, seen: Seen) -> Iterable[str]:
         yield f"The run {_ENDED[seen.finished.status]}; it should {_SHOULD[facts.status]}."
     if facts.errors is not None:
         yield from _error_misses(facts.errors, seen)
-    if facts.output is not None and not re.search(facts.output, seen.text, re.MULTILINE):
+    if facts.output is not None and not found(facts.output, seen.text):
         yield "What was printed is not what this step is about."
     if isinstance(facts, Facts) and facts.command:
         yield from _command_misses(facts.command, seen.command, seen.host)
@@ -158,7 +158,7 @@ def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
         return
     if facts.ended is not None and seen.machine.ended not in facts.ended:
         yield _STOPPED[seen.machine.ended]
-    if facts.screen is not None and not re.search(facts.screen, seen.screen, re.MULTILINE):
+    if facts.screen is not None and not found(facts.screen, seen.screen):
         yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
 
 

@@ -4,9 +4,7 @@ Pure: the text of a message goes in, the id of a class comes out. The first clas
 that matches wins, so the order of the file matters.
 """
 
-import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +13,7 @@ from pydantic import Field
 from app.events import Diagnostic
 from app.facts import Content
 from app.lessons import AdviceSpec, LessonError, parse_content
+from app.patterns import Pattern, found
 
 
 class ErrorClass(Content):
@@ -28,7 +27,7 @@ class ErrorClass(Content):
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str = Field(min_length=1)
     means: str = Field(min_length=1)
-    match: tuple[str, ...] = Field(min_length=1)
+    match: tuple[Pattern, ...] = Field(min_length=1)
     source: Literal["rustc", "cargo"] = "rustc"
     spans: bool | None = None
 
@@ -54,7 +53,7 @@ class Diagnosis:
         for known in self.classes:
             if known.source != source or (known.spans is not None and known.spans != bool(diagnostic.spans)):
                 continue
-            if any(_compiled(pattern).search(text) for pattern in known.match):
+            if any(found(pattern, text) for pattern in known.match):
                 return known.id
         return None
 
@@ -62,18 +61,7 @@ class Diagnosis:
 def load_diagnosis(path: Path) -> Diagnosis:
     """The error classes of a file such as ``lessons/errors.toml``; raises ``LessonError``."""
     content = parse_content(path, _File)
-    for known in content.error:
-        for pattern in known.match:
-            try:
-                _compiled(pattern)
-            except re.error as error:
-                raise LessonError(f"{path}: class {known.id}: match: {pattern!r}: {error}") from error
     ids = [known.id for known in content.error]
     if len(ids) != len(set(ids)):
         raise LessonError(f"{path}: an error class stands twice")
     return Diagnosis(classes=content.error, advice=content.advice)
-
-
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.MULTILINE)

@@ -12,6 +12,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from app.events import Ended, Reason
+from app.patterns import Pattern
 
 
 def _specifier(text: str) -> str:
@@ -68,7 +69,7 @@ class MachineFacts(Content):
     """Conditions on the machine that an emulator played."""
 
     ended: tuple[Ended | Literal["none"], ...] | None = None  # in one of these ways; none: no machine was started
-    screen: str | None = None  # a regular expression that matches somewhere on its text screen, rows as lines
+    screen: Pattern | None = None  # it matches somewhere on its text screen, rows as lines
 
 
 class Outcome(Content):
@@ -76,7 +77,7 @@ class Outcome(Content):
 
     status: Literal["ok", "failed", "timeout", "cancelled", "limit"] | None = None
     errors: tuple[str, ...] | None = None  # exactly these error classes; an error without a class is one too many
-    output: str | None = None  # a regular expression that matches somewhere in what was printed
+    output: Pattern | None = None  # it matches somewhere in what was printed
     artifact: ArtifactFacts | None = None
     observed: ObservedFacts | None = None
     exit_code: int | None = None

@@ -54,7 +54,10 @@ def test_only_errors_have_classes(diagnosis: Diagnosis) -> None:
     ("text", "says"),
     [
         ("[[class]]\nid = 'x'", "title"),
-        ("[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['(']", "class x: match"),
+        (
+            "[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['(']",
+            "match.0: Value error, `(` is no regular expression of RE2: missing ): (",
+        ),
         ("[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['a']\nmatched=1", "matched"),
         ("[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['a']\n" * 2, "twice"),
         ("[[class", "errors.toml"),

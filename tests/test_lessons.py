@@ -1,10 +1,7 @@
 """A folder becomes a lesson, and whatever is wrong in it is named with its file and key."""
 
-import re
 import shutil
-import time
-import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -124,45 +121,6 @@ def test_a_target_that_an_offered_command_names_is_declared(folder: Path, diagno
     edit("minutes", 'target = "a-none-b"\ntargets = ["riscv32imac-unknown-none-elf", "a-none-b"]\nminutes')(folder)
     assert load(folder).targets == ("a-none-b", "riscv32imac-unknown-none-elf")
     assert reference_problems([load(folder)], diagnosis) == []
-
-
-def _patterns(content: object) -> Iterator[str]:
-    """The regular expressions of a lesson, or of the error classes, that are searched in what strangers print."""
-    if isinstance(content, dict):
-        for key, value in content.items():
-            if key in ("output", "screen", "match"):
-                yield from [value] if isinstance(value, str) else value
-            else:
-                yield from _patterns(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _patterns(value)
-
-
-def _hostile(pattern: str) -> Iterator[str]:
-    """Long texts in which the beginnings of this pattern stand again and again, and never the whole."""
-    parts = re.sub(r"\[[^\]]*\]|\(\?[:=>!<]*|\\[AbBdDsSwWzZ]|(?<!\\)[()^$|*+?{}.]", "\0", pattern).replace("\\", "")
-    begun = [part for part in parts.split("\0") if part.strip()]
-    for unit in ["\n", " ", "a", "0", "a-", *("".join(begun[:count]) for count in range(1, len(begun) + 1))]:
-        for ended in (unit, f"{unit} ", f"{unit}\n"):
-            often = ended * (60_000 // len(ended))
-            yield often
-            yield f"error: {begun[0]}{often} \n" if begun else often
-
-
-def test_no_pattern_takes_long_in_a_hostile_text(shipped: Settings) -> None:
-    """The server searches while everybody waits: the time may not grow with the square of the text."""
-    files = [*shipped.lessons_dir.glob("*/lesson.toml"), shipped.lessons_dir / "errors.toml"]
-    patterns = {each for file in files for each in _patterns(tomllib.loads(file.read_text()))}
-    assert len(patterns) > 80
-    slow: dict[str, float] = {}
-    for pattern in patterns:
-        compiled = re.compile(pattern, re.MULTILINE)
-        for text in _hostile(pattern):
-            began = time.process_time()
-            compiled.search(text)
-            slow[pattern] = max(slow.get(pattern, 0), time.process_time() - began)
-    assert {pattern: seconds for pattern, seconds in slow.items() if seconds > 0.1} == {}
 
 
 def test_assembly_that_is_given_is_commented_line_by_line(shipped: Settings) -> None:

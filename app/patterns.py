@@ -1,0 +1,39 @@
+"""The regular expressions of lessons and error classes, searched in what strangers print while everybody waits.
+
+RE2 searches them: its time grows with the text alone, whatever the pattern, so that no author has to think of a
+megabyte made to keep the search busy for hours. It knows neither lookaround nor references back to a group
+(https://github.com/google/re2/wiki/Syntax).
+"""
+
+from functools import cache
+from typing import Annotated, Any
+
+import re2
+from pydantic import AfterValidator
+
+_LINES = "(?m)"
+
+
+def _readable(pattern: str) -> str:
+    try:
+        _compiled(pattern)
+    except re2.error as error:
+        reason = error.args[0].decode(errors="replace").replace(_LINES, "")
+        raise ValueError(f"`{pattern}` is no regular expression of RE2: {reason}") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_readable)]
+"""A regular expression in RE2's syntax; ``^`` and ``$`` are the ends of a line."""
+
+
+def found(pattern: str, text: str) -> bool:
+    """Whether the pattern matches somewhere in the text."""
+    return _compiled(pattern).search(text.encode("utf-8", "replace")) is not None
+
+
+@cache
+def _compiled(pattern: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile((_LINES + pattern).encode(), options)

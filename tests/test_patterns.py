@@ -1,0 +1,44 @@
+"""Searching what strangers print: in time that grows with the text, and with a clear word on what is no pattern."""
+
+import time
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from app.patterns import Pattern, found
+
+MEGABYTE = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("pattern", "unit"),
+    [
+        ("NEEDED.*libc", "NEEDED "),
+        (r"^\s*--> Cargo", "\n"),
+        (r"^\s*--> Cargo", " "),
+        (r"^host: \S+-\S+$", "host: a-"),
+        (r"(?s)one\b[^\n]*\bok$.*two\b[^\n]*\bok$.*three", "one ok\ntwo ok\n"),
+        ("(a+)+$", "a"),
+    ],
+)
+def test_no_text_keeps_the_search_busy(pattern: str, unit: str) -> None:
+    """Each of these takes Python's own search hours, for it begins anew at every place."""
+    text = unit * (MEGABYTE // len(unit)) + "!"
+    began = time.process_time()
+    assert not found(pattern, text)
+    assert time.process_time() - began < 1
+
+
+def test_lines_have_ends_and_letters_are_not_bytes() -> None:
+    assert found("^b$", "a\nb\nc")
+    assert not found(r"\Ab", "a\nb")
+    assert found("^[éß]$", "ß")
+    assert found("^.$", "é")
+    assert not found("a", "\ud800"), "half a surrogate pair is text that matches nothing"
+
+
+@pytest.mark.parametrize("pattern", ["(", "a(?!b)", r"(a)\1", "(?>a)"])
+def test_what_cannot_be_searched_is_named(pattern: str) -> None:
+    with pytest.raises(ValidationError, match="no regular expression of RE2") as refused:
+        TypeAdapter(Pattern).validate_python(pattern)
+    assert pattern in str(refused.value)
