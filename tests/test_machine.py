@@ -25,6 +25,32 @@ pytestmark = pytest.mark.anyio
 
 ARM = "qemu-system-arm -M mps2-an386 -kernel target/thumbv7em-none-eabihf/debug/blog_os"
 
+SEMIHOSTING = """
+#![no_std]
+#![no_main]
+use core::{arch::asm, panic::PanicInfo};
+
+#[panic_handler]
+fn panic(_: &PanicInfo) -> ! {
+    loop {}
+}
+
+#[link_section = ".vector_table"]
+#[no_mangle]
+pub static RESET: extern "C" fn() -> ! = _start;
+
+fn ask(request: u32, with: *const u32) {
+    unsafe { asm!("bkpt 0xAB", inout("r0") request => _, in("r1") with) }
+}
+
+#[no_mangle]
+pub extern "C" fn _start() -> ! {
+    ask(0x04, "not by wire\\n\\0".as_ptr().cast());
+    ask(0x20, [0x20026, 7].as_ptr());
+    loop {}
+}
+"""
+
 
 @pytest.fixture(params=["namespaces", "landlock"])
 async def engine(
@@ -92,6 +118,20 @@ async def test_a_kernel_that_runs_for_ever_is_a_success_and_prints_as_it_runs(
             if isinstance(event, Finished):
                 assert (event.status, event.exit_code) == ("ok", 0)
     assert seen == ["hello", "time"]
+
+
+async def test_what_a_kernel_says_and_how_it_ends_by_semihosting_comes_out(
+    engine: LocalEngine, lessons: dict[str, Lesson], arm: Toolchain
+) -> None:
+    lesson = lessons["boot-arm"]
+    crate = {**lesson.files, **lesson.solution}
+    crate["src/main.rs"] = SEMIHOSTING
+    crate[".cargo/config.toml"] = crate[".cargo/config.toml"].replace("-serial", "-semihosting -serial")
+    assert "-semihosting" in crate[".cargo/config.toml"]
+    events = await boot(engine, Job(lesson, crate, parse("cargo run"), arm))
+    assert "not by wire" in printed(events)
+    assert the(Machine, events).ended == "exited"
+    assert the(Finished, events).exit_code == 7
 
 
 async def test_a_machine_that_sleeps_for_good_is_not_waited_for(
