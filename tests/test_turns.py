@@ -47,14 +47,14 @@ async def test_a_card_is_read_once_and_a_seat_takes_one_place() -> None:
     reading: list[str] = []
     go = anyio.Event()
 
-    async def card_of(file: Path, _places: object) -> Card:
+    async def card_of(file: Path, _companions: object, _places: object) -> Card:
         reading.append(file.name)
         await go.wait()
         return Card(UNKNOWN, 1)
 
     def built(name: str, owner: str) -> Any:
         return SimpleNamespace(
-            id=name, job=SimpleNamespace(owner=owner), built=SimpleNamespace(file=Path(name)), card=None
+            id=name, job=SimpleNamespace(owner=owner), built=SimpleNamespace(file=Path(name), companions=()), card=None
         )
 
     inspector: Any = SimpleNamespace(card_of=card_of)

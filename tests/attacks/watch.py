@@ -20,7 +20,9 @@ def children(top: int | None) -> list[int]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, IndexError):
-                parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
+                parents[int(name)] = int(
+                    Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+                )
     if top is None:
         return list(parents)
     found, fresh = set[int](), {top}
