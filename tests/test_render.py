@@ -124,6 +124,16 @@ def test_status(event: Event, slot: str, words: str) -> None:
     assert words in fold(renderer(), [event])[slot]
 
 
+def test_before_the_start_output_says_what_is_waited_for() -> None:
+    events = [Queued(position=0), Output(stream="stderr", text="Setting up the target.\n")]
+    slots = fold(renderer(), events)
+    assert "Waiting for what it builds for" in slots["status"]
+    assert "Setting up the target." in slots["terminal"]
+    started = Started(toolchain="1.96", argv=("cargo", "build"), isolation="none")
+    slots = fold(renderer(), [*events, started, Output(stream="stderr", text="Compiling\n")])
+    assert "Running on Rust 1.96" in slots["status"]
+
+
 def test_a_diagnostic_stands_beside_what_its_class_means() -> None:
     span = Span(file="src/main.rs", line=4, column=5, end_line=4, end_column=9, primary=True)
     html = fold(renderer(), [error(**{"class": "no-core", "code": "E0463", "spans": (span,)})])["diagnostics"]

@@ -87,7 +87,9 @@ class RunRenderer:
             self._by_path = "/" in event.argv[0]
             self._toolchain = event.toolchain
             self._terminal.link = linked(self._files, event.toolchain, self._root)
-        template = environment().get_template(f"events/{event.type}.html")
+        # What is said before the start is said of what the run still lacks.
+        lacking = isinstance(event, Output) and not self._toolchain
+        template = environment().get_template("_lacking.html" if lacking else f"events/{event.type}.html")
         context = template.new_context(
             {**self._known, "event": event, "finished": self._finished, "looks": self._looks, **self._extra(event)}
         )
