@@ -11,7 +11,7 @@ help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: setup ## Set up what is missing and serve the course on 127.0.0.1:8000 (PORT=8123 changes it)
-	@exec $(PLAYGROUND) serve --port $(PORT)
+	@trap : INT; $(PLAYGROUND) serve --port $(PORT) || test $$? = 130 # Ctrl-C is no error
 
 setup: .venv/.run ## Environment, dependencies, toolchain, bare-metal target
 	@$(PLAYGROUND) setup || test $$? = 1
