@@ -125,7 +125,7 @@ def test_status(event: Event, slot: str, words: str) -> None:
 
 
 def test_before_the_start_output_says_what_is_waited_for() -> None:
-    events = [Queued(position=0), Output(stream="stderr", text="Setting up the target.\n")]
+    events: list[Event] = [Queued(position=0), Output(stream="stderr", text="Setting up the target.\n")]
     slots = fold(renderer(), events)
     assert "Waiting for what it builds for" in slots["status"]
     assert "Setting up the target." in slots["terminal"]
