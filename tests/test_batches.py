@@ -37,7 +37,7 @@ async def test_the_first_event_does_not_wait_for_a_second() -> None:
 
     source = batches(slow())
     assert [event.id for event in await asyncio.wait_for(anext(source), 1)] == [1]
-    await source.aclose()  # type: ignore[attr-defined]
+    await source.aclose()  # type: ignore[attr-defined]  # it is a generator
 
 
 async def test_whoever_stops_reading_ends_the_source() -> None:
@@ -53,5 +53,5 @@ async def test_whoever_stops_reading_ends_the_source() -> None:
 
     source = batches(endless())
     await anext(source)
-    await source.aclose()  # type: ignore[attr-defined]
+    await source.aclose()  # type: ignore[attr-defined]  # it is a generator
     assert ended.is_set()

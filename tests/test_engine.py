@@ -55,13 +55,13 @@ class Bench:
         files = dict(self._lesson.files)
         files |= {"src/main.rs": source} if source is not None else {}
         files |= {"Cargo.toml": manifest} if manifest is not None else {}
-        return self.engine.submit(Job(self._lesson, files, parse(command), self._toolchain, **more))  # type: ignore[arg-type]
+        return self.engine.submit(Job(self._lesson, files, parse(command), self._toolchain, **more))  # type: ignore[arg-type]  # options of several types
 
     async def follow(self, run_id: str) -> list[Event]:
         return [event async for event in self.engine.events(run_id)]
 
     async def run(self, command: str, **more: object) -> list[Event]:
-        return await self.follow(self.submit(command, **more))  # type: ignore[arg-type]
+        return await self.follow(self.submit(command, **more))  # type: ignore[arg-type]  # options of several types
 
     async def until(self, run_id: str, text: str) -> str:
         """What the run has printed, once ``text`` is in it."""

@@ -83,7 +83,7 @@ async def test_one_hunk_is_applied_by_itself(app: FastAPI, learner: httpx.AsyncC
     lines = [f"// {number}" for number in range(20)]
     playground: Playground = app.state.playground
     lesson = playground.lessons[0]
-    lesson.solution["src/main.rs"] = "\n".join(["// first", *lines[1:-1], "// last"])  # type: ignore[index]
+    lesson.solution["src/main.rs"] = "\n".join(["// first", *lines[1:-1], "// last"])  # type: ignore[index]  # it is a dict
     main = "\n".join(lines)
     page = (await press(learner, "hints", "3", main)).text
     first, second = re.findall(r'value="(src/main.rs:\w+)"', page)

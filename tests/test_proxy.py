@@ -43,7 +43,7 @@ def address_of(server: Server) -> str:
 @contextmanager
 def running(command: list[str], url: str, **options: object) -> Iterator[None]:
     """A proxy that answers."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as proxy:  # type: ignore[call-overload]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as proxy:  # type: ignore[call-overload]  # options of several types
         try:
             for _ in range(200):
                 try:

@@ -173,7 +173,7 @@ async def test_what_answers_only_in_the_users_environment_is_not_offered(
 def simple(version: str, *targets: str) -> Toolchain:
     name, here = ".".join(version.split(".")[:2]), Path("/nowhere")
     came = dict.fromkeys((HOST, *targets), "shipped")
-    return Toolchain(name, version, "-" not in version, "system", HOST, here, here, here, here, came)  # type: ignore[arg-type]
+    return Toolchain(name, version, "-" not in version, "system", HOST, here, here, here, here, came)  # type: ignore[arg-type]  # its origins, as text
 
 
 @pytest.mark.parametrize(

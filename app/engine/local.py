@@ -294,9 +294,7 @@ class LocalEngine:
             self._running -= 1
             self._free.append(box)
             self._start_waiting()
-        if run.built:
-            run.built_bytes = run.built.bytes
-        else:
+        if not run.built:
             # It may have been cancelled when its artefact was out of the crate already.
             self._scratch.drop(run.id)
         await self._close(run)
@@ -378,5 +376,5 @@ class LocalEngine:
 
 def _share(runs: Sequence[Run]) -> float:
     """What part of the room for finished runs these take."""
-    held, built = sum(run.held_bytes for run in runs), sum(run.built_bytes for run in runs)
+    held, built = sum(run.held_bytes for run in runs), sum(run.built.bytes for run in runs if run.built)
     return max(len(runs) / _MOST_KEPT, held / _MOST_HELD, built / _MOST_BUILT)

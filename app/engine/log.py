@@ -25,7 +25,6 @@ class Run:
         self.state: State = "queued"
         self.started: float | None = None
         self.held_bytes = _held(tuple(job.files.values()))
-        self.built_bytes = 0
         self.log: list[Event] = []
         self.built: runner.Built | None = None
         self.card: Card | None = None

@@ -32,7 +32,7 @@ _APP.__path__ = [str(Path(__file__).parents[1])]
 sys.modules.setdefault("app", _APP)
 
 from app.binary.code import readable  # noqa: E402  (the package is known from here on)
-from app.binary.reading import drafts, examine, inspect  # noqa: E402
+from app.binary.reading import drafts, examine, inspect  # noqa: E402  (as above)
 
 _PART_SECONDS = 0.2
 """No part of a card is begun after so much processor time, so that it comes in time with what was read."""
@@ -114,7 +114,7 @@ def _answer(message: bytes, descriptors: Sequence[int], seconds: int) -> None:
     for number, one in enumerate(descriptors):
         os.dup2(one, number)
     os.closerange(len(descriptors), os.sysconf("SC_OPEN_MAX"))
-    opened, *companions = [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]  # noqa: SIM115
+    opened, *companions = [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]  # noqa: SIM115  (they end with the process)
     _confine(seconds)
     if message == b"f":
         _write(json.dumps(asdict(inspect(opened))))

@@ -146,11 +146,11 @@ fn look_on(child: c_int, report: c_int, seconds: f64, folder: &str) -> ! {
     let mut starting = true; // it is still ourselves, or cargo
     let mut before = (Instant::now(), 0, 0);
     loop {
-        let (how, name) = (state(child), name(child));
+        let (state, name) = (state(child), name(child));
         let program = fs::read_link(format!("/proc/{}/exe", child)).unwrap_or_default();
         let there = program.to_string_lossy().starts_with(folder);
         // One that died before a look at its file is known by its name, which is kept until its parent has waited.
-        let gone = how == 'Z' && starting && name != ours && name != "cargo";
+        let gone = state == 'Z' && starting && name != ours && name != "cargo";
         if seen.is_none() && (there || gone) {
             seen = Some(Seen { began: before.0, cpu_before: before.1, ..Seen::of(child, false) });
         } else if !there && program.is_absolute() {
@@ -161,16 +161,16 @@ fn look_on(child: c_int, report: c_int, seconds: f64, folder: &str) -> ! {
         }
         if let Some(program) = seen.as_mut() {
             program.cpu = cpu(child).saturating_sub(program.cpu_before);
-            if program.freestanding && program.began.elapsed().as_secs_f64() >= seconds && how != 'Z' {
+            if program.freestanding && program.began.elapsed().as_secs_f64() >= seconds && state != 'Z' {
                 let waited = waits(child).saturating_sub(before.2);
                 let call = waiting_call(child).map_or("null".to_string(), |number| number.to_string());
                 let line = program.common("running");
-                send(report, &format!("{},\"state\":\"{}\",\"waits\":{},\"waits_in\":{}", line, how, waited, call));
+                send(report, &format!("{},\"state\":\"{}\",\"waits\":{},\"waits_in\":{}", line, state, waited, call));
                 unsafe { kill(child, SIGKILL) };
                 exit(0)
             }
         }
-        if how == 'Z' || how == '?' {
+        if state == 'Z' || state == '?' {
             let mut status = 0;
             unsafe { waitpid(child, &mut status, 0) };
             if let Some(program) = seen {

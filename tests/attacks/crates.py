@@ -40,7 +40,7 @@ _LEAK = "cat @OUT@/secret @HOME_FILE@ >&2; exit 1"
 
 
 def _cargo_case(id_: str, tries: str, held: Check, *, main: str = HELLO, **more: str) -> Case:
-    return Case(id_, tries, held, main, begun=False, **more)  # type: ignore[arg-type]
+    return Case(id_, tries, held, main, begun=False, **more)  # type: ignore[arg-type]  # options of several types
 
 
 CASES = (

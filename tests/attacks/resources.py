@@ -43,7 +43,7 @@ _FLOOD = both(bounded(), _little_said)
 
 
 def _case(id_: str, tries: str, held: Check, source: str, manifest: str = MANIFEST, **more: object) -> Case:
-    return Case(id_, tries, held, source, manifest, where="tight", **more)  # type: ignore[arg-type]
+    return Case(id_, tries, held, source, manifest, where="tight", **more)  # type: ignore[arg-type]  # options of several types
 
 
 CASES = (

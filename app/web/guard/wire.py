@@ -33,7 +33,7 @@ class Wire(H11Protocol):
         self._unfinished: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio hands over nothing else
         super().connection_made(transport)
         if len(self.connections) > self.most:
             transport.abort()
