@@ -92,7 +92,9 @@ const start = (slug) => {
   addEventListener("storage", (event) => {
     if (!event.key?.startsWith(`${PREFIX}${slug}:`) || event.key === own || !event.newValue) return;
     const other = read(event.key);
-    if (other && !same(other.texts, files.texts())) offer(other.texts, "This lesson is open in another tab, with a later text.");
+    // News of a text that was found at the start may come later: that offer stands, in its words.
+    const known = (texts) => texts && same(other.texts, texts);
+    if (other && !known(files.texts()) && !known(offered)) offer(other.texts, "This lesson is open in another tab, with a later text.");
   });
   document.addEventListener("click", ({ target }) => {
     if (target.closest?.("[data-take]") && offered) {

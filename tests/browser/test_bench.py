@@ -52,6 +52,12 @@ ANSWER = """() => {
         requestAnimationFrame(() => setTimeout(() => { window.answered = performance.now() }));
     }).observe(document.getElementById("run-status"), { childList: true, subtree: true, characterData: true });
 }"""
+# Until a draft with these words is stored, or a sentence that it is not.
+KEPT = """(words) => new Promise((kept, lost) => {
+    setTimeout(() => lost(new Error(`no draft with ${words}`)), 5000);
+    const look = () => Object.values(localStorage).some((text) => text.includes(words)) ? kept() : setTimeout(look, 20);
+    look();
+})"""
 ONE_LINE = """\
 use std::{io::{stdout, Write}, thread::sleep, time::Duration};
 
@@ -99,6 +105,7 @@ def test_two_tabs_do_not_fight(page: Page, server: str) -> None:
 
 def test_a_run_in_another_tab_is_offered_and_not_forced(page: Page, server: str) -> None:
     type_files(page, {"src/main.rs": HERE})
+    page.evaluate(KEPT, "// here")
     other = page.context.new_page()
     open_lesson(other, server)
     expect(other.locator("#draft")).to_contain_text("another text")
