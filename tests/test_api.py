@@ -314,6 +314,19 @@ def test_a_signal_ends_server_streams_and_runs_at_once(
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_all_threads_share_one_heap(start_server: Callable[..., Server]) -> None:
+    """Each further heap would reserve 64 MiB, at a multiple of 64 MiB (glibc)."""
+    server = start_server()
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        accepted = post(client, "hello-std", "cargo run").json()
+        assert [event["type"] for event in stream(client, accepted["events"])][-1] == "verdict"
+    assert len(list(Path(f"/proc/{server.process.pid}/task").iterdir())) > 1
+    reserved = 64 << 20
+    maps = Path(f"/proc/{server.process.pid}/maps").read_text().splitlines()
+    starts = [int(line.split("-")[0], 16) for line in maps if " rw-p 00000000 00:00 0" in line]
+    assert [hex(start) for start in starts if start % reserved == 0] == []
+
+
 def test_a_taken_port_gets_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
