@@ -30,6 +30,8 @@ _SOURCES = ("/dev/random", "/dev/urandom")
 """Not /dev/zero, which is shared memory that nobody counts."""
 _ADDRESS_SPACE = 4
 """Times the memory limit: compilers map far more than they use."""
+_LATEST_LOOK = 5
+"""Seconds of processor time that a process may have above the limit, until the watcher has seen it."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,9 @@ class Box:
     def _limits(self) -> list[str]:
         most = self.limits
         values = {
-            # The watcher counts the sum over all processes; these stop a single one that it has not yet seen.
-            "cpu": int(most.cpu_seconds) + 1,
+            # The watcher counts the sum over all processes; these stop a single one that it has not yet seen. Of
+            # processor time later, because only the watcher knows why the run ended, and on a busy machine it is late.
+            "cpu": int(most.cpu_seconds) + _LATEST_LOOK,
             "fsize": most.file_size_bytes,
             "as": most.memory_bytes * _ADDRESS_SPACE,
             "nofile": most.open_files,
