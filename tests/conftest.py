@@ -24,6 +24,8 @@ from app.settings import Settings
 from app.toolchain import Toolchain, discover
 
 BARE_METAL = "thumbv7em-none-eabihf"
+SLOWER_BY = int(os.environ.get("SLOWER_BY", "1"))
+"""How much longer than usual a program may take: emulated processors are slow (``tools/virtual-debian``)."""
 _skipped: list[str] = []
 
 

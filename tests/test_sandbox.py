@@ -33,7 +33,7 @@ from app.sandbox.users import FIRST, LAST, NEEDED, acting_as, claimed
 from app.sandbox.watch import Watch, descendants, usage
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
-from tests.conftest import Server
+from tests.conftest import SLOWER_BY, Server
 from tests.test_engine import begun, gone, running
 
 pytestmark = pytest.mark.anyio
@@ -70,8 +70,8 @@ async def engine(
 ) -> AsyncIterator[LocalEngine]:
     small = {
         "isolation": request.param,
-        "run_seconds": 10.0,
-        "cpu_seconds": 2.0,
+        "run_seconds": 10.0 * SLOWER_BY,
+        "cpu_seconds": 2.0 * SLOWER_BY,
         "memory_bytes": 256 * 1024 * 1024,
         "processes": 64,
         "file_size_bytes": 16 * 1024 * 1024,
@@ -157,7 +157,7 @@ def printed(events: list[Event]) -> str:
 @pytest.mark.parametrize(
     ("source", "limit", "says"),
     [
-        (CPU, "cpu", "2 seconds of processor time"),
+        (CPU, "cpu", f"{2 * SLOWER_BY} seconds of processor time"),
         (MEMORY, "memory", "256 MiB of memory"),
         (FORKS, "processes", "64 processes"),
         (FILES, "files", "1000 files"),

@@ -15,6 +15,7 @@ from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.attacks.case import Case, Story
 from tests.attacks.world import World
+from tests.conftest import SLOWER_BY
 
 LEVELS = os.environ.get("ATTACKS_AT", "namespaces,landlock").split(",")
 _AT_ONCE = {"usual": 4, "tight": 2}
@@ -54,7 +55,7 @@ class Worlds:
     def story(self, case: Case) -> tuple[World, Story]:
         """How the case went, and where."""
         world = self.get(case.where)
-        return world, self._stories[case.id].result(timeout=300)
+        return world, self._stories[case.id].result(timeout=300 * SLOWER_BY)
 
     def close(self) -> None:
         """Take the worlds down."""

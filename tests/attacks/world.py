@@ -30,11 +30,11 @@ from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.attacks.case import HELLO, MANIFEST, Case, Story
 from tests.attacks.watch import Watch, children, command_line
-from tests.conftest import Server, serving
+from tests.conftest import SLOWER_BY, Server, serving
 
 TIGHT = {
-    "PLAYGROUND_RUN_SECONDS": "6",
-    "PLAYGROUND_CPU_SECONDS": "3",
+    "PLAYGROUND_RUN_SECONDS": str(6 * SLOWER_BY),
+    "PLAYGROUND_CPU_SECONDS": str(3 * SLOWER_BY),
     "PLAYGROUND_MEMORY_BYTES": str(512 << 20),
     "PLAYGROUND_PROCESSES": "64",
     "PLAYGROUND_FILE_SIZE_BYTES": str(16 << 20),
@@ -52,8 +52,8 @@ UNLIMITED = {
     "PLAYGROUND_WORKSPACE_FILES": "10000000",
 }
 """Where nothing is to hold an attack, the limits do not either."""
-USUAL = {"PLAYGROUND_MAX_RUNS": "6", "PLAYGROUND_RUN_SECONDS": "240"}
-_PATIENCE = 25.0
+USUAL = {"PLAYGROUND_MAX_RUNS": "6", "PLAYGROUND_RUN_SECONDS": str(240 * SLOWER_BY)}
+_PATIENCE = 25.0 * SLOWER_BY
 _SECRETS = (
     "environment argument memory file home module library vendor workspace include neighbour seat other wire device"
 )
@@ -382,7 +382,7 @@ class World:
         for thread in threads:
             thread.start()
         try:
-            assert ready.wait(30), "the neighbour's run did not begin"
+            assert ready.wait(30 * SLOWER_BY), "the neighbour's run did not begin"
             time.sleep(0.3)
             found = [path for path in self.scratch.rglob("kept") if self.secrets["neighbour"] in path.read_text()]
             self.names["NEIGHBOUR"] = str(found[0].parent) if found else "/nowhere"
