@@ -4,6 +4,7 @@ Version 2 when a group with both controllers has been delegated to the server, v
 written to (root outside of a container). Elsewhere the watcher holds these limits.
 """
 
+import errno
 import itertools
 import logging
 import os
@@ -23,6 +24,9 @@ _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "playground"
 _TRIES, _PAUSE = 200, 0.01
 """How often, and after how many seconds again, a group is removed that the kernel has not emptied yet."""
+_CONTROLLERS = ("memory", "pids")
+_DELEGATED = ("user.delegate", "trusted.delegate")
+"""What systemd writes on a group that it has handed over (systemd's "Control Group APIs and Delegation")."""
 _numbers = itertools.count(1)
 
 
@@ -123,14 +127,80 @@ def find_groups() -> Groups | None:
     except OSError:
         return None
     paths = {key: path for line in lines for _, keys, path in [line.split(":", 2)] for key in keys.split(",")}
-    v1: dict[str, Path] = {key: _ROOT / key / paths[key].lstrip("/") for key in ("memory", "pids") if key in paths}
-    v2 = _ROOT / paths.get("", "/").lstrip("/")
+    v2 = _divide(_ROOT / paths[""].lstrip("/")) if "" in paths else None
+    if v2 and _works(groups := Groups(2, dict.fromkeys(_CONTROLLERS, v2))):
+        return groups
     # In version 1 only root moves processes of another user, whatever the files' rights say.
-    found = [Groups(2, {"memory": v2, "pids": v2})] + ([Groups(1, v1)] if os.geteuid() == 0 else [])
-    for groups in found:
-        if len(groups.folders) == 2 and _works(groups):
-            return groups
+    v1 = {key: _ROOT / key / paths[key].lstrip("/") for key in _CONTROLLERS if key in paths}
+    if len(v1) == len(_CONTROLLERS) and os.geteuid() == 0 and _works(groups := Groups(1, v1)):
+        return groups
     return None
+
+
+def _divide(own: Path) -> Path | None:
+    """The group of version 2 below which runs can have groups with limits, or None: this server's own, or its parent.
+
+    The parent, where the server has been moved to a leaf, as it is here or by systemd's ``DelegateSubgroup``.
+    """
+    for group in (own, own.parent):
+        if _is_delegated(group) and _hands_on_controllers(group):
+            return group
+    return None
+
+
+def _is_delegated(group: Path) -> bool:
+    """Whether the group is ours to divide. That it can be written to says nothing: root can write to everybody's."""
+    # The root that we see is a container's, where all is ours, or the machine's, where no manager has put us elsewhere.
+    return group == _ROOT or any(_attribute(group, name) == b"1" for name in _DELEGATED)
+
+
+def _attribute(file: Path, name: str) -> bytes | None:
+    try:
+        return os.getxattr(file, name)
+    except OSError:
+        return None
+
+
+def _hands_on_controllers(group: Path) -> bool:
+    try:
+        offered = (group / "cgroup.controllers").read_text().split()
+    except OSError:
+        return False
+    if not set(_CONTROLLERS) <= set(offered):
+        return False
+    try:
+        _hand_on(group)
+    except OSError as error:
+        return error.errno == errno.EBUSY and _hand_on_from_a_leaf(group)
+    return True
+
+
+def _hand_on_from_a_leaf(group: Path) -> bool:
+    """A group that hands on controllers must have no processes itself (cgroups(7), "no internal processes")."""
+    leaf = group / f"{_PREFIX}-server"
+    try:
+        leaf.mkdir(exist_ok=True)
+        try:
+            _move(group, leaf)
+            _hand_on(group)
+        except OSError:
+            _move(leaf, group)
+            leaf.rmdir()
+            raise
+    except OSError:
+        _log.warning("the control group %s is delegated but cannot be divided", group, exc_info=True)
+        return False
+    return True
+
+
+def _hand_on(group: Path) -> None:
+    (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _CONTROLLERS))
+
+
+def _move(source: Path, target: Path) -> None:
+    for pid in (source / "cgroup.procs").read_text().split():
+        with suppress(ProcessLookupError):
+            (target / "cgroup.procs").write_text(pid)
 
 
 def _works(groups: Groups) -> bool:
@@ -156,7 +226,7 @@ def _works(groups: Groups) -> bool:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    for left in folder.glob(f"{_PREFIX}-*"):
+    for left in folder.glob(f"{_PREFIX}-[0-9]*"):
         owner = left.name.split("-")[1]
         if not Path(f"/proc/{owner}").exists():
             with suppress(OSError):
