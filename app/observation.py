@@ -33,10 +33,10 @@ _CALLS: Mapping[str, Mapping[int, str]] = {
     "x86-64": _table(
         "0:read 1:write 2:open 3:close 9:mmap 11:munmap 12:brk 13:rt_sigaction 20:writev 24:sched_yield 34:pause "
         "35:nanosleep 39:getpid 56:clone 57:fork 59:execve 60:exit 62:kill 158:arch_prctl 202:futex "
-        "228:clock_gettime 230:clock_nanosleep 231:exit_group 257:openat 318:getrandom"
+        "228:clock_gettime 230:clock_nanosleep 231:exit_group 257:openat 271:ppoll 318:getrandom"
     ),
     "AArch64": _table(
-        "56:openat 57:close 63:read 64:write 66:writev 93:exit 94:exit_group 98:futex 101:nanosleep "
+        "56:openat 57:close 63:read 64:write 66:writev 73:ppoll 93:exit 94:exit_group 98:futex 101:nanosleep "
         "113:clock_gettime 124:sched_yield 129:kill 172:getpid 214:brk 220:clone 221:execve 222:mmap 278:getrandom"
     ),
 }
@@ -48,6 +48,8 @@ _ENTRY_ZERO = (
 )
 _GENERAL_PROTECTION = 128
 _MAPPED_BUT_CLOSED = 2
+_MISALIGNED = 1
+"""The code of a ``SIGBUS``; what AArch64 says of a program counter or a stack pointer that lies between."""
 _STACK = 7 * 1024 * 1024
 _IMAGE = 64 * 1024 * 1024
 
@@ -177,16 +179,18 @@ class _Seen:
             return "bad-instruction", f"It ran into an instruction that {kind}: {words}."
         if report.signal not in (signals.SIGSEGV, signals.SIGBUS):
             return "other-signal", f"It was ended by {_signal(report.signal)} at {self._at(self._pc)}."
+        if report.signal == signals.SIGBUS and report.code == _MISALIGNED:
+            return self._alignment_fault()
         return self._segmentation_fault()
 
     def _segmentation_fault(self) -> tuple[Reason, str]:
         report = self._report
         if report.file_entry == 0 and not report.reached:
             return "entry-zero", _ENTRY_ZERO
-        if self._machine == "x86-64" and report.reached and self._pc == report.argc and self._returned():
+        if taken := self._taken_for_the_way_back():
             return "returned", (
                 f"Its entry point returned. Nobody had called it, so there was no address to return to: the processor "
-                f"took the top of the stack for one, the number of arguments, and jumped to {self._pc:#x}."
+                f"took {taken} for one, and jumped to {self._pc:#x}."
             )
         operand = self._operand()
         if operand is not None and report.code == _GENERAL_PROTECTION and operand % 16:
@@ -209,8 +213,25 @@ class _Seen:
         why = "which it may not use so" if self._report.code == _MAPPED_BUT_CLOSED else "where there is no memory"
         return f"`{self._words() or '?'}` at {self._at(self._pc)} reached for {self._at(address)}, {why}."
 
-    def _returned(self) -> bool:
-        return 0 < self._sp - self._report.entry_sp <= 16
+    def _taken_for_the_way_back(self) -> str | None:
+        """What a return from the entry point went by, when it was one: on AArch64 a register that begins as 0."""
+        report = self._report
+        if not report.reached:
+            return None
+        above = self._sp - report.entry_sp
+        if self._machine == "x86-64" and self._pc == report.argc and 0 < above <= 16:
+            return "the top of the stack, the number of arguments,"
+        if self._machine == "AArch64" and self._pc == self._registers.get("x30") == above == 0:
+            return "the register `x30`, in which a call leaves it,"
+        return None
+
+    def _alignment_fault(self) -> tuple[Reason, str]:
+        if self._pc % 4:
+            return "jumped-away", f"It jumped to {self._at(self._pc)}, where no instruction can begin."
+        return "misaligned", (
+            f"`{self._words() or '?'}` at {self._at(self._pc)} works on an address that does not lie as it has to: "
+            f"{self._at(self._report.address)}. On AArch64, `sp` can be divided by 16 whenever memory is used by it."
+        )
 
     def _stops(self) -> bool:
         return self._instruction is not None and self._instruction.mnemonic in ("ud2", "int3", "udf", "brk")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from app.settings import Settings
 from app.stepper import Trace
 from app.toolchain import Toolchain, preferred
 
+MACHINE = {"x86_64": "x86-64", "aarch64": "AArch64"}[platform.machine()]
 SP = 0x7FFC_0000_1000
 ENTRY = 0x5555_0000_1000
 RAX, RIP, RSP = 10, 16, 19
@@ -33,18 +35,35 @@ RETURNS = f"{HEAD}{START} {{}}"
 NAMELESS = f'{HEAD}pub extern "C" fn _start() -> ! {{ loop {{}} }}'
 MISALIGNED = f"""{HEAD}use core::arch::asm;
 {START} -> ! {{ unsafe {{ asm!("and rsp, -16", "movaps [rsp - 24], xmm0") }} loop {{}} }}"""
-EXITS = f"""{HEAD}use core::arch::asm;
-{START} -> ! {{ unsafe {{ asm!("syscall", in("rax") 39, out("rcx") _, out("r11") _, lateout("rax") _);
-    asm!("syscall", in("rax") 60, in("rdi") 7, options(noreturn)) }} }}"""
+AWAY = f'{HEAD}{START} -> ! {{ unsafe {{ core::arch::asm!("br {{}}", in(reg) 4097, options(noreturn)) }} }}'
+CALL = f"""{HEAD}use core::arch::asm;
+unsafe fn call(on_x86_64: usize, on_aarch64: usize, first: usize) {{
+    let _ = (on_x86_64, on_aarch64);
+    #[cfg(target_arch = "x86_64")]
+    asm!("syscall", inlateout("rax") on_x86_64 => _, in("rdi") first, in("rsi") 0, in("rdx") 0, in("r10") 0,
+        out("rcx") _, out("r11") _);
+    #[cfg(target_arch = "aarch64")]
+    asm!("svc 0", in("x8") on_aarch64, inlateout("x0") first => _, in("x1") 0, in("x2") 0, in("x3") 0);
+}}
+"""
+EXITS = f"{CALL}{START} -> ! {{ unsafe {{ call(39, 172, 0); call(60, 93, 7) }} loop {{}} }}"
 FLOODS = (
     f"{HEAD}fn deeper(depth: u64) -> u64 {{ if depth == 0 {{ 0 }} else {{ deeper(depth + 1).wrapping_add(depth) }} }}\n"
 )
 FLOODS += f"{START} -> ! {{ core::hint::black_box(deeper(core::hint::black_box(1))); loop {{}} }}"
 READS = f"""{HEAD}{START} -> ! {{ unsafe {{
-    core::arch::asm!("mov al, [rdi]", in("rdi") 16_u64, out("al") _) }}; loop {{}} }}"""
-STOPS = f'{HEAD}{START} -> ! {{ unsafe {{ core::arch::asm!("ud2", options(noreturn)) }} }}'
-WAITS = f"""{HEAD}{START} -> ! {{ loop {{ unsafe {{
-    core::arch::asm!("syscall", in("rax") 34, out("rcx") _, out("r11") _, lateout("rax") _) }} }} }}"""
+    #[cfg(target_arch = "x86_64")]
+    core::arch::asm!("mov al, [rdi]", in("rdi") 16_u64, out("al") _);
+    #[cfg(target_arch = "aarch64")]
+    core::arch::asm!("ldrb {{0:w}}, [{{0}}]", inlateout(reg) 16_u64 => _);
+}} loop {{}} }}"""
+STOPS = f"""{HEAD}{START} -> ! {{ unsafe {{
+    #[cfg(target_arch = "x86_64")]
+    core::arch::asm!("ud2");
+    #[cfg(target_arch = "aarch64")]
+    core::arch::asm!("udf #0");
+}} loop {{}} }}"""
+WAITS = f"{CALL}{START} -> ! {{ loop {{ unsafe {{ call(271, 73, 0) }} }} }}"
 CONFIG = '[build]\nrustflags = ["-C", "link-arg=-nostartfiles"]\n'
 
 
@@ -82,6 +101,31 @@ def test_a_return_from_the_entry_point_is_known_by_where_it_led() -> None:
     assert seen(line(signal=11, code=1, address=1, registers=there)).reason == "returned"
     # The same address with a stack that no return has left behind is another jump.
     assert seen(line(signal=11, code=1, address=1, registers=there | {RSP: SP})).reason == "jumped-away"
+
+
+def arm(**more: Any) -> bytes:
+    """A report from AArch64: what is given of its registers, the others 0."""
+    registers = [0] * 34
+    for name, value in more.pop("registers").items():
+        registers[{"sp": 31, "pc": 32}.get(name) or int(name[1:])] = value
+    return json.dumps(json.loads(line(**more)) | {"machine": "AArch64", "registers": registers}).encode()
+
+
+def test_on_aarch64_a_return_from_the_entry_point_leads_where_x30_began() -> None:
+    nowhere: dict[str, Any] = {"signal": 11, "code": 1, "address": 0}
+    event = seen(arm(**nowhere, registers={"sp": SP}))
+    assert (event.reason, event.pc) == ("returned", 0)
+    assert "took the register `x30`, in which a call leaves it, for one, and jumped to 0x0" in event.detail
+    # A call of a function that is not there leaves its own address, and a function's stack is lower.
+    assert seen(arm(**nowhere, registers={"sp": SP, "x30": ENTRY + 4})).reason == "jumped-away"
+    assert seen(arm(**nowhere, registers={"sp": SP - 16})).reason == "jumped-away"
+
+
+def test_on_aarch64_an_address_between_is_told_from_one_that_is_not_there() -> None:
+    pushed = seen(arm(signal=7, code=1, address=SP - 8, registers={"sp": SP - 8, "pc": ENTRY}, bytes="e00300f9"))
+    assert (pushed.reason, pushed.instruction, pushed.address) == ("misaligned", "str x0, [sp]", SP - 8)
+    away = seen(arm(signal=7, code=1, address=0x1001, registers={"sp": SP, "pc": 0x1001}))
+    assert (away.reason, away.detail) == ("jumped-away", "It jumped to 0x1001, where no instruction can begin.")
 
 
 def test_a_misaligned_operand_is_computed_from_the_registers() -> None:
@@ -210,8 +254,6 @@ class Programs:
 def programs(engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> Programs:
     toolchain = preferred(engine.usable(toolchains), None)
     assert toolchain
-    if not toolchain.host.startswith("x86_64"):
-        pytest.skip("these programs are written for x86-64")
     return Programs(engine, lessons["cargo-config"], toolchain)
 
 
@@ -236,7 +278,7 @@ async def test_a_loop_is_a_result_and_not_a_timeout(programs: Programs) -> None:
     [
         (RETURNS, "returned"),
         (NAMELESS, "entry-zero"),
-        (MISALIGNED, "misaligned"),
+        (MISALIGNED, "misaligned") if MACHINE == "x86-64" else (AWAY, "jumped-away"),
         (FLOODS, "stack-overflow"),
         (READS, "bad-address"),
         (STOPS, "bad-instruction"),
@@ -259,7 +301,7 @@ async def test_system_calls_are_named_and_exit_codes_told(programs: Programs) ->
 @pytest.mark.anyio
 async def test_a_program_that_waits_is_no_loop(programs: Programs) -> None:
     found, _ = the(await programs.run(WAITS))
-    assert (found.outcome, found.reason, found.calls) == ("running", "waits", ("pause",))
+    assert (found.outcome, found.reason, found.calls) == ("running", "waits", ("ppoll",))
 
 
 @pytest.mark.anyio
@@ -279,4 +321,4 @@ async def test_what_was_built_can_be_started_by_its_path(programs: Programs) -> 
     assert (found.outcome, found.reason, found.pc) == ("running", "loops", found.pc)
     # What a run has started without building it can be stepped through as well.
     trace = await programs.steps()
-    assert (trace.machine, trace.end.kind, trace.steps[-1].function) == ("x86-64", "loops", "_start")
+    assert (trace.machine, trace.end.kind, trace.steps[-1].function) == (MACHINE, "loops", "_start")
