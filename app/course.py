@@ -150,7 +150,7 @@ def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> 
     command = parse(expectation.command)
     target = lesson.target if command.needs_artifact else command.target or next(iter(configured_targets(files)), None)
     able = toolchain.can_build(target)
-    if able == expectation.lacks_target:
+    if able == expectation.lacks_target or not expectation.is_for(toolchain.host):
         return False
     wanted = expectation.toolchains
     return wanted is None or in_range(toolchain.version, wanted)

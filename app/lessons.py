@@ -54,8 +54,13 @@ class Expectation(Outcome):
     command: str
     reached: bool
     toolchains: Versions | None = None  # only for these compilers; None: for all
+    host: str | None = Field(None, pattern=r"^[a-z0-9_]+$")  # only where the compiler's own triple begins so
     lacks_target: bool = False  # only for compilers that have not what the command builds for
     on: Mapping[Versions, Outcome] = {}
+
+    def is_for(self, host: str) -> bool:
+        """Whether a compiler of that host triple can be asked."""
+        return self.host in (None, host.partition("-")[0])
 
 
 class Option(Outcome):

@@ -129,3 +129,9 @@ def test_assembly_that_is_given_is_commented_line_by_line(shipped: Settings) -> 
     assert len({path.read_text() for path in given}) == 1, "one file, in three lessons"
     lines = given[0].read_text().splitlines()
     assert [line for line in lines if line.strip() and "#" not in line and not line.endswith(":")] == []
+
+
+@pytest.mark.parametrize(("host", "reached"), [("x86_64-unknown-linux-gnu", False), ("aarch64-apple-darwin", True)])
+def test_an_expectation_may_be_for_one_processor_alone(lessons: dict[str, Lesson], host: str, reached: bool) -> None:
+    said = [one for one in lessons["stack-alignment"].expectations if one.is_for(host) and one.files == "start"]
+    assert [one.reached for one in said if one.command == "cargo run --release"] == [reached]

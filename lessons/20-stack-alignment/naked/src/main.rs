@@ -16,7 +16,10 @@ fn panic(_info: &PanicInfo) -> ! {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub extern "C" fn _start() -> ! {
-    naked_asm!("call {begin}", begin = sym begin)
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!("call {begin}", begin = sym begin);
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!("bl {begin}", begin = sym begin);
 }
 
 /// The first function that is called.

@@ -13,10 +13,19 @@ fn panic(_info: &PanicInfo) -> ! {
 }
 
 // The program begins here: it calls `begin`, and so puts an address on the stack.
+#[cfg(target_arch = "x86_64")]
 global_asm!(
     ".globl _start",
     "_start:",
     "call begin",
+);
+
+// The same on AArch64, where a call puts nothing there.
+#[cfg(target_arch = "aarch64")]
+global_asm!(
+    ".globl _start",
+    "_start:",
+    "bl begin",
 );
 
 /// The first function that is called.
