@@ -26,7 +26,7 @@ debug = false
 HELLO = 'fn main() { println!("hello"); }'
 _PRELUDE = r"""
 #![allow(warnings)]
-use std::{ffi::CString, fs, io::{self, BufRead, Read, Seek, SeekFrom, Write}, net, path::{Path, PathBuf}};
+use std::{ffi::{CString, c_char}, fs, io::{self, BufRead, Read, Seek, SeekFrom, Write}, net, path::{Path, PathBuf}};
 use std::{process::{Command, Stdio, exit}, thread, time::{Duration, Instant}};
 use std::os::unix::{fs as ufs, fs::{FileExt, OpenOptionsExt, PermissionsExt}, io::{AsRawFd, FromRawFd}};
 use std::os::unix::{net as unet, process::CommandExt};
@@ -41,9 +41,9 @@ extern "C" {
     fn mmap(at: *mut u8, n: usize, prot: i32, flags: i32, fd: i32, off: i64) -> *mut u8;
     fn madvise(at: *mut u8, n: usize, what: i32) -> i32;
     fn setrlimit(what: i32, to: *const [u64; 2]) -> i32;
-    fn mount(what: *const i8, at: *const i8, kind: *const i8, flags: u64, data: *const i8) -> i32;
-    fn chroot(at: *const i8) -> i32; fn nice(by: i32) -> i32; fn mkfifo(at: *const i8, mode: u32) -> i32;
-    fn mknod(at: *const i8, mode: u32, device: u64) -> i32; fn unshare(flags: i32) -> i32;
+    fn mount(what: *const c_char, at: *const c_char, kind: *const c_char, flags: u64, data: *const c_char) -> i32;
+    fn chroot(at: *const c_char) -> i32; fn nice(by: i32) -> i32; fn mkfifo(at: *const c_char, mode: u32) -> i32;
+    fn mknod(at: *const c_char, mode: u32, device: u64) -> i32; fn unshare(flags: i32) -> i32;
 }
 fn c(text: &str) -> CString { CString::new(text).unwrap() }
 fn begun() { println!("begun"); io::stdout().flush().unwrap(); }

@@ -148,7 +148,7 @@ CASES = (
             if tree >= 0 { println!("MOUNTED open_tree"); }
             let table = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
             if table.contains("attacks-@TOKEN@") { println!("MOUNTED tmpfs"); }
-            extern "C" { fn umount2(at: *const i8, flags: i32) -> i32; }
+            extern "C" { fn umount2(at: *const c_char, flags: i32) -> i32; }
             unsafe { umount2(c("@OUT@/link").as_ptr(), 2); umount2(c("here").as_ptr(), 2); }"""),
     ),
     Case(
