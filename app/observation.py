@@ -166,6 +166,8 @@ class _Seen:
             places["address"] = None
         elif report.code == _GENERAL_PROTECTION:
             places["address"] = self._operand()  # the kernel does not know it then, and says 0
+        if reason == "entry-zero":
+            places["instruction"] = None  # the file's header lies there, and the launcher's breakpoint in it
         return _Cause(reason, detail, places if report.registers else {})
 
     def _from_outside(self) -> tuple[Reason, str]:

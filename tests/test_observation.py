@@ -64,7 +64,9 @@ STOPS = f"""{HEAD}{START} -> ! {{ unsafe {{
     core::arch::asm!("udf #0");
 }} loop {{}} }}"""
 WAITS = f"{CALL}{START} -> ! {{ loop {{ unsafe {{ call(271, 73, 0) }} }} }}"
-CONFIG = '[build]\nrustflags = ["-C", "link-arg=-nostartfiles"]\n'
+# Without a loader on AArch64: it leaves an address of its own in x30, so that a return begins anew, for ever.
+ALONE = "-nostartfiles" if MACHINE == "x86-64" else "-nostartfiles -static"
+CONFIG = f'[build]\nrustflags = ["-C", "link-args={ALONE}"]\n'
 
 
 def line(outcome: str = "killed", *, registers: dict[int, int] | None = None, **more: Any) -> bytes:
@@ -140,7 +142,8 @@ def test_a_misaligned_operand_is_computed_from_the_registers() -> None:
 
 def test_an_entry_address_of_zero_is_told_from_a_jump_to_zero() -> None:
     nowhere: dict[str, Any] = {"signal": 11, "code": 1, "address": 0, "registers": {RIP: 0, RSP: SP}}
-    assert seen(line(entry=0, file_entry=0, reached=False, **nowhere)).reason == "entry-zero"
+    zero = seen(line(entry=0, file_entry=0, reached=False, bytes="cc454c46", **nowhere))
+    assert (zero.reason, zero.instruction) == ("entry-zero", None)
     assert seen(line(**nowhere)).reason == "jumped-away"
 
 
