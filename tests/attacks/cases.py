@@ -7,6 +7,7 @@ import pytest
 from tests.attacks import artifacts, crates, kernel, network, processes, reads, resources, writes
 from tests.attacks.case import Case
 from tests.attacks.conftest import Worlds
+from tests.conftest import SLOWER_BY
 
 CASES: tuple[Case, ...] = (
     *reads.CASES,
@@ -29,4 +30,5 @@ def check(case: Case, level: str, worlds: Worlds) -> None:
     if case.begun:
         assert "begun" in story.text, "the attack did not begin"
     case.held(world, story)
-    assert [status for status in story.bystanders if not re.match("ok in [0-7] s", status)] == []
+    well = re.compile(r"ok in (\d+) s")
+    assert [one for one in story.bystanders if not (ok := well.match(one)) or int(ok[1]) > 7 * SLOWER_BY] == []
