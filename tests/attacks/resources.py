@@ -3,6 +3,7 @@
 
 from tests.attacks.case import MANIFEST, Case, Check, Story, both, build_script, never, program
 from tests.attacks.world import World
+from tests.conftest import SLOWER_BY
 
 _MB = 1 << 20
 # Two attacks and an honest run go on at a time, each within the tight world's limits; the bombs are far larger.
@@ -24,7 +25,7 @@ def bounded(*names: str, seconds: float = 22) -> Check:
     def held(_world: World, story: Story) -> None:
         for name in (*names, "server"):
             assert story.peaks[name] < _MOST[name], f"{name}: {story.peaks[name]:,.0f}"
-        assert story.seconds < seconds
+        assert story.seconds < seconds * SLOWER_BY
 
     return held
 
