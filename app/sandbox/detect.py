@@ -72,7 +72,10 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
     notes: list[str] = []
     locks = locks_in(settings.scratch_dir)
     if found is None:
-        notes.append("The launcher could not be compiled; playground setup gets a compiler and a linker.")
+        notes.append(
+            "The launcher could not be compiled: it needs a compiler and a linker, which playground setup gets, and "
+            f"{settings.cache_dir}, which this user must be able to write to."
+        )
     else:
         for box in _candidates(limits, found):
             if wanted not in ("auto", box.level):
