@@ -475,6 +475,17 @@ def test_only_a_group_that_was_handed_over_is_divided(
     assert not divided or handed_on.read_text() == "+memory +pids"
 
 
+def test_what_lies_at_the_top_is_not_divided_for_a_server_just_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the machine's own root systemd rules; only a leaf of the server's own shows that the root is ours."""
+    monkeypatch.setattr(cgroup, "_ROOT", tmp_path)
+    (tmp_path / "cgroup.controllers").write_text("memory pids")
+    assert cgroup._divide(tmp_path / "init.scope") is None
+    assert cgroup._divide(tmp_path / "playground-server") == tmp_path
+    assert cgroup._divide(tmp_path) == tmp_path
+
+
 async def test_every_process_of_a_run_is_put_into_its_group_where_one_can_be_made(
     settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...]
 ) -> None:

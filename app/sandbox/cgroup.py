@@ -22,6 +22,8 @@ from app.sandbox.watch import descendants
 _log = logging.getLogger(__name__)
 _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "playground"
+_LEAF = f"{_PREFIX}-server"
+"""Where the server puts itself."""
 _TRIES, _PAUSE = 200, 0.01
 """How often, and after how many seconds again, a group is removed that the kernel has not emptied yet."""
 _CONTROLLERS = ("memory", "pids")
@@ -138,20 +140,24 @@ def find_groups() -> Groups | None:
 
 
 def _divide(own: Path) -> Path | None:
-    """The group of version 2 below which runs can have groups with limits, or None: this server's own, or its parent.
+    """The group of version 2 below which runs can have groups with limits, or None."""
+    group = _handed_over(own)
+    return group if group and _hands_on_controllers(group) else None
 
-    The parent, where the server has been moved to a leaf, as it is here or by systemd's ``DelegateSubgroup``.
+
+def _handed_over(own: Path) -> Path | None:
+    """The group that is ours to divide: the server's own, or its parent where the server is in a leaf of it.
+
+    That a group can be written to says nothing: root can write to everybody's. In the root that we see there is nobody
+    but us when it is a container's, and it needs no leaf when it is the machine's.
     """
-    for group in (own, own.parent):
-        if _is_delegated(group) and _hands_on_controllers(group):
-            return group
-    return None
-
-
-def _is_delegated(group: Path) -> bool:
-    """Whether the group is ours to divide. That it can be written to says nothing: root can write to everybody's."""
-    # The root that we see is a container's, where all is ours, or the machine's, where no manager has put us elsewhere.
-    return group == _ROOT or any(_attribute(group, name) == b"1" for name in _DELEGATED)
+    if own.name == _LEAF:
+        return own.parent
+    if own == _ROOT:
+        return own
+    # The parent, where systemd itself has made a leaf (``DelegateSubgroup``).
+    marked = (group for group in (own, own.parent) for name in _DELEGATED if _attribute(group, name) == b"1")
+    return next(marked, None)
 
 
 def _attribute(file: Path, name: str) -> bytes | None:
@@ -177,7 +183,7 @@ def _hands_on_controllers(group: Path) -> bool:
 
 def _hand_on_from_a_leaf(group: Path) -> bool:
     """A group that hands on controllers must have no processes itself (cgroups(7), "no internal processes")."""
-    leaf = group / f"{_PREFIX}-server"
+    leaf = group / _LEAF
     try:
         leaf.mkdir(exist_ok=True)
         try:
