@@ -49,7 +49,7 @@ _ENTRY_ZERO = (
 _GENERAL_PROTECTION = 128
 _MAPPED_BUT_CLOSED = 2
 _MISALIGNED = 1
-"""The code of a ``SIGBUS``; what AArch64 says of a program counter or a stack pointer that lies between."""
+"""The code of a ``SIGBUS``: on AArch64 of ``pc`` and ``sp``, on x86-64 of any address, when the program asked for it."""
 _STACK = 7 * 1024 * 1024
 _IMAGE = 64 * 1024 * 1024
 
@@ -228,11 +228,13 @@ class _Seen:
         return None
 
     def _alignment_fault(self) -> tuple[Reason, str]:
-        if self._pc % 4:
+        aarch64 = self._machine == "AArch64"
+        if aarch64 and self._pc % 4:
             return "jumped-away", f"It jumped to {self._at(self._pc)}, where no instruction can begin."
+        rule = " On AArch64, `sp` can be divided by 16 whenever memory is used by it." if aarch64 else ""
         return "misaligned", (
             f"`{self._words() or '?'}` at {self._at(self._pc)} works on an address that does not lie as it has to: "
-            f"{self._at(self._report.address)}. On AArch64, `sp` can be divided by 16 whenever memory is used by it."
+            f"{self._at(self._report.address)}.{rule}"
         )
 
     def _stops(self) -> bool:

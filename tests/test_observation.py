@@ -130,6 +130,12 @@ def test_on_aarch64_an_address_between_is_told_from_one_that_is_not_there() -> N
     assert (away.reason, away.detail) == ("jumped-away", "It jumped to 0x1001, where no instruction can begin.")
 
 
+def test_on_x86_64_alignment_is_checked_at_any_address_and_only_when_asked_for() -> None:
+    fault = seen(line(signal=7, code=1, address=SP + 1, registers={RIP: ENTRY + 1, RSP: SP}))
+    assert fault.reason == "misaligned"
+    assert "AArch64" not in fault.detail
+
+
 def test_a_misaligned_operand_is_computed_from_the_registers() -> None:
     movaps = "0f290424ebfe"
     there = {RIP: ENTRY + 9, RSP: SP - 8}
