@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.attacks.case import Case, Check, Story, both, program
 from tests.attacks.world import World
+from tests.conftest import SLOWER_BY
 
 
 def gone(id_: str) -> Check:
@@ -69,7 +70,7 @@ def _neighbour_well(world: World, _story: Story) -> None:
 def _ended_soon(id_: str, most: float) -> Check:
     def held(world: World, story: Story) -> None:
         gone(id_)(world, story)
-        assert story.seconds < most
+        assert story.seconds < most * SLOWER_BY
 
     return held
 
