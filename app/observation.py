@@ -49,7 +49,7 @@ _ENTRY_ZERO = (
 _GENERAL_PROTECTION = 128
 _MAPPED_BUT_CLOSED = 2
 _MISALIGNED = 1
-"""The code of a ``SIGBUS``: on AArch64 of ``pc`` and ``sp``, on x86-64 of any address, when the program asked for it."""
+"""The code of a ``SIGBUS``: on AArch64 of ``pc`` and ``sp``, on x86-64 of any address if the program asked for it."""
 _STACK = 7 * 1024 * 1024
 _IMAGE = 64 * 1024 * 1024
 
