@@ -204,9 +204,10 @@ class Server:
             "processes": len(self._processes()),
             "mounts": len(Path("/proc/mounts").read_text().splitlines()),
             "open files of the server": len(os.listdir(f"/proc/{pid}/fd")),
-            "files of runs": sum(1 for path in (self._folder / "scratch").rglob("*") if path.is_file()),
-            "folders of runs": sum(1 for path in (self._folder / "scratch").rglob("*") if path.is_dir()),
-            "temporary files": sum(1 for path in (self._folder / "tmp").rglob("*")),
+            # os.walk passes over what is deleted meanwhile, where Path.rglob raises.
+            "files of runs": sum(len(files) for _, _, files in os.walk(self._folder / "scratch")),
+            "folders of runs": sum(len(folders) for _, folders, _ in os.walk(self._folder / "scratch")),
+            "temporary files": sum(len(folders + files) for _, folders, files in os.walk(self._folder / "tmp")),
             "shared memory": len(os.listdir("/dev/shm")) + len(Path("/proc/sysvipc/shm").read_text().splitlines()),
         }
 
@@ -264,7 +265,8 @@ def serving() -> Iterator[tuple[Server, Path]]:
         ):
             assert process.stdout is not None
             found = re.search(r"http://([^\s/]+)", process.stdout.readline())
-            assert found, log.read_text()
+            if not found:
+                sys.exit(f"The server did not start:\n{log.read_text()}")
             try:
                 yield Server(process, folder, found[1]), log
             finally:

@@ -89,6 +89,12 @@ def bare_metal(toolchains: tuple[Toolchain, ...]) -> Toolchain:
     return able[0]
 
 
+def below(folder: Path) -> Iterator[Path]:
+    """Yield every path below a folder while others may be deleting it, where ``Path.rglob`` would raise."""
+    for top, folders, files in os.walk(folder):
+        yield from (Path(top, name) for name in (*folders, *files))
+
+
 @contextmanager
 def seated(url: str, **options: Any) -> Iterator[httpx.Client]:
     """A client that has a seat of its own, given by the server as to a browser."""

@@ -14,6 +14,7 @@ import pytest
 from tests.attacks.case import HELLO, MANIFEST, attack
 from tests.attacks.watch import resident
 from tests.attacks.world import World
+from tests.conftest import below
 
 _BODY = {"lesson": "hello-std", "command": "rustc --version"}
 _LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
@@ -272,7 +273,7 @@ def test_path_tricks(world: World, stranger: httpx.Client) -> None:
         form = stranger.post("/lessons/hello-std/runs", data={"command": "rustc --version", f"file:{name}": "x"})
         assert form.status_code < 500
     assert sorted(path.name for path in out.iterdir()) == before
-    assert not [path for path in world.scratch.rglob("x") if path.is_file()]
+    assert not [path for path in below(world.scratch) if path.name == "x" and path.is_file()]
     assert _started(stranger.post("/api/runs", json=_BODY | {"files": {"src/main.rs": HELLO}}))
 
 

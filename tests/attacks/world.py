@@ -30,7 +30,7 @@ from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.attacks.case import HELLO, MANIFEST, Case, Story
 from tests.attacks.watch import Watch, children, command_line
-from tests.conftest import SLOWER_BY, Server, serving
+from tests.conftest import SLOWER_BY, Server, below, serving
 
 TIGHT = {
     "PLAYGROUND_RUN_SECONDS": str(6 * SLOWER_BY),
@@ -384,7 +384,7 @@ class World:
         try:
             assert ready.wait(30 * SLOWER_BY), "the neighbour's run did not begin"
             time.sleep(0.3)
-            found = [path for path in self.scratch.rglob("kept") if self.secrets["neighbour"] in path.read_text()]
+            found = [path for path in below(self.scratch) if path.name == "kept" and self._neighbours_own(path)]
             self.names["NEIGHBOUR"] = str(found[0].parent) if found else "/nowhere"
             self.names["NEIGHBOUR_PID"] = str(self.neighbour())
             yield
@@ -394,6 +394,11 @@ class World:
                 httpx.delete(f"{self.server.url}/api/runs/{self.neighbour_run}")
             for thread in threads:
                 thread.join(30)
+
+    def _neighbours_own(self, kept: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return self.secrets["neighbour"] in kept.read_text(errors="replace")
+        return False
 
     @contextlib.contextmanager
     def _bystander(self) -> Iterator[None]:
