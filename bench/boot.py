@@ -21,7 +21,7 @@ from app.engine.local import LocalEngine
 from app.events import Output, Started
 from app.lessons import Lesson, load_all
 from app.settings import Settings
-from app.toolchain import Toolchain, discover, preferred
+from app.toolchain import Toolchain, discover, missing, missing_tools, preferred
 
 MOST = 15
 """Rounds: the kernel on the ARM board runs until its time is up."""
@@ -83,9 +83,13 @@ async def _boots(folder: Path, rounds: int) -> None:
     toolchains = await discover(settings.cache_dir)
     async with LocalEngine(settings, load_diagnosis(settings.lessons_dir / "errors.toml")) as engine:
         for slug, command in LESSONS.items():
-            toolchain = preferred(toolchains, lessons[slug].target)
-            assert toolchain, "no toolchain: run make targets"
-            print(await compare(engine, lessons[slug], toolchain, command, rounds), flush=True)
+            lesson = lessons[slug]
+            toolchain = preferred(toolchains, lesson.target)
+            lacking = (*missing_tools(lesson.needs), *missing(toolchains, lesson.targets))
+            if toolchain is None or lacking:
+                print(f"{slug:34}left out: {', '.join(map(str, lacking))} missing here; make targets brings it")
+            else:
+                print(await compare(engine, lesson, toolchain, command, rounds), flush=True)
 
 
 def boots(folder: Path, rounds: int) -> None:

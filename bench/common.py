@@ -16,7 +16,7 @@ import anyio
 
 from app.lessons import Lesson, load_all
 from app.settings import Settings
-from app.toolchain import Toolchain, discover, preferred
+from app.toolchain import Toolchain, discover, missing, preferred
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def serving(folder: Path, isolation: str = "auto") -> Iterator[tuple[http.client
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"http://([^\s/]+)", process.stdout.readline())
-        assert found, f"the level {isolation} does not work here"
+        if not found:
+            sys.exit(f"The server did not start at isolation level {isolation}; playground doctor says why.")
         try:
             server = http.client.HTTPConnection(found[1], timeout=60)
             while not ready(server):
@@ -84,6 +85,9 @@ def cases() -> list[Case]:
         ("bare metal", "bare-metal", "cargo build --target thumbv7em-none-eabihf"),
     ):
         toolchain = preferred(toolchains, lessons[slug].target)
-        assert toolchain, "no toolchain: run make setup"
+        if toolchain is None or missing(toolchains, [lessons[slug].target]):
+            sys.exit(
+                f"No compiler here builds for {lessons[slug].target or 'this computer'}; make setup says what to do."
+            )
         found.append(Case(f"{name}, {toolchain.name}", lessons[slug], command, toolchain))
     return found
