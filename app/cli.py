@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import typer
 from app import __version__, course, toolchain
 from app.binary import Card
 from app.command import CommandError, parse
+from app.console import Console
 from app.diagnosis import Diagnosis, load_diagnosis
 from app.engine import Engine, Job, NothingBuiltError
 from app.engine.local import LocalEngine
@@ -35,6 +37,8 @@ cli.add_typer(_lessons, name="lessons")
 
 def main() -> None:
     """The entry point of the installed command."""
+    # A shell starts background jobs with SIGINT ignored, and Python keeps it ignored: `kill -INT` would do nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cli()
 
 
@@ -83,15 +87,15 @@ def setup(
     lessons, _ = _load(settings)
     further = [triple for lesson in lessons for triple in lesson.targets] if everything else []
     wanted = tuple(dict.fromkeys((*(target or [toolchain.BARE_METAL]), *further)))
-    ready = _run(lambda: toolchain.setup(settings.cache_dir, typer.echo, wanted))
-    if era and not _run(lambda: toolchain.setup_era(settings.cache_dir, typer.echo)):
-        typer.echo("The course does without the compiler of the post's time; its words are quoted in the lessons.")
-    if everything:
-        tools = dict.fromkeys(tool for lesson in lessons for tool in lesson.needs)
-        ready = _run(lambda: toolchain.setup_tools(tools, typer.echo)) and ready
-    if not ready:
-        typer.echo("The course can be served all the same; the lessons that lack something say what.")
-        raise typer.Exit(1)
+    tools = dict.fromkeys(tool for lesson in lessons for tool in lesson.needs) if everything else {}
+    with Console(sys.stdout) as say:
+        ready = _run(lambda: toolchain.setup(settings.cache_dir, say, wanted))
+        if era and not _run(lambda: toolchain.setup_era(settings.cache_dir, say)):
+            say("The course works without the compiler of the post's time; the lessons quote its words.")
+        ready = _run(lambda: toolchain.setup_tools(tools, say)) and ready
+        if not ready:
+            say("The course can be served all the same; the lessons that lack something say what.")
+            raise typer.Exit(1)
 
 
 @cli.command()

@@ -35,10 +35,13 @@ from app.toolchain.needs import can_build_core, needs
 from app.toolchain.sysroot import PrivateSysroot, lay_out, lineage, place
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 import anyio
 from app.toolchain import setup
+# As app.cli.main does: a shell starts background jobs with SIGINT ignored, which is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     sys.exit(not anyio.run(setup, Path(sys.argv[1]), lambda line: print(line, flush=True)))
 except KeyboardInterrupt:
@@ -234,9 +237,11 @@ async def test_root_is_told_what_is_installed_before_it_is(tmp_path: Path, monke
     told: list[str] = []
     asked: list[tuple[str, ...]] = []
 
-    async def install(packages: tuple[str, ...], _say: object) -> bool:
-        assert any(all(package in line for package in packages) for line in told)
-        asked.append(packages)
+    async def apt(arguments: list[str], _say: object, _cwd: object = None) -> bool:
+        if arguments[0] == "install":
+            packages = tuple(word for word in arguments[1:] if not word.startswith("-"))
+            assert any(all(package in line for package in packages) for line in told)
+            asked.append(packages)
         return False
 
     monkeypatch.setattr("app.toolchain.provision.survey", nothing_found)
@@ -245,7 +250,7 @@ async def test_root_is_told_what_is_installed_before_it_is(tmp_path: Path, monke
     monkeypatch.setattr(debian, "is_root", lambda: True)
     monkeypatch.setattr(debian, "has_lists", lambda: True)
     monkeypatch.setattr(debian, "compiler_packages", compiler_packages)
-    monkeypatch.setattr(debian, "install", install)
+    monkeypatch.setattr(debian, "_apt", apt)
     assert not await setup(tmp_path, told.append)
     assert set(asked[0]) >= {"rustc", "cargo", "rust-src", "lld"}
     assert told[-1].startswith("To mend it: apt-get install "), "after a failure root is shown apt's own command"

@@ -9,6 +9,7 @@ from app.toolchain.era import setup_era
 from app.toolchain.explain import explanation, is_code
 from app.toolchain.model import Flaw, Origin, Toolchain, missing, preferred
 from app.toolchain.needs import BARE_METAL, obtainable
+from app.toolchain.progress import Passing, sparse
 from app.toolchain.provision import add_targets, setup
 from app.toolchain.tools import EMULATORS, missing_tools, setup_tools, tools_command
 
@@ -19,6 +20,7 @@ __all__ = [
     "DoctorReport",
     "Flaw",
     "Origin",
+    "Passing",
     "Preparation",
     "Survey",
     "Toolchain",
@@ -36,6 +38,7 @@ __all__ = [
     "setup",
     "setup_era",
     "setup_tools",
+    "sparse",
     "survey",
     "tools_command",
 ]

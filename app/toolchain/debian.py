@@ -19,6 +19,7 @@ _LINKER = ("lld",)
 _LISTS = Path("/var/lib/apt/lists")
 _CANDIDATE = re.compile(r"^(\S+):\n.*\n\s+Candidate: (?:\d+:)?(\d+\.\d+\.\d+)", re.MULTILINE)
 _STEP = re.compile(r"^(Get:\d+|Unpacking|Setting up)\s(.*)$")
+_URI = re.compile(r"^'\S+' \S+ (\d+) ", re.MULTILINE)
 _LIBRARY = re.compile(r"Depends: (lib\S+)")
 _INTERRUPTED = "dpkg --configure -a"
 
@@ -102,13 +103,24 @@ async def update(say: Say) -> bool:
 async def install(packages: Iterable[str], say: Say) -> bool:
     """Install packages, removing none; whether that worked.
 
-    Fetches the lists first when there are none and again when they are stale, and ends what an
-    interrupted installation left half done.
+    Says first what it installs and how much that downloads. Fetches the lists when there are none and again when they
+    are stale, and ends what an interrupted installation left half done.
     """
-    argv = ["install", "--yes", "--no-install-recommends", "--no-remove", *packages]
+    names = tuple(packages)
+    argv = ["install", "--yes", "--no-install-recommends", "--no-remove", *names]
+    fetched = not has_lists() and await update(say)
+    megabytes = await _download_bytes(argv) / 1e6
+    size = f" ({megabytes:.0f} MB to download)" if megabytes else ""
+    say(f"Installing the distribution's packages: {' '.join(names)}{size}")
     if has_lists() and await _apt(argv, say):
         return True
-    return await update(say) and await _apt(argv, say)
+    return not fetched and await update(say) and await _apt(argv, say)
+
+
+async def _download_bytes(argv: Iterable[str]) -> int:
+    """What apt would download for these arguments; 0 where it cannot tell."""
+    uris = await capture(["apt-get", "-qq", "--print-uris", *argv], env=_env())
+    return sum(int(size) for size in _URI.findall(uris.output)) if uris.code == 0 else 0
 
 
 def has_lists() -> bool:

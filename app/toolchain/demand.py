@@ -9,7 +9,7 @@ from typing import Literal
 
 import anyio
 
-from app.toolchain.progress import Say
+from app.toolchain.progress import Say, sparse
 from app.toolchain.provision import add_targets
 
 _log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Demand:
         say(f"Setting up {' and '.join(batch)}, once for all who need it.")
         lacking = batch
         try:
-            lacking = await self._add(self._cache_dir, say, batch)
+            lacking = await self._add(self._cache_dir, sparse(say), batch)
         except OSError as error:
             say(f"The cache folder {self._cache_dir} cannot be used: {error.strerror or error}.")
         except Exception:

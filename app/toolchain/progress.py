@@ -9,8 +9,14 @@ import anyio
 Say = Callable[[str], None]
 """Takes one line for the user, without a line end."""
 
-_EVERY_SECONDS = 5.0
-_APART_SECONDS = 1.0
+_BEAT_SECONDS = 1.0
+_SPARSE_SECONDS = 3.0
+
+
+class Passing(str):
+    """A progress line. The next line replaces it on a terminal; elsewhere ``sparse`` drops most of them."""
+
+    __slots__ = ()
 
 
 class Progress:
@@ -19,24 +25,33 @@ class Progress:
     def __init__(self, say: Say) -> None:
         self._say = say
         self._began = time.monotonic()
-        self._last = self._began - _APART_SECONDS
-        self.doing = "working"
+        self._doing = "working"
 
     def step(self, doing: str) -> None:
-        """Say that a new step began; of steps that follow fast on each other, only the first is said at once."""
-        if doing != self.doing:
-            self.doing = doing
-            if time.monotonic() - self._last >= _APART_SECONDS:
-                self._line(doing)
+        """Say that a new step began."""
+        if doing != self._doing:
+            self._doing = doing
+            self._say(Passing(f"  {doing}"))
 
     def beat(self) -> None:
-        """Say that the step goes on, when nothing was said for a while."""
-        if time.monotonic() - self._last >= _EVERY_SECONDS:
-            self._line(f"{self.doing}, {time.monotonic() - self._began:.0f} s")
+        """Say that the step goes on, and for how long the work has gone on."""
+        self._say(Passing(f"  {self._doing}, {time.monotonic() - self._began:.0f} s"))
 
-    def _line(self, text: str) -> None:
-        self._last = time.monotonic()
-        self._say(f"  {text}")
+
+def sparse(say: Say) -> Say:
+    """Return a ``Say`` that passes at most one progress line in three seconds on, and every other line."""
+    last = -_SPARSE_SECONDS
+
+    def passed_on(line: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if isinstance(line, Passing):
+            if now - last < _SPARSE_SECONDS:
+                return
+            last = now
+        say(line)
+
+    return passed_on
 
 
 @asynccontextmanager
@@ -58,7 +73,7 @@ async def _beating(say: Say) -> AsyncIterator[Progress]:
 
     async def beats() -> None:
         while True:
-            await anyio.sleep(_EVERY_SECONDS / 5)
+            await anyio.sleep(_BEAT_SECONDS)
             shown.beat()
 
     async with anyio.create_task_group() as tasks:

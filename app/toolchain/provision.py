@@ -153,18 +153,13 @@ async def _by_distribution(work: _Work) -> bool:
         work.say("The distribution offers no Rust that is recent enough.")
         return False
     tools = (await needs(await survey(work.cache_dir), work.targets)).tool_packages
-    return await _install(packages + tools, work.say) and await _by_sources(work)
+    return await debian.install(packages + tools, work.say) and await _by_sources(work)
 
 
 async def _add_tools(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> None:
     packages = (await needs(await survey(cache_dir), targets)).tool_packages
     if packages and debian.is_root():
-        await _install(packages, say)
-
-
-async def _install(packages: tuple[str, ...], say: Say) -> bool:
-    say(f"Installing the distribution's packages: {' '.join(packages)}")
-    return await debian.install(packages, say)
+        await debian.install(packages, say)
 
 
 async def _conclude(found: Survey, say: Say, targets: tuple[str, ...]) -> bool:

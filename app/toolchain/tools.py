@@ -38,7 +38,6 @@ async def setup_tools(names: Iterable[str], say: Say) -> bool:
         return True
     if debian.is_debian() and debian.is_root():
         packages = tuple(dict.fromkeys(PACKAGES[name] for name in lacking if name in PACKAGES))
-        say(f"Installing Debian's {' and '.join(packages)}")
         await debian.install(packages, say)
     lacking = missing_tools(names)
     if lacking:
