@@ -2,10 +2,13 @@
 PORT ?= 8000
 SOAK_SECONDS ?= 600
 PLAYGROUND := .venv/bin/playground
-SH := sh tools/environment
+SH := bash tools/environment
+
+# V=1 shows what pip, apt and cargo print.
+export V
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup targets check test bench container-test soak format
+.PHONY: help run setup targets toolchains check test bench container-test soak format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,10 +19,13 @@ run: setup ## Set up what is missing and serve the course on 127.0.0.1:8000 (POR
 setup: .venv/.run ## Environment, dependencies, toolchain, bare-metal target
 	@$(PLAYGROUND) setup || test $$? = 1
 
-targets: setup ## Every target of every lesson, which check and test use
+targets: .venv/.run ## Every target of every lesson, and the programs that lessons start
 	@$(PLAYGROUND) setup --all
 
-check: .venv/.dev targets ## Lint, types, imports, lessons on the real toolchains
+toolchains: .venv/.run ## What check and test use: every target, and the compiler of the post's time
+	@$(PLAYGROUND) setup --all --era || test $$? = 1 # a test that lacks something says so; in CI that is a failure
+
+check: .venv/.dev toolchains ## Lint, types, imports, lessons on the real toolchains
 	.venv/bin/ruff format --check app tests bench
 	.venv/bin/ruff check app tests bench
 	.venv/bin/mypy
@@ -28,8 +34,8 @@ check: .venv/.dev targets ## Lint, types, imports, lessons on the real toolchain
 	@sh tools/editor/check
 	$(PLAYGROUND) lessons check
 
-test: .venv/.dev targets ## Every test, on the real toolchains and a real browser
-	@sh tools/test-tools
+test: .venv/.dev toolchains ## Every test, on the real toolchains and a real browser
+	@.venv/bin/python tools/test-tools
 	.venv/bin/pytest $(PYTEST_ARGS)
 
 bench: .venv/.dev setup ## Print the figures of the README

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from app.lessons import Lesson, load
 from app.settings import Settings
 from tests.browser.test_course import ENDLESS, RUN_MS, type_files
-from tests.conftest import BARE_METAL
+from tests.conftest import BARE_METAL, disagreement
 
 State = Callable[[Page, str], None]
 NO_MAIN = (
@@ -168,8 +168,10 @@ def stepped(page: Page, server: str) -> None:
 
 
 def compared(page: Page, server: str) -> None:
-    page.goto(f"{server}/lessons/panic-handler")
+    slug, command = disagreement(server)
+    page.goto(f"{server}/lessons/{slug}")
     page.select_option("select[name=toolchain]", "all")
+    page.locator("#command").fill(command)
     page.locator("[data-run]").click()
     expect(page.locator("#run-status")).to_have_text(re.compile("differ"), timeout=2 * RUN_MS)
     expect(page.locator("#run-columns mark").first).to_be_visible()

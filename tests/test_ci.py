@@ -1,0 +1,39 @@
+"""CI calls what a contributor calls, and a newcomer's first command is proved from nothing."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHELL = ("set", "cd", "work=$(mktemp", "chmod", "trap", "export", "unset", "step()", "step")
+"""What prepares the folders of a CI run and says how far it is."""
+
+
+def test_ci_runs_the_contributors_commands_and_nothing_before_them() -> None:
+    lines = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith("#")]
+    commands = [line for line in lines if line.split()[0] not in SHELL]
+    assert commands == ["make check", "make test"]
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    assert all(f"`{command}`" in guide for command in commands)
+
+
+def test_every_make_target_of_the_docs_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    named = {name for page in pages for name in re.findall(r"`make ([a-z-]+)", page.read_text())}
+    assert named <= targets
+
+
+def test_a_proof_replaces_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "page.md"
+    table.write_text("a\n\n| where | date |\n|---|---|\n| here | old |\n| there | kept |\n\nb\n")
+    tool = runpy.run_path(str(ROOT / "tools/two-commands"))
+    record = tool["record"]
+    monkeypatch.setitem(record.__globals__, "TABLE", table)
+    record("here", {"date": "2026-01-02", "commit": "abc", "run": "served after 9 s", "test": "3 passed in 1s"})
+    assert table.read_text() == (
+        "a\n\n| where | date |\n|---|---|\n| there | kept |\n"
+        "| here | 2026-01-02 | `abc` | served after 9 s | 3 passed in 1s |\n\nb\n"
+    )
