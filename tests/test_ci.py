@@ -4,8 +4,6 @@ import re
 import runpy
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 SHELL = ("set", "cd", "work=$(mktemp", "chmod", "trap", "export", "unset", "step()", "step")
 """What prepares the folders of a CI run and says how far it is."""
@@ -26,14 +24,10 @@ def test_every_make_target_of_the_docs_exists() -> None:
     assert named <= targets
 
 
-def test_a_proof_replaces_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proof_replaces_its_own_row(tmp_path: Path) -> None:
     table = tmp_path / "page.md"
     table.write_text("a\n\n| where | date |\n|---|---|\n| here | old |\n| there | kept |\n\nb\n")
-    tool = runpy.run_path(str(ROOT / "tools/two-commands"))
-    record = tool["record"]
-    monkeypatch.setitem(record.__globals__, "TABLE", table)
-    record("here", {"date": "2026-01-02", "commit": "abc", "run": "served after 9 s", "test": "3 passed in 1s"})
+    runpy.run_path(str(ROOT / "tools/proofs.py"))["record"](table, "here", ["2026-01-02", "3 passed | 1 s"])
     assert table.read_text() == (
-        "a\n\n| where | date |\n|---|---|\n| there | kept |\n"
-        "| here | 2026-01-02 | `abc` | served after 9 s | 3 passed in 1s |\n\nb\n"
+        "a\n\n| where | date |\n|---|---|\n| there | kept |\n| here | 2026-01-02 | 3 passed ¦ 1 s |\n\nb\n"
     )
