@@ -47,7 +47,7 @@ class _Numbered(_Frozen):
 
 
 class Queued(_Numbered):
-    """The run waits; ``position`` runs stand before it (0: it is next)."""
+    """The run waits; at most ``position`` of the runs that wait now start before it (0: it is next)."""
 
     type: Literal["queued"] = "queued"
     position: int

@@ -102,6 +102,9 @@ class Settings(BaseSettings):
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="runs at once; further ones are queued"
     )
     queue_length: int = Field(200, ge=1, description="runs that may wait; one more is refused")
+    owner_queue_length: int = Field(
+        8, ge=1, description="runs of one seat, or of one address without a cookie, that may wait; one more is refused"
+    )
     run_seconds: float = Field(20.0, gt=0, description="wall-clock time of a run, the queue not counted")
     program_seconds: float = Field(
         2.0,

@@ -12,7 +12,7 @@ import pytest
 
 from app.command import parse
 from app.diagnosis import Diagnosis
-from app.engine import Job, NoSuchRunError, NothingBuiltError, QueueFullError, local
+from app.engine import Job, NoSuchRunError, NothingBuiltError, OwnerQueueFullError, QueueFullError, local
 from app.engine.local import LocalEngine
 from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
 from app.lessons import Lesson
@@ -482,3 +482,59 @@ async def test_room_is_made_by_whoever_takes_most_of_it(bench: Bench, monkeypatc
     with pytest.raises(NoSuchRunError):
         bench.engine.status(others[0])
     assert bench.engine.status(others[-1]).state == "done"
+
+
+async def test_owners_take_turns_and_leave_the_last_slot_to_others(
+    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    narrow = settings.model_copy(update={"max_runs": 2, "owner_queue_length": 2})
+    async with LocalEngine(narrow, diagnosis) as engine:
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+        engine.seen("other")
+        hog = [bench.submit("cargo run", source=LOOP, queue_owner="hog") for _ in range(3)]
+        with pytest.raises(OwnerQueueFullError):
+            bench.submit("cargo run", queue_owner="hog")
+        assert [engine.status(run).state for run in hog] == ["running", "queued", "queued"]
+        assert status(await bench.run("rustc --version", queue_owner="other")) == "ok"
+        assert status(await bench.run("rustc --version")) == "ok", "without an owner, as of the command line"
+        assert [engine.status(run).state for run in hog] == ["running", "queued", "queued"]
+        engine._queue._seen.clear()  # the others have been away for long
+        with anyio.fail_after(5):
+            await bench.until(hog[1], "turning")
+        assert engine.status(hog[2]).state == "queued"
+
+
+async def test_runs_on_hold_count_to_their_owner(
+    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    async def prepare(_say: Callable[[str], None]) -> Toolchain:
+        await anyio.sleep_forever()
+        return toolchain
+
+    async with LocalEngine(settings.model_copy(update={"owner_queue_length": 2}), diagnosis) as engine:
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+        held = [bench.submit("cargo build", prepare=prepare, queue_owner="hog") for _ in range(2)]
+        with pytest.raises(OwnerQueueFullError):
+            bench.submit("cargo build", prepare=prepare, queue_owner="hog")
+        assert status(await bench.run("rustc --version", queue_owner="other")) == "ok"
+        await engine.cancel(held[0])
+        assert status(await bench.follow(held[0])) == "cancelled"
+        assert status(await bench.run("rustc --version", queue_owner="hog")) == "ok"
+        many = [bench.submit("rustc --version") for _ in range(20)]
+        assert [status(await bench.follow(run)) for run in many] == ["ok"] * 20, "this machine has no bound of its own"
+
+
+async def test_many_changes_of_the_queue_are_told_once(
+    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    async with LocalEngine(settings.model_copy(update={"max_runs": 1}), diagnosis) as engine:
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+        first = bench.submit("cargo run", source=LOOP)
+        waiting = [bench.submit("cargo build") for _ in range(100)]
+        for run in waiting[:-1]:
+            await engine.cancel(run)
+        await anyio.sleep(1.2)
+        await engine.cancel(waiting[-1])
+        told = [event.position for event in await bench.follow(waiting[-1]) if isinstance(event, Queued)]
+        assert told == [99, 0]
+        await engine.cancel(first)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.engine import Inside, Job, NoSuchRunError, RunStatus, State
+from app.engine import Inside, Job, NoSuchRunError, OwnerQueueFullError, QueueFullError, RunStatus, State
 from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
 from app.runner import Built
 from app.settings import Settings
@@ -81,11 +81,18 @@ class ScriptedEngine:
         self.log = LOG
         self.state: State = "done"
         self.cancelled: list[str] = []
+        self.visitors: list[str | None] = []
+        self.full: QueueFullError | None = None
 
     async def stop(self) -> None:
         """Nothing goes on."""
 
+    def seen(self, owner: str | None) -> None:
+        self.visitors.append(owner)
+
     def submit(self, job: Job) -> str:
+        if self.full:
+            raise self.full
         self.jobs.append(job)
         return f"{len(self.jobs):032x}"
 
@@ -644,3 +651,54 @@ async def test_a_reload_shows_the_compiler_that_was_chosen(learner: httpx.AsyncC
 async def test_the_address_of_a_run_without_scripts_leads_back(learner: httpx.AsyncClient) -> None:
     answer = await learner.get("/lessons/one/runs")
     assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one")
+
+
+async def test_a_run_takes_the_turn_of_its_seat_or_without_a_cookie_of_its_address(
+    app: FastAPI, learner: httpx.AsyncClient, engine: ScriptedEngine
+) -> None:
+    run = {"lesson": "one", "command": "cargo build"}
+    await post(learner)
+    await learner.post("/api/runs", json=run)
+    seat = engine.jobs[0].owner
+    assert seat
+    assert [job.queue_owner for job in engine.jobs] == [seat, seat]
+    assert engine.visitors == [seat] * 3, "the first page has given the seat"
+    for client, owner in (("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:0db8:0000:0000"), ("127.0.0.1", None)):
+        transport = httpx.ASGITransport(app, client=(client, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as script:
+            await script.post("/api/runs", json=run)
+            assert (engine.jobs[-1].queue_owner, engine.visitors[-1]) == (owner, owner)
+            await post(script)
+            assert engine.jobs[-1].queue_owner == owner, "no new turn by the seat that the answer brings"
+            assert engine.visitors[-1] == engine.jobs[-1].owner != owner
+    seen = len(engine.visitors)
+    await learner.get("/healthz")
+    await learner.get("/static/css/site.css")
+    await learner.get("/", headers={"host": "evil.example"})
+    assert len(engine.visitors) == seen
+
+
+async def test_a_full_queue_is_said_with_its_bound(
+    app: FastAPI, learner: httpx.AsyncClient, engine: ScriptedEngine
+) -> None:
+    run = {"lesson": "one", "command": "cargo build"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, client=("192.0.2.1", 1)), base_url="http://localhost"
+    ) as script:
+        for client, error, status, code, sentence in (
+            (learner, OwnerQueueFullError(), 429, "owner-queue-full", "Your seat has 8 runs waiting"),
+            (
+                script,
+                OwnerQueueFullError(),
+                429,
+                "owner-queue-full",
+                "Your address, without a cookie, has 8 runs waiting",
+            ),
+            (learner, QueueFullError(), 503, "queue-full", "200 runs are waiting"),
+        ):
+            engine.full = error
+            refused = await client.post("/api/runs", json=run)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (status, code)
+            assert refused.json()["error"]["message"].startswith(sentence)
+            assert refused.headers["retry-after"] == "5"
+            assert sentence in (await post(client, htmx=True)).text

@@ -29,6 +29,8 @@ class Job:
     run is cancelled when nobody has followed its events for a while (a page that was closed). ``owner`` is
     whoever may see the run, as the web names them; the engine only hands it back. ``prepare`` is awaited before the
     run takes its turn, and gives the toolchain in the end; what it says meanwhile stands in the run's output.
+    ``queue_owner`` names whose turn in the queue the run takes: a seat, or the address of a request without a cookie;
+    None, this machine itself, has no bound of its own.
     """
 
     lesson: Lesson
@@ -39,6 +41,7 @@ class Job:
     attended: bool = False
     owner: str | None = None
     prepare: Prepare | None = None
+    queue_owner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,10 @@ class QueueFullError(RuntimeError):
     """As many runs wait as may wait."""
 
 
+class OwnerQueueFullError(QueueFullError):
+    """As many runs of one owner wait as may wait of one."""
+
+
 class Engine(Protocol):
     """Runs jobs and keeps their events for a while."""
 
@@ -109,7 +116,10 @@ class Engine(Protocol):
         """Cancel every run; the streams of their readers end."""
 
     def submit(self, job: Job) -> str:
-        """Queue a job; the run's id. Raises ``QueueFullError``, ``NothingBuiltError``."""
+        """Queue a job; the run's id. Raises ``OwnerQueueFullError``, ``QueueFullError``, ``NothingBuiltError``."""
+
+    def seen(self, owner: str | None) -> None:
+        """Note that an owner in the queue's sense is present: it asked for a page, a stream or a run."""
 
     def status(self, run_id: str) -> RunStatus:
         """Where the run stands. Raises ``NoSuchRunError``."""

@@ -3,7 +3,6 @@
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -18,15 +17,16 @@ from app import runner
 from app.binary import Card
 from app.checks import judge, see
 from app.diagnosis import Diagnosis
-from app.engine import Inside, Job, NoSuchRunError, NothingBuiltError, Prepare, QueueFullError, RunStatus
+from app.engine import Inside, Job, NoSuchRunError, NothingBuiltError, Prepare, RunStatus
 from app.engine.log import Run
 from app.engine.look import Looks
+from app.engine.queue import FairQueue
 from app.engine.scratch import Scratch
 from app.engine.seeds import Config, Seeds
 from app.engine.side import Side
 from app.engine.steps import Steps
 from app.engine.yardstick import Yardsticks
-from app.events import Event, Finished, Output, Queued, Verdict
+from app.events import Event, Finished, Output, Verdict
 from app.inspector import Inspector
 from app.machine import StandIn, stand_in
 from app.sandbox import Box, Isolation, detect
@@ -71,9 +71,9 @@ class LocalEngine:
         self._configs = configs
         self._on_verdict = on_verdict
         self._runs: dict[str, Run] = {}
-        self._waiting: deque[Run] = deque()
-        self._held = 0
-        self._running = 0
+        self._queue = FairQueue[Run](settings.max_runs, settings.queue_length, settings.owner_queue_length)
+        self._moved = False
+        self._told = -_TICK
         self._isolation: Isolation | None = None
         self._free: list[Box] = []
         self._machines: StandIn | None = None
@@ -131,20 +131,23 @@ class LocalEngine:
                     pass
 
     def submit(self, job: Job) -> str:
-        """Queue a job; the run's id. Raises ``QueueFullError``, ``NothingBuiltError``."""
-        if len(self._waiting) + self._held >= self._settings.queue_length:
-            raise QueueFullError(f"{len(self._waiting) + self._held} runs are waiting already")
+        """Queue a job; the run's id. Raises ``OwnerQueueFullError``, ``QueueFullError``, ``NothingBuiltError``."""
+        self._queue.check(job.queue_owner)
         if job.after is not None:
             self.artifact(job.after)
         run = Run(job)
         self._runs[run.id] = run
         if job.prepare:
-            self._held += 1
-            run.emit(Queued(position=len(self._waiting)))
+            self._queue.hold(job.queue_owner)
+            run.stands_at(self._queue.waiting)
             self._tasks.start_soon(self._prepare, run, job.prepare)
         else:
             self._line_up(run)
         return run.id
+
+    def seen(self, owner: str | None) -> None:
+        """Note that an owner is present, to whom others leave the last free slot for a while."""
+        self._queue.see(owner)
 
     def status(self, run_id: str) -> RunStatus:
         """Where the run stands. Raises ``NoSuchRunError``."""
@@ -174,12 +177,11 @@ class LocalEngine:
         """End the run and its process tree; nothing happens when it is done."""
         run = self._run(run_id)
         if run.state == "queued":
-            if run not in self._waiting:
+            if self._queue.remove(run.job.queue_owner, run):
+                self._end_unbegun(run)
+                self._moved = True
+            else:
                 run.held.cancel()
-                return
-            self._waiting.remove(run)
-            self._end_unbegun(run)
-            self._say_positions()
         elif run.state == "running":
             run.scope.cancel()
 
@@ -240,15 +242,15 @@ class LocalEngine:
                 toolchain = await prepare(lambda line: run.emit(Output(stream="stderr", text=f"{line}\n")))
                 run.job = replace(run.job, toolchain=toolchain, prepare=None)
         finally:
-            self._held -= 1
+            self._queue.release(run.job.queue_owner)
         if run.job.prepare is None:
             self._line_up(run)
         else:
             self._end_unbegun(run)
 
     def _line_up(self, run: Run) -> None:
-        self._waiting.append(run)
-        run.emit(Queued(position=len(self._waiting) - 1))
+        run.stands_at(self._queue.put(run.job.queue_owner, run))
+        self._moved = True
         self._start_waiting()
 
     def _end_unbegun(self, run: Run) -> None:
@@ -257,20 +259,19 @@ class LocalEngine:
 
     def _start_waiting(self) -> None:
         started = False
-        while self._waiting and self._running < self._settings.max_runs:
-            run = self._waiting.popleft()
+        while run := self._queue.take():
             run.state = "running"
-            self._running += 1
             self._tasks.start_soon(self._execute, run)
-            started = True
-        if started:
+            started = self._moved = True
+        if started and time.monotonic() - self._told > _TICK:
             self._say_positions()
 
     def _say_positions(self) -> None:
-        for position, run in enumerate(self._waiting):
-            last = run.log[-1]
-            if not (isinstance(last, Queued) and last.position == position):
-                run.emit(Queued(position=position))
+        """Tell the waiting runs that have moved: an event for each, so changes within a tick are told as one."""
+        self._moved = False
+        for run, position in self._queue.positions():
+            if run.stands_at(position):
+                self._told = time.monotonic()
 
     async def _execute(self, run: Run) -> None:
         task = None
@@ -291,7 +292,7 @@ class LocalEngine:
             )
             run.emit(Finished(status="failed", exit_code=None, seconds=round(time.monotonic() - began, 3)))
         finally:
-            self._running -= 1
+            self._queue.finish(run.job.queue_owner)
             self._free.append(box)
             self._start_waiting()
         if not run.built:
@@ -352,6 +353,9 @@ class LocalEngine:
                 elif run.job.attended and not run.readers and idle > self._settings.reader_seconds:
                     await self.cancel(run.id)
             self._make_room()
+            self._start_waiting()  # the last slot is free for everybody once others have been away long enough
+            if self._moved:
+                self._say_positions()
 
     def _make_room(self) -> None:
         """Drop finished runs as long as they take too much room: the oldest of whoever takes most of it."""

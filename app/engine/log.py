@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from app import runner
 from app.binary import Card
 from app.engine import Job, State
-from app.events import Artifact, Event, Finished, Started, Verdict
+from app.events import Artifact, Event, Finished, Queued, Started, Verdict
 
 _OBJECT = 1500
 """Bytes of an event, or of a part of one, without its texts."""
@@ -41,6 +41,14 @@ class Run:
         self.log.append(event.numbered(len(self.log) + 1))
         self.changed.set()
         self.changed = anyio.Event()
+
+    def stands_at(self, position: int) -> bool:
+        """Say the position in the queue; return False if that was said last."""
+        last = self.log[-1] if self.log else None
+        if isinstance(last, Queued) and last.position == position:
+            return False
+        self.emit(Queued(position=position))
+        return True
 
     def end(self, verdict: Verdict) -> None:
         # The state first: whoever sees the verdict finds the run done.

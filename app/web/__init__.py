@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)  # streams of events are left alone
-    app.add_middleware(Guard, settings=settings, seats=state.seats, refuse=_answer)
+    app.add_middleware(Guard, settings=settings, seats=state.seats, refuse=_answer, seen=state.seen)
     return app
 
 

@@ -142,7 +142,7 @@ _WORDS = {
     413: "The body is too large",
     414: "The address is too long",
     422: "A field is missing or cannot be accepted",
-    429: "Too often, or too many streams; `Retry-After` says when to try again",
+    429: "Too often, too many streams, or too many runs waiting; `Retry-After` says when to try again",
     431: "The headers are too large",
     503: "Not at this moment; try again in a few seconds",
 }
@@ -197,7 +197,8 @@ async def lesson(slug: str, app: App) -> LessonDetail:
 @router.post("/api/runs", status_code=202, responses=errors(403, 404, 408, 409, 413, 422, 503))
 async def start_run(wanted: RunRequest, request: Request, app: App, seat: Seat) -> RunAccepted:
     """Queue a run."""
-    run_id = await app.submit(wanted.lesson, wanted.files, wanted.command, wanted.toolchain, wanted.after, seat)
+    parts = (wanted.lesson, wanted.files, wanted.command, wanted.toolchain, wanted.after)
+    run_id = await app.submit(*parts, seat=seat, queue_owner=request.state.queue_owner)
     return RunAccepted(id=run_id, events=app.root + request.app.url_path_for("run_events", run_id=run_id))
 
 

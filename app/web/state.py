@@ -10,7 +10,16 @@ import anyio
 from app.checks import foretold, see
 from app.command import CommandError, parse
 from app.diagnosis import Diagnosis, load_diagnosis
-from app.engine import Engine, Inside, Job, NoSuchRunError, NothingBuiltError, QueueFullError, RunStatus
+from app.engine import (
+    Engine,
+    Inside,
+    Job,
+    NoSuchRunError,
+    NothingBuiltError,
+    OwnerQueueFullError,
+    QueueFullError,
+    RunStatus,
+)
 from app.engine.local import LocalEngine
 from app.events import Event, Verdict
 from app.glossary import Glossary, load_glossary
@@ -29,6 +38,7 @@ from app.web.targets import Targets
 from app.workspace import EditError, merge
 
 _LOOK_AGAIN = 5.0
+_RETRY_SECONDS = 5
 _ESSENTIAL = (None, BARE_METAL)
 """What the course itself needs; the other targets are set up when a lesson asks for them."""
 
@@ -152,11 +162,12 @@ class Playground:
         seat: str | None = None,
         attended: bool = False,
         base: str | None = None,
+        queue_owner: str | None = None,
     ) -> str:
         """Check a run, keep the seat's files, and queue it; the run's id.
 
         ``base`` names the texts that the sender began with: if others are kept by now, as from a second tab,
-        those stay as a version.
+        those stay as a version. ``queue_owner``: whose turn in the queue the run takes (``Job``).
 
         Raises ``ProblemError`` and leaves nothing behind when something cannot be accepted.
         """
@@ -176,8 +187,12 @@ class Playground:
         prepare = self.targets.preparation(parsed, crate, chosen, await self.toolchains())
         # One that waits for a target may outlast its page: without scripts nobody follows it meanwhile.
         attended = attended and prepare is None
-        job = Job(lesson, crate, parsed, chosen, after=after, attended=attended, owner=seat, prepare=prepare)
+        job = Job(lesson, crate, parsed, chosen, after, attended, seat, prepare, queue_owner)
         return await self._queue(job, files, command, base)
+
+    def seen(self, queue_owner: str | None) -> None:
+        """Note a request of this owner: for a while, others leave it the last free slot."""
+        self.engine.seen(queue_owner)
 
     def crate(self, lesson: Lesson, files: Mapping[str, str]) -> dict[str, str]:
         """The whole crate with these edits; raises ``ProblemError`` 422."""
@@ -247,9 +262,16 @@ class Playground:
         except NothingBuiltError:
             message = "That run built nothing that could be looked at; build first."
             raise ProblemError(409, "nothing-built", message, "after") from None
+        except OwnerQueueFullError:
+            whose = "Your seat" if job.queue_owner == job.owner else "Your address, without a cookie,"
+            message = f"{whose} has {self.settings.owner_queue_length} runs waiting, the most it may have. "
+            message += "Cancel one, or try again when one has started."
+            raise ProblemError(429, "owner-queue-full", message, retry_after=_RETRY_SECONDS) from None
         except QueueFullError:
-            message = "Too many runs are waiting; try again in a few seconds."
-            raise ProblemError(503, "queue-full", message) from None
+            message = (
+                f"{self.settings.queue_length} runs are waiting, the most there may be. Try again in a few seconds."
+            )
+            raise ProblemError(503, "queue-full", message, retry_after=_RETRY_SECONDS) from None
         except sqlite3.Error as error:
             message = f"Your files cannot be stored ({error}); ask whoever runs this playground to look at its disk."
             raise ProblemError(503, "storage", message) from error

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from app.lessons import Lesson, load
 from app.settings import Settings
 from tests.browser.test_course import ENDLESS, RUN_MS, type_files
-from tests.conftest import BARE_METAL, disagreement
+from tests.conftest import BARE_METAL, disagreement, seated
 
 State = Callable[[Page, str], None]
 NO_MAIN = (
@@ -77,11 +77,14 @@ def running(page: Page, server: str) -> None:
 
 
 def queued(page: Page, server: str) -> None:
-    """Others have every place; they go when the page is closed."""
+    """Other seats have every place; they go when the page is closed."""
     body = {"lesson": "hello-std", "files": {"src/main.rs": ENDLESS}, "command": "cargo run"}
-    with httpx.Client(base_url=server) as others:
-        runs = [others.post("/api/runs", json=body).json()["id"] for _ in range(Settings().max_runs + 1)]
-    when_closed(page, lambda: [httpx.delete(f"{server}/api/runs/{each}") for each in runs])
+    runs = []
+    for _ in range(Settings().max_runs + 1):
+        with seated(server) as other:
+            address = f"{server}/api/runs/{other.post('/api/runs', json=body).json()['id']}"
+            runs.append((address, dict(other.cookies)))
+    when_closed(page, lambda: [httpx.delete(address, cookies=seat) for address, seat in runs])
     page.goto(f"{server}/lessons/hello-std")
     page.locator("[data-run]").click()
     expect(page.locator("#run-status")).to_contain_text("before this one", timeout=RUN_MS)

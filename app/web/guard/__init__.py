@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.web.guard.bodies import Body, check_announced
 from app.web.guard.hosts import Hosts, check_origin
 from app.web.guard.paths import mounted, path_of
-from app.web.guard.rates import Rates
+from app.web.guard.rates import Rates, address_of, kind
 from app.web.guard.seats import COOKIE, Seats
 from app.web.problem import ProblemError
 
@@ -57,15 +57,20 @@ class Guard:
     """ASGI middleware; sets ``request.state.seat``, ``request.state.seat_known`` and ``request.state.style_nonce``.
 
     ``request.state.charge()`` counts the request once more, for one that starts several runs.
+    ``request.state.queue_owner`` is the seat, or without a cookie the address as the rates count it; ``seen`` is told
+    whose request each is that the rates count.
 
     A forged seat cookie counts as none. ``refuse`` says a problem in the form that the address is read in.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, seats: Seats, refuse: Refuse) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, seats: Seats, refuse: Refuse, seen: Callable[[str | None], None]
+    ) -> None:
         self._app = app
         self._settings = settings
         self._seats = seats
         self._refuse = refuse
+        self._seen = seen
         self._hosts = Hosts(settings.allowed_hosts)
         self._rates = Rates(settings)
 
@@ -79,12 +84,18 @@ class Guard:
         nonce = secrets.token_urlsafe(16)
         charge = partial(self._rates.check, scope, known)
         scope.setdefault("state", {}).update(seat=seat, seat_known=known is not None, style_nonce=nonce, charge=charge)
-        answer = _Answer(send, path_of(scope), nonce, None if known else self._cookie(seat, scope))
+        owner = known or address_of(scope)
+        scope["state"]["queue_owner"] = owner
+        cookie = None if known else self._cookie(seat, scope)
+        answer = _Answer(send, path_of(scope), nonce, cookie)
         try:
             self._examine(scope, known)
         except ProblemError as problem:
             await self._refuse(Request(scope), problem)(scope, receive, answer)
             return
+        if kind(scope["method"], path_of(scope)):
+            # A browser's first page gives it the seat under which it will ask from then on.
+            self._seen(seat if cookie else owner)
         await self._app(scope, Body(receive, self._settings.body_bytes, self._settings.request_seconds), answer)
 
     def _examine(self, scope: Scope, seat: str | None) -> None:

@@ -27,7 +27,8 @@ ALL = "all"
 """The toolchain's name in the form when all are meant."""
 
 _SEPARATOR = "."
-_MOST = 12
+_MOST = 8
+"""As many runs as one seat may have waiting."""
 _CLOSE = "run-done"
 
 
@@ -67,7 +68,8 @@ async def start(request: Request, home: Playground, seat: str, lesson: Lesson, f
     try:
         # The newest comes last: its run is the one that a reload finds.
         for name in reversed(names):
-            ids.append(await home.submit(lesson.slug, form.files, form.command, name, None, seat, base=base))
+            parts = (lesson.slug, form.files, form.command, name, None, seat)
+            ids.append(await home.submit(*parts, base=base, queue_owner=request.state.queue_owner))
             base = None
     except ProblemError:
         for run_id in ids:

@@ -49,9 +49,8 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
         return await _run_on_all(request, home, seat, lesson, form)
     before = await foreseen(home, seat, lesson)
     try:
-        run_id = await home.submit(
-            lesson.slug, form.files, form.command, form.toolchain, looked_at(form), seat, attended=True, base=form.base
-        )
+        parts = (lesson.slug, form.files, form.command, form.toolchain, looked_at(form), seat)
+        run_id = await home.submit(*parts, attended=True, base=form.base, queue_owner=request.state.queue_owner)
     except ProblemError as problem:
         if by_htmx(request):
             raise

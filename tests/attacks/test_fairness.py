@@ -1,0 +1,112 @@
+"""Clients that ask for more than their share of the slots, as one seat or disguised as many."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import pytest
+
+from tests.attacks.case import MANIFEST, attack
+from tests.conftest import SLOWER_BY, Server, seated
+
+_FILES = {
+    "Cargo.toml": MANIFEST,
+    "src/main.rs": "fn main() { loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }",
+}
+_ENDLESS = {"lesson": "hello-std", "command": "cargo run", "files": _FILES}
+_SHORT = {"lesson": "hello-std", "command": "rustc --version"}
+_RUN_SECONDS = 7.0 * SLOWER_BY
+_BOUND = 6.0 * SLOWER_BY
+_MOST_WAITING = 8
+_SLOTS = 2
+
+
+@pytest.fixture
+def narrow(start_server: Callable[..., Server]) -> str:
+    """The address of a server with two slots."""
+    return start_server(
+        PLAYGROUND_MAX_RUNS=str(_SLOTS), PLAYGROUND_RUN_SECONDS=str(_RUN_SECONDS), PLAYGROUND_QUEUE_LENGTH="30"
+    ).url
+
+
+@contextmanager
+def _seats(server: str, count: int) -> Iterator[list[httpx.Client]]:
+    """Seats that have opened a page."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(seated(server)) for _ in range(count)]
+
+
+def _served(client: httpx.Client) -> float:
+    """The seconds from the post of a short run to its last event."""
+    began = time.monotonic()
+    answer = client.post("/api/runs", json=_SHORT)
+    assert answer.status_code == 202, answer.text
+    assert '"status":"ok"' in client.get(answer.json()["events"]).text
+    return time.monotonic() - began
+
+
+def _wave(seats: list[httpx.Client]) -> list[float]:
+    """The seconds that each seat waits for when all of them ask at once; sorted."""
+    with ThreadPoolExecutor(len(seats)) as pool:
+        return sorted(pool.map(_served, seats))
+
+
+def _p90(waits: list[float]) -> float:
+    return waits[int(0.9 * (len(waits) - 1))]
+
+
+def _hog(client: httpx.Client, running: int) -> list[str]:
+    """Ask for 25 endless runs; the ids of those that were accepted, once as many of them run."""
+    answers = [client.post("/api/runs", json=_ENDLESS) for _ in range(25)]
+    ids = [str(answer.json()["id"]) for answer in answers if answer.status_code == 202]
+    for _ in range(100):
+        if [client.get(f"/api/runs/{run_id}").json()["state"] for run_id in ids].count("running") >= running:
+            return ids
+        time.sleep(0.05)
+    raise AssertionError(f"{running} endless runs do not run at once")
+
+
+def _bound(alone: float) -> float:
+    """What the others may cost a seat that waits so long without them; a loaded machine makes both longer."""
+    return alone + max(_BOUND, 2 * alone)
+
+
+@attack("queue-hog", "make ten other seats wait by 25 endless programs of one seat, on two slots")
+def test_queue_hog(narrow: str) -> None:
+    with seated(narrow) as hog:
+        _served(hog)  # the first run of a server takes longer
+        endless = _hog(hog, running=_SLOTS)
+        with _seats(narrow, 10) as seats:
+            first, later = _wave(seats), _wave(seats)
+            for run_id in endless:
+                hog.delete(f"/api/runs/{run_id}")
+            alone = _wave(seats)
+            _hog(hog, running=1)
+            beside = _wave(seats)
+    print(f"p90: alone {_p90(alone):.2f} s, later {_p90(later):.2f}, beside {_p90(beside):.2f}; first {first[-1]:.2f}")
+    assert first[-1] <= _RUN_SECONDS + _bound(alone[-1]), "delayed by more than one run's time limit"
+    assert _p90(later) <= _bound(_p90(alone))
+    assert _p90(beside) <= _bound(_p90(alone))
+    assert len(endless) <= _SLOTS + _MOST_WAITING
+
+
+@attack("queue-hog-without-cookie", "fill slots and queue without a cookie, by API and forms, from one IPv6 network")
+def test_queue_hog_without_cookie(narrow: str) -> None:
+    form = {"command": "cargo run"} | {f"file:{path}": text for path, text in _FILES.items()}
+    accepted = 0
+    with seated(narrow) as honest, httpx.Client(base_url=narrow, timeout=30) as hog:
+        _served(honest)
+        alone = _served(honest)
+        for number in range(1, 9):
+            headers = {"X-Forwarded-For": f"2001:db8::{number:x}"}
+            accepted += hog.post("/api/runs", json=_ENDLESS, headers=headers).status_code == 202
+            hog.cookies.clear()
+            headers["HX-Request"] = "true"
+            accepted += hog.post("/lessons/hello-std/runs", data=form, headers=headers).status_code == 200
+            hog.cookies.clear()
+        beside = _served(honest)
+    print(f"alone {alone:.2f} s, beside {beside:.2f}")
+    assert beside <= _bound(alone)
+    assert accepted <= _SLOTS + _MOST_WAITING

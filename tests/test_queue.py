@@ -1,0 +1,366 @@
+"""The fair queue with a clock of the test's own: turns, bounds, the slot that is left to others, positions."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine import OwnerQueueFullError, QueueFullError
+from app.engine.queue import SEEN_SECONDS, FairQueue
+
+OWNERS = ("a", "b", "c", "d", None)
+SHARE = 4
+LENGTH = 12
+
+
+@dataclass
+class Clock:
+    """A time that goes on when it is told to."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def queue_of(slots: int, clock: Callable[[], float] | None = None) -> FairQueue[str]:
+    return FairQueue(slots, LENGTH, SHARE, clock or Clock())
+
+
+def put(queue: FairQueue[str], *runs: str) -> list[int]:
+    """The positions of these runs, whose owners are their first letters."""
+    return [queue.put(run[0], run) for run in runs]
+
+
+def taken(queue: FairQueue[str]) -> list[str]:
+    """All that starts now."""
+    found = []
+    while run := queue.take():
+        found.append(run)
+    return found
+
+
+def one_by_one(queue: FairQueue[str]) -> list[str]:
+    """The order in which everything starts when each run has ended before the next one begins."""
+    found = []
+    while run := queue.take():
+        found.append(run)
+        queue.finish(run[0])
+    return found
+
+
+def test_owners_take_turns_and_each_line_keeps_its_order() -> None:
+    queue = queue_of(1)
+    put(queue, "a1", "a2", "a3", "b1", "c1", "b2")
+    assert one_by_one(queue) == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_a_newcomer_waits_for_one_run_of_each_owner_at_most() -> None:
+    queue = queue_of(1)
+    put(queue, "a1", "a2", "a3", "a4")
+    assert taken(queue) == ["a1"]
+    assert put(queue, "b1", "c1") == [1, 2]
+    queue.finish("a")
+    assert one_by_one(queue)[:3] == ["a2", "b1", "c1"]
+
+
+def test_the_last_slot_is_left_to_others_who_were_seen() -> None:
+    clock = Clock()
+    queue = queue_of(3, clock)
+    queue.see("b")
+    put(queue, "a1", "a2", "a3", "a4")
+    assert taken(queue) == ["a1", "a2"]
+    put(queue, "b1", "b2")
+    assert taken(queue) == ["b1"]
+    queue.finish("b")
+    assert taken(queue) == ["b2"], "b has nothing else in progress, and a has"
+    queue.finish("b")
+    clock.now += SEEN_SECONDS - 1
+    assert taken(queue) == []
+    clock.now += 2
+    assert taken(queue) == ["a3"], "b has been away for long enough"
+
+
+def test_a_lone_owner_gets_every_slot() -> None:
+    queue = queue_of(2)
+    queue.see("a")
+    put(queue, "a1", "a2", "a3")
+    assert taken(queue) == ["a1", "a2"]
+
+
+def test_two_owners_with_a_run_each_leave_the_last_slot_to_a_third() -> None:
+    queue = queue_of(3)
+    put(queue, "a1", "b1", "a2", "b2")
+    assert taken(queue) == ["a1", "b1"]
+    put(queue, "c1")
+    assert taken(queue) == ["c1"]
+
+
+def test_one_slot_is_never_left_empty() -> None:
+    queue = queue_of(1)
+    queue.see("b")
+    put(queue, "a1", "a2")
+    assert one_by_one(queue) == ["a1", "a2"]
+
+
+def test_only_the_two_owners_seen_last_are_kept() -> None:
+    clock = Clock()
+    queue = queue_of(2, clock)
+    for number in range(10_000):
+        clock.now += 0.001
+        queue.see(f"x{number}")
+    queue.see("a")
+    assert len(queue._seen) == 2
+    put(queue, "a1", "a2")
+    assert taken(queue) == ["a1"]
+
+
+def test_the_bounds_count_what_waits_and_what_is_on_hold_but_not_what_runs() -> None:
+    queue = queue_of(2)
+    put(queue, "a1", "a2")
+    assert taken(queue) == ["a1", "a2"]
+    queue.hold("a")
+    put(queue, "a3", "a4", "a5")
+    with pytest.raises(OwnerQueueFullError):
+        queue.check("a")
+    queue.check("b")
+    queue.release("a")
+    queue.check("a")
+    for _ in range(LENGTH - 3):
+        queue.check(None)
+        queue.put(None, "n")
+    for owner in ("a", "b", None):
+        with pytest.raises(QueueFullError):
+            queue.check(owner)
+
+
+def test_a_full_line_is_said_before_a_full_queue() -> None:
+    queue = queue_of(1)
+    put(queue, *(f"a{number}" for number in range(SHARE)))
+    for _ in range(LENGTH - SHARE):
+        queue.put(None, "n")
+    with pytest.raises(OwnerQueueFullError):
+        queue.check("a")
+
+
+def test_a_run_leaves_its_line_once() -> None:
+    queue = queue_of(1)
+    put(queue, "a1", "a2", "b1", "a3")
+    assert queue.remove("a", "a2")
+    assert not queue.remove("a", "a2")
+    assert not queue.remove("c", "c1")
+    assert queue.remove("b", "b1")
+    assert one_by_one(queue) == ["a1", "a3"]
+    assert queue.waiting == 0
+
+
+def test_positions() -> None:
+    queue = queue_of(2)
+    assert put(queue, "a1", "b1", "a2", "a3", "c1", "b2") == [0, 1, 2, 3, 2, 5]
+    assert dict(queue.positions()) == {"a1": 0, "a2": 4, "a3": 5, "b1": 1, "b2": 5, "c1": 2}
+    assert taken(queue) == ["a1", "b1"]
+    assert dict(queue.positions()) == {"c1": 0, "a2": 2, "a3": 3, "b2": 3}
+
+
+def test_positions_of_one_owner_are_a_line() -> None:
+    queue = queue_of(2)
+    put(queue, "a1", "a2", "a3", "a4", "a5")
+    taken(queue)
+    assert dict(queue.positions()) == {"a3": 0, "a4": 1, "a5": 2}
+
+
+@pytest.mark.parametrize("owners", [1, 5, 20_000])
+def test_the_work_grows_with_the_number_of_runs_and_not_with_its_square(owners: int) -> None:
+    count = 20_000
+    queue = FairQueue[int](2, count, count)
+    began = time.process_time()
+    for run in range(count):
+        queue.check(str(run % owners))
+        queue.put(str(run % owners), run)
+    assert sum(1 for _ in queue.positions()) == count
+    for run in range(count // 2):
+        assert queue.remove(str(run % owners), run)
+    for _ in range(count // 2):
+        taken_now = queue.take()
+        assert taken_now is not None
+        queue.finish(str(taken_now % owners))
+    assert time.process_time() - began < 5, "a tenth of a second on two processors of 2026"
+
+
+@dataclass
+class Played:
+    """A queue, and beside it what a reader of its description knows of it."""
+
+    slots: int
+    clock: Clock = field(default_factory=Clock)
+    lines: dict[str | None, list[int]] = field(default_factory=dict)
+    held: Counter[str | None] = field(default_factory=Counter)
+    running: list[tuple[str | None, int]] = field(default_factory=list)
+    seen: dict[str | None, float] = field(default_factory=dict)
+    passed: dict[int, Counter[str | None]] = field(default_factory=dict)
+    """Of each run that is the first of its line: how often each owner was served since it came to be so."""
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        self.queue = FairQueue[int](self.slots, LENGTH, SHARE, self.clock)
+
+    def waiting(self) -> int:
+        return sum(map(len, self.lines.values()))
+
+    def see(self, owner: str | None) -> None:
+        self.seen[owner] = self.clock.now
+        self.queue.see(owner)
+
+    def may_wait(self, owner: str | None) -> bool:
+        own = len(self.lines.get(owner, ())) + self.held[owner]
+        if owner is not None and own >= SHARE:
+            expected: type[QueueFullError] | None = OwnerQueueFullError
+        else:
+            expected = QueueFullError if self.waiting() + self.held.total() >= LENGTH else None
+        if expected is None:
+            self.queue.check(owner)
+        else:
+            with pytest.raises(QueueFullError) as refused:
+                self.queue.check(owner)
+            assert refused.type is expected
+        return expected is None
+
+    def put(self, owner: str | None) -> None:
+        if self.may_wait(owner):
+            self._line_up(owner)
+
+    def _line_up(self, owner: str | None) -> None:
+        self.count += 1
+        self.seen[owner] = self.clock.now
+        self.lines.setdefault(owner, []).append(self.count)
+        position = self.queue.put(owner, self.count)
+        assert dict(self.queue.positions())[self.count] == position
+
+    def hold(self, owner: str | None) -> None:
+        if self.may_wait(owner):
+            self.held[owner] += 1
+            self.seen[owner] = self.clock.now
+            self.queue.hold(owner)
+
+    def release(self, number: int) -> None:
+        if owners := list(self.held.elements()):
+            owner = owners[number % len(owners)]
+            self.held[owner] -= 1
+            self.queue.release(owner)
+            self._line_up(owner)
+
+    def cancel(self, number: int) -> None:
+        if runs := [(owner, run) for owner, line in self.lines.items() for run in line]:
+            owner, run = runs[number % len(runs)]
+            assert self.queue.remove(owner, run)
+            assert not self.queue.remove(owner, run)
+            self._left(owner, run)
+
+    def finish(self, number: int) -> None:
+        if self.running:
+            owner, _ = self.running.pop(number % len(self.running))
+            self.queue.finish(owner)
+
+    def _left(self, owner: str | None, run: int) -> None:
+        self.lines[owner].remove(run)
+        self.passed.pop(run, None)
+        if not self.lines[owner]:
+            del self.lines[owner]
+
+    def kept_from(self, owner: str | None) -> bool:
+        """Whether the owner may not have the last slot."""
+        since = self.clock.now - SEEN_SECONDS
+        others = any(at > since for other, at in self.seen.items() if other != owner)
+        return self.slots > 1 and others and any(one == owner for one, _ in self.running)
+
+    def start(self) -> int | None:
+        """Take one run, and assert all that must hold of it."""
+        told = dict(self.queue.positions())
+        assert len(told) == self.queue.waiting == self.waiting()
+        run = self.queue.take()
+        free = self.slots - len(self.running)
+        if run is None:
+            assert not free or not self.lines or (free == 1 and all(map(self.kept_from, self.lines)))
+            return None
+        owner = next(owner for owner, line in self.lines.items() if run in line)
+        assert free >= 1
+        assert self.lines[owner][0] == run, "the order of a line"
+        assert free > 1 or not self.kept_from(owner)
+        self._left(owner, run)
+        self.running.append((owner, run))
+        for other, line in self.lines.items():
+            if other != owner and not self.kept_from(other):
+                passed = self.passed.setdefault(line[0], Counter())
+                passed[owner] += 1
+                assert passed[owner] <= 1, f"{owner} had two turns while {other} waited and might have been served"
+        return run
+
+
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(("put", "put", "put", "hold", "see")), st.sampled_from(OWNERS)),
+    st.tuples(st.sampled_from(("cancel", "finish", "finish", "release")), st.integers(0, 50)),
+    st.tuples(st.just("wait"), st.sampled_from((1.0, SEEN_SECONDS - 1, SEEN_SECONDS + 1))),
+    st.just(("start", None)),
+)
+
+
+@given(st.integers(1, 4), st.lists(STEPS, max_size=60))
+def test_whatever_happens_the_rules_hold_and_everybody_is_served(slots: int, steps: list[tuple[str, object]]) -> None:
+    played = Played(slots)
+    for step, what in steps:
+        if step == "wait":
+            assert isinstance(what, float)
+            played.clock.now += what
+        elif step == "start":
+            while played.start() is not None:
+                pass
+        else:
+            getattr(played, step)(what)
+    while played.held.total():
+        played.release(0)
+    waiting = played.waiting()
+    for _ in range(waiting + 1):
+        while played.start() is not None:
+            pass
+        played.finish(0)
+    assert not played.lines, "no starvation: as many ends as runs are enough, however short the time"
+    while played.running:
+        played.finish(0)
+    assert not played.queue._lines
+    assert not played.queue._running
+    assert not played.queue._held
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.sampled_from(OWNERS), max_size=20),
+    st.lists(st.integers(0, 50), max_size=8),
+    st.lists(st.integers(0, 50), min_size=30, max_size=30),
+)
+def test_a_position_is_an_upper_bound_and_that_of_one_slot_is_exact(
+    slots: int, owners: list[str | None], cancels: list[int], ends: list[int]
+) -> None:
+    played = Played(slots)
+    for owner in owners[: len(owners) // 2]:
+        played.put(owner)
+    while played.start() is not None:
+        pass
+    for owner in owners[len(owners) // 2 :]:
+        played.put(owner)
+    for number in cancels:
+        played.cancel(number)
+    told = dict(played.queue.positions())
+    firsts = {line[0] for line in played.lines.values()}
+    started: list[int] = []
+    for end in ends:
+        played.finish(end)
+        while (run := played.start()) is not None:
+            started.append(run)
+    assert sorted(started) == sorted(told)
+    for before, run in enumerate(started):
+        assert before <= told[run]
+        assert slots > 1 or run not in firsts or before == told[run]
