@@ -1,5 +1,6 @@
 """The engine and the runner under it, with the real cargo: order, queue, cancel, limits, what is left behind."""
 
+import errno
 import json
 import re
 import time
@@ -522,6 +523,28 @@ async def test_runs_on_hold_count_to_their_owner(
         assert status(await bench.run("rustc --version", queue_owner="hog")) == "ok"
         many = [bench.submit("rustc --version") for _ in range(20)]
         assert [status(await bench.follow(run)) for run in many] == ["ok"] * 20, "this machine has no bound of its own"
+
+
+async def test_a_run_that_cannot_be_prepared_ends_alone(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    async def fails(_say: Callable[[str], None]) -> Toolchain:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    log = await bench.run("cargo build", prepare=fails)
+    assert status(log) == "failed"
+    assert "could not prepare" in printed(log)
+    assert "no space left" in caplog.text
+    assert status(await bench.run("rustc --version")) == "ok"
+
+
+async def test_a_cancelled_run_does_not_line_up(bench: Bench, toolchain: Toolchain) -> None:
+    runs: list[str] = []
+
+    async def prepare(_say: Callable[[str], None]) -> Toolchain:
+        await bench.engine.cancel(runs[0])
+        return toolchain
+
+    runs.append(bench.submit("cargo build", prepare=prepare))
+    assert status(await bench.follow(runs[0])) == "cancelled"
 
 
 async def test_many_changes_of_the_queue_are_told_once(

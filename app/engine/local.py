@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import takewhile
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import anyio
 from anyio.abc import TaskGroup
@@ -146,7 +146,7 @@ class LocalEngine:
         return run.id
 
     def seen(self, owner: str | None) -> None:
-        """Note that an owner is present, to whom others leave the last free slot for a while."""
+        """Note that an owner is present: for a while, others leave it the last free slot."""
         self._queue.see(owner)
 
     def status(self, run_id: str) -> RunStatus:
@@ -178,7 +178,7 @@ class LocalEngine:
         run = self._run(run_id)
         if run.state == "queued":
             if self._queue.remove(run.job.queue_owner, run):
-                self._end_unbegun(run)
+                self._end_unbegun(run, "cancelled")
                 self._moved = True
             else:
                 run.held.cancel()
@@ -237,24 +237,31 @@ class LocalEngine:
 
     async def _prepare(self, run: Run, prepare: Prepare) -> None:
         """Let a run wait for what it needs, outside of the queue, so that it holds nobody up."""
+        status: Literal["cancelled", "failed"] = "cancelled"
         try:
             with run.held:
                 toolchain = await prepare(lambda line: run.emit(Output(stream="stderr", text=f"{line}\n")))
                 run.job = replace(run.job, toolchain=toolchain, prepare=None)
+        except Exception:
+            _log.exception("run %s of lesson %s could not be prepared", run.id, run.job.lesson.slug)
+            text = "The playground could not prepare this run; its operator finds why in the log.\n"
+            run.emit(Output(stream="stderr", text=text))
+            status = "failed"
         finally:
             self._queue.release(run.job.queue_owner)
-        if run.job.prepare is None:
+        # A cancellation may come when nothing is waited for any more.
+        if run.job.prepare is None and not run.held.cancel_called:
             self._line_up(run)
         else:
-            self._end_unbegun(run)
+            self._end_unbegun(run, status)
 
     def _line_up(self, run: Run) -> None:
         run.stands_at(self._queue.put(run.job.queue_owner, run))
         self._moved = True
         self._start_waiting()
 
-    def _end_unbegun(self, run: Run) -> None:
-        run.emit(Finished(status="cancelled", exit_code=None, seconds=0.0))
+    def _end_unbegun(self, run: Run, status: Literal["cancelled", "failed"]) -> None:
+        run.emit(Finished(status=status, exit_code=None, seconds=0.0))
         run.end(self._judge(run))
 
     def _start_waiting(self) -> None:
