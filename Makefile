@@ -38,8 +38,8 @@ test: .venv/.dev toolchains ## Every test, on the real toolchains and a real bro
 	@.venv/bin/python tools/test-tools
 	.venv/bin/pytest $(PYTEST_ARGS)
 
-bench: .venv/.dev setup ## Print the figures of the README
-	.venv/bin/python -m bench
+bench: .venv/.dev setup ## Print the figures of the README; AGAINST=COMMIT compares with that commit instead (ROUNDS=100)
+	.venv/bin/python -m $(if $(AGAINST),bench.against "$(AGAINST)",bench) $(ROUNDS)
 
 container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, ten minutes)
 	.venv/bin/python tools/container-test

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,14 +34,18 @@ class Case:
 
 
 @contextmanager
-def serving(folder: Path, isolation: str = "auto") -> Iterator[tuple[http.client.HTTPConnection, int]]:
+def serving(
+    folder: Path,
+    isolation: str = "auto",
+    command: Sequence[str] = (str(Path(sys.executable).with_name("playground")),),
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[tuple[http.client.HTTPConnection, int]]:
     """A real server that is ready: a connection to it and its process id. The runs' users must be able to pass."""
     folder.mkdir(mode=0o711)
     folder.chmod(0o711)
-    command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
     env = os.environ | {"PLAYGROUND_DATA_DIR": str(folder / "data"), "PLAYGROUND_SCRATCH_DIR": str(folder / "scratch")}
-    env["PLAYGROUND_ISOLATION"] = isolation
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+    env = env | {"PLAYGROUND_ISOLATION": isolation} | dict(variables or {})
+    with subprocess.Popen([*command, "serve", "--port", "0"], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"http://([^\s/]+)", process.stdout.readline())
         if not found:
