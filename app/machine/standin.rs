@@ -34,6 +34,8 @@ const ANSWER: Duration = Duration::from_millis(500);
 const ASLEEP: Duration = Duration::from_millis(1000);
 const IDLE: Duration = Duration::from_millis(5);
 const SAID: usize = 2000;
+/// The number that our end of the control socket has among the descriptors that QEMU was given.
+const SET: u32 = 7_000;
 const ONLY_ASKS: [&str; 8] = ["-version", "--version", "-h", "-help", "--help", "help", "?", "-V"];
 
 fn main() {
@@ -108,7 +110,10 @@ fn additions(pc: bool, arguments: &[String], fd: c_int) -> Vec<String> {
     }
     // A machine that is off or starts again stands still first, so that its last state can be read.
     add(&["-action", "shutdown=pause,reboot=shutdown"]);
-    add(&["-chardev", &format!("socket,id=playground,fd={}", fd), "-mon", "chardev=playground,mode=control"]);
+    // As a pipe, which QEMU writes to. It sends to a socket, with a call that could carry files and that runs lack.
+    add(&["-add-fd", &format!("fd={},set={}", fd, SET)]);
+    add(&["-chardev", &format!("pipe,id=playground,path=/dev/fdset/{}", SET)]);
+    add(&["-mon", "chardev=playground,mode=control"]);
     more
 }
 

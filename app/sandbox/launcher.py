@@ -1,11 +1,11 @@
-"""The launcher: compiled once from ``launcher.rs`` and ``observe.rs`` by a compiler that is here, kept in the cache."""
+"""The launcher: compiled once from the Rust sources here by a compiler that is here, kept in the cache."""
 
 from pathlib import Path
 
 from app.toolchain import Toolchain, compiled
 
 _SOURCE = Path(__file__).with_name("launcher.rs")
-_PARTS = (_SOURCE.with_name("observe.rs"),)
+_PARTS = tuple(_SOURCE.with_name(name) for name in ("observe.rs", "seccomp.rs", "calls.txt"))
 
 
 async def launcher(cache_dir: Path, toolchains: tuple[Toolchain, ...]) -> Path | None:

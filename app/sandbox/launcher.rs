@@ -11,7 +11,7 @@
 //!   --ro PATH           read and execute; nothing happens when it does not exist
 //!   --rw PATH           all but devices and sockets
 //!   --dev PATH          read and write a device that exists
-//!   --seccomp           refuse the system calls below
+//!   --seccomp           allow the system calls of calls.txt and refuse the others; see seccomp.rs
 //!   --alive FD          a pipe of which only the server holds the other end: with --init or --reap, end when it hangs up
 //!   --pass              leave all descriptors to PROGRAM, which is bubblewrap with another launcher inside
 //!   --observe FD:SECONDS  watch the program as its tracer and write what was seen to FD; see observe.rs
@@ -20,6 +20,7 @@
 //! a millisecond. It ends with 125 and a sentence on standard error when a wall cannot be built: then nothing runs.
 
 mod observe;
+mod seccomp;
 
 use std::ffi::{c_char, c_int, c_long, c_ulong, CString};
 use std::fs;
@@ -64,6 +65,10 @@ const LANDLOCK_CREATE_RULESET: c_long = 444;
 const LANDLOCK_ADD_RULE: c_long = 445;
 const LANDLOCK_RESTRICT_SELF: c_long = 446;
 const CLOSE_RANGE: c_long = 436;
+#[cfg(target_arch = "x86_64")]
+const CAPSET: c_long = 126;
+#[cfg(target_arch = "aarch64")]
+const CAPSET: c_long = 91;
 const PIDFD_OPEN: c_long = 434;
 const NO_DESCRIPTOR: c_int = -1;
 const POLLIN: i16 = 1;
@@ -399,174 +404,6 @@ fn landlock(found: &Options) {
     }
 }
 
-// --- seccomp ---------------------------------------------------------------------------------------------------------
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Instruction {
-    code: u16,
-    yes: u8,
-    no: u8,
-    k: u32,
-}
-
-#[repr(C)]
-struct Filter {
-    length: u16,
-    instructions: *const Instruction,
-}
-
-const LOAD: u16 = 0x20;
-const EQUAL: u16 = 0x15;
-const AT_LEAST: u16 = 0x35;
-const ANY_BIT: u16 = 0x45;
-const AND: u16 = 0x54;
-const RETURN: u16 = 0x06;
-const KILL: u32 = 0x8000_0000;
-const ALLOW: u32 = 0x7fff_0000;
-const EPERM: u32 = 0x0005_0001;
-const ENOSYS: u32 = 0x0005_0026;
-const EOPNOTSUPP: u32 = 0x0005_005f;
-const NEW_NAMESPACES: u32 = 0x7e02_0080;
-const THREAD: u32 = 0x1_0000;
-const SAME_FILES: u32 = 0x400;
-const CLOSE_RANGE_UNSHARE: u32 = 2;
-const SHARED_ANONYMOUS: u32 = 0x21;
-const ACCESS_OR_TRUNCATE: u32 = 0o1003;
-const TRUNCATE_READING: u32 = 0o1000;
-const AF_UNIX: u32 = 1;
-const KIND: u32 = 0xe;
-const DATAGRAMS: u32 = 2; // SOCK_DGRAM and SOCK_RAW, which is the same among these
-
-#[cfg(target_arch = "x86_64")]
-mod numbers {
-    pub const ARCH: u32 = 0xc000_003e;
-    pub const CAPSET: i64 = 126;
-    pub const CLONE: u32 = 56;
-    pub const MMAP: u32 = 9;
-    pub const FALLOCATE: u32 = 285;
-    pub const PRLIMIT: u32 = 302;
-    pub const SOCKETPAIR: u32 = 53;
-    pub const OPEN: Option<u32> = Some(2);
-    pub const OPENAT: u32 = 257;
-    /// By the kernel's own table of names: socket; memfd_create; ptrace, process_vm_*, kcmp; SysV and POSIX message queues, semaphores
-    /// and shared memory; keys; bpf, userfaultfd, perf_event_open; mounts, roots and namespaces; file handles; quotas, swap,
-    /// modules, kexec, reboot, syslog; clocks and host names; memory policy of other processes; ports of the machine;
-    /// priorities and processors, which could be other processes', too; attributes of files, which are memory in a tmpfs;
-    /// truncate, which Landlock does not hold before version 3.
-    pub const REFUSED: &[u32] = &[
-        29, 30, 31, 41, 64, 65, 66, 67, 68, 69, 70, 71, 76, 101, 103, 134, 136, 139, 141, 142, 144, 153, 154, 155, 156,
-        159, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173, 174, 175, 176, 177, 178, 179, 180, 188,
-        189, 190, 203, 212, 220, 227, 237, 238, 239, 240, 241, 242, 243, 244, 245, 246, 248, 249, 250, 251, 256, 272, 279, 298, 303,
-        304, 305, 308, 310, 311, 312, 313, 314, 319, 320, 321, 323,
-    ];
-}
-
-#[cfg(target_arch = "aarch64")]
-mod numbers {
-    pub const ARCH: u32 = 0xc000_00b7;
-    pub const CAPSET: i64 = 91;
-    pub const CLONE: u32 = 220;
-    pub const MMAP: u32 = 222;
-    pub const FALLOCATE: u32 = 47;
-    pub const PRLIMIT: u32 = 261;
-    pub const SOCKETPAIR: u32 = 199;
-    pub const OPEN: Option<u32> = None;
-    pub const OPENAT: u32 = 56;
-    pub const REFUSED: &[u32] = &[
-        5, 6, 7, 18, 30, 39, 40, 41, 42, 45, 51, 58, 60, 89, 97, 104, 105, 106, 112, 116, 117, 118, 119, 122, 140, 142, 161, 162,
-        170, 171, 180, 181, 182, 183, 184, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198, 217,
-        218, 219, 224, 225, 235, 236, 237, 238, 239, 241, 264, 265, 266, 268, 270, 271, 272, 273, 274, 279,
-        280, 282, 294,
-    ];
-}
-
-/// The same numbers everywhere: io_uring, pidfd_getfd, the new mount calls, process_madvise, memfd_secret, quotactl_fd,
-/// setxattrat.
-const REFUSED_EVERYWHERE: &[u32] =
-    &[425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442, 443, 447, 448, 457, 458, 460, 461, 463, 467];
-const CLONE3: u32 = 435;
-const OPENAT2: u32 = 437;
-
-fn seccomp() {
-    let step = |code, k, yes, no| Instruction { code, yes, no, k };
-    let mut program = vec![
-        step(LOAD, 4, 0, 0),
-        step(EQUAL, numbers::ARCH, 1, 0),
-        step(RETURN, KILL, 0, 0),
-        step(LOAD, 0, 0, 0),
-        // The x32 calls of x86-64 would go round the numbers below.
-        step(AT_LEAST, 0x4000_0000, 0, 1),
-        step(RETURN, ENOSYS, 0, 0),
-        // Its flags lie in memory, where a filter cannot look; the C library goes back to clone.
-        step(EQUAL, CLONE3, 0, 1),
-        step(RETURN, ENOSYS, 0, 0),
-        step(EQUAL, OPENAT2, 0, 1),
-        step(RETURN, ENOSYS, 0, 0),
-    ];
-    // To be opened for reading and emptied at once; before its version 3 Landlock asks for reading alone.
-    for (call, flags) in numbers::OPEN.iter().map(|call| (*call, 24)).chain(Some((numbers::OPENAT, 32))) {
-        program.extend_from_slice(&[
-            step(EQUAL, call, 0, 5),
-            step(LOAD, flags, 0, 0),
-            step(AND, ACCESS_OR_TRUNCATE, 0, 0),
-            step(EQUAL, TRUNCATE_READING, 0, 1),
-            step(RETURN, EPERM, 0, 0),
-            step(RETURN, ALLOW, 0, 0),
-        ]);
-    }
-    // Blocks by the gigabyte in one call, faster than anybody counts; the C library writes them itself then.
-    program.push(step(EQUAL, numbers::FALLOCATE, 0, 1));
-    program.push(step(RETURN, EOPNOTSUPP, 0, 0));
-    for call in numbers::REFUSED.iter().chain(REFUSED_EVERYWHERE) {
-        program.push(step(EQUAL, *call, 0, 1));
-        program.push(step(RETURN, EPERM, 0, 0));
-    }
-    program.extend_from_slice(&[
-        // Shared memory without a file can be hidden from whoever counts: touched, and then let go of by all.
-        step(EQUAL, numbers::MMAP, 0, 5),
-        step(LOAD, 40, 0, 0),
-        step(AND, SHARED_ANONYMOUS, 0, 0),
-        step(EQUAL, SHARED_ANONYMOUS, 0, 1),
-        step(RETURN, EPERM, 0, 0),
-        step(RETURN, ALLOW, 0, 0),
-        // Its own limits, and nobody else's: the kernel asks for the same user alone, which the server's may be.
-        step(EQUAL, numbers::PRLIMIT, 0, 4),
-        step(LOAD, 16, 0, 0),
-        step(EQUAL, 0, 1, 0),
-        step(RETURN, EPERM, 0, 0),
-        step(RETURN, ALLOW, 0, 0),
-        // A pair of sockets can only talk to each other, but one of datagrams sends to any address.
-        step(EQUAL, numbers::SOCKETPAIR, 0, 8),
-        step(LOAD, 16, 0, 0),
-        step(EQUAL, AF_UNIX, 1, 0),
-        step(RETURN, EPERM, 0, 0),
-        step(LOAD, 24, 0, 0),
-        step(AND, KIND, 0, 0),
-        step(EQUAL, DATAGRAMS, 0, 1),
-        step(RETURN, EPERM, 0, 0),
-        step(RETURN, ALLOW, 0, 0),
-        // All threads of a process have the same files open, so that one of them tells of all.
-        step(EQUAL, CLOSE_RANGE as u32, 0, 4),
-        step(LOAD, 32, 0, 0),
-        step(ANY_BIT, CLOSE_RANGE_UNSHARE, 0, 1),
-        step(RETURN, EPERM, 0, 0),
-        step(RETURN, ALLOW, 0, 0),
-        step(EQUAL, numbers::CLONE, 0, 6),
-        step(LOAD, 16, 0, 0),
-        step(ANY_BIT, NEW_NAMESPACES, 0, 1),
-        step(RETURN, EPERM, 0, 0),
-        step(AND, THREAD | SAME_FILES, 0, 0),
-        step(EQUAL, THREAD, 0, 1),
-        step(RETURN, EPERM, 0, 0),
-        step(RETURN, ALLOW, 0, 0),
-    ]);
-    let filter = Filter { length: program.len() as u16, instructions: program.as_ptr() };
-    if unsafe { prctl(PR_SET_SECCOMP, 2 as c_ulong, &filter as *const Filter) } != 0 {
-        fail("seccomp");
-    }
-}
-
 // --- the program -----------------------------------------------------------------------------------------------------
 
 fn become_user(uid: u32, gid: u32) {
@@ -583,7 +420,7 @@ fn give_up_capabilities() {
     let none = [0u32; 6];
     unsafe {
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong);
-        if syscall(numbers::CAPSET as c_long, header.as_ptr(), none.as_ptr()) != 0 {
+        if syscall(CAPSET, header.as_ptr(), none.as_ptr()) != 0 {
             fail("the capabilities");
         }
     }
@@ -647,7 +484,7 @@ fn main() {
         landlock(&found);
     }
     if found.seccomp {
-        seccomp();
+        seccomp::seccomp();
     }
     let mut argv: Vec<*const c_char> = found.program.iter().map(|word| word.as_ptr()).collect();
     argv.push(std::ptr::null());
