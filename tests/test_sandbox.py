@@ -121,7 +121,7 @@ REACHES = """if True:
                 attempt()
             except OSError:
                 pass
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_STACK, (1 << 20, 1 << 20))
     print("tried", flush=True)
     time.sleep(60)
 """

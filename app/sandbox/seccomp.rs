@@ -76,6 +76,7 @@ const SHARED_ANONYMOUS: u32 = 0x21;
 const NEW_NAMESPACES: u32 = 0x7e02_0080;
 const THREAD: u32 = 0x1_0000;
 const SAME_FILES: u32 = 0x400;
+const RLIMIT_CORE: u32 = 4;
 const CLOSE_RANGE_UNSHARE: u32 = 2;
 const AF_UNIX: u32 = 1;
 const KIND: u32 = 0xf;
@@ -106,7 +107,19 @@ fn verdict(word: &str) -> Vec<Instruction> {
         "ioctl" => only(&[(second, WHOLE, IOCTL)], ENOTTY),
         "prctl" => only(&[(first, WHOLE, PRCTL)], EINVAL),
         "madvise" => only(&[(third, WHOLE, MADVISE)], EINVAL),
-        "own-limits" => only(&[(first, WHOLE, &[0])], EPERM),
+        "setrlimit" => unless(first, 0, WHOLE, RLIMIT_CORE),
+        "prlimit" => vec![
+            step(LOAD, first, 0, 0),
+            step(EQUAL, 0, 0, 7),
+            step(LOAD, second, 0, 0),
+            step(EQUAL, RLIMIT_CORE, 0, 4),
+            step(LOAD, third, 0, 0),
+            step(EQUAL, 0, 0, 3),
+            step(LOAD, third + HIGH_HALF, 0, 0),
+            step(EQUAL, 0, 0, 1),
+            step(RETURN, ALLOW, 0, 0),
+            step(RETURN, EPERM, 0, 0),
+        ],
         "socketpair" => only(&[(first, WHOLE, &[AF_UNIX]), (second, KIND, &[STREAM, SEQUENCE])], EPERM),
         "sendto" => only(&[(fifth, WHOLE, &[0]), (fifth + HIGH_HALF, WHOLE, &[0])], EPERM),
         "setsockopt" => only(&[(second, WHOLE, &[SOL_SOCKET]), (third, WHOLE, SETSOCKOPT)], ENOPROTOOPT),
