@@ -133,9 +133,41 @@ class Server:
         return self.process.wait(timeout=10)
 
 
+def a_normal_user() -> int:
+    """The id of a user that has nothing on this machine, for a server that is not root; skips where root is needed."""
+    if os.getuid() != 0:
+        pytest.skip("only root can start a server as another user")
+    return 50_000 + os.getpid() % 10_000
+
+
+_AS_USER = """set -e
+if [ -n "$closed" ]; then
+    kept=$(mktemp -d)
+    mount --bind "$python" "$kept"
+    mount -t tmpfs -o mode=711 none "$closed"
+    mkdir -p "$python"
+    mount --bind "$kept" "$python"
+    umount "$kept"
+    rmdir "$kept"
+fi
+exec setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
+"""
+"""Python may lie in root's home: in mounts of the server's own the way there is open, and nothing else of that home."""
+
+
+def _as_user(user: int) -> tuple[list[str], dict[str, str]]:
+    python = Path(sys.base_prefix).resolve()
+    closed = [str(folder) for folder in python.parents if not folder.stat().st_mode & 0o001]
+    words = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _AS_USER, "sh"]
+    return words, {"user": str(user), "python": str(python), "closed": closed[-1] if closed else ""}
+
+
 @contextmanager
-def serving(data_dir: Path, **variables: str) -> Iterator[Server]:
-    """A server on a free port, with these further environment variables; killed at the end."""
+def serving(data_dir: Path, user: int | None = None, /, **variables: str) -> Iterator[Server]:
+    """A server on a free port, with these further environment variables; killed at the end.
+
+    With ``user`` it is that user's, which must own the folder above ``data_dir``.
+    """
     scratch = data_dir.with_name("scratch")
     folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(scratch)}
     env = os.environ | folders | variables
@@ -144,6 +176,9 @@ def serving(data_dir: Path, **variables: str) -> Iterator[Server]:
         if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(folder.stat().st_mode | 0o011)
     command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
+    if user is not None:
+        words, given = _as_user(user)
+        command, env = [*words, *command], env | given
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert process.stdout is not None

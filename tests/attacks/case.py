@@ -146,7 +146,8 @@ class Case:
 
     ``main``, ``manifest`` and ``config`` are the three files; ``@NAME@`` in them is replaced by the world's name of
     that thing. ``begun``: the program must have come as far as its attack, else nothing was proved. ``during`` acts from
-    outside once it has. ``where``: the usual world, or the one of small limits.
+    outside once it has. ``where``: the usual world, the one of small limits, or the one whose
+    server is a normal user's.
     """
 
     id: str
@@ -157,12 +158,14 @@ class Case:
     config: str | None = None
     command: str = "cargo run"
     begun: bool = True
-    where: Literal["usual", "tight"] = "usual"
+    where: Literal["usual", "tight", "normal"] = "usual"
     during: Callable[[World], None] | None = field(default=None, compare=False)
     first: tuple[str, str] | None = None
     """A run that comes before: its source and its command."""
     safe: bool = True
     """Whether it may be tried where nothing holds it."""
+    normal: bool = False
+    """Whether it is tried against a server of a normal user, too, whose files and processes the run's user may own."""
 
 
 def unseen(*secrets: str) -> Check:

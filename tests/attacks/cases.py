@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.attacks import artifacts, crates, kernel, network, processes, reads, resources, writes
+from tests.attacks import artifacts, crates, kernel, network, others, processes, reads, resources, writes
 from tests.attacks.case import Case
 from tests.attacks.conftest import Worlds
 from tests.conftest import SLOWER_BY
@@ -15,6 +15,7 @@ CASES: tuple[Case, ...] = (
     *network.CASES,
     *processes.CASES,
     *kernel.CASES,
+    *others.CASES,
     *crates.CASES,
     *artifacts.CASES,
     *resources.CASES,

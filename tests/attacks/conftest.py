@@ -18,7 +18,7 @@ from tests.attacks.world import World
 from tests.conftest import SLOWER_BY
 
 LEVELS = os.environ.get("ATTACKS_AT", "namespaces,landlock").split(",")
-_AT_ONCE = {"usual": 4, "tight": 2}
+_AT_ONCE = {"usual": 4, "tight": 2, "normal": 3}
 
 
 @pytest.fixture(scope="session", params=LEVELS)
@@ -30,7 +30,7 @@ def level(request: pytest.FixtureRequest) -> str:
 class Worlds:
     """The worlds of one level, made when they are first needed; their selected attacks run several at once."""
 
-    def __init__(self, level: str, make: Callable[[bool], World], selected: list[Case]) -> None:
+    def __init__(self, level: str, make: Callable[[str], World], selected: list[Case]) -> None:
         self._level = level
         self._make = make
         self._selected = selected
@@ -39,10 +39,10 @@ class Worlds:
         self._stories: dict[str, Future[Story]] = {}
 
     def get(self, where: str) -> World:
-        """The usual world or the tight one."""
+        """The usual world, the tight one, or the one of a normal user's server."""
         if where not in self._worlds:
             self.close()
-            world = self._stack.enter_context(self._make(where == "tight"))
+            world = self._stack.enter_context(self._make(where))
             self._worlds[where] = world
             skip_unless_in_force(world)
             pool = self._stack.enter_context(ThreadPoolExecutor(_AT_ONCE[where]))
@@ -79,7 +79,7 @@ def worlds(
     calls = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     selected = [params["case"] for params in calls if params.get("level") == level and "case" in params]
     selected = [case for case in selected if isinstance(case, Case) and (case.safe or level != "none")]
-    found = Worlds(level, lambda tight: World(level, toolchain, shipped, tight=tight), selected)
+    found = Worlds(level, lambda where: World(level, toolchain, shipped, where), selected)
     yield found
     found.close()
 

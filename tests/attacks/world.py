@@ -9,6 +9,7 @@ import ctypes
 import hashlib
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -30,7 +31,7 @@ from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.attacks.case import HELLO, MANIFEST, Case, Story
 from tests.attacks.watch import Watch, children, command_line
-from tests.conftest import SLOWER_BY, Server, below, serving
+from tests.conftest import BARE_METAL, SLOWER_BY, Server, a_normal_user, below, serving
 
 TIGHT = {
     "PLAYGROUND_RUN_SECONDS": str(6 * SLOWER_BY),
@@ -150,10 +151,12 @@ class Listener:
 class World:
     """A server, its neighbourhood, and the runs in it; a context manager."""
 
-    def __init__(self, level: str, toolchain: Toolchain, settings: Settings, *, tight: bool = False) -> None:
+    def __init__(self, level: str, toolchain: Toolchain, settings: Settings, where: str = "usual") -> None:
         self.level = level
-        self.tight = tight
+        self.tight = where == "tight"
+        self.user = a_normal_user() if where == "normal" else None
         self.toolchain = toolchain
+        self.rustc = toolchain.rustc
         self.settings = settings
         self.token = secrets.token_hex(6)
         self.secrets = {name: f"hush-{secrets.token_hex(12)}" for name in _SECRETS.split()}
@@ -178,7 +181,9 @@ class World:
             variables = {"PLAYGROUND_ISOLATION": self.level, "ATTACKED": self.secrets["environment"]}
             variables |= TIGHT if self.tight else USUAL
             variables |= UNLIMITED if self.level == "none" else {}
-            self.server: Server = stack.enter_context(serving(self.folder / "data", **variables))
+            if self.user is not None:
+                variables |= self._home()
+            self.server: Server = stack.enter_context(serving(self.folder / "data", self.user, **variables))
             self.names = self._names()
             self.watch = stack.enter_context(Watch(self.server.process.pid, self.scratch))
             stack.enter_context(self._bystander() if self.tight else self._neighbours())
@@ -309,7 +314,25 @@ class World:
         words = [sys.executable, "-c", _VICTIM, str(self.folder / "signals"), str(os.getpid())]
         env = {"MEMORY": self.secrets["memory"], "ENVIRONMENT": self.secrets["environment"]}
         words.append(self.secrets["argument"])
-        return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        if self.user is not None:
+            # The same Python as this one, which that user may not read, would be another with libraries of its own.
+            words[0] = "/usr/bin/python3"
+        return subprocess.Popen(
+            words, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True, user=self.user, group=self.user
+        )
+
+    def _home(self) -> dict[str, str]:
+        """A home and a cache of the server's user, with compilers that it has set up itself."""
+        assert self.user is not None
+        home, cache = self.folder / "home", self.folder / "cache"
+        home.mkdir()
+        for name in ("sysroots", "launcher", "standin"):
+            if (self.settings.cache_dir / name).is_dir():
+                shutil.copytree(self.settings.cache_dir / name, cache / name, symlinks=True, ignore=_other_targets)
+        for place in (self.folder, *self.folder.rglob("*")):
+            os.chown(place, self.user, self.user, follow_symlinks=False)
+        self.rustc = next(iter(cache.glob("sysroots/*/bin/rustc")), self.toolchain.rustc)
+        return {"HOME": str(home), "PLAYGROUND_CACHE_DIR": str(cache)}
 
     @staticmethod
     def _end(process: subprocess.Popen[str]) -> None:
@@ -338,7 +361,8 @@ class World:
             "OTHER": self.secrets["other"],
             "KEY": str(int(self.token[:7], 16)),
             "SYSROOT": str(self.toolchain.sysroot),
-            "RUSTC": str(self.toolchain.rustc),
+            "RUSTC": str(self.rustc),
+            "COLD": str(self._unused_library()),
             "CACHE": str(self.settings.cache_dir),
             "LESSONS": str(self.settings.lessons_dir),
             "PROGRAM": str(Path(__file__).parents[2] / "app"),
@@ -346,9 +370,16 @@ class World:
             "HANDLE": handle_of(self.outside / "secret"),
             "MAJOR": str(os.major(device)),
             "MINOR": str(os.minor(device)),
+            "ARTIFACTS": str(next(self.scratch.glob("server-*/artifacts"))),
             "NEIGHBOUR": "/nowhere",
             "NEIGHBOUR_PID": "0",
         }
+
+    def _unused_library(self) -> Path:
+        """The largest library that runs may read and no program here is linked with."""
+        found = Path("/usr/lib").glob("*/*.so*") if self.user is not None else self.toolchain.sysroot.rglob("*.rlib")
+        mapped = {line.rpartition(" ")[2] for maps in Path("/proc").glob("[0-9]*/maps") for line in _lines(maps)}
+        return max((path for path in found if str(path.resolve()) not in mapped), key=lambda path: path.stat().st_size)
 
     @contextlib.contextmanager
     def _neighbours(self) -> Iterator[None]:
@@ -427,6 +458,19 @@ class World:
         """The process of the other seat's run as seen from outside; 0 when it is gone."""
         found = self.marked(f"neighbour-{self.token}")
         return found[0] if found else 0
+
+
+def _other_targets(folder: str, names: list[str]) -> list[str]:
+    """What a copy of the cache goes without: one built target is enough for the compiler's wrapper to be taken."""
+    targets = [name for name in names if name.count("-") >= 2 and folder.endswith("/rustlib")]
+    return [name for name in targets if name not in (BARE_METAL, f"{platform.machine()}-unknown-linux-gnu")]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def lines(stream: httpx.Response) -> Iterator[bytes]:
