@@ -4,22 +4,19 @@ The address is the connection's, as the server reports it: behind a trusted prox
 """
 
 import math
-import time
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
 
 from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.types import Scope
 
 from app.settings import Settings
 from app.web.guard.paths import path_of
+from app.web.guard.windows import Windows
 from app.web.problem import ProblemError
 
 Kind = Literal["runs", "changes", "streams", "reads"]
 _SAFE = {"GET", "HEAD", "OPTIONS"}
-_MOST_KEYS = 10_000
 _WORDS = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
 
 
@@ -48,12 +45,10 @@ def address_of(scope: Scope) -> str | None:
 
 
 class Rates:
-    """Moving windows in this process's memory, one for each kind of request, seat and address."""
+    """Moving windows, one for each kind of request, seat and address."""
 
     def __init__(self, settings: Settings) -> None:
-        self._storage = MemoryStorage()
-        self._next_look = 0.0
-        self._windows = MovingWindowRateLimiter(self._storage)
+        self._windows = Windows()
         self._limits: dict[Kind, tuple[RateLimitItem, RateLimitItem]] = {
             "runs": (parse(settings.seat_runs), parse(settings.address_runs)),
             "changes": (parse(settings.seat_changes), parse(settings.address_changes)),
@@ -67,23 +62,16 @@ class Rates:
         address = address_of(scope) if what else None
         if what is None or address is None:
             return
-        self._forget_the_idle()
         by_seat, by_address = self._limits[what]
         self._hit(by_address, what, address)
         if seat is not None:
             self._hit(by_seat, what, seat)
 
     def _hit(self, limit: RateLimitItem, what: Kind, who: str) -> None:
-        if self._windows.hit(limit, what, who):
+        wait = self._windows.hit(limit, what, who)
+        if not wait:
             return
-        free_at = self._windows.get_window_stats(limit, what, who).reset_time
-        seconds = max(1, math.ceil(free_at - time.time()))
-        message = f"That were too many {_WORDS[what]} in a short time; wait {seconds} seconds and try again."
+        seconds = max(1, math.ceil(wait))
+        unit = "second" if seconds == 1 else "seconds"
+        message = f"Too many {_WORDS[what]} in a short time. Try again in {seconds} {unit}."
         raise ProblemError(429, "too-often", message, retry_after=seconds)
-
-    def _forget_the_idle(self) -> None:
-        """Drop the keys whose windows are empty, which the storage itself keeps for ever."""
-        if len(self._storage.events) > _MOST_KEYS and time.monotonic() > self._next_look:
-            self._next_look = time.monotonic() + 1
-            for key in [key for key, entries in list(self._storage.events.items()) if not entries]:
-                self._storage.clear(key)
