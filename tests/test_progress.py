@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from app.progress import Predicted, Progress
@@ -141,3 +142,16 @@ async def test_forgetting_leaves_nothing_in_any_table(progress: Progress) -> Non
     assert [(await progress._store.rows(count))[0][0] for count in counts] == [1] * len(TABLES)
     await progress.forget("a")
     assert [(await progress._store.rows(count))[0][0] for count in counts] == [0] * len(TABLES)
+
+
+async def test_a_locked_file_holds_no_threads_that_others_need(progress: Progress, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "data" / "progress.sqlite3", isolation_level=None, check_same_thread=False)
+    other.execute("begin immediate")
+    async with anyio.create_task_group() as tasks:
+        for number in range(90):
+            tasks.start_soon(progress.mark, "a", f"lesson-{number}", "1.96")
+        await anyio.sleep(0.2)
+        with anyio.fail_after(1):
+            await anyio.to_thread.run_sync(other.execute, "commit")
+    other.close()
+    assert len(await progress.reached("a")) == 90

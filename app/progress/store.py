@@ -47,6 +47,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
+        # A place of its own: whoever waits for a locked file would otherwise fill the threads that runs need.
+        self._thread = anyio.CapacityLimiter(1)
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
@@ -81,4 +83,4 @@ class Store:
             with self._lock:
                 return work(self._db)
 
-        return await anyio.to_thread.run_sync(locked)
+        return await anyio.to_thread.run_sync(locked, limiter=self._thread)
