@@ -2,10 +2,20 @@
 
 
 class ProblemError(Exception):
-    """HTTP status, a stable code, one sentence, the field at fault, and after how many seconds to try again."""
+    """HTTP status, a stable code, one sentence, the field at fault, and after how many seconds to try again.
+
+    ``closes``: the connection ends with the answer, because it is not certain where the request ends.
+    """
 
     def __init__(
-        self, status: int, code: str, message: str, field: str | None = None, retry_after: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        field: str | None = None,
+        retry_after: int | None = None,
+        *,
+        closes: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -13,8 +23,10 @@ class ProblemError(Exception):
         self.message = message
         self.field = field
         self.retry_after = retry_after
+        self.closes = closes
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers that belong to the answer beside its body."""
-        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        return headers | ({"connection": "close"} if self.closes else {})

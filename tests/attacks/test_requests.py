@@ -380,3 +380,51 @@ def test_large_headers(world: World) -> None:
     assert resident(world.server.process.pid) - before < 60 << 20
     with world.client() as client:
         assert client.get("/healthz").status_code == 200
+
+
+_HOST = b"Host: localhost\r\n"
+_POST = b"POST /api/runs HTTP/1.1\r\n" + _HOST + b"Content-Type: application/json\r\n"
+_CHUNKED = b"Transfer-Encoding: chunked\r\n"
+_UNCLEAR = {
+    "both": _POST + b"Content-Length: 5\r\n" + _CHUNKED + b"\r\n0\r\n\r\n",
+    "both, the other way": _POST + _CHUNKED + b"Content-Length: 5\r\n\r\n0\r\n\r\n",
+    "both, of a foreign site": _POST + b"Origin: null\r\nContent-Length: 5\r\n" + _CHUNKED + b"\r\n0\r\n\r\n",
+    "both, for a foreign host": _POST.replace(b"localhost", b"evil.example")
+    + b"Content-Length: 5\r\n"
+    + _CHUNKED
+    + b"\r\n0\r\n\r\n",
+    "both, for a file": b"GET /static/css/site.css HTTP/1.1\r\n"
+    + _HOST
+    + b"Content-Length: 5\r\n"
+    + _CHUNKED
+    + b"\r\n0\r\n\r\n",
+    "a body where none belongs": b"GET /healthz HTTP/1.1\r\n" + _HOST + b"Content-Length: 5\r\n\r\n12345",
+    "chunks where none belong": b"GET /healthz HTTP/1.1\r\n" + _HOST + _CHUNKED + b"\r\n0\r\n\r\n",
+    "two lengths": _POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n12345",
+    "a list of lengths": _POST + b"Content-Length: 5, 6\r\n\r\n12345",
+    "a length with a sign": _POST + b"Content-Length: +5\r\n\r\n12345",
+    "a length in hexadecimal": _POST + b"Content-Length: 0x5\r\n\r\n12345",
+    "an unknown coding": _POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": _POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "chunked, not last": _POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "a space before the colon": _POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "a folded line": _POST + b"Transfer-Encoding:\r\n chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "chunks in HTTP/1.0": _POST.replace(b"/1.1", b"/1.0") + _CHUNKED + b"\r\n0\r\n\r\n",
+    "a chunk of no length": _POST + _CHUNKED + b"\r\n;\r\n\r\n",
+    "a chunk of a negative length": _POST + _CHUNKED + b"\r\n-1\r\n\r\n",
+    "a whole address": b"GET http://localhost/healthz HTTP/1.1\r\n" + _HOST + b"\r\n",
+    "too many headers": b"GET /healthz HTTP/1.1\r\n" + _HOST + b"X: y\r\n" * 101 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("unclear", _UNCLEAR.values(), ids=_UNCLEAR)
+@attack("smuggled-request", "hide a request behind one whose end a proxy would see elsewhere")
+def test_smuggled_request(world: World, unclear: bytes) -> None:
+    hidden = b"GET /api/lessons HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n"
+    began = time.monotonic()
+    answer = _raw(world, unclear + hidden)
+    assert time.monotonic() - began < 2, "the connection stayed open"
+    assert answer.count(b"HTTP/1.1 ") == 1, "the bytes behind it were taken for a request"
+    assert b"hello-std" not in answer
+    told = _raw(world, b"GET /healthz HTTP/1.1\r\n" + _HOST + b"\r\n" + hidden)
+    assert told.count(b"HTTP/1.1 200") == 2, "two honest requests behind each other are both answered"

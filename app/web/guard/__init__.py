@@ -101,12 +101,13 @@ class Guard:
     def _examine(self, scope: Scope, seat: str | None) -> None:
         safe = scope["method"] in _SAFE
         _check_size(scope)
+        # Before all that concerns the sender: an answer that leaves the connection open must know where the body ends.
+        lengths, encodings = _values(scope, b"content-length"), _values(scope, b"transfer-encoding")
+        check_announced(lengths, encodings, 0 if safe else self._settings.body_bytes)
         host = self._hosts.check(_values(scope, b"host"))
         if not safe:
             check_origin(host, _values(scope, b"origin"), _values(scope, b"sec-fetch-site"))
         self._rates.check(scope, seat)
-        lengths, encodings = _values(scope, b"content-length"), _values(scope, b"transfer-encoding")
-        check_announced(lengths, encodings, 0 if safe else self._settings.body_bytes)
 
     def _cookie(self, seat: str, scope: Scope) -> str | None:
         """The cookie of a new seat; programs and files get none."""
@@ -148,9 +149,11 @@ def _check_size(scope: Scope) -> None:
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     if len(scope["headers"]) > _MOST_HEADERS or sum(len(n) + len(v) for n, v in headers) > _MOST_HEADER_BYTES:
         message = f"A request has at most {_MOST_HEADERS} headers of {_MOST_HEADER_BYTES // 1024} KiB together."
-        raise ProblemError(431, "headers-too-large", message)
+        raise ProblemError(431, "headers-too-large", message, closes=True)
     target = scope.get("raw_path") or scope["path"].encode()
     if len(target) + len(scope.get("query_string", b"")) > _MOST_TARGET_BYTES:
-        raise ProblemError(414, "address-too-long", f"An address is at most {_MOST_TARGET_BYTES // 1024} KiB long.")
+        message = f"An address is at most {_MOST_TARGET_BYTES // 1024} KiB long."
+        raise ProblemError(414, "address-too-long", message, closes=True)
     if not target.startswith(b"/"):
-        raise ProblemError(400, "bad-target", "A request names a path that starts with /, and its host in Host.")
+        message = "A request names a path that starts with /, and its host in Host."
+        raise ProblemError(400, "bad-target", message, closes=True)

@@ -37,7 +37,7 @@ class Body:
             message = await self._receive()
         if scope.cancelled_caught:
             words = f"The request took more than {self._seconds:g} seconds to arrive; send it again."
-            raise BodyError(ProblemError(408, "too-slow", words))
+            raise BodyError(ProblemError(408, "too-slow", words, closes=True))
         self._left -= len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         if self._left < 0:
@@ -52,9 +52,11 @@ def check_announced(lengths: Sequence[str], encodings: Sequence[str], most: int)
     """
     announced = max((int(length) if length.isdigit() else 0 for length in lengths), default=0)
     if most == 0 and (announced or encodings):
-        raise ProblemError(400, "unexpected-body", "This request takes no body; send it without one.")
+        raise ProblemError(400, "unexpected-body", "This request takes no body; send it without one.", closes=True)
     if lengths and encodings:
-        raise ProblemError(400, "two-lengths", "Content-Length and Transfer-Encoding exclude each other; send one.")
+        # RFC 9112, 6.1: a proxy may have taken the other length, and what follows here for a request of its own.
+        words = "Content-Length and Transfer-Encoding exclude each other; send one."
+        raise ProblemError(400, "two-lengths", words, closes=True)
     if announced > most:
         raise _too_large(most)
 
