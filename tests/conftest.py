@@ -105,7 +105,13 @@ def seated(url: str, **options: Any) -> Iterator[httpx.Client]:
 
 def seat_of(cookies: httpx.Cookies) -> str:
     """The seat that a signed cookie is for."""
-    return cookies["seat"].partition(".")[0]
+    return cookies[cookie_name(cookies)].partition(".")[0]
+
+
+def cookie_name(cookies: httpx.Cookies) -> str:
+    """The name of the seat's cookie, which carries a fingerprint of the server's key."""
+    [name] = [name for name in cookies if re.fullmatch(r"(__Host-|__Secure-)?seat-[0-9a-f]{8}", name)]
+    return name
 
 
 def disagreement(server: str) -> tuple[str, str]:

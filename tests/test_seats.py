@@ -6,18 +6,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.web.guard.seats import SeatKeyError, Seats
-from tests.conftest import Server, seat_of, seated
+from app.web.guard.seats import SeatKeyError, Seats, SeveralSeatsError
+from tests.conftest import Server, cookie_name, seat_of, seated
 
 MINE = Seats(b"k" * 32)
 VICTIM = "ab" * 16
+NAME = MINE.name("http", "")
 FORGERIES = {
     "unsigned": VICTIM,
     "an empty signature": f"{VICTIM}.",
@@ -34,20 +37,51 @@ FORGERIES = {
 
 @pytest.mark.parametrize("value", FORGERIES.values(), ids=FORGERIES)
 def test_a_forgery_is_no_seat(value: str) -> None:
-    assert MINE.read([f"seat={value}"]) is None
+    assert MINE.read([f"{NAME}={value}"], NAME) is None
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=200))
 def test_any_header_is_read_without_a_seat_in_it(header: str) -> None:
-    assert MINE.read([header]) is None
-    assert MINE.read([header, f"seat={MINE.sign(VICTIM)}"]) == VICTIM
+    assert MINE.read([header], NAME) is None
+    assert MINE.read([header, f"{NAME}={MINE.sign(VICTIM)}"], NAME) == VICTIM
 
 
 @pytest.mark.parametrize(
-    "before", ['{"a": [1, 2]}', "x=1,2;y", "seat=forged", "=", '"', "seat", "ä=ö", "seat=; seat=."]
+    "before", ['{"a": [1, 2]}', "x=1,2;y", f"{NAME}=forged", "=", '"', NAME, "ä=ö", f"{NAME}=; {NAME}=."]
 )
 def test_cookies_of_other_programs_do_not_hide_ours(before: str) -> None:
-    assert MINE.read([f"{before}; seat={MINE.sign(VICTIM)}; after=1"]) == VICTIM
+    assert MINE.read([f"{before}; {NAME}={MINE.sign(VICTIM)}; after=1"], NAME) == VICTIM
+
+
+def test_the_name_tells_servers_paths_and_schemes_apart() -> None:
+    names = {MINE.name(scheme, root) for scheme in ("http", "https") for root in ("", "/rust", "/course/rust")}
+    assert len(names) == 6
+    assert not names & {Seats(b"x" * 32).name(scheme, "") for scheme in ("http", "https")}
+    assert MINE.name("https", "").startswith("__Host-seat-")
+    assert MINE.name("https", "/rust").startswith("__Secure-seat-")
+    assert MINE.name("http", "/rust").startswith("seat-")
+
+
+@pytest.mark.parametrize("separate", [False, True], ids=["one header", "two headers"])
+@pytest.mark.parametrize("first", [True, False], ids=["tossed first", "tossed last"])
+def test_of_two_seats_none_wins(first: bool, separate: bool) -> None:
+    pairs = [f"{NAME}={MINE.sign('cd' * 16)}", f"{NAME}={MINE.sign(VICTIM)}"]
+    pairs = pairs if first else pairs[::-1]
+    with pytest.raises(SeveralSeatsError):
+        MINE.read(pairs if separate else ["; ".join(pairs)], NAME)
+    assert MINE.read([f"{pairs[0]}; {pairs[0]}"], NAME), "the same one twice, as for two paths"
+
+
+def test_the_old_name_is_read_for_90_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = f"seat={MINE.sign(VICTIM)}"
+    now = datetime(2027, 2, 26, 23, 59, tzinfo=UTC)
+    monkeypatch.setattr("app.web.guard.seats.datetime", Mock(now=lambda _zone: now))
+    assert MINE.read_old([old]) == VICTIM
+    assert MINE.read([old], NAME) is None
+    assert MINE.read_old([f"{old}; seat={MINE.sign('cd' * 16)}"]) is None
+    assert MINE.read_old(["seat=forged"]) is None
+    now += timedelta(minutes=1)
+    assert MINE.read_old([old]) is None
 
 
 def test_the_key_is_made_once_and_is_the_owners_alone(tmp_path: Path) -> None:
@@ -129,9 +163,9 @@ def test_a_forged_cookie_opens_no_seat(server: str) -> None:
     body = {"lesson": "hello-std", "command": "rustc --version", "files": {"src/main.rs": "// the victim's text"}}
     with seated(server) as victim:
         mine = victim.post("/api/runs", json=body).json()["id"]
-        seat = seat_of(victim.cookies)
-        for value in (seat, f"{seat}.{'0' * 64}", victim.cookies["seat"][:-1], Seats(b"x" * 32).sign(seat)):
-            with httpx.Client(base_url=server, headers={"cookie": f"seat={value}"}, timeout=30) as thief:
+        seat, name = seat_of(victim.cookies), cookie_name(victim.cookies)
+        for value in (seat, f"{seat}.{'0' * 64}", victim.cookies[name][:-1], Seats(b"x" * 32).sign(seat)):
+            with httpx.Client(base_url=server, headers={"cookie": f"{name}={value}"}, timeout=30) as thief:
                 page = thief.get("/lessons/hello-std")
                 assert "the victim" not in page.text
                 assert seat_of(page.cookies) != seat
@@ -141,3 +175,57 @@ def test_a_forged_cookie_opens_no_seat(server: str) -> None:
                 assert thief.get(f"/api/runs/{theirs.json()['id']}").status_code == 200, "posted as without a cookie"
                 assert thief.post("/lessons/hello-std/reset").status_code == 303
         assert "the victim" in victim.get("/lessons/hello-std").text
+
+
+def _asked(url: str, cookie: str, **headers: str) -> httpx.Response:
+    return httpx.get(f"{url}/lessons/hello-std", headers={"cookie": cookie, **headers})
+
+
+def test_a_seat_that_was_tossed_in_never_wins(server: str) -> None:
+    body = {"lesson": "hello-std", "command": "rustc --version", "files": {"src/main.rs": "// the victim's text"}}
+    with seated(server) as victim, seated(server) as attacker:
+        for client in (victim, attacker):
+            assert client.post("/api/runs", json=body).status_code == 202
+            body["files"] = {"src/main.rs": "// the attacker's text"}
+        name = cookie_name(victim.cookies)
+        own, tossed = f"{name}={victim.cookies[name]}", f"{name}={attacker.cookies[name]}"
+        for both in (f"{own}; {tossed}", f"{tossed}; {own}"):
+            page = _asked(server, both)
+            assert page.status_code == 400
+            assert name in page.text
+            assert "'s text" not in page.text
+            assert "set-cookie" not in page.headers, "the learner's own seat is not thrown away"
+            assert httpx.get(f"{server}/api/lessons", headers={"cookie": both}).json()["error"]["code"] == "two-seats"
+            assert httpx.post(f"{server}/api/runs", json=body, headers={"cookie": both}).status_code == 400
+            assert httpx.get(f"{server}/static/css/site.css", headers={"cookie": both}).status_code == 200
+        old = f"seat={attacker.cookies[name]}"
+        for both in (f"{own}; {old}", f"{old}; {own}"):
+            assert "the victim" in _asked(server, both).text
+        # By TLS a cookie that a page without TLS, or another host, has set is not even read.
+        assert "the attacker" not in _asked(server, tossed, **{"x-forwarded-proto": "https"}).text
+
+
+def test_an_old_cookie_moves_to_the_new_name(server: str) -> None:
+    with seated(server) as client:
+        name, value = cookie_name(client.cookies), client.cookies[cookie_name(client.cookies)]
+        body = {"lesson": "hello-std", "command": "rustc --version", "files": {"src/main.rs": "// my text"}}
+        client.post("/api/runs", json=body)
+    page = _asked(server, f"seat={value}")
+    assert "// my text" in page.text
+    new, old = page.headers.get_list("set-cookie")
+    assert new.startswith(f"{name}={value}; ")
+    assert old.startswith("seat=; Max-Age=0; Path=/;")
+    tls = _asked(server, f"seat={value}", **{"x-forwarded-proto": "https"}).headers.get_list("set-cookie")[0]
+    assert tls.startswith(f"__Host-{name}={value}; ")
+    assert "Secure" in tls
+    assert "set-cookie" not in _asked(server, f"{name}={value}").headers
+
+
+def test_a_seat_that_is_forgotten_comes_back_under_no_name(server: str) -> None:
+    with seated(server) as client:
+        name, value = cookie_name(client.cookies), client.cookies[cookie_name(client.cookies)]
+    for proto, prefix in (("http", ""), ("https", "__Host-")):
+        headers = {"cookie": f"seat={value}", "x-forwarded-proto": proto}
+        gone = httpx.post(f"{server}/forget", headers=headers).headers.get_list("set-cookie")
+        assert [one.partition("=")[0] for one in gone] == [prefix + name, "seat"]
+        assert all("Max-Age=0" in one and ("Secure" in one) == (proto == "https") for one in gone)

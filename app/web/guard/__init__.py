@@ -18,10 +18,10 @@ from app.web.guard.bodies import Body, check_announced
 from app.web.guard.hosts import Hosts, check_origin
 from app.web.guard.paths import mounted, path_of
 from app.web.guard.rates import Rates, address_of, kind
-from app.web.guard.seats import COOKIE, Seats
+from app.web.guard.seats import OLD_NAME, Seats, SeveralSeatsError
 from app.web.problem import ProblemError
 
-__all__ = ["COOKIE", "Guard", "Seats"]
+__all__ = ["OLD_NAME", "Guard", "Seats"]
 
 Refuse = Callable[[Request, ProblemError], Response]
 
@@ -30,6 +30,7 @@ _MOST_HEADERS = 100
 _MOST_HEADER_BYTES = 16 * 1024
 _MOST_TARGET_BYTES = 8 * 1024
 _NO_PAGES = ("/api/", "/static/")
+_NO_SEATS = ("/static/", "/healthz", "/readyz")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 # htmx's extension hx-csp is not used: it guards pages into which markup can slip. Here everything is escaped, no
 # attribute holds code, and a nonce on each element would have to be the page's own also in the frames of a stream.
@@ -57,6 +58,7 @@ class Guard:
     """ASGI middleware; sets ``request.state.seat``, ``request.state.seat_known`` and ``request.state.style_nonce``.
 
     ``request.state.charge()`` counts the request once more, for one that starts several runs.
+    ``request.state.seat_cookie`` is the name of the seat's cookie.
     ``request.state.queue_owner`` is the seat, or without a cookie the address as the rates count it; ``seen`` is told
     whose request each is that the rates count.
 
@@ -79,24 +81,42 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope = mounted(scope, self._settings.root_path)
-        known = self._seats.read(_values(scope, b"cookie"))
-        seat = known or self._seats.new()
         nonce = secrets.token_urlsafe(16)
-        charge = partial(self._rates.check, scope, known)
-        scope.setdefault("state", {}).update(seat=seat, seat_known=known is not None, style_nonce=nonce, charge=charge)
-        owner = known or address_of(scope)
-        scope["state"]["queue_owner"] = owner
-        cookie = None if known else self._cookie(seat, scope)
-        answer = _Answer(send, path_of(scope), nonce, cookie)
+        name = self._seats.name(scope["scheme"], self._settings.root_path)
+        state = scope.setdefault("state", {})
+        state.update(seat="", seat_known=False, seat_cookie=name, style_nonce=nonce)
+        answer = _Answer(send, path_of(scope), nonce)
         try:
+            known, moved = self._seat(scope, name)
+            seat = known or self._seats.new()
+            state.update(seat=seat, seat_known=known is not None, charge=partial(self._rates.check, scope, known))
+            state["queue_owner"] = known or address_of(scope)
+            if known is None or moved:
+                answer.cookies = self._cookies(seat, name, scope, moved=moved)
             self._examine(scope, known)
         except ProblemError as problem:
             await self._refuse(Request(scope), problem)(scope, receive, answer)
             return
         if kind(scope["method"], path_of(scope)):
             # A browser's first page gives it the seat under which it will ask from then on.
-            self._seen(seat if cookie else owner)
+            self._seen(seat if answer.cookies else state["queue_owner"])
         await self._app(scope, Body(receive, self._settings.body_bytes, self._settings.request_seconds), answer)
+
+    def _seat(self, scope: Scope, name: str) -> tuple[str | None, bool]:
+        """The seat whose cookie came, if any, and whether it came under the old name; raises ``ProblemError`` 400."""
+        headers = _values(scope, b"cookie")
+        if path_of(scope).startswith(_NO_SEATS):
+            return None, False
+        try:
+            known = self._seats.read(headers, name)
+        except SeveralSeatsError:
+            message = (
+                f"Your browser sent two seats of this playground, of which one may have been put there by someone "
+                f"else. Delete the cookies named {name}, then load the page again."
+            )
+            raise ProblemError(400, "two-seats", message) from None
+        old = None if known else self._seats.read_old(headers)
+        return known or old, old is not None
 
     def _examine(self, scope: Scope, seat: str | None) -> None:
         safe = scope["method"] in _SAFE
@@ -109,23 +129,24 @@ class Guard:
             check_origin(host, _values(scope, b"origin"), _values(scope, b"sec-fetch-site"))
         self._rates.check(scope, seat)
 
-    def _cookie(self, seat: str, scope: Scope) -> str | None:
-        """The cookie of a new seat; programs and files get none."""
+    def _cookies(self, seat: str, name: str, scope: Scope, *, moved: bool) -> list[str]:
+        """The cookie of a new seat, or of one that moves to another name; programs and files get none."""
         if path_of(scope).startswith(_NO_PAGES):
-            return None
-        value, path = self._seats.sign(seat), scope.get("root_path") or "/"
-        secure = "; Secure" if scope.get("scheme") == "https" else ""
-        return f"{COOKIE}={value}; Path={path}; Max-Age={_YEAR}; HttpOnly; SameSite=Lax{secure}"
+            return []
+        path = scope.get("root_path") or "/"
+        rest = f"Path={path}; HttpOnly; SameSite=Lax" + ("; Secure" if scope["scheme"] == "https" else "")
+        gone = [f"{OLD_NAME}=; Max-Age=0; {rest}"] if moved else []
+        return [f"{name}={self._seats.sign(seat)}; Max-Age={_YEAR}; {rest}", *gone]
 
 
 class _Answer:
-    """A ``send`` that adds the headers every answer has, and the cookie of a new seat."""
+    """A ``send`` that adds the headers every answer has, and the cookies of a new seat."""
 
-    def __init__(self, send: Send, path: str, nonce: str, cookie: str | None) -> None:
+    def __init__(self, send: Send, path: str, nonce: str) -> None:
         self._send = send
         self._path = path
         self._policy = _POLICY.format("" if path.startswith(_NO_PAGES) else f" 'nonce-{nonce}'").encode()
-        self._cookie = cookie
+        self.cookies: list[str] = []
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -134,8 +155,9 @@ class _Answer:
             # An answer that nothing has changed leaves the stored headers as they are: to say them again weighs.
             fixed = () if message["status"] == 304 else (*_HEADERS, (b"content-security-policy", self._policy))
             message["headers"] = [*own, *fixed, (b"cache-control", caching)]
-            if self._cookie:
-                message["headers"].append((b"set-cookie", self._cookie.encode("latin-1")))
+            # A page that has set or deleted the cookie has the last word.
+            if all(name != b"set-cookie" for name, _ in own):
+                message["headers"] += [(b"set-cookie", cookie.encode("latin-1")) for cookie in self.cookies]
         await self._send(message)
 
 

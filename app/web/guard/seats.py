@@ -8,19 +8,28 @@ import hmac
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-COOKIE = "seat"
+OLD_NAME = "seat"
+"""The cookie's name until November 2026, whatever the key and the scheme."""
+_OLD_NAME_ENDS = datetime(2027, 2, 27, tzinfo=UTC)
+"""When a seat that has not been moved to its new name is forgotten: 90 days later."""
 _KEY_FILE = "seat.key"
 _KEY_BYTES = 32
 _SEAT_BYTES = 16
+_FINGERPRINT = 8
 
 
 class SeatKeyError(OSError):
     """The key cannot be used; the message is one sentence without its full stop."""
+
+
+class SeveralSeatsError(ValueError):
+    """A request brings several genuine cookies of one name, and nothing says which of them is the learner's own."""
 
 
 class Seats:
@@ -45,18 +54,44 @@ class Seats:
         """The cookie's value: the seat, a dot, the signature in hex."""
         return f"{seat}.{self._signature(seat)}"
 
-    def read(self, headers: Iterable[str]) -> str | None:
-        """The seat of the first genuine cookie in these ``Cookie`` headers; None when there is none.
+    def name(self, scheme: str, root: str) -> str:
+        """The name of the cookie for a server at this root path.
 
-        Cookies of other programs on the same host arrive too, in whatever form, and must not hide ours.
+        It carries a fingerprint of the key and the path: playgrounds on one host leave each other's seats alone,
+        whatever their ports and paths. By TLS the browser itself holds what the prefix promises: no other host, no
+        page without TLS and, for ``__Host-``, no other path can have set the cookie.
         """
+        fingerprint = hmac.digest(self._key, f"cookie {root}".encode(), "sha256").hex()[:_FINGERPRINT]
+        prefix = "" if scheme != "https" else "__Secure-" if root else "__Host-"
+        return f"{prefix}{OLD_NAME}-{fingerprint}"
+
+    def read(self, headers: Iterable[str], name: str) -> str | None:
+        """The seat of the genuine cookie of that name in these ``Cookie`` headers; None when there is none.
+
+        Cookies of other programs on the same host arrive too, in whatever form, and must not hide ours. Raises
+        ``SeveralSeatsError`` for two seats: browsers send the cookie of the longest path first, so that order says
+        nothing of who has set it.
+        """
+        found = set(self._genuine(headers, name))
+        if len(found) > 1:
+            raise SeveralSeatsError(name)
+        return found.pop() if found else None
+
+    def read_old(self, headers: Iterable[str]) -> str | None:
+        """The seat of a cookie of the old name, as long as that is read; of two seats neither."""
+        if datetime.now(UTC) >= _OLD_NAME_ENDS:
+            return None
+        with suppress(SeveralSeatsError):
+            return self.read(headers, OLD_NAME)
+        return None
+
+    def _genuine(self, headers: Iterable[str], wanted: str) -> Iterator[str]:
         for header in headers:
             for pair in header.split(";"):
                 name, _, value = pair.strip().partition("=")
                 seat, _, signature = value.partition(".")
-                if name == COOKIE and hmac.compare_digest(signature.encode("latin-1"), self._signature(seat).encode()):
-                    return seat
-        return None
+                if name == wanted and hmac.compare_digest(signature.encode("latin-1"), self._signature(seat).encode()):
+                    yield seat
 
     def _signature(self, seat: str) -> str:
         # What is signed says what it is for: the key may one day sign something else.

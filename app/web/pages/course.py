@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.course import Report, last_report
 from app.lessons import Lesson
-from app.web.guard import COOKIE
+from app.web.guard import OLD_NAME
 from app.web.pages.common import Home, Seat, Step, fragment, page_answer
 from app.web.pages.where import where
 from app.web.problem import ProblemError
@@ -61,11 +61,15 @@ async def compilers(request: Request, home: Home) -> Response:
 
 
 @router.post("/forget")
-async def forget(home: Home, seat: Seat) -> Response:
+async def forget(request: Request, home: Home, seat: Seat) -> Response:
     """Delete all that is stored of this seat."""
     await home.forget(seat)
     answer = RedirectResponse(f"{home.root}/?forgotten=1", status_code=303)
-    answer.delete_cookie(COOKIE, path=home.root or "/")
+    for name in (request.state.seat_cookie, OLD_NAME):
+        # A browser ignores a prefixed cookie that is not Secure, also one that deletes.
+        answer.delete_cookie(
+            name, home.root or "/", secure=request.url.scheme == "https", httponly=True, samesite="lax"
+        )
     return answer
 
 
