@@ -8,7 +8,9 @@ run and equals the id of the server-sent event; an event that no log has numbere
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+
+from app.visible import visible
 
 Status = Literal["ok", "failed", "timeout", "cancelled", "limit"]
 Ended = Literal["exited", "off", "halted", "time", "reset", "lockup", "refused", "crashed"]
@@ -29,6 +31,9 @@ Reason = Literal[
     "bad-instruction",
     "other-signal",
 ]
+
+Visible = Annotated[str, AfterValidator(visible)]
+"""A name that a stranger chose; what cannot be seen in it is U+FFFD."""
 
 UNREAD = "unknown"
 """The format of an artefact that could not be read."""
@@ -126,16 +131,16 @@ class Diagnostic(_Numbered):
 class Artifact(_Numbered):
     """What the build left, read from the file itself.
 
-    ``path`` is relative to the crate; ``format`` is ``UNREAD`` for what could not be read, and then the rest says
-    nothing; ``entry`` is an address; ``entry_symbol`` the name at that address or null; ``interpreter`` the dynamic
-    loader or null; ``runtime`` those symbols of the C runtime that the file names (``__libc_start_main``,
-    ``malloc`` and a few more); ``subsystem`` the kind of program in a PE file (``console``, ``windows``, ``native``,
-    ``efi``) or null. ``card`` is what else was read of the file, for which no verdict waits: only
-    ``playground try --json`` fills it in.
+    ``path`` is relative to the crate, with U+FFFD for what cannot be seen; ``format`` is ``UNREAD`` for what could not
+    be read, and then the rest says nothing; ``entry`` is an address; ``entry_symbol`` the name at that address or
+    null; ``interpreter`` the dynamic loader or null; ``runtime`` those symbols of the C runtime that the file names
+    (``__libc_start_main``, ``malloc`` and a few more); ``subsystem`` the kind of program in a PE file (``console``,
+    ``windows``, ``native``, ``efi``) or null. ``card`` is what else was read of the file, for which no verdict waits:
+    only ``playground try --json`` fills it in.
     """
 
     type: Literal["artifact"] = "artifact"
-    path: str
+    path: Visible
     bytes: int
     sha256: str
     format: str
@@ -160,7 +165,7 @@ class Observed(_Numbered):
     """
 
     type: Literal["observed"] = "observed"
-    path: str
+    path: Visible
     outcome: Outcome
     reason: Reason
     detail: str

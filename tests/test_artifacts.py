@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -78,6 +79,67 @@ def test_the_file_comes_as_an_attachment(client: httpx.Client) -> None:
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["content-disposition"] == 'attachment; filename="blog_os"'
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+_HIDDEN = "\u202e\u2066\u200b\x07\x1b\x7f\x85\u2028\t"
+_FORGED = r"""
+#[cfg(proc_macro)]
+#[proc_macro]
+pub fn tell(_: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let folder = std::env::current_dir().unwrap().join("target/debug");
+    let name = format!("{}exe.{}", HIDDEN, "txt");
+    std::fs::write(folder.join(&name), "not a binary").unwrap();
+    let named: String = folder.join(&name).to_str().unwrap().chars()
+        .map(|one| if one < ' ' { format!("\\u{:04x}", one as u32) } else { one.to_string() }).collect();
+    println!(r#"{{"reason":"compiler-artifact","target":{{"kind":["bin"],"name":"x"}},"profile":{{"test":false}},"executable":"{named}"}}"#);
+    "compile_error!(\"told\");".parse().unwrap()
+}
+#[cfg(not(proc_macro))]
+told::tell!();
+#[cfg(not(proc_macro))]
+fn main() {}
+const HIDDEN: &str = "@";
+"""
+_MANIFEST = """[package]
+name = "blog_os"
+version = "0.1.0"
+edition = "2021"
+
+[lib]
+name = "told"
+path = "src/main.rs"
+proc-macro = true
+"""
+
+
+def test_a_name_shows_what_cannot_be_seen_in_it(server: str) -> None:
+    hidden = "".join(f"\\u{{{ord(one):x}}}" for one in _HIDDEN)
+    files = {"src/main.rs": _FORGED.replace("@", hidden), "Cargo.toml": _MANIFEST}
+    with seated(server) as learner:
+        wanted = {"lesson": "hello-std", "command": "cargo build", "files": files}
+        run_id = learner.post("/api/runs", json=wanted).json()["id"]
+        events = learner.get(f"/api/runs/{run_id}/events").text
+        learner.post(
+            "/lessons/hello-std/runs", data={"command": "cargo build"} | {f"file:{k}": v for k, v in files.items()}
+        )
+        shown = {
+            "events": events,
+            "state": learner.get(f"/api/runs/{run_id}").text,
+            "stream": learner.get(f"/runs/{run_id}/events").text,
+            "card": learner.get(f"/api/runs/{run_id}/artifact").text,
+            "page of the card": learner.get(f"/runs/{run_id}/artifact").text,
+            "lesson": learner.get("/lessons/hello-std").text,
+            "comparison": learner.get(f"/lessons/hello-std/comparisons/{run_id}").text,
+            "stepper": learner.get(f"/runs/{run_id}/step").text,
+        }
+        download = learner.get(f"/api/runs/{run_id}/artifact/file")
+    name = "\ufffd" * len(_HIDDEN) + "exe.txt"
+    assert f"target/debug/{name}" in events, f"the forged artifact was not taken: {events}"
+    for place, text in shown.items():
+        assert not set(_HIDDEN) - {"\t"} & set(text), place
+        assert (name in text) == (place in ("events", "stream", "card", "page of the card", "lesson")), place
+    assert download.content == b"not a binary"
+    assert quote(name) in download.headers["content-disposition"]
 
 
 def test_a_run_that_built_nothing_has_no_card(client: httpx.Client) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+from app.visible import visible
+
 NAME = 200
 """The longest name that is passed on; a hostile file may hold megabytes of one."""
 NAMES = 64
@@ -136,4 +138,4 @@ def text(value: bytes | str) -> str:
         value = value[: 4 * NAME].decode("utf-8", "replace")
     # Lone surrogates can be in a string of ours, but not in JSON.
     shown = value[:NAME].encode("utf-8", "replace").decode("utf-8")
-    return shown if shown.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in shown)
+    return visible(shown)

@@ -12,6 +12,7 @@ from typing import Literal
 import anyio
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from app.events import Visible
 from app.sandbox import Box, ProgramGoneError, for_python, process, python_folders
 
 MOST_STEPS = 300
@@ -44,9 +45,9 @@ class State(_Frozen):
     address: int
     instruction: str | None
     bytes: str
-    function: str | None
+    function: Visible | None
     offset: int
-    file: str | None
+    file: Visible | None
     line: int | None
     values: tuple[str, ...]
     stack: tuple[tuple[int, str], ...]

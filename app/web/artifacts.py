@@ -10,6 +10,7 @@ from app.binary.compare import Change, compared
 from app.binary.model import Call, Card, Code, Section, Symbols
 from app.engine import Inside
 from app.stepper import Trace
+from app.visible import visible
 from app.web.api import App, Seat, as_json, errors
 
 router = APIRouter()
@@ -86,7 +87,8 @@ async def artifact_file(run_id: str, app: App, seat: Seat) -> FileResponse:
     return FileResponse(
         built.file,
         media_type="application/octet-stream",
-        filename=built.path.rsplit("/", 1)[-1],
+        # A browser shows the name before the learner keeps the file: an ending must not stand in its middle.
+        filename=visible(built.path.rsplit("/", 1)[-1]),
         content_disposition_type="attachment",
         # Otherwise it would be compressed on the way: seconds of the loop that everybody waits for.
         headers={"content-encoding": "identity"},
