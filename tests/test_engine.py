@@ -369,6 +369,24 @@ async def test_a_finished_run_expires_with_its_artefact(
         assert not kept.parent.exists()
 
 
+async def test_a_slow_reader_keeps_no_run(
+    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), diagnosis) as engine:
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+        run_id = bench.submit("cargo build")
+        await bench.follow(run_id)
+        reader = engine.events(run_id)
+        assert (await anext(reader)).id == 1
+        kept = engine.artifact(run_id).file
+        await anyio.sleep(1.5)
+        with pytest.raises(NoSuchRunError):
+            engine.status(run_id)
+        assert not kept.parent.exists()
+        with pytest.raises(NoSuchRunError):
+            await anext(reader)
+
+
 async def test_what_is_forgotten_is_gone(bench: Bench) -> None:
     mine = [bench.submit("cargo build", owner="me"), bench.submit("cargo run", source=LOOP, owner="me")]
     other = bench.submit("cargo build", owner="other")

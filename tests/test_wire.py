@@ -49,6 +49,16 @@ def wait_for(client: httpx.Client, path: str, words: str) -> None:
     raise AssertionError(f"{words!r} never came")
 
 
+def rest(wire: socket.socket) -> bytes:
+    """What comes until the end of an answer that keeps its connection open."""
+    received = b""
+    while not received.endswith(b"0\r\n\r\n"):
+        piece = wire.recv(65536)
+        assert piece, "cut off"
+        received += piece
+    return received
+
+
 def seconds_to_end(wire: socket.socket) -> float:
     """How long the other side keeps the connection open."""
     began = time.monotonic()
@@ -220,6 +230,28 @@ def test_a_reader_that_is_slow_gets_everything(start_server: Callable[..., Serve
             time.sleep(0.03)
         assert time.monotonic() - began > 3, "longer than a silent reader is waited for"
         assert received.count(b'"type":"verdict"') == 1
+
+
+def test_a_run_that_is_dropped_ends_its_slow_readers_with_a_sentence(start_server: Callable[..., Server]) -> None:
+    server = start_server(PLAYGROUND_RUN_TTL="1")
+    with httpx.Client(base_url=server.url, timeout=30) as client, ExitStack() as stack:
+        path = post(client, FLOOD % 1000)
+        paths = (path, path.removeprefix("/api"))
+        wait_for(client, path, '"type":"verdict"')
+        slow = [stack.enter_context(connect(server.url, buffer=4096)) for _ in paths]
+        for wire, each in zip(slow, paths, strict=True):
+            ask(wire, each)
+            assert b"200 OK" in wire.recv(4096)
+        deadline = time.monotonic() + 10
+        while client.get(path.removesuffix("/events")).status_code == 200 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert client.get(path).json()["error"]["code"] == "no-such-run"
+        api, page = (rest(wire) for wire in slow)
+    assert b"event: gone\ndata: " in api
+    assert b'"code":"no-such-run"' in api
+    assert b'"type":"verdict"' not in api
+    assert b"or it has expired" in page
+    assert b"event: run-done" in page
 
 
 def test_what_stays_open_does_not_hold_up_the_end(start_server: Callable[..., Server]) -> None:

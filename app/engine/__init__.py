@@ -127,7 +127,8 @@ class Engine(Protocol):
     def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
         """The run's events from ``after_id`` + 1 on, as they come; ends after the verdict.
 
-        Raises ``NoSuchRunError``. May be followed any number of times, also by several readers.
+        Raises ``NoSuchRunError``, also in the middle when the run is dropped. May be followed any number of times,
+        also by several readers.
         """
 
     async def cancel(self, run_id: str) -> None:

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from itertools import takewhile
 from types import TracebackType
@@ -155,7 +155,10 @@ class LocalEngine:
         return RunStatus(run.id, run.state, run.job, run.finished(), run.verdict(), run.seconds())
 
     async def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
-        """The run's events from ``after_id`` + 1 on, as they come; ends after the verdict."""
+        """The run's events from ``after_id`` + 1 on, as they come; ends after the verdict.
+
+        Raises ``NoSuchRunError``, also in the middle when the run is dropped: a slow reader keeps no run.
+        """
         run = self._run(run_id)
         run.readers += 1
         at = max(after_id, 0)
@@ -167,6 +170,8 @@ class LocalEngine:
                     at += 1
                 if run.verdict():
                     return
+                if run.dropped:
+                    raise NoSuchRunError(run_id)
                 if changed is run.changed:
                     await changed.wait()
         finally:
@@ -188,9 +193,10 @@ class LocalEngine:
     async def forget(self, owner: str) -> None:
         """Cancel the owner's runs and drop their events and artefacts."""
         for run in [run for run in self._runs.values() if run.job.owner == owner]:
-            await self.cancel(run.id)
-            async for _ in self.events(run.id):
-                pass
+            with suppress(NoSuchRunError):  # dropped meanwhile
+                await self.cancel(run.id)
+                async for _ in self.events(run.id):
+                    pass
             self._drop(run)
 
     def artifact(self, run_id: str) -> runner.Built:
@@ -356,7 +362,7 @@ class LocalEngine:
                 idle = now - run.idle_since
                 if run.state == "done":
                     if idle > self._settings.run_ttl:
-                        self._expire(run)
+                        self._drop(run)
                 elif run.job.attended and not run.readers and idle > self._settings.reader_seconds:
                     await self.cancel(run.id)
             self._make_room()
@@ -373,14 +379,11 @@ class LocalEngine:
                 owners.setdefault(run.job.owner, []).append(run)
             oldest = max(owners.values(), key=_share)[0]
             done.remove(oldest)
-            self._expire(oldest)
-
-    def _expire(self, run: Run) -> None:
-        if run.readers == 0:
-            self._drop(run)
+            self._drop(oldest)
 
     def _drop(self, run: Run) -> None:
         self._runs.pop(run.id, None)
+        run.drop()
         self._steps.drop(run.id)
         self._scratch.drop(run.id)
 

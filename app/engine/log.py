@@ -3,6 +3,7 @@
 import secrets
 import sys
 import time
+from dataclasses import replace
 
 import anyio
 from pydantic import BaseModel
@@ -31,6 +32,7 @@ class Run:
         self.held = anyio.CancelScope()
         self.scope = anyio.CancelScope()
         self.readers = 0
+        self.dropped = False
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
 
@@ -55,6 +57,14 @@ class Run:
         self.state = "done"
         self.idle_since = time.monotonic()
         self.emit(verdict)
+
+    def drop(self) -> None:
+        """Let go of what the run holds, whoever still reads it."""
+        self.dropped = True
+        self.log = []
+        self.card = None
+        self.job = replace(self.job, files={})
+        self.changed.set()
 
     def seconds(self) -> float:
         """How long ago it began, 0 when it has not."""

@@ -14,12 +14,13 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect
 
 from app import __version__
+from app.engine import NoSuchRunError
 from app.settings import Settings
 from app.web import api, artifacts, pages
 from app.web.guard import Guard
 from app.web.guard.bodies import BodyError
 from app.web.guard.paths import path_of
-from app.web.problem import ProblemError
+from app.web.problem import ProblemError, no_such_run
 from app.web.state import Playground
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(NoSuchRunError, _dropped)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)  # streams of events are left alone
     app.add_middleware(Guard, settings=settings, seats=state.seats, refuse=_answer, seen=state.seen)
@@ -78,6 +80,11 @@ def _answer(request: Request, problem: ProblemError) -> Response:
     if path_of(request.scope).startswith(("/api/", "/healthz", "/readyz")):
         return api.problem_answer(problem)
     return pages.problem_page(request, problem)
+
+
+async def _dropped(request: Request, _error: Exception) -> Response:
+    """The run was dropped while the request was looked after."""
+    return _answer(request, no_such_run())
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from app.engine import RunStatus, State
-from app.events import Finished, Verdict, to_json
+from app.engine import NoSuchRunError, RunStatus, State
+from app.events import Event, Finished, Verdict, to_json
 from app.lessons import Lesson
 from app.toolchain import preferred
-from app.web.problem import ProblemError
+from app.web.problem import ProblemError, no_such_run
 from app.web.prose import markdown
 from app.web.sse import EventStream, frame
 from app.web.state import Playground, event_id
@@ -216,9 +216,16 @@ async def run_state(run: Owned) -> RunState:
     dependencies=[Depends(followed)],
 )
 async def run_events(run: Owned, app: App, last_event_id: Annotated[str | None, Header()] = None) -> EventStream:
-    """The run's events as they come, from the one after ``Last-Event-ID`` on; ends after the verdict."""
-    events = app.engine.events(run.id, event_id(last_event_id))
-    return EventStream(frame(to_json(event), event.id) async for event in events)
+    """The run's events as they come, from the one after ``Last-Event-ID`` on; ends after the verdict, or ``gone``."""
+    return EventStream(_frames(app.engine.events(run.id, event_id(last_event_id))))
+
+
+async def _frames(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+    try:
+        async for event in events:
+            yield frame(to_json(event), event.id)
+    except NoSuchRunError:
+        yield frame(_error(no_such_run()).model_dump_json(exclude_none=True), event="gone")
 
 
 @router.delete("/api/runs/{run_id}", status_code=204, responses=errors(403, 404, 408, 413, 422))
@@ -244,8 +251,11 @@ async def readyz(app: App) -> JSONResponse:
 
 def problem_answer(problem: ProblemError) -> JSONResponse:
     """A problem as the API says it."""
-    error = ErrorBody(code=problem.code, message=problem.message, field=problem.field)
-    return JSONResponse({"error": error.model_dump(exclude_none=True)}, problem.status, problem.headers)
+    return JSONResponse(_error(problem).model_dump(exclude_none=True), problem.status, problem.headers)
+
+
+def _error(problem: ProblemError) -> ErrorAnswer:
+    return ErrorAnswer(error=ErrorBody(code=problem.code, message=problem.message, field=problem.field))
 
 
 async def _names(app: Playground, lesson: Lesson) -> tuple[str, ...]:

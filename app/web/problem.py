@@ -30,3 +30,8 @@ class ProblemError(Exception):
         """The headers that belong to the answer beside its body."""
         headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
         return headers | ({"connection": "close"} if self.closes else {})
+
+
+def no_such_run(field: str | None = None) -> ProblemError:
+    """The problem of a run that is not there, not there any more, or another seat's."""
+    return ProblemError(404, "no-such-run", "There is no such run, or it has expired; run again.", field)

@@ -31,7 +31,7 @@ from app.stepper import NotSteppedError, Trace
 from app.toolchain import BARE_METAL, Demand, Toolchain, discover, explanation, is_code, missing, preferred
 from app.web.guard.seats import Seats
 from app.web.panels import Panels
-from app.web.problem import ProblemError
+from app.web.problem import ProblemError, no_such_run
 from app.web.scripts import imports
 from app.web.streams import Streams
 from app.web.targets import Targets
@@ -203,13 +203,12 @@ class Playground:
 
     def owned_run(self, run_id: str, seat: str | None, field: str | None = None) -> RunStatus:
         """The run, if this seat may see it; raises ``ProblemError`` 404 also for another seat's."""
-        gone = ProblemError(404, "no-such-run", "There is no such run, or it has expired; run again.", field)
         try:
             status = self.engine.status(run_id)
         except NoSuchRunError:
-            raise gone from None
+            raise no_such_run(field) from None
         if status.job.owner is not None and status.job.owner != seat:
-            raise gone
+            raise no_such_run(field)
         return status
 
     async def inside(self, run_id: str, seat: str | None, since: str | None = None) -> Inside:

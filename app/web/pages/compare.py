@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 
 from app.command import CommandError, parse
+from app.engine import NoSuchRunError
 from app.events import Event
 from app.lessons import Lesson
 from app.web.compare import Answer, Column, columns
@@ -143,6 +145,13 @@ async def events(home: Home, lesson: Step, runs: Compared, last_event_id: Annota
 
 
 async def _frames(home: Playground, lesson: Lesson, ids: tuple[str, ...], seen: int) -> AsyncIterator[bytes]:
+    with suppress(NoSuchRunError):  # dropped: the page keeps what it has
+        async for one in _drawings(home, lesson, ids, seen):
+            yield one
+    yield frame("", event=_CLOSE)
+
+
+async def _drawings(home: Playground, lesson: Lesson, ids: tuple[str, ...], seen: int) -> AsyncIterator[bytes]:
     # One after the other: they end about in the order in which they were queued, the oldest compiler first.
     for number, run_id in enumerate(reversed(ids), 1):
         async for _ in home.engine.events(run_id):
@@ -151,7 +160,6 @@ async def _frames(home: Playground, lesson: Lesson, ids: tuple[str, ...], seen: 
         more = number < len(ids) and home.engine.status(ids[-number - 1]).state == "done"
         if number > seen and not more:
             yield frame(page("_compared.html", root=home.root, comparison=await compare(home, lesson, ids)), number)
-    yield frame("", event=_CLOSE)
 
 
 @router.post("/lessons/{slug}/comparisons/{ids}/cancel")

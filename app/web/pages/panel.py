@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import anyio
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.engine import NoSuchRunError
 from app.events import Artifact, Event, Verdict
@@ -13,6 +13,7 @@ from app.web.batches import batches, size
 from app.web.pages.common import following
 from app.web.pages.guide import foreseen, prediction_patch
 from app.web.pages.where import where
+from app.web.problem import no_such_run
 from app.web.render import Patch, RunRenderer, fold, made, merged, page, partials, rendered
 from app.web.sse import frame
 from app.web.state import Playground
@@ -65,6 +66,15 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
 
 async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
     """The run's patches as messages for htmx from the event after ``seen`` on, then ``run-done``."""
+    try:
+        async for one in _frames(home, seat, lesson, run_id, seen):
+            yield one
+    except NoSuchRunError:
+        yield frame(partials([Patch("status", escape(no_such_run().message), append=False)]))
+        yield frame("", event=_CLOSE)
+
+
+async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
     renderer = _renderer(home, lesson, run_id)
     before = await foreseen(home, seat, lesson)
     # From the first event on, also after a lost connection: a colour may have been left open before.
