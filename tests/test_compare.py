@@ -132,7 +132,7 @@ def test_each_compiler_counts_as_a_run(start_server: Callable[..., Server], host
     with seated(server.url, headers={"x-forwarded-for": "203.0.113.7"}) as client:
         refused = client.post("/lessons/empty-main/runs", data=form(), headers=HTMX)
         assert refused.status_code == 429
-        assert "too many runs" in refused.text
+        assert "Too many runs" in refused.text
         nothing: httpx.Response = client.get("/lessons/empty-main")
         assert "Nothing has run yet." in nothing.text
 

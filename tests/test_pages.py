@@ -461,6 +461,45 @@ async def test_a_reload_follows_a_run_that_goes_on(learner: httpx.AsyncClient, e
     assert '<noscript><meta http-equiv="refresh"' in page
 
 
+async def test_all_that_was_printed_is_a_text_of_its_own(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    text = "\x1b[31m<b>é" + "x" * 300_000
+    pieces = [Output(stream="stdout", text=piece) for piece in (text, "\x1b[3", "2mend\n")]
+    log = (*LOG[:2], *pieces, *LOG[-2:])
+    engine.log = tuple(event.numbered(number) for number, event in enumerate(log, 1))
+    await post(learner, htmx=True)
+    page = (await learner.get("/lessons/one")).text
+    [address] = re.findall(r'href="(/runs/[0-9a-f]+/output)"', page)
+    answer = await learner.get(address)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.text.endswith("<b>é" + "x" * 300_000 + "end\n")
+    learner.cookies.clear()
+    assert (await learner.get(address)).status_code == 404, "it is another seat's"
+
+
+async def test_a_seat_that_has_much_drawn_waits_for_itself(learner: httpx.AsyncClient, app: FastAPI) -> None:
+    home: Playground = app.state.playground
+    await post(learner, htmx=True)
+    learner.cookies.clear()
+    await learner.get("/")
+    await post(learner, htmx=True)
+    order: list[int] = []
+
+    async def draw(number: int) -> None:
+        def work() -> None:
+            time.sleep(0.05)
+            order.append(number)
+
+        async with home.turn(f"{number:032x}"):
+            await home.draw(work)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(draw, 1)
+        await anyio.sleep(0.01)
+        tasks.start_soon(draw, 2)
+    assert order.index(2) <= 2
+
+
 async def test_a_run_that_has_expired_leaves_the_files(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
     await post(learner, main="// mine\n", htmx=True)
     engine.jobs.clear()

@@ -338,3 +338,65 @@ def test_a_linkers_command_folds_and_says_who_supplies_start() -> None:
     assert "<code>Scrt1.o</code>, an object file of the C library" in html
     assert "<code>/usr/lib/Scrt1.o</code>" in html
     assert html.index("<details") < html.index("first defined here")
+
+
+def loud(text: str) -> Event:
+    return Output(stream="stdout", text=text)
+
+
+def message(text: str = "x", **parts: object) -> Event:
+    return Diagnostic.model_validate({"level": "error", "code": None, "message": text, "rendered": text, **parts})
+
+
+PLACE = {"file": "src/main.rs", "line": 1, "column": 1, "end_line": 1, "end_column": 1}
+SPAN = PLACE | {"primary": True}
+FLOODS: dict[str, list[Event]] = {
+    "colours": [loud("".join(f"\x1b[3{n % 8}mx\x1b[0m" for n in range(100_000)))],
+    "a wide letter": [loud("\x1b[1;2;3;4;7;9;41m" + "".join(f"\x1b[3{n % 8}m\U0001f600" for n in range(170_000)))],
+    "small pieces": [loud("<" * 100)] * 10_000,
+    "lines": [loud("\n" * 1_000_000)],
+    "links": [loud("E0001 " * 170_000)],
+    "messages": [message()] * 3_000,
+    "long messages": [message('"' * 250_000)] * 4,
+    "spans": [message(spans=[SPAN] * 8_000)],
+    "fixes": [
+        message(
+            suggestions=[
+                {
+                    "message": "x",
+                    "applicability": "MachineApplicable",
+                    "replacements": [PLACE | {"text": '"' * 100}] * 50,
+                }
+            ]
+            * 100
+        )
+    ],
+    "a linker's command": [message("linking", notes=['"cc" "-o" "x" ' + '"a" ' * 60_000])],
+}
+
+
+@pytest.mark.parametrize("events", FLOODS.values(), ids=FLOODS)
+def test_a_panel_is_bounded_whatever_is_printed(events: list[Event]) -> None:
+    started = Started(toolchain="1.96", argv=("cargo", "run"), isolation="none")
+    log = [event.numbered(number) for number, event in enumerate([started, *events], 1)]
+    drawn = fold(renderer(), log)
+    assert sum(len(html.encode()) for html in drawn.values()) < 4_000_000
+    one = renderer()
+    one_by_one = [patch for event in log for patch in one.patches(event)]
+    assert sum(len(patch.html.encode()) for patch in one_by_one) < 4_000_000
+
+
+def test_what_is_left_out_is_said_once_and_can_be_read() -> None:
+    log = [loud("x" * 100_000), loud("y" * 200_000), loud("z"), message("told"), loud("z")]
+    one = renderer()
+    html = "".join(patch.html for event in log for patch in one.patches(event))
+    assert (html.count("x") >= 100_000, html.count("zz"), html.count("y") < 170_000) == (True, 0, True)
+    assert html.count(f'href="/runs/{"ab" * 16}/output"') == 1
+    assert "told" in html, "a message stands in the list all the same"
+
+
+def test_the_list_of_messages_ends_with_a_sentence() -> None:
+    one = renderer()
+    html = [fold(one, [message()]).get("diagnostics", "") for _ in range(5_000)]
+    assert sum("The list ends here" in each for each in html) == 1
+    assert html[-1] == ""

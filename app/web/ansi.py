@@ -108,6 +108,10 @@ class Terminal:
         parts = zip(kinds, _cut(runs, ends), strict=True)
         return Markup().join([kind.format(self._html(part)) for kind, part in parts if part])
 
+    def plain(self, text: str) -> str:
+        """The text of the next piece without its colours."""
+        return "".join(shown for _, shown in self._runs(text))
+
     def _runs(self, text: str) -> Iterator[_Run]:
         """The text that is shown, in runs of one style."""
         run, current = "", self._style

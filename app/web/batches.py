@@ -44,9 +44,14 @@ async def batches(events: AsyncGenerator[Event] | AsyncIterator[Event]) -> Async
 
 def size(event: Event) -> int:
     """Characters of an event that are to be drawn."""
+    return len(said(event))
+
+
+def said(event: Event) -> str:
+    """What the terminal shows of an event."""
     if isinstance(event, Output):
-        return len(event.text)
-    return len(event.rendered) if isinstance(event, Diagnostic) else 0
+        return event.text
+    return event.rendered if isinstance(event, Diagnostic) else ""
 
 
 async def _next(events: AsyncIterator[Event]) -> Event | None:

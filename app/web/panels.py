@@ -1,35 +1,46 @@
 """Finished runs as they were drawn, so that a page that is loaded again and again costs nobody else their turn."""
 
-import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 
 from markupsafe import Markup
 
+from app.web.render import made
+
 _ROOM = 32 * 1024 * 1024
-"""Bytes kept at most: one letter can make all others of a text four bytes wide."""
+"""Bytes kept at most, as UTF-8: in a string one letter can make all others four bytes wide."""
 
 Slots = Mapping[str, Markup]
 
 
 class Panels:
-    """The slots of the panels that were asked for last, by the runs' ids."""
+    """The slots of the panels that were asked for last, by the runs' ids; of the last one whatever its size."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Slots] = OrderedDict()
+        self._known: OrderedDict[str, dict[str, bytes]] = OrderedDict()
+        self._owners: dict[str, str | None] = {}
 
     def get(self, run_id: str) -> Slots | None:
         """The slots of a run's panel, if they are kept."""
-        if run_id in self._known:
-            self._known.move_to_end(run_id)
-        return self._known.get(run_id)
+        if run_id not in self._known:
+            return None
+        self._known.move_to_end(run_id)
+        return {slot: made(html.decode()) for slot, html in self._known[run_id].items()}
 
-    def keep(self, run_id: str, slots: Slots) -> None:
-        """Keep these slots, and let go of those that nobody has asked for the longest, when they are too much."""
-        self._known[run_id] = slots
-        while sum(sys.getsizeof(html) for known in self._known.values() for html in known.values()) > _ROOM:
-            self._known.popitem(last=False)
+    def keep(self, run_id: str, owner: str | None, slots: Slots) -> None:
+        """Keep these slots, and let go of those that were not asked for the longest when they are too much."""
+        # A program's text may hold half a surrogate pair, which is no UTF-8.
+        self._known[run_id] = {slot: html.encode("utf-8", "replace") for slot, html in slots.items()}
+        self._owners[run_id] = owner
+        while len(self._known) > 1 and sum(map(_size, self._known.values())) > _ROOM:
+            gone, _ = self._known.popitem(last=False)
+            del self._owners[gone]
 
-    def clear(self) -> None:
-        """Let go of all of them: one of them is of somebody who wants to be forgotten."""
-        self._known.clear()
+    def forget(self, owner: str) -> None:
+        """Let go of the panels of this owner's runs."""
+        for run_id in [run_id for run_id, each in self._owners.items() if each == owner]:
+            del self._known[run_id], self._owners[run_id]
+
+
+def _size(slots: Mapping[str, bytes]) -> int:
+    return sum(map(len, slots.values()))

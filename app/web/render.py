@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -32,6 +33,17 @@ from app.web.screen import rows
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _APPENDED = {"terminal", "diagnostics"}
+_MOST_TEXT = 256 * 1024
+"""Characters that a terminal shows: HTML is up to fifty times as long, and each reader's browser lays it out."""
+_MOST_LISTED = 256 * 1024
+"""Characters of HTML after which the list of messages ends."""
+_LONGEST_COMMAND = 32 * 1024
+"""A linker's command that is longer is shown and not explained: each part of it has a sentence of its own."""
+_LONGEST_MESSAGE = 8 * 1024
+_PLACE = 80
+"""Characters of a replacement without its text."""
+_MOST_SPANS = 50
+_MOST_FIXES = 10
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,8 @@ class RunRenderer:
         self._classes = {known.id: known for known in diagnosis.classes}
         self._finished: Finished | None = None
         self._looks = self._by_path = False
+        self._text_left, self._list_left = _MOST_TEXT, _MOST_LISTED
+        self._cut = False
         self._lesson = lesson
         self._known = {
             "root": root,
@@ -87,25 +101,51 @@ class RunRenderer:
             self._by_path = "/" in event.argv[0]
             self._toolchain = event.toolchain
             self._terminal.link = linked(self._files, event.toolchain, self._root)
+        if self._cut and isinstance(event, Output):
+            return []
+        if self._list_left < 0 and isinstance(event, Diagnostic):
+            return [Patch("terminal", self._rendered(event), append=True)]
         # What is said before the start is said of what the run still lacks.
         lacking = isinstance(event, Output) and not self._toolchain
         template = environment().get_template("_lacking.html" if lacking else f"events/{event.type}.html")
         context = template.new_context(
             {**self._known, "event": event, "finished": self._finished, "looks": self._looks, **self._extra(event)}
         )
-        return [
+        patches = [
             Patch(slot, made("".join(block(context)).strip()), slot in _APPENDED)
             for slot, block in template.blocks.items()
         ]
+        return [self._listed(patch) if patch.slot == "diagnostics" else patch for patch in patches]
+
+    def _listed(self, patch: Patch) -> Patch:
+        """The patch as long as the list has room; the first for which it has none says so."""
+        had, self._list_left = self._list_left, self._list_left - len(patch.html)
+        if self._list_left >= 0 or not patch.html:
+            return patch
+        return Patch(patch.slot, self._rest("li", "The list ends here.") if had >= 0 else Markup(), patch.append)
+
+    def _rest(self, element: str, words: str) -> Markup:
+        link = Markup('<{} class="soft">{} <a href="{}/runs/{}/output">All that was printed</a></{}>')
+        return link.format(element, words, self._root, self._known["run_id"], element)
+
+    def _lines(self, text: str) -> Markup:
+        """Text as the terminal shows it, as long as it has room for more."""
+        kept = text[: self._text_left]
+        self._text_left -= len(kept)
+        shown = self._terminal.lines(kept)
+        if len(kept) == len(text) or self._cut:
+            return shown
+        self._cut = True
+        return shown + self._rest("p", "The page shows no more of it.")
 
     def _extra(self, event: Event) -> Mapping[str, object]:
         if isinstance(event, Output):
-            return {"shown": self._terminal.lines(event.text)}
+            return {"shown": self._lines(event.text)}
         if isinstance(event, Observed):
             return {"by_path": self._by_path}
         if not isinstance(event, Diagnostic):
             return {}
-        in_files = [span for span in event.spans if span.file in self._files]
+        in_files = [span for span in event.spans if span.file in self._files][:_MOST_SPANS]
         return {
             "shown": self._rendered(event),
             "known": self._classes.get(event.error_class or ""),
@@ -113,26 +153,35 @@ class RunRenderer:
             "place_link": partial(place_link, self._files),
             "in_files": in_files,
             "first": next((span for span in in_files if span.primary), None),
-            "fixes": list(fixes(event, self._files)),
-            "text": strip(event.rendered),
+            "fixes": list(islice(fixes(event, self._files), _MOST_FIXES)),
+            "message": _shortened(event.message),
+            "text": strip(_shortened(event.rendered)),
         }
 
     def _rendered(self, event: Diagnostic) -> Markup:
         """A message as the terminal shows it; a linker's command folds, and says in itself what its parts are."""
         command = find_command(event.notes) or ""
+        if len(command) > min(_LONGEST_COMMAND, self._text_left):
+            return self._lines(event.rendered)
         before, found, after = event.rendered.partition(command) if command else (event.rendered, "", "")
-        shown = self._terminal.lines(before)
-        if found:
+        shown = self._lines(before)
+        if found and not self._cut:
             folded = page("_linker.html", command=self._terminal.feed(found), line=explain(command, event.notes))
-            shown += made(folded.strip()) + self._terminal.lines(after)
+            self._text_left = max(0, self._text_left - len(found))
+            shown += made(folded.strip()) + self._lines(after)
         return shown
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
 
 
 def fixes(event: Diagnostic, files: Sequence[str]) -> Iterator[Suggestion]:
     """The compiler's suggestions that can be applied without a look, each within the learner's own files."""
     for suggestion in event.suggestions:
         own = all(each.file in files for each in suggestion.replacements)
-        if own and suggestion.applicability == "MachineApplicable":
+        short = sum(_PLACE + len(each.text) for each in suggestion.replacements) <= _LONGEST_MESSAGE
+        if own and short and suggestion.applicability == "MachineApplicable":
             yield suggestion
 
 

@@ -2,8 +2,10 @@
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio
 
@@ -21,6 +23,7 @@ from app.engine import (
     RunStatus,
 )
 from app.engine.local import LocalEngine
+from app.engine.turns import Turns
 from app.events import Event, Verdict
 from app.glossary import Glossary, load_glossary
 from app.lessons import Lesson, load_all
@@ -37,6 +40,7 @@ from app.web.streams import Streams
 from app.web.targets import Targets
 from app.workspace import EditError, merge
 
+_T = TypeVar("_T")
 _LOOK_AGAIN = 5.0
 _RETRY_SECONDS = 5
 _ESSENTIAL = (None, BARE_METAL)
@@ -70,8 +74,9 @@ class Playground:
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)
-        self.rendering = anyio.CapacityLimiter(1)
         self.panels = Panels()
+        self._drawing = anyio.CapacityLimiter(1)
+        self._turns = Turns()
         self.editor_imports = imports(settings.static_dir, "js/editor.js")
         self.local = LocalEngine(settings, self.diagnosis, cargo_configs(self.lessons), self._store_verdict)
         self.engine: Engine = self.local
@@ -243,7 +248,18 @@ class Playground:
         """Delete all that is kept of a seat: its texts, its progress, its runs and what they built."""
         await self.engine.forget(seat)
         await self.progress.forget(seat)
-        self.panels.clear()
+        self.panels.forget(seat)
+
+    def turn(self, run_id: str) -> AbstractAsyncContextManager[None]:
+        """The turn of the run's owner to have something drawn: a seat that wants much delays only itself.
+
+        Raises ``NoSuchRunError``.
+        """
+        return self._turns.of(self.engine.status(run_id).job.owner or run_id)
+
+    async def draw(self, work: Callable[[], _T]) -> _T:
+        """Draw in a thread, beside the loop that everyone waits for; one drawing at a time in all."""
+        return await anyio.to_thread.run_sync(work, limiter=self._drawing)
 
     def _outdated(self, known: tuple[Toolchain, ...], targets: Sequence[str]) -> bool:
         programs = (program for one in known for program in (one.cargo, one.rustc, one.compiler))

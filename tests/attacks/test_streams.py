@@ -183,8 +183,8 @@ def test_forged_messages_of_many_parts(world: World) -> None:
 
 
 _LOUD = """fn main() {
-    let mut text = String::new();
-    for n in 0..110_000 { text += &format!("\\x1b[3{}mx\\x1b[0m", n % 8); }
+    let mut text = String::from("\\u{1f600}\\x1b[1;2;3;4;7;9;41m");
+    for n in 0..170_000 { text += &format!("\\x1b[3{}mx", n % 8); }
     print!("{text}");
 }"""
 

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
-import anyio
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 
@@ -105,7 +105,8 @@ async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wai
         Answer(one.job.toolchain.name, one.state, await _log(home, one.id) if one.state == "done" else ())
         for one in status
     ]
-    made = await anyio.to_thread.run_sync(columns, answers, home.diagnosis, limiter=home.rendering)
+    async with home.turn(ids[0]):
+        made = await home.draw(partial(columns, answers, home.diagnosis))
     return Comparison(_SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson)
 
 

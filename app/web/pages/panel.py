@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-import anyio
 from markupsafe import Markup, escape
 
 from app.engine import NoSuchRunError
@@ -55,12 +55,12 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
     """A run's panel when it has ended, which this waits for; and its id once more if it built something."""
     log: list[Event] = [event async for event in home.engine.events(run_id)]
     built = run_id if any(isinstance(event, Artifact) for event in log) else None
-    # A megabyte of colours takes most of a second: not on the loop that everybody waits for, one at a time, and once.
-    async with home.rendering:
+    async with home.turn(run_id):
         slots = home.panels.get(run_id)
         if slots is None:
-            slots = await anyio.to_thread.run_sync(fold, _renderer(home, lesson, run_id), log)
-            home.panels.keep(run_id, slots)
+            owner, renderer = home.engine.status(run_id).job.owner, _renderer(home, lesson, run_id)
+            slots = await home.draw(partial(fold, renderer, log))
+            home.panels.keep(run_id, owner, slots)
     return Panel(run_id, live=False, slots=slots), built
 
 
@@ -79,7 +79,7 @@ async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen
     before = await foreseen(home, seat, lesson)
     # From the first event on, also after a lost connection: a colour may have been left open before.
     async for batch in batches(home.engine.events(run_id)):
-        patches = await _drawn(home, renderer, batch, seen)
+        patches = await _drawn(home, run_id, renderer, batch, seen)
         last = batch[-1]
         if isinstance(last, Verdict):
             patches += [await _progress(home, seat, lesson, last), await prediction_patch(home, seat, lesson, before)]
@@ -90,7 +90,7 @@ async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen
             yield frame("", event=_CLOSE)
 
 
-async def _drawn(home: Playground, renderer: RunRenderer, batch: list[Event], seen: int) -> list[Patch]:
+async def _drawn(home: Playground, run_id: str, renderer: RunRenderer, batch: list[Event], seen: int) -> list[Patch]:
     """What a batch changes behind the event ``seen``. A large one is drawn where nobody else waits for it."""
 
     def draw() -> list[Patch]:
@@ -99,7 +99,8 @@ async def _drawn(home: Playground, renderer: RunRenderer, batch: list[Event], se
 
     if sum(map(size, batch)) < _QUICK:
         return draw()
-    return await anyio.to_thread.run_sync(draw, limiter=home.rendering)
+    async with home.turn(run_id):
+        return await home.draw(draw)
 
 
 def about(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Panel | None:

@@ -1,12 +1,17 @@
 """A run as HTML: posted, followed, cancelled."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
+import anyio.lowlevel
 from fastapi import APIRouter, Depends, Header, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
+from app.engine import NoSuchRunError
 from app.lessons import Lesson
+from app.web.ansi import Terminal
+from app.web.batches import said
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
 from app.web.pages.compare import ALL, compare, start
 from app.web.pages.form import Typed, looked_at, typed
@@ -88,6 +93,20 @@ async def events(
 ) -> EventStream:
     """The run as HTML for the panel: a message for each event, then ``run-done``."""
     return EventStream(frames(home, seat, lesson, run_id, event_id(last_event_id)))
+
+
+@router.get("/runs/{run_id}/output", dependencies=[Depends(_followed)])
+async def output(run_id: str, home: Home, _lesson: RunStep) -> Response:
+    """All that the run has printed, as plain text, to the run's end."""
+    return StreamingResponse(_printed(home, run_id), media_type="text/plain")
+
+
+async def _printed(home: Playground, run_id: str) -> AsyncIterator[bytes]:
+    terminal = Terminal()
+    with suppress(NoSuchRunError):
+        async for event in home.engine.events(run_id):
+            yield terminal.plain(said(event)).encode("utf-8", "replace")
+            await anyio.lowlevel.checkpoint()
 
 
 @router.post("/runs/{run_id}/cancel")
