@@ -24,6 +24,9 @@ from app.web.state import Playground
 _log = logging.getLogger(__name__)
 _BACKLOG = 512
 _OWN_FILES = 512
+_FILES_OF_A_RUN = 16
+_FEWEST = 16
+"""Connections that are allowed whatever the limit of open files."""
 _M_ARENA_MAX = -8  # glibc's malloc.h
 
 
@@ -55,10 +58,10 @@ def serve_forever(settings: Settings) -> None:
     level = _check_isolation(settings)
     listener = _listen(settings.host, settings.port)
     app = _create(settings)
-    _allow_connections(settings.max_connections)
+    most = _allow_connections(settings)
     config = uvicorn.Config(
         app,
-        http=wire_of(settings),
+        http=wire_of(settings, most),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -106,13 +109,22 @@ def _check_isolation(settings: Settings) -> Level:
     return found.level
 
 
-def _allow_connections(count: int) -> None:
-    """Raise the soft limit of open files to what the connections and runs need; a run's own limit is set for it."""
+def _allow_connections(settings: Settings) -> int:
+    """Raise the soft limit of open files to what connections, downloads and runs need; the connections that it allows.
+
+    A run's own limit is set for it. A connection may have a file of ours open, such as a script that is being sent.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * count + _OWN_FILES
+    own = _OWN_FILES + _FILES_OF_A_RUN * settings.max_runs + settings.max_downloads
+    wanted = 2 * settings.max_connections + own
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most == wanted:
+        return settings.max_connections
+    connections = max(_FEWEST, (most - own) // 2)
+    _log.warning("This system allows %d open files, which is enough for %d connections", most, connections)
+    return connections
 
 
 def _is_loopback(host: str) -> bool:

@@ -142,7 +142,17 @@ class Settings(BaseSettings):
         10.0, gt=0, description="a request's head, and then its body, must have arrived after this long"
     )
     stalled_seconds: float = Field(20.0, gt=0, description="a reader that takes nothing for this long is cut off")
-    max_connections: int = Field(1500, ge=1, description="open connections; one more is closed at once")
+    max_connections: int = Field(1500, ge=1, description="open connections; one more ends the longest idle one")
+    address_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="part of connections, streams and downloads that an address gets where others want them too",
+    )
+    max_downloads: int = Field(64, ge=1, description="downloads of artefacts at once in all")
+    max_seat_downloads: int = Field(
+        8, ge=1, description="downloads of artefacts at once by one seat, or by one address without a seat"
+    )
     max_streams: int = Field(1000, ge=1, description="open event streams in all")
     max_run_streams: int = Field(20, ge=1, description="open event streams of one run")
     max_seat_streams: int = Field(20, ge=1, description="open event streams by one seat")

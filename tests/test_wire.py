@@ -33,6 +33,15 @@ def ask(wire: socket.socket, path: str) -> None:
     wire.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
 
+def healthy(wire: socket.socket) -> bool:
+    """Whether the server answers on this connection."""
+    ask(wire, "/healthz")
+    answer = b""
+    while not answer.endswith(b'"ok"}') and (piece := wire.recv(65536)):
+        answer += piece
+    return b"200 OK" in answer
+
+
 def post(client: httpx.Client, source: str | None = None, command: str = "cargo run") -> str:
     """Start a run; the path of its events."""
     files = {} if source is None else {"src/main.rs": source}
@@ -132,16 +141,36 @@ def test_what_is_sent_after_the_answer_is_not_read_for_ever(hasty: Server) -> No
 
 
 def test_there_are_only_so_many_connections(start_server: Callable[..., Server]) -> None:
-    server = start_server(PLAYGROUND_MAX_CONNECTIONS="5")
+    server = start_server(PLAYGROUND_MAX_CONNECTIONS="5", PLAYGROUND_MAX_RUN_STREAMS="9")
     with ExitStack() as stack:
-        for _ in range(5):
-            wire = stack.enter_context(connect(server.url))
-            ask(wire, "/healthz")
-            assert b"200 OK" in wire.recv(65536)
-        with connect(server.url) as sixth:
-            assert seconds_to_end(sixth) < 1
+        wires = [stack.enter_context(connect(server.url)) for _ in range(5)]
+        wires[4].sendall(b"GET /healthz HTTP/1.1\r\n")
+        assert all(healthy(wire) for wire in wires[:4])
+        sixth = stack.enter_context(connect(server.url))
+        assert seconds_to_end(wires[4]) < 1, "the longest idle gives way, half a head or not"
+        assert healthy(sixth)
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            path = post(client, LOOP)
+        assert seconds_to_end(wires[0]) < 1
+        wires = [*wires[1:4], sixth, stack.enter_context(connect(server.url))]
+        for wire in wires:
+            ask(wire, path)
+            assert b"200 OK" in wire.recv(4096)
+        with connect(server.url) as another:
+            assert healthy(another), "a script that follows five streams leaves room for another"
     time.sleep(0.2)
     assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_a_flood_of_idle_connections_keeps_nobody_out(start_server: Callable[..., Server]) -> None:
+    with many_files():
+        server = start_server(PLAYGROUND_MAX_CONNECTIONS="300", PLAYGROUND_REQUEST_SECONDS="60")
+    with ExitStack() as stack:
+        for number in range(600):
+            wire = stack.enter_context(connect(server.url))
+            wire.sendall([b"", b"G", b"GET / HTTP/1.1\r\nHost: loc"][number % 3])
+        for _ in range(20):
+            assert httpx.get(f"{server.url}/healthz", timeout=10).status_code == 200
 
 
 def test_streams_are_limited_by_run_by_seat_and_in_all(start_server: Callable[..., Server]) -> None:
@@ -172,7 +201,7 @@ def test_streams_are_limited_by_run_by_seat_and_in_all(start_server: Callable[..
 
 def test_a_thousand_readers_cost_little(start_server: Callable[..., Server]) -> None:
     with many_files():
-        server = start_server(PLAYGROUND_MAX_RUN_STREAMS="1000")
+        server = start_server(PLAYGROUND_MAX_RUN_STREAMS="1001")
     with many_files(), ExitStack() as stack, httpx.Client(base_url=server.url, timeout=30) as client:
         path = post(client, 'fn main() { for _ in 0..900 { println!("{}", "x".repeat(999)); } loop {} }')
         wait_for(client, path, "xxxx")
@@ -279,3 +308,97 @@ def test_what_stays_open_does_not_hold_up_the_end(start_server: Callable[..., Se
         assert time.monotonic() - began < 2
         assert server.process.wait(timeout=10) is not None
         assert time.monotonic() - began < 2
+
+
+def elsewhere(number: int) -> dict[str, str]:
+    """Makes a request from this machine one from elsewhere, as a proxy here would say it."""
+    return {"x-forwarded-for": f"192.0.2.{number}"}
+
+
+def test_a_hundred_seats_behind_one_address_and_others_besides(start_server: Callable[..., Server]) -> None:
+    with many_files():
+        limits = {"PLAYGROUND_MAX_RUN_STREAMS": "1000", "PLAYGROUND_MAX_STREAMS": "220"}
+        server = start_server(PLAYGROUND_RUN_SECONDS="300", PLAYGROUND_CPU_SECONDS="300", **limits)
+    with many_files(), ExitStack() as stack, httpx.Client(base_url=server.url, timeout=30) as here:
+        path = post(here, LOOP)
+        wait_for(here, path, "turning")
+
+        def follow(client: httpx.Client) -> int:
+            return stack.enter_context(client.stream("GET", path)).status_code
+
+        seats = [
+            stack.enter_context(httpx.Client(base_url=server.url, timeout=30, headers=elsewhere(1), verify=False))
+            for _ in range(100)
+        ]
+        for seat in seats:
+            assert seat.get("/").status_code == 200
+            assert [follow(seat), follow(seat)] == [200, 200]
+        assert [follow(here) for _ in range(60)] == [200] * 60, "20 that were free, 40 of the class's"
+        assert seats[99].get("/lessons/hello-std").status_code == 200
+        assert follow(seats[99]) == 503, "the class has more than its half"
+        assert here.get("/healthz").status_code == 200
+
+
+def test_one_address_may_have_every_stream_until_another_asks(start_server: Callable[..., Server]) -> None:
+    server = start_server(PLAYGROUND_MAX_STREAMS="6", PLAYGROUND_MAX_RUN_STREAMS="20")
+    with ExitStack() as stack:
+        one, other, third = (
+            stack.enter_context(httpx.Client(base_url=server.url, timeout=10, headers=elsewhere(number)))
+            for number in (1, 2, 3)
+        )
+        path = post(one, LOOP)
+
+        def follow(client: httpx.Client) -> int:
+            return stack.enter_context(client.stream("GET", path)).status_code
+
+        assert [follow(one) for _ in range(7)] == [200] * 6 + [503]
+        assert [follow(other) for _ in range(4)] == [200] * 3 + [503], "its half, and no more"
+        assert follow(third) == 200
+        assert follow(one) == 503
+
+
+def test_downloads_are_limited_by_seat_and_in_all(start_server: Callable[..., Server]) -> None:
+    server = start_server(PLAYGROUND_MAX_DOWNLOADS="3", PLAYGROUND_MAX_SEAT_DOWNLOADS="2")
+    main = "#[used] static mut BIG: [u64; 1 << 20] = [1; 1 << 20]; fn main() {}"
+    with httpx.Client(base_url=server.url, timeout=30) as script, ExitStack() as stack:
+        events = post(script, main, "cargo build")
+        assert script.get(events).status_code == 200
+        path = events.replace("/events", "/artifact/file")
+        files = files_of(server)
+
+        def stalled(number: int) -> bytes:
+            wire = stack.enter_context(connect(server.url, buffer=4096))
+            wire.sendall(
+                f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.{number}\r\n\r\n".encode()
+            )
+            return wire.recv(15)[9:12]
+
+        assert [stalled(1) for _ in range(4)] == [b"200", b"200", b"429", b"429"]
+        assert [stalled(2) for _ in range(2)] == [b"200", b"503"]
+        assert stalled(3) == b"200", "an address that has none yet displaces one of the largest"
+        assert files_of(server) - files <= 3 + 8
+        stack.close()
+        deadline = time.monotonic() + 5
+        while script.get(path).status_code != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(script.get(path).content) > 8 << 20
+
+
+def test_what_waits_for_slow_readers_is_bounded(start_server: Callable[..., Server]) -> None:
+    server = start_server(PLAYGROUND_MAX_RUN_STREAMS="200")
+    main = 'fn main() { print!("{}", "\\u{1f600}<".repeat(50_000)); }'
+    with many_files(), httpx.Client(base_url=server.url, timeout=30) as client, ExitStack() as stack:
+        with seated(server.url) as learner:
+            form = {"command": "cargo run", "file:src/main.rs": main}
+            assert len(learner.post("/lessons/hello-std/runs", data=form).content) > 400_000
+            cookies = "; ".join(f"{name}={value}" for name, value in learner.cookies.items())
+            before = resident(server)
+            for _ in range(150):
+                wire = stack.enter_context(connect(server.url, buffer=4096))
+                wire.sendall(
+                    f"GET /lessons/hello-std HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\n\r\n".encode()
+                )
+        time.sleep(1)
+        assert client.get("/healthz").status_code == 200
+        print(f"150 pages of 0.4 MB that nobody takes: {resident(server) - before:.0f} MB")
+        assert resident(server) - before < 60

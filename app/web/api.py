@@ -126,9 +126,9 @@ Seat = Annotated[str | None, Depends(known_seat)]
 Owned = Annotated[RunStatus, Depends(owned_run)]
 
 
-async def followed(run: Owned, app: App, seat: Seat) -> AsyncIterator[None]:
+async def followed(request: Request, run: Owned, app: App) -> AsyncIterator[None]:
     """One more stream of the run is open until the answer has ended."""
-    with app.streams.open(run.id, seat):
+    with app.streams.open(run.id, request.state.caller):
         yield
 
 
@@ -142,7 +142,7 @@ _WORDS = {
     413: "The body is too large",
     414: "The address is too long",
     422: "A field is missing or cannot be accepted",
-    429: "Too often, too many streams, or too many runs waiting; `Retry-After` says when to try again",
+    429: "Too often, too many streams or downloads, or too many runs waiting; `Retry-After` says when to try again",
     431: "The headers are too large",
     503: "Not at this moment; try again in a few seconds",
 }

@@ -1,8 +1,9 @@
 """What a run built, for programs: its card as JSON, and the file itself."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
@@ -76,10 +77,17 @@ async def steps(run_id: str, app: App, seat: Seat) -> Trace:
     return await app.steps(run_id, seat)
 
 
+async def _downloading(request: Request, app: App) -> AsyncIterator[None]:
+    """One more download is under way until the answer has ended."""
+    with app.downloads.open(request.state.caller):
+        yield
+
+
 @router.get(
     "/api/runs/{run_id}/artifact/file",
     response_class=FileResponse,
-    responses={200: _FILE, **as_json(errors(404, 409, 422))},
+    responses={200: _FILE, **as_json(errors(404, 409, 422, 503))},
+    dependencies=[Depends(_downloading)],
 )
 async def artifact_file(run_id: str, app: App, seat: Seat) -> FileResponse:
     """The binary itself, to be kept and never to be shown by a browser."""

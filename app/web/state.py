@@ -36,7 +36,7 @@ from app.web.guard.seats import Seats
 from app.web.panels import Panels
 from app.web.problem import ProblemError, no_such_run
 from app.web.scripts import imports
-from app.web.streams import Streams
+from app.web.streams import Downloads, Streams
 from app.web.targets import Targets
 from app.workspace import EditError, merge
 
@@ -74,6 +74,7 @@ class Playground:
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)
+        self.downloads = Downloads(settings)
         self.panels = Panels()
         self._drawing = anyio.CapacityLimiter(1)
         self._turns = Turns()

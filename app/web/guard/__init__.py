@@ -15,13 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.settings import Settings
 from app.web.guard.bodies import Body, check_announced
+from app.web.guard.callers import LOOPBACK, Caller
 from app.web.guard.hosts import Hosts, check_origin
 from app.web.guard.paths import mounted, path_of
 from app.web.guard.rates import Rates, address_of, kind
 from app.web.guard.seats import OLD_NAME, Seats, SeveralSeatsError
 from app.web.problem import ProblemError
 
-__all__ = ["OLD_NAME", "Guard", "Seats"]
+__all__ = ["OLD_NAME", "Caller", "Guard", "Seats"]
 
 Refuse = Callable[[Request, ProblemError], Response]
 
@@ -58,7 +59,7 @@ class Guard:
     """ASGI middleware; sets ``request.state.seat``, ``request.state.seat_known`` and ``request.state.style_nonce``.
 
     ``request.state.charge()`` counts the request once more, for one that starts several runs.
-    ``request.state.seat_cookie`` is the name of the seat's cookie.
+    ``request.state.seat_cookie`` is the name of the seat's cookie, ``request.state.caller`` who has sent the request.
     ``request.state.queue_owner`` is the seat, or without a cookie the address as the rates count it; ``seen`` is told
     whose request each is that the rates count.
 
@@ -89,7 +90,9 @@ class Guard:
         try:
             known, moved = self._seat(scope, name)
             seat = known or self._seats.new()
-            state.update(seat=seat, seat_known=known is not None, charge=partial(self._rates.check, scope, known))
+            caller = Caller(address_of(scope) or LOOPBACK, known or "", state.get("hang_up", _stay))
+            charge = partial(self._rates.check, scope, known)
+            state.update(seat=seat, seat_known=known is not None, caller=caller, charge=charge)
             state["queue_owner"] = known or address_of(scope)
             if known is None or moved:
                 answer.cookies = self._cookies(seat, name, scope, moved=moved)
@@ -159,6 +162,10 @@ class _Answer:
             if all(name != b"set-cookie" for name, _ in own):
                 message["headers"] += [(b"set-cookie", cookie.encode("latin-1")) for cookie in self.cookies]
         await self._send(message)
+
+
+def _stay() -> None:
+    """Where no connection is, as in tests, none can be ended."""
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:

@@ -1,22 +1,28 @@
 """Connections on which nothing goes on are ended: uvicorn waits for them without a limit.
 
 Four things can hold a connection, and what is kept for it, for ever: a request whose head never ends, the rest
-of a body that has been answered already, a reader that takes nothing, and sheer number.
+of a body that has been answered already, a reader that takes nothing, and sheer number. A fifth is a reader that takes
+little: what waits for all readers together has a bound.
 """
 
 import asyncio
 import socket
-from typing import Any
+from typing import Any, ClassVar
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from app.settings import Settings
+from app.web.guard.callers import LOOPBACK
+from app.web.guard.rates import address_of
+from app.web.guard.shares import Shares
 
 _SEND_BUFFER = 64 * 1024
 """What the system may hold for one connection; it would let it grow to megabytes for each silent reader."""
 _LEAST_TAKEN = 32 * 1024
 """A reader that takes less than this in ``stalled_seconds`` counts as silent."""
+_MOST_UNSENT = 32 * 1024 * 1024
+"""Bytes that may wait for all readers together; beyond, the connection for which the most waits is ended."""
 _LAST_WORDS = 0.3
 """Seconds that an answer has left to go out when the server stops."""
 
@@ -26,16 +32,18 @@ class Wire(H11Protocol):
 
     request_seconds: float
     stalled_seconds: float
-    most: int
+    places: Shares["Wire"]
+    unsent: ClassVar[dict["Wire", int]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.app_state = {**self.app_state, "hang_up": self.give_way}
         self._unfinished: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio hands over nothing else
         super().connection_made(transport)
-        if len(self.connections) > self.most:
+        if not self.places.take(self):
             transport.abort()
             return
         # Any byte that the system does not take at once counts as waiting, so that every silent reader is noticed.
@@ -43,24 +51,56 @@ class Wire(H11Protocol):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._watch()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    @property
+    def address(self) -> str:
+        """The address of whoever has sent the request that is being answered, else of the connection itself."""
+        caller = None if self.idle else self.scope["state"].get("caller")
+        return caller.address if caller else address_of({"client": self.client}) or LOOPBACK
+
+    @property
+    def owner(self) -> str:
+        """The seat whose request is being answered; ``?`` as long as it is not known."""
+        caller = None if self.idle else self.scope["state"].get("caller")
+        return caller.owner if caller else "?"
+
+    def give_way(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_timers()
+        self.places.release(self)
+        self.unsent.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        idle = self.idle
         super().data_received(data)
+        if idle and not self.idle:
+            self.places.changed(self)
         self._watch()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self.places.changed(self)
         self._watch()
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._wait_for_the_reader()
+        self.unsent[self] = self.transport.get_write_buffer_size()
+        if sum(self.unsent.values()) > _MOST_UNSENT:
+            self._make_room()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self.unsent.pop(self, None)
         if self._stalled:
             self._stalled.cancel()
 
@@ -103,18 +143,27 @@ class Wire(H11Protocol):
         else:
             self._wait_for_the_reader()
 
+    def _make_room(self) -> None:
+        for wire in self.unsent:
+            self.unsent[wire] = wire.transport.get_write_buffer_size()
+        while sum(self.unsent.values()) > _MOST_UNSENT:
+            largest = max(self.unsent, key=self.unsent.__getitem__)
+            del self.unsent[largest]
+            largest.give_way()
+
     def _forget_timers(self) -> None:
         for timer in (self._unfinished, self._stalled):
             if timer:
                 timer.cancel()
 
 
-def wire_of(settings: Settings) -> type[Wire]:
-    """The connections of a server with these settings, for ``uvicorn.Config(http=…)``."""
+def wire_of(settings: Settings, most: int) -> type[Wire]:
+    """The connections of a server with these settings, at most so many, for ``uvicorn.Config(http=…)``."""
 
     class _Wire(Wire):
         request_seconds = settings.request_seconds
         stalled_seconds = settings.stalled_seconds
-        most = settings.max_connections
+        places = Shares(most, settings.address_share)
+        unsent: ClassVar[dict[Wire, int]] = {}
 
     return _Wire

@@ -134,8 +134,8 @@ async def show(request: Request, home: Home, seat: Seat, lesson: Step, runs: Com
     return await page_answer(request, "comparison.html", lesson=lesson, where=here, comparison=comparison)
 
 
-async def _open(home: Home, seat: Seat, runs: Compared) -> AsyncIterator[None]:
-    with home.streams.open(runs[0], seat):
+async def _open(request: Request, home: Home, runs: Compared) -> AsyncIterator[None]:
+    with home.streams.open(runs[0], request.state.caller):
         yield
 
 

@@ -33,7 +33,7 @@ async def _run_lesson(run_id: str, request: Request) -> Lesson:
 async def _followed(run_id: str, request: Request) -> AsyncIterator[None]:
     """One more stream is open until the answer has ended."""
     playground, seat = playground_of(request), seat_of(request)
-    with playground.streams.open(playground.owned_run(run_id, seat).id, seat):
+    with playground.streams.open(playground.owned_run(run_id, seat).id, request.state.caller):
         yield
 
 

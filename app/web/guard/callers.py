@@ -1,0 +1,16 @@
+"""Who has sent a request, as far as shares of places are concerned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LOOPBACK = "this machine"
+
+
+@dataclass(frozen=True, eq=False)
+class Caller:
+    """The sender's address, its seat (empty without a cookie), and how to end the connection of this very request."""
+
+    address: str
+    owner: str
+    give_way: Callable[[], None]
+    idle: bool = False
