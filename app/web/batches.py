@@ -11,7 +11,7 @@ _SECONDS = 0.05
 """The least time between two batches; long enough for the browser to draw, too short to be noticed."""
 _MOST = 512
 """Events in one batch: what a reader is sent after a lost connection must not keep others waiting."""
-_LARGEST = 64 * 1024
+_LARGEST = 16 * 1024
 """Characters of output at which a batch is closed: so much is rendered, and drawn by the browser, at once."""
 
 

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from app.web.render import made
 
-_ROOM = 32 * 1024 * 1024
+_ROOM = 16 * 1024 * 1024
 """Bytes kept at most, as UTF-8: in a string one letter can make all others four bytes wide."""
 
 Slots = Mapping[str, Markup]

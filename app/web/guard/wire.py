@@ -21,7 +21,7 @@ _SEND_BUFFER = 64 * 1024
 """What the system may hold for one connection; it would let it grow to megabytes for each silent reader."""
 _LEAST_TAKEN = 32 * 1024
 """A reader that takes less than this in ``stalled_seconds`` counts as silent."""
-_MOST_UNSENT = 32 * 1024 * 1024
+_MOST_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait for all readers together; beyond, the connection for which the most waits is ended."""
 _LAST_WORDS = 0.3
 """Seconds that an answer has left to go out when the server stops."""

@@ -79,15 +79,24 @@ async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen
     before = await foreseen(home, seat, lesson)
     # From the first event on, also after a lost connection: a colour may have been left open before.
     async for batch in batches(home.engine.events(run_id)):
-        patches = await _drawn(home, run_id, renderer, batch, seen)
         last = batch[-1]
+        ending: list[Patch] = []
         if isinstance(last, Verdict):
-            patches += [await _progress(home, seat, lesson, last), await prediction_patch(home, seat, lesson, before)]
+            ending = [await _progress(home, seat, lesson, last), await prediction_patch(home, seat, lesson, before)]
+        message = await _message(home, run_id, renderer, batch, seen, ending)
         if last.id > seen:
-            yield frame(partials(merged(patches)), last.id)
+            yield message
         if isinstance(last, Verdict):
             # Not at every end: a server that stops ends its streams too, and those are to be asked for again.
             yield frame("", event=_CLOSE)
+
+
+async def _message(
+    home: Playground, run_id: str, renderer: RunRenderer, batch: list[Event], seen: int, ending: list[Patch]
+) -> bytes:
+    """A batch as one message. Only its bytes are kept while a slow reader takes it."""
+    patches = await _drawn(home, run_id, renderer, batch, seen)
+    return frame(partials(merged([*patches, *ending])), batch[-1].id)
 
 
 async def _drawn(home: Playground, run_id: str, renderer: RunRenderer, batch: list[Event], seen: int) -> list[Patch]:
