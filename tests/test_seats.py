@@ -205,6 +205,13 @@ def test_a_seat_that_was_tossed_in_never_wins(server: str) -> None:
         assert "the attacker" not in _asked(server, tossed, **{"x-forwarded-proto": "https"}).text
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/static/css/site.css", "/api/lessons", "/static/nothing"])
+def test_what_is_no_page_replaces_no_seat(server: str, path: str) -> None:
+    with seated(server) as client:
+        for cookies in (dict(client.cookies), {}, {"seat": client.cookies[cookie_name(client.cookies)]}):
+            assert "set-cookie" not in httpx.get(server + path, cookies=cookies).headers
+
+
 def test_an_old_cookie_moves_to_the_new_name(server: str) -> None:
     with seated(server) as client:
         name, value = cookie_name(client.cookies), client.cookies[cookie_name(client.cookies)]

@@ -134,7 +134,7 @@ class Guard:
 
     def _cookies(self, seat: str, name: str, scope: Scope, *, moved: bool) -> list[str]:
         """The cookie of a new seat, or of one that moves to another name; programs and files get none."""
-        if path_of(scope).startswith(_NO_PAGES):
+        if path_of(scope).startswith((*_NO_PAGES, *_NO_SEATS)):
             return []
         path = scope.get("root_path") or "/"
         rest = f"Path={path}; HttpOnly; SameSite=Lax" + ("; Secure" if scope["scheme"] == "https" else "")
