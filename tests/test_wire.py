@@ -386,11 +386,11 @@ def test_downloads_are_limited_by_seat_and_in_all(start_server: Callable[..., Se
 
 def test_what_waits_for_slow_readers_is_bounded(start_server: Callable[..., Server]) -> None:
     server = start_server(PLAYGROUND_MAX_RUN_STREAMS="200")
-    main = 'fn main() { print!("{}", "\\u{1f600}<".repeat(50_000)); }'
+    main = 'fn main() { print!("{}", "<".repeat(250_000)); }'
     with many_files(), httpx.Client(base_url=server.url, timeout=30) as client, ExitStack() as stack:
         with seated(server.url) as learner:
             form = {"command": "cargo run", "file:src/main.rs": main}
-            assert len(learner.post("/lessons/hello-std/runs", data=form).content) > 400_000
+            assert len(learner.post("/lessons/hello-std/runs", data=form).content) > 1_000_000
             cookies = "; ".join(f"{name}={value}" for name, value in learner.cookies.items())
             before = resident(server)
             for _ in range(150):
@@ -400,5 +400,5 @@ def test_what_waits_for_slow_readers_is_bounded(start_server: Callable[..., Serv
                 )
         time.sleep(1)
         assert client.get("/healthz").status_code == 200
-        print(f"150 pages of 0.4 MB that nobody takes: {resident(server) - before:.0f} MB")
-        assert resident(server) - before < 60
+        print(f"150 pages of 1 MB that nobody takes: {resident(server) - before:.0f} MB")
+        assert resident(server) - before < 90
