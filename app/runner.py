@@ -1,13 +1,14 @@
 """Run one job: a scratch crate, a process, its output as events, and what it built.
 
 The runner tells each event to ``emit`` as it happens, which numbers and keeps it. It ends by returning; when it is
-cancelled, the process tree and the scratch folder are gone before the cancellation goes on.
+cancelled, the process tree is gone before the cancellation goes on.
 """
 
 import hashlib
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from app.command import Command
 from app.events import Artifact, Event, Finished, Limit, Output, Started, Status, to_json
 from app.machine import Monitor, StandIn, reported
 from app.observation import observed
+from app.runfiles import RunFolder, in_thread
 from app.rustup import TargetReader
 from app.sandbox import Box, Confined, ProgramGoneError, process
 from app.toolchain import Toolchain, build_env
@@ -28,7 +30,6 @@ from app.toolchain import Toolchain, build_env
 Emit = Callable[[Event], None]
 
 _MESSAGES = "--message-format=json-diagnostic-rendered-ansi"
-_LONGEST_NEW_FILE = 64 * 1024
 _LAST_WORDS = 1.0
 _RAW_PER_SHOWN = 8
 """Bytes that may be read for each that may be shown: cargo's JSON holds a message twice and more."""
@@ -58,16 +59,17 @@ class Built:
 class Task:
     """A run as the runner sees it.
 
-    ``root`` is a folder that does not exist yet and is gone afterwards; ``keep`` one that is made for what was built.
+    ``folder`` does not exist yet; whoever made the task removes it. ``keep`` is a folder that is made for what was
+    built.
     ``machines`` stands before the emulators, where there are any.
-    ``seed`` holds files by their path in ``root``: cargo's knowledge of the compiler, so that it need not ask again.
+    ``seed`` holds files by their path in ``folder``: cargo's knowledge of the compiler, so that it need not ask again.
     """
 
     files: Mapping[str, str]
     command: Command
     toolchain: Toolchain
     classify: Classify
-    root: Path
+    folder: RunFolder
     keep: Path
     seconds: float
     box: Box
@@ -81,27 +83,28 @@ class Task:
 async def run(task: Task, emit: Emit) -> Built | None:
     """Run the task to its ``finished`` event; what it built, if anything.
 
-    The scratch folder is left for ``discard``, so that the verdict need not wait for it.
+    The folder is left as it is, so that the verdict need not wait for its removal.
     """
-    crate = await anyio.to_thread.run_sync(_lay, task)
+    placed = await in_thread(_lay, task)
     emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.box.level))
     reader = _reader(task)
     meter = _Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()
-    with Monitor(task.root / HOME, emit) as monitor:
-        end = await _follow(task, crate, reader, meter, monitor)
-        status, exit_code, limit = end.status, end.exit_code, end.limit
-        seconds = round(time.monotonic() - began, 3)
-        if not meter.full:
-            meter.pass_on(reader.end())
-        monitor.end()
+    monitor = Monitor(task.folder, HOME, emit)
+    end = await _follow(task, reader, meter, monitor) if placed else _no_room(task, meter)
+    status, exit_code, limit = end.status, end.exit_code, end.limit
+    seconds = round(time.monotonic() - began, 3)
+    if not meter.full:
+        meter.pass_on(reader.end())
+    if task.machines:
+        await monitor.end()
     limit = "output" if meter.full else limit
     _say_why(task, status, limit, meter)
     if task.command.kind == "new" and status == "ok":
-        meter.pass_on(_new_files(crate))
+        meter.pass_on(await in_thread(_new_files, task.folder))
     if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
         status, exit_code = "failed", reader.exit_code
-    built = await _artifact(task, crate, tuple(reader.executables))
+    built = await _artifact(task, tuple(reader.executables))
     if built:
         emit(built[1])
     watched = observed(end.report, _program(task, built[0] if built else None), built[1].entry if built else None)
@@ -114,20 +117,23 @@ async def run(task: Task, emit: Emit) -> Built | None:
     return built[0] if built else None
 
 
-def discard(task: Task) -> None:
-    """Delete the task's scratch folder."""
-    workspace.remove(task.root)
-
-
-def _lay(task: Task) -> Path:
-    crate = workspace.lay(task.root, {} if task.command.kind == "new" else task.files)
-    (task.root / HOME).mkdir()
+def _lay(task: Task) -> bool:
+    """Make the run's folder; return False if what an earlier run built cannot lie where cargo had put it."""
+    workspace.lay(task.folder, {} if task.command.kind == "new" else task.files)
+    task.folder.make_folder(HOME)
     if task.command.kind == "cargo":
-        workspace.sow(task.root, task.seed)
+        workspace.sow(task.folder, task.seed)
+    placed = True
     if task.after is not None and task.command.kind != "new":
-        workspace.place(crate, task.after.path, task.after.file)
-    task.box.own(task.root)
-    return crate
+        placed = workspace.place(task.folder, task.after.path, task.after.file)
+    task.box.own(task.folder.path)
+    return placed
+
+
+def _no_room(task: Task, meter: "_Meter") -> "_End":
+    path = task.after.path if task.after else ""
+    meter.say(f"The earlier run put {path!r} where this crate has a file, so it cannot be looked at; build it again.\n")
+    return _End("failed")
 
 
 def _reader(task: Task) -> CargoReader | PlainReader | TargetReader:
@@ -159,9 +165,10 @@ class _End:
 
 
 async def _follow(
-    task: Task, crate: Path, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter", monitor: Monitor
+    task: Task, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter", monitor: Monitor
 ) -> _End:
-    home = task.box.inside(task.root) / HOME
+    root = task.folder.path
+    home = task.box.inside(root) / HOME
     env = build_env(task.toolchain, home)
     folders = task.toolchain.folders
     if task.machines:
@@ -174,8 +181,8 @@ async def _follow(
         try:
             observe = task.program_seconds if _starts_program(task.command) else None
             async with (
-                process(task.box, _argv(task), task.root, crate, env, folders, observe) as child,
-                monitor.following(),
+                process(task.box, _argv(task), root, root / workspace.CRATE, env, folders, observe) as child,
+                monitor.following() if task.machines else nullcontext(),
             ):
                 exit_code = await _drain(child, reader, meter)
                 report = child.seen()
@@ -245,34 +252,34 @@ def _cargo_words(command: Command) -> tuple[str, ...]:
     return (command.subcommand, *messages, *command.options, *rest)
 
 
-def _new_files(crate: Path) -> list[Event]:
+def _new_files(folder: RunFolder) -> list[Event]:
     """What ``cargo new`` made, shown as text; the learner's own files stay as they are."""
-    files = sorted(p for p in crate.rglob("*") if p.is_file() and ".git" not in p.relative_to(crate).parts)
-    shown = (f"\n{path.relative_to(crate)}\n{_indented(path)}" for path in files)
+    shown = (f"\n{path}\n{_indented(text)}" for path, text in workspace.new_files(folder))
     return [Output(stream="stdout", text="".join(shown))]
 
 
-def _indented(path: Path) -> str:
-    text = path.read_bytes()[:_LONGEST_NEW_FILE].decode("utf-8", "replace")
+def _indented(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
 
 
-async def _artifact(task: Task, crate: Path, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
-    path = workspace.inside(crate, task.box.outside(task.root, executables[-1])) if executables else None
+async def _artifact(task: Task, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
+    root = task.folder.path
+    path = workspace.inside(root, task.box.outside(root, executables[-1])) if executables else None
     if path is None:
         return None
-    kept = await anyio.to_thread.run_sync(workspace.keep, crate / path, task.keep)
-    if kept is None:
+    size = await in_thread(workspace.keep, task.folder, path, task.keep)
+    if size is None:
         return None
+    kept = task.keep / workspace.PROGRAM
     digests: list[str] = []
     async with anyio.create_task_group() as group:
         # A debug build of a std program is 10 MB: it is hashed while it is read.
-        group.start_soon(anyio.to_thread.run_sync, lambda: digests.append(_digest(kept)))
+        group.start_soon(in_thread, lambda: digests.append(_digest(kept)))
         facts = await task.facts_of(kept)
-    size = kept.stat().st_size
-    companions = await anyio.to_thread.run_sync(workspace.keep_beside, crate, path, facts.format, task.keep)
-    whole = size + sum(one.stat().st_size for one in companions)
-    return Built(kept, path, companions, whole), Artifact(path=path, bytes=size, sha256=digests[0], **asdict(facts))
+    companions, more = await in_thread(workspace.keep_beside, task.folder, path, facts.format, task.keep)
+    return Built(kept, path, companions, size + more), Artifact(
+        path=path, bytes=size, sha256=digests[0], **asdict(facts)
+    )
 
 
 def _digest(kept: Path) -> str:

@@ -1,27 +1,29 @@
 """Edits become a scratch crate: which are accepted, the folder of one run, and what is taken out of it in the end."""
 
-import os
+import posixpath
 import re
-import shutil
-import stat
-import subprocess
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from app.lessons import Lesson
+from app.runfiles import HiddenError, RunFolder
 
 CRATE = "blog_os"
 """The folder that holds the crate; cargo shows it beside the crate's name."""
+PROGRAM = "program"
+"""The name under which a built file is kept."""
 
 _NO_NAME = re.compile("[\0\ud800-\udfff]")
 """What the system, or JSON, lets stand in no path."""
+_LONGEST_PATH = 4096
 _LARGEST_ARTIFACT = 64 * 1024 * 1024
 _LARGEST_COMPANION = 8 * 1024 * 1024
 _MOST_COMPANIONS = 8
 _MOST_LISTED = 1000
+_LONGEST_NEW_FILE = 64 * 1024
 
 
 class EditError(ValueError):
@@ -66,111 +68,85 @@ def configured_targets(files: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(each for each in several if isinstance(each, str))
 
 
-def lay(root: Path, files: Mapping[str, str]) -> Path:
-    """Write ``files`` as a crate below ``root``, which must not exist yet; the crate's folder."""
-    crate = root / CRATE
-    root.mkdir(mode=0o700)
-    crate.mkdir()
-    for path, text in files.items():
-        target = crate / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8", newline="")
-    return crate
+def lay(folder: RunFolder, files: Mapping[str, str]) -> None:
+    """Make a run's folder, which must not exist yet, and write ``files`` into it as its crate."""
+    folder.make()
+    folder.make_folder(CRATE)
+    sow(folder, {f"{CRATE}/{path}": text.encode() for path, text in files.items()})
 
 
-def sow(root: Path, seed: Mapping[str, bytes]) -> None:
-    """Lay files into a run's folder by their path in it."""
+def sow(folder: RunFolder, seed: Mapping[str, bytes]) -> None:
+    """Write files into a run's folder by their path in it."""
     for path, data in seed.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(data)
+        folder.write(path, data)
 
 
-def place(crate: Path, path: str, built: Path) -> None:
-    """Put what an earlier run built read-only where cargo had put it."""
-    target = crate / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(built, target)
-    target.chmod(stat.S_IRUSR | stat.S_IXUSR)
+def place(folder: RunFolder, path: str, built: Path) -> bool:
+    """Put what an earlier run built read-only where cargo had put it.
 
-
-def inside(crate: Path, executable: str) -> str | None:
-    """The path in the crate, if what cargo names lies in this run's own crate and not behind a link out of it.
-
-    Not only below ``target``: a configuration may name another folder.
+    Return False if it is not kept any more, or if this crate has a file in its way.
     """
-    if _NO_NAME.search(executable):
-        return None
-    folder = Path(os.path.realpath(os.path.dirname(executable)))
-    top = Path(os.path.realpath(crate))
-    if not folder.is_relative_to(top):
-        return None
-    return (folder.relative_to(top) / os.path.basename(executable)).as_posix()
-
-
-def keep(built: Path, folder: Path) -> Path | None:
-    """Move what was built out of the crate, if it is a file of a sensible size and not a link; where it is then.
-
-    Moved rather than copied, which takes longer than all the rest for 10 MB: the run is over and its crate goes.
-    """
-    return folder / "program" if _moved(built, folder / "program", _LARGEST_ARTIFACT) else None
-
-
-def keep_beside(crate: Path, path: str, form: str, folder: Path) -> tuple[Path, ...]:
-    """Move out, by their names and with the same care, the files beside the artefact that know its lines.
-
-    ``form`` is the artefact's format: some keep the lines in the file itself.
-    """
-    names = _BESIDE.get(form, lambda _: [])(crate / path)
-    found = ((inside(crate, str(one)), folder / str(number)) for number, one in enumerate(names))
-    return tuple(there for here, there in found if here and _moved(crate / here, there, _LARGEST_COMPANION))
-
-
-def _moved(file: Path, there: Path, most: int) -> bool:
     try:
-        status = file.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
-            return False
-        there.parent.mkdir(mode=0o700, exist_ok=True)
-        file.rename(there)
-        # Whatever bits the run gave it: it is only read from here on.
-        there.chmod(0o400)
-    except OSError:
+        folder.copy_in(f"{CRATE}/{path}", built)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError):
         return False
     return True
 
 
-def _pdb(built: Path) -> list[Path]:
-    return [built.with_suffix(".pdb")]
+def inside(root: Path, executable: str) -> str | None:
+    """Return the path in the crate of what cargo names, or None for a path that is not below the crate of ``root``.
+
+    Not only below ``target``: a configuration may name another folder. The run may have forged the text.
+    """
+    if len(executable) > _LONGEST_PATH or _NO_NAME.search(executable):
+        return None
+    path = posixpath.normpath(executable)
+    above = f"{root / CRATE}/"
+    return path.removeprefix(above) if path.startswith(above) else None
 
 
-def _objects(built: Path) -> list[Path]:
+def keep(folder: RunFolder, path: str, kept: Path) -> int | None:
+    """Move what was built out of the crate to ``kept/program``; return its size, or None if it is not to be had."""
+    return folder.take(f"{CRATE}/{path}", kept / PROGRAM, _LARGEST_ARTIFACT)
+
+
+def keep_beside(folder: RunFolder, path: str, form: str, kept: Path) -> tuple[tuple[Path, ...], int]:
+    """Move out, by their names, the files beside the artifact that know its lines; return them and their bytes.
+
+    ``form`` is the artifact's format: some keep the lines in the file itself.
+    """
+    names = _BESIDE.get(form, lambda _folder, _path: [])(folder, PurePosixPath(CRATE, path))
+    there = [kept / str(number) for number in range(len(names))]
+    sizes = [folder.take(name, one, _LARGEST_COMPANION) for name, one in zip(names, there, strict=True)]
+    taken = [(one, size) for one, size in zip(there, sizes, strict=True) if size is not None]
+    return tuple(one for one, _ in taken), sum(size for _, size in taken)
+
+
+def new_files(folder: RunFolder) -> Iterator[tuple[str, str]]:
+    """Yield the path and the beginning of the text of each file that ``cargo new`` made, repositories left out."""
+    with suppress(HiddenError):
+        found = (one.path for one in islice(folder.walk(CRATE), _MOST_LISTED))
+        for path in sorted(path for path in found if ".git" not in path.split("/")):
+            data = folder.read(path, _LONGEST_NEW_FILE)
+            if data is not None:
+                yield path.removeprefix(f"{CRATE}/"), data.decode("utf-8", "replace")
+
+
+def _pdb(_folder: RunFolder, built: PurePosixPath) -> list[str]:
+    return [str(built.with_suffix(".pdb"))]
+
+
+def _objects(folder: RunFolder, built: PurePosixPath) -> list[str]:
     """The largest object files that the compiler has left of the crate."""
     begins = f"{built.name.replace('-', '_')}-"
-    with suppress(OSError), os.scandir(built.parent / "deps") as entries:
-        named = [
-            one for one in islice(entries, _MOST_LISTED) if one.name.startswith(begins) and one.name.endswith(".o")
-        ]
-        named.sort(key=lambda one: -one.stat(follow_symlinks=False).st_size)
-        return [Path(one) for one in named[:_MOST_COMPANIONS]]
-    return []
+    deps = str(built.parent / "deps")
+    sized: list[tuple[int, str]] = []
+    with suppress(HiddenError):
+        for found in islice(folder.walk(deps), _MOST_LISTED):
+            name = found.path.removeprefix(f"{deps}/")
+            if name.startswith(begins) and name.endswith(".o") and "/" not in name:
+                sized.append((folder.size_of(found.path) or 0, found.path))
+    return [path for _, path in sorted(sized, reverse=True)[:_MOST_COMPANIONS]]
 
 
 _BESIDE = {"PE": _pdb, "Mach-O": _objects}
-
-
-def remove(root: Path) -> None:
-    """Delete a run's folder, also when the run has taken its own permissions away or nested without end."""
-    try:
-        shutil.rmtree(root, onerror=_retry)
-    except RecursionError:
-        subprocess.run(["rm", "-rf", "--", str(root)], check=False)
-
-
-def _retry(function: Callable[..., object], path: str, _error: object) -> None:
-    try:
-        os.chmod(os.path.dirname(path), stat.S_IRWXU)
-        os.chmod(path, stat.S_IRWXU, follow_symlinks=False) if os.path.isdir(path) else None
-        function(path)
-    except OSError:
-        # What still resists is tried again when the server starts the next time.
-        return

@@ -52,9 +52,10 @@ def open_folder() -> Iterator[Path]:
 async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
     """An inspector with two workers, isolated as the settings say."""
     isolation = await detect(settings, await discover(settings.cache_dir))
-    with Scratch(settings.scratch_dir) as scratch, isolation.slots(2) as boxes:
-        async with Inspector.begun(boxes, scratch.new_root) as inspector:
-            yield inspector
+    async with Scratch(settings.scratch_dir) as scratch:
+        with isolation.slots(2) as boxes:
+            async with Inspector.begun(boxes, scratch.new_root) as inspector:
+                yield inspector
 
 
 @pytest.fixture

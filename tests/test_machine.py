@@ -16,6 +16,7 @@ from app.engine.local import LocalEngine
 from app.events import Event, Finished, Machine, Output, Screen, Started
 from app.lessons import Lesson
 from app.machine import Monitor, report
+from app.runfiles import RunFolder
 from app.settings import Settings
 from app.toolchain import EMULATORS, Toolchain, missing_tools, preferred
 
@@ -251,38 +252,47 @@ def test_how_a_machine_ended(changes: dict[str, object], ended: str, exit_code: 
     assert machine.meaning
 
 
-def test_a_description_is_read_from_the_runs_own_folder_only(tmp_path: Path) -> None:
+async def test_a_description_is_read_from_the_runs_own_folder_only(tmp_path: Path) -> None:
     told: list[Event] = []
     elsewhere, home = tmp_path / "elsewhere", tmp_path / "home"
     elsewhere.mkdir()
     home.mkdir()
     (elsewhere / "machine.json").write_bytes(described(ended="off"))
-    with Monitor(home, told.append) as monitor:
+    with RunFolder(tmp_path).open() as folder:
+        monitor = Monitor(folder, "home", told.append)
         (home / "machine.json").symlink_to(elsewhere / "machine.json")
-        monitor.end()
-        assert told == []
-        # The folder exchanged for another while the run goes on: the one of the beginning is meant.
+        await monitor.end()
+        # The folder exchanged for a link while the run goes on.
         home.rename(tmp_path / "away")
         home.symlink_to(elsewhere)
-        monitor.end()
+        await monitor.end()
+        home.unlink()
+        home.mkdir()
+        os.mkfifo(home / "machine.json")
+        await monitor.end()
+        (home / "machine.json").unlink()
+        os.link(elsewhere / "machine.json", home / "machine.json")
+        await monitor.end()
         assert told == []
-        (tmp_path / "away/machine.json").unlink()
-        os.mkfifo(tmp_path / "away/machine.json")
-        monitor.end()
-    assert told == []
+        (home / "machine.json").unlink()
+        (home / "machine.json").write_bytes(described(ended="off"))
+        await monitor.end()
+    assert [event.type for event in told] == ["machine"], "it can be read when it is a plain file"
 
 
 async def test_screens_are_told_when_they_change(tmp_path: Path) -> None:
     told: list[Event] = []
-    with Monitor(tmp_path, told.append) as monitor:
+    (tmp_path / "home").mkdir()
+    with RunFolder(tmp_path).open() as folder:
+        monitor = Monitor(folder, "home", told.append)
         async with monitor.following():
             for letter in "aab":
                 draft = tmp_path / "new"
                 draft.write_bytes(described(screen=(letter.encode() + b"\x07" + b" \x07" * 1999).hex()))
-                draft.rename(tmp_path / "machine.json")
+                draft.rename(tmp_path / "home/machine.json")
                 await anyio.sleep(0.25)
-        (tmp_path / "machine.json").write_bytes(described(ended="halted"))
-        monitor.end()
+        (tmp_path / "home/machine.json").write_bytes(described(ended="halted"))
+        await monitor.end()
     assert [event.text[0].rstrip() if isinstance(event, Screen) else event.type for event in told] == [
         "a",
         "b",

@@ -84,6 +84,10 @@ class ScriptedEngine:
         self.visitors: list[str | None] = []
         self.full: QueueFullError | None = None
 
+    async def health(self) -> str:
+        """Fine."""
+        return "ok"
+
     async def stop(self) -> None:
         """Nothing goes on."""
 

@@ -26,6 +26,7 @@ from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Limit, Output
 from app.lessons import Lesson
+from app.runfiles import RunFolder
 from app.sandbox import IsolationError, Limits, cgroup, detect, may_give, process, python_folders
 from app.sandbox.box import Box
 from app.sandbox.detect import _bwrap
@@ -84,6 +85,12 @@ async def engine(
             yield engine
     except IsolationError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[RunFolder]:
+    with RunFolder(tmp_path).open() as folder:
+        yield folder
 
 
 SERVERS_THAT_DIE = """if True:
@@ -262,7 +269,7 @@ def test_usage_counts_the_whole_tree() -> None:
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"\x0cVmSwap: x", b"\rVmSwap: -9999", b") Z 1 (", b"\nRssAnon: -9"])
-def test_a_process_cannot_hide_behind_its_name(name: bytes, tmp_path: Path) -> None:
+def test_a_process_cannot_hide_behind_its_name(name: bytes, folder: RunFolder) -> None:
     inner = f"""if True:
         import ctypes, time
         ctypes.CDLL(None).prctl(15, {name!r})
@@ -275,13 +282,13 @@ def test_a_process_cannot_hide_behind_its_name(name: bytes, tmp_path: Path) -> N
         assert child.stdout
         child.stdout.readline()
         used = usage(child.pid)
-        assert Watch(child.pid, tmp_path, Limits.of(Settings())).look() is None
+        assert Watch(child.pid, folder, Limits.of(Settings())).look() is None
         os.killpg(child.pid, signal.SIGKILL)
     assert 80 << 20 < used.memory_bytes < 200 << 20
     assert used.processes == 1
 
 
-def test_what_a_process_has_is_seen_when_its_first_thread_has_ended(tmp_path: Path) -> None:
+def test_what_a_process_has_is_seen_when_its_first_thread_has_ended(tmp_path: Path, folder: RunFolder) -> None:
     inner = f"""if True:
         import ctypes, os, threading, time
         def hold():
@@ -304,20 +311,20 @@ def test_what_a_process_has_is_seen_when_its_first_thread_has_ended(tmp_path: Pa
         used = usage(child.pid)
         (tmp_path / "kept").touch()
         limits = replace(Limits.of(Settings()), workspace_bytes=4 << 20)
-        broken = Watch(child.pid, tmp_path, limits).files()
+        broken = Watch(child.pid, folder, limits).files()
         os.killpg(child.pid, signal.SIGKILL)
     assert 80 << 20 < used.memory_bytes < 200 << 20
     assert broken == "workspace"
 
 
-def test_what_sockets_may_hold_counts_as_memory(tmp_path: Path) -> None:
+def test_what_sockets_may_hold_counts_as_memory(folder: RunFolder) -> None:
     inner = "import socket,time; kept = [socket.socketpair() for _ in range(60)]; print(flush=True); time.sleep(30)"
     with subprocess.Popen([sys.executable, "-c", inner], stdout=subprocess.PIPE, start_new_session=True) as child:
         assert child.stdout
         child.stdout.readline()
         limits = Limits.of(Settings())
         found = [
-            Watch(child.pid, tmp_path, replace(limits, memory_bytes=most)).files()
+            Watch(child.pid, folder, replace(limits, memory_bytes=most)).files()
             for most in (1 << 24, limits.memory_bytes)
         ]
         os.killpg(child.pid, signal.SIGKILL)

@@ -1,6 +1,8 @@
 """Which edits are accepted, and a scratch crate that leaves nothing behind."""
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from app import workspace
 from app.lessons import Lesson
-from app.workspace import EditError, lay, merge, place, remove
+from app.runfiles import RunFolder
+from app.workspace import CRATE, EditError, lay, merge, place
 
 
 @pytest.fixture(scope="module")
@@ -55,52 +58,78 @@ def test_whatever_is_accepted_stays_inside(edits: dict[str, str]) -> None:
     assert files.keys() == {"a/b"}
 
 
-def test_a_crate_is_laid_byte_for_byte_and_removed(tmp_path: Path) -> None:
-    root = tmp_path / "run"
-    crate = lay(root, {"src/main.rs": "// ü\r\n", ".cargo/config.toml": ""})
-    assert (crate / "src/main.rs").read_bytes() == "// ü\r\n".encode()
-    assert (crate / ".cargo/config.toml").exists()
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[RunFolder]:
+    with RunFolder(tmp_path / "run") as folder:
+        yield folder
+
+
+@pytest.fixture
+def crate(folder: RunFolder) -> Path:
+    """The crate of a folder that has been laid."""
+    lay(folder, {})
+    return folder.path / CRATE
+
+
+def test_a_crate_is_laid_byte_for_byte(folder: RunFolder) -> None:
+    lay(folder, {"src/main.rs": "// ü\r\n", ".cargo/config.toml": ""})
+    assert (folder.path / CRATE / "src/main.rs").read_bytes() == "// ü\r\n".encode()
+    assert (folder.path / CRATE / ".cargo/config.toml").exists()
     with pytest.raises(FileExistsError):
-        lay(root, {})
-    remove(root)
-    assert not root.exists()
+        lay(folder, {})
 
 
-def test_what_was_built_lies_read_only_where_cargo_put_it(tmp_path: Path) -> None:
+def test_what_was_built_lies_read_only_where_cargo_put_it(tmp_path: Path, folder: RunFolder, crate: Path) -> None:
     built = tmp_path / "built"
     built.write_bytes(b"ELF")
-    crate = lay(tmp_path / "run", {})
-    place(crate, "target/debug/blog_os", built)
+    assert place(folder, "target/debug/blog_os", built)
     assert (crate / "target/debug/blog_os").read_bytes() == b"ELF"
     assert (crate / "target/debug/blog_os").stat().st_mode & 0o222 == 0
 
 
-def test_a_folder_without_permissions_and_a_link_outside_are_removed(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
+@pytest.mark.parametrize("path", ["src/main.rs", "src/main.rs/x", "src/main.rs/x/y", "src"])
+def test_what_was_built_replaces_no_file_of_the_crate(tmp_path: Path, folder: RunFolder, path: str) -> None:
+    built = tmp_path / "built"
+    built.write_bytes(b"ELF")
+    lay(folder, {"src/main.rs": "text"})
+    assert not place(folder, path, built)
+    assert not place(folder, "target/debug/blog_os", tmp_path / "gone")
+    assert (folder.path / CRATE / "src/main.rs").read_text() == "text"
+
+
+def test_cargo_new_files_are_shown_in_order_and_links_are_not(tmp_path: Path, folder: RunFolder, crate: Path) -> None:
+    (tmp_path / "secret").write_text("theirs")
+    (crate / "b/.git").mkdir(parents=True)
+    for name in ("b/x", "a", "b/.git/config", "c\nd"):
+        (crate / name).write_text(name)
+    (crate / "link").symlink_to(tmp_path / "secret")
+    (crate / "linked").symlink_to(tmp_path)
+    os.link(tmp_path / "secret", crate / "hard")
+    os.mkfifo(crate / "pipe")
+    assert list(workspace.new_files(folder)) == [("a", "a"), ("b/x", "b/x"), ("c\nd", "c\nd")]
+
+
+@pytest.mark.parametrize("what", ["file", "link", "hard link", "pipe", "folder", "giant", "in a linked folder"])
+@pytest.mark.parametrize("form", ["PE", "Mach-O"])
+def test_only_files_of_a_sensible_size_are_kept_beside_the_artifact(
+    tmp_path: Path, folder: RunFolder, crate: Path, what: str, form: str
+) -> None:
+    outside, kept = tmp_path / "outside", tmp_path / "kept"
     outside.mkdir()
-    (outside / "kept").write_text("x")
-    crate = lay(tmp_path / "run", {"a/b/c": ""})
-    (crate / "link").symlink_to(outside)
-    os.chmod(crate / "a", 0)
-    remove(tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-    assert (outside / "kept").exists()
-
-
-@pytest.mark.parametrize("what", ["file", "link", "pipe", "folder", "giant", "in a linked folder"])
-def test_only_files_of_a_sensible_size_are_kept_beside_the_artefact(tmp_path: Path, what: str) -> None:
-    crate, outside, keep = tmp_path / "crate", tmp_path / "outside", tmp_path / "keep"
-    for folder in (crate / "target/debug", outside, keep):
-        folder.mkdir(parents=True)
-    there = crate / "target/debug/deps/blog_os-1.2.rcgu.o"
+    (crate / "target/debug").mkdir(parents=True)
+    there = crate / ("target/debug/blog-os.pdb" if form == "PE" else "target/debug/deps/blog_os-1.2.rcgu.o")
     (outside / there.name).write_text("theirs")
     if what == "in a linked folder":
+        if form == "PE":
+            there.parent.rmdir()
         there.parent.symlink_to(outside)
     else:
-        there.parent.mkdir()
+        there.parent.mkdir(exist_ok=True)
     match what:
         case "link":
             there.symlink_to(outside / there.name)
+        case "hard link":
+            os.link(outside / there.name, there)
         case "pipe":
             os.mkfifo(there)
         case "folder":
@@ -108,27 +137,56 @@ def test_only_files_of_a_sensible_size_are_kept_beside_the_artefact(tmp_path: Pa
         case "file" | "giant":
             there.touch()
             os.truncate(there, 1 if what == "file" else workspace._LARGEST_COMPANION + 1)
-    kept = workspace.keep_beside(crate, "target/debug/blog-os", "Mach-O", keep)
-    assert kept == ((keep / "0",) if what == "file" else ())
-    assert [*keep.iterdir()] == [*kept]
+    taken, size = workspace.keep_beside(folder, "target/debug/blog-os", form, kept)
+    assert (taken, size) == (((kept / "0",), 1) if what == "file" else ((), 0))
+    assert [*kept.glob("*")] == [*taken]
     assert (outside / there.name).read_text() == "theirs"
 
 
-def test_few_files_are_kept_beside_the_artefact_and_only_those_of_the_crate(tmp_path: Path) -> None:
-    deps, keep = tmp_path / "target/debug/deps", tmp_path / "keep"
-    for folder in (deps, keep):
-        folder.mkdir(parents=True)
+def test_few_files_are_kept_beside_the_artifact_and_only_those_of_the_crate(
+    tmp_path: Path, folder: RunFolder, crate: Path
+) -> None:
+    deps, kept = crate / "target/debug/deps", tmp_path / "kept"
+    deps.mkdir(parents=True)
     for name in ("other-1.o", "blog_os-1.rlib", "blog_os-1.d", "blog_os-1.pdb", "blog_os.pdb"):
         (deps / name).write_bytes(b"x" * 100)
     for number in range(20):
         (deps / f"blog_os-1.{number}.rcgu.o").write_bytes(b"x" * number)
-    kept = workspace.keep_beside(tmp_path, "target/debug/blog_os", "Mach-O", keep)
-    assert [len(one.read_bytes()) for one in kept] == [*range(19, 11, -1)]
-    assert workspace.keep_beside(tmp_path, "target/debug/deps/blog_os.exe", "PE", keep) == (keep / "0",)
-    assert workspace.keep_beside(tmp_path, "target/debug/other.exe", "PE", keep) == ()
+    taken, size = workspace.keep_beside(folder, "target/debug/blog_os", "Mach-O", kept)
+    assert [len(one.read_bytes()) for one in taken] == [*range(19, 11, -1)]
+    assert size == sum(range(19, 11, -1))
+    assert workspace.keep_beside(folder, "target/debug/deps/blog_os.exe", "PE", kept) == ((kept / "0",), 100)
+    assert workspace.keep_beside(folder, "target/debug/other.exe", "PE", kept) == ((), 0)
 
 
-@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
-def test_what_no_file_can_be_called_is_no_artefact(tmp_path: Path, name: str) -> None:
-    assert workspace.inside(tmp_path, f"{tmp_path}/{name}") is None
-    assert workspace.inside(tmp_path, f"{tmp_path}/{name}/blog_os") is None
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("/run/blog_os/target/debug/blog_os", "target/debug/blog_os"),
+        ("/run/blog_os/./out//debug/blog_os", "out/debug/blog_os"),
+        ("/run/blog_os/../../etc/passwd", None),
+        ("/run/blog_os/../home/x", None),
+        ("/run/blog_os", None),
+        ("/run/blog_os/", None),
+        ("/run/blog_osx/y", None),
+        ("/run/blog_os/a\0b", None),
+        ("/run/blog_os/\ud800/blog_os", None),
+        ("/run/blog_os/" + "d/" * 3000, None),
+        ("target/debug/blog_os", None),
+    ],
+)
+def test_only_what_lies_in_the_crate_is_an_artifact(name: str, path: str | None) -> None:
+    assert workspace.inside(Path("/run"), name) == path
+
+
+@pytest.mark.parametrize("length", [100, 4_000, 10_000_000])
+def test_a_forged_path_is_refused_at_once(folder: RunFolder, crate: Path, tmp_path: Path, length: int) -> None:
+    # Thousands of links, each to a long way round, and a path through them: what takes a resolver seconds.
+    (crate / "d").mkdir()
+    for number in range(300):
+        (crate / f"l{number}").symlink_to("d/../" * 800 + f"l{number + 1}")
+    began = time.monotonic()
+    for name in (f"{folder.path}/{CRATE}/l0/x", f"{folder.path}/{CRATE}/" + "d/" * (length // 2) + "x"):
+        path = workspace.inside(folder.path, name)
+        assert path is None or workspace.keep(folder, path, tmp_path / "kept") is None
+    assert time.monotonic() - began < 0.2

@@ -112,6 +112,9 @@ class Engine(Protocol):
     def isolation(self) -> str:
         """The isolation level that runs get."""
 
+    async def health(self) -> str:
+        """``ok``, or a sentence that says why runs do not work."""
+
     async def stop(self) -> None:
         """Cancel every run; the streams of their readers end."""
 

@@ -3,21 +3,21 @@
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from types import TracebackType
 from typing import Literal, Self
 
 import anyio
-from anyio.abc import TaskGroup
 
 from app import runner
 from app.binary import Card
-from app.checks import judge, see
 from app.diagnosis import Diagnosis
 from app.engine import Inside, Job, NoSuchRunError, NothingBuiltError, Prepare, RunStatus
+from app.engine.execute import Executor, OnVerdict, Supervisor
 from app.engine.log import Run
 from app.engine.look import Looks
 from app.engine.queue import FairQueue
@@ -28,8 +28,8 @@ from app.engine.steps import Steps
 from app.engine.yardstick import Yardsticks
 from app.events import Event, Finished, Output, Verdict
 from app.inspector import Inspector
-from app.machine import StandIn, stand_in
-from app.sandbox import Box, Isolation, detect
+from app.runfiles import in_thread
+from app.sandbox import Box, Isolation, detect, settle
 from app.settings import Settings
 from app.stepper import Trace
 from app.toolchain import Toolchain, discover
@@ -39,13 +39,14 @@ _TICK = 0.5
 _STOP_SECONDS = 1.5
 _READERS = min(4, max(2, os.cpu_count() or 1))
 """Artefacts that are read at once; a std program takes a processor for a quarter of a second."""
+_OWN = 3
+_LATE = 30.0
+"""Seconds after which an engine that has not tended its runs is taken for gone."""
 _MOST_KEPT = 1000
 _MOST_HELD = 64 * 1024 * 1024
 _MOST_BUILT = 1024 * 1024 * 1024
 """Finished runs kept at most, whatever their age: their number, the memory of their files and events, the bytes they
 built."""
-
-OnVerdict = Callable[[Job, Sequence[Event], Verdict], Awaitable[None]]
 
 
 async def _nothing(job: Job, events: Sequence[Event], verdict: Verdict) -> None:
@@ -76,21 +77,33 @@ class LocalEngine:
         self._told = -_TICK
         self._isolation: Isolation | None = None
         self._free: list[Box] = []
-        self._machines: StandIn | None = None
+        self._tended = 0.0
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            self._scratch = stack.enter_context(Scratch(self._settings.scratch_dir))
+            # Left last, when every run has ended.
+            stack.push_async_callback(in_thread, settle)
+            self._scratch = await stack.enter_async_context(Scratch(self._settings.scratch_dir))
             self._isolation = await detect(self._settings, await discover(self._settings.cache_dir))
-            # More than runs: the engine's own builds, the stepper and the readers of artefacts are beside them.
-            boxes = stack.enter_context(self._isolation.slots(self._settings.max_runs + 2 + _READERS))
-            spare, second, *readers = boxes[: 2 + _READERS]
-            self._free = list(boxes[2 + _READERS :])
+            # More than runs: the engine's own builds, the stepper, trials and the readers of artifacts are beside them.
+            boxes = stack.enter_context(self._isolation.slots(self._settings.max_runs + _OWN + _READERS))
+            spare, second, trial, *readers = boxes[: _OWN + _READERS]
+            self._free = list(boxes[_OWN + _READERS :])
             self._steps = Steps(self._scratch, second)
             self._inspector = await stack.enter_async_context(Inspector.begun(readers, self._scratch.new_root))
             side = Side(self._scratch, spare)
             self._seeds = Seeds(side, self._configs)
-            self._tasks: TaskGroup = await stack.enter_async_context(anyio.create_task_group())
+            self._executor = Executor(
+                self._settings,
+                self._diagnosis,
+                self._scratch,
+                self._inspector,
+                self._seeds,
+                trial,
+                self.artifact,
+                self._on_verdict,
+            )
+            self._tasks = Supervisor(await stack.enter_async_context(anyio.create_task_group()))
             self._looks = Looks(self._inspector, Yardsticks(side, self._seeds), self._tasks)
             self._tasks.start_soon(self._tend)
             self._stack = stack.pop_all()
@@ -100,7 +113,7 @@ class LocalEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         await self.stop()
-        self._tasks.cancel_scope.cancel()
+        self._tasks.end()
         return await self._stack.__aexit__(kind, error, trace)
 
     @property
@@ -108,6 +121,12 @@ class LocalEngine:
         """The isolation level that runs get."""
         assert self._isolation, "the engine has not been entered"
         return self._isolation.level
+
+    async def health(self) -> str:
+        """``ok``, or a sentence that says why runs do not work."""
+        if self._tasks.ended or time.monotonic() - self._tended > _LATE:
+            return "the engine has ended; restart the playground"
+        return "ok" if await self._executor.works() else "runs fail for a reason of the machine's; see the log"
 
     def usable(self, toolchains: tuple[Toolchain, ...]) -> tuple[Toolchain, ...]:
         """Those toolchains that a run can read at this level of isolation."""
@@ -268,7 +287,7 @@ class LocalEngine:
 
     def _end_unbegun(self, run: Run, status: Literal["cancelled", "failed"]) -> None:
         run.emit(Finished(status=status, exit_code=None, seconds=0.0))
-        run.end(self._judge(run))
+        run.end(self._executor.judge(run))
 
     def _start_waiting(self) -> None:
         started = False
@@ -287,88 +306,37 @@ class LocalEngine:
                 self._told = time.monotonic()
 
     async def _execute(self, run: Run) -> None:
-        task = None
-        began = time.monotonic()
         box = self._free.pop()
-        try:
-            with run.scope:
-                task = await self._task(run, box)
-                run.built = await runner.run(task, run.emit)
-            if run.finished() is None:
-                seconds = round(time.monotonic() - began, 3)
-                run.emit(Finished(status="cancelled", exit_code=None, seconds=seconds))
-        except Exception:
-            # A fault of ours or of the machine (a full disk): the learner gets a sentence, the operator the trace.
-            _log.exception("run %s of lesson %s failed", run.id, run.job.lesson.slug)
-            run.emit(
-                Output(stream="stderr", text="The playground could not run this; its operator finds why in the log.\n")
-            )
-            run.emit(Finished(status="failed", exit_code=None, seconds=round(time.monotonic() - began, 3)))
-        finally:
-            self._queue.finish(run.job.queue_owner)
-            self._free.append(box)
-            self._start_waiting()
-        if not run.built:
-            # It may have been cancelled when its artefact was out of the crate already.
-            self._scratch.drop(run.id)
-        await self._close(run)
-        if task is not None:
-            await anyio.to_thread.run_sync(runner.discard, task)
-
-    async def _task(self, run: Run, box: Box) -> runner.Task:
-        job = run.job
-        return runner.Task(
-            files=job.files,
-            command=job.command,
-            toolchain=job.toolchain,
-            classify=self._diagnosis.classify,
-            root=self._scratch.new_root(),
-            keep=self._scratch.kept(run.id),
-            seconds=self._settings.run_seconds,
-            program_seconds=self._settings.program_seconds,
-            box=box,
-            facts_of=self._inspector.facts_of,
-            after=self.artifact(job.after) if job.after else None,
-            machines=await self._stand_in(job.toolchain),
-            seed=await self._seeds.of(job.toolchain),
-        )
-
-    async def _stand_in(self, toolchain: Toolchain) -> StandIn | None:
-        # Asked for anew as long as there is none: an emulator may be installed while the server runs.
-        if self._machines is None:
-            settings = self._settings
-            self._machines = await stand_in(settings.cache_dir, (toolchain,), settings.boot_seconds)
-        return self._machines
-
-    async def _close(self, run: Run) -> None:
-        verdict = self._judge(run)
-        try:
-            await self._on_verdict(run.job, tuple(run.log), verdict)
-        except Exception:
-            _log.exception("the progress of run %s could not be stored", run.id)
-        run.end(verdict)
+        await self._executor.execute(run, box, partial(self._free_slot, run, box))
         if run.job.attended:
             self._looks.prepare(run)
 
-    def _judge(self, run: Run) -> Verdict:
-        job = run.job
-        return judge(job.lesson, self._diagnosis, job.toolchain.version, see(job.command, run.log, job.toolchain.host))
+    def _free_slot(self, run: Run, box: Box) -> None:
+        self._queue.finish(run.job.queue_owner)
+        self._free.append(box)
+        self._start_waiting()
 
     async def _tend(self) -> None:
         while True:
+            self._tended = time.monotonic()
             await anyio.sleep(_TICK)
-            now = time.monotonic()
-            for run in list(self._runs.values()):
-                idle = now - run.idle_since
-                if run.state == "done":
-                    if idle > self._settings.run_ttl:
-                        self._drop(run)
-                elif run.job.attended and not run.readers and idle > self._settings.reader_seconds:
-                    await self.cancel(run.id)
-            self._make_room()
-            self._start_waiting()  # the last slot is free for everybody once others have been away long enough
-            if self._moved:
-                self._say_positions()
+            try:
+                await self._tend_once(time.monotonic())
+            except Exception:
+                _log.exception("the runs could not be tended")
+
+    async def _tend_once(self, now: float) -> None:
+        for run in list(self._runs.values()):
+            idle = now - run.idle_since
+            if run.state == "done":
+                if idle > self._settings.run_ttl:
+                    self._drop(run)
+            elif run.job.attended and not run.readers and idle > self._settings.reader_seconds:
+                await self.cancel(run.id)
+        self._make_room()
+        self._start_waiting()  # the last slot is free for everybody once others have been away long enough
+        if self._moved:
+            self._say_positions()
 
     def _make_room(self) -> None:
         """Drop finished runs as long as they take too much room: the oldest of whoever takes most of it."""
@@ -385,7 +353,8 @@ class LocalEngine:
         self._runs.pop(run.id, None)
         run.drop()
         self._steps.drop(run.id)
-        self._scratch.drop(run.id)
+        if run.built:
+            self._tasks.start_soon(self._scratch.discard, run.built.file.parent)
 
 
 def _share(runs: Sequence[Run]) -> float:

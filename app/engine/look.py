@@ -5,10 +5,10 @@ from dataclasses import fields
 from typing import Protocol
 
 import anyio
-from anyio.abc import TaskGroup
 
 from app.binary import BinaryFacts, Card
 from app.engine import Earlier, Inside, Job, NothingBuiltError
+from app.engine.execute import Supervisor
 from app.engine.turns import Turns
 from app.engine.yardstick import Yardsticks, profile_of
 from app.events import Artifact
@@ -35,7 +35,7 @@ class Looked(Protocol):
 class Looks:
     """Reads cards, few at a time, so that the verdicts of runs need not wait for them."""
 
-    def __init__(self, inspector: Inspector, yardsticks: Yardsticks, tasks: TaskGroup) -> None:
+    def __init__(self, inspector: Inspector, yardsticks: Yardsticks, tasks: Supervisor) -> None:
         self._inspector = inspector
         self._yardsticks = yardsticks
         self._tasks = tasks

@@ -4,14 +4,19 @@ import fcntl
 import itertools
 import logging
 import os
-import shutil
+import secrets
 import stat
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from app.sandbox import may_give
+import anyio
+
+from app.runfiles import RunFolder, in_thread, removal, removed
+from app.sandbox import Box, may_give
 
 _log = logging.getLogger(__name__)
 _READ_BY_CARGO = (".cargo/config.toml", ".cargo/config", "Cargo.toml")
@@ -31,42 +36,63 @@ class Scratch:
     def __init__(self, base: Path) -> None:
         self._base = base
         self._numbers = itertools.count(1)
+        self._left: set[Path] = set()
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
+        await in_thread(self._begin)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with anyio.CancelScope(shield=True):
+            await removed(self.path)
+        self._lock.close()
+
+    def _begin(self) -> None:
         ensure_private(self._base)
-        _warn_of_configurations(self._base)
-        for folder in self._base.glob(f"{_PREFIX}*"):
+        # Cargo names files by their real paths.
+        base = self._base.resolve()
+        _warn_of_configurations(base)
+        for folder in base.glob(f"{_PREFIX}*"):
             _remove_abandoned(folder)
         # Made under another name and locked before it is seen, or a server that starts now could take it for abandoned.
-        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._base))
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=base))
         self._lock = (draft / _LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         (draft / _ARTIFACTS).mkdir(mode=0o700)
-        self.folder = draft.rename(self._base / draft.name.replace(_DRAFT, _PREFIX, 1))
+        self.path = draft.rename(base / draft.name.replace(_DRAFT, _PREFIX, 1))
         if may_give():
             # Runs have users of their own then; they may pass, and see nothing but their own folder.
-            for folder in (self._base, self.folder):
+            for folder in (base, self.path):
                 folder.chmod(0o711)
-            _warn_if_closed(self._base)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._lock.close()
+            _warn_if_closed(base)
 
     def new_root(self) -> Path:
-        """A scratch folder for one run; it does not exist yet. Its name is short, because cargo shows it."""
-        return self.folder / str(next(self._numbers))
+        """A folder for one run; it does not exist yet. Its name is short, because cargo shows it."""
+        return self.path / str(next(self._numbers))
 
-    def kept(self, run_id: str) -> Path:
-        """The folder of what a run built; it does not exist yet."""
-        return self.folder / _ARTIFACTS / run_id
+    @asynccontextmanager
+    async def folder(self, box: Box) -> AsyncIterator[RunFolder]:
+        """A folder for what runs in the box; it does not exist yet, and is gone afterwards."""
+        folder = RunFolder(self.new_root(), box.user)
+        try:
+            yield folder
+        finally:
+            folder.close()
+            with anyio.CancelScope(shield=True):
+                await self.discard(folder.path)
 
-    def drop(self, run_id: str) -> None:
-        """Delete what a run built, if anything."""
-        shutil.rmtree(self.kept(run_id), ignore_errors=True)
+    def new_kept(self) -> Path:
+        """A folder for what a run builds; it does not exist yet. Its name says nothing: others may come to see it."""
+        return self.path / _ARTIFACTS / secrets.token_hex(8)
+
+    async def discard(self, folder: Path) -> None:
+        """Delete a folder, if it is there, and then one that could not be deleted before."""
+        self._left.add(folder)
+        for one in (folder, *islice(self._left - {folder}, 1)):
+            if await removed(one):
+                self._left.discard(one)
+            else:
+                _log.warning("%s could not be deleted; it is tried again after a later run", one)
 
 
 def ensure_private(base: Path) -> None:
@@ -94,7 +120,8 @@ def _remove_abandoned(folder: Path) -> None:
     try:
         with (folder / _LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            if not removal.remove(folder):
+                removal.remove_apart(folder)
     except FileNotFoundError:
         # Without its lock file it is another server's that is just starting, or one that is just ending.
         return

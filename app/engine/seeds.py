@@ -13,6 +13,7 @@ import anyio
 
 from app import workspace
 from app.engine.side import Side
+from app.runfiles import RunFolder, in_thread
 from app.sandbox import ProgramGoneError
 from app.toolchain import Toolchain
 
@@ -24,6 +25,7 @@ _CRATE = {
 }
 _CHECK = ("check", "-q")
 _LEARNED = (f"{workspace.CRATE}/target/.rustc_info.json", "home/.cargo/.global-cache")
+_LARGEST = 1024 * 1024
 Seed = Mapping[str, bytes]
 """Files by their path in a run's folder."""
 Config = tuple[str, str]
@@ -49,27 +51,26 @@ class Seeds:
 
     async def _learn(self, toolchain: Toolchain) -> Seed:
         try:
-            async with self._side.crate(_CRATE) as (root, crate):
+            async with self._side.crate(_CRATE) as folder:
                 with anyio.move_on_after(_SECONDS):
-                    await self._ask(toolchain, root, crate)
-                return {path: (root / path).read_bytes() for path in _LEARNED if (root / path).exists()}
+                    await self._ask(toolchain, folder)
+                return await in_thread(_learned, folder)
         except (OSError, ProgramGoneError) as error:
             _log.warning("no seed for toolchain %s: %s", toolchain.name, error)
             return {}
 
-    async def _ask(self, toolchain: Toolchain, root: Path, crate: Path) -> None:
+    async def _ask(self, toolchain: Toolchain, folder: RunFolder) -> None:
         foreign = [triple for triple in toolchain.targets if triple != toolchain.host]
-        for config in (None, *self._configs):
-            _configure(crate, config)
-            await self._side.cargo(toolchain, root, crate, *_CHECK)
-        _configure(crate, None)
+        await self._side.cargo(toolchain, folder, *_CHECK)
         for triple in foreign:
-            await self._side.cargo(toolchain, root, crate, *_CHECK, "--target", triple)
+            await self._side.cargo(toolchain, folder, *_CHECK, "--target", triple)
+        for path, text in self._configs:
+            there = f"{workspace.CRATE}/{path}"
+            await in_thread(folder.write, there, text.encode())
+            await self._side.cargo(toolchain, folder, *_CHECK)
+            await in_thread(folder.delete, there)
 
 
-def _configure(crate: Path, config: Config | None) -> None:
-    workspace.remove(crate / ".cargo")
-    if config:
-        path = crate / config[0]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(config[1], encoding="utf-8")
+def _learned(folder: RunFolder) -> Seed:
+    found = {path: folder.read(path, _LARGEST) for path in _LEARNED}
+    return {path: data for path, data in found.items() if data is not None}

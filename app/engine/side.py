@@ -2,14 +2,16 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 
 from app import workspace
 from app.engine.scratch import Scratch
+from app.runfiles import RunFolder, in_thread
 from app.sandbox import Box, process
 from app.toolchain import Toolchain, build_env
+
+_HOME = "home"
 
 
 class Side:
@@ -21,25 +23,28 @@ class Side:
         self._lock = anyio.Lock()
 
     @asynccontextmanager
-    async def crate(self, files: Mapping[str, str]) -> AsyncIterator[tuple[Path, Path]]:
-        """A fresh folder and the crate in it; both are gone afterwards."""
-        async with self._lock:
-            root = self._scratch.new_root()
-            try:
-                crate = workspace.lay(root, files)
-                (root / "home").mkdir()
-                yield root, crate
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(workspace.remove, root)
+    async def crate(
+        self, files: Mapping[str, str], seed: Mapping[str, bytes] | None = None
+    ) -> AsyncIterator[RunFolder]:
+        """A fresh folder with a crate and its seed in it, which is gone afterwards."""
+        async with self._lock, self._scratch.folder(self._box) as folder:
+            await in_thread(_lay, folder, files, seed or {})
+            yield folder
 
-    async def cargo(self, toolchain: Toolchain, root: Path, crate: Path, *words: str) -> int | None:
+    async def cargo(self, toolchain: Toolchain, folder: RunFolder, *words: str) -> int | None:
         """Run cargo on the crate to its end; its exit code. Raises ``OSError``, ``ProgramGoneError``."""
-        self._box.own(root)
-        env = build_env(toolchain, self._box.inside(root) / "home")
+        root = folder.path
+        await in_thread(self._box.own, root)
+        env = build_env(toolchain, self._box.inside(root) / _HOME)
         command = [str(toolchain.cargo), *words]
-        async with process(self._box, command, root, crate, env, toolchain.folders) as child:
+        async with process(self._box, command, root, root / workspace.CRATE, env, toolchain.folders) as child:
             assert child.process.stderr is not None
             async for _ in child.process.stderr:
                 pass
             return await child.process.wait()
+
+
+def _lay(folder: RunFolder, files: Mapping[str, str], seed: Mapping[str, bytes]) -> None:
+    workspace.lay(folder, files)
+    folder.make_folder(_HOME)
+    workspace.sow(folder, seed)

@@ -1,14 +1,14 @@
 """Traces of what runs have built: made when first asked for, one at a time, and the latest kept."""
 
-import shutil
 from collections import OrderedDict
 from pathlib import Path
 
 import anyio
 
-from app import stepper, workspace
+from app import stepper
 from app.engine.scratch import Scratch
 from app.engine.turns import Turns
+from app.runfiles import RunFolder, in_thread
 from app.sandbox import Box
 from app.stepper import NotSteppedError, Trace
 
@@ -43,17 +43,14 @@ class Steps:
         self._known.pop(run_id, None)
 
     async def _trace(self, program: Path) -> Trace | NotSteppedError:
-        root = self._scratch.new_root()
         try:
-            await anyio.to_thread.run_sync(_lay, root, program)
-            return await stepper.trace(self._box, root)
+            async with self._scratch.folder(self._box) as folder:
+                await in_thread(_lay, folder, program)
+                return await stepper.trace(self._box, folder.path)
         except NotSteppedError as error:
             return error
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(workspace.remove, root)
 
 
-def _lay(root: Path, program: Path) -> None:
-    root.mkdir(mode=0o700)
-    shutil.copyfile(program, root / "program")
+def _lay(folder: RunFolder, program: Path) -> None:
+    folder.make()
+    folder.copy_in(stepper.PROGRAM, program)

@@ -4,7 +4,6 @@ Built once for each toolchain and profile, when the first binary of that profile
 """
 
 import logging
-import stat
 from pathlib import PurePosixPath
 
 import anyio
@@ -13,6 +12,7 @@ from app import workspace
 from app.engine import Std
 from app.engine.seeds import Seeds
 from app.engine.side import Side
+from app.runfiles import in_thread
 from app.sandbox import ProgramGoneError
 from app.toolchain import Toolchain
 
@@ -54,12 +54,10 @@ class Yardsticks:
     async def _measure(self, toolchain: Toolchain, profile: str) -> int | None:
         seed = await self._seeds.of(toolchain)
         try:
-            async with self._side.crate(_CRATE) as (root, crate):
-                workspace.sow(root, seed)
+            async with self._side.crate(_CRATE, seed) as folder:
                 with anyio.move_on_after(_SECONDS):
-                    await self._side.cargo(toolchain, root, crate, "build", "-q", *_PROFILES[profile])
-                built = (crate / "target" / profile / "hello").lstat()
+                    await self._side.cargo(toolchain, folder, "build", "-q", *_PROFILES[profile])
+                return await in_thread(folder.size_of, f"{workspace.CRATE}/target/{profile}/hello")
         except (OSError, ProgramGoneError) as error:
             _log.warning("no std program of toolchain %s to measure against: %s", toolchain.name, error)
             return None
-        return built.st_size if stat.S_ISREG(built.st_mode) else None

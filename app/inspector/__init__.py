@@ -19,8 +19,8 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from pydantic import TypeAdapter, ValidationError
 
-from app import workspace
 from app.binary import BinaryFacts, Card
+from app.runfiles import RunFolder, in_thread, removed
 from app.sandbox import Box, Confined, confined, for_python, python_folders
 
 SECONDS = 2
@@ -152,8 +152,7 @@ async def _worker(box: Box, root: Path) -> AsyncIterator["_Worker"]:
     argv = [sys.executable, "-I", "-B", str(_WORKER), str(SECONDS)]
     ours, theirs = socket.socketpair()
     try:
-        root.mkdir(mode=0o700)
-        kept.own(root)
+        await in_thread(_lay, root, kept)
         with ours:
             ours.setblocking(False)
             async with confined(kept, argv, root, root, {}, folders, stdin=theirs.fileno()) as child:
@@ -162,7 +161,12 @@ async def _worker(box: Box, root: Path) -> AsyncIterator["_Worker"]:
     finally:
         theirs.close()
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(workspace.remove, root)
+            await removed(root)
+
+
+def _lay(root: Path, box: Box) -> None:
+    RunFolder(root).make().close()
+    box.own(root)
 
 
 class _Worker:

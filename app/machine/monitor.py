@@ -1,16 +1,14 @@
 """Follows the file in which a run's machine is described, while it runs and when it has ended."""
 
-import os
-import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
 
 import anyio
 
 from app.events import Event, Screen
 from app.machine import report
+from app.runfiles import RunFolder, in_thread
 
 _EVERY = 0.1
 _MOST_SCREENS = 50
@@ -18,15 +16,16 @@ _NAME = "machine.json"
 
 
 class Monitor:
-    """Looks into ``folder``, which the run can write to: the file is read without following any link.
+    """Looks into ``home``, a folder below the run's own, for the file that the run's programs write there.
 
     Screens are told when they change, the first ``_MOST_SCREENS`` of them at once; the last one in any case.
     """
 
-    def __init__(self, folder: Path, emit: Callable[[Event], None]) -> None:
-        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def __init__(self, folder: RunFolder, home: str, emit: Callable[[Event], None]) -> None:
+        self._folder = folder
+        self._path = f"{home}/{_NAME}"
         self._emit = emit
-        self._read: tuple[int, int] | None = None
+        self._read = b""
         self._last: report.Report | None = None
         self._shown: Screen | None = None
         self._screens = 0
@@ -42,20 +41,14 @@ class Monitor:
     async def _follow(self) -> None:
         while self._screens < _MOST_SCREENS:
             await anyio.sleep(_EVERY)
-            self._tell(self._changed())
+            self._tell(await in_thread(self._changed))
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Tell the last screen and how the machine ended, if there was one."""
-        self._tell(self._changed())
+        self._tell(await in_thread(self._changed))
         ended = report.machine(self._last) if self._last else None
         if ended:
             self._emit(ended)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._folder)
 
     def _tell(self, found: report.Report | None) -> None:
         seen = report.screen(found) if found else None
@@ -65,21 +58,11 @@ class Monitor:
             self._emit(seen)
 
     def _changed(self) -> report.Report | None:
-        try:
-            file = os.open(_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._folder)
-        except OSError:
+        data = self._folder.read(self._path, report.LONGEST)
+        if data is None or data == self._read:
             return None
-        try:
-            found = os.fstat(file)
-            mark = (found.st_ino, found.st_mtime_ns)
-            if mark == self._read or not stat.S_ISREG(found.st_mode) or found.st_size > report.LONGEST:
-                return None
-            self._read = mark
-            self._last = report.parse(os.read(file, report.LONGEST))
-        except OSError:
-            return None
-        finally:
-            os.close(file)
+        self._read = data
+        self._last = report.parse(data)
         return self._last
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import anyio
 from anyio.abc import Process
 
+from app import runfiles
 from app.events import Limit
+from app.runfiles import OURS, RunFolder
 from app.sandbox.box import Box, Level, Observe
-from app.sandbox.cgroup import Group
+from app.sandbox.cgroup import Group, settle
 from app.sandbox.detect import Isolation, IsolationError, detect
 from app.sandbox.kernel import memory_kills
 from app.sandbox.limits import Limits
@@ -36,6 +38,7 @@ __all__ = [
     "may_give",
     "process",
     "python_folders",
+    "settle",
 ]
 
 _LONGEST_REPORT = 64 * 1024
@@ -131,7 +134,7 @@ async def process(
             finally:
                 with anyio.CancelScope(shield=True):
                     await child.end()
-                    child.limit = child.limit or child.left_behind()
+                    child.limit = child.limit or await runfiles.look(child.left_behind)
 
 
 @asynccontextmanager
@@ -156,16 +159,20 @@ async def confined(
         raise ProgramGoneError(f"Runs cannot read {hidden}, because its folder is closed to their user")
     if not _may_start(cwd / argv[0]):
         raise ProgramGoneError(f"{argv[0]} cannot be started: it is not there")
-    child = await _start(box, argv, root, cwd, env, readable, stdin, told)
-    try:
-        yield child
-    finally:
-        # Cancelling alone would leave what the process has started.
-        with anyio.CancelScope(shield=True):
-            await child.end()
-            await child.process.aclose()
-        if child.group:
-            child.group.remove()
+    # Opened before the run, which can put another in its place from then on.
+    with RunFolder(root, box.user).open() as folder:
+        child = await _start(box, argv, folder, cwd, env, readable, stdin, told)
+        try:
+            if child.group:
+                child.group.hold(child.process.pid)
+            yield child
+        finally:
+            # Cancelling alone would leave what the process has started.
+            with anyio.CancelScope(shield=True):
+                await child.end()
+                await child.process.aclose()
+            if child.group:
+                child.group.remove()
 
 
 def _may_start(program: Path) -> bool:
@@ -201,7 +208,7 @@ def _alive() -> int:
 async def _start(
     box: Box,
     argv: Sequence[str],
-    root: Path,
+    folder: RunFolder,
     cwd: Path,
     env: Mapping[str, str],
     readable: Sequence[Path],
@@ -213,7 +220,7 @@ async def _start(
         # Cancelled in the middle, only the process itself would be ended, and not what it has just started.
         with anyio.CancelScope(shield=True):
             child = await anyio.open_process(
-                box.command(argv, root, cwd, readable, observe, alive),
+                box.command(argv, folder.path, cwd, readable, observe, alive),
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -223,11 +230,11 @@ async def _start(
                 pass_fds=(alive,) if observe is None else (alive, observe.report),
             )
     except OSError as error:
+        if error.errno in OURS:
+            raise
         raise ProgramGoneError(f"{argv[0]} cannot be started: {error.strerror}") from error
     group = box.groups.of(box.limits) if box.groups else None
-    if group:
-        group.hold(child.pid)
-    watch = Watch(child.pid, root, box.limits, box.user)
+    watch = Watch(child.pid, folder, box.limits, box.user)
     return Confined(child, box, watch, group, kills_before=kills)
 
 
@@ -235,7 +242,7 @@ async def _watch(confined: Confined) -> None:
     while confined.limit is None:
         await anyio.sleep(TICK)
         # In a thread: ten thousand files, or as many descriptors, take longer than everybody else should wait.
-        confined.limit = await anyio.to_thread.run_sync(_look, confined)
+        confined.limit = await runfiles.look(_look, confined)
     await confined.end()
 
 

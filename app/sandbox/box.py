@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from app.runfiles import RunFolder
 from app.sandbox.cgroup import Groups
 from app.sandbox.limits import Limits
 from app.sandbox.users import own_tasks
@@ -70,20 +71,17 @@ class Box:
 
     def outside(self, root: Path, path: str) -> str:
         """The path on this side of what a program in the run calls ``path``."""
-        if self.level == "namespaces" and Path(path).is_relative_to(INSIDE):
-            return str(root / Path(path).relative_to(INSIDE))
+        above = f"{INSIDE}/"
+        if self.level == "namespaces" and path.startswith(above):
+            return f"{root}/{path.removeprefix(above)}"
         return path
 
     def own(self, root: Path) -> None:
         """Give the run's folder to the run's user, with all that belongs in it."""
-        if self.level == "namespaces":
-            (root / _TMP).mkdir(exist_ok=True)
-        if self.user is None:
-            return
-        for folder, _, files in os.walk(root):
-            os.chown(folder, self.user, self.user)
-            for name in files:
-                os.chown(os.path.join(folder, name), self.user, self.user, follow_symlinks=False)
+        with RunFolder(root, self.user).open() as folder:
+            if self.level == "namespaces":
+                folder.make_folder(_TMP)
+            folder.give()
 
     def unreadable(self, folders: Iterable[Path]) -> Path | None:
         """The first of these folders that the run's user cannot reach; None when all can be."""

@@ -29,6 +29,7 @@ _TRIES, _PAUSE = 200, 0.01
 _CONTROLLERS = ("memory", "pids")
 _DELEGATED = ("user.delegate", "trusted.delegate")
 """What systemd writes on a group that it has handed over (systemd's "Control Group APIs and Delegation")."""
+_REMOVER = "remove-group"
 _numbers = itertools.count(1)
 
 
@@ -74,7 +75,7 @@ class Group:
     def remove(self) -> None:
         """Remove the group, whose processes have ended, in a thread: no verdict should wait for the kernel."""
         self._over = True
-        threading.Thread(target=self._remove, name="remove-group").start()
+        threading.Thread(target=self._remove, name=_REMOVER).start()
 
     def _hold(self, pid: int) -> None:
         try:
@@ -120,6 +121,13 @@ class Group:
                     time.sleep(_PAUSE)
                 else:
                     break
+
+
+def settle() -> None:
+    """Wait until the groups of all runs that have ended are gone; a server that ends would leave them."""
+    for thread in threading.enumerate():
+        if thread.name == _REMOVER:
+            thread.join()
 
 
 def find_groups() -> Groups | None:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from app.events import Limit
+from app.runfiles import OURS, HiddenError, RunFolder
 from app.sandbox.limits import Limits
 from app.sandbox.users import acting_as, may_look
 
@@ -39,9 +40,9 @@ class Usage:
 class Watch:
     """Looks at one run; ``look`` is called every ``TICK`` seconds and says which limit is broken."""
 
-    def __init__(self, pid: int, root: Path, limits: Limits, user: int | None = None) -> None:
+    def __init__(self, pid: int, folder: RunFolder, limits: Limits, user: int | None = None) -> None:
         self._pid = pid
-        self._root = root
+        self._folder = folder
         self._limits = limits
         self._user = None if may_look() else user
         self._due = 0.0
@@ -75,7 +76,7 @@ class Watch:
         if sockets > most.memory_bytes:
             return "memory"
         try:
-            for count, status in enumerate(_files(self._root), 1):
+            for count, status in enumerate(_statuses(self._folder), 1):
                 size += status.st_blocks * 512
                 if status.st_size >= most.file_size_bytes and stat.S_ISREG(status.st_mode):
                     return "file-size"
@@ -83,15 +84,24 @@ class Watch:
                     return "files"
                 if size > most.workspace_bytes:
                     return "workspace"
-        except _HiddenError:
+        except HiddenError:
             return "files"
+        except OSError as error:
+            # The server itself has no descriptor left, say: the next look may have one.
+            if error.errno not in OURS:
+                raise
         # Bytes can still be out of sight, in descriptors on their way through a socket.
-        disk = os.statvfs(self._root)
-        return "workspace" if disk.f_bavail * disk.f_frsize < _LEAST_FREE else None
+        return "workspace" if self._folder.free_bytes() < _LEAST_FREE else None
 
 
-class _HiddenError(Exception):
-    """A folder that cannot be looked into: nothing honest makes one."""
+def _statuses(folder: RunFolder) -> Iterator[os.stat_result]:
+    for found in folder.walk():
+        try:
+            yield found.entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        except PermissionError as error:
+            raise HiddenError(found.path) from error
 
 
 def usage(pid: int, most: int = sys.maxsize) -> Usage:
@@ -158,50 +168,6 @@ def descendants(pid: int) -> Iterator[int]:
             except OSError:
                 continue
             waiting += map(int, children.split())
-
-
-def _files(root: Path) -> Iterator[os.stat_result]:
-    folders = [os.fspath(root)]
-    while folders:
-        folder = folders.pop()
-        for entry in _entries(folder):
-            try:
-                yield entry.stat(follow_symlinks=False)
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise _HiddenError from error
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        return list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except PermissionError:
-        return _entries_of_closed(folder)
-    except OSError as error:
-        # Too deep for a path: files would be out of sight there.
-        raise _HiddenError from error
-
-
-def _entries_of_closed(folder: str) -> list[os.DirEntry[str]]:
-    # By a descriptor that no link was followed to: the run may exchange the folder while we look.
-    try:
-        handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return []
-    try:
-        os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
-        return list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise _HiddenError from error
-    finally:
-        os.close(handle)
 
 
 def _held_open(pid: int) -> tuple[int, int]:

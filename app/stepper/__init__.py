@@ -13,10 +13,14 @@ import anyio
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.events import Visible
+from app.runfiles import in_thread
 from app.sandbox import Box, ProgramGoneError, for_python, process, python_folders
 
 MOST_STEPS = 300
 """States of one trace: enough for what the lessons build, and little enough to keep."""
+
+PROGRAM = "program"
+"""The name of the program in the folder that a trace is made in."""
 
 _PROGRAM = Path(__file__).parent
 _SECONDS = 10.0
@@ -77,15 +81,15 @@ class Trace(_Frozen):
 
 
 async def trace(box: Box, root: Path) -> Trace:
-    """The trace of the file ``program`` in the folder ``root``, which is the box's own.
+    """The trace of the file ``PROGRAM`` in the folder ``root``, which is the box's own.
 
     Raises ``NotSteppedError``.
     """
     tight = replace(box.limits, cpu_seconds=_CPU_SECONDS, memory_bytes=_MEMORY, processes=16)
     folders = python_folders(_PROGRAM)
     kept = for_python(replace(box, limits=tight), folders)
-    kept.own(root)
-    argv = [sys.executable, "-I", "-B", str(_PROGRAM), str(kept.inside(root) / "program"), str(MOST_STEPS)]
+    await in_thread(kept.own, root)
+    argv = [sys.executable, "-I", "-B", str(_PROGRAM), str(kept.inside(root) / PROGRAM), str(MOST_STEPS)]
     written = bytearray()
     try:
         with anyio.fail_after(_SECONDS):

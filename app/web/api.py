@@ -103,6 +103,7 @@ class Ready(BaseModel):
     toolchain: str
     isolation: str
     storage: str
+    engine: str
 
 
 async def playground(request: Request) -> Playground:
@@ -243,9 +244,9 @@ async def healthz() -> Health:
 
 @router.get("/readyz", response_model=Ready, responses={**errors(), 503: {"model": Ready, "description": "Not ready"}})
 async def readyz(app: App) -> JSONResponse:
-    """Whether toolchain, isolation and storage are ready; 503 until they are."""
+    """Whether toolchain, isolation, storage and engine are ready; 503 until they are."""
     state = await app.readiness()
-    body = Ready(ready=state.ready, toolchain=state.toolchain, isolation=state.isolation, storage=state.storage)
+    body = Ready(ready=state.ready, **vars(state))
     return JSONResponse(body.model_dump(), 200 if state.ready else 503)
 
 

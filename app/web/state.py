@@ -54,10 +54,11 @@ class Readiness:
     toolchain: str
     isolation: str
     storage: str
+    engine: str
 
     @property
     def ready(self) -> bool:
-        return self.toolchain == self.storage == "ok"
+        return self.toolchain == self.storage == self.engine == "ok"
 
 
 class Playground:
@@ -156,7 +157,7 @@ class Playground:
             storage = "ok"
         except sqlite3.Error as error:
             storage = f"progress cannot be written: {error}"
-        return Readiness(toolchain, self.isolation, storage)
+        return Readiness(toolchain, self.isolation, storage, await self.engine.health())
 
     async def submit(
         self,

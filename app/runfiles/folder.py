@@ -1,0 +1,294 @@
+"""A folder that a run can write to, held open from before the run."""
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+from app.runfiles.beneath import FOLDER, HANDLE, ONLY_NAME, OURS, opened, parts_of
+from app.runfiles.removal import remove
+
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""Errors of a path whose folder was moved, deleted or replaced by a link while we looked."""
+_MOST_LISTED = 20_000
+_COPIED_AT_ONCE = 1 << 20
+
+
+class HiddenError(Exception):
+    """A folder that cannot be looked into, or lies too deep: nothing honest makes one."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One entry of a walk: the descriptor of its folder, its path below the run's folder, and what the listing says."""
+
+    folder: int
+    path: str
+    entry: os.DirEntry[str]
+
+
+class RunFolder:
+    """The folder of one run. ``owner`` is the user id that the run has; the server's own if None.
+
+    Paths are texts relative to the folder. Methods block, so they are called in threads. They raise ``OSError`` where
+    the machine fails (``OURS``); what the run has made of its files is told by what they return.
+    """
+
+    def __init__(self, path: Path, owner: int | None = None) -> None:
+        self.path = path
+        self.owner = os.geteuid() if owner is None else owner
+        self._handle = -1
+
+    def make(self) -> Self:
+        """Make the folder, which must not exist yet, and hold it open."""
+        os.mkdir(self.path, 0o700)
+        return self.open()
+
+    def open(self) -> Self:
+        """Hold the folder open, which lies in one that no run can write to."""
+        self.close()
+        self._handle = os.open(self.path, HANDLE)
+        return self
+
+    def close(self) -> None:
+        """Let go of the folder; it may be closed already, or never have been opened."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a new file, and the folders above it. Raises ``FileExistsError``, ``NotADirectoryError``."""
+        with self._new_file(path, 0o666) as file:
+            _write(file, data)
+
+    def copy_in(self, path: str, source: Path) -> None:
+        """Copy a file of the server's own to a new one that can be read and started. Raises as ``write``."""
+        with source.open("rb") as read, self._new_file(path, 0o500) as file, open(file, "wb", closefd=False) as written:
+            shutil.copyfileobj(read, written, _COPIED_AT_ONCE)
+
+    def delete(self, path: str) -> None:
+        """Delete a file."""
+        *above, name = parts_of(path)
+        folder = opened(self._handle, "/".join(above), HANDLE)
+        try:
+            os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder, and those above it, unless it is there."""
+        os.close(self._made(parts_of(path)))
+
+    def give(self) -> None:
+        """Give the folder to its owner with all that is in it; the run has not begun."""
+        if self.owner == os.geteuid():
+            return
+        for found in self.walk():
+            os.chown(found.entry.name, self.owner, self.owner, dir_fd=found.folder, follow_symlinks=False)
+        os.chown(".", self.owner, self.owner, dir_fd=self._handle)
+
+    def read(self, path: str, most: int) -> bytes | None:
+        """What stands in a file of the run; None if it is no plain file of the run's own, or longer than ``most``."""
+        try:
+            file = opened(self._handle, path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in OURS:
+                raise
+            return None
+        try:
+            status = os.fstat(file)
+            if not self._is_own_file(status, most) or status.st_nlink != 1:
+                return None
+            return _read(file, most)
+        finally:
+            os.close(file)
+
+    def size_of(self, path: str) -> int | None:
+        """The size of a file of the run's own; None if it is something else."""
+        status = self._status(path)
+        return status.st_size if status and self._is_own_file(status) else None
+
+    def take(self, path: str, there: Path, most: int) -> int | None:
+        """Move a file out of the folder, and return its size; None if it is not a file of the run's alone.
+
+        ``there`` is in a folder of the server's own, which is made if need be. Moved rather than copied, which takes
+        longer than all the rest for 10 MB. A file with a name outside of the run's folder is not taken.
+        """
+        status = self._status(path)
+        if status is None or not self._is_own_file(status, most) or not self._has_all_names(status, path):
+            return None
+        there.parent.mkdir(mode=0o700, exist_ok=True)
+        target = os.open(there.parent, HANDLE)
+        try:
+            *above, name = parts_of(path)
+            source = opened(self._handle, "/".join(above), HANDLE)
+            try:
+                os.rename(name, there.name, src_dir_fd=source, dst_dir_fd=target)
+            finally:
+                os.close(source)
+            return self._adopted(status, there, target, most)
+        except OSError as error:
+            if error.errno in OURS:
+                raise
+            return None
+        finally:
+            os.close(target)
+
+    def walk(self, below: str = "") -> Iterator[Found]:
+        """All that lies below a folder, as far as it is there when it is looked at; links are not followed.
+
+        Raises ``HiddenError``, and ``OSError`` where the machine fails.
+        """
+        waiting = [below]
+        while waiting:
+            above = waiting.pop()
+            folder = self._listable(above)
+            if folder is None:
+                continue
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        path = f"{above}/{entry.name}" if above else entry.name
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(path)
+                        yield Found(folder, path, entry)
+            finally:
+                os.close(folder)
+
+    def free_bytes(self) -> int:
+        """Bytes that are left on the disk."""
+        disk = os.statvfs(self._handle if self._handle >= 0 else self.path)
+        return disk.f_bavail * disk.f_frsize
+
+    @contextmanager
+    def _new_file(self, path: str, mode: int) -> Iterator[int]:
+        *above, name = parts_of(path)
+        folder = self._made(tuple(above))
+        try:
+            file = os.open(
+                name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder
+            )
+        finally:
+            os.close(folder)
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+    def _made(self, parts: tuple[str, ...]) -> int:
+        handle = os.dup(self._handle)
+        try:
+            for part in parts:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=handle)
+                following = os.open(part, HANDLE, dir_fd=handle)
+                os.close(handle)
+                handle = following
+        except OSError:
+            os.close(handle)
+            raise
+        return handle
+
+    def _status(self, path: str) -> os.stat_result | None:
+        try:
+            handle = opened(self._handle, path, ONLY_NAME)
+        except OSError as error:
+            if error.errno in OURS:
+                raise
+            return None
+        try:
+            return os.fstat(handle)
+        finally:
+            os.close(handle)
+
+    def _is_own_file(self, status: os.stat_result, most: int | None = None) -> bool:
+        fits = most is None or status.st_size <= most
+        return stat.S_ISREG(status.st_mode) and status.st_uid == self.owner and fits
+
+    def _has_all_names(self, status: os.stat_result, path: str) -> bool:
+        """Return True if each hard link of the file lies in the folder.
+
+        Cargo gives what it has built a second one, nearby; a further one outside would be somebody else's file.
+        """
+        names: set[str] = set()
+        if status.st_nlink == 1:
+            return True
+        try:
+            for below in (path.rpartition("/")[0], ""):
+                for found in islice(self.walk(below), _MOST_LISTED):
+                    if found.entry.is_file(follow_symlinks=False) and _is_same(found.entry, status):
+                        names.add(found.path)
+                        if len(names) == status.st_nlink:
+                            return True
+        except HiddenError:
+            pass
+        return False
+
+    def _adopted(self, status: os.stat_result, there: Path, target: int, most: int) -> int | None:
+        """Check what was moved once more where no run can change it, and make it a file that is only read from here."""
+        moved = os.stat(there.name, dir_fd=target, follow_symlinks=False)
+        if (moved.st_dev, moved.st_ino) != (status.st_dev, status.st_ino) or not self._is_own_file(moved, most):
+            with suppress(OSError):
+                os.unlink(there.name, dir_fd=target)
+            remove(there)
+            return None
+        if moved.st_uid != os.geteuid():
+            os.chown(there.name, os.geteuid(), os.getegid(), dir_fd=target, follow_symlinks=False)
+        os.chmod(there.name, 0o400, dir_fd=target)
+        return moved.st_size
+
+    def _listable(self, path: str) -> int | None:
+        """A descriptor of a folder to list; a closed one of the run's own is opened. None for one that has gone."""
+        try:
+            try:
+                return opened(self._handle, path, FOLDER)
+            except PermissionError:
+                return self._opened_up(path)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            if error.errno in OURS:
+                raise
+            raise HiddenError(path) from error
+
+    def _opened_up(self, path: str) -> int:
+        handle = opened(self._handle, path, HANDLE)
+        try:
+            if os.fstat(handle).st_uid == self.owner:
+                os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
+            return os.open(".", FOLDER, dir_fd=handle)
+        finally:
+            os.close(handle)
+
+
+def _is_same(entry: os.DirEntry[str], status: os.stat_result) -> bool:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
+
+
+def _read(file: int, most: int) -> bytes:
+    found = bytearray()
+    while len(found) < most and (data := os.read(file, most - len(found))):
+        found += data
+    return bytes(found)
+
+
+def _write(file: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(file, left) :]
