@@ -249,6 +249,7 @@ def test_health_and_readiness(client: httpx.Client) -> None:
         "toolchain": "ok",
         "isolation": settled(client).json()["isolation"],
         "storage": "ok",
+        "engine": "ok",
     }
 
 

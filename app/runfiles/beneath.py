@@ -57,7 +57,7 @@ def opened(folder: int, path: str, flags: int) -> int:
     if not path:
         return os.open(".", flags, dir_fd=folder)
     parts = parts_of(path)
-    return _openat2(folder, path, flags) if _has_openat2() else _walked(folder, parts, flags)
+    return _openat2(folder, path, flags) if HAS_OPENAT2 else _walked(folder, parts, flags)
 
 
 def _walked(folder: int, parts: tuple[str, ...], flags: int) -> int:
@@ -82,6 +82,10 @@ def _openat2(folder: int, path: str, flags: int) -> int:
 
 
 @cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _has_openat2() -> bool:
     if os.uname().sysname != "Linux":
         return False
@@ -98,6 +102,4 @@ def _has_openat2() -> bool:
     return True
 
 
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+HAS_OPENAT2 = _has_openat2()

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +17,7 @@ from app.runfiles.removal import remove
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """Errors of a path whose folder was moved, deleted or replaced by a link while we looked."""
 _MOST_LISTED = 20_000
+_MOST_NAMES = 4
 _COPIED_AT_ONCE = 1 << 20
 
 
@@ -124,27 +125,30 @@ class RunFolder:
         """Move a file out of the folder, and return its size; None if it is not a file of the run's alone.
 
         ``there`` is in a folder of the server's own, which is made if need be. Moved rather than copied, which takes
-        longer than all the rest for 10 MB. A file with a name outside of the run's folder is not taken.
+        longer than all the rest for 10 MB. Its further names are moved along: cargo gives what it has built a second
+        one, nearby; if one is left, it is a file of somebody else's, too, and not taken.
         """
         status = self._status(path)
-        if status is None or not self._is_own_file(status, most) or not self._has_all_names(status, path):
+        names = self._names(status, path) if status and self._is_own_file(status, most) else []
+        if status is None or not names:
             return None
         there.parent.mkdir(mode=0o700, exist_ok=True)
         target = os.open(there.parent, HANDLE)
+        moved: list[str] = []
         try:
-            *above, name = parts_of(path)
-            source = opened(self._handle, "/".join(above), HANDLE)
-            try:
-                os.rename(name, there.name, src_dir_fd=source, dst_dir_fd=target)
-            finally:
-                os.close(source)
-            return self._adopted(status, there, target, most)
+            for number, name in enumerate(names):
+                moved.append(f"{there.name}.{number}" if number else there.name)
+                self._move(name, target, moved[-1])
+            if self._is_alone(status, target, moved, most):
+                return _adopted(target, moved)
         except OSError as error:
             if error.errno in OURS:
                 raise
-            return None
         finally:
             os.close(target)
+        for name in moved:
+            _discard(there.with_name(name))
+        return None
 
     def walk(self, below: str = "") -> Iterator[Found]:
         """All that lies below a folder, as far as it is there when it is looked at; links are not followed.
@@ -217,37 +221,31 @@ class RunFolder:
         fits = most is None or status.st_size <= most
         return stat.S_ISREG(status.st_mode) and status.st_uid == self.owner and fits
 
-    def _has_all_names(self, status: os.stat_result, path: str) -> bool:
-        """Return True if each hard link of the file lies in the folder.
+    def _names(self, status: os.stat_result, path: str) -> list[str]:
+        """All names of the file, this one first; none if some are not in the folder."""
+        names = {path: None}
+        below = (path.rpartition("/")[0], "") if 1 < status.st_nlink <= _MOST_NAMES else ()
+        with suppress(HiddenError):
+            for found in islice(chain.from_iterable(map(self.walk, below)), _MOST_LISTED):
+                if found.entry.is_file(follow_symlinks=False) and _is_same(found.entry, status):
+                    names[found.path] = None
+                if len(names) == status.st_nlink:
+                    break
+        return list(names) if len(names) == status.st_nlink else []
 
-        Cargo gives what it has built a second one, nearby; a further one outside would be somebody else's file.
-        """
-        names: set[str] = set()
-        if status.st_nlink == 1:
-            return True
+    def _move(self, path: str, target: int, name: str) -> None:
+        above, _, own = path.rpartition("/")
+        source = opened(self._handle, above, HANDLE)
         try:
-            for below in (path.rpartition("/")[0], ""):
-                for found in islice(self.walk(below), _MOST_LISTED):
-                    if found.entry.is_file(follow_symlinks=False) and _is_same(found.entry, status):
-                        names.add(found.path)
-                        if len(names) == status.st_nlink:
-                            return True
-        except HiddenError:
-            pass
-        return False
+            os.rename(own, name, src_dir_fd=source, dst_dir_fd=target)
+        finally:
+            os.close(source)
 
-    def _adopted(self, status: os.stat_result, there: Path, target: int, most: int) -> int | None:
-        """Check what was moved once more where no run can change it, and make it a file that is only read from here."""
-        moved = os.stat(there.name, dir_fd=target, follow_symlinks=False)
-        if (moved.st_dev, moved.st_ino) != (status.st_dev, status.st_ino) or not self._is_own_file(moved, most):
-            with suppress(OSError):
-                os.unlink(there.name, dir_fd=target)
-            remove(there)
-            return None
-        if moved.st_uid != os.geteuid():
-            os.chown(there.name, os.geteuid(), os.getegid(), dir_fd=target, follow_symlinks=False)
-        os.chmod(there.name, 0o400, dir_fd=target)
-        return moved.st_size
+    def _is_alone(self, status: os.stat_result, target: int, names: list[str], most: int) -> bool:
+        """Return True if what was moved, where no run can change it, is the one file that was looked at."""
+        moved = [os.stat(name, dir_fd=target, follow_symlinks=False) for name in names]
+        same = all((one.st_dev, one.st_ino) == (status.st_dev, status.st_ino) for one in moved)
+        return same and self._is_own_file(moved[0], most) and moved[0].st_nlink == len(names)
 
     def _listable(self, path: str) -> int | None:
         """A descriptor of a folder to list; a closed one of the run's own is opened. None for one that has gone."""
@@ -264,7 +262,8 @@ class RunFolder:
             raise HiddenError(path) from error
 
     def _opened_up(self, path: str) -> int:
-        handle = opened(self._handle, path, HANDLE)
+        # Not through ``.`` for the folder itself, which cannot be looked up in a closed one.
+        handle = opened(self._handle, path, HANDLE) if path else os.dup(self._handle)
         try:
             if os.fstat(handle).st_uid == self.owner:
                 os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
@@ -279,6 +278,23 @@ def _is_same(entry: os.DirEntry[str], status: os.stat_result) -> bool:
     except OSError:
         return False
     return (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
+
+
+def _adopted(target: int, names: list[str]) -> int:
+    """Make a file that was moved the server's own, which is only read from here on; return its size."""
+    name, *further = names
+    for one in further:
+        os.unlink(one, dir_fd=target)
+    os.chown(name, os.geteuid(), os.getegid(), dir_fd=target, follow_symlinks=False)
+    os.chmod(name, 0o400, dir_fd=target)
+    return os.stat(name, dir_fd=target, follow_symlinks=False).st_size
+
+
+def _discard(path: Path) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        remove(path)
 
 
 def _read(file: int, most: int) -> bytes:

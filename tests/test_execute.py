@@ -1,0 +1,231 @@
+"""No fault of one run reaches another: cancelled at any moment, out of descriptors, on a broken disk."""
+
+import errno
+import os
+import resource
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from app import workspace
+from app.diagnosis import Diagnosis
+from app.engine import execute
+from app.engine.execute import Executor
+from app.engine.local import LocalEngine
+from app.engine.log import Run
+from app.events import Event, Finished, Verdict
+from app.lessons import Lesson
+from app.runfiles import RunFolder
+from app.sandbox import Box
+from app.settings import Settings
+from app.toolchain import Toolchain
+from app.web import create_app
+from tests.test_engine import Bench, printed, toolchain
+from tests.test_runfiles import descriptors, interrupted
+
+pytestmark = pytest.mark.anyio
+__all__ = ["toolchain"]
+_FAULT = "its operator finds why in the log"
+
+
+@pytest.fixture
+async def engine(settings: Settings, diagnosis: Diagnosis) -> AsyncIterator[LocalEngine]:
+    async with LocalEngine(settings.model_copy(update={"max_runs": 1}), diagnosis) as engine:
+        yield engine
+
+
+@pytest.fixture
+async def bench(engine: LocalEngine, lessons: dict[str, Lesson], toolchain: Toolchain) -> Bench:
+    """A bench whose engine has learned all that the first run asks for."""
+    bench = Bench(engine, lessons["hello-std"], toolchain)
+    assert status(await bench.run("cargo build")) == "ok"
+    return bench
+
+
+def status(events: list[Event]) -> str:
+    [found] = [event for event in events if isinstance(event, Finished)]
+    assert isinstance(events[-1], Verdict)
+    return found.status
+
+
+async def settled(engine: LocalEngine, kept: int = 1) -> None:
+    """Nothing is left of the runs but ``kept`` artifacts, and every slot is free."""
+    left: list[str] = []
+    for _ in range(100):
+        left = [path.name for path in engine._scratch.path.iterdir() if path.name.isdigit()]
+        # One folder each is that of a reader of artifacts.
+        if len(left) <= 4 and len(list((engine._scratch.path / "artifacts").iterdir())) <= kept:
+            break
+        await anyio.sleep(0.05)
+    else:
+        raise AssertionError(f"these folders are left: {left}")
+    assert (engine._running, len(engine._free)) == (0, 1)
+
+
+class Stepped(Awaitable[None]):
+    """Await a coroutine, and act when it waits for the ``at``-th time."""
+
+    def __init__(self, work: Coroutine[object, object, None], at: int, act: Callable[[], None]) -> None:
+        self._work, self._at, self._act = work, at, act
+        self.steps = 0
+
+    def __await__(self) -> Generator[object, object, None]:
+        step: Callable[..., object] = self._work.send
+        value: object = None
+        while True:
+            try:
+                waits = step(value)
+            except StopIteration:
+                return
+            self.steps += 1
+            if self.steps == self._at:
+                self._act()
+            try:
+                step, value = self._work.send, (yield waits)
+            except BaseException as error:  # as it is thrown into the coroutine
+                step, value = self._work.throw, error
+
+
+@pytest.mark.parametrize(("command", "stride"), [("rustc --version", 1), ("cargo build", 3)])
+async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_one_works(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, command: str, stride: int
+) -> None:
+    attempt = Executor._attempt
+    engine, seen, open_before = bench.engine, list[str](), descriptors()
+    mode = stat.S_IMODE(engine._scratch.path.stat().st_mode)
+    for at in count(1, stride):
+
+        async def cancelled(self: Executor, run: Run, box: Box, folder: RunFolder, kept: Path, at: int = at) -> None:
+            await Stepped(attempt(self, run, box, folder, kept), at, run.scope.cancel)
+
+        monkeypatch.setattr(Executor, "_attempt", cancelled)
+        seen.append(status(await bench.run(command)))
+        if seen[-1] != "cancelled":
+            break
+    monkeypatch.setattr(Executor, "_attempt", attempt)
+    assert len(seen) > 5
+    assert set(seen[:-1]) == {"cancelled"}
+    assert status(await bench.run("cargo build")) == "ok"
+    await settled(engine, kept=3)
+    assert stat.S_IMODE(engine._scratch.path.stat().st_mode) == mode
+    assert descriptors() <= open_before + 2
+
+
+@pytest.mark.parametrize("error", ["EMFILE", "ENOSPC", "EACCES", "EIO"])
+async def test_whatever_fails_with_the_files_of_a_run_the_next_one_works(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    number = getattr(errno, error)
+    seen = []
+    for at in range(0, 700, 70):
+        steps = count()
+
+        def fail(at: int = at, steps: Iterator[int] = steps) -> None:
+            if next(steps) >= at:
+                raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patched:
+            interrupted(patched, fail, but=("close", "geteuid"))
+            seen.append(await bench.run("cargo build"))
+            await anyio.sleep(0.05)
+        assert status(await bench.run("rustc --version")) == "ok"
+    assert [events for events in seen if _FAULT in printed(events)]
+    assert status(await bench.run("cargo build")) == "ok"
+    await settled(bench.engine, kept=20)
+    assert await bench.engine.health() == "ok"
+
+
+@contextmanager
+def few_descriptors(left: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(highest, descriptors()) + left, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_runs_without_descriptors_end_and_the_next_one_works(bench: Bench) -> None:
+    seen = []
+    for left in (0, 1, 2, 4, 6, 8, 10, 12, 16):
+        with few_descriptors(left):
+            seen.append(await bench.run("cargo build"))
+            await anyio.sleep(0.1)
+        assert status(await bench.run("rustc --version")) == "ok"
+    assert [events for events in seen if _FAULT in printed(events)]
+    assert status(await bench.run("cargo build")) == "ok"
+    await settled(bench.engine, kept=20)
+
+
+async def test_a_verdict_comes_also_when_nothing_can_be_judged_stored_or_removed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object) -> None:
+        raise ValueError("broken on purpose")
+
+    async def broken_too(*_args: object) -> None:
+        broken()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(execute, "judge", broken)
+        patched.setattr(bench.engine._executor, "_on_verdict", broken_too)
+        patched.setattr(bench.engine._scratch, "discard", broken_too)
+        assert status(await bench.run("cargo build")) == "ok"
+        await anyio.sleep(0.1)
+    assert status(await bench.run("cargo build")) == "ok"
+    assert bench.engine._running == 0
+
+
+async def test_what_a_run_looks_at_may_expire_while_it_waits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = bench.submit("cargo build")
+    await bench.follow(built)
+    lay = workspace.lay
+
+    def late(folder: RunFolder, files: dict[str, str]) -> None:
+        bench.engine.artifact(built).file.unlink()
+        lay(folder, files)
+
+    monkeypatch.setattr(workspace, "lay", late)
+    events = await bench.run("readelf -h target/debug/blog_os", after=built)
+    assert status(events) == "failed"
+    assert "build it again" in printed(events)
+    assert _FAULT not in printed(events)
+
+
+async def test_the_name_of_what_is_kept_says_nothing_of_the_run(bench: Bench) -> None:
+    run_id = bench.submit("cargo build")
+    await bench.follow(run_id)
+    assert run_id not in str(bench.engine.artifact(run_id).file)
+    assert bench.engine.artifact(run_id).file.stat().st_nlink == 1
+
+
+async def test_a_failed_run_makes_the_engine_try_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: object) -> None:
+        raise OSError("broken on purpose")
+
+    monkeypatch.setattr(execute, "_PAUSE", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(workspace, "lay", broken)
+        assert _FAULT in printed(await bench.run("cargo build"))
+        assert "see the log" in await bench.engine.health()
+    assert await bench.engine.health() == "ok", "a trial has found that runs work again"
+    await settled(bench.engine)
+
+
+async def test_readiness_tells_an_engine_that_has_ended(settings: Settings) -> None:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            assert (await client.get("/readyz")).json()["engine"] == "ok"
+            app.state.playground.local._tasks.end()
+            answer = await client.get("/readyz")
+            assert answer.status_code == 503
+            assert "restart" in answer.json()["engine"]
