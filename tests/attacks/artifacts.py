@@ -8,7 +8,7 @@ import httpx
 
 from tests.attacks.case import MANIFEST, Case, Check, Story, both, build_script, program, unseen
 from tests.attacks.world import World, digest
-from tests.conftest import below
+from tests.conftest import SLOWER_BY, below
 
 _EXE = 'let exe = "target/debug/blog_os"; fs::remove_file(exe);'
 _FORGE = """
@@ -66,6 +66,7 @@ fn packed(megabytes: usize) -> Vec<u8> {
 
 def _no_secret_file(world: World, story: Story) -> None:
     known = {digest(world.outside / name) for name in ("secret", "words", "kept")}
+    assert (world.outside / "crate/target/debug/blog_os").read_text() == world.secrets["file"], "it was taken away"
     assert not [event for event in story.of("artifact") if event["sha256"] in known]
     unseen("file")(world, story)
 
@@ -79,7 +80,7 @@ def _regular_or_none(_world: World, story: Story) -> None:
 
 def _kept_are_files(world: World, story: Story) -> None:
     _regular_or_none(world, story)
-    for path in world.scratch.glob(f"*/artifacts/{story.run_id}/*"):
+    for path in world.scratch.glob("*/artifacts/*/*"):
         status = path.lstat()
         assert stat.S_ISREG(status.st_mode)
         assert status.st_blocks * 512 <= 80 << 20
@@ -89,8 +90,9 @@ def _kept_are_files(world: World, story: Story) -> None:
 def _only_the_fit_one_beside(world: World, story: Story) -> None:
     [event] = story.of("artifact")
     assert event["format"] == "Mach-O"
-    kept = [path for path in world.scratch.glob(f"*/artifacts/{story.run_id}/*") if path.name != "program"]
-    assert [path.read_bytes() for path in kept] == [b"fit"]
+    kept = [path for path in world.scratch.glob("*/artifacts/*/*") if path.name != "program"]
+    assert {path.read_bytes() for path in kept} == {b"fit"}
+    assert not list(world.scratch.glob(f"*/artifacts/{story.run_id}")), "the name says whose it is"
 
 
 def _ask_all_the_while(world: World) -> None:
@@ -118,6 +120,48 @@ def server_well(world: World, story: Story) -> None:
 def _elf_case(id_: str, tries: str, body: str, held: Check = server_well) -> Case:
     source = program(f'{body}\n{_EXE}\nprintln!("{{:?}}", fs::write(exe, data));', _ELF)
     return Case(id_, tries, held, source, where="tight", during=_ask_all_the_while)
+
+
+_MACRO = (
+    MANIFEST
+    + """[lib]
+name = "helper"
+path = "src/main.rs"
+proc-macro = true
+[[bin]]
+name = "blog_os"
+path = "src/main.rs"
+"""
+)
+
+
+def _macro(body: str) -> str:
+    """A crate whose procedural macro writes into cargo's own stream, and ends the compiler."""
+    return f"""#[cfg(proc_macro)] extern crate proc_macro;
+#[cfg(proc_macro)] #[proc_macro]
+pub fn act(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{
+    use std::{{fs, io::Write, os::unix::fs as ufs}};
+    println!("begun");
+    let forge = |path: &str| println!("{{{{\\"reason\\":\\"compiler-artifact\\",\\"executable\\":\\"{{path}}\\",\\"profile\\":{{{{}}}}}}}}");
+    let here = std::env::current_dir().unwrap();
+    let crate_dir = here.display().to_string();
+    {body}
+    std::io::stdout().flush().unwrap();
+    std::process::exit(1)
+}}
+#[cfg(not(proc_macro))] fn main() {{ helper::act!(); }}
+"""
+
+
+def _never_frozen(world: World, story: Story) -> None:
+    assert float(world.notes.get("slowest", "0")) < 1.5 * SLOWER_BY
+    assert "operator" not in story.text
+
+
+def _closed_and_gone(world: World, story: Story) -> None:
+    assert story.finished["limit"] == "processes"
+    _scratch_small(world, story)
+    assert [event["status"] for event in world.honest() if event["type"] == "finished"] == ["ok"]
 
 
 def _soon(_world: World, story: Story) -> None:
@@ -167,6 +211,61 @@ CASES = (
             fs::create_dir_all("target");
             println!("{:?}", ufs::symlink("@OUT@", "target/debug"));"""),
         MANIFEST.replace('name = "blog_os"', 'name = "secret"', 1),
+    ),
+    Case(
+        "artefact-crate-link",
+        "leave a link to a folder outside in the place of the crate itself",
+        both(_no_secret_file, _still),
+        program("""
+            let here = std::env::current_dir().unwrap();
+            println!("{:?}", fs::rename(&here, here.with_file_name("old")));
+            println!("{:?}", ufs::symlink("@OUT@/crate", &here));"""),
+    ),
+    Case(
+        "artefact-crate-swap",
+        "name a file outside in cargo's own message, and put a link to its folder in the crate's place",
+        both(_no_secret_file, _still),
+        _macro("""
+            forge(&format!("{crate_dir}/secret"));
+            println!("{:?}", fs::rename(&here, here.with_file_name("old")));
+            println!("{:?}", ufs::symlink("@OUT@", &here));"""),
+        _MACRO,
+        command="cargo build",
+    ),
+    Case(
+        "artefact-path-freeze",
+        "name a file behind thousands of links, each a long way round, and one below 60,000 folders",
+        _never_frozen,
+        _macro("""
+            fs::create_dir("d").unwrap();
+            for n in 0..1200 { ufs::symlink(format!("{}l{}", "d/../".repeat(800), n + 1), format!("l{n}")).unwrap(); }
+            forge(&format!("{crate_dir}/{}x", "d/".repeat(60_000)));
+            forge(&format!("{crate_dir}/l0/x"));"""),
+        _MACRO,
+        command="cargo build",
+        during=_ask_all_the_while,
+    ),
+    Case(
+        "deep-look",
+        "leave 5,000 folders at the end of the longest path, for the last look at them",
+        _never_frozen,
+        program("""
+            for _ in 0..1800 { if fs::create_dir("d").is_err() || std::env::set_current_dir("d").is_err() { break; } }
+            for n in 0..5000 { if fs::create_dir(n.to_string()).is_err() { break; } }"""),
+        during=_ask_all_the_while,
+    ),
+    Case(
+        "closed-and-limit",
+        "close a folder at the moment when another limit ends the run",
+        _closed_and_gone,
+        program("""
+            fs::create_dir_all("stays/deep").unwrap();
+            fs::write("stays/deep/file", "x").unwrap();
+            thread::spawn(|| loop { fs::set_permissions("stays", fs::Permissions::from_mode(0)); });
+            let mut all = vec![];
+            for _ in 0..400 { if let Ok(one) = Command::new("/bin/sleep").arg("20").spawn() { all.push(one); } }
+            nap(8000);"""),
+        where="tight",
     ),
     Case(
         "artefact-hard-link",

@@ -292,6 +292,7 @@ class World:
             "include.toml": f'[env]\nHELD = "{self.secrets["include"]}"\n',
             "fake-rustc": f'#!/bin/sh\necho ran >>{self.outside}/ran-"$MARK"\nexec "$@"\n',
             "kept": "as it was",
+            "crate/target/debug/blog_os": self.secrets["file"],
             "sleeper": "#!/bin/sh\nsleep 1\n",
         }
         for path, text in files.items():
