@@ -233,6 +233,31 @@ async def test_a_server_killed_while_a_run_starts_leaves_nothing(
     assert await gone(mark)
 
 
+def test_a_server_that_is_told_to_end_leaves_no_control_groups(start_server: Callable[..., Server]) -> None:
+    server = start_server()
+    body = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": "fn main() { loop {} }"}}
+    made: set[Path] = set()
+    with httpx.Client(base_url=server.url, timeout=30 * SLOWER_BY) as client:
+        for _ in range(2):
+            client.post("/api/runs", json=body)
+        for _ in range(40 * SLOWER_BY):
+            made |= groups_of(server.process.pid)
+            if len(made) > 1:
+                break
+            time.sleep(0.05)
+    if not made:
+        pytest.skip("no control group can be made here")
+    server.stop()
+    assert groups_of(server.process.pid) == set()
+
+
+def groups_of(server: int) -> set[Path]:
+    found = set()
+    for top, folders, _ in os.walk("/sys/fs/cgroup"):
+        found |= {Path(top, name) for name in folders if name.startswith(f"playground-{server}-")}
+    return found
+
+
 async def test_a_level_asked_for_by_name_is_that_level_or_an_error(
     settings: Settings, toolchains: tuple[Toolchain, ...]
 ) -> None:
