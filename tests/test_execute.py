@@ -57,7 +57,7 @@ def status(events: list[Event]) -> str:
 async def settled(engine: LocalEngine, kept: int = 1) -> None:
     """Nothing is left of the runs but ``kept`` artifacts, and every slot is free."""
     left: list[str] = []
-    for _ in range(100):
+    for _ in range(600):
         left = [path.name for path in engine._scratch.path.iterdir() if path.name.isdigit()]
         # One folder each is that of a reader of artifacts.
         if len(left) <= 4 and len(list((engine._scratch.path / "artifacts").iterdir())) <= kept:
