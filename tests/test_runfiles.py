@@ -464,7 +464,7 @@ _REASONS = {
     "sandbox/box.py": {"_system": "the system's own", "_reachable": "folders of toolchains"},
     "sandbox/__init__.py": {"_may_start": "before the run"},
     "sandbox/watch.py": dict.fromkeys(
-        ("_fields", "_living", "_own_memory", "descendants", "_socket_bytes", "_open_files", "_deleted_maps"), "/proc"
+        ("_fields", "_living", "_own_memory", "descendants", "_socket_bytes", "_open_files", "_maps"), "/proc"
     ),
     "inspector/__init__.py": {"card_of": "taken out", "answer": "taken out"},
 }

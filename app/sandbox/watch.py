@@ -25,6 +25,12 @@ TICK = 0.05
 _REST = 4
 """Times as long as a look at the files took, the next one waits: a run that is large on purpose takes no more."""
 _LEAST_FREE = 256 * 1024 * 1024
+_LONGEST_MAPS = 4 * 1024 * 1024
+"""Bytes that the lists of a run's mappings may have together.
+
+Each line ends with a path that the run chose, up to tens of KiB, and a process may have 65,530 lines: read as a whole,
+one list takes gigabytes of the server's memory. Lists of compilers have less than 100 KiB.
+"""
 _CLOCK = os.sysconf("SC_CLK_TCK")
 
 
@@ -71,10 +77,11 @@ class Watch:
             return self._files()
 
     def _files(self) -> Limit | None:
-        size, sockets = _held_open(self._pid)
         most = self._limits
-        if sockets > most.memory_bytes:
+        held = _held_open(self._pid, most.file_size_bytes)
+        if held.sockets > most.memory_bytes or held.listed > _LONGEST_MAPS:
             return "memory"
+        size = held.files
         try:
             for count, status in enumerate(_statuses(self._folder), 1):
                 size += status.st_blocks * 512
@@ -170,10 +177,25 @@ def descendants(pid: int) -> Iterator[int]:
             waiting += map(int, children.split())
 
 
-def _held_open(pid: int) -> tuple[int, int]:
-    """Bytes that the processes hold beside what has a name: in deleted files, open or mapped; at most in sockets."""
+@dataclass(frozen=True)
+class _Held:
+    """Bytes of deleted files that are open or mapped, bytes at most in sockets, bytes of the lists of mappings."""
+
+    files: int
+    sockets: int
+    listed: int
+
+
+def _held_open(pid: int, largest: int) -> _Held:
+    """Return what the processes hold beside what has a name.
+
+    A deleted file that is only mapped counts as ``largest``: its size cannot be asked for, and one mapped page keeps
+    all of its blocks.
+    """
     sizes: dict[tuple[int, int], int] = {}
+    mapped: set[tuple[int, int]] = set()
     sockets: set[int] = set()
+    listed = 0
     for one in descendants(pid):
         try:
             folder = _living(one)
@@ -184,9 +206,13 @@ def _held_open(pid: int) -> tuple[int, int]:
                 sockets.add(status.st_ino)
             elif status.st_nlink == 0 and stat.S_ISREG(status.st_mode):
                 sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
-        for inode, size in _deleted_maps(folder):
-            sizes.setdefault((-1, inode), size)
-    return sum(sizes.values()), len(sockets) * _socket_bytes()
+        maps = _maps(folder, _LONGEST_MAPS + 1 - listed)
+        listed += len(maps)
+        if listed > _LONGEST_MAPS:
+            break
+        mapped |= _deleted(maps)
+    files = sum(sizes.values()) + len(mapped - sizes.keys()) * largest
+    return _Held(files, len(sockets) * _socket_bytes(), listed)
 
 
 @cache
@@ -210,13 +236,21 @@ def _open_files(folder: str) -> Iterator[os.stat_result]:
             continue
 
 
-def _deleted_maps(folder: str) -> Iterator[tuple[int, int]]:
+def _maps(folder: str, most: int) -> bytes:
+    """Return the list of a process's mappings, cut off after ``most`` bytes."""
     try:
-        lines = Path(folder, "maps").read_bytes().split(b"\n")
+        with open(f"{folder}/maps", "rb") as file:
+            return file.read(most)
     except OSError:
-        return
-    for line in lines:
+        return b""
+
+
+def _deleted(maps: bytes) -> set[tuple[int, int]]:
+    """Return device and inode of each deleted file in a list of mappings."""
+    found = set()
+    for line in maps.split(b"\n"):
         if line.endswith(b" (deleted)"):
-            addresses, _, _, _, inode, _ = line.split(maxsplit=5)
-            start, end = addresses.split(b"-")
-            yield int(inode), int(end, 16) - int(start, 16)
+            _, _, _, device, inode, _ = line.split(maxsplit=5)
+            major, minor = device.split(b":")
+            found.add((os.makedev(int(major, 16), int(minor, 16)), int(inode)))
+    return found

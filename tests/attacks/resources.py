@@ -219,6 +219,35 @@ CASES = (
         ),
     ),
     _case(
+        "memory-of-names",
+        "map a file 60,000 times whose path is printed as 15 KB, so that the watcher reads gigabytes of names",
+        both(bounded(), never("kept it all")),
+        program(r"""
+            let name = "\n".repeat(250);
+            for _ in 0..15 { fs::create_dir(&name); std::env::set_current_dir(&name).unwrap(); }
+            let file = fs::File::create_new("f").unwrap();
+            for number in 0..60_000 {
+                let at = unsafe { mmap(std::ptr::null_mut(), 4096, number % 2, 2, file.as_raw_fd(), 0) };
+                if at as isize == -1 { println!("{number}: {}", io::Error::last_os_error()); break; }
+            }
+            nap(3000);
+            println!("kept it all");"""),
+    ),
+    _case(
+        "disk-mapped",
+        "write 2 GB to deleted files of which no process has more than one mapped page",
+        bounded("disk", "shared"),
+        program("""
+            let block = vec![1u8; 8 << 20];
+            for number in 0..240 {
+                let Ok(mut file) = fs::OpenOptions::new().create_new(true).read(true).write(true).open("gone") else { break };
+                fs::remove_file("gone");
+                let at = unsafe { mmap(std::ptr::null_mut(), 4096, 1, 1, file.as_raw_fd(), 0) };
+                if at as isize == -1 || file.write_all(&block).is_err() { break; }
+            }
+            nap(1500);"""),
+    ),
+    _case(
         "disk-allocated",
         "reserve 2 GB with fallocate, beyond the end of the file",
         bounded("disk", "shared"),
