@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.attacks.case import Case, Check, Story, program
+from tests.attacks.case import Case, Check, Story, never, program
 from tests.attacks.resources import bounded
 from tests.attacks.world import World
 from tests.conftest import SLOWER_BY
@@ -309,6 +309,18 @@ CASES = (
                 println!("crashed {:?}", Command::new("./dump-me").arg("crash").status());
             }"""),
         during=_collect_dumps,
+    ),
+    Case(
+        "event-watches",
+        "use up the descriptors that the server's user may watch with epoll, as the server itself does",
+        never("WATCHED"),
+        program("""
+            let epoll = unsafe { syscall(call([291, 20]), 0i64) };
+            let event = [1u32, 0, 0, 0];
+            let (pipe, _other) = io::pipe().unwrap();
+            let added = unsafe { syscall(call([233, 21]), epoll, 1i64, pipe.as_raw_fd() as i64, event.as_ptr()) };
+            println!("{}", if added == 0 { "WATCHED" } else { "refused" });"""),
+        normal=True,
     ),
     Case(
         "disk-in-flight",
