@@ -24,6 +24,8 @@ _LARGEST_COMPANION = 8 * 1024 * 1024
 _MOST_COMPANIONS = 8
 _MOST_LISTED = 1000
 _LONGEST_NEW_FILE = 64 * 1024
+_LONGEST_CONFIG = 16 * 1024
+_MOST_DOTS = 8
 
 
 class EditError(ValueError):
@@ -59,9 +61,15 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
 
 
 def configured_targets(files: Mapping[str, str]) -> tuple[str, ...]:
-    """What the crate's own configuration has cargo build for; empty for the host."""
+    """What the crate's own configuration has cargo build for; empty for the host, and for one that takes long to read.
+
+    For a key of n parts ``tomllib`` takes time and memory that grow with n squared: 4 GB for 64 KiB.
+    """
+    config = files.get(".cargo/config.toml", "")
+    if len(config) > _LONGEST_CONFIG or any(line.count(".") > _MOST_DOTS for line in config.split("\n")):
+        return ()
     try:
-        named = tomllib.loads(files.get(".cargo/config.toml", "")).get("build", {}).get("target")
+        named = tomllib.loads(config).get("build", {}).get("target")
     except (tomllib.TOMLDecodeError, AttributeError, RecursionError):  # cargo will say what is wrong with it
         return ()
     several = named if isinstance(named, list) else [named]

@@ -190,3 +190,11 @@ def test_a_forged_path_is_refused_at_once(folder: RunFolder, crate: Path, tmp_pa
         path = workspace.inside(folder.path, name)
         assert path is None or workspace.keep(folder, path, tmp_path / "kept") is None
     assert time.monotonic() - began < 0.2
+
+
+def test_a_configuration_that_takes_long_to_read_names_no_target() -> None:
+    began = time.process_time()
+    for config in (".".join("a" * 5000) + "=1\n[b]\n", f"[{'.'.join('a' * 5000)}]\nb.c = 1\n[b]\n", "a=1\n" * 16_000):
+        assert workspace.configured_targets({".cargo/config.toml": config}) == ()
+    assert time.process_time() - began < 0.5
+    assert workspace.configured_targets({".cargo/config.toml": '[build]\ntarget = "a-b"\n'}) == ("a-b",)

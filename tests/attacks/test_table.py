@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.attacks import test_fairness, test_markup, test_requests, test_streams
+from tests.attacks import test_bodies, test_fairness, test_markup, test_requests, test_streams
 from tests.attacks.case import WEB
 from tests.attacks.cases import CASES
 
@@ -12,7 +12,7 @@ _PAGE = Path(__file__).parents[2] / "docs/security.md"
 
 def test_the_table_and_the_attacks_agree() -> None:
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.+?) \| (.+?) \|$", _PAGE.read_text(), re.MULTILINE)
-    assert {test_fairness, test_markup, test_requests, test_streams}
+    assert {test_bodies, test_fairness, test_markup, test_requests, test_streams}
     attacks = {case.id: case.tries for case in CASES} | WEB
     assert {name: tries for name, tries, _ in rows} == attacks
     assert len(rows) == len(attacks) == len(CASES) + len(WEB)
