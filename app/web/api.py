@@ -142,6 +142,7 @@ _WORDS = {
     409: "Nothing has been built that could be looked at",
     413: "The body is too large",
     414: "The address is too long",
+    415: "The form is not UTF-8",
     422: "A field is missing or cannot be accepted",
     429: "Too often, too many streams or downloads, or too many runs waiting; `Retry-After` says when to try again",
     431: "The headers are too large",
@@ -163,7 +164,7 @@ def as_json(errors: Responses) -> Responses:
     }
 
 
-_GUARD = (400, 414, 429, 431)
+_GUARD = (400, 414, 415, 429, 431)
 _FRAMES: dict[str, Any] = {
     "description": "Messages whose data is one event as JSON and whose id is the event's",
     "content": {

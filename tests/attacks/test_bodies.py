@@ -44,3 +44,16 @@ def test_a_configuration_of_deep_keys(world: World, stranger: httpx.Client) -> N
     with _answers_all_the_while(world):
         run = stranger.post("/api/runs", json=body).json()["id"]
         stranger.delete(f"/api/runs/{run}")
+
+
+@attack("slow-charset", "send a form in punycode, whose decoding takes minutes, or one that decodes to no text")
+def test_a_form_in_a_slow_charset(world: World, stranger: httpx.Client) -> None:
+    for charset, data in (("punycode", b"b" * 150_000), ('"PunyCode"', b"b" * 150_000), ("unicode_escape", rb"\ud800")):
+        part = b'--b\r\nContent-Disposition: form-data; name="file:src/main.rs"\r\n\r\n' + data + b"\r\n--b--"
+        headers = {"content-type": f"multipart/form-data; charset={charset}; boundary=b"}
+        with _answers_all_the_while(world):
+            answer = stranger.post("/lessons/hello-std/take", content=part, headers=headers)
+        assert answer.status_code == 415
+    headers = {"content-type": "multipart/form-data; boundary=b; charset=UTF-8"}
+    good = b'--b\r\nContent-Disposition: form-data; name="command"\r\n\r\ncargo build\r\n--b--'
+    assert stranger.post("/lessons/hello-std/zip", content=good, headers=headers).status_code == 200

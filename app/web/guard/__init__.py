@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.settings import Settings
-from app.web.guard.bodies import Body, check_announced
+from app.web.guard.bodies import Body, check_announced, check_charset
 from app.web.guard.callers import LOOPBACK, Caller
 from app.web.guard.hosts import Hosts, check_origin
 from app.web.guard.paths import mounted, path_of
@@ -131,6 +131,7 @@ class Guard:
         if not safe:
             check_origin(host, _values(scope, b"origin"), _values(scope, b"sec-fetch-site"))
         self._rates.check(scope, seat)
+        check_charset(_values(scope, b"content-type"))
 
     def _cookies(self, seat: str, name: str, scope: Scope, *, moved: bool) -> list[str]:
         """The cookie of a new seat, or of one that moves to another name; programs and files get none."""

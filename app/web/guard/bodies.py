@@ -1,8 +1,9 @@
-"""How large a request's body may be, and how long it may take to arrive."""
+"""How large a request's body may be, how long it may take to arrive, and in which alphabet a form is read."""
 
 from collections.abc import Sequence
 
 import anyio
+from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
@@ -59,6 +60,18 @@ def check_announced(lengths: Sequence[str], encodings: Sequence[str], most: int)
         raise ProblemError(400, "two-lengths", words, closes=True)
     if announced > most:
         raise _too_large(most)
+
+
+def check_charset(types: Sequence[str]) -> None:
+    """Raise ``ProblemError`` 415 for a form that is not UTF-8.
+
+    Starlette decodes a form's fields by any codec of Python's that ``Content-Type`` names. Some take time that grows
+    with the square of the text, as punycode does, and some make half surrogate pairs, which nothing can store.
+    """
+    for each in types:
+        kind, options = parse_options_header(each)
+        if kind == b"multipart/form-data" and options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+            raise ProblemError(415, "not-utf-8", "Send the form in UTF-8.", closes=True)
 
 
 def _too_large(most: int) -> ProblemError:
