@@ -117,4 +117,6 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _field(location: Sequence[Any]) -> str | None:
-    return ".".join(str(part)[:80] for part in location[1:]) or None
+    """The field's name; of a name that is no text, such as half a surrogate pair, what can be sent."""
+    found = ".".join(str(part)[:80] for part in location[1:])
+    return found.encode("utf-8", "replace").decode() or None

@@ -1,5 +1,6 @@
 """Requests whose bodies cost far more than their bytes, and many bodies at once."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 import httpx
 
 from tests.attacks.case import attack
+from tests.attacks.watch import resident
 from tests.attacks.world import World
 from tests.conftest import SLOWER_BY
 
@@ -57,3 +59,20 @@ def test_a_form_in_a_slow_charset(world: World, stranger: httpx.Client) -> None:
     headers = {"content-type": "multipart/form-data; boundary=b; charset=UTF-8"}
     good = b'--b\r\nContent-Disposition: form-data; name="command"\r\n\r\ncargo build\r\n--b--'
     assert stranger.post("/lessons/hello-std/zip", content=good, headers=headers).status_code == 200
+
+
+@attack("countless-errors", "post a run of which a hundred thousand fields are wrong, or wrongly named")
+def test_countless_errors(world: World, stranger: httpx.Client) -> None:
+    pid = world.server.process.pid
+    before = resident(pid)
+    run = {"lesson": "hello-std", "command": "cargo build"}
+    wrong = {f"{number:x}": 1 for number in range(90_000)}
+    for body in (run | {"files": wrong}, run | wrong):
+        with _answers_all_the_while(world):
+            text = json.dumps(body, separators=(",", ":"))
+            answer = stranger.post("/api/runs", content=text, headers={"content-type": "application/json"})
+        assert answer.status_code == 422
+        assert resident(pid) - before < 64 << 20
+    text = json.dumps(run | {"\ud800": 1})
+    answer = stranger.post("/api/runs", content=text, headers={"content-type": "application/json"})
+    assert answer.status_code == 422, "a name that is no text is no fault of the server's"
