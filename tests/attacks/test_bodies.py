@@ -1,10 +1,12 @@
 """Requests whose bodies cost far more than their bytes, and many bodies at once."""
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
@@ -16,7 +18,7 @@ from tests.conftest import SLOWER_BY
 _LONGEST = 1.5 * SLOWER_BY
 
 
-@contextmanager
+@contextlib.contextmanager
 def _answers_all_the_while(world: World) -> Iterator[None]:
     """Ask for the server's health again and again; every answer must come soon."""
     waits: list[float] = []
@@ -76,3 +78,19 @@ def test_countless_errors(world: World, stranger: httpx.Client) -> None:
     text = json.dumps(run | {"\ud800": 1})
     answer = stranger.post("/api/runs", content=text, headers={"content-type": "application/json"})
     assert answer.status_code == 422, "a name that is no text is no fault of the server's"
+
+
+@attack("countless-chunks", "send a body in chunks of one byte, in five requests at once")
+def test_a_body_in_countless_chunks(world: World) -> None:
+    host, port = world.server.url.removeprefix("http://").split(":")
+    head = b"POST /lessons/hello-std/zip HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+    head += b"Content-Type: application/x-www-form-urlencoded\r\n"
+
+    def send(more: bytes) -> None:
+        with socket.create_connection((host, int(port)), 60) as connection, contextlib.suppress(OSError):
+            connection.sendall(head + more + b"\r\n")
+            for _ in range(20):
+                connection.sendall(b"1\r\nx\r\n" * 40_000)
+
+    with _answers_all_the_while(world), ThreadPoolExecutor(10) as pool:
+        list(pool.map(send, [b""] * 5 + [b"Origin: null\r\n"] * 5))

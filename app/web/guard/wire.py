@@ -23,8 +23,26 @@ _LEAST_TAKEN = 32 * 1024
 """A reader that takes less than this in ``stalled_seconds`` counts as silent."""
 _MOST_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait for all readers together; beyond, the connection for which the most waits is ended."""
+_MOST_CHUNKS = 2048
+"""Chunks of one body: each costs as much as a small request, so a body in chunks of a byte stops everybody for long."""
 _LAST_WORDS = 0.3
 """Seconds that an answer has left to go out when the server stops."""
+
+
+class _Connection(h11.Connection):
+    """A connection on which a body in countless chunks is an error of its sender's."""
+
+    chunks = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self.chunks = 0
+        elif isinstance(event, h11.Data) and event.chunk_start:
+            self.chunks += 1
+            if self.chunks > _MOST_CHUNKS:
+                raise h11.RemoteProtocolError(f"a body comes in at most {_MOST_CHUNKS} chunks")
+        return event
 
 
 class Wire(H11Protocol):
@@ -37,6 +55,7 @@ class Wire(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn = _Connection(h11.SERVER)
         self.app_state = {**self.app_state, "hang_up": self.give_way}
         self._unfinished: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -85,6 +104,13 @@ class Wire(H11Protocol):
         if idle and not self.idle:
             self.places.changed(self)
         self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that the request is malformed, or end the connection where its answer has gone out already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
