@@ -12,7 +12,8 @@ from typing import Literal
 
 _CONTEXT = 2
 _MOST_LINES = 2000
-_MOST_STEPS = 4_000_000
+_MOST_STEPS = 400_000
+"""A tenth of a second, for which everybody waits."""
 _JUNK_FROM = 200
 """From so many lines on, ``difflib`` leaves those out that are more than a hundredth of all."""
 _Code = tuple[str, int, int, int, int]

@@ -80,3 +80,12 @@ def test_lines_chosen_to_be_alike_take_no_long_search(old: list[str], new: list[
     (hunk,) = compare("\n".join(old), "\n".join(new))
     assert apply("\n".join(old), hunk) == "\n".join(new)
     assert time.process_time() - began < 0.5
+
+
+def test_long_texts_that_share_every_other_line_take_little_time() -> None:
+    old = "\n".join(f"{kind}{number}" for number in range(1000) for kind in "xu")
+    new = "\n".join(f"{kind}{number}" for number in range(1000) for kind in "xv")
+    began = time.process_time()
+    [hunk] = compare(old, new)
+    assert time.process_time() - began < 0.2
+    assert apply(old, hunk) == new
