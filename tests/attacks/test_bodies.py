@@ -94,3 +94,25 @@ def test_a_body_in_countless_chunks(world: World) -> None:
 
     with _answers_all_the_while(world), ThreadPoolExecutor(10) as pool:
         list(pool.map(send, [b""] * 5 + [b"Origin: null\r\n"] * 5))
+
+
+@attack("many-bodies", "send four hundred bodies of a megabyte at once, of which the last byte never comes")
+def test_many_bodies_at_once(world: World) -> None:
+    pid = world.server.process.pid
+    before = resident(pid)
+    host, port = world.server.url.removeprefix("http://").split(":")
+    head = b"POST /lessons/hello-std/zip HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 203.0.113.9\r\n"
+    head += b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+
+        def send(_number: int) -> None:
+            connection = stack.enter_context(socket.create_connection((host, int(port)), 30))
+            with contextlib.suppress(OSError):
+                connection.sendall(head + b"a=" + b"x" * 990_000)
+
+        with ThreadPoolExecutor(20) as pool:
+            list(pool.map(send, range(400)))
+        assert resident(pid) - before < 128 << 20
+        with world.client() as client:
+            answer = client.post("/lessons/hello-std/zip", data={"command": "cargo build"})
+        assert answer.status_code == 200, "another address is served all the same"

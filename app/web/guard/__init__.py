@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.settings import Settings
-from app.web.guard.bodies import Body, check_announced, check_charset
+from app.web.guard.bodies import Bodies, Body, check_announced, check_charset
 from app.web.guard.callers import LOOPBACK, Caller
 from app.web.guard.hosts import Hosts, check_origin
 from app.web.guard.paths import mounted, path_of
@@ -76,6 +76,7 @@ class Guard:
         self._seen = seen
         self._hosts = Hosts(settings.allowed_hosts)
         self._rates = Rates(settings)
+        self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,7 +104,11 @@ class Guard:
         if kind(scope["method"], path_of(scope)):
             # A browser's first page gives it the seat under which it will ask from then on.
             self._seen(seat if answer.cookies else state["queue_owner"])
-        await self._app(scope, Body(receive, self._settings.body_bytes, self._settings.request_seconds), answer)
+        body = Body(receive, self._settings.body_bytes, self._settings.request_seconds, caller, self._bodies)
+        try:
+            await self._app(scope, body, answer)
+        finally:
+            self._bodies.release(body)
 
     def _seat(self, scope: Scope, name: str) -> tuple[str | None, bool]:
         """The seat whose cookie came, if any, and whether it came under the old name; raises ``ProblemError`` 400."""

@@ -1,5 +1,6 @@
-"""How large a request's body may be, how long it may take to arrive, and in which alphabet a form is read."""
+"""How large bodies may be, one and all together, how long one may take, and in which alphabet a form is read."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import anyio
@@ -7,7 +8,11 @@ from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from app.web.guard.callers import Caller
 from app.web.problem import ProblemError
+
+_MOST_HELD = 32 * 1024 * 1024
+_RETRY_SECONDS = 5
 
 
 class BodyError(HTTPException):
@@ -18,10 +23,50 @@ class BodyError(HTTPException):
         self.problem = problem
 
 
-class Body:
-    """A ``receive`` that raises ``BodyError`` when the body grows beyond ``most`` bytes or takes too many seconds."""
+class Bodies:
+    """What has arrived of the bodies of all requests that are not answered yet: at most ``most`` bytes.
 
-    def __init__(self, receive: Receive, most: int, seconds: float) -> None:
+    Beyond that, the address whose requests hold the most loses the largest of them.
+    """
+
+    def __init__(self, most: int = _MOST_HELD) -> None:
+        self._most = most
+        self._held: dict[Body, int] = {}
+        self._all = 0
+
+    def add(self, body: "Body", size: int) -> None:
+        """Count bytes that have arrived; raises ``BodyError`` when this body is the one that has to give way."""
+        self._held[body] = self._held.get(body, 0) + size
+        self._all += size
+        while self._all > self._most:
+            victim = self._victim()
+            self.release(victim)
+            if victim is body:
+                words = "Too much is being sent at this moment; try again in a few seconds."
+                raise BodyError(ProblemError(503, "too-much-at-once", words, retry_after=_RETRY_SECONDS, closes=True))
+            victim.caller.give_way()
+
+    def release(self, body: "Body") -> None:
+        """Count a body no more: its request has been answered, or has gone."""
+        self._all -= self._held.pop(body, 0)
+
+    def _victim(self) -> "Body":
+        sums: Counter[str] = Counter()
+        for body, size in self._held.items():
+            sums[body.caller.address] += size
+        heaviest = max(sums, key=sums.__getitem__)
+        return max((each for each in self._held if each.caller.address == heaviest), key=self._held.__getitem__)
+
+
+class Body:
+    """A ``receive`` that raises ``BodyError`` when the body grows beyond ``most`` bytes or takes too many seconds.
+
+    ``bodies`` counts what has arrived, together with that of all other requests.
+    """
+
+    def __init__(self, receive: Receive, most: int, seconds: float, caller: Caller, bodies: Bodies) -> None:
+        self.caller = caller
+        self._bodies = bodies
         self._receive = receive
         self._most = most
         self._left = most
@@ -39,10 +84,13 @@ class Body:
         if scope.cancelled_caught:
             words = f"The request took more than {self._seconds:g} seconds to arrive; send it again."
             raise BodyError(ProblemError(408, "too-slow", words, closes=True))
-        self._left -= len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._left -= size
         self._whole = not message.get("more_body", False)
         if self._left < 0:
             raise BodyError(_too_large(self._most))
+        if size:
+            self._bodies.add(self, size)
         return message
 
 
