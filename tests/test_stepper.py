@@ -61,7 +61,7 @@ async def engine(
 async def traced(engine: LocalEngine, tmp_path: Path, data: bytes) -> Trace:
     program = tmp_path / "program"
     program.write_bytes(data)
-    return await engine._steps.of(str(time.monotonic_ns()), program, None)
+    return await engine._steps.of(str(time.monotonic_ns()), program, "")
 
 
 async def test_each_processor_loops_where_its_jump_says(engine: LocalEngine, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Turns: one at a time for each owner, and nobody waits for another's."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,13 @@ import anyio
 import pytest
 
 from app.binary import Card
+from app.command import parse
+from app.engine import Job
 from app.engine.look import Looks
 from app.engine.turns import Turns
 from app.inspector import UNKNOWN
+from app.lessons import Lesson
+from app.toolchain import Toolchain
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +59,7 @@ async def test_a_card_is_read_once_and_a_seat_takes_one_place() -> None:
 
     def built(name: str, owner: str) -> Any:
         return SimpleNamespace(
-            id=name, job=SimpleNamespace(owner=owner), built=SimpleNamespace(file=Path(name), companions=()), card=None
+            id=name, job=SimpleNamespace(turn=owner), built=SimpleNamespace(file=Path(name), companions=()), card=None
         )
 
     inspector: Any = SimpleNamespace(card_of=card_of)
@@ -68,3 +73,12 @@ async def test_a_card_is_read_once_and_a_seat_takes_one_place() -> None:
         assert reading == ["first", "other"]
         go.set()
     assert sorted(reading) == ["first", "other", "second"]
+
+
+def test_a_run_without_a_seat_takes_the_turn_of_its_address(
+    lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
+) -> None:
+    job = Job(lessons["hello-std"], {}, parse("cargo build"), toolchains[0], queue_owner="203.0.113.9")
+    assert job.turn == "203.0.113.9"
+    assert replace(job, owner="seat").turn == "seat"
+    assert replace(job, queue_owner=None).turn == "", "this machine itself is one, too"

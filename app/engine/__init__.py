@@ -43,6 +43,11 @@ class Job:
     prepare: Prepare | None = None
     queue_owner: str | None = None
 
+    @property
+    def turn(self) -> str:
+        """Whose turn it takes to read or draw what came of the run: the seat's, without one that of the address."""
+        return self.owner or self.queue_owner or ""
+
 
 @dataclass(frozen=True)
 class RunStatus:

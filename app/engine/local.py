@@ -238,7 +238,7 @@ class LocalEngine:
         run = self._run(run_id)
         built = self.artifact(run.job.after if run.built is None and run.job.after else run_id)
         try:
-            return await self._steps.of(run_id, built.file, run.job.owner)
+            return await self._steps.of(run_id, built.file, run.job.turn)
         except FileNotFoundError:
             raise NothingBuiltError(run_id) from None
 

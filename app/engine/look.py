@@ -67,7 +67,7 @@ class Looks:
         known = run.card
         if known is not None or run.built is None:
             return known
-        async with self._turns.of(run.job.owner or run.id):
+        async with self._turns.of(run.job.turn):
             return run.card or await self._read(run)
 
     async def _read(self, run: Looked) -> Card | None:

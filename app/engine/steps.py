@@ -25,9 +25,9 @@ class Steps:
         self._lock = anyio.Lock()
         self._known: OrderedDict[str, Trace | NotSteppedError] = OrderedDict()
 
-    async def of(self, run_id: str, program: Path, owner: str | None) -> Trace:
-        """The trace of the program that a run of this owner built. Raises ``NotSteppedError``, ``OSError``."""
-        async with self._turns.of(owner or run_id), self._lock:
+    async def of(self, run_id: str, program: Path, turn: str) -> Trace:
+        """The trace of a run's program, in the ``turn`` of its job. Raises ``NotSteppedError``, ``OSError``."""
+        async with self._turns.of(turn), self._lock:
             if run_id not in self._known:
                 self._known[run_id] = await self._trace(program)
             self._known.move_to_end(run_id)

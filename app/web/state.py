@@ -88,6 +88,7 @@ class Playground:
         self.targets = Targets(self.lessons, Demand(settings.cache_dir), self.toolchains)
         self._explanations: dict[tuple[str, str], str | None] = {}
         self._explaining = anyio.Lock()
+        self._askers = Turns()
 
     @property
     def isolation(self) -> str:
@@ -119,23 +120,26 @@ class Playground:
                 known = await self.refresh()
         return known
 
-    async def explanation(self, code: str, name: str = "") -> tuple[str, str]:
-        """A toolchain's name and its explanation of an error code; raises ``ProblemError`` 404 when it has none."""
+    async def explanation(self, code: str, name: str = "", asker: str = "") -> tuple[str, str]:
+        """A toolchain's name and its explanation of an error code; raises ``ProblemError`` 404 when it has none.
+
+        Each ``asker`` has one question at a time answered: one who asks for every code delays only itself.
+        """
         toolchains = await self.toolchains()
         chosen = next((one for one in toolchains if one.name == name), None) or preferred(toolchains, None)
         if chosen is None:
             raise ProblemError(404, "no-toolchain", "No Rust toolchain is on this machine that could explain an error.")
-        text = await self._explained(chosen, code) if is_code(code) else None
+        text = await self._explained(chosen, code, asker) if is_code(code) else None
         if text is None:
             message = f"Rust {chosen.name} has no explanation of {code[:20]!r}; a code looks like E0463."
             raise ProblemError(404, "no-such-code", message, "code")
         return chosen.name, text
 
-    async def _explained(self, toolchain: Toolchain, code: str) -> str | None:
+    async def _explained(self, toolchain: Toolchain, code: str, asker: str) -> str | None:
         key = (toolchain.version, code)
         if key not in self._explanations:
             # One compiler at a time, and each question once, also when its answer is that there is none.
-            async with self._explaining:
+            async with self._askers.of(asker), self._explaining:
                 if key not in self._explanations:
                     self._explanations[key] = await explanation(toolchain, code)
         return self._explanations[key]
@@ -257,7 +261,7 @@ class Playground:
 
         Raises ``NoSuchRunError``.
         """
-        return self._turns.of(self.engine.status(run_id).job.owner or run_id)
+        return self._turns.of(self.engine.status(run_id).job.turn)
 
     async def draw(self, work: Callable[[], _T]) -> _T:
         """Draw in a thread, beside the loop that everyone waits for; one drawing at a time in all."""

@@ -110,3 +110,21 @@ def test_queue_hog_without_cookie(narrow: str) -> None:
     print(f"alone {alone:.2f} s, beside {beside:.2f}")
     assert beside <= _bound(alone)
     assert accepted <= _SLOTS + _MOST_WAITING
+
+
+@attack("every-code", "have the compiler explain a hundred codes at once, while another asks for one")
+def test_every_code(narrow: str) -> None:
+    def ask(address: str, code: int) -> float:
+        began = time.monotonic()
+        headers = {"X-Forwarded-For": address}
+        assert httpx.get(f"{narrow}/explain/E0{code:03}", headers=headers, timeout=120).status_code in (200, 404)
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(50) as pool:
+        alone = ask("203.0.113.1", 463)
+        asked = [pool.submit(ask, "203.0.113.9", code) for code in range(100, 200)]
+        time.sleep(0.2)
+        beside = ask("203.0.113.1", 308)
+        assert sum(each.done() for each in asked) < 60, "nothing was waiting any more"
+    print(f"alone {alone:.2f} s, beside {beside:.2f}")
+    assert beside <= alone + 1.5 * SLOWER_BY
