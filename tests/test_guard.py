@@ -292,6 +292,7 @@ def test_who_is_counted_as_one(client: tuple[str, int], who: str | None) -> None
         ("DELETE", "/api/runs/x", "changes"),
         ("GET", "/api/runs/x/events", "streams"),
         ("GET", "/runs/x/events", "streams"),
+        ("GET", "/runs/x/output", "streams"),
         ("GET", "/api/runs", "reads"),
         ("GET", "/static/x", None),
         ("GET", "/healthz", None),

@@ -240,6 +240,17 @@ def test_a_loud_page_again_and_again(world: World, stranger: httpx.Client) -> No
             _page_comes_soon(stranger)
 
 
+@attack("loud-output", "ask for all that a run has printed, a megabyte of colours, in twenty tabs, for ever")
+def test_a_loud_output_again_and_again(world: World, stranger: httpx.Client) -> None:
+    with world.client() as loud:
+        loud.get("/")
+        body = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": _LOUD, "Cargo.toml": MANIFEST}}
+        run = loud.post("/api/runs", json=body).json()["id"]
+        loud.get(f"/api/runs/{run}/events")
+        with _again_and_again(loud, f"/runs/{run}/output", 20):
+            _page_comes_soon(stranger)
+
+
 @attack("compressed-download", "download a program of 56 MB, compressed, in twenty tabs")
 def test_a_large_program_is_not_compressed_again_and_again(world: World, stranger: httpx.Client) -> None:
     main = "#[used] static mut BIG: [u64; 7 << 20] = [0x0123_4567_89ab_cdef; 7 << 20];\nfn main() {}"

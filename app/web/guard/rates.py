@@ -26,7 +26,7 @@ def kind(method: str, path: str) -> Kind | None:
         return "runs"
     if method not in _SAFE:
         return "changes"
-    if path.endswith("/events"):
+    if path.endswith(("/events", "/output")):
         return "streams"
     return None if path.startswith("/static/") or path in ("/healthz", "/readyz") else "reads"
 

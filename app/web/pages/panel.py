@@ -19,7 +19,7 @@ from app.web.sse import frame
 from app.web.state import Playground
 
 _CLOSE = "run-done"  # the panel's hx-sse:close waits for it
-_QUICK = 8 * 1024
+QUICK = 8 * 1024
 """Characters that are drawn sooner than a thread has begun."""
 
 
@@ -106,7 +106,7 @@ async def _drawn(home: Playground, run_id: str, renderer: RunRenderer, batch: li
         rendered(renderer, [event for event in batch if event.id <= seen])
         return rendered(renderer, [event for event in batch if event.id > seen])
 
-    if sum(map(size, batch)) < _QUICK:
+    if sum(map(size, batch)) < QUICK:
         return draw()
     async with home.turn(run_id):
         return await home.draw(draw)

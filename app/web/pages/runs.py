@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 import anyio.lowlevel
@@ -17,7 +18,7 @@ from app.web.pages.compare import ALL, compare, start
 from app.web.pages.form import Typed, looked_at, typed
 from app.web.pages.guide import foreseen, guide_of
 from app.web.pages.lesson import lesson_page
-from app.web.pages.panel import Panel, finished, frames
+from app.web.pages.panel import QUICK, Panel, finished, frames
 from app.web.problem import ProblemError
 from app.web.sse import EventStream
 from app.web.state import Playground, event_id
@@ -105,8 +106,16 @@ async def _printed(home: Playground, run_id: str) -> AsyncIterator[bytes]:
     terminal = Terminal()
     with suppress(NoSuchRunError):
         async for event in home.engine.events(run_id):
-            yield terminal.plain(said(event)).encode("utf-8", "replace")
+            yield (await _plain(home, run_id, terminal, said(event))).encode("utf-8", "replace")
             await anyio.lowlevel.checkpoint()
+
+
+async def _plain(home: Playground, run_id: str, terminal: Terminal, text: str) -> str:
+    """The text without its colours; a long one is read where nobody else waits for it."""
+    if len(text) < QUICK:
+        return terminal.plain(text)
+    async with home.turn(run_id):
+        return await home.draw(partial(terminal.plain, text))
 
 
 @router.post("/runs/{run_id}/cancel")
