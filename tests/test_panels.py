@@ -1,5 +1,7 @@
 """Panels that were drawn: kept as far as there is room, and at least one of them."""
 
+import tracemalloc
+
 import pytest
 from markupsafe import Markup
 
@@ -40,3 +42,14 @@ def test_only_the_panels_of_one_owner_are_forgotten(owner: str, left: bool) -> N
     panels.keep("a", owner, {})
     panels.forget("me")
     assert (panels.get("a") is not None) == left
+
+
+def test_requests_that_wait_hold_no_copy_of_a_panel() -> None:
+    panels = Panels()
+    panels.keep("a", "seat", {"terminal": Markup("\U0001f600") * 1_000_000})
+    tracemalloc.start()
+    waiting = [panels.get("a") for _ in range(100)]
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(waiting) == 100
+    assert size < 1_000_000

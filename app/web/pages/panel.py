@@ -59,8 +59,7 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
         slots = home.panels.get(run_id)
         if slots is None:
             owner, renderer = home.engine.status(run_id).job.owner, _renderer(home, lesson, run_id)
-            slots = await home.draw(partial(fold, renderer, log))
-            home.panels.keep(run_id, owner, slots)
+            slots = home.panels.keep(run_id, owner, await home.draw(partial(fold, renderer, log)))
     return Panel(run_id, live=False, slots=slots), built
 
 
