@@ -104,7 +104,9 @@ class Guard:
         if kind(scope["method"], path_of(scope)):
             # A browser's first page gives it the seat under which it will ask from then on.
             self._seen(seat if answer.cookies else state["queue_owner"])
-        body = Body(receive, self._settings.body_bytes, self._settings.request_seconds, caller, self._bodies)
+        most, seconds = self._settings.body_bytes, self._settings.request_seconds
+        is_form = any("urlencoded" in each.lower() for each in _values(scope, b"content-type"))
+        body = Body(receive, most, seconds, caller, self._bodies, is_form=is_form)
         try:
             await self._app(scope, body, answer)
         finally:
