@@ -1,4 +1,4 @@
-"""What set-up prints: sentences that stay, and progress that shares one line on a terminal."""
+"""Print what set-up says: sentences stay, and progress shares one line on a terminal."""
 
 import os
 import shutil

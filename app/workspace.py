@@ -61,7 +61,7 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
 
 
 def configured_targets(files: Mapping[str, str]) -> tuple[str, ...]:
-    """What the crate's own configuration has cargo build for; empty for the host, and for one that takes long to read.
+    """Return the targets of the crate's own configuration; empty for the host, and for a file that takes long to read.
 
     For a key of n parts ``tomllib`` takes time and memory that grow with n squared: 4 GB for 64 KiB.
     """

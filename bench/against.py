@@ -53,7 +53,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one case: of each round the seconds of both, and the processor time of all rounds."""
+    """One case's measurements: the seconds of both trees in each round, and the processor time of all rounds."""
 
     name: str
     this: tuple[float, ...]
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def differences(self) -> list[float]:
-        """How many milliseconds longer this tree took, round by round; sorted."""
+        """Return the milliseconds that this tree took longer, round by round, sorted."""
         return sorted(1000 * (this - other) for this, other in zip(self.this, self.other, strict=True))
 
     @property
@@ -73,7 +73,7 @@ class Row:
 
     @property
     def times(self) -> float:
-        """How many times the other's processor time this tree takes."""
+        """Return this tree's processor time as a multiple of the other's."""
         return self.this_cpu / self.other_cpu
 
     @property

@@ -149,7 +149,7 @@ TRIES = """if True:
 
 
 async def tried(level: str, settings: Settings, folder: Path, toolchains: tuple[Toolchain, ...], calls: str) -> str:
-    """What a program in the sandbox says of these calls."""
+    """Return what a program in the sandbox prints about these calls."""
     isolation = await detect(settings.model_copy(update={"isolation": level}), toolchains)
     root = folder / "run"
     root.mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SHELL = ("set", "cd", "work=$(mktemp", "chmod", "trap", "export", "unset", "step()", "step")
-"""What prepares the folders of a CI run and says how far it is."""
+"""Words that begin lines which prepare folders or print progress."""
 
 
 def test_ci_runs_the_contributors_commands_and_nothing_before_them() -> None:

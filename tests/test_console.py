@@ -1,4 +1,4 @@
-"""What set-up prints: on a terminal one line that moves, elsewhere a line now and then."""
+"""Set-up prints one moving line on a terminal, elsewhere a line now and then."""
 
 import io
 import os

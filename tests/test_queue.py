@@ -272,7 +272,7 @@ class Played:
             del self.lines[owner]
 
     def kept_from(self, owner: str | None) -> bool:
-        """Whether the owner may not have the last slot."""
+        """Return True if the owner may not have the last slot."""
         since = self.clock.now - SEEN_SECONDS
         others = any(at > since for other, at in self.seen.items() if other != owner)
         return self.slots > 1 and others and any(one == owner for one, _ in self.running)

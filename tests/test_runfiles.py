@@ -35,7 +35,7 @@ def tmp_path() -> Iterator[Path]:
 
 @pytest.fixture(params=["openat2", "step by step"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How paths are resolved."""
+    """The way in which paths are resolved."""
     if request.param == "openat2":
         if not beneath.HAS_OPENAT2:
             pytest.skip("this kernel has no openat2")
@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """What no run may read or change."""
+    """Files that no run may read or change."""
     return furnished(tmp_path / "outside")
 
 

@@ -27,7 +27,7 @@ def taken(most: int, *places: Place, share: float = 0.5) -> Shares[Place]:
 
 
 def reached(shares: Shares[Place], address: str, owner: str = "?") -> int:
-    """How many places an address gets by asking for ever more of them."""
+    """Return the number of places an address gets by asking for ever more of them."""
     found = 0
     while found < 100 and shares.take(Place(address, owner)):
         found += 1

@@ -34,7 +34,7 @@ def ask(wire: socket.socket, path: str) -> None:
 
 
 def healthy(wire: socket.socket) -> bool:
-    """Whether the server answers on this connection."""
+    """Return True if the server answers on this connection."""
     ask(wire, "/healthz")
     answer = b""
     while not answer.endswith(b'"ok"}') and (piece := wire.recv(65536)):
@@ -59,7 +59,7 @@ def wait_for(client: httpx.Client, path: str, words: str) -> None:
 
 
 def rest(wire: socket.socket) -> bytes:
-    """What comes until the end of an answer that keeps its connection open."""
+    """Read an answer on a connection that stays open, to its end."""
     received = b""
     while not received.endswith(b"0\r\n\r\n"):
         piece = wire.recv(65536)

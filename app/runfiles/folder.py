@@ -101,7 +101,7 @@ class RunFolder:
         os.chown(".", self.owner, self.owner, dir_fd=self._handle)
 
     def read(self, path: str, most: int) -> bytes | None:
-        """What stands in a file of the run; None if it is no plain file of the run's own, or longer than ``most``."""
+        """Return a file's content; None unless it is a plain file of the run's own of at most ``most`` bytes."""
         try:
             file = opened(self._handle, path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:

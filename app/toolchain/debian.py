@@ -118,7 +118,7 @@ async def install(packages: Iterable[str], say: Say) -> bool:
 
 
 async def _download_bytes(argv: Iterable[str]) -> int:
-    """What apt would download for these arguments; 0 where it cannot tell."""
+    """Return the bytes that apt would download for these arguments; 0 if it cannot tell."""
     uris = await capture(["apt-get", "-qq", "--print-uris", *argv], env=_env())
     return sum(int(size) for size in _URI.findall(uris.output)) if uris.code == 0 else 0
 

@@ -259,7 +259,7 @@ async def healthz() -> Health:
 
 @router.get("/readyz", response_model=Ready, responses={**errors(), 503: {"model": Ready, "description": "Not ready"}})
 async def readyz(app: App) -> JSONResponse:
-    """Whether toolchain, isolation, storage and engine are ready; 503 until they are."""
+    """Report toolchain, isolation, storage and engine; 503 until all are ready."""
     state = await app.readiness()
     body = Ready(ready=state.ready, **vars(state))
     return JSONResponse(body.model_dump(), 200 if state.ready else 503)

@@ -48,7 +48,7 @@ def size(event: Event) -> int:
 
 
 def said(event: Event) -> str:
-    """What the terminal shows of an event."""
+    """Return the text that the terminal shows of an event."""
     if isinstance(event, Output):
         return event.text
     return event.rendered if isinstance(event, Diagnostic) else ""

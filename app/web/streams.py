@@ -1,4 +1,4 @@
-"""How many event streams and downloads are open at once: of one run, by one seat, by one address, and in all."""
+"""Limits on open event streams and downloads: of one run, by one seat, by one address, and in all."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

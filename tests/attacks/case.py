@@ -165,7 +165,7 @@ class Case:
     safe: bool = True
     """Whether it may be tried where nothing holds it."""
     normal: bool = False
-    """Whether it is tried against a server of a normal user, too, whose files and processes the run's user may own."""
+    """True if it is tried against a normal user's server, too, whose files and processes the run's user may own."""
 
 
 def unseen(*secrets: str) -> Check:

@@ -69,7 +69,7 @@ def _hog(client: httpx.Client, running: int) -> list[str]:
 
 
 def _bound(alone: float) -> float:
-    """What the others may cost a seat that waits so long without them; a loaded machine makes both longer."""
+    """Return the delay allowed for a seat that waits so long alone; a loaded machine makes both longer."""
     return alone + max(_BOUND, 2 * alone)
 
 

@@ -13,7 +13,7 @@ _SLEEPS = program("nap(20_000);")
 
 
 def _names() -> Iterator[str]:
-    """What /proc says of every process: arguments, variables, names of threads, groups, mounts and open files."""
+    """Collect from /proc each process's arguments, variables, thread names, groups, mounts and open files."""
     for pid in children(None):
         files = [Path(f"/proc/{pid}/{name}") for name in ("cmdline", "environ", "cgroup", "mountinfo")]
         with contextlib.suppress(OSError):

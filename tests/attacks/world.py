@@ -462,7 +462,7 @@ class World:
 
 
 def _other_targets(folder: str, names: list[str]) -> list[str]:
-    """What a copy of the cache goes without: one built target is enough for the compiler's wrapper to be taken."""
+    """Names that a copy of the cache leaves out: one built target is enough for the compiler's wrapper."""
     targets = [name for name in names if name.count("-") >= 2 and folder.endswith("/rustlib")]
     return [name for name in targets if name not in (BARE_METAL, f"{platform.machine()}-unknown-linux-gnu")]
 

@@ -1,4 +1,4 @@
-"""How large bodies may be, one and all together, how long one may take, and in which alphabet a form is read."""
+"""Limits on request bodies: the size of one and of all together, the time one may take, and a form's encoding."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class BodyError(HTTPException):
 
 
 class Bodies:
-    """What has arrived of the bodies of all requests that are not answered yet: at most ``most`` bytes.
+    """The bytes that have arrived of the bodies of all unanswered requests: at most ``most``.
 
     Beyond that, the address whose requests hold the most loses the largest of them.
     """

@@ -1,4 +1,4 @@
-"""Who has sent a request, as far as shares of places are concerned."""
+"""The sender of a request, as the shares of places count it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ class Holder(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is lost when it gives way."""
+        """Return True if nothing is lost when it gives way."""
 
     def give_way(self) -> None:
         """End it: another has its place."""
