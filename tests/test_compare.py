@@ -54,6 +54,14 @@ def test_a_run_that_goes_on_is_not_compared(diagnosis: Diagnosis) -> None:
     assert running.finished is None
 
 
+def test_errors_of_a_strangers_own_words_are_bounded_in_length_and_number(diagnosis: Diagnosis) -> None:
+    words: list[tuple[str | None, str]] = [(None, f"{number} {'<' * 250_000}") for number in range(60)]
+    [column] = columns([answer("1.96", *words)], diagnosis)
+    assert sum(len(one.html) for one in column.errors) < 250_000
+    assert str(column.errors[0].html).startswith("0 &lt;")
+    assert str(column.errors[0].html).endswith("…")
+
+
 @pytest.fixture
 def hosts(toolchains: tuple[Toolchain, ...]) -> list[str]:
     found = sorted(toolchains, key=lambda one: one.release, reverse=True)

@@ -12,6 +12,9 @@ from app.web.ansi import Terminal
 from app.web.render import ticks
 
 _MOST_LINES = 400
+_MOST_ERRORS = 50
+_LONGEST_ERROR = 1000
+"""Characters shown of an error's own words; ``compile_error!`` makes them as long as a run may print."""
 _DRAWN = {"", "|"}
 """Lines that say nothing."""
 
@@ -85,8 +88,11 @@ def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
     found: dict[str, Markup] = {}
     for event in log:
         if isinstance(event, Diagnostic) and event.level.startswith("error") and not _closing(event.message):
-            key = event.error_class or event.message
-            found.setdefault(key, ticks(titles.get(event.error_class or "", event.message)))
+            message = event.message
+            shown = message if len(message) <= _LONGEST_ERROR else f"{message[:_LONGEST_ERROR]}…"
+            key = event.error_class or message
+            if key not in found and len(found) < _MOST_ERRORS:
+                found[key] = ticks(titles.get(event.error_class or "", shown))
     return list(found.items())
 
 
