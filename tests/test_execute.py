@@ -114,11 +114,13 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
     assert status(await bench.run("cargo build")) == "ok"
     await settled(engine, kept=3)
     assert stat.S_IMODE(engine._scratch.path.stat().st_mode) == mode
+    # A reader of artifacts that is started meanwhile holds four; a leak would be one for each of the many runs.
+    most = open_before + 2 + 4
     for _ in range(100):
-        if descriptors() <= open_before + 2:
+        if descriptors() <= most:
             break
         await anyio.sleep(0.05)
-    assert descriptors() <= open_before + 2
+    assert descriptors() <= most
 
 
 @pytest.mark.parametrize("error", ["EMFILE", "ENOSPC", "EACCES", "EIO"])
