@@ -107,7 +107,9 @@ class Recording:
 
 def record(what: What, events: Iterable[Event]) -> Recording:
     """A run as it is kept: without its verdict, and with nothing of this machine or moment in it."""
-    kept = (event for event in events if not isinstance(event, Verdict) and not _waiting(event))
+    log = list(events)
+    begun = [Queued(position=0)] if any(isinstance(event, Queued) for event in log) else []
+    kept = [*begun, *(event for event in log if not isinstance(event, Queued | Verdict))]
     return Recording(what, tuple(_tidied(event.numbered(number)) for number, event in enumerate(kept, 1)))
 
 
@@ -202,11 +204,6 @@ def _essential(text: str) -> str:
     for pattern, instead in _INCIDENTAL:
         text = pattern.sub(instead, text)
     return text
-
-
-def _waiting(event: Event) -> bool:
-    """Whether this tells of a place in the queue behind others, which is of the moment."""
-    return isinstance(event, Queued) and event.position > 0
 
 
 def _closing(event: Diagnostic) -> bool:

@@ -41,9 +41,11 @@ def test_nothing_of_this_machine_or_moment_is_kept() -> None:
     assert "verdict" not in kept
 
 
-def test_a_run_that_waited_for_others_is_kept_like_one_that_did_not() -> None:
+@pytest.mark.parametrize("positions", [(2, 1, 0), (3,)], ids=["to the front", "and began from the third place"])
+def test_a_run_that_waited_for_others_is_kept_like_one_that_did_not(positions: tuple[int, ...]) -> None:
     at_once = events("a\n")
-    waited = tuple(event.numbered(number) for number, event in enumerate((Queued(position=2), *at_once), 1))
+    log = (*(Queued(position=position) for position in positions), *at_once[1:])
+    waited = tuple(event.numbered(number) for number, event in enumerate(log, 1))
     assert record(WHAT, waited) == record(WHAT, at_once)
 
 
