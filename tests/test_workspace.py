@@ -13,6 +13,7 @@ from app import workspace
 from app.lessons import Lesson
 from app.runfiles import RunFolder
 from app.workspace import CRATE, EditError, lay, merge, place
+from bench.pace import processor_time
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +194,12 @@ def test_a_forged_path_is_refused_at_once(folder: RunFolder, crate: Path, tmp_pa
 
 
 def test_a_configuration_that_takes_long_to_read_names_no_target() -> None:
-    began = time.process_time()
-    for config in (".".join("a" * 5000) + "=1\n[b]\n", f"[{'.'.join('a' * 5000)}]\nb.c = 1\n[b]\n", "a=1\n" * 16_000):
-        assert workspace.configured_targets({".cargo/config.toml": config}) == ()
-    assert time.process_time() - began < 0.5
+    with processor_time() as cost:
+        for config in (
+            ".".join("a" * 5000) + "=1\n[b]\n",
+            f"[{'.'.join('a' * 5000)}]\nb.c = 1\n[b]\n",
+            "a=1\n" * 16_000,
+        ):
+            assert workspace.configured_targets({".cargo/config.toml": config}) == ()
+    assert cost.seconds < 0.5
     assert workspace.configured_targets({".cargo/config.toml": '[build]\ntarget = "a-b"\n'}) == ("a-b",)
