@@ -68,16 +68,18 @@ async def stream(
 async def _running(
     argv: Sequence[str | Path], env: Mapping[str, str] | None, cwd: Path | None, pass_fds: Sequence[int]
 ) -> AsyncIterator[Process]:
-    process = await anyio.open_process(
-        [str(part) for part in argv],
-        stdin=DEVNULL,
-        stdout=PIPE,
-        stderr=STDOUT,
-        cwd=cwd,
-        env=env,
-        start_new_session=True,
-        pass_fds=pass_fds,
-    )
+    # Cancelled in the middle, the program would be ended and not waited for, and what it has started would go on.
+    with anyio.CancelScope(shield=True):
+        process = await anyio.open_process(
+            [str(part) for part in argv],
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
     try:
         yield process
     except BaseException:
