@@ -152,14 +152,13 @@ async def _worker(box: Box, root: Path) -> AsyncIterator["_Worker"]:
     argv = [sys.executable, "-I", "-B", str(_WORKER), str(SECONDS)]
     ours, theirs = socket.socketpair()
     try:
-        await in_thread(_lay, root, kept)
-        with ours:
+        with ours, theirs:
+            await in_thread(_lay, root, kept)
             ours.setblocking(False)
             async with confined(kept, argv, root, root, {}, folders, stdin=theirs.fileno()) as child:
                 theirs.close()
                 yield await _Worker.begun(ours, child)
     finally:
-        theirs.close()
         with anyio.CancelScope(shield=True):
             await removed(root)
 
