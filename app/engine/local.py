@@ -36,6 +36,7 @@ from app.toolchain import Toolchain, discover
 
 _log = logging.getLogger(__name__)
 _TICK = 0.5
+_TIDY_SECONDS = 30.0
 _STOP_SECONDS = 1.5
 _READERS = min(4, max(2, os.cpu_count() or 1))
 """Artefacts that are read at once; a std program takes a processor for a quarter of a second."""
@@ -317,9 +318,13 @@ class LocalEngine:
         self._start_waiting()
 
     async def _tend(self) -> None:
+        tidied = time.monotonic()
         while True:
             self._tended = time.monotonic()
             await anyio.sleep(_TICK)
+            if self._tended - tidied > _TIDY_SECONDS:
+                tidied = self._tended
+                self._tasks.start_soon(self._scratch.tidy)
             try:
                 await self._tend_once(time.monotonic())
             except Exception:

@@ -9,7 +9,6 @@ import stat
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -86,13 +85,17 @@ class Scratch:
         return self.path / _ARTIFACTS / secrets.token_hex(8)
 
     async def discard(self, folder: Path) -> None:
-        """Delete a folder, if it is there, and then one that could not be deleted before."""
-        self._left.add(folder)
-        for one in (folder, *islice(self._left - {folder}, 1)):
-            if await removed(one):
-                self._left.discard(one)
-            else:
-                _log.warning("%s could not be deleted; it is tried again after a later run", one)
+        """Delete a folder, if it is there."""
+        if await removed(folder):
+            self._left.discard(folder)
+        elif folder not in self._left:
+            self._left.add(folder)
+            _log.warning("%s could not be deleted; it is tried again from time to time", folder)
+
+    async def tidy(self) -> None:
+        """Delete what could not be deleted before."""
+        for folder in tuple(self._left):
+            await self.discard(folder)
 
 
 def ensure_private(base: Path) -> None:
