@@ -75,7 +75,7 @@ class LocalEngine:
         self._runs: dict[str, Run] = {}
         self._queue = FairQueue[Run](settings.max_runs, settings.queue_length, settings.owner_queue_length)
         self._moved = False
-        self._told = -_TICK
+        self._told = 0.0
         self._isolation: Isolation | None = None
         self._free: list[Box] = []
         self._tended = 0.0
@@ -159,7 +159,7 @@ class LocalEngine:
         self._runs[run.id] = run
         if job.prepare:
             self._queue.hold(job.queue_owner)
-            run.stands_at(self._queue.waiting)
+            run.stands_at(self._queue.waiting, time.monotonic())
             self._tasks.start_soon(self._prepare, run, job.prepare)
         else:
             self._line_up(run)
@@ -282,7 +282,7 @@ class LocalEngine:
             self._end_unbegun(run, status)
 
     def _line_up(self, run: Run) -> None:
-        run.stands_at(self._queue.put(run.job.queue_owner, run))
+        run.stands_at(self._queue.put(run.job.queue_owner, run), time.monotonic())
         self._moved = True
         self._start_waiting()
 
@@ -301,10 +301,9 @@ class LocalEngine:
 
     def _say_positions(self) -> None:
         """Tell the waiting runs that have moved: an event for each, so changes within a tick are told as one."""
-        self._moved = False
+        self._told, self._moved = time.monotonic(), False
         for run, position in self._queue.positions():
-            if run.stands_at(position):
-                self._told = time.monotonic()
+            self._moved |= not run.stands_at(position, self._told)
 
     async def _execute(self, run: Run) -> None:
         box = self._free.pop()

@@ -13,6 +13,8 @@ from app.binary import Card
 from app.engine import Job, State
 from app.events import Artifact, Event, Finished, Queued, Started, Verdict
 
+_PACE = 0.05
+"""Seconds by which the pause between two positions grows with each."""
 _OBJECT = 1500
 """Bytes of an event, or of a part of one, without its texts."""
 
@@ -35,6 +37,7 @@ class Run:
         self.dropped = False
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
+        self._told, self._told_at = 0, -_PACE
 
     def emit(self, event: Event) -> None:
         self.held_bytes += _held(event)
@@ -44,11 +47,18 @@ class Run:
         self.changed.set()
         self.changed = anyio.Event()
 
-    def stands_at(self, position: int) -> bool:
-        """Say the position in the queue; return False if that was said last."""
+    def stands_at(self, position: int, now: float) -> bool:
+        """Say the position in the queue; return False if it is too early to say it.
+
+        Each position is an event that stays until the run is dropped, so each is said after a longer pause than the
+        one before: a run that waits for an hour tells some 400.
+        """
         last = self.log[-1] if self.log else None
         if isinstance(last, Queued) and last.position == position:
+            return True
+        if now - self._told_at < self._told * _PACE:
             return False
+        self._told, self._told_at = self._told + 1, now
         self.emit(Queued(position=position))
         return True
 
