@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -18,9 +20,8 @@ from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Sta
 from app.runner import Built
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
-from app.toolchain import Demand, DoctorReport, Toolchain
+from app.toolchain import Demand, DoctorReport, Toolchain, examine
 from app.web import create_app
-from app.web.pages import targets
 from app.web.state import Playground
 from app.web.targets import Targets
 from tests.conftest import seat_of
@@ -316,14 +317,14 @@ async def test_a_run_without_scripts_that_waits_for_a_target_is_shown_waiting(
 async def test_a_target_that_cannot_be_set_up_says_what_mends_it(
     learner: httpx.AsyncClient, wanting: Playground, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def examine(_cache_dir: Path, _lessons: object) -> DoctorReport:
+    async def look(_cache_dir: Path, _lessons: object) -> DoctorReport:
         problems = ("There is no `core` for it.",)
         return DoctorReport(ok=False, toolchains=(), linkers=(), lookups=(), problems=problems, command="mend --it")
 
     async def known() -> None:
         return None
 
-    monkeypatch.setattr(targets, "examine", examine)
+    monkeypatch.setattr("app.web.state.examine", look)
     await learner.get("/lessons/one")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wanting.targets.work, known)
@@ -745,3 +746,79 @@ async def test_a_full_queue_is_said_with_its_bound(
             assert refused.json()["error"]["message"].startswith(sentence)
             assert refused.headers["retry-after"] == "5"
             assert sentence in (await post(client, htmx=True)).text
+
+
+async def test_whoever_asks_for_many_pages_waits_for_themselves(app: FastAPI, learner: httpx.AsyncClient) -> None:
+    order: list[str] = []
+
+    async def ask(client: httpx.AsyncClient, who: str) -> None:
+        assert (await client.get("/lessons/one")).status_code == 200
+        order.append(who)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as other:
+        await other.get("/")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(ask, learner, "many")
+            tasks.start_soon(ask, other, "one")
+    assert order.index("one") < 10
+
+
+async def test_health_checks_write_to_the_disk_once_a_second(
+    app: FastAPI, learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    playground: Playground = app.state.playground
+    checks = 0
+    check = playground.progress.check
+
+    async def counted() -> None:
+        nonlocal checks
+        checks += 1
+        await check()
+
+    monkeypatch.setattr(playground.progress, "check", counted)
+    for _ in range(50):
+        assert (await learner.get("/readyz")).json()["storage"] == "ok"
+    assert checks == 1
+
+
+async def test_no_page_waits_for_a_look_at_the_toolchains(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    playground: Playground = app.state.playground
+    looks, seen = 0, anyio.Event()
+
+    async def slow() -> tuple[Toolchain, ...]:
+        nonlocal looks
+        looks += 1
+        await seen.wait()
+        return ()
+
+    monkeypatch.setattr(playground, "refresh", slow)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(playground.keep_looking)
+        playground._looked = time.monotonic() - 6
+        for _ in range(20):
+            with anyio.fail_after(2):
+                assert len(await playground.toolchains()) == 2
+            await anyio.lowlevel.checkpoint()
+        assert looks == 1
+        seen.set()
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_machine_is_examined_once_for_all_who_look_at_a_failed_target(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    playground: Playground = app.state.playground
+    looks = 0
+    looked = examine
+
+    async def counted(*args: Any) -> DoctorReport:
+        nonlocal looks
+        looks += 1
+        return await looked(*args)
+
+    monkeypatch.setattr("app.web.state.examine", counted)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(playground.examined, playground.lessons[0])
+    assert looks == 1

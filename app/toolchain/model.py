@@ -53,6 +53,11 @@ class Toolchain:
         prefixes = (self.rustc.parent.parent, self.compiler.parent.parent, self.cargo.parent.parent, self.sysroot)
         return tuple(dict.fromkeys(prefixes))
 
+    @property
+    def programs(self) -> tuple[Path, ...]:
+        """The programs that a build starts."""
+        return (self.cargo, self.rustc, self.compiler)
+
     def can_build(self, target: str | None) -> bool:
         """Whether ``core`` for this triple is there; None is the host."""
         return (target or self.host) in self.targets

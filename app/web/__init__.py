@@ -8,7 +8,6 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect
@@ -17,6 +16,7 @@ from app import __version__
 from app.engine import NoSuchRunError
 from app.settings import Settings
 from app.web import api, artifacts, pages
+from app.web.files import Files
 from app.web.guard import Guard
 from app.web.guard.bodies import BodyError
 from app.web.guard.paths import path_of
@@ -35,6 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with state.local, anyio.create_task_group() as tasks:
             tasks.start_soon(_warm, state)
             tasks.start_soon(state.targets.work, state.refresh)
+            tasks.start_soon(state.keep_looking)
             yield
             tasks.cancel_scope.cancel()
         state.progress.close()
@@ -51,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(api.router)
     app.include_router(artifacts.router)
     app.include_router(pages.router, include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=settings.static_dir), name="static")
+    app.mount("/static", Files(settings.static_dir), name="static")
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

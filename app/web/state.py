@@ -1,5 +1,6 @@
 """What the pages and the API share: the course, the engine, the progress, and who may do what."""
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
+from markupsafe import Markup
 
 from app.checks import foretold, see
 from app.command import CommandError, parse
@@ -31,17 +33,31 @@ from app.progress import Progress, fingerprint
 from app.runner import Built
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
-from app.toolchain import BARE_METAL, Demand, Toolchain, discover, explanation, is_code, missing, preferred
+from app.toolchain import (
+    BARE_METAL,
+    Demand,
+    DoctorReport,
+    Toolchain,
+    discover,
+    examine,
+    explanation,
+    is_code,
+    missing,
+    preferred,
+)
 from app.web.guard.seats import Seats
 from app.web.panels import Panels
 from app.web.problem import ProblemError, no_such_run
+from app.web.prose import prose
 from app.web.scripts import imports
 from app.web.streams import Downloads, Streams
 from app.web.targets import Targets
 from app.workspace import EditError, merge
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _LOOK_AGAIN = 5.0
+_STORAGE_SECONDS = 1.0
 _RETRY_SECONDS = 5
 _ESSENTIAL = (None, BARE_METAL)
 """What the course itself needs; the other targets are set up when a lesson asks for them."""
@@ -79,13 +95,20 @@ class Playground:
         self.panels = Panels()
         self._drawing = anyio.CapacityLimiter(1)
         self._turns = Turns()
+        self._page_turns = Turns()
+        self._prose: dict[str, Markup] = {}
         self.editor_imports = imports(settings.static_dir, "js/editor.js")
         self.local = LocalEngine(settings, self.diagnosis, cargo_configs(self.lessons), self._store_verdict)
         self.engine: Engine = self.local
         self._toolchains: tuple[Toolchain, ...] | None = None
         self._looked = 0.0
+        self._wanted = anyio.Event()
+        self._storage_seen = "", -_STORAGE_SECONDS
+        self._checking_storage = anyio.Lock()
         self._look = anyio.Lock()
         self.targets = Targets(self.lessons, Demand(settings.cache_dir), self.toolchains)
+        self._examined: dict[str, tuple[DoctorReport, float]] = {}
+        self._examining = anyio.Lock()
         self._explanations: dict[tuple[str, str], str | None] = {}
         self._explaining = anyio.Lock()
         self._askers = Turns()
@@ -112,13 +135,36 @@ class Playground:
     async def toolchains(self, targets: Sequence[str] = ()) -> tuple[Toolchain, ...]:
         """The toolchains of this machine; looked for again when one has gone, or while a target is missing.
 
-        The host and the bare-metal target always count, other ones when ``targets`` names them.
+        The host and the bare-metal target always count, other ones when ``targets`` names them. A look for what is
+        missing goes on behind this answer (``keep_looking``).
         """
         async with self._look:
             known = self._toolchains
-            if known is None or self._outdated(known, targets):
-                known = await self.refresh()
+            if known is None or not all(program.exists() for one in known for program in one.programs):
+                return await self.refresh()
+        if missing(known, (*_ESSENTIAL, *targets)) and time.monotonic() - self._looked > _LOOK_AGAIN:
+            self._looked = time.monotonic()
+            self._wanted.set()
         return known
+
+    async def keep_looking(self) -> None:
+        """Look for the toolchains anew whenever something is missing, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            try:
+                await self.refresh()
+            except Exception:
+                _log.exception("the toolchains could not be looked at")
+
+    async def examined(self, lesson: Lesson) -> DoctorReport:
+        """Examine the machine for what the lesson's targets lack; an answer counts for five seconds."""
+        async with self._examining:
+            report, then = self._examined.get(lesson.slug, (None, 0.0))
+            if report is None or time.monotonic() - then > _LOOK_AGAIN:
+                report = await examine(self.settings.cache_dir, {lesson.slug: lesson.targets})
+                self._examined[lesson.slug] = report, time.monotonic()
+        return report
 
     async def explanation(self, code: str, name: str = "", asker: str = "") -> tuple[str, str]:
         """A toolchain's name and its explanation of an error code; raises ``ProblemError`` 404 when it has none.
@@ -156,12 +202,7 @@ class Playground:
         else:
             lacking = [target or "the host" for target in missing(await self.toolchains(), _ESSENTIAL)]
             toolchain = f"no toolchain builds for {', '.join(lacking)}; see playground doctor" if lacking else "ok"
-        try:
-            await self.progress.check()
-            storage = "ok"
-        except sqlite3.Error as error:
-            storage = f"progress cannot be written: {error}"
-        return Readiness(toolchain, self.isolation, storage, await self.engine.health())
+        return Readiness(toolchain, self.isolation, await self._storage(), await self.engine.health())
 
     async def submit(
         self,
@@ -263,15 +304,31 @@ class Playground:
         """
         return self._turns.of(self.engine.status(run_id).job.turn)
 
+    def page_turn(self, asker: str | None) -> AbstractAsyncContextManager[None]:
+        """The turn of a seat, or of an address without one, to have a page made; others come in between."""
+        return self._page_turns.of(asker or "")
+
+    def prose(self, lesson: Lesson) -> Markup:
+        """The lesson's text as HTML, made once."""
+        if lesson.slug not in self._prose:
+            self._prose[lesson.slug] = prose(lesson, self.glossary, self.root)
+        return self._prose[lesson.slug]
+
     async def draw(self, work: Callable[[], _T]) -> _T:
         """Draw in a thread, beside the loop that everyone waits for; one drawing at a time in all."""
         return await anyio.to_thread.run_sync(work, limiter=self._drawing)
 
-    def _outdated(self, known: tuple[Toolchain, ...], targets: Sequence[str]) -> bool:
-        programs = (program for one in known for program in (one.cargo, one.rustc, one.compiler))
-        if not all(program.exists() for program in programs):
-            return True
-        return bool(missing(known, (*_ESSENTIAL, *targets))) and time.monotonic() - self._looked > _LOOK_AGAIN
+    async def _storage(self) -> str:
+        """``ok``, or why progress cannot be written; an answer counts for a second, because to find it writes."""
+        async with self._checking_storage:
+            if time.monotonic() - self._storage_seen[1] > _STORAGE_SECONDS:
+                try:
+                    await self.progress.check()
+                    found = "ok"
+                except sqlite3.Error as error:
+                    found = f"progress cannot be written: {error}"
+                self._storage_seen = found, time.monotonic()
+        return self._storage_seen[0]
 
     async def _queue(self, job: Job, files: Mapping[str, str], command: str, base: str | None) -> str:
         try:

@@ -1,6 +1,6 @@
 """What every page needs: the playground, the seat, the lesson of the address, and the frame around the content."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -40,6 +40,14 @@ async def _seat(request: Request) -> str:
 async def _lesson(slug: str, request: Request) -> Lesson:
     return playground_of(request).lesson(slug)
 
+
+async def _turn(request: Request) -> AsyncIterator[None]:
+    async with playground_of(request).page_turn(request.state.queue_owner):
+        yield
+
+
+in_turn = Depends(_turn, scope="function")
+"""For a page that is made quickly, and often: who asks for many has them made one after the other."""
 
 Home = Annotated[Playground, Depends(_home)]
 Seat = Annotated[str, Depends(_seat)]

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 from app.course import Report, last_report
 from app.lessons import Lesson
 from app.web.guard import OLD_NAME
-from app.web.pages.common import Home, Seat, Step, fragment, page_answer
+from app.web.pages.common import Home, Seat, Step, fragment, in_turn, page_answer
 from app.web.pages.where import where
 from app.web.problem import ProblemError
 from app.web.report import matrix
@@ -18,7 +18,7 @@ from app.web.state import Playground
 router = APIRouter()
 
 
-@router.get("/")
+@router.get("/", dependencies=[in_turn])
 async def course(request: Request, home: Home, seat: Seat, forgotten: bool = False) -> Response:
     """The course map."""
     reached = await home.progress.reached(seat)
@@ -36,21 +36,21 @@ async def course(request: Request, home: Home, seat: Seat, forgotten: bool = Fal
     )
 
 
-@router.get("/progress/{slug}")
+@router.get("/progress/{slug}", dependencies=[in_turn])
 async def progress(home: Home, seat: Seat, lesson: Step) -> Response:
     """The course's progress as it stands in the bar above a lesson, when another tab has gone on."""
     reached = await home.progress.reached(seat)
     return fragment(home, "_progress.html", where=where(home.lessons, reached, lesson))
 
 
-@router.get("/glossary")
+@router.get("/glossary", dependencies=[in_turn])
 async def glossary(request: Request, home: Home) -> Response:
     """The words of the course."""
     steps = {lesson.slug: lesson for lesson in home.lessons}
     return await page_answer(request, "glossary.html", glossary=home.glossary, steps=steps)
 
 
-@router.get("/compilers")
+@router.get("/compilers", dependencies=[in_turn])
 async def compilers(request: Request, home: Home) -> Response:
     """What each compiler says to each lesson, as ``lessons check --report`` has found it."""
     report = await _report(home)

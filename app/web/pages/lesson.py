@@ -10,7 +10,7 @@ from app.command import LONGEST
 from app.diff import FileDiff
 from app.lessons import Lesson
 from app.toolchain import missing_tools, tools_command
-from app.web.pages.common import Home, Seat, Step, following, page_answer, playground_of, seat_of
+from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answer, playground_of, seat_of
 from app.web.pages.compare import Comparison
 from app.web.pages.form import Typed
 from app.web.pages.guide import Foreseen, guide_of, renewed
@@ -18,12 +18,11 @@ from app.web.pages.panel import Panel, about, last_run
 from app.web.pages.targets import targets_of
 from app.web.pages.where import where
 from app.web.problem import ProblemError
-from app.web.prose import prose
 
 router = APIRouter()
 
 
-@router.get("/lessons/{slug}")
+@router.get("/lessons/{slug}", dependencies=[in_turn])
 async def show(request: Request, home: Home, seat: Seat, lesson: Step, command: str = "") -> Response:
     """One lesson, as the learner left it; a run that still goes on is followed again."""
     panel, after, toolchain = await last_run(home, seat, lesson)
@@ -74,7 +73,7 @@ async def lesson_page(
         "lesson.html",
         problem.status if problem else 200,
         lesson=lesson,
-        prose=prose(lesson, home.glossary, home.root),
+        prose=home.prose(lesson),
         modules=home.editor_imports,
         previous=home.lessons[number - 1] if number else None,
         following=following(home, lesson),

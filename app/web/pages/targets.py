@@ -6,14 +6,14 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.lessons import Lesson
-from app.toolchain import examine, missing, preferred
-from app.web.pages.common import Home, Step, fragment
+from app.toolchain import missing, preferred
+from app.web.pages.common import Home, Step, fragment, in_turn
 from app.web.state import Playground
 
 router = APIRouter()
 
 
-@router.get("/lessons/{slug}/targets")
+@router.get("/lessons/{slug}/targets", dependencies=[in_turn])
 async def progress(home: Home, lesson: Step) -> Response:
     """How far the set-up is; once it has ended, also the toolchains that can be chosen now."""
     return fragment(home, "_targets.html", lesson=lesson, swapped=True, **await targets_of(home, lesson))
@@ -30,5 +30,5 @@ async def targets_of(home: Playground, lesson: Lesson) -> Mapping[str, object]:
         "targets": [one for one in standing if one.state != "ready"],
         "toolchains": toolchains,
         "best": best.name if best else None,
-        "doctor": await examine(home.settings.cache_dir, {lesson.slug: lesson.targets}) if lost else None,
+        "doctor": await home.examined(lesson) if lost else None,
     }
