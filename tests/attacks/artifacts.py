@@ -266,6 +266,7 @@ CASES = (
             for _ in 0..400 { if let Ok(one) = Command::new("/bin/sleep").arg("20").spawn() { all.push(one); } }
             nap(8000);"""),
         where="tight",
+        normal=True,
     ),
     Case(
         "artefact-hard-link",
