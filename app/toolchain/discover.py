@@ -12,7 +12,7 @@ from app.toolchain.places import Candidate, candidates
 from app.toolchain.process import capture
 from app.toolchain.sysroot import targets_in, with_built_targets
 
-_RELEASE = re.compile(r"^release: (\d+\.\d+\.\d+\S*)$", re.MULTILINE)
+_RELEASE = re.compile(r"^(?:release:|cargo) (\d+\.\d+\.\d+\S*)", re.MULTILINE)
 _HOST = re.compile(r"^host: (\S+)$", re.MULTILINE)
 _COMMIT = re.compile(r"^commit-hash: ([0-9a-f]+)$", re.MULTILINE)
 
@@ -100,12 +100,13 @@ async def _ask(candidate: Candidate) -> dict[Path, str]:
     # As bare as a build's: what only answers in the user's own environment would fail there.
     env = {"PATH": "/usr/bin:/bin", "HOME": "/", **candidate.env}
 
-    async def ask(program: Path) -> None:
-        answers[program] = (await capture([program, "-vV"], env=env, seconds=10)).output
+    async def ask(program: Path, option: str) -> None:
+        answers[program] = (await capture([program, option], env=env, seconds=10)).output
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ask, candidate.compiler)
-        tasks.start_soon(ask, candidate.cargo)
+        tasks.start_soon(ask, candidate.compiler, "-vV")
+        # With -vV cargo also asks the system for its name, which starts twenty programs on Debian.
+        tasks.start_soon(ask, candidate.cargo, "-V")
     return answers
 
 
