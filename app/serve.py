@@ -13,10 +13,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from app import logs
+from app.engine.local import Found, find
 from app.engine.scratch import ensure_private
-from app.sandbox import Isolation, IsolationError, Level, detect
+from app.sandbox import IsolationError
 from app.settings import Settings
-from app.toolchain import discover
 from app.web import create_app
 from app.web.guard.wire import wire_of
 from app.web.state import Playground
@@ -55,9 +55,9 @@ def serve_forever(settings: Settings) -> None:
     """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken."""
     _share_one_heap()
     logs.configure(settings)
-    level = _check_isolation(settings)
+    found = _check_isolation(settings)
     listener = _listen(settings.host, settings.port)
-    app = _create(settings)
+    app = _create(settings, found)
     most = _allow_connections(settings)
     config = uvicorn.Config(
         app,
@@ -75,7 +75,7 @@ def serve_forever(settings: Settings) -> None:
     address = f"http://{shown}:{port}{settings.root_path}/"
     if settings.log_format == "text":
         print(f"The playground is at {address} (stop it with Ctrl-C)", flush=True)
-    _log.info("The playground is at %s; isolation of runs: %s", address, level)
+    _log.info("The playground is at %s; isolation of runs: %s", address, found.isolation.level)
     with listener:
         _Server(config, app.state.playground).run([listener])
 
@@ -90,23 +90,19 @@ def _share_one_heap() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def _check_isolation(settings: Settings) -> Level:
-    """The level in force. Refuses an address that others can reach while nothing isolates the runs."""
-
-    async def find() -> Isolation:
-        return await detect(settings, await discover(settings.cache_dir))
-
+def _check_isolation(settings: Settings) -> Found:
+    """Look what this machine has. Refuses an address that others can reach while nothing isolates the runs."""
     try:
-        found = anyio.run(find)
+        found = anyio.run(find, settings)
     except IsolationError as error:
         raise ServeError(str(error)) from error
-    if found.level == "none" and not _is_loopback(settings.host):
-        why = " ".join(found.notes)
+    if found.isolation.level == "none" and not _is_loopback(settings.host):
+        why = " ".join(found.isolation.notes)
         raise ServeError(
             f"Runs cannot be isolated here, so {settings.host} is refused: whoever reaches it could run "
             f"programs as you. Serve on 127.0.0.1. {why}"
         )
-    return found.level
+    return found
 
 
 def _allow_connections(settings: Settings) -> int:
@@ -134,10 +130,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _create(settings: Settings) -> FastAPI:
+def _create(settings: Settings, found: Found) -> FastAPI:
     try:
         ensure_private(settings.scratch_dir)
-        return create_app(settings)
+        return create_app(settings, found)
     except (OSError, sqlite3.Error) as error:
         folders = f"{settings.data_dir} and {settings.scratch_dir}"
         raise ServeError(f"{folders} must be folders that can be written, for data and for runs: {error}.") from error

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from types import TracebackType
@@ -54,11 +54,25 @@ async def _nothing(job: Job, events: Sequence[Event], verdict: Verdict) -> None:
     """The default for an engine whose owner keeps no progress."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """What there is on this machine: the isolation that runs get, and the toolchains."""
+
+    isolation: Isolation
+    toolchains: tuple[Toolchain, ...]
+
+
+async def find(settings: Settings) -> Found:
+    """Look for both. Raises ``IsolationError`` when a level that was asked for by name does not work."""
+    toolchains = await discover(settings.cache_dir)
+    return Found(await detect(settings, toolchains), toolchains)
+
+
 class LocalEngine:
     """Runs jobs in scratch folders below ``settings.scratch_dir``; use it as an async context manager.
 
-    ``on_verdict`` gets a run's job, its events and its verdict before that becomes visible, so that progress is
-    stored first.
+    ``found``: what was found on this machine, if somebody has looked already. ``on_verdict`` gets a run's job, its
+    events and its verdict before that becomes visible, so that progress is stored first.
     """
 
     def __init__(
@@ -67,6 +81,7 @@ class LocalEngine:
         diagnosis: Diagnosis,
         configs: tuple[Config, ...] = (),
         on_verdict: OnVerdict = _nothing,
+        found: Found | None = None,
     ) -> None:
         self._settings = settings
         self._diagnosis = diagnosis
@@ -76,6 +91,7 @@ class LocalEngine:
         self._queue = FairQueue[Run](settings.max_runs, settings.queue_length, settings.owner_queue_length)
         self._moved = False
         self._told = 0.0
+        self._found = found
         self._isolation: Isolation | None = None
         self._free: list[Box] = []
         self._tended = 0.0
@@ -85,7 +101,8 @@ class LocalEngine:
             # Left last, when every run has ended.
             stack.push_async_callback(in_thread, settle)
             self._scratch = await stack.enter_async_context(Scratch(self._settings.scratch_dir))
-            self._isolation = await detect(self._settings, await discover(self._settings.cache_dir))
+            self._found = self._found or await find(self._settings)
+            self._isolation = self._found.isolation
             # More than runs: the engine's own builds, the stepper, trials and the readers of artifacts are beside them.
             boxes = stack.enter_context(self._isolation.slots(self._settings.max_runs + _OWN + _READERS))
             spare, second, trial, *readers = boxes[: _OWN + _READERS]
@@ -93,7 +110,7 @@ class LocalEngine:
             self._steps = Steps(self._scratch, second)
             self._inspector = await stack.enter_async_context(Inspector.begun(readers, self._scratch.new_root))
             side = Side(self._scratch, spare)
-            self._seeds = Seeds(side, self._configs)
+            self._seeds = Seeds(side, self._configs, self._settings.cache_dir)
             self._executor = Executor(
                 self._settings,
                 self._diagnosis,
@@ -128,6 +145,12 @@ class LocalEngine:
         if self._tasks.ended or time.monotonic() - self._tended > _LATE:
             return "the engine has ended; restart the playground"
         return "ok" if await self._executor.works() else "runs fail for a reason of the machine's; see the log"
+
+    @property
+    def toolchains(self) -> tuple[Toolchain, ...]:
+        """The toolchains that were found at the start and that a run can read."""
+        assert self._found, "the engine has not been entered"
+        return self.usable(self._found.toolchains)
 
     def usable(self, toolchains: tuple[Toolchain, ...]) -> tuple[Toolchain, ...]:
         """Those toolchains that a run can read at this level of isolation."""

@@ -2,16 +2,22 @@
 
 Cargo keeps the compiler's answers in ``target/.rustc_info.json``. Without that file each run in a fresh
 folder asks again, which more than doubles it. In its home cargo keeps a small database of what it has downloaded,
-nothing here, whose making costs 2 ms. Both are learned from a crate of our own, never from a learner's.
+nothing here, whose making costs 2 ms. Both are learned from a crate of our own, never from a learner's, and kept in the
+cache folder for the next start.
 """
 
+import base64
+import hashlib
+import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
-from app import workspace
+from app import __version__, workspace
 from app.engine.side import Side
 from app.runfiles import RunFolder, in_thread
 from app.sandbox import ProgramGoneError
@@ -35,8 +41,9 @@ Config = tuple[str, str]
 class Seeds:
     """The seed of each toolchain, learned when it is first asked for."""
 
-    def __init__(self, side: Side, configs: Sequence[Config]) -> None:
+    def __init__(self, side: Side, configs: Sequence[Config], cache_dir: Path) -> None:
         self._side = side
+        self._kept = cache_dir / "seeds"
         self._configs = configs
         self._known: dict[Path, Seed] = {}
         self._lock = anyio.Lock()
@@ -46,18 +53,29 @@ class Seeds:
         if toolchain.rustc not in self._known:
             async with self._lock:
                 if toolchain.rustc not in self._known:
-                    self._known[toolchain.rustc] = await self._learn(toolchain)
+                    self._known[toolchain.rustc] = await self._find(toolchain)
         return self._known[toolchain.rustc]
 
-    async def _learn(self, toolchain: Toolchain) -> Seed:
+    async def _find(self, toolchain: Toolchain) -> Seed:
         try:
-            async with self._side.crate(_CRATE) as folder:
-                with anyio.move_on_after(_SECONDS):
-                    await self._ask(toolchain, folder)
-                return await in_thread(_learned, folder)
+            kept = self._kept / _key(toolchain, self._configs)
+            found = await in_thread(_read, kept)
+            if found is None:
+                found, whole = await self._learn(toolchain)
+                if whole:
+                    await in_thread(_write, kept, found)
         except (OSError, ProgramGoneError) as error:
             _log.warning("no seed for toolchain %s: %s", toolchain.name, error)
             return {}
+        return found
+
+    async def _learn(self, toolchain: Toolchain) -> tuple[Seed, bool]:
+        """What cargo has learned, and whether it was asked everything in time."""
+        async with self._side.crate(_CRATE) as folder:
+            with anyio.move_on_after(_SECONDS) as limit:
+                await self._ask(toolchain, folder)
+            found = await in_thread(_learned, folder)
+            return found, _LEARNED[0] in found and not limit.cancelled_caught
 
     async def _ask(self, toolchain: Toolchain, folder: RunFolder) -> None:
         foreign = [triple for triple in toolchain.targets if triple != toolchain.host]
@@ -74,3 +92,33 @@ class Seeds:
 def _learned(folder: RunFolder) -> Seed:
     found = {path: folder.read(path, _LARGEST) for path in _LEARNED}
     return {path: data for path, data in found.items() if data is not None}
+
+
+def _key(toolchain: Toolchain, configs: Sequence[Config]) -> str:
+    """The name of the file that holds the seed of exactly this compiler; raises ``OSError`` when it is gone."""
+    # Cargo throws away what it knows of a compiler whose file has changed.
+    files = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in toolchain.programs]
+    about = [__version__, toolchain.commit, files, sorted(toolchain.targets), configs]
+    return f"{toolchain.name}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.json"
+
+
+def _read(kept: Path) -> Seed | None:
+    """The seed that an earlier start has kept; None when there is none, or none that can be read."""
+    try:
+        texts = json.loads(kept.read_bytes())
+        found = {path: base64.b64decode(texts[path], validate=True) for path in _LEARNED if path in texts}
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if _LEARNED[0] in found else None
+
+
+def _write(kept: Path, seed: Seed) -> None:
+    """Keep a seed; where the cache folder cannot be written, the next start learns it again."""
+    with suppress(OSError):
+        kept.parent.mkdir(exist_ok=True)
+        draft = kept.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps({path: base64.b64encode(data).decode() for path, data in seed.items()}))
+        draft.replace(kept)
+        for other in kept.parent.glob(f"{kept.name.partition('-')[0]}-*"):
+            if other != kept:
+                other.unlink()

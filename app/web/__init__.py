@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from app import __version__
 from app.engine import NoSuchRunError
+from app.engine.local import Found
 from app.settings import Settings
 from app.web import api, artifacts, pages
 from app.web.files import Files
@@ -26,9 +27,12 @@ from app.web.state import Playground
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; raises ``LessonError`` when a lesson cannot be loaded."""
-    state = Playground(settings)
+def create_app(settings: Settings, found: Found | None = None) -> FastAPI:
+    """The application; raises ``LessonError`` when a lesson cannot be loaded.
+
+    ``found``: what was found on this machine, if somebody has looked already.
+    """
+    state = Playground(settings, found)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -24,7 +24,7 @@ from app.engine import (
     QueueFullError,
     RunStatus,
 )
-from app.engine.local import LocalEngine
+from app.engine.local import Found, LocalEngine
 from app.engine.turns import Turns
 from app.events import Event, Verdict
 from app.glossary import Glossary, load_glossary
@@ -83,7 +83,7 @@ class Playground:
     Raises ``LessonError``, ``sqlite3.Error``, and ``OSError`` when the folder for data cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, found: Found | None = None) -> None:
         self.settings = settings
         self.lessons: tuple[Lesson, ...] = load_all(settings.lessons_dir)
         self.diagnosis: Diagnosis = load_diagnosis(settings.lessons_dir / "errors.toml")
@@ -98,7 +98,8 @@ class Playground:
         self._page_turns = Turns()
         self._prose: dict[str, Markup] = {}
         self.editor_imports = imports(settings.static_dir, "js/editor.js")
-        self.local = LocalEngine(settings, self.diagnosis, cargo_configs(self.lessons), self._store_verdict)
+        configs = cargo_configs(self.lessons)
+        self.local = LocalEngine(settings, self.diagnosis, configs, self._store_verdict, found)
         self.engine: Engine = self.local
         self._toolchains: tuple[Toolchain, ...] | None = None
         self._looked = 0.0
@@ -140,7 +141,10 @@ class Playground:
         """
         async with self._look:
             known = self._toolchains
-            if known is None or not all(program.exists() for one in known for program in one.programs):
+            if known is None:
+                known = self._toolchains = self.local.toolchains
+                self._looked = time.monotonic()
+            if not all(program.exists() for one in known for program in one.programs):
                 return await self.refresh()
         if missing(known, (*_ESSENTIAL, *targets)) and time.monotonic() - self._looked > _LOOK_AGAIN:
             self._looked = time.monotonic()
