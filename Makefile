@@ -8,7 +8,7 @@ SH := bash tools/environment
 export V
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup targets toolchains check test bench container-test soak format
+.PHONY: help run setup targets toolchains check test test-all bench container-test soak format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +37,10 @@ check: .venv/.dev toolchains ## Lint, types, imports, lessons on the real toolch
 test: .venv/.dev toolchains ## Every test, on the real toolchains and a real browser
 	@.venv/bin/python tools/test-tools
 	.venv/bin/pytest $(PYTEST_ARGS)
+
+test-all: .venv/.dev toolchains ## The same in every combination, attacks of the web at each level, too
+	@.venv/bin/python tools/test-tools
+	TEST_ALL=1 .venv/bin/pytest $(PYTEST_ARGS)
 
 bench: .venv/.dev setup ## Print the figures of the README; AGAINST=COMMIT compares with that commit instead (ROUNDS=100)
 	.venv/bin/python -m $(if $(AGAINST),bench.against "$(AGAINST)",bench) $(ROUNDS)

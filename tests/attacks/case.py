@@ -200,15 +200,22 @@ def both(*checks: Check) -> Check:
 
 WEB: dict[str, str] = {}
 """The attacks that are tests of their own, by their ids: what each tries."""
+ONE_LEVEL: set[str] = set()
+"""Those of them for which the level cannot matter, by their tests' names."""
 
 _Test = TypeVar("_Test", bound=Callable[..., object])
 
 
-def attack(id_: str, tries: str) -> Callable[[_Test], _Test]:
-    """Names a test that is an attack of its own, for the table in ``docs/security.md``."""
+def attack(id_: str, tries: str, *, levels: bool = False) -> Callable[[_Test], _Test]:
+    """Name a test that is an attack of its own, for the table in ``docs/security.md``.
+
+    ``levels``: the level of isolation can matter to it. Others are tried at one level, at each by `make test-all`.
+    """
 
     def note(test: _Test) -> _Test:
         WEB[id_] = tries
+        if not levels:
+            ONE_LEVEL.add(test.__name__)
         return test
 
     return note

@@ -7,18 +7,35 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import pytest
 
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
-from tests.attacks.case import Case, Story
+from tests.attacks.case import ONE_LEVEL, Case, Story
 from tests.attacks.world import World
-from tests.conftest import SLOWER_BY
+from tests.conftest import EVERYTHING, SLOWER_BY
 
 LEVELS = os.environ.get("ATTACKS_AT", "namespaces,landlock").split(",")
 _AT_ONCE = {"usual": 4, "tight": 2, "normal": 3}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what differs from another test only in a level that cannot matter."""
+    if EVERYTHING:
+        return
+    spared = [item for item in items if isinstance(item, pytest.Function) and _is_spared(item)]
+    if spared:
+        config.hook.pytest_deselected(items=spared)
+        items[:] = [item for item in items if item not in spared]
+
+
+def _is_spared(item: pytest.Function) -> bool:
+    of_this_folder = item.path.parent == Path(__file__).parent
+    level = item.callspec.params.get("level") if hasattr(item, "callspec") else None
+    return of_this_folder and item.originalname in ONE_LEVEL and level in LEVELS[1:]
 
 
 @pytest.fixture(scope="session", params=LEVELS)

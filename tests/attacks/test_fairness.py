@@ -112,7 +112,7 @@ def test_queue_hog_without_cookie(narrow: str) -> None:
     assert accepted <= _SLOTS + _MOST_WAITING
 
 
-@attack("every-code", "have the compiler explain a hundred codes at once, while another asks for one")
+@attack("every-code", "have the compiler explain two hundred codes at once, while another asks for one")
 def test_every_code(narrow: str) -> None:
     def ask(address: str, code: int) -> float:
         began = time.monotonic()
@@ -122,9 +122,9 @@ def test_every_code(narrow: str) -> None:
 
     with ThreadPoolExecutor(50) as pool:
         alone = ask("203.0.113.1", 463)
-        asked = [pool.submit(ask, "203.0.113.9", code) for code in range(100, 200)]
-        time.sleep(0.2)
+        asked = [pool.submit(ask, "203.0.113.9", code) for code in range(100, 300)]
+        time.sleep(0.1)
         beside = ask("203.0.113.1", 308)
-        assert sum(each.done() for each in asked) < 60, "nothing was waiting any more"
+        assert not all(each.done() for each in asked), "nothing was waiting any more"
     print(f"alone {alone:.2f} s, beside {beside:.2f}")
     assert beside <= alone + 1.5 * SLOWER_BY

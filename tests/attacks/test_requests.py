@@ -218,7 +218,11 @@ def _built(client: httpx.Client) -> str:
     return run
 
 
-@attack("semihosting", "read and write files and start a shell by the debugger's requests of an emulated ARM board")
+@attack(
+    "semihosting",
+    "read and write files and start a shell by the debugger's requests of an emulated ARM board",
+    levels=True,
+)
 def test_semihosting(world: World) -> None:
     out = world.outside
     config = (

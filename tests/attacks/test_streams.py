@@ -272,7 +272,7 @@ _LARGE = program("""
     nap(20_000);""")
 
 
-@attack("long-looks", "make every look of the watcher long: 25,000 open files in each of four runs")
+@attack("long-looks", "make every look of the watcher long: 25,000 open files in each of four runs", levels=True)
 def test_runs_that_take_long_to_look_at(world: World) -> None:
     with world.client() as client:
         runs = [_post(client, _LARGE) for _ in range(4)]
@@ -307,7 +307,7 @@ _LEAVES = program("""
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
-@attack("server-ends", "outlive the server, when it is killed in the middle of a run or ended with Ctrl-C")
+@attack("server-ends", "outlive the server, when it is killed in the middle of a run or ended with Ctrl-C", levels=True)
 def test_nothing_outlives_the_server(world: World, how: signal.Signals, tmp_path: Path) -> None:
     mark = f"outlives-{how.name}-{world.token}"
     mounts = len(Path("/proc/mounts").read_text().splitlines())
