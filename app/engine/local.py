@@ -56,7 +56,7 @@ async def _nothing(job: Job, events: Sequence[Event], verdict: Verdict) -> None:
 
 @dataclass(frozen=True)
 class Found:
-    """What there is on this machine: the isolation that runs get, and the toolchains."""
+    """The isolation that runs get on this machine, and its toolchains."""
 
     isolation: Isolation
     toolchains: tuple[Toolchain, ...]

@@ -70,7 +70,7 @@ class Seeds:
         return found
 
     async def _learn(self, toolchain: Toolchain) -> tuple[Seed, bool]:
-        """What cargo has learned, and whether it was asked everything in time."""
+        """Have cargo learn a seed; also return True if it was asked everything in time."""
         async with self._side.crate(_CRATE) as folder:
             with anyio.move_on_after(_SECONDS) as limit:
                 await self._ask(toolchain, folder)
