@@ -470,6 +470,7 @@ _REASONS = {
         ("_begin", "ensure_private", "_warn_if_closed", "_warn_of_configurations", "_remove_abandoned"),
         "the server's own folders, which no run can write to",
     ),
+    "engine/seeds.py": dict.fromkeys(("_key", "_read", "_write"), "the cache folder and compilers"),
     "sandbox/box.py": {"_system": "the system's own", "_reachable": "folders of toolchains"},
     "sandbox/__init__.py": {"_may_start": "before the run"},
     "sandbox/watch.py": dict.fromkeys(
