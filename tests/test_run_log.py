@@ -9,7 +9,6 @@ from app.events import Queued
 from app.lessons import Lesson
 from app.toolchain import Toolchain
 
-
 pytestmark = pytest.mark.anyio
 
 
