@@ -692,6 +692,10 @@ async def test_a_reload_shows_the_compiler_that_was_chosen(learner: httpx.AsyncC
     assert re.search(r'<option value="1.98"[^>]* selected', (await learner.get("/lessons/one")).text)
 
 
+async def test_an_address_below_a_lesson_that_no_form_has_is_not_found(learner: httpx.AsyncClient) -> None:
+    assert (await learner.get("/lessons/one/nothing")).status_code == 404
+
+
 async def test_the_address_of_a_run_without_scripts_leads_back(learner: httpx.AsyncClient) -> None:
     answer = await learner.get("/lessons/one/runs")
     assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one")

@@ -41,12 +41,6 @@ async def _followed(run_id: str, request: Request) -> AsyncIterator[None]:
 RunStep = Annotated[Lesson, Depends(_run_lesson)]
 
 
-@router.get("/lessons/{slug}/{_action}")
-async def run_address(home: Home, lesson: Step) -> Response:
-    """Where the browser stands after a form without scripts; typed in again, it leads back to the lesson."""
-    return to(home, lesson)
-
-
 @router.post("/lessons/{slug}/runs")
 async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
     """Run the posted files: the panel that follows the run for htmx, else the finished page."""
