@@ -22,6 +22,7 @@ from app.engine import Engine, Job, NothingBuiltError
 from app.engine.local import LocalEngine
 from app.events import Artifact, Diagnostic, Event, Machine, Observed, Output, Verdict, to_json
 from app.lessons import Lesson, LessonError, load_all
+from app.progress import describe_database
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
 from app.toolchain import Toolchain
@@ -105,13 +106,16 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one JSON obj
     lessons = {lesson.slug: lesson.targets for lesson in _load(settings)[0]}
     report = _run(lambda: toolchain.examine(settings.cache_dir, lessons))
     isolation = _run(lambda: _isolation(settings))
+    database = describe_database(settings.data_dir / "progress.sqlite3")
     if as_json:
-        typer.echo(json.dumps(report.model_dump(mode="json") | {"isolation": isolation}, indent=2))
+        further = {"isolation": isolation, "database": database}
+        typer.echo(json.dumps(report.model_dump(mode="json") | further, indent=2))
     else:
         typer.echo(report.to_text())
         typer.echo(
             "\n".join(["", f"Isolation of runs: {isolation['level']}", *(f"  {note}" for note in isolation["notes"])])
         )
+        typer.echo(f"Progress: {database}")
 
 
 async def _isolation(settings: Settings) -> dict[str, Any]:

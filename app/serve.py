@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from app import logs
 from app.engine.local import Found, find
 from app.engine.scratch import ensure_private
+from app.progress import UnusableDatabaseError
 from app.sandbox import IsolationError
 from app.settings import Settings
 from app.web import create_app
@@ -134,6 +135,8 @@ def _create(settings: Settings, found: Found) -> FastAPI:
     try:
         ensure_private(settings.scratch_dir)
         return create_app(settings, found)
+    except UnusableDatabaseError as error:
+        raise ServeError(str(error)) from error
     except (OSError, sqlite3.Error) as error:
         folders = f"{settings.data_dir} and {settings.scratch_dir}"
         raise ServeError(f"{folders} must be folders that can be written, for data and for runs: {error}.") from error

@@ -139,6 +139,7 @@ def test_lessons_check_finds_a_prediction_without_one_right_answer(tmp_path: Pat
 
 def test_doctor_says_what_is_here(tmp_path: Path) -> None:
     text = playground("doctor", data=tmp_path)
+    assert f"Progress: {tmp_path}/progress.sqlite3 is made at the first start." in text.stdout
     assert text.returncode == 0
     report = json.loads(playground("doctor", "--json", data=tmp_path).stdout)
     names = [toolchain["name"] for toolchain in report["toolchains"]]

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from app.progress import Predicted, Progress
-from app.progress.store import TABLES
+from app.progress.schema import TABLES
 
 pytestmark = pytest.mark.anyio
 
@@ -142,6 +142,33 @@ async def test_forgetting_leaves_nothing_in_any_table(progress: Progress) -> Non
     assert [(await progress._store.rows(count))[0][0] for count in counts] == [1] * len(TABLES)
     await progress.forget("a")
     assert [(await progress._store.rows(count))[0][0] for count in counts] == [0] * len(TABLES)
+
+
+async def test_a_change_that_sqlite_rolled_back_itself_raises_its_own_error(progress: Progress) -> None:
+    def work(db: sqlite3.Connection) -> None:
+        db.execute("insert into reached values ('a', 'no-std', 'now', '1.96')")
+        db.execute("insert or rollback into reached values ('a', 'no-std', 'now', '1.96')")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        await progress._store.together(work)
+    assert await progress.reached("a") == {}
+
+
+async def test_a_commit_that_fails_leaves_the_store_usable(progress: Progress) -> None:
+    progress._store._db.executescript(
+        """pragma foreign_keys = on;
+        create table owner (name text primary key);
+        create table pet (owner text references owner (name) deferrable initially deferred);"""
+    )
+
+    def work(db: sqlite3.Connection) -> None:
+        db.execute("insert into reached values ('a', 'no-std', 'now', '1.96')")
+        db.execute("insert into pet values ('nobody')")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        await progress._store.together(work)
+    assert await progress.reached("a") == {}
+    await progress.save("a", "no-std", {"x": "kept"})
 
 
 async def test_a_locked_file_holds_no_threads_that_others_need(progress: Progress, tmp_path: Path) -> None:

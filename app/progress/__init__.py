@@ -7,15 +7,29 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.progress.database import UnusableDatabaseError, describe_database
 from app.progress.guides import Guides, Predicted
-from app.progress.store import TABLES, Store
+from app.progress.schema import TABLES
+from app.progress.store import Store
 from app.progress.versions import Offers, Versions, fingerprint
 
-__all__ = ["Guides", "Offers", "Predicted", "Progress", "Versions", "fingerprint"]
+__all__ = [
+    "Guides",
+    "Offers",
+    "Predicted",
+    "Progress",
+    "UnusableDatabaseError",
+    "Versions",
+    "describe_database",
+    "fingerprint",
+]
 
 
 class Progress:
-    """The store; open until ``close``. Methods raise ``sqlite3.Error`` when the disk refuses."""
+    """The store; open until ``close``. Methods raise ``sqlite3.Error`` when the disk refuses.
+
+    Raises ``UnusableDatabaseError`` for a file of a newer version, or one that is no database.
+    """
 
     def __init__(self, path: Path) -> None:
         self._store = Store(path)

@@ -8,51 +8,22 @@ from typing import TypeVar
 
 import anyio
 
+from app.progress.database import open_database, transaction
+
 _T = TypeVar("_T")
-_SCHEMA = """
-create table if not exists files (
-    seat text not null, lesson text not null, path text not null, text text not null,
-    primary key (seat, lesson, path)
-) without rowid;
-create table if not exists reached (
-    seat text not null, lesson text not null, at text not null, toolchain text not null,
-    primary key (seat, lesson)
-) without rowid;
-create table if not exists last_runs (
-    seat text not null, lesson text not null, run text not null, command text not null, at text not null,
-    primary key (seat, lesson)
-) without rowid;
-create table if not exists snapshots (
-    seat text not null, lesson text not null, kind text not null, files text not null,
-    primary key (seat, lesson, kind)
-) without rowid;
-create table if not exists versions (
-    seat text not null, lesson text not null, side text not null, number integer not null,
-    what text not null, files text not null,
-    primary key (seat, lesson, side, number)
-) without rowid;
-create table if not exists guides (
-    seat text not null, lesson text not null, opened integer not null default 0,
-    choice text, happened text, toolchain text,
-    primary key (seat, lesson)
-) without rowid;
-pragma user_version = 2;
-"""
-TABLES = ("files", "reached", "last_runs", "snapshots", "versions", "guides")
 
 
 class Store:
-    """The open file, until ``close``. Methods raise ``sqlite3.Error`` when the disk refuses."""
+    """The open file, until ``close``. Methods raise ``sqlite3.Error`` when the disk refuses.
+
+    Raises ``UnusableDatabaseError`` for a file that cannot be used.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
         # A place of its own: whoever waits for a locked file would otherwise fill the threads that runs need.
         self._thread = anyio.CapacityLimiter(1)
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
-        self._db.execute("pragma journal_mode = wal")
-        self._db.execute("pragma synchronous = normal")
-        self._db.executescript(_SCHEMA)
+        self._db = open_database(path)
 
     def close(self) -> None:
         """Close the file; later calls raise."""
@@ -66,17 +37,11 @@ class Store:
     async def together(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """What ``work`` does in one transaction: all of it or nothing."""
 
-        def transaction(db: sqlite3.Connection) -> _T:
-            db.execute("begin immediate")
-            try:
-                done = work(db)
-            except BaseException:
-                db.execute("rollback")
-                raise
-            db.execute("commit")
-            return done
+        def whole(db: sqlite3.Connection) -> _T:
+            with transaction(db):
+                return work(db)
 
-        return await self._locked(transaction)
+        return await self._locked(whole)
 
     async def _locked(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         def locked() -> _T:

@@ -1,0 +1,44 @@
+"""The tables, and how they came about: each migration leads from one version of the database to the next."""
+
+from collections.abc import Iterable, Sequence
+
+Migrations = Sequence[Iterable[str]]
+"""Statements by version: those at index ``n`` make version ``n + 1`` out of version ``n``."""
+
+TABLES = ("files", "reached", "last_runs", "snapshots", "versions", "guides")
+"""Every table; each has a column ``seat``."""
+
+# `if not exists`: a process killed while it made the first tables left some of them behind at version 0.
+MIGRATIONS: Migrations = (
+    (
+        """create table if not exists files (
+            seat text not null, lesson text not null, path text not null, text text not null,
+            primary key (seat, lesson, path)
+        ) without rowid""",
+        """create table if not exists reached (
+            seat text not null, lesson text not null, at text not null, toolchain text not null,
+            primary key (seat, lesson)
+        ) without rowid""",
+        """create table if not exists last_runs (
+            seat text not null, lesson text not null, run text not null, command text not null, at text not null,
+            primary key (seat, lesson)
+        ) without rowid""",
+    ),
+    (
+        """create table if not exists snapshots (
+            seat text not null, lesson text not null, kind text not null, files text not null,
+            primary key (seat, lesson, kind)
+        ) without rowid""",
+        """create table if not exists versions (
+            seat text not null, lesson text not null, side text not null, number integer not null,
+            what text not null, files text not null,
+            primary key (seat, lesson, side, number)
+        ) without rowid""",
+        """create table if not exists guides (
+            seat text not null, lesson text not null, opened integer not null default 0,
+            choice text, happened text, toolchain text,
+            primary key (seat, lesson)
+        ) without rowid""",
+    ),
+)
+"""Append a migration to change the schema; never edit one that was released."""

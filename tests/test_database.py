@@ -1,0 +1,317 @@
+"""Versions of the database: an older one is migrated beside a copy, and every fault leaves it as it was."""
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.progress import Predicted, Progress, UnusableDatabaseError, describe_database
+from app.progress.database import open_database
+from app.progress.schema import MIGRATIONS, TABLES, Migrations
+
+LATEST = len(MIGRATIONS)
+DUMPS = Path(__file__).parent / "databases"
+LATER: Migrations = (*MIGRATIONS, ("alter table reached add column course text not null default 'first'",))
+NAME = "progress.sqlite3"
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / NAME
+
+
+def restore(path: Path, version: int) -> None:
+    """Make the file that the program of that version would have left."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("pragma journal_mode = wal")
+        db.executescript((DUMPS / f"version-{version}.sql").read_text(encoding="utf-8"))
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("pragma user_version").fetchone()[0])
+
+
+def dump(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return [*db.iterdump(), str(db.execute("pragma user_version").fetchone()[0])]
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def in_a_process(path: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run the script in a process of its own; ``path`` and what it needs to open the database are defined."""
+    given = f"""
+import os, resource, signal
+from pathlib import Path
+from app.progress import UnusableDatabaseError
+from app.progress.database import open_database
+from app.progress.schema import MIGRATIONS
+path = Path({str(path)!r})
+"""
+    command = [sys.executable, "-c", given + script]
+    root = Path(__file__).parent.parent
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_new_database_has_the_latest_version_and_no_copy(path: Path) -> None:
+    open_database(path).close()
+    assert version(path) == LATEST
+    assert names(path.parent) == {NAME}
+
+
+@pytest.mark.parametrize("old", range(1, LATEST + 1))
+async def test_what_an_old_database_holds_is_there_after_a_start(path: Path, old: int) -> None:
+    restore(path, old)
+    progress = Progress(path)
+    files = {"src/main.rs": "#![no_std]\n", "Cargo.toml": '[package]\nname = "grüße"\n'}
+    assert await progress.files("ada", "no-std") == files
+    assert await progress.files("bob", "hello-std") == {"src/main.rs": "fn main() {}\n"}
+    assert (await progress.reached("ada")).keys() == {"hello-std"}
+    assert await progress.last_run("ada", "no-std") == "0123456789abcdef0123456789abcdef"
+    await progress.guides.open("ada", "no-std", 3)
+    assert await progress.guides.opened("ada", "no-std") == 3
+    if old > 1:
+        assert await progress.guides.predicted("ada", "no-std") == Predicted("x", "y", "1.96")
+        assert (await progress.versions.offers("ada", "no-std")).undo == "you applied the solution"
+        assert await progress.versions.noted("ada", "no-std", "ran") == {"src/main.rs": "#![no_std]\n"}
+    progress.close()
+    assert version(path) == LATEST
+
+
+def test_there_is_a_dump_of_every_version() -> None:
+    assert names(DUMPS) == {f"version-{number}.sql" for number in range(1, LATEST + 1)}
+
+
+@pytest.mark.parametrize("old", range(1, LATEST + 1))
+def test_a_copy_of_the_old_database_is_kept_in_one_file(path: Path, old: int) -> None:
+    restore(path, old)
+    before = dump(path)
+    path.chmod(0o600)
+    open_database(path, LATER).close()
+    copy = path.with_name(f"{NAME}.version-{old}")
+    assert names(path.parent) == {NAME, copy.name}
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert dump(copy) == before
+    assert version(path) == LATEST + 1
+    assert "course text" in "".join(dump(path))
+
+
+def test_the_copy_holds_what_was_only_in_the_write_ahead_log(path: Path) -> None:
+    restore(path, LATEST)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("insert into reached values ('carl', 'no-std', '2026-01-01T00:00:00+00:00', '1.96')")
+        assert path.with_name(f"{NAME}-wal").stat().st_size
+        open_database(path, LATER).close()
+    assert "carl" in "".join(dump(path.with_name(f"{NAME}.version-{LATEST}")))
+    assert "carl" in "".join(dump(path))
+
+
+def test_a_database_of_the_latest_version_is_not_copied(path: Path) -> None:
+    restore(path, LATEST)
+    before = dump(path)
+    open_database(path).close()
+    assert names(path.parent) == {NAME}
+    assert dump(path) == before
+
+
+def test_a_newer_database_is_refused_with_both_versions_and_left_alone(path: Path) -> None:
+    restore(path, LATEST)
+    open_database(path, LATER).close()
+    before = path.read_bytes()
+    with pytest.raises(UnusableDatabaseError) as refused:
+        open_database(path)
+    sentence = str(refused.value)
+    assert f"version {LATEST + 1}" in sentence
+    assert f"up to {LATEST}" in sentence
+    copy = path.with_name(f"{NAME}.version-{LATEST}")
+    assert f"put the copy {copy} in its place" in sentence
+    assert path.read_bytes() == before
+    path.write_bytes(copy.read_bytes())
+    open_database(path).close()
+    copy.unlink()
+    open_database(path, LATER).close()
+    copy.unlink()
+    with pytest.raises(UnusableDatabaseError, match=f"put a backup of version {LATEST} or older in its place"):
+        open_database(path)
+
+
+@pytest.mark.parametrize("content", [b"This is a letter, and no database at all.\n" * 200, b"\0" * 8192, b"SQL"])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(UnusableDatabaseError, match="not a database of the playground"):
+        open_database(path)
+    assert path.read_bytes() == content
+    assert names(path.parent) == {NAME}
+
+
+@pytest.mark.parametrize("statement", ["create table letters (text)", "pragma user_version = -1"])
+def test_the_database_of_another_program_is_refused(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(statement)
+    before = dump(path)
+    with pytest.raises(UnusableDatabaseError, match="another program made it"):
+        open_database(path)
+    assert dump(path) == before
+
+
+def test_tables_of_a_first_start_that_was_killed_are_completed(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for statement in MIGRATIONS[0]:
+            db.execute(statement)
+            break
+    open_database(path).close()
+    assert version(path) == LATEST
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
+    restore(path, LATEST)
+    before = dump(path)
+    broken = (*MIGRATIONS, ("create table more (seat text)", "insert into nowhere values (1)"))
+    with pytest.raises(UnusableDatabaseError, match=rf"from version {LATEST} to {LATEST + 1} \(no such table: nowhere"):
+        open_database(path, broken)
+    assert dump(path) == before
+    open_database(path).close()
+
+
+def test_a_process_killed_in_a_migration_changes_nothing(path: Path) -> None:
+    restore(path, LATEST)
+    before = dump(path)
+    script = """
+def killed():
+    yield "create table more (seat text)"
+    yield "insert into more values (zeroblob(5000000))"
+    os.kill(os.getpid(), signal.SIGKILL)
+open_database(path, [*MIGRATIONS, killed()])
+"""
+    assert in_a_process(path, script).returncode == -signal.SIGKILL
+    assert dump(path) == before
+    open_database(path, LATER).close()
+    assert version(path) == LATEST + 1
+    assert names(path.parent) == {NAME, f"{NAME}.version-{LATEST}"}
+
+
+def test_a_copy_that_was_begun_by_a_killed_process_is_made_anew(path: Path) -> None:
+    restore(path, LATEST)
+    before = dump(path)
+    path.with_name(f"{NAME}.version-{LATEST}.part").write_bytes(b"half of a copy")
+    open_database(path, LATER).close()
+    assert names(path.parent) == {NAME, f"{NAME}.version-{LATEST}"}
+    assert dump(path.with_name(f"{NAME}.version-{LATEST}")) == before
+
+
+@pytest.mark.parametrize(("room", "kept"), [("path.stat().st_size // 2", False), ("path.stat().st_size", True)])
+def test_a_full_disk_changes_nothing(path: Path, room: str, kept: bool) -> None:
+    """No file can become larger than a limit: first the copy does not fit, then the migration itself."""
+    restore(path, LATEST)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:  # larger than the index of a write-ahead log
+        db.execute("insert into files values ('carl', 'no-std', 'x', ?)", ("x" * 200_000,))
+    before = dump(path)
+    script = f"""
+resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+large = ("create table more (seat text)", "insert into more values (zeroblob(5000000))")
+try:
+    open_database(path, [*MIGRATIONS, large])
+except UnusableDatabaseError as error:
+    print(error)
+"""
+    done = in_a_process(path, script)
+    assert re.search(rf"could not be migrated from version {LATEST} .* is as it was", done.stdout), done
+    assert dump(path) == before
+    assert names(path.parent) == {NAME} | ({f"{NAME}.version-{LATEST}"} if kept else set())
+    open_database(path, LATER).close()
+
+
+def test_a_folder_that_cannot_be_written_changes_nothing(open_folder: Path) -> None:
+    path = open_folder / NAME
+    restore(path, LATEST)
+    before = path.read_bytes()
+    path.chmod(0o644)
+    open_folder.chmod(0o555)
+    script = """
+import sqlite3
+if os.getuid() == 0:
+    os.setresuid(50_000, 50_000, 50_000)
+try:
+    open_database(path, [*MIGRATIONS, ("create table more (seat text)",)])
+except (UnusableDatabaseError, sqlite3.Error) as error:
+    print(type(error).__name__)
+"""
+    done = in_a_process(path, script)
+    open_folder.chmod(0o711)
+    assert re.fullmatch("UnusableDatabaseError|OperationalError", done.stdout.strip()), done
+    assert names(open_folder) == {NAME}
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("old", [None, LATEST])
+def test_servers_that_start_at_once_migrate_once(path: Path, old: int | None) -> None:
+    if old:
+        restore(path, old)
+    before = dump(path) if old else []
+    together = threading.Barrier(6)
+    failed: list[Exception] = []
+
+    def start() -> None:
+        together.wait()
+        try:
+            open_database(path, LATER).close()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert version(path) == LATEST + 1
+    assert names(path.parent) == {NAME} | ({f"{NAME}.version-{old}"} if old else set())
+    if old:
+        assert dump(path.with_name(f"{NAME}.version-{old}")) == before
+
+
+def test_every_table_of_a_seat_is_forgotten_with_it(path: Path) -> None:
+    with closing(open_database(path)) as db:
+        tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+        assert tables == set(TABLES)
+        for table in tables:
+            assert "seat" in [column[1] for column in db.execute(f"pragma table_info({table})")]
+
+
+def test_a_database_is_described_without_being_changed(path: Path) -> None:
+    assert "made at the first start" in describe_database(path)
+    assert not names(path.parent)
+    restore(path, LATEST)
+    before = dump(path)
+    assert describe_database(path) == f"{path} has version {LATEST}, the latest."
+    assert f"migrates it to version {LATEST + 1}" in describe_database(path, LATER)
+    assert "start a newer playground" in describe_database(path, MIGRATIONS[:-1])
+    assert dump(path) == before
+    path.unlink()
+    path.mkdir()
+    assert "cannot be opened" in describe_database(path)
+
+
+def test_a_server_says_why_it_does_not_start(path: Path) -> None:
+    restore(path, LATEST)
+    open_database(path, LATER).close()
+    playground = str(Path(sys.executable).with_name("playground"))
+    env = os.environ | {"PLAYGROUND_DATA_DIR": str(path.parent)}
+    command = [playground, "serve", "--port", "0"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"knows versions up to {LATEST}: start a newer playground" in done.stderr
