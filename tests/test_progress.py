@@ -171,6 +171,23 @@ async def test_a_commit_that_fails_leaves_the_store_usable(progress: Progress) -
     await progress.save("a", "no-std", {"x": "kept"})
 
 
+@pytest.mark.parametrize("change", ["forget", "reset"])
+async def test_forgetting_is_all_or_nothing(progress: Progress, change: str) -> None:
+    await progress.save("a", "no-std", {"x": "1"})
+    await progress.versions.note("a", "no-std", "ran", {"x": "1"})
+    await progress.note_run("a", "no-std", "run", "cargo build")
+    last = "guides" if change == "forget" else "last_runs"
+    await progress.guides.open("a", "no-std", 1)
+    await progress._store.rows(
+        f"create trigger refuse before delete on {last} begin select raise(abort, 'no room'); end"
+    )
+    with pytest.raises(sqlite3.Error, match="no room"):
+        await (progress.forget("a") if change == "forget" else progress.reset("a", "no-std"))
+    assert await progress.files("a", "no-std") == {"x": "1"}
+    assert await progress.versions.noted("a", "no-std", "ran") == {"x": "1"}
+    assert await progress.last_run("a", "no-std") == "run"
+
+
 async def test_a_locked_file_holds_no_threads_that_others_need(progress: Progress, tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "data" / "progress.sqlite3", isolation_level=None, check_same_thread=False)
     other.execute("begin immediate")

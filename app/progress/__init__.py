@@ -3,6 +3,7 @@
 A seat is one browser. Every change is committed at once, so that a killed server loses nothing.
 """
 
+import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,8 +55,12 @@ class Progress:
 
     async def reset(self, seat: str, lesson: str) -> None:
         """Forget the seat's texts and last run of a lesson; a step once reached stays reached."""
-        await self.versions.drop(seat, lesson)
-        await self._store.rows("delete from last_runs where seat = ? and lesson = ?", seat, lesson)
+
+        def work(db: sqlite3.Connection) -> None:
+            for table in ("files", "snapshots", "last_runs"):
+                db.execute(f"delete from {table} where seat = ? and lesson = ?", (seat, lesson))  # noqa: S608  (names of our own)
+
+        await self._store.together(work)
 
     async def mark(self, seat: str, lesson: str, toolchain: str) -> None:
         """Note that the seat has reached the lesson's goal; the first time counts."""
@@ -90,6 +95,10 @@ class Progress:
         return str(rows[0][0]) if rows else None
 
     async def forget(self, seat: str) -> None:
-        """Delete all that is stored of a seat."""
-        for table in TABLES:
-            await self._store.rows(f"delete from {table} where seat = ?", seat)  # noqa: S608  (names of our own)
+        """Delete all that is stored of a seat, or nothing of it when the disk refuses."""
+
+        def work(db: sqlite3.Connection) -> None:
+            for table in TABLES:
+                db.execute(f"delete from {table} where seat = ?", (seat,))  # noqa: S608  (names of our own)
+
+        await self._store.together(work)

@@ -41,11 +41,6 @@ class Versions:
         """Keep these texts, all or none of them."""
         await self._store.together(lambda db: _save(db, seat, lesson, files))
 
-    async def drop(self, seat: str, lesson: str) -> None:
-        """Forget the texts as they stand, as run and as given."""
-        await self._store.rows("delete from files where seat = ? and lesson = ?", seat, lesson)
-        await self._store.rows("delete from snapshots where seat = ? and lesson = ?", seat, lesson)
-
     async def note(self, seat: str, lesson: str, kind: Kind, files: Mapping[str, str]) -> None:
         """Keep these texts as those that were run, or as those that were given to begin with."""
         query = "insert or replace into snapshots values (?, ?, ?, ?)"
