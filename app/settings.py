@@ -1,4 +1,4 @@
-"""The only reader of the environment: ``PLAYGROUND_*`` becomes one frozen object, passed down."""
+"""The only reader of ``PLAYGROUND_*`` variables, which become one frozen object, passed down."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The one door to a process: a box becomes an isolated, limited, watched process."""
+"""Start the programs of strangers: a box becomes an isolated, limited, watched process."""
 
 import os
 import signal
