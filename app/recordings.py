@@ -142,7 +142,8 @@ def to_text(recordings: Iterable[Recording]) -> str:
 def from_text(text: str) -> tuple[Recording, ...]:
     """The recordings of a file; raises ``RecordingError``."""
     runs: list[tuple[What, list[Event]]] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines, which also cuts at characters that JSON leaves as they are, such as U+2028.
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             if "type" in (head := json.loads(line)):
                 runs[-1][1].append(from_json(line))

@@ -57,6 +57,16 @@ def test_when_a_file_was_linked_is_not_kept() -> None:
     assert printed.format("…", "…") in [event.text for event in one.events if isinstance(event, Output)]
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0c"])
+def test_what_a_program_prints_does_not_break_a_line_of_a_file(separator: str) -> None:
+    recordings = (record(WHAT, events(f"one{separator}two\n")),)
+    assert from_text(to_text(recordings)) == recordings
+
+
+def test_a_file_without_recordings_has_none() -> None:
+    assert from_text("") == ()
+
+
 def test_a_file_of_recordings_is_read_as_it_was_written() -> None:
     runs = (record(WHAT, events("a\n")), record(replace(WHAT, files="start"), events("\x1b[1mb\x1b[0m\n")))
     assert from_text(to_text(runs)) == runs
