@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import anyio
 import httpx
 import pytest
 
+from app.course import Proof, Report, keep_report
 from app.diagnosis import Diagnosis, load_diagnosis
 from app.engine.scratch import Scratch
+from app.events import Diagnostic
 from app.inspector import Inspector
 from app.lessons import Lesson, load_all
 from app.sandbox import detect
@@ -203,10 +206,24 @@ def serving(data_dir: Path, user: int | None = None, /, **variables: str) -> Ite
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real server that the whole session shares; each test is a seat of its own."""
-    with serving(tmp_path_factory.mktemp("server")) as running:
+def server(tmp_path_factory: pytest.TempPathFactory, lessons: dict[str, Lesson]) -> Iterator[str]:
+    """The address of a real server that the whole session shares; each test is a seat of its own.
+
+    Its page of compilers shows what is recorded beside the lessons.
+    """
+    data = tmp_path_factory.mktemp("server")
+    keep_report(data, Report(datetime.now(UTC), tuple(recorded_proofs(lessons))))
+    with serving(data) as running:
         yield running.url
+
+
+def recorded_proofs(lessons: dict[str, Lesson]) -> Iterator[Proof]:
+    """Yield what a check of the lessons would have proven when their recordings were made."""
+    for lesson in lessons.values():
+        for run in lesson.recordings:
+            classes = [event.error_class for event in run.events if isinstance(event, Diagnostic) and event.error_class]
+            what = run.what
+            yield Proof(lesson.slug, what.generation, what.files, what.command, classes=tuple(dict.fromkeys(classes)))
 
 
 @pytest.fixture

@@ -17,8 +17,27 @@ NO_MAIN = (
     "#[panic_handler]\nfn panic(_info: &PanicInfo) -> ! {\n    loop {}\n}\n"
 )
 FLOOD = 'fn main() {\n    loop {\n        println!("{}", "flood ".repeat(400));\n    }\n}\n'
-LONELY = ("/", "/glossary", "/explain/E0658", "/nowhere")
+LONELY = ("/", "/glossary", "/compilers", "/explain/E0658", "/nowhere")
 """Pages that are no lesson."""
+PAGES = {
+    "/": "/",
+    "/glossary": "/glossary",
+    "/compilers": "/compilers",
+    "/explain/{code}": "/explain/E0658",
+    "/lessons/{slug}": "/lessons/hello-std",
+    "/lessons/{slug}/comparisons/{ids}": "compared_alone",
+    "/runs/{run_id}/artifact": "carded_alone",
+    "/runs/{run_id}/step": "stepped_alone",
+}
+"""For each page's route an address of ``paths``, or a state, by which the tests come to it."""
+NO_PAGES = {
+    "/lessons/{slug}/comparisons/{ids}/events",
+    "/lessons/{slug}/targets",
+    "/progress/{slug}",
+    "/runs/{run_id}/events",
+    "/runs/{run_id}/output",
+}
+"""Routes that answer with a stream, a text or a part of a page."""
 
 
 def opened(page: Page) -> None:
@@ -170,6 +189,25 @@ def stepped(page: Page, server: str) -> None:
     expect(page.locator("#stepper-title")).to_contain_text("Step 1 of")
 
 
+def run_id(page: Page) -> str:
+    """The id of the run that the page shows."""
+    address = page.locator("#run a[href*='/runs/']").first.get_attribute("href") or ""
+    return address.split("/runs/")[1].split("/")[0]
+
+
+def carded_alone(page: Page, server: str) -> None:
+    reached(page, server)
+    page.goto(f"{server}/runs/{run_id(page)}/artifact")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Inside")
+
+
+def stepped_alone(page: Page, server: str) -> None:
+    page.goto(f"{server}/lessons/bare-metal")
+    run(page, f"cargo build --target {BARE_METAL}")
+    page.goto(f"{server}/runs/{run_id(page)}/step?at=1")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Step through it")
+
+
 def compared(page: Page, server: str) -> None:
     slug, command = disagreement(server)
     page.goto(f"{server}/lessons/{slug}")
@@ -207,7 +245,7 @@ STATES: dict[str, State] = {
     each.__name__: each
     for each in (
         reached, expected, missed, running, queued, cancelled, offline, explained, linked, observed, flooded, screened,
-        carded, stepped, compared, compared_alone, changed, keys
+        carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, keys
     )
 }  # fmt: skip
 

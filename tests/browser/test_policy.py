@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.lessons import Lesson
+from tests.browser.states import paths
 from tests.browser.test_course import RUN_MS, browser, learner, type_files
 
 __all__ = ["browser"]
@@ -29,7 +30,9 @@ def watched(browser: Browser, server: str) -> Iterator[Page]:
 
 
 def test_no_page_breaks_the_policy(watched: Page, server: str, lessons: dict[str, Lesson]) -> None:
-    for path in ("/", "/?forgotten=1", *(f"/lessons/{slug}" for slug in lessons)):
+    for path in ("/?forgotten=1", *paths(lessons)):
+        if path == "/nowhere":
+            continue  # Chromium notes the 404 on its console, where the fixture allows nothing
         watched.goto(server + path)
         expect(watched.locator("h1")).to_be_visible()
         assert watched.evaluate("breaches") == [], path
