@@ -63,6 +63,17 @@ def test_every_picture_is_shown() -> None:
     assert shown == {path.name for path in (ROOT / "docs/screens").iterdir()}
 
 
+def test_every_place_of_a_change_exists() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .*\*\*.*$", text.partition("## Where do I change")[2].partition("\n## ")[0], re.MULTILINE)
+    assert len(rows) >= 12
+    for row in rows:
+        places = re.findall(r"`([\w./-]+/[\w./-]*)`", row)
+        assert places, row
+        for place in places:
+            assert (ROOT / place).exists(), place
+
+
 def test_the_architecture_names_every_room() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     for path in sorted((ROOT / "app").glob("*")):

@@ -121,6 +121,12 @@ def test_every_event_has_a_template_and_every_template_an_event() -> None:
     assert {path.stem for path in (ROOT / "app/web/templates/events").glob("*.html")} == EVENTS
 
 
+def test_every_style_sheet_is_linked() -> None:
+    templates = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app/web/templates").glob("*.html"))
+    linked = set(re.findall(r"/static/css/([\w-]+\.css)", templates))
+    assert linked == {path.name for path in (ROOT / "static/css").iterdir()}
+
+
 def test_every_event_has_a_sample() -> None:
     assert {event.type for event in SAMPLES} == EVENTS
 
