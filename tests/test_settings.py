@@ -1,0 +1,57 @@
+"""The environment becomes settings, and what cannot be used is refused with words that name it."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app import settings
+from app.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("SEAT_RUNS", "often", "is no rate; write one such as 30/minute"),
+        ("ROOT_PATH", "rust", "is no path of an address; write one such as /rust"),
+        ("ROOT_PATH", "/a b", "is no path of an address"),
+        ("ROOT_PATH", "//evil.example", "is no path of an address"),
+        ("TRUSTED_PROXIES", '["10.0.0.0/33"]', "10.0.0.0/33"),
+        ("ADDRESS_SHARE", "1.5", "less than or equal to 1"),
+        ("RUN_SECONDS", "0", "greater than 0"),
+        ("ISOLATION", "some", "'auto', 'namespaces', 'landlock' or 'none'"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"PLAYGROUND_{name}", value)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert words in str(refused.value)
+    assert name.lower() in str(refused.value)
+
+
+def test_variables_are_read_and_lists_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLAYGROUND_ALLOWED_HOSTS", '["rust.example.org"]')
+    monkeypatch.setenv("PLAYGROUND_TRUSTED_PROXIES", '["10.0.0.0/8", "::1"]')
+    monkeypatch.setenv("PLAYGROUND_ROOT_PATH", "/rust/")
+    found = Settings()
+    assert found.allowed_hosts == ("rust.example.org",)
+    assert found.trusted_proxies == ("10.0.0.0/8", "::1")
+    assert found.root_path == "/rust"
+
+
+def test_runs_lie_in_the_data_folder_where_tmp_starts_no_program(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PLAYGROUND_SCRATCH_DIR", raising=False)
+    monkeypatch.setattr(settings, "starts_programs", lambda _folder: False)
+    assert Settings(data_dir=tmp_path).scratch_dir == tmp_path / "scratch"
+    monkeypatch.setattr(settings, "starts_programs", lambda _folder: True)
+    assert tmp_path not in Settings(data_dir=tmp_path).scratch_dir.parents
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1  # type: ignore[misc]  # the type checker refuses it, too
