@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,16 @@ def below(folder: Path) -> Iterator[Path]:
     """Yield every path below a folder while others may be deleting it, where ``Path.rglob`` would raise."""
     for top, folders, files in os.walk(folder):
         yield from (Path(top, name) for name in (*folders, *files))
+
+
+def naming(text: str) -> list[int]:
+    """The processes whose arguments hold a text; a bare Debian has no pgrep."""
+    found = []
+    for name in os.listdir("/proc"):
+        with suppress(OSError):
+            if name.isdigit() and text.encode() in Path(f"/proc/{name}/cmdline").read_bytes():
+                found.append(int(name))
+    return found
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import httpx
 import pytest
 
 from app.lessons import Lesson
-from tests.conftest import Server, seat_of, seated
+from tests.conftest import Server, naming, seat_of, seated
 
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
 
@@ -279,7 +280,9 @@ def test_progress_survives_kill_9_in_the_middle_of_a_run(start_server: Callable[
             if "turning" in event.get("text", ""):
                 break
         first.stop(signal.SIGKILL)
-    subprocess.run(["pkill", "-9", "-f", f"{tmp_path}/scratch/"], check=False)
+    for pid in naming(f"{tmp_path}/scratch/"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     second = start_server(data_dir=data)
     with httpx.Client(base_url=second.url, cookies=cookies, timeout=30) as client:
         page = client.get("/lessons/no-std").text
@@ -310,8 +313,7 @@ def test_a_signal_ends_server_streams_and_runs_at_once(
         assert events[-1]["type"] == "verdict"
         assert server.process.wait(timeout=10) in (0, -how, 130, 143)
         assert time.monotonic() - began < 2.5
-    left = subprocess.run(["pgrep", "-f", f"{tmp_path}/scratch/"], capture_output=True, text=True, check=False)
-    assert left.stdout == ""
+    assert naming(f"{tmp_path}/scratch/") == []
     assert list((tmp_path / "scratch").iterdir()) == []
 
 

@@ -23,6 +23,7 @@ from app.toolchain import (
     add_targets,
     debian,
     discover,
+    missing_tools,
     setup,
     setup_era,
     setup_tools,
@@ -174,8 +175,9 @@ async def test_a_second_one_is_quick_and_changes_nothing(
     assert {path: path.stat().st_mtime_ns for path in folders} == before
     assert f"builds for {BARE_METAL}" in lines[0]
     assert len(lines) == len(set(targets)), "a line for each target, and no work"
-    assert await setup_tools(dict.fromkeys(tools), lines.append)
-    assert len(lines) == len(set(targets))
+    lacking = missing_tools(tools)  # a normal user cannot install packages
+    assert await setup_tools(dict.fromkeys(tools), lines.append) is not bool(lacking)
+    assert lacking or len(lines) == len(set(targets))
 
 
 @pytest.mark.anyio

@@ -164,6 +164,8 @@ class Case:
     """A run that comes before: its source and its command."""
     safe: bool = True
     """Whether it may be tried where nothing holds it."""
+    attributes: bool = False
+    """True if it changes attributes of files, which Landlock does not hold where a run has the server's own user."""
     normal: bool = False
     """True if it is tried against a normal user's server, too, whose files and processes the run's user may own."""
 

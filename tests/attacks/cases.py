@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from app.sandbox import may_give
 from tests.attacks import artifacts, crates, kernel, network, others, processes, reads, resources, writes
 from tests.attacks.case import Case
 from tests.attacks.conftest import Worlds
@@ -26,6 +27,8 @@ def check(case: Case, level: str, worlds: Worlds) -> None:
     """See that the case began and had no effect, and that honest runs at the same time went well."""
     if level == "none" and not case.safe:
         pytest.skip("it would harm the machine where nothing holds it")
+    if case.attributes and level == "landlock" and not may_give():
+        pytest.skip("not defended, as docs/security.md says: a server without root shares its user with its runs")
     world, story = worlds.story(case)
     print(f"{story.seconds:.1f} s, {story.finished}\n{story.text[-3000:]}")
     if case.begun:

@@ -3,6 +3,7 @@
 
 import http.client
 import json
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -224,6 +225,8 @@ def _built(client: httpx.Client) -> str:
     levels=True,
 )
 def test_semihosting(world: World) -> None:
+    if not shutil.which("qemu-system-arm"):
+        pytest.skip("QEMU is not here; playground setup --all installs it")
     out = world.outside
     config = (
         '[build]\ntarget = "thumbv7em-none-eabihf"\n[target.thumbv7em-none-eabihf]\n'

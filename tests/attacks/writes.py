@@ -1,6 +1,7 @@
 """Changing what is not the run's own."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def nothing_planted(*places: str) -> Check:
         mark = story.text.partition("my mark is ")[2].partition("\n")[0]
         assert mark
         found = [Path(world.filled(place)) / mark for place in places]
-        found = [path for path in found if path.exists()]
+        # Not Path.exists, which raises for a folder that is closed to whoever runs the tests.
+        found = [path for path in found if os.path.exists(path)]
         for path in found:
             path.rmdir() if path.is_dir() else path.unlink()
         assert not found
@@ -160,12 +162,14 @@ CASES = (
             println!("{:?}", fs::set_permissions(kept, fs::Permissions::from_mode(0o600)));
             let times = [[0i64, 0], [0, 0]];
             println!("{:?}", unsafe { syscall(call([280, 88]), -100i64, c(kept).as_ptr(), times.as_ptr(), 0i64) });"""),
+        attributes=True,
     ),
     Case(
         "write-own-mode",
         "change the permissions of a file of the server's own user",
         _home_mode,
         program('println!("{:?}", fs::set_permissions("@HOME_FILE@", fs::Permissions::from_mode(0o600)));'),
+        attributes=True,
     ),
     Case(
         "write-by-rename",
