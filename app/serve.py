@@ -29,6 +29,9 @@ _FILES_OF_A_RUN = 16
 _FEWEST = 16
 """Connections that are allowed whatever the limit of open files."""
 _M_ARENA_MAX = -8  # glibc's malloc.h
+_M_MMAP_THRESHOLD = -3
+_LARGE_BLOCK = 256 * 1024
+"""Bytes from which a block of memory is the system's again once it is free."""
 
 
 class ServeError(Exception):
@@ -54,7 +57,7 @@ class _Server(uvicorn.Server):
 
 def serve_forever(settings: Settings) -> None:
     """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken."""
-    _share_one_heap()
+    _keep_the_heap_small()
     logs.configure(settings)
     found = _check_isolation(settings)
     listener = _listen(settings.host, settings.port)
@@ -81,14 +84,17 @@ def serve_forever(settings: Settings) -> None:
         _Server(config, app.state.playground).run([listener])
 
 
-def _share_one_heap() -> None:
-    """One heap for all threads: glibc gives up to eight per processor, and each keeps the most that was ever in it.
+def _keep_the_heap_small() -> None:
+    """One heap for all threads, and none of the large blocks in it.
 
-    The global interpreter lock lets one thread at a time allocate anyway. Other C libraries have no such choice.
+    glibc gives up to eight heaps per processor, and each keeps the most that was ever in it; the global interpreter
+    lock lets one thread at a time allocate anyway. As soon as a large block is freed, glibc takes later ones of that
+    size from the heap, where pages of a megabyte leave gaps. Other C libraries have no such choices.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def _check_isolation(settings: Settings) -> Found:
