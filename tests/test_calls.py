@@ -79,6 +79,7 @@ ARGUMENTS: tuple[tuple[str, tuple[int, ...], int | None], ...] = (
     ("ioctl", (1, 0x4008_6602, ANY), errno.ENOTTY),
     ("ioctl", (1, 0x5421, ANY), errno.EFAULT),
     ("prctl", (4, 1), errno.EINVAL),
+    ("prctl", (22, 2, 0), errno.EINVAL),
     ("prctl", (36, 1), errno.EINVAL),
     ("prctl", (62, 1), errno.EINVAL),
     ("prctl", (39, 0, 0, 0, 0), None),

@@ -148,7 +148,7 @@ class Inspector:
 async def _worker(box: Box, root: Path) -> AsyncIterator["_Worker"]:
     folders = python_folders(_APP)
     tight = replace(box.limits, memory_bytes=_MEMORY, processes=_PROCESSES, file_size_bytes=0)
-    kept = for_python(replace(box, limits=tight), folders)
+    kept = for_python(replace(box, limits=tight, filters=True), folders)
     argv = [sys.executable, "-I", "-B", str(_WORKER), str(SECONDS)]
     ours, theirs = socket.socketpair()
     try:

@@ -53,7 +53,7 @@ class Box:
 
     ``user`` is the user id that the run gets where the server may give it one, else None; with ``user_first`` it has it
     before bubblewrap starts, which then needs a user namespace and no rights. ``landlock`` is the version of the
-    kernel's interface, 0 for none.
+    kernel's interface, 0 for none. With ``filters`` the program may add seccomp filters of its own.
     """
 
     level: Level
@@ -64,6 +64,7 @@ class Box:
     user: int | None = None
     user_first: bool = False
     groups: Groups | None = None
+    filters: bool = False
 
     def inside(self, root: Path) -> Path:
         """Where the run's folder ``root`` lies for its programs."""
@@ -146,7 +147,7 @@ class Box:
         return [*words, "--chdir", str(INSIDE / cwd.relative_to(root)), "--"]
 
     def _namespaced(self, argv: Sequence[str], readable: Sequence[Path], through: Sequence[str]) -> list[str]:
-        words = [_INNER_LAUNCHER, "--init", *through, *self._limits(), "--seccomp", *self._inner_user()]
+        words = [_INNER_LAUNCHER, "--init", *through, *self._limits(), *self._seccomp(), *self._inner_user()]
         walls = self._landlock(readable, ro=("/proc",), rw=("/tmp", str(INSIDE)))  # noqa: S108 - its own
         return [*words, *walls, "--", *argv]
 
@@ -159,7 +160,7 @@ class Box:
         return [] if self.user is None or self.user_first else ["--user", f"{self.user}:{self.user}", "--userns"]
 
     def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path], through: Sequence[str]) -> list[str]:
-        words = [str(self.launcher), "--reap", *through, *self._limits(), "--seccomp"]
+        words = [str(self.launcher), "--reap", *through, *self._limits(), *self._seccomp()]
         words += [] if self.user is None else ["--user", f"{self.user}:{self.user}"]
         return [*words, *self._landlock(readable, ro=(), rw=(str(root),)), "--", *argv]
 
@@ -180,6 +181,9 @@ class Box:
             # Everything of the server's user counts: room for this run and another, and none for a fork bomb.
             values["nproc"] = own_tasks() + 2 * most.processes
         return [word for name, value in values.items() for word in ("--limit", f"{name}={value}")]
+
+    def _seccomp(self) -> list[str]:
+        return ["--seccomp", "--filters"] if self.filters else ["--seccomp"]
 
     def _landlock(self, readable: Sequence[Path], ro: Sequence[str], rw: Sequence[str]) -> list[str]:
         if not self.landlock:

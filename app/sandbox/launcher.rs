@@ -12,6 +12,7 @@
 //!   --rw PATH           all but devices and sockets
 //!   --dev PATH          read and write a device that exists
 //!   --seccomp           allow the system calls of calls.txt and refuse the others; see seccomp.rs
+//!   --filters           with --seccomp, let PROGRAM add seccomp filters of its own
 //!   --alive FD          a pipe of which only the server holds the other end: with --init or --reap, end when it hangs up
 //!   --pass              leave all descriptors to PROGRAM, which is bubblewrap with another launcher inside
 //!   --observe FD:SECONDS  watch the program as its tracer and write what was seen to FD; see observe.rs
@@ -97,6 +98,7 @@ struct Options {
     rw: Vec<String>,
     dev: Vec<String>,
     seccomp: bool,
+    filters: bool,
     alive: c_int,
     pass: bool,
     observe: Option<(c_int, f64)>,
@@ -131,6 +133,7 @@ fn options() -> Options {
             "--init" => found.init = true,
             "--userns" => found.userns = true,
             "--seccomp" => found.seccomp = true,
+            "--filters" => found.filters = true,
             "--landlock" => found.landlock = number(&value()),
             "--limit" => found.limits.push(limit(&value())),
             "--ro" => found.ro.push(value()),
@@ -484,7 +487,7 @@ fn main() {
         landlock(&found);
     }
     if found.seccomp {
-        seccomp::seccomp();
+        seccomp::seccomp(found.filters);
     }
     let mut argv: Vec<*const c_char> = found.program.iter().map(|word| word.as_ptr()).collect();
     argv.push(std::ptr::null());

@@ -66,9 +66,9 @@ const TRUNCATE_READING: u32 = 0o1000;
 const FCNTL: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034];
 /// TCGETS, TCGETS2, TIOCGPGRP, TIOCGWINSZ; FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
 const IOCTL: &[u32] = &[0x5401, 0x802c_542a, 0x540f, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451];
-/// Death signal, PR_GET_DUMPABLE, name, seccomp, PR_CAPBSET_READ, timer slack, no_new_privs, PR_GET_TID_ADDRESS, huge
-/// pages, PR_CAP_AMBIENT.
-const PRCTL: &[u32] = &[1, 2, 3, 15, 16, 21, 22, 23, 29, 30, 38, 39, 40, 41, 42, 47];
+/// Death signal, PR_GET_DUMPABLE, name, PR_GET_SECCOMP, PR_CAPBSET_READ, timer slack, no_new_privs, PR_GET_TID_ADDRESS,
+/// huge pages, PR_CAP_AMBIENT.
+const PRCTL: &[u32] = &[1, 2, 3, 15, 16, 21, 23, 29, 30, 38, 39, 40, 41, 42, 47];
 /// MADV_NORMAL to MADV_DONTNEED; MADV_FREE, MADV_REMOVE; fork, huge pages, dumps; population; guards.
 const MADVISE: &[u32] = &[0, 1, 2, 3, 4, 8, 9, 10, 11, 14, 15, 16, 17, 18, 19, 22, 23, 24, 102, 103];
 const MAP_HUGETLB: u32 = 0x4_0000;
@@ -90,7 +90,7 @@ fn step(code: u16, k: u32, yes: u8, no: u8) -> Instruction {
 }
 
 /// What the program does for a verdict of `calls.txt`.
-fn verdict(word: &str) -> Vec<Instruction> {
+fn verdict(word: &str, filters: bool) -> Vec<Instruction> {
     let [first, second, third, fourth, fifth, _] = ARGUMENTS;
     match word {
         "allowed" => vec![step(RETURN, ALLOW, 0, 0)],
@@ -105,6 +105,7 @@ fn verdict(word: &str) -> Vec<Instruction> {
         "close-range" => only(&[(third, CLOSE_RANGE_UNSHARE, &[0])], EPERM),
         "fcntl" => only(&[(second, WHOLE, FCNTL)], EINVAL),
         "ioctl" => only(&[(second, WHOLE, IOCTL)], ENOTTY),
+        "prctl" if filters => only(&[(first, WHOLE, &[PRCTL, &[PR_SET_SECCOMP as u32]].concat())], EINVAL),
         "prctl" => only(&[(first, WHOLE, PRCTL)], EINVAL),
         "madvise" => only(&[(third, WHOLE, MADVISE)], EINVAL),
         "setrlimit" => unless(first, 0, WHOLE, RLIMIT_CORE),
@@ -181,24 +182,24 @@ fn stretches() -> Vec<(u32, &'static str)> {
 }
 
 /// A binary search for the stretch that holds the number, and its verdict.
-fn search(stretches: &[(u32, &str)]) -> Vec<Instruction> {
+fn search(stretches: &[(u32, &str)], filters: bool) -> Vec<Instruction> {
     if let [(_, word)] = stretches {
-        return verdict(word);
+        return verdict(word, filters);
     }
     let (low, high) = stretches.split_at(stretches.len() / 2);
-    let below = search(low);
+    let below = search(low, filters);
     let mut program = match u8::try_from(below.len()) {
         Ok(distance) => vec![step(AT_LEAST, high[0].0, distance, 0)],
         // A condition jumps over 255 instructions at most.
         Err(_) => vec![step(AT_LEAST, high[0].0, 0, 1), step(JUMP, below.len() as u32, 0, 0)],
     };
     program.extend(below);
-    program.extend(search(high));
+    program.extend(search(high, filters));
     program
 }
 
-/// Hold this process and all that it starts to `calls.txt`.
-pub fn seccomp() {
+/// Hold this process and all that it starts to `calls.txt`; with `filters` they may add filters of their own.
+pub fn seccomp(filters: bool) {
     let mut program = vec![
         step(LOAD, ARCHITECTURE, 0, 0),
         step(EQUAL, machine::AUDIT, 1, 0),
@@ -206,7 +207,7 @@ pub fn seccomp() {
         step(LOAD, NUMBER, 0, 0),
     ];
     // The x32 calls of x86-64 have numbers far above the last, and so are unknown.
-    program.extend(search(&stretches()));
+    program.extend(search(&stretches(), filters));
     let filter = Filter { length: program.len() as u16, instructions: program.as_ptr() };
     if unsafe { prctl(PR_SET_SECCOMP, 2 as c_ulong, &filter as *const Filter) } != 0 {
         fail("seccomp");

@@ -323,6 +323,21 @@ CASES = (
         normal=True,
     ),
     Case(
+        "seccomp-filters",
+        "add seccomp filters of its own, which fill the memory that all filters of the machine share and the kernel's log",
+        never("ADDED"),
+        program("""
+            let allow = [6u64 | 0x7fff_0000 << 32];
+            let filter = [1u64, allow.as_ptr() as u64];
+            let listened = unsafe { syscall(call([317, 277]), 1i64, 8i64, filter.as_ptr()) };
+            let by_call = unsafe { syscall(call([317, 277]), 1i64, 0i64, filter.as_ptr()) };
+            let by_prctl = unsafe { syscall(call([157, 167]), 22i64, 2i64, filter.as_ptr()) };
+            for (how, added) in [("listener", listened), ("seccomp", by_call), ("prctl", by_prctl)] {
+                println!("{how} {}", if added >= 0 { "ADDED" } else { "refused" });
+            }"""),
+        normal=True,
+    ),
+    Case(
         "disk-in-flight",
         "write 2 GB to deleted files whose descriptors wait in a socket, where no process has them open",
         bounded("disk", "shared"),
