@@ -60,6 +60,7 @@ const LIKELY_TO_GO: &str = "500";
 const SIGKILL: c_int = 9;
 const SIGSTOP: c_int = 19;
 const POLITE: c_int = 10;
+const PENDING: u64 = 1024;
 const SIGTERM: c_int = 15;
 const CLONE_NEWUSER: c_int = 0x1000_0000;
 const LANDLOCK_CREATE_RULESET: c_long = 444;
@@ -472,6 +473,8 @@ fn main() {
                 fail("a limit");
             }
         }
+        // Timers and queued signals: each user has a number of them, and this one may be the server's own.
+        setrlimit(11, &[PENDING, PENDING]);
         setrlimit(4, &[1, 1]); // no core dumps: 0 would still start the machine's program for them, where there is one
         if prctl(PR_SET_NO_NEW_PRIVS, 1 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) != 0 {
             fail("no_new_privs");

@@ -338,6 +338,25 @@ CASES = (
         normal=True,
     ),
     Case(
+        "pending-signals",
+        "use up the timers and queued signals that the server's user may have",
+        never("TOOK"),
+        program("""
+            extern "C" { fn sigprocmask(how: i32, set: *const u64, old: *mut u64) -> i32; }
+            let queued = 34i64;
+            let set = [1u64 << (queued - 1), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            unsafe { sigprocmask(0, set.as_ptr(), std::ptr::null_mut()) };
+            let me = std::process::id() as i64;
+            let information = [queued as u32, 0, -1i32 as u32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let mut signals = 0;
+            while signals < 5000 && unsafe { syscall(call([129, 138]), me, queued, information.as_ptr()) } == 0 { signals += 1; }
+            let (mut timers, mut timer) = (0, 0i32);
+            let event = [0u64, queued as u64, 0, 0, 0, 0, 0, 0];
+            while timers < 5000 && unsafe { syscall(call([222, 107]), 1i64, event.as_ptr(), &mut timer) } == 0 { timers += 1; }
+            println!("{signals} signals and {timers} timers {}", if signals + timers < 5000 { "held" } else { "TOOK" });"""),
+        normal=True,
+    ),
+    Case(
         "disk-in-flight",
         "write 2 GB to deleted files whose descriptors wait in a socket, where no process has them open",
         bounded("disk", "shared"),
