@@ -33,8 +33,10 @@ def kind(method: str, path: str) -> Kind | None:
 
 def address_of(scope: Scope) -> str | None:
     """Who is counted as one: an IPv4 address or an IPv6 network of 64 bits; None for this machine itself."""
+    # The zone of a link-local address, as in fe80::1%eth0, names an interface of this machine and no sender.
+    host, _, _ = (scope.get("client") or ("127.0.0.1", 0))[0].partition("%")
     try:
-        address = ip_address((scope.get("client") or ("127.0.0.1", 0))[0])
+        address = ip_address(host)
     except ValueError:
         return "unknown"
     if isinstance(address, IPv6Address):
