@@ -11,12 +11,14 @@ const CALLS: &str = include_str!("calls.txt");
 mod machine {
     pub const AUDIT: u32 = 0xc000_003e;
     pub const COLUMN: usize = 1;
+    pub const O_DIRECT: u32 = 0o40000;
 }
 
 #[cfg(target_arch = "aarch64")]
 mod machine {
     pub const AUDIT: u32 = 0xc000_00b7;
     pub const COLUMN: usize = 2;
+    pub const O_DIRECT: u32 = 0o200000;
 }
 
 #[repr(C)]
@@ -59,7 +61,9 @@ const ARGUMENTS: [u32; 6] = [16, 24, 32, 40, 48, 56];
 const HIGH_HALF: u32 = 4;
 const WHOLE: u32 = u32::MAX;
 
-const O_DSYNC: u32 = 0o10000;
+/// What writes to the disk before the call returns: O_DSYNC, which O_SYNC has, too, and O_DIRECT.
+const THROUGH: u32 = 0o10000 | machine::O_DIRECT;
+const F_SETFL: u32 = 4;
 const ACCESS_OR_TRUNCATE: u32 = 0o1003;
 const TRUNCATE_READING: u32 = 0o1000;
 /// F_DUPFD to F_SETLKW; F_OFD_GETLK to F_OFD_SETLKW; F_DUPFD_CLOEXEC, F_GETPIPE_SZ, F_GET_SEALS.
@@ -98,12 +102,22 @@ fn verdict(word: &str, filters: bool) -> Vec<Instruction> {
         "EPERM" => vec![step(RETURN, EPERM, 0, 0)],
         "ENOSYS" => vec![step(RETURN, ENOSYS, 0, 0)],
         "EOPNOTSUPP" => vec![step(RETURN, EOPNOTSUPP, 0, 0)],
-        "open" => unless(second, O_DSYNC, ACCESS_OR_TRUNCATE, TRUNCATE_READING),
-        "openat" => unless(third, O_DSYNC, ACCESS_OR_TRUNCATE, TRUNCATE_READING),
+        "open" => unless(second, THROUGH, ACCESS_OR_TRUNCATE, TRUNCATE_READING),
+        "openat" => unless(third, THROUGH, ACCESS_OR_TRUNCATE, TRUNCATE_READING),
         "mmap" => unless(fourth, MAP_HUGETLB, SHARED_ANONYMOUS, SHARED_ANONYMOUS),
         "clone" => unless(first, NEW_NAMESPACES, THREAD | SAME_FILES, THREAD),
         "close-range" => only(&[(third, CLOSE_RANGE_UNSHARE, &[0])], EPERM),
-        "fcntl" => only(&[(second, WHOLE, FCNTL)], EINVAL),
+        "fcntl" => {
+            let mut program = vec![
+                step(LOAD, second, 0, 0),
+                step(EQUAL, F_SETFL, 0, 3),
+                step(LOAD, third, 0, 0),
+                step(ANY_BIT, machine::O_DIRECT, 0, 1),
+                step(RETURN, EINVAL, 0, 0),
+            ];
+            program.extend(only(&[(second, WHOLE, FCNTL)], EINVAL));
+            program
+        }
         "ioctl" => only(&[(second, WHOLE, IOCTL)], ENOTTY),
         "prctl" if filters => only(&[(first, WHOLE, &[PRCTL, &[PR_SET_SECCOMP as u32]].concat())], EINVAL),
         "prctl" => only(&[(first, WHOLE, PRCTL)], EINVAL),

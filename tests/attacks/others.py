@@ -260,6 +260,26 @@ CASES = (
         during=_count_requests,
     ),
     Case(
+        "direct-writes",
+        "write to the disk itself, past the cache, more than a run may keep, so that others wait for the disk",
+        never("written past the cache"),
+        program(
+            """
+            let past = if cfg!(target_arch = "x86_64") { 0o40000 } else { 0o200000 };
+            let block = unsafe { mmap(std::ptr::null_mut(), 1 << 20, 3, 0x22, -1, 0) };
+            for how in 0..2 {
+                let flags = if how == 0 { past } else { 0 };
+                let opened = fs::OpenOptions::new().write(true).create(true).custom_flags(flags).open("direct");
+                let Ok(file) = opened else { println!("{:?}", opened.err()); continue };
+                if how == 1 && unsafe { fcntl(file.as_raw_fd(), 4, past) } != 0 { println!("not set"); continue }
+                for _ in 0..20 { unsafe { pwrite(file.as_raw_fd(), block as *const u8, 1 << 20, 0) }; }
+                println!("written past the cache");
+            }""",
+            'extern "C" { fn pwrite(fd: i32, from: *const u8, size: usize, at: i64) -> isize; fn fcntl(fd: i32, what: i32, with: i32) -> i32; }',
+        ),
+        normal=True,
+    ),
+    Case(
         "cold-pages",
         "drop the compiler's files from the machine's memory, so that every build reads them from the disk again",
         _still_warm,
