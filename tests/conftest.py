@@ -165,23 +165,42 @@ def a_normal_user() -> int:
 _AS_USER = """set -e
 if [ -n "$closed" ]; then
     kept=$(mktemp -d)
-    mount --bind "$python" "$kept"
+    for name in $names; do
+        eval "folder=\\$$name"
+        mkdir "$kept/$name"
+        mount --bind "$folder" "$kept/$name"
+    done
     mount -t tmpfs -o mode=711 none "$closed"
-    mkdir -p "$python"
-    mount --bind "$kept" "$python"
-    umount "$kept"
+    for name in $names; do
+        eval "folder=\\$$name"
+        mkdir -p "$folder"
+        mount --bind "$kept/$name" "$folder"
+        umount "$kept/$name"
+        rmdir "$kept/$name"
+    done
     rmdir "$kept"
 fi
 exec setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
 """
-"""Python may lie in root's home: in mounts of the server's own the way there is open, and nothing else of that home."""
+"""Python and the checkout may lie in root's home: in mounts of the server's own the way to them is open, and nothing
+else of that home."""
+_CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def _as_user(user: int) -> tuple[list[str], dict[str, str]]:
-    python = Path(sys.base_prefix).resolve()
-    closed = [str(folder) for folder in python.parents if not folder.stat().st_mode & 0o001]
+    needed = {"python": Path(sys.base_prefix).resolve(), "checkout": _CHECKOUT}
+    closed = {name: _closed_above(folder) for name, folder in needed.items()}
+    tops = {str(above) for above in closed.values() if above}
+    assert len(tops) <= 1, f"{tops} are closed; only one such folder can be opened here"
+    names = " ".join(name for name, above in closed.items() if above)
     words = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _AS_USER, "sh"]
-    return words, {"user": str(user), "python": str(python), "closed": closed[-1] if closed else ""}
+    given = {"user": str(user), "names": names, "closed": "".join(tops)}
+    return words, given | {name: str(folder) for name, folder in needed.items()}
+
+
+def _closed_above(folder: Path) -> Path | None:
+    """The topmost folder on the way to this one that others cannot pass."""
+    return next((above for above in reversed(folder.parents) if not above.stat().st_mode & 0o001), None)
 
 
 @contextmanager
