@@ -13,15 +13,15 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import anyio
 import typer
 
-from app import __version__, course, toolchain
+from app import __version__, toolchain
 from app.binary import Card
 from app.command import CommandError, parse
 from app.console import Console
-from app.diagnosis import Diagnosis, load_diagnosis
+from app.course import Lesson, LessonError, load_shelf, prove
+from app.course.diagnosis import Diagnosis
 from app.engine import Engine, Job, NothingBuiltError
 from app.engine.local import LocalEngine
 from app.events import Artifact, Diagnostic, Event, Machine, Observed, Output, Verdict, to_json
-from app.lessons import Lesson, LessonError, load_all
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
 from app.toolchain import Toolchain
@@ -133,7 +133,7 @@ def lessons_check(
     settings = _settings()
     lessons, diagnosis = _load(settings)
     chosen = tuple(_lesson(lessons, slug) for slug in slugs) if slugs else lessons
-    for problem in (wrong := course.reference_problems(chosen, diagnosis)):
+    for problem in (wrong := prove.reference_problems(chosen, diagnosis)):
         typer.echo(problem, err=True)
     lacking = {lesson.slug: toolchain.missing_tools(lesson.needs) for lesson in chosen}
     able = tuple(lesson for lesson in chosen if not lacking[lesson.slug])
@@ -145,7 +145,7 @@ def lessons_check(
         typer.echo(f"{slug}: nothing here builds for {triple} yet; playground setup --all makes it ready.", err=True)
     if record:
         _record(able, proofs)
-    found = course.Report(datetime.now(UTC), tuple(proofs))
+    found = prove.Report(datetime.now(UTC), tuple(proofs))
     if report:
         _report(report, able, diagnosis, found, settings, whole=not slugs)
     failed = any(proof.problems or (proof.stale and not record) for proof in proofs)
@@ -155,7 +155,7 @@ def lessons_check(
 
 async def _prove(
     settings: Settings, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, *, as_json: bool
-) -> tuple[list[course.Proof], list[tuple[str, str | None]]]:
+) -> tuple[list[prove.Proof], list[tuple[str, str | None]]]:
     toolchains = await toolchain.discover(settings.cache_dir)
     unproven = {
         (each.slug, triple or "this computer")
@@ -164,16 +164,16 @@ async def _prove(
     }
     proofs = []
     async with LocalEngine(settings, diagnosis) as engine:
-        async for proof in course.prove(engine, lessons, engine.usable(toolchains)):
+        async for proof in prove.prove(engine, lessons, engine.usable(toolchains)):
             proofs.append(proof)
             typer.echo(json.dumps(proof.facts()) if as_json else _proof_line(proof))
     return proofs, sorted(unproven, key=str)
 
 
-def _record(lessons: tuple[Lesson, ...], proofs: Sequence[course.Proof]) -> None:
+def _record(lessons: tuple[Lesson, ...], proofs: Sequence[prove.Proof]) -> None:
     for lesson in lessons:
         try:
-            changed = course.keep(lesson, (proof for proof in proofs if proof.lesson == lesson.slug))
+            changed = prove.keep(lesson, (proof for proof in proofs if proof.lesson == lesson.slug))
         except OSError as error:
             _stop(f"The recordings cannot be written: {error}")
         for name in changed:
@@ -184,7 +184,7 @@ def _report(
     path: Path,
     lessons: tuple[Lesson, ...],
     diagnosis: Diagnosis,
-    found: course.Report,
+    found: prove.Report,
     settings: Settings,
     *,
     whole: bool,
@@ -196,12 +196,12 @@ def _report(
         path.write_text(report_page(lessons, diagnosis, found, style), encoding="utf-8")
         # The server shows what was proven last; of single lessons its page is not made.
         if whole:
-            course.keep_report(settings.data_dir, found)
+            prove.keep_report(settings.data_dir, found)
     except OSError as error:
         _stop(f"The report cannot be written: {error}")
 
 
-def _proof_line(proof: course.Proof) -> str:
+def _proof_line(proof: prove.Proof) -> str:
     mark = "FAIL" if proof.problems else "old " if proof.stale else "ok  "
     seen = ", ".join(proof.classes) or "no error"
     line = f"{mark} {proof.lesson:18} {proof.toolchain:5} {proof.files:8} {proof.command}  → {seen}"
@@ -344,9 +344,10 @@ def _lesson(lessons: tuple[Lesson, ...], slug: str) -> Lesson:
 
 def _load(settings: Settings) -> tuple[tuple[Lesson, ...], Diagnosis]:
     try:
-        return load_all(settings.lessons_dir), load_diagnosis(settings.lessons_dir / "errors.toml")
+        course = load_shelf(settings.lessons_dir, settings.course).default
     except LessonError as error:
         _stop(str(error))
+    return course.lessons, course.diagnosis
 
 
 def _settings(**given: Any) -> Settings:

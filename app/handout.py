@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from app.command import CommandError, parse
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from app.workspace import CRATE
 
 _POST = "https://os.phil-opp.com/freestanding-rust-binary/"

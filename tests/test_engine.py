@@ -12,11 +12,11 @@ import anyio
 import pytest
 
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
+from app.course.lessons import Lesson
 from app.engine import Job, NoSuchRunError, NothingBuiltError, OwnerQueueFullError, QueueFullError, local
 from app.engine.local import LocalEngine
 from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
-from app.lessons import Lesson
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.conftest import below

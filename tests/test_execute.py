@@ -15,13 +15,13 @@ import httpx
 import pytest
 
 from app import workspace
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
+from app.course.lessons import Lesson
 from app.engine import execute
 from app.engine.execute import Executor
 from app.engine.local import LocalEngine
 from app.engine.log import Run
 from app.events import Event, Finished, Verdict
-from app.lessons import Lesson
 from app.runfiles import RunFolder
 from app.sandbox import Box
 from app.settings import Settings

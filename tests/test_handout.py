@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from app.course.lessons import Lesson
 from app.handout import as_script, as_zip
-from app.lessons import Lesson
 from app.toolchain import Toolchain, build_env, preferred
 
 NOSTARTFILES = "cargo rustc -- -C link-arg=-nostartfiles"

@@ -10,11 +10,11 @@ import anyio
 import pytest
 
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
+from app.course.lessons import Lesson
 from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Machine, Output, Screen, Started
-from app.lessons import Lesson
 from app.machine import Monitor, report
 from app.runfiles import RunFolder
 from app.settings import Settings

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
+from app.course.lessons import Lesson
 from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Observed, Output
-from app.lessons import Lesson
 from app.observation import observed
 from app.sandbox import IsolationError, detect
 from app.settings import Settings

@@ -24,7 +24,7 @@ from app.toolchain import Demand, DoctorReport, Toolchain, examine
 from app.web import create_app
 from app.web.state import Playground
 from app.web.targets import Targets
-from tests.conftest import seat_of
+from tests.conftest import course_toml, seat_of
 
 pytestmark = pytest.mark.anyio
 
@@ -148,6 +148,7 @@ def course(tmp_path: Path) -> Path:
     write(folder / "01-one/other/src/main.rs", "// other\n")
     write(folder / "01-one/text.md", "## About one\n\nText <b>of</b> one.\n\n```offer other\nTry `it`\n```\n")
     write(folder / "errors.toml", ERRORS)
+    write(folder / "course.toml", course_toml("01-one", "02-two", "03-three"))
     return folder
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from app.course import reference_problems
-from app.diagnosis import Diagnosis
+from app.course import Course
+from app.course.diagnosis import Diagnosis
+from app.course.glossary import Glossary, Term, load_glossary
+from app.course.lessons import Lesson, LessonError
+from app.course.prove import reference_problems
+from app.course.quotation import quotes
+from app.course.recordings import Recording, What
 from app.events import Diagnostic, Output
-from app.glossary import Glossary, Term, load_glossary
-from app.lessons import Lesson, LessonError
-from app.quotation import quotes
-from app.recordings import Recording, What
-from app.settings import Settings
 from app.web.prose import markdown, prose
 
 WORDS = (
@@ -24,8 +24,8 @@ FENCE = '```recorded solution "cargo build"{}\n```\n'
 
 
 @pytest.fixture
-def glossary(shipped: Settings) -> Glossary:
-    return load_glossary(shipped.lessons_dir / "glossary.toml")
+def glossary(taught: Course) -> Glossary:
+    return taught.glossary
 
 
 def run(version: str, rendered: str, command: str = "cargo build") -> Recording:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from app.diagnosis import Diagnosis, ErrorClass
+from app.course.diagnosis import Diagnosis, ErrorClass
+from app.course.lessons import Lesson
 from app.events import (
     UNREAD,
     Advice,
@@ -25,7 +26,6 @@ from app.events import (
     Suggestion,
     Verdict,
 )
-from app.lessons import Lesson
 from app.web.render import Patch, RunRenderer, environment, fold, inline, markdown, partials, ticks
 
 NASTY = '<script>alert("x")</script>'

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.course import Proof, Report, keep_report, last_report
-from app.diagnosis import Diagnosis
-from app.lessons import Lesson
+from app.course.diagnosis import Diagnosis
+from app.course.lessons import Lesson
+from app.course.prove import Proof, Report, keep_report, last_report
 from app.web.report import report_page
 from tests.conftest import Server, seated
 

@@ -21,11 +21,11 @@ import pytest
 
 from app import sandbox
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
+from app.course.lessons import Lesson
 from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Limit, Output
-from app.lessons import Lesson
 from app.runfiles import RunFolder
 from app.sandbox import IsolationError, Limits, cgroup, detect, may_give, process, python_folders
 from app.sandbox.box import Box

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
 from app.engine.local import LocalEngine
 from app.engine.seeds import Seed
 from app.settings import Settings

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from app import stepper
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
+from app.course.lessons import Lesson
 from app.engine import Job
 from app.engine.local import LocalEngine
-from app.lessons import Lesson
 from app.sandbox import Box, IsolationError, detect
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace

@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from app.settings import Settings
 from app.toolchain import (
     BARE_METAL,

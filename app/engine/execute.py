@@ -10,9 +10,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from app import runner
-from app.checks import judge, see
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course.checks import judge, see
+from app.course.diagnosis import Diagnosis
 from app.engine import Job, NoSuchRunError, NothingBuiltError
 from app.engine.log import Run
 from app.engine.scratch import Scratch

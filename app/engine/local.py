@@ -15,7 +15,7 @@ import anyio
 
 from app import runner
 from app.binary import Card
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
 from app.engine import Inside, Job, NoSuchRunError, NothingBuiltError, Prepare, RunStatus
 from app.engine.execute import Executor, OnVerdict, Supervisor
 from app.engine.log import Run

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from app.course.lessons import Lesson
 from app.engine import NoSuchRunError, RunStatus, State
 from app.events import Event, Finished, Verdict, to_json
-from app.lessons import Lesson
 from app.toolchain import preferred
 from app.web.problem import ProblemError, no_such_run
 from app.web.prose import markdown

@@ -11,10 +11,10 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 
-from app.glossary import Glossary, Term
-from app.lessons import Lesson
-from app.quotation import Quote, quote, quoted
-from app.recordings import RecordingError
+from app.course.glossary import Glossary, Term
+from app.course.lessons import Lesson
+from app.course.quotation import Quote, quote, quoted
+from app.course.recordings import RecordingError
 from app.web.ansi import Terminal, strip
 from app.web.render import fence, inline, made, new_parser, page
 

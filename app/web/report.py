@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from app.course import Proof, Report
-from app.diagnosis import Diagnosis
-from app.lessons import Lesson
+from app.course.diagnosis import Diagnosis
+from app.course.lessons import Lesson
+from app.course.prove import Proof, Report
 from app.toolchain.model import release
 from app.web.render import page
 

@@ -11,9 +11,11 @@ from typing import TypeVar
 import anyio
 from markupsafe import Markup
 
-from app.checks import foretold, see
 from app.command import CommandError, parse
-from app.diagnosis import Diagnosis, load_diagnosis
+from app.course import Course, Lesson, load_shelf
+from app.course.checks import foretold, see
+from app.course.diagnosis import Diagnosis
+from app.course.glossary import Glossary
 from app.engine import (
     Engine,
     Inside,
@@ -27,8 +29,6 @@ from app.engine import (
 from app.engine.local import Found, LocalEngine
 from app.engine.turns import Turns
 from app.events import Event, Verdict
-from app.glossary import Glossary, load_glossary
-from app.lessons import Lesson, load_all
 from app.progress import Progress, fingerprint
 from app.runner import Built
 from app.settings import Settings
@@ -85,9 +85,10 @@ class Playground:
 
     def __init__(self, settings: Settings, found: Found | None = None) -> None:
         self.settings = settings
-        self.lessons: tuple[Lesson, ...] = load_all(settings.lessons_dir)
-        self.diagnosis: Diagnosis = load_diagnosis(settings.lessons_dir / "errors.toml")
-        self.glossary: Glossary = load_glossary(settings.lessons_dir / "glossary.toml")
+        self.course: Course = load_shelf(settings.lessons_dir, settings.course).default
+        self.lessons: tuple[Lesson, ...] = self.course.lessons
+        self.diagnosis: Diagnosis = self.course.diagnosis
+        self.glossary: Glossary = self.course.glossary
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)

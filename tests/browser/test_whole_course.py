@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from app.toolchain import Toolchain
 from tests.browser.test_course import RUN_MS, browser, learner
 

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app import __version__
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from app.toolchain import Toolchain, preferred
 from app.web.pages.form import Typed
 from app.web.problem import ProblemError

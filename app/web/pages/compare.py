@@ -11,9 +11,9 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 
 from app.command import CommandError, parse
+from app.course.lessons import Lesson
 from app.engine import NoSuchRunError
 from app.events import Event
-from app.lessons import Lesson
 from app.web.compare import Answer, Column, columns
 from app.web.pages.common import Home, Seat, Step, by_htmx, page_answer, to
 from app.web.pages.form import Typed, looked_at

@@ -6,8 +6,8 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.course import Report, last_report
-from app.lessons import Lesson
+from app.course.lessons import Lesson
+from app.course.prove import Report, last_report
 from app.web.guard import OLD_NAME
 from app.web.pages.common import Home, Seat, Step, fragment, in_turn, page_answer
 from app.web.pages.where import where

@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.course.lessons import Lesson
 from app.handout import as_script, as_zip
-from app.lessons import Lesson
 from app.web.pages.common import Home, Seat, Step
 from app.web.pages.form import clean, text, typed
 from app.web.pages.versions import checked, given

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from app.command import LONGEST
+from app.course.lessons import Lesson
 from app.diff import FileDiff
-from app.lessons import Lesson
 from app.toolchain import missing_tools, tools_command
 from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answer, playground_of, seat_of
 from app.web.pages.compare import Comparison

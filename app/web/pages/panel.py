@@ -6,9 +6,9 @@ from functools import partial
 
 from markupsafe import Markup, escape
 
+from app.course.lessons import Lesson
 from app.engine import NoSuchRunError
 from app.events import Artifact, Event, Verdict
-from app.lessons import Lesson
 from app.web.batches import batches, size
 from app.web.pages.common import following
 from app.web.pages.guide import foreseen, prediction_patch

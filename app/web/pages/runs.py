@@ -9,8 +9,8 @@ import anyio.lowlevel
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response, StreamingResponse
 
+from app.course.lessons import Lesson
 from app.engine import NoSuchRunError
-from app.lessons import Lesson
 from app.web.ansi import Terminal
 from app.web.batches import said
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 
 
 @dataclass(frozen=True)

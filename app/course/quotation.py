@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from app.recordings import Recording, RecordingError, words
+from app.course.recordings import Recording, RecordingError, words
 
 _EXAMPLE = 'recorded solution "cargo build"'
 _CUT = "…"

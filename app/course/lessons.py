@@ -12,16 +12,18 @@ from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from app.facts import Content, Facts, Outcome, Versions
-from app.recordings import Recording, RecordingError, from_text
+from app.course.facts import Content, Facts, Outcome, Versions
+from app.course.recordings import Recording, RecordingError, from_text
 
 _M = TypeVar("_M", bound=BaseModel)
 
 RECORDED = "recorded"
 """The folder of a lesson's recordings, a file for each compiler generation: ``recorded/1.96.jsonl``."""
+SHARED = "shared"
+"""The folder beside the lessons with files that several of them give, each of which stands once."""
 
 _OFFER = re.compile(r"^```offer\b *(.*?) *$", re.MULTILINE)
-_FOLDER = re.compile(r"(\d{2})-([a-z0-9]+(?:-[a-z0-9]+)*)")
+_FOLDER = re.compile(r"\d{2}-([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 
 class LessonError(Exception):
@@ -129,11 +131,10 @@ class Lesson:
     about, where it is about one; ``variants`` are further files to prove, as whole crates by their names;
     ``offers`` are those that the text offers, each with the files that it is about.
     ``recordings`` are what compilers printed for it, the newest compiler's first; ``folder`` is where it was
-    loaded from.
+    loaded from. ``number``, from 1, and ``course``, an id, are its place; a lesson loaded alone has none.
     """
 
     slug: str
-    number: int
     title: str
     goal: str
     minutes: int
@@ -149,6 +150,8 @@ class Lesson:
     checks: tuple[CheckSpec, ...]
     advice: tuple[AdviceSpec, ...]
     expectations: tuple[Expectation, ...]
+    number: int = 0
+    course: str = ""
     bonus: bool = False
     prediction: Prediction | None = None
     needs: tuple[str, ...] = ()
@@ -174,22 +177,6 @@ class Lesson:
         return any(check.exit_code for check in self.checks)
 
 
-def load_all(folder: Path) -> tuple[Lesson, ...]:
-    """Every lesson below ``folder``, in course order.
-
-    Raises ``LessonError`` when one of them cannot be loaded or a slug stands twice.
-    """
-    if not folder.is_dir():
-        raise LessonError(f"{folder}: there is no such folder of lessons")
-    lessons = [load(entry) for entry in sorted(folder.iterdir()) if entry.is_dir()]
-    seen: dict[str, int] = {}
-    for lesson in lessons:
-        if lesson.slug in seen:
-            raise LessonError(f"{folder}: the slug {lesson.slug!r} stands twice")
-        seen[lesson.slug] = lesson.number
-    return tuple(sorted(lessons, key=lambda lesson: lesson.number))
-
-
 def load(folder: Path) -> Lesson:
     """The lesson in one folder named ``NN-slug``; raises ``LessonError``."""
     name = _FOLDER.fullmatch(folder.name)
@@ -211,8 +198,7 @@ def load(folder: Path) -> Lesson:
             raise LessonError(f"{folder / 'lesson.toml'}: expect: there is no folder {expectation.files!r}")
     text = _read(folder / "text.md")
     return Lesson(
-        slug=name[2],
-        number=int(name[1]),
+        slug=name[1],
         title=manifest.title,
         goal=manifest.goal,
         minutes=manifest.minutes,

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field, replace
 
 from app.cargo import plain
 from app.command import Command
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
+from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, Outcome, at_version
+from app.course.lessons import AdviceSpec, Lesson, Option, Prediction
+from app.course.patterns import found
 from app.events import (
     UNREAD,
     Advice,
@@ -25,9 +28,6 @@ from app.events import (
     Screen,
     Verdict,
 )
-from app.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, Outcome, at_version
-from app.lessons import AdviceSpec, Lesson, Option, Prediction
-from app.patterns import found
 
 UNKNOWN = "(another error)"
 """Stands for the class of an error that ``errors.toml`` does not know."""

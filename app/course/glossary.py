@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from app.facts import Content
-from app.lessons import LessonError, parse_content
+from app.course.facts import Content
+from app.course.lessons import LessonError, parse_content
 
 
 class Term(Content):

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, TypeVar
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from app.course.patterns import Pattern
 from app.events import Ended, Reason
-from app.patterns import Pattern
 
 
 def _specifier(text: str) -> str:

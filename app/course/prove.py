@@ -9,15 +9,15 @@ from pathlib import Path
 
 import anyio
 
-from app.checks import foretold, misses, see
 from app.command import CommandError, parse
-from app.diagnosis import Diagnosis
+from app.course.checks import foretold, misses, see
+from app.course.diagnosis import Diagnosis
+from app.course.facts import Outcome, at_version, in_range
+from app.course.lessons import RECORDED, Expectation, Lesson, Prediction
+from app.course.quotation import quote, quotes, without
+from app.course.recordings import Recording, RecordingError, What, record, renewed, to_text
 from app.engine import Engine, Job
 from app.events import Artifact, Event, Verdict
-from app.facts import Outcome, at_version, in_range
-from app.lessons import RECORDED, Expectation, Lesson, Prediction
-from app.quotation import quote, quotes, without
-from app.recordings import Recording, RecordingError, What, record, renewed, to_text
 from app.toolchain import Toolchain
 from app.workspace import configured_targets
 

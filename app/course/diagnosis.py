@@ -10,10 +10,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from app.course.facts import Content
+from app.course.lessons import AdviceSpec, LessonError, parse_content
+from app.course.patterns import Pattern, found
 from app.events import Diagnostic
-from app.facts import Content
-from app.lessons import AdviceSpec, LessonError, parse_content
-from app.patterns import Pattern, found
 
 
 class ErrorClass(Content):
