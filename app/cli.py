@@ -54,7 +54,7 @@ def _playground(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """A playground for the post "A Freestanding Rust Binary", on the real cargo toolchain."""
+    """A playground for courses on Rust, on the real cargo toolchain."""
 
 
 @cli.command()

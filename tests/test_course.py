@@ -33,7 +33,7 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
 def test_a_course_has_everything_that_is_taught(taught: Course) -> None:
     assert taught.id == "freestanding-rust-binary"
     assert [(part.title, part.beyond, len(part.lessons)) for part in taught.parts] == [
-        ("The post’s steps", False, 16),
+        ("The post\N{RIGHT SINGLE QUOTATION MARK}s steps", False, 16),
         ("Beyond the post", True, 9),
     ]
     lesson = taught.lesson("entry-point")
@@ -50,6 +50,10 @@ def test_a_course_has_everything_that_is_taught(taught: Course) -> None:
         (edit("['04-panic-handler']", "[]"), "course.toml: part.0.lessons: Tuple should have at least 1 item"),
         (edit("[[part]]", "[[party]]"), "course.toml: part: Field required"),
         (edit("04-panic", "05-panic"), "course.toml: part.lessons: there is no folder '05-panic-handler'"),
+        (
+            edit('"Panic Implementation"', '"Panicking"'),
+            "04-panic-handler/lesson.toml: section: post.sections in course.toml has no 'Panic Implementation'",
+        ),
         (lambda folder: (folder / "course.toml").unlink(), "course.toml: cannot be read"),
         (lambda folder: (folder / "errors.toml").unlink(), "errors.toml: cannot be read"),
         (lambda folder: (folder / "04-panic-handler/text.md").unlink(), "04-panic-handler/text.md: cannot be read"),

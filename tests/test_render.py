@@ -39,7 +39,6 @@ def lesson(slug: str, title: str = "A step") -> Lesson:
         goal="A goal",
         minutes=3,
         section="A section",
-        anchor="",
         text="",
         files={"src/main.rs": ""},
         solution={"src/main.rs": ""},

@@ -105,8 +105,6 @@ class _Manifest(Content):
     goal: str = Field(min_length=1)
     minutes: int = Field(ge=1, le=60)
     section: str = Field(min_length=1)
-    anchor: str = ""
-    bonus: bool = False
     edit: tuple[str, ...] = Field(min_length=1)
     commands: tuple[str, ...] = Field(min_length=1)
     target: str | None = None
@@ -122,7 +120,7 @@ class _Manifest(Content):
 
 @dataclass(frozen=True)
 class Lesson:
-    """One step of the post, or with ``bonus`` one beyond it.
+    """One step of a course.
 
     ``files`` and ``solution`` map a path in the crate to its text; ``editable`` lists those that
     the learner may change, in the order in which they are shown. ``target`` is the triple that the
@@ -139,7 +137,6 @@ class Lesson:
     goal: str
     minutes: int
     section: str
-    anchor: str
     text: str
     files: Mapping[str, str]
     solution: Mapping[str, str]
@@ -152,7 +149,6 @@ class Lesson:
     expectations: tuple[Expectation, ...]
     number: int = 0
     course: str = ""
-    bonus: bool = False
     prediction: Prediction | None = None
     needs: tuple[str, ...] = ()
     further_targets: tuple[str, ...] = ()
@@ -203,7 +199,6 @@ def load(folder: Path) -> Lesson:
         goal=manifest.goal,
         minutes=manifest.minutes,
         section=manifest.section,
-        anchor=manifest.anchor,
         text=text,
         files=files,
         solution=solution,
@@ -218,7 +213,6 @@ def load(folder: Path) -> Lesson:
         checks=manifest.check,
         advice=manifest.advice,
         expectations=manifest.expect,
-        bonus=manifest.bonus,
         prediction=manifest.predict,
         recordings=_recordings(folder / RECORDED),
         folder=folder,

@@ -33,6 +33,11 @@ class Post(Content):
     series: str = ""
     sections: Mapping[str, str] = Field(min_length=1)
 
+    def link(self, section: str) -> str:
+        """Return the address of a section of the post."""
+        anchor = self.sections.get(section, "")
+        return f"{self.address}#{anchor}" if anchor else self.address
+
 
 @dataclass(frozen=True)
 class Part:
@@ -131,6 +136,10 @@ def _parts(path: Path, manifest: _Manifest) -> tuple[Part, ...]:
             lesson = replace(load(path.parent / name), number=len(seen) + 1, course=path.parent.name)
             if lesson.slug in seen:
                 raise LessonError(f"{path}: part.lessons: the slug of {name!r} is that of {seen[lesson.slug]!r}, too")
+            if lesson.section not in manifest.post.sections:
+                raise LessonError(
+                    f"{lesson.folder / 'lesson.toml'}: section: post.sections in {MANIFEST} has no {lesson.section!r}"
+                )
             seen[lesson.slug] = name
             lessons.append(lesson)
         parts.append(Part(part.title, tuple(lessons), part.beyond, part.about))

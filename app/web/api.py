@@ -199,7 +199,7 @@ _FRAMES: dict[str, Any] = {
 @router.get("/api/lessons", responses=errors())
 async def lessons(app: App) -> list[LessonSummary]:
     """Every lesson in course order."""
-    return [LessonSummary(slug=e.slug, number=e.number, title=e.title, goal=e.goal) for e in app.lessons]
+    return [LessonSummary(slug=e.slug, number=e.number, title=e.title, goal=e.goal) for e in app.course.lessons]
 
 
 @router.get("/api/lessons/{slug}", responses=errors(404, 422))

@@ -14,8 +14,6 @@ from markupsafe import Markup
 from app.command import CommandError, parse
 from app.course import Course, Lesson, load_shelf
 from app.course.checks import foretold, see
-from app.course.diagnosis import Diagnosis
-from app.course.glossary import Glossary
 from app.engine import (
     Engine,
     Inside,
@@ -86,9 +84,6 @@ class Playground:
     def __init__(self, settings: Settings, found: Found | None = None) -> None:
         self.settings = settings
         self.course: Course = load_shelf(settings.lessons_dir, settings.course).default
-        self.lessons: tuple[Lesson, ...] = self.course.lessons
-        self.diagnosis: Diagnosis = self.course.diagnosis
-        self.glossary: Glossary = self.course.glossary
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)
@@ -99,8 +94,8 @@ class Playground:
         self._page_turns = Turns()
         self._prose: dict[str, Markup] = {}
         self.editor_imports = imports(settings.static_dir, "js/editor.js")
-        configs = cargo_configs(self.lessons)
-        self.local = LocalEngine(settings, self.diagnosis, configs, self._store_verdict, found)
+        configs = cargo_configs(self.course.lessons)
+        self.local = LocalEngine(settings, self.course.diagnosis, configs, self._store_verdict, found)
         self.engine: Engine = self.local
         self._toolchains: tuple[Toolchain, ...] | None = None
         self._looked = 0.0
@@ -108,7 +103,7 @@ class Playground:
         self._storage_seen = "", -_STORAGE_SECONDS
         self._checking_storage = anyio.Lock()
         self._look = anyio.Lock()
-        self.targets = Targets(self.lessons, Demand(settings.cache_dir), self.toolchains)
+        self.targets = Targets(self.course.lessons, Demand(settings.cache_dir), self.toolchains)
         self._examined: dict[str, tuple[DoctorReport, float]] = {}
         self._examining = anyio.Lock()
         self._explanations: dict[tuple[str, str], str | None] = {}
@@ -127,9 +122,8 @@ class Playground:
 
     def lesson(self, slug: str) -> Lesson:
         """The lesson of that slug; raises ``ProblemError`` 404."""
-        for lesson in self.lessons:
-            if lesson.slug == slug:
-                return lesson
+        if lesson := self.course.lesson(slug):
+            return lesson
         raise ProblemError(
             404, "no-such-lesson", "There is no lesson of that name; the course map lists all.", "lesson"
         )
@@ -316,7 +310,7 @@ class Playground:
     def prose(self, lesson: Lesson) -> Markup:
         """The lesson's text as HTML, made once."""
         if lesson.slug not in self._prose:
-            self._prose[lesson.slug] = prose(lesson, self.glossary, self.root)
+            self._prose[lesson.slug] = prose(lesson, self.course.glossary, self.root)
         return self._prose[lesson.slug]
 
     async def draw(self, work: Callable[[], _T]) -> _T:

@@ -59,7 +59,13 @@ async def page_answer(request: Request, template: str, status: int = 200, **cont
     playground = playground_of(request)
     toolchains = await playground.toolchains()
     nonce: str = request.state.style_nonce
-    context = {"toolchains": toolchains, "footer": _footer(playground, toolchains), "style_nonce": nonce, **context}
+    context = {
+        "course": playground.course,
+        "toolchains": toolchains,
+        "footer": _footer(playground, toolchains),
+        "style_nonce": nonce,
+        **context,
+    }
     return HTMLResponse(page(template, root=playground.root, **context), status_code=status)
 
 
@@ -73,7 +79,7 @@ def problem_page(request: Request, problem: ProblemError) -> HTMLResponse:
     if by_htmx(request):
         return HTMLResponse(page("_problem.html", problem=problem), problem.status, problem.headers)
     home = playground_of(request)
-    html = page("problem.html", root=home.root, problem=problem, footer=_footer(home))
+    html = page("problem.html", root=home.root, course=home.course, problem=problem, footer=_footer(home))
     return HTMLResponse(html, problem.status, problem.headers)
 
 
@@ -90,8 +96,8 @@ def to(home: Playground, lesson: Lesson, form: Typed | None = None) -> RedirectR
 
 def following(home: Playground, lesson: Lesson) -> Lesson | None:
     """The lesson after this one."""
-    later = home.lessons[home.lessons.index(lesson) + 1 :]
-    return later[0] if later else None
+    lessons = home.course.lessons
+    return next(iter(lessons[lessons.index(lesson) + 1 :]), None)
 
 
 def _footer(playground: Playground, toolchains: tuple[Toolchain, ...] | None = None) -> Mapping[str, str]:

@@ -106,7 +106,7 @@ async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wai
         for one in status
     ]
     async with home.turn(ids[0]):
-        made = await home.draw(partial(columns, answers, home.diagnosis))
+        made = await home.draw(partial(columns, answers, home.course.diagnosis))
     return Comparison(_SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson)
 
 
@@ -129,7 +129,7 @@ Compared = Annotated[tuple[str, ...], Depends(_compared)]
 @router.get("/lessons/{slug}/comparisons/{ids}")
 async def show(request: Request, home: Home, seat: Seat, lesson: Step, runs: Compared) -> Response:
     """The comparison on a page of its own, where there is room for the columns."""
-    here = where(home.lessons, await home.progress.reached(seat), lesson)
+    here = where(home.course, await home.progress.reached(seat), lesson)
     comparison = await compare(home, lesson, runs)
     return await page_answer(request, "comparison.html", lesson=lesson, where=here, comparison=comparison)
 

@@ -26,10 +26,9 @@ async def course(request: Request, home: Home, seat: Seat, forgotten: bool = Fal
     return await page_answer(
         request,
         "index.html",
-        lessons=home.lessons,
-        where=where(home.lessons, reached),
+        where=where(home.course, reached),
         last=last,
-        next=_continue(home.lessons, reached, last),
+        next=_continue(home.course.lessons, reached, last),
         begun=bool(reached or last),
         report=await _report(home),
         note="Everything that was stored of you is deleted." if forgotten else "",
@@ -40,14 +39,14 @@ async def course(request: Request, home: Home, seat: Seat, forgotten: bool = Fal
 async def progress(home: Home, seat: Seat, lesson: Step) -> Response:
     """The course's progress as it stands in the bar above a lesson, when another tab has gone on."""
     reached = await home.progress.reached(seat)
-    return fragment(home, "_progress.html", where=where(home.lessons, reached, lesson))
+    return fragment(home, "_progress.html", where=where(home.course, reached, lesson))
 
 
 @router.get("/glossary", dependencies=[in_turn])
 async def glossary(request: Request, home: Home) -> Response:
     """The words of the course."""
-    steps = {lesson.slug: lesson for lesson in home.lessons}
-    return await page_answer(request, "glossary.html", glossary=home.glossary, steps=steps)
+    steps = {lesson.slug: lesson for lesson in home.course.lessons}
+    return await page_answer(request, "glossary.html", glossary=home.course.glossary, steps=steps)
 
 
 @router.get("/compilers", dependencies=[in_turn])
@@ -57,7 +56,7 @@ async def compilers(request: Request, home: Home) -> Response:
     if report is None:
         sentence = "The course has not been proven here yet: `playground lessons check --report FILE` does it."
         raise ProblemError(404, "not-proven", sentence)
-    return await page_answer(request, "compilers.html", **matrix(home.lessons, home.diagnosis, report))
+    return await page_answer(request, "compilers.html", **matrix(home.course.lessons, home.course.diagnosis, report))
 
 
 @router.post("/forget")

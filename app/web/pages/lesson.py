@@ -64,7 +64,8 @@ async def lesson_page(
     ``before``: how the prediction stood before that run.
     """
     home, seat = playground_of(request), seat_of(request)
-    number = home.lessons.index(lesson)
+    lessons = home.course.lessons
+    number = lessons.index(lesson)
     guide = await guide_of(home, seat, lesson, form.files)
     tools = missing_tools(lesson.needs)
     targets = await targets_of(home, lesson)
@@ -75,9 +76,9 @@ async def lesson_page(
         lesson=lesson,
         prose=home.prose(lesson),
         modules=home.editor_imports,
-        previous=home.lessons[number - 1] if number else None,
+        previous=lessons[number - 1] if number else None,
         following=following(home, lesson),
-        where=where(home.lessons, await home.progress.reached(seat), lesson),
+        where=where(home.course, await home.progress.reached(seat), lesson),
         guide=replace(guide, foreseen=renewed(guide.foreseen, before)) if before else guide,
         files=_files(lesson, form.files),
         shown=form.shown if form.shown in lesson.files else lesson.editable[0],

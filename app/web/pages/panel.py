@@ -121,11 +121,11 @@ def about(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Pa
 
 def _renderer(home: Playground, lesson: Lesson, run_id: str) -> RunRenderer:
     seconds = home.engine.status(run_id).seconds
-    return RunRenderer(run_id, lesson, following(home, lesson), home.diagnosis, home.root, seconds)
+    return RunRenderer(run_id, lesson, following(home, lesson), home.course.diagnosis, home.root, seconds)
 
 
 async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:
     """The course's progress after a verdict, whether or not it is already written down."""
     reached = set(await home.progress.reached(seat)) | ({lesson.slug} if verdict.reached else set())
-    html = page("_progress.html", root=home.root, where=where(home.lessons, reached, lesson))
+    html = page("_progress.html", root=home.root, where=where(home.course, reached, lesson))
     return Patch("progress", made(html), append=False)
