@@ -81,7 +81,7 @@ async def _boots(folder: Path, rounds: int) -> None:
     course = load_shelf(settings.lessons_dir).default
     lessons = {lesson.slug: lesson for lesson in course.lessons}
     toolchains = await discover(settings.cache_dir)
-    async with LocalEngine(settings, course.diagnosis) as engine:
+    async with LocalEngine(settings, (course,)) as engine:
         for slug, command in LESSONS.items():
             lesson = lessons[slug]
             toolchain = preferred(toolchains, lesson.target)

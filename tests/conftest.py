@@ -73,6 +73,7 @@ title = "A Course"
 intro = "What it is about."
 crate = "blog_os"
 essential_targets = ["{BARE_METAL}"]
+bare_keys = true
 [post]
 title = "A Post"
 author = "An Author"
@@ -85,6 +86,15 @@ licence = "Its content is [free](https://example.org/licence)."
 title = "Steps"
 lessons = {list(lessons)}
 """
+
+
+@pytest.fixture(scope="session")
+def two_courses(tmp_path_factory: pytest.TempPathFactory, shipped: Settings) -> Path:
+    """A folder with the course that comes with the playground and a tiny one, which sorts behind it."""
+    folder = tmp_path_factory.mktemp("courses")
+    for course in (*shipped.lessons_dir.iterdir(), Path(__file__).parent / "courses" / "tiny"):
+        (folder / course.name).symlink_to(course)
+    return folder
 
 
 @pytest.fixture(scope="session")

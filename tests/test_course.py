@@ -107,7 +107,7 @@ def test_the_sound_courses_are_taught_beside_a_broken_one(folder: Path) -> None:
     edit("crate", "kreate")(folder.parent / "broken")
     shelf = load_shelf(folder.parent)
     assert [course.id for course in shelf.courses] == ["one"]
-    (sentence,) = shelf.broken
+    (sentence,) = shelf.broken.values()
     assert sentence.startswith(f"{folder.parent}/broken/course.toml: crate:")
     with pytest.raises(LessonError, match="kreate"):
         load_shelf(folder.parent, "broken")

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.course import Shelf
 from app.engine import Inside, Job, NoSuchRunError, OwnerQueueFullError, QueueFullError, RunStatus, State
 from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
 from app.runner import Built
@@ -153,10 +154,11 @@ def course(tmp_path: Path) -> Path:
 
 def first(playground: Playground, **changes: object) -> None:
     """Change the first lesson of the course."""
-    [part] = playground.course.parts
+    course = playground.shelf.default
+    [part] = course.parts
     lesson, *others = part.lessons
     parts = (replace(part, lessons=(replace(lesson, **changes), *others)),)  # type: ignore[arg-type]
-    playground.course = replace(playground.course, parts=parts)
+    playground.shelf = Shelf((replace(course, parts=parts),))
 
 
 @pytest.fixture
@@ -276,7 +278,7 @@ def wanting(app: FastAPI) -> Playground:
     playground: Playground = app.state.playground
     first(playground, target="thumbv7em-none-eabihf")
     playground.targets = Targets(
-        playground.course.lessons, Demand(playground.settings.cache_dir, nothing_comes), found(app)
+        playground.shelf.lessons, Demand(playground.settings.cache_dir, nothing_comes), found(app)
     )
     return playground
 
@@ -829,5 +831,5 @@ async def test_the_machine_is_examined_once_for_all_who_look_at_a_failed_target(
     monkeypatch.setattr("app.web.state.examine", counted)
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
-            tasks.start_soon(playground.examined, playground.course.lessons[0])
+            tasks.start_soon(playground.examined, playground.shelf.lessons[0])
     assert looks == 1

@@ -130,6 +130,8 @@ class Lesson:
     ``offers`` are those that the text offers, each with the files that it is about.
     ``recordings`` are what compilers printed for it, the newest compiler's first; ``folder`` is where it was
     loaded from. ``number``, from 1, and ``course``, an id, are its place; a lesson loaded alone has none.
+    ``key`` is the name under which a learner's texts and progress are kept; ``base`` is the path of the course's pages,
+    empty for those of the default course, and ``map`` that of the course map.
     """
 
     slug: str
@@ -149,6 +151,9 @@ class Lesson:
     expectations: tuple[Expectation, ...]
     number: int = 0
     course: str = ""
+    key: str = ""
+    base: str = ""
+    map: str = "/"
     prediction: Prediction | None = None
     needs: tuple[str, ...] = ()
     further_targets: tuple[str, ...] = ()
@@ -161,6 +166,16 @@ class Lesson:
     def crate(self, name: str) -> Mapping[str, str]:
         """The files of ``start``, of ``solution`` or of a variant."""
         return {"start": self.files, "solution": self.solution, **self.variants}[name]
+
+    @property
+    def name(self) -> str:
+        """How commands and programs name the lesson: by its slug alone in the default course."""
+        return f"{self.course}/{self.slug}" if self.base else self.slug
+
+    @property
+    def address(self) -> str:
+        """The path of the lesson's page, below the playground's own."""
+        return f"{self.base}/lessons/{self.slug}"
 
     @property
     def targets(self) -> tuple[str, ...]:

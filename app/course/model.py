@@ -56,7 +56,8 @@ class Course:
     ``id`` is the name of its folder; ``digest`` is the SHA-256, in hexadecimal, of every file that the course consists
     of, so that two machines can tell whether they teach the same. ``crate`` is the name of the crate that learners
     build, ``essential_targets`` are the triples without which the course cannot be taught, and ``command`` is what
-    the course runs most: the example in messages.
+    the course runs most: the example in messages. ``base`` is the path of the course's pages, empty for the default
+    course, and ``map`` that of the course map.
     """
 
     id: str
@@ -71,6 +72,16 @@ class Course:
     essential_targets: tuple[str, ...]
     command: str
     folder: Path
+    base: str = ""
+    map: str = "/"
+
+    def at(self, base: str, course_map: str) -> "Course":
+        """Return the course with its pages at these paths."""
+        parts = (
+            replace(part, lessons=tuple(replace(one, base=base, map=course_map) for one in part.lessons))
+            for part in self.parts
+        )
+        return replace(self, parts=tuple(parts), base=base, map=course_map)
 
     @property
     def lessons(self) -> tuple[Lesson, ...]:
@@ -95,6 +106,7 @@ class _Manifest(Content):
     crate: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     essential_targets: tuple[str, ...] = ()
     command: str = Field("cargo build", min_length=1)
+    bare_keys: bool = False
     post: Post
     part: tuple[_Part, ...] = Field(min_length=1)
 
@@ -133,7 +145,7 @@ def _parts(path: Path, manifest: _Manifest) -> tuple[Part, ...]:
         for name in part.lessons:
             if not (path.parent / name).is_dir():
                 raise LessonError(f"{path}: part.lessons: there is no folder {name!r}")
-            lesson = replace(load(path.parent / name), number=len(seen) + 1, course=path.parent.name)
+            lesson = _placed(load(path.parent / name), path.parent.name, len(seen) + 1, bare=manifest.bare_keys)
             if lesson.slug in seen:
                 raise LessonError(f"{path}: part.lessons: the slug of {name!r} is that of {seen[lesson.slug]!r}, too")
             if lesson.section not in manifest.post.sections:
@@ -144,6 +156,11 @@ def _parts(path: Path, manifest: _Manifest) -> tuple[Part, ...]:
             lessons.append(lesson)
         parts.append(Part(part.title, tuple(lessons), part.beyond, part.about))
     return tuple(parts)
+
+
+def _placed(lesson: Lesson, course: str, number: int, *, bare: bool) -> Lesson:
+    key = lesson.slug if bare else f"{course}/{lesson.slug}"
+    return replace(lesson, number=number, course=course, key=key)
 
 
 def _digest(folder: Path, lessons: Iterable[str]) -> str:

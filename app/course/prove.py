@@ -82,8 +82,8 @@ def reference_problems(lessons: Iterable[Lesson], diagnosis: Diagnosis) -> list[
         options = lesson.prediction.option if lesson.prediction else ()
         facts += [*options, *(other for option in options for other in option.on.values())]
         named = {name for item in facts for name in item.errors or ()}
-        problems += [f"{lesson.slug}: there is no error class {name!r}" for name in sorted(named - known)]
-        problems += [f"{lesson.slug}: {text}" for text in (*_command_problems(lesson), *_quote_problems(lesson))]
+        problems += [f"{lesson.name}: there is no error class {name!r}" for name in sorted(named - known)]
+        problems += [f"{lesson.name}: {text}" for text in (*_command_problems(lesson), *_quote_problems(lesson))]
     named = {name for advice in diagnosis.advice for name in advice.when.errors or ()}
     return problems + [f"errors.toml: there is no error class {name!r}" for name in sorted(named - known)]
 
@@ -161,7 +161,7 @@ async def _prove(
 ) -> Proof:
     files = lesson.crate(expectation.files)
     command = parse(expectation.command)
-    name = (lesson.slug, toolchain.name, expectation.files, expectation.command)
+    name = (lesson.name, toolchain.name, expectation.files, expectation.command)
     after = built.get(expectation.files) if command.needs_artifact else None
     if command.needs_artifact and after is None:
         return Proof(*name, problems=("No expectation before this one builds what it could look at.",))
@@ -187,7 +187,7 @@ async def _prove_prediction(engine: Engine, lesson: Lesson, prediction: Predicti
     right = foretold(prediction, toolchain.version, seen)
     named = " and ".join(option.id for option in right) or "none"
     problems = () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
-    return Proof(lesson.slug, toolchain.name, "predict", lesson.commands[0], problems, seen.classes)
+    return Proof(lesson.name, toolchain.name, "predict", lesson.commands[0], problems, seen.classes)
 
 
 async def _run(engine: Engine, job: Job) -> tuple[str, list[Event]]:

@@ -1,7 +1,7 @@
 """The courses of one folder: those that can be taught, and why others cannot."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.course.lessons import Lesson, LessonError
@@ -10,10 +10,10 @@ from app.course.model import MANIFEST, Course, load_course
 
 @dataclass(frozen=True)
 class Shelf:
-    """The sound courses, the default one first, and a sentence on each broken one."""
+    """The sound courses, the default one first, and by its folder's name a sentence on each broken one."""
 
     courses: tuple[Course, ...]
-    broken: tuple[str, ...] = ()
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def default(self) -> Course:
@@ -32,6 +32,11 @@ class Shelf:
     def course_of(self, lesson: Lesson) -> Course:
         """Return the course of a lesson that came from here."""
         return next(course for course in self.courses if course.id == lesson.course)
+
+    @property
+    def essential_targets(self) -> tuple[str, ...]:
+        """The triples without which one of the courses cannot be taught, each once."""
+        return tuple(dict.fromkeys(target for course in self.courses for target in course.essential_targets))
 
     def find(self, name: str) -> Lesson | None:
         """Return the lesson that ``course/slug``, or a bare slug of the default course, names; else None."""
@@ -60,7 +65,9 @@ def load_shelf(folder: Path, default: str = "") -> Shelf:
     if default and not any(course.id == default for course in sound):
         names = ", ".join(course.id for course in sound)
         raise LessonError(f"{folder}: there is no course {default!r}, which PLAYGROUND_COURSE names; there is {names}")
-    return Shelf(tuple(sorted(sound, key=lambda course: course.id != default)), tuple(broken.values()))
+    first, *others = sorted(sound, key=lambda course: course.id != default)
+    placed = first.at("", f"/courses/{first.id}" if others else "/")
+    return Shelf((placed, *(each.at(f"/courses/{each.id}", f"/courses/{each.id}") for each in others)), broken)
 
 
 def _folders(folder: Path) -> Iterator[Path]:

@@ -152,4 +152,4 @@ def _term(_self: RendererHTML, tokens: list[Token], number: int, _options: Optio
     return Markup(
         '<span class="term" data-term><a href="{}/glossary#{}" aria-describedby="term-{}">{}</a>'
         '<span class="tip" role="tooltip" id="term-{}">{}</span></span>'
-    ).format(env["root"], term.id, term.id, word, term.id, inline(term.means))
+    ).format(env["root"] + env["lesson"].base, term.id, term.id, word, term.id, inline(term.means))

@@ -16,7 +16,7 @@ router = APIRouter()
 async def zip_file(request: Request, home: Home, lesson: Step) -> Response:
     """The posted crate as a zip that builds with plain cargo."""
     form = await typed(request)
-    content = as_zip(home.course, lesson, home.crate(lesson, form.files), form.command)
+    content = as_zip(home.course_of(lesson), lesson, home.crate(lesson, form.files), form.command)
     return _file(content, lesson, "zip", "application/zip")
 
 
@@ -24,7 +24,7 @@ async def zip_file(request: Request, home: Home, lesson: Step) -> Response:
 async def script(request: Request, home: Home, lesson: Step) -> Response:
     """The posted crate as a shell script that makes it and gives the command."""
     form = await typed(request)
-    content = as_script(home.course, lesson, home.crate(lesson, form.files), form.command)
+    content = as_script(home.course_of(lesson), lesson, home.crate(lesson, form.files), form.command)
     return _file(content.encode(), lesson, "sh", "text/plain; charset=utf-8")
 
 
@@ -36,8 +36,8 @@ async def take(request: Request, home: Home, seat: Seat, lesson: Step) -> Respon
     current = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
     now = {**current, **checked(home, lesson, brought)}
     if now != current:
-        await home.progress.versions.keep(seat, lesson.slug, current, "you took the files of a link")
-        await home.progress.save(seat, lesson.slug, now)
+        await home.progress.versions.keep(seat, lesson.key, current, "you took the files of a link")
+        await home.progress.save(seat, lesson.key, now)
     return await given(request, lesson, form, now)
 
 

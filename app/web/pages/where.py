@@ -8,7 +8,7 @@ from app.course import Course, Lesson, Part
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of the course for one learner: which of its lessons are reached, by slug."""
+    """A part of the course for one learner: which of its lessons are reached, by their keys."""
 
     about: str
     title: str
@@ -19,7 +19,7 @@ class Stretch:
     @property
     def minutes(self) -> int:
         """How long the lessons take that are not reached yet."""
-        return sum(lesson.minutes for lesson in self.lessons if lesson.slug not in self.reached)
+        return sum(lesson.minutes for lesson in self.lessons if lesson.key not in self.reached)
 
     @property
     def complete(self) -> bool:
@@ -51,5 +51,5 @@ def where(course: Course, reached: Collection[str], current: Lesson | None = Non
 
 
 def _stretch(part: Part, reached: Collection[str]) -> Stretch:
-    known = frozenset(lesson.slug for lesson in part.lessons if lesson.slug in reached)
+    known = frozenset(lesson.key for lesson in part.lessons if lesson.key in reached)
     return Stretch(part.about, part.title, part.beyond, part.lessons, known)
