@@ -17,7 +17,7 @@ from app import __version__, toolchain
 from app.binary import Card
 from app.command import CommandError, parse
 from app.console import Console
-from app.course import Course, Lesson, LessonError, Shelf, load_shelf, prove
+from app.course import Lesson, LessonError, Shelf, load_shelf, prove
 from app.engine import Engine, Job, NothingBuiltError
 from app.engine.local import LocalEngine
 from app.events import Artifact, Diagnostic, Event, Machine, Observed, Output, Verdict, to_json
@@ -132,7 +132,7 @@ def lessons_check(
     settings = _settings()
     shelf = _load(settings)
     chosen = tuple(_lesson(shelf, name) for name in names) if names else shelf.lessons
-    wrong = [problem for course in shelf.courses for problem in _problems(course, chosen)]
+    wrong = prove.reference_problems(chosen)
     for sentence in (*wrong, *(broken := () if names else shelf.broken.values())):
         typer.echo(sentence, err=True)
     lacking = {lesson.name: toolchain.missing_tools(lesson.needs) for lesson in chosen}
@@ -150,11 +150,6 @@ def lessons_check(
     failed = any(proof.problems or (proof.stale and not record) for proof in proofs)
     if wrong or broken or failed or unproven or any(lacking.values()):
         raise typer.Exit(1)
-
-
-def _problems(course: Course, chosen: Sequence[Lesson]) -> list[str]:
-    ours = [lesson for lesson in chosen if lesson.course == course.id]
-    return prove.reference_problems(ours, course.diagnosis) if ours else []
 
 
 async def _prove(

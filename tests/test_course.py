@@ -20,14 +20,14 @@ def folder(tmp_path: Path, taught: Course) -> Path:
     return copy
 
 
-def edit(old: str, new: str) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        path = folder / "course.toml"
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
+def replaced(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
 
-    return change
+
+def edit(old: str, new: str) -> Callable[[Path], None]:
+    return lambda folder: replaced(folder / "course.toml", old, new)
 
 
 def test_a_course_has_everything_that_is_taught(taught: Course) -> None:
@@ -53,6 +53,16 @@ def test_a_course_has_everything_that_is_taught(taught: Course) -> None:
         (
             edit('"Panic Implementation"', '"Panicking"'),
             "04-panic-handler/lesson.toml: section: post.sections in course.toml has no 'Panic Implementation'",
+        ),
+        (
+            lambda folder: replaced(folder / "04-panic-handler/lesson.toml", 'errors = ["panic', 'errors = ["spanic'),
+            "04-panic-handler/lesson.toml: predict.option.errors: there is no error class 'spanic",
+        ),
+        (
+            lambda folder: (folder / "errors.toml").write_text(
+                (folder / "errors.toml").read_text() + '[[advice]]\nid = "a"\ntext = "t"\nwhen.errors = ["nothing"]\n'
+            ),
+            "errors.toml: advice.when.errors: there is no error class 'nothing'",
         ),
         (lambda folder: (folder / "course.toml").unlink(), "course.toml: cannot be read"),
         (lambda folder: (folder / "errors.toml").unlink(), "errors.toml: cannot be read"),

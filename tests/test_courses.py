@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,48 @@ def test_the_start_lists_the_courses_and_each_has_its_own_pages(learner: httpx.C
     assert "/courses/tiny/lessons/hello-std" in bar
     assert learner.get("/courses/none").status_code == 404
     assert learner.get("/courses/tiny/lessons/no-std").status_code == 404
+
+
+@pytest.fixture
+def beside_a_broken_one(tmp_path: Path) -> Path:
+    """A folder with the tiny course and one whose manifest lacks a key."""
+    folder = tmp_path / "courses"
+    for name in ("broken", "tiny"):
+        shutil.copytree(TINY, folder / name)
+    manifest = folder / "broken/course.toml"
+    manifest.write_text(manifest.read_text().replace("crate = ", "krate = "))
+    return folder
+
+
+def test_the_sound_course_is_served_and_the_page_says_what_is_wrong_with_the_other(
+    beside_a_broken_one: Path, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "data", PLAYGROUND_LESSONS_DIR=str(beside_a_broken_one)) as server:
+        sentence = f"{beside_a_broken_one}/broken/course.toml: crate: Field required; krate: Extra inputs"
+        with seated(server.url) as client:
+            start = client.get("/").text
+            assert "A Tiny Course" in start
+            assert sentence in start
+            assert client.get("/lessons/hello-std").status_code == 200
+            assert client.get("/courses/broken").status_code == 503
+            refused = client.get("/api/lessons", params={"course": "broken"}).json()["error"]
+            assert refused["code"] == "broken-course"
+            assert refused["message"].startswith(sentence)
+
+
+@pytest.mark.parametrize("words", [("serve", "--port", "0"), ("lessons", "check")])
+def test_a_broken_course_alone_is_one_sentence(beside_a_broken_one: Path, tmp_path: Path, words: tuple[str]) -> None:
+    done = playground(beside_a_broken_one / "broken", tmp_path / "data", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{beside_a_broken_one}/broken/course.toml: crate: Field required")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_check_names_a_broken_course_beside_a_sound_one(beside_a_broken_one: Path, tmp_path: Path) -> None:
+    done = playground(beside_a_broken_one, tmp_path / "data", "lessons", "check")
+    assert done.returncode == 1
+    assert "FAIL" not in done.stdout
+    assert done.stderr.startswith(f"{beside_a_broken_one}/broken/course.toml: crate: Field required")
 
 
 def test_the_default_course_keeps_its_addresses(learner: httpx.Client) -> None:

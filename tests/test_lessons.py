@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from app.course import Course, Lesson, load_course, load_shelf
-from app.course.diagnosis import Diagnosis
 from app.course.lessons import LessonError, load
 from app.course.prove import reference_problems
 from app.settings import Settings
@@ -21,11 +20,11 @@ SLUGS = (
 ).split()
 
 
-def test_the_course_is_complete_and_in_order(shipped: Settings, diagnosis: Diagnosis) -> None:
+def test_the_course_is_complete_and_in_order(shipped: Settings) -> None:
     lessons = load_course(shipped.lessons_dir / "freestanding-rust-binary").lessons
     assert [lesson.slug for lesson in lessons] == SLUGS
     assert [lesson.number for lesson in lessons] == [*range(1, len(SLUGS) + 1)]
-    assert reference_problems(lessons, diagnosis) == []
+    assert reference_problems(lessons) == []
 
 
 @pytest.mark.parametrize("slug", SLUGS)
@@ -121,13 +120,13 @@ def test_a_folder_needs_a_number_and_a_slug_once(tmp_path: Path, folder: Path, t
         load_shelf(tmp_path / "nowhere")
 
 
-def test_a_target_that_an_offered_command_names_is_declared(folder: Path, diagnosis: Diagnosis) -> None:
+def test_a_target_that_an_offered_command_names_is_declared(folder: Path) -> None:
     edit("commands = [", 'commands = ["cargo build --target riscv32imac-unknown-none-elf", ')(folder)
-    (problem,) = reference_problems([load(folder)], diagnosis)
+    (problem,) = reference_problems([load(folder)])
     assert "riscv32imac-unknown-none-elf stands neither in target nor in targets" in problem
     edit("minutes", 'target = "a-none-b"\ntargets = ["riscv32imac-unknown-none-elf", "a-none-b"]\nminutes')(folder)
     assert load(folder).targets == ("a-none-b", "riscv32imac-unknown-none-elf")
-    assert reference_problems([load(folder)], diagnosis) == []
+    assert reference_problems([load(folder)]) == []
 
 
 def test_assembly_that_is_given_is_commented_line_by_line(taught: Course) -> None:

@@ -15,6 +15,7 @@ from app.course.diagnosis import Diagnosis, load_diagnosis
 from app.course.facts import Content
 from app.course.glossary import Glossary, load_glossary
 from app.course.lessons import SHARED, Lesson, LessonError, load, parse_content
+from app.course.references import unknown_advised, unknown_class
 
 MANIFEST = "course.toml"
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -121,13 +122,19 @@ def load_course(folder: Path) -> Course:
     path = folder / MANIFEST
     manifest = parse_content(path, _Manifest)
     diagnosis = load_diagnosis(folder / "errors.toml")
+    if unknown := unknown_advised(diagnosis):
+        raise LessonError(f"{folder / 'errors.toml'}: {unknown}")
+    parts = _parts(path, manifest)
+    for lesson in (lesson for part in parts for lesson in part.lessons):
+        if unknown := unknown_class(lesson, diagnosis):
+            raise LessonError(f"{lesson.folder / 'lesson.toml'}: {unknown}")
     return Course(
         id=folder.name,
         digest=_digest(folder, (name for part in manifest.part for name in part.lessons)),
         title=manifest.title,
         intro=manifest.intro,
         post=manifest.post,
-        parts=_parts(path, manifest),
+        parts=parts,
         diagnosis=diagnosis,
         glossary=load_glossary(folder / "glossary.toml"),
         crate=manifest.crate,

@@ -11,8 +11,7 @@ import anyio
 
 from app.command import CommandError, parse
 from app.course.checks import foretold, misses, see
-from app.course.diagnosis import Diagnosis
-from app.course.facts import Outcome, at_version, in_range
+from app.course.facts import at_version, in_range
 from app.course.lessons import RECORDED, Expectation, Lesson, Prediction
 from app.course.quotation import quote, quotes, without
 from app.course.recordings import Recording, RecordingError, What, record, renewed, to_text
@@ -71,21 +70,13 @@ def last_report(folder: Path) -> Report | None:
         return None
 
 
-def reference_problems(lessons: Iterable[Lesson], diagnosis: Diagnosis) -> list[str]:
-    """What the lessons and the error classes name that does not exist; needs no toolchain."""
-    known = {error.id for error in diagnosis.classes}
-    problems = []
-    for lesson in lessons:
-        facts: list[Outcome] = [*lesson.checks, *lesson.expectations, *(advice.when for advice in lesson.advice)]
-        facts += [other for check in lesson.checks for other in check.on.values()]
-        facts += [other for expectation in lesson.expectations for other in expectation.on.values()]
-        options = lesson.prediction.option if lesson.prediction else ()
-        facts += [*options, *(other for option in options for other in option.on.values())]
-        named = {name for item in facts for name in item.errors or ()}
-        problems += [f"{lesson.name}: there is no error class {name!r}" for name in sorted(named - known)]
-        problems += [f"{lesson.name}: {text}" for text in (*_command_problems(lesson), *_quote_problems(lesson))]
-    named = {name for advice in diagnosis.advice for name in advice.when.errors or ()}
-    return problems + [f"errors.toml: there is no error class {name!r}" for name in sorted(named - known)]
+def reference_problems(lessons: Iterable[Lesson]) -> list[str]:
+    """Return what is wrong with the commands and quotations of the lessons; needs no toolchain."""
+    return [
+        f"{lesson.name}: {text}"
+        for lesson in lessons
+        for text in (*_command_problems(lesson), *_quote_problems(lesson))
+    ]
 
 
 def _quote_problems(lesson: Lesson) -> Iterable[str]:

@@ -81,6 +81,8 @@ class Playground:
     def __init__(self, settings: Settings, found: Found | None = None) -> None:
         self.settings = settings
         self.shelf: Shelf = load_shelf(settings.lessons_dir, settings.course)
+        for sentence in self.shelf.broken.values():
+            _log.error("a course cannot be taught: %s", sentence)
         self._essential = (None, *self.shelf.essential_targets)
         """What the courses cannot do without; other targets are set up when a lesson asks for them."""
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
