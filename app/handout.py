@@ -9,9 +9,7 @@ from pathlib import PurePosixPath
 
 from app.command import CommandError, parse
 from app.course import Course, Lesson
-from app.workspace import CRATE
 
-_NEW = f"cargo new {CRATE} --bin --edition 2018"
 _LETTERS = "E" + string.ascii_letters
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the same files make the same zip
 
@@ -21,7 +19,7 @@ def as_zip(course: Course, lesson: Lesson, files: Mapping[str, str], command: st
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, text in ({"README.md": _readme(course, lesson, command)} | dict(files)).items():
-            entry = zipfile.ZipInfo(f"{CRATE}/{path}", _WHEN)
+            entry = zipfile.ZipInfo(f"{course.crate}/{path}", _WHEN)
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
     return out.getvalue()
@@ -32,11 +30,11 @@ def as_script(course: Course, lesson: Lesson, files: Mapping[str, str], command:
     lines = [
         "#!/bin/sh",
         f"# {lesson.title.replace('`', '')}, after {course.post.address}",
-        f"# Makes the crate in a new folder, {CRATE}, and gives the command.",
+        f"# Makes the crate in a new folder, {course.crate}, and gives the command.",
         "set -eu",
         "",
-        _NEW,
-        f"cd {CRATE}",
+        f"cargo new {course.crate} --bin --edition 2018",
+        f"cd {course.crate}",
     ]
     for path, text in files.items():
         folder = str(PurePosixPath(path).parent)

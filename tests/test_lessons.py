@@ -130,10 +130,11 @@ def test_a_target_that_an_offered_command_names_is_declared(folder: Path) -> Non
 
 
 def test_assembly_that_is_given_is_commented_line_by_line(taught: Course) -> None:
-    given = list(taught.folder.glob("*/start/src/boot.s"))
+    given = [lesson.files["src/boot.s"] for lesson in taught.lessons if "src/boot.s" in lesson.files]
     assert len(given) == 3
-    assert len({path.read_text() for path in given}) == 1, "one file, in three lessons"
-    lines = given[0].read_text().splitlines()
+    assert given == [(taught.folder / "shared/x86/boot.s").read_text()] * 3, "one file, in three lessons"
+    assert not list(taught.folder.glob("*/start/src/boot.s"))
+    lines = given[0].splitlines()
     assert [line for line in lines if line.strip() and "#" not in line and not line.endswith(":")] == []
 
 
@@ -141,3 +142,17 @@ def test_assembly_that_is_given_is_commented_line_by_line(taught: Course) -> Non
 def test_an_expectation_may_be_for_one_processor_alone(lessons: dict[str, Lesson], host: str, reached: bool) -> None:
     said = [one for one in lessons["stack-alignment"].expectations if one.is_for(host) and one.files == "start"]
     assert [one.reached for one in said if one.command == "cargo run --release"] == [reached]
+
+
+def test_a_file_that_lessons_share_stands_once(folder: Path) -> None:
+    edit("edit = [", 'shared = { "src/more.rs" = "more.rs" }\nedit = [')(folder)
+    with pytest.raises(LessonError, match=r"lesson.toml: shared: there is no file shared/more.rs"):
+        load(folder)
+    (folder.parent / "shared").mkdir()
+    (folder.parent / "shared/more.rs").write_text("// shared\n")
+    lesson = load(folder)
+    assert lesson.files["src/more.rs"] == lesson.solution["src/more.rs"] == "// shared\n"
+    assert list(lesson.files) == ["Cargo.toml", "src/main.rs", "src/more.rs"]
+    (folder / "start/src/more.rs").write_text("// own\n")
+    with pytest.raises(LessonError, match=r"shared: 'src/more.rs' lies in start/, too"):
+        load(folder)

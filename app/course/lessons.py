@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -105,6 +105,7 @@ class _Manifest(Content):
     goal: str = Field(min_length=1)
     minutes: int = Field(ge=1, le=60)
     section: str = Field(min_length=1)
+    shared: Mapping[str, str] = {}
     edit: tuple[str, ...] = Field(min_length=1)
     commands: tuple[str, ...] = Field(min_length=1)
     target: str | None = None
@@ -194,7 +195,7 @@ def load(folder: Path) -> Lesson:
     if not name:
         raise LessonError(f"{folder}: a lesson's folder is named NN-slug, such as 01-hello-std")
     manifest = parse_content(folder / "lesson.toml", _Manifest)
-    files = _tree(folder / "start")
+    files = _start(folder, manifest.shared)
     changed = folder / "solution"  # absent where the start is the solution: git keeps no empty folder
     solution = files | (_tree(changed) if changed.exists() else {})
     for path in manifest.edit:
@@ -233,6 +234,19 @@ def load(folder: Path) -> Lesson:
         folder=folder,
         needs=manifest.needs,
     )
+
+
+def _start(folder: Path, shared: Mapping[str, str]) -> dict[str, str]:
+    """The files of ``start/`` and the shared ones that the lesson takes, in order of their paths."""
+    files = _tree(folder / "start")
+    for path, name in shared.items():
+        source = folder.parent / SHARED / name
+        if path in files:
+            raise LessonError(f"{folder / 'lesson.toml'}: shared: {path!r} lies in start/, too")
+        if not source.is_file():
+            raise LessonError(f"{folder / 'lesson.toml'}: shared: there is no file {SHARED}/{name}")
+        files[path] = _read(source)
+    return dict(sorted(files.items(), key=lambda item: PurePosixPath(item[0])))
 
 
 def _is_variant(entry: Path) -> bool:
