@@ -81,14 +81,14 @@ def setup(
     everything: Annotated[bool, typer.Option("--all", help="Every target and program of every lesson.")] = False,
     era: Annotated[bool, typer.Option("--era", help="Also unpack the compiler of the post's time.")] = False,
 ) -> None:
-    """Make the toolchain and the bare-metal target ready; the other targets follow when a lesson needs them."""
+    """Make the toolchain and the essential targets ready; the other targets follow when a lesson needs them."""
     settings = _settings()
     shelf = _load(settings)
     further = [triple for lesson in shelf.lessons for triple in lesson.targets] if everything else []
     wanted = tuple(dict.fromkeys((*(target or shelf.essential_targets), *further)))
     tools = dict.fromkeys(tool for lesson in shelf.lessons for tool in lesson.needs) if everything else {}
     with Console(sys.stdout) as say:
-        ready = _run(lambda: toolchain.setup(settings.cache_dir, say, wanted))
+        ready = _run(lambda: toolchain.setup(settings.cache_dir, say, wanted, shelf.essential_targets))
         if era and not _run(lambda: toolchain.setup_era(settings.cache_dir, say)):
             say("The course works without the compiler of the post's time; the lessons quote its words.")
         ready = _run(lambda: toolchain.setup_tools(tools, say)) and ready
@@ -101,8 +101,9 @@ def setup(
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
     """Say what is here, what is missing, and the command that mends it."""
     settings = _settings()
-    lessons = {lesson.name: lesson.targets for lesson in _load(settings).lessons}
-    report = _run(lambda: toolchain.examine(settings.cache_dir, lessons))
+    shelf = _load(settings)
+    lessons = {lesson.name: lesson.targets for lesson in shelf.lessons}
+    report = _run(lambda: toolchain.examine(settings.cache_dir, lessons, shelf.essential_targets))
     isolation = _run(lambda: _isolation(settings))
     if as_json:
         typer.echo(json.dumps(report.model_dump(mode="json") | {"isolation": isolation}, indent=2))

@@ -329,7 +329,7 @@ async def test_a_run_without_scripts_that_waits_for_a_target_is_shown_waiting(
 async def test_a_target_that_cannot_be_set_up_says_what_mends_it(
     learner: httpx.AsyncClient, wanting: Playground, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def look(_cache_dir: Path, _lessons: object) -> DoctorReport:
+    async def look(*_: object) -> DoctorReport:
         problems = ("There is no `core` for it.",)
         return DoctorReport(ok=False, toolchains=(), linkers=(), lookups=(), problems=problems, command="mend --it")
 

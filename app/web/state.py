@@ -178,7 +178,8 @@ class Playground:
         async with self._examining:
             report, then = self._examined.get(lesson.name, (None, 0.0))
             if report is None or time.monotonic() - then > _LOOK_AGAIN:
-                report = await examine(self.settings.cache_dir, {lesson.name: lesson.targets})
+                lessons = {lesson.name: lesson.targets}
+                report = await examine(self.settings.cache_dir, lessons, self.shelf.essential_targets)
                 self._examined[lesson.name] = report, time.monotonic()
         return report
 
