@@ -1,4 +1,4 @@
-"""A Freestanding Rust Binary, step by step, on the real toolchain."""
+"""Courses on Rust, step by step, on the real toolchain."""
 
 from importlib.metadata import version
 

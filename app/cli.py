@@ -13,15 +13,14 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import anyio
 import typer
 
-from app import __version__, course, toolchain
+from app import __version__, toolchain
 from app.binary import Card
 from app.command import CommandError, parse
 from app.console import Console
-from app.diagnosis import Diagnosis, load_diagnosis
+from app.course import Lesson, LessonError, Shelf, load_shelf, prove
 from app.engine import Engine, Job, NothingBuiltError
 from app.engine.local import LocalEngine
 from app.events import Artifact, Diagnostic, Event, Machine, Observed, Output, Verdict, to_json
-from app.lessons import Lesson, LessonError, load_all
 from app.progress import describe_database
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
@@ -55,7 +54,7 @@ def _playground(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """A playground for the post "A Freestanding Rust Binary", on the real cargo toolchain."""
+    """A playground for courses on Rust, on the real cargo toolchain."""
 
 
 @cli.command()
@@ -83,14 +82,14 @@ def setup(
     everything: Annotated[bool, typer.Option("--all", help="Every target and program of every lesson.")] = False,
     era: Annotated[bool, typer.Option("--era", help="Also unpack the compiler of the post's time.")] = False,
 ) -> None:
-    """Make the toolchain and the bare-metal target ready; the other targets follow when a lesson needs them."""
+    """Make the toolchain and the essential targets ready; the other targets follow when a lesson needs them."""
     settings = _settings()
-    lessons, _ = _load(settings)
-    further = [triple for lesson in lessons for triple in lesson.targets] if everything else []
-    wanted = tuple(dict.fromkeys((*(target or [toolchain.BARE_METAL]), *further)))
-    tools = dict.fromkeys(tool for lesson in lessons for tool in lesson.needs) if everything else {}
+    shelf = _load(settings)
+    further = [triple for lesson in shelf.lessons for triple in lesson.targets] if everything else []
+    wanted = tuple(dict.fromkeys((*(target or shelf.essential_targets), *further)))
+    tools = dict.fromkeys(tool for lesson in shelf.lessons for tool in lesson.needs) if everything else {}
     with Console(sys.stdout) as say:
-        ready = _run(lambda: toolchain.setup(settings.cache_dir, say, wanted))
+        ready = _run(lambda: toolchain.setup(settings.cache_dir, say, wanted, shelf.essential_targets))
         if era and not _run(lambda: toolchain.setup_era(settings.cache_dir, say)):
             say("The course works without the compiler of the post's time; the lessons quote its words.")
         ready = _run(lambda: toolchain.setup_tools(tools, say)) and ready
@@ -103,8 +102,9 @@ def setup(
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
     """Say what is here, what is missing, and the command that mends it."""
     settings = _settings()
-    lessons = {lesson.slug: lesson.targets for lesson in _load(settings)[0]}
-    report = _run(lambda: toolchain.examine(settings.cache_dir, lessons))
+    shelf = _load(settings)
+    lessons = {lesson.name: lesson.targets for lesson in shelf.lessons}
+    report = _run(lambda: toolchain.examine(settings.cache_dir, lessons, shelf.essential_targets))
     isolation = _run(lambda: _isolation(settings))
     database = describe_database(settings.data_dir / "progress.sqlite3")
     if as_json:
@@ -128,84 +128,76 @@ async def _isolation(settings: Settings) -> dict[str, Any]:
 
 @_lessons.command("check")
 def lessons_check(
-    slugs: Annotated[list[str] | None, typer.Argument(metavar="SLUG…", help="Only these lessons.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[COURSE/]SLUG…", help="Only these lessons.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     record: Annotated[bool, typer.Option("--record", help="Keep what the compilers print beside the lessons.")] = False,
     report: Annotated[Path | None, typer.Option("--report", help="Write lessons and compilers as a page.")] = None,
 ) -> None:
     """Prove on every toolchain here that each start does what the lesson says and each solution reaches the goal."""
     settings = _settings()
-    lessons, diagnosis = _load(settings)
-    chosen = tuple(_lesson(lessons, slug) for slug in slugs) if slugs else lessons
-    for problem in (wrong := course.reference_problems(chosen, diagnosis)):
-        typer.echo(problem, err=True)
-    lacking = {lesson.slug: toolchain.missing_tools(lesson.needs) for lesson in chosen}
-    able = tuple(lesson for lesson in chosen if not lacking[lesson.slug])
-    proofs, unproven = _run(lambda: _prove(settings, able, diagnosis, as_json=as_json))
-    for slug, tools in lacking.items():
+    shelf = _load(settings)
+    chosen = tuple(_lesson(shelf, name) for name in names) if names else shelf.lessons
+    wrong = prove.reference_problems(chosen)
+    for sentence in (*wrong, *(broken := () if names else shelf.broken.values())):
+        typer.echo(sentence, err=True)
+    lacking = {lesson.name: toolchain.missing_tools(lesson.needs) for lesson in chosen}
+    able = tuple(lesson for lesson in chosen if not lacking[lesson.name])
+    proofs, unproven = _run(lambda: _prove(settings, shelf, able, as_json=as_json))
+    for name, tools in lacking.items():
         if tools:
-            typer.echo(f"{slug}: {', '.join(tools)} missing; playground setup --all installs it.", err=True)
-    for slug, triple in unproven:
-        typer.echo(f"{slug}: nothing here builds for {triple} yet; playground setup --all makes it ready.", err=True)
+            typer.echo(f"{name}: {', '.join(tools)} missing; playground setup --all installs it.", err=True)
+    for name, triple in unproven:
+        typer.echo(f"{name}: nothing here builds for {triple} yet; playground setup --all makes it ready.", err=True)
     if record:
         _record(able, proofs)
-    found = course.Report(datetime.now(UTC), tuple(proofs))
     if report:
-        _report(report, able, diagnosis, found, settings, whole=not slugs)
+        _report(report, shelf, prove.Report(datetime.now(UTC), tuple(proofs)), settings, whole=not names)
     failed = any(proof.problems or (proof.stale and not record) for proof in proofs)
-    if wrong or failed or unproven or any(lacking.values()):
+    if wrong or broken or failed or unproven or any(lacking.values()):
         raise typer.Exit(1)
 
 
 async def _prove(
-    settings: Settings, lessons: tuple[Lesson, ...], diagnosis: Diagnosis, *, as_json: bool
-) -> tuple[list[course.Proof], list[tuple[str, str | None]]]:
+    settings: Settings, shelf: Shelf, lessons: tuple[Lesson, ...], *, as_json: bool
+) -> tuple[list[prove.Proof], list[tuple[str, str | None]]]:
     toolchains = await toolchain.discover(settings.cache_dir)
     unproven = {
-        (each.slug, triple or "this computer")
+        (each.name, triple or "this computer")
         for each in lessons
         for triple in toolchain.missing(toolchains, each.targets)
     }
     proofs = []
-    async with LocalEngine(settings, diagnosis) as engine:
-        async for proof in course.prove(engine, lessons, engine.usable(toolchains)):
+    async with LocalEngine(settings, shelf.courses) as engine:
+        async for proof in prove.prove(engine, lessons, engine.usable(toolchains)):
             proofs.append(proof)
             typer.echo(json.dumps(proof.facts()) if as_json else _proof_line(proof))
     return proofs, sorted(unproven, key=str)
 
 
-def _record(lessons: tuple[Lesson, ...], proofs: Sequence[course.Proof]) -> None:
+def _record(lessons: tuple[Lesson, ...], proofs: Sequence[prove.Proof]) -> None:
     for lesson in lessons:
         try:
-            changed = course.keep(lesson, (proof for proof in proofs if proof.lesson == lesson.slug))
+            changed = prove.keep(lesson, (proof for proof in proofs if proof.lesson == lesson.name))
         except OSError as error:
             _stop(f"The recordings cannot be written: {error}")
         for name in changed:
             typer.echo(f"recorded {name}", err=True)
 
 
-def _report(
-    path: Path,
-    lessons: tuple[Lesson, ...],
-    diagnosis: Diagnosis,
-    found: course.Report,
-    settings: Settings,
-    *,
-    whole: bool,
-) -> None:
+def _report(path: Path, shelf: Shelf, found: prove.Report, settings: Settings, *, whole: bool) -> None:
     from app.web.report import report_page
 
     try:
         style = (settings.static_dir / "css" / "matrix.css").read_text(encoding="utf-8")
-        path.write_text(report_page(lessons, diagnosis, found, style), encoding="utf-8")
+        path.write_text(report_page(shelf.courses, found, style), encoding="utf-8")
         # The server shows what was proven last; of single lessons its page is not made.
         if whole:
-            course.keep_report(settings.data_dir, found)
+            prove.keep_report(settings.data_dir, found)
     except OSError as error:
         _stop(f"The report cannot be written: {error}")
 
 
-def _proof_line(proof: course.Proof) -> str:
+def _proof_line(proof: prove.Proof) -> str:
     mark = "FAIL" if proof.problems else "old " if proof.stale else "ok  "
     seen = ", ".join(proof.classes) or "no error"
     line = f"{mark} {proof.lesson:18} {proof.toolchain:5} {proof.files:8} {proof.command}  → {seen}"
@@ -215,7 +207,7 @@ def _proof_line(proof: course.Proof) -> str:
 
 @cli.command("try")
 def try_lesson(
-    slug: Annotated[str, typer.Argument(help="The lesson.")],
+    lesson_name: Annotated[str, typer.Argument(metavar="[COURSE/]SLUG", help="The lesson.")],
     directory: Annotated[Path | None, typer.Option("--dir", help="Take the editable files from here.")] = None,
     command: Annotated[list[str] | None, typer.Option(help="What to run; may repeat, in order.")] = None,
     name: Annotated[str | None, typer.Option("--toolchain", help="Which toolchain, such as 1.96.")] = None,
@@ -223,8 +215,8 @@ def try_lesson(
 ) -> None:
     """Run a lesson's start, or DIR's files, and print the events; exit 0 when the goal is reached, 1 when not."""
     settings = _settings()
-    lessons, diagnosis = _load(settings)
-    lesson = _lesson(lessons, slug)
+    shelf = _load(settings)
+    lesson = _lesson(shelf, lesson_name)
     try:
         commands = [parse(line) for line in command or lesson.commands[:1]]
         files = merge(lesson, _read_edits(lesson, directory), settings.file_bytes)
@@ -232,18 +224,18 @@ def try_lesson(
         _stop(str(error))
     chosen = _toolchain(settings, lesson, name)
     jobs = [Job(lesson, files, parsed, chosen) for parsed in commands]
-    reached = _run(lambda: _try(settings, diagnosis, jobs, as_json=as_json))
+    reached = _run(lambda: _try(settings, shelf, jobs, as_json=as_json))
     if reached is None:
         _stop("Nothing has been built that could be looked at; give a --command that builds before it.")
     if not reached:
         raise typer.Exit(1)
 
 
-async def _try(settings: Settings, diagnosis: Diagnosis, jobs: Sequence[Job], *, as_json: bool) -> bool | None:
+async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[Job], *, as_json: bool) -> bool | None:
     """Run the jobs in order, each on what the last one built; None when one has nothing to look at."""
     reached = False
     built: str | None = None
-    async with LocalEngine(settings, diagnosis) as engine:
+    async with LocalEngine(settings, shelf.courses) as engine:
         for job in jobs:
             if job.command.needs_artifact and built is None:
                 return None
@@ -339,16 +331,16 @@ def _toolchain(settings: Settings, lesson: Lesson, name: str | None) -> Toolchai
     return chosen
 
 
-def _lesson(lessons: tuple[Lesson, ...], slug: str) -> Lesson:
-    found = next((lesson for lesson in lessons if lesson.slug == slug), None)
+def _lesson(shelf: Shelf, name: str) -> Lesson:
+    found = shelf.find(name)
     if found is None:
-        _stop(f"There is no lesson {slug!r}; there are {', '.join(lesson.slug for lesson in lessons)}.")
+        _stop(f"There is no lesson {name!r}; there are {', '.join(lesson.name for lesson in shelf.lessons)}.")
     return found
 
 
-def _load(settings: Settings) -> tuple[tuple[Lesson, ...], Diagnosis]:
+def _load(settings: Settings) -> Shelf:
     try:
-        return load_all(settings.lessons_dir), load_diagnosis(settings.lessons_dir / "errors.toml")
+        return load_shelf(settings.lessons_dir, settings.course)
     except LessonError as error:
         _stop(str(error))
 

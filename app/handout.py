@@ -8,36 +8,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from app.command import CommandError, parse
-from app.lessons import Lesson
-from app.workspace import CRATE
+from app.course import Course, Lesson
 
-_POST = "https://os.phil-opp.com/freestanding-rust-binary/"
-_NEW = f"cargo new {CRATE} --bin --edition 2018"
 _LETTERS = "E" + string.ascii_letters
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the same files make the same zip
 
 
-def as_zip(lesson: Lesson, files: Mapping[str, str], command: str) -> bytes:
+def as_zip(course: Course, lesson: Lesson, files: Mapping[str, str], command: str) -> bytes:
     """The crate in a folder of its name, with a README that says what to give."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, text in ({"README.md": _readme(lesson, command)} | dict(files)).items():
-            entry = zipfile.ZipInfo(f"{CRATE}/{path}", _WHEN)
+        for path, text in ({"README.md": _readme(course, lesson, command)} | dict(files)).items():
+            entry = zipfile.ZipInfo(f"{course.crate}/{path}", _WHEN)
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
-def as_script(lesson: Lesson, files: Mapping[str, str], command: str) -> str:
+def as_script(course: Course, lesson: Lesson, files: Mapping[str, str], command: str) -> str:
     """A shell script that makes the crate in a new folder and gives the command; its exit code is the command's."""
     lines = [
         "#!/bin/sh",
-        f"# {lesson.title.replace('`', '')}, after {_POST}",
-        f"# Makes the crate in a new folder, {CRATE}, and gives the command.",
+        f"# {lesson.title.replace('`', '')}, after {course.post.address}",
+        f"# Makes the crate in a new folder, {course.crate}, and gives the command.",
         "set -eu",
         "",
-        _NEW,
-        f"cd {CRATE}",
+        f"cargo new {course.crate} --bin --edition 2018",
+        f"cd {course.crate}",
     ]
     for path, text in files.items():
         folder = str(PurePosixPath(path).parent)
@@ -74,11 +71,11 @@ def _targets(lesson: Lesson) -> Sequence[str]:
     return [f"rustup target add {target}" for target in lesson.targets]
 
 
-def _readme(lesson: Lesson, command: str) -> str:
+def _readme(course: Course, lesson: Lesson, command: str) -> str:
     needed = "".join(f"    {each}\n" for each in _targets(lesson))
     once = f"Once, if your toolchain does not have the target yet:\n\n{needed}\n" if needed else ""
     given = "".join(f"    {each}\n" for each in commands(lesson, command))
     return (
-        f"# {lesson.title}\n\nThe goal: {lesson.goal}\n\nA step of *A Freestanding Rust Binary*, <{_POST}>.\n\n"
+        f"# {lesson.title}\n\nThe goal: {lesson.goal}\n\nA step of *{course.post.title}*, <{course.post.address}>.\n\n"
         f"{once}In this folder, give:\n\n{given}"
     )

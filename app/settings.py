@@ -96,7 +96,11 @@ class Settings(BaseSettings):
         description="where runs are laid and artefacts kept; no cargo configuration may lie above it",
     )
     cache_dir: Path = Field(default_factory=_cache_folder, description="built targets and unpacked toolchains")
-    lessons_dir: Path = Field(_ROOT / "lessons", description="where the lessons are read from")
+    lessons_dir: Path = Field(
+        _ROOT / "lessons",
+        description="where the lessons are read from: a folder of courses, or the folder of one course",
+    )
+    course: str = Field("", description="folder of the default course; empty for the first one by name")
     static_dir: Path = Field(_ROOT / "static", description="style sheets and scripts")
     max_runs: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="runs at once; further ones are queued"

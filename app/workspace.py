@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from app.runfiles import HiddenError, RunFolder
 
 CRATE = "blog_os"

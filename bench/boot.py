@@ -15,11 +15,10 @@ from pathlib import Path
 import anyio
 
 from app.command import parse
-from app.diagnosis import load_diagnosis
+from app.course import Lesson, load_shelf
 from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Output, Started
-from app.lessons import Lesson, load_all
 from app.settings import Settings
 from app.toolchain import Toolchain, discover, missing, missing_tools, preferred
 
@@ -79,9 +78,10 @@ async def _boots(folder: Path, rounds: int) -> None:
     folder.mkdir(mode=0o711)
     folder.chmod(0o711)
     settings = Settings().model_copy(update={"data_dir": folder / "data", "scratch_dir": folder / "scratch"})
-    lessons = {lesson.slug: lesson for lesson in load_all(settings.lessons_dir)}
+    course = load_shelf(settings.lessons_dir).default
+    lessons = {lesson.slug: lesson for lesson in course.lessons}
     toolchains = await discover(settings.cache_dir)
-    async with LocalEngine(settings, load_diagnosis(settings.lessons_dir / "errors.toml")) as engine:
+    async with LocalEngine(settings, (course,)) as engine:
         for slug, command in LESSONS.items():
             lesson = lessons[slug]
             toolchain = preferred(toolchains, lesson.target)

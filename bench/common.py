@@ -14,7 +14,7 @@ from pathlib import Path
 
 import anyio
 
-from app.lessons import Lesson, load_all
+from app.course import Lesson, load_shelf
 from app.settings import Settings
 from app.toolchain import Toolchain, discover, missing, preferred
 
@@ -80,7 +80,7 @@ def built(server: http.client.HTTPConnection, case: Case) -> str:
 def cases() -> list[Case]:
     """What is measured, on the default toolchain of each lesson."""
     settings = Settings()
-    lessons = {lesson.slug: lesson for lesson in load_all(settings.lessons_dir)}
+    lessons = {lesson.slug: lesson for lesson in load_shelf(settings.lessons_dir).default.lessons}
     toolchains = anyio.run(discover, settings.cache_dir)
     found = []
     for name, slug, command in (

@@ -16,12 +16,12 @@ import anyio
 import httpx
 import pytest
 
-from app.course import Proof, Report, keep_report
-from app.diagnosis import Diagnosis, load_diagnosis
+from app.course import Course, Lesson, load_shelf
+from app.course.diagnosis import Diagnosis
+from app.course.prove import Proof, Report, keep_report
 from app.engine.scratch import Scratch
 from app.events import Diagnostic
 from app.inspector import Inspector
-from app.lessons import Lesson, load_all
 from app.sandbox import detect
 from app.settings import Settings
 from app.toolchain import Toolchain, discover
@@ -69,14 +69,51 @@ def settings(tmp_path: Path, open_folder: Path, shipped: Settings) -> Settings:
     return shipped.model_copy(update={"data_dir": tmp_path / "data", "scratch_dir": open_folder / "scratch"})
 
 
-@pytest.fixture(scope="session")
-def lessons(shipped: Settings) -> dict[str, Lesson]:
-    return {lesson.slug: lesson for lesson in load_all(shipped.lessons_dir)}
+def course_toml(*lessons: str) -> str:
+    """The ``course.toml`` of a course whose only part has the lessons in these folders."""
+    return f"""
+title = "A Course"
+intro = "What it is about."
+crate = "blog_os"
+essential_targets = ["{BARE_METAL}"]
+bare_keys = true
+[post]
+title = "A Post"
+author = "An Author"
+address = "https://example.org/a-post/"
+licence = "Its content is [free](https://example.org/licence)."
+[post.sections]
+"A section" = "a-section"
+"Panic Implementation" = "panic-implementation"
+[[part]]
+title = "Steps"
+lessons = {list(lessons)}
+"""
 
 
 @pytest.fixture(scope="session")
-def diagnosis(shipped: Settings) -> Diagnosis:
-    return load_diagnosis(shipped.lessons_dir / "errors.toml")
+def two_courses(tmp_path_factory: pytest.TempPathFactory, shipped: Settings) -> Path:
+    """A folder with the course that comes with the playground and a tiny one, which sorts behind it."""
+    folder = tmp_path_factory.mktemp("courses")
+    for course in (*shipped.lessons_dir.iterdir(), Path(__file__).parent / "courses" / "tiny"):
+        (folder / course.name).symlink_to(course)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def taught(shipped: Settings) -> Course:
+    """The course that comes with the playground."""
+    return load_shelf(shipped.lessons_dir).default
+
+
+@pytest.fixture(scope="session")
+def lessons(taught: Course) -> dict[str, Lesson]:
+    return {lesson.slug: lesson for lesson in taught.lessons}
+
+
+@pytest.fixture(scope="session")
+def diagnosis(taught: Course) -> Diagnosis:
+    return taught.diagnosis
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from tests.conftest import Server, naming, seat_of, seated
 
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'

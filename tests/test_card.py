@@ -9,9 +9,9 @@ from markupsafe import escape
 from app.binary.model import BinaryFacts, Call, Card, Code, Instruction, Section, Symbols
 from app.binary.reading import examine
 from app.command import parse
+from app.course.lessons import Lesson
 from app.engine import Earlier, Inside, Job, Std
 from app.events import Artifact
-from app.lessons import Lesson
 from app.toolchain import Toolchain
 from app.web.card import shares, view
 from app.web.render import page

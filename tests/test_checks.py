@@ -4,19 +4,19 @@ from typing import Any
 
 import pytest
 
-from app.checks import UNKNOWN, foretold, judge, misses, see
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course import Lesson, load_shelf
+from app.course.checks import UNKNOWN, foretold, judge, misses, see
+from app.course.diagnosis import Diagnosis
+from app.course.facts import ArtifactFacts, CommandFacts, Facts, at_version, in_range
+from app.course.lessons import Prediction
+from app.course.recordings import Recording
 from app.events import Artifact, Diagnostic, Event, Finished, Machine, Output, Span, Verdict
-from app.facts import ArtifactFacts, CommandFacts, Facts, at_version, in_range
-from app.lessons import Lesson, Prediction, load_all
-from app.recordings import Recording
 from app.settings import Settings
 
-SHIPPED = Settings().lessons_dir
 RUNS = [
     pytest.param(lesson, run, id=f"{lesson.slug}-{run.what.generation}-{run.what.files}-{run.what.command}")
-    for lesson in load_all(SHIPPED)
+    for lesson in load_shelf(Settings().lessons_dir).default.lessons
     for run in lesson.recordings
 ]
 

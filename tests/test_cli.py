@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from app.course import Course, Lesson
 from app.events import Artifact, Verdict, from_json
-from app.lessons import Lesson
-from app.settings import Settings
 
 PROGRAM = str(Path(sys.executable).with_name("playground"))
 
@@ -105,20 +104,20 @@ def test_lessons_check_proves_one_lesson(tmp_path: Path) -> None:
     assert any(proof["classes"] == ["link-undefined-main"] for proof in proofs)
 
 
-def test_lessons_check_finds_a_lesson_that_is_wrong(tmp_path: Path, lessons: dict[str, Lesson]) -> None:
-
+def test_lessons_check_finds_a_lesson_that_is_wrong(tmp_path: Path, taught: Course) -> None:
     copy = tmp_path / "lessons"
-    shutil.copytree(Settings().lessons_dir, copy)
-    number = f"{lessons['no-main'].number:02}-no-main"
-    (copy / number / "solution/src/main.rs").write_text("fn main() {}\n")
+    shutil.copytree(taught.folder, copy)
+    (copy / "07-no-main" / "solution/src/main.rs").write_text("fn main() {}\n")
     done = playground("lessons", "check", "no-main", data=tmp_path / "data", PLAYGROUND_LESSONS_DIR=str(copy))
     assert done.returncode == 1
     assert "FAIL no-main" in done.stdout
 
 
-def test_lessons_check_passes_over_a_lesson_whose_program_is_missing_and_says_so(tmp_path: Path) -> None:
+def test_lessons_check_passes_over_a_lesson_whose_program_is_missing_and_says_so(
+    tmp_path: Path, taught: Course
+) -> None:
     copy = tmp_path / "lessons"
-    shutil.copytree(Settings().lessons_dir, copy)
+    shutil.copytree(taught.folder, copy)
     (manifest,) = copy.glob("*-no-main/lesson.toml")
     manifest.write_text('needs = ["qemu-system-nothing"]\n' + manifest.read_text())
     done = playground("lessons", "check", "no-main", data=tmp_path / "data", PLAYGROUND_LESSONS_DIR=str(copy))
@@ -127,9 +126,9 @@ def test_lessons_check_passes_over_a_lesson_whose_program_is_missing_and_says_so
     assert "no-main: qemu-system-nothing missing; playground setup --all installs it." in done.stderr
 
 
-def test_lessons_check_finds_a_prediction_without_one_right_answer(tmp_path: Path) -> None:
+def test_lessons_check_finds_a_prediction_without_one_right_answer(tmp_path: Path, taught: Course) -> None:
     copy = tmp_path / "lessons"
-    shutil.copytree(Settings().lessons_dir, copy)
+    shutil.copytree(taught.folder, copy)
     (manifest,) = copy.glob("*-no-main/lesson.toml")
     manifest.write_text(manifest.read_text().replace('errors = ["start-lang-item"]', 'errors = ["main-missing"]', 1))
     done = playground("lessons", "check", "no-main", data=tmp_path / "data", PLAYGROUND_LESSONS_DIR=str(copy))

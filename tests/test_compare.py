@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
 from app.events import Diagnostic, Event, Finished
 from app.toolchain import Toolchain
 from app.web.compare import Answer, columns

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.diagnosis import Diagnosis, load_diagnosis
+from app.course.diagnosis import Diagnosis, load_diagnosis
+from app.course.lessons import LessonError
 from app.events import Diagnostic, Span
-from app.lessons import LessonError
 
 SPAN = Span(file="src/main.rs", line=1, column=1, end_line=1, end_column=2, primary=True)
 

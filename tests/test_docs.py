@@ -9,8 +9,8 @@ import pytest
 from typer.main import get_command
 
 from app.cli import cli
+from app.course import Course
 from app.events import Event
-from app.lessons import load_all
 from app.settings import Settings
 from app.web import create_app
 
@@ -81,9 +81,8 @@ def test_the_architecture_names_every_room() -> None:
             assert path.stem == "__init__" or f"`{path.stem}" in text, path.stem
 
 
-def test_the_lesson_format_names_every_key(settings: Settings) -> None:
+def test_the_lesson_format_names_every_key(taught: Course) -> None:
     text = (ROOT / "docs/lesson-format.md").read_text()
-    for lesson in load_all(settings.lessons_dir):
-        folder = settings.lessons_dir / f"{lesson.number:02}-{lesson.slug}"
-        for key in tomllib.loads((folder / "lesson.toml").read_text()):
+    for manifest in (taught.folder / "course.toml", *taught.folder.glob("*/lesson.toml")):
+        for key in tomllib.loads(manifest.read_text()):
             assert re.search(rf"`\[*{key}\b", text), key

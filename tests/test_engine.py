@@ -12,11 +12,11 @@ import anyio
 import pytest
 
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course import Course
+from app.course.lessons import Lesson
 from app.engine import Job, NoSuchRunError, NothingBuiltError, OwnerQueueFullError, QueueFullError, local
 from app.engine.local import LocalEngine
 from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
-from app.lessons import Lesson
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.conftest import below
@@ -40,8 +40,8 @@ def toolchain(toolchains: tuple[Toolchain, ...]) -> Toolchain:
 
 
 @pytest.fixture
-async def engine(settings: Settings, diagnosis: Diagnosis) -> AsyncIterator[LocalEngine]:
-    async with LocalEngine(settings, diagnosis) as engine:
+async def engine(settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
+    async with LocalEngine(settings, (taught,)) as engine:
         yield engine
 
 
@@ -167,9 +167,9 @@ async def test_cancel_ends_the_whole_tree_and_keeps_what_was_printed(bench: Benc
 
 
 async def test_time_runs_out(
-    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
-    async with LocalEngine(settings.model_copy(update={"run_seconds": 5.0}), diagnosis) as engine:
+    async with LocalEngine(settings.model_copy(update={"run_seconds": 5.0}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
         mark = f"1{time.time_ns()}"
         run_id = bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
@@ -245,10 +245,10 @@ async def test_an_artefact_behind_a_link_is_not_copied(bench: Bench) -> None:
 
 
 async def test_runs_wait_their_turn_and_see_their_position(
-    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     narrow = settings.model_copy(update={"max_runs": 1, "queue_length": 2})
-    async with LocalEngine(narrow, diagnosis) as engine:
+    async with LocalEngine(narrow, (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
         first = bench.submit("cargo run", source=LOOP)
         second, third = bench.submit("cargo build"), bench.submit("cargo build")
@@ -263,9 +263,9 @@ async def test_runs_wait_their_turn_and_see_their_position(
 
 
 async def test_a_queued_run_can_be_cancelled(
-    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
-    async with LocalEngine(settings.model_copy(update={"max_runs": 1}), diagnosis) as engine:
+    async with LocalEngine(settings.model_copy(update={"max_runs": 1}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
         bench.submit("cargo run", source=LOOP)
         waiting = bench.submit("cargo build")
@@ -274,9 +274,9 @@ async def test_a_queued_run_can_be_cancelled(
 
 
 async def test_an_attended_run_without_a_reader_is_cancelled(
-    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
-    async with LocalEngine(settings.model_copy(update={"reader_seconds": 1.0}), diagnosis) as engine:
+    async with LocalEngine(settings.model_copy(update={"reader_seconds": 1.0}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
         unread = bench.submit("cargo run", source=LOOP, attended=True)
         read = bench.submit("cargo run", source=LOOP, attended=True)
@@ -341,14 +341,12 @@ async def test_a_toolchain_that_has_gone_is_a_clear_error(
     assert "Traceback" not in printed(events)
 
 
-async def test_what_a_killed_engine_left_is_removed_and_a_living_one_kept(
-    settings: Settings, diagnosis: Diagnosis
-) -> None:
+async def test_what_a_killed_engine_left_is_removed_and_a_living_one_kept(settings: Settings, taught: Course) -> None:
     runs = settings.scratch_dir
     runs.mkdir(mode=0o700)
     (runs / "server-dead" / "1").mkdir(parents=True)
     (runs / "server-dead" / "lock").touch()
-    async with LocalEngine(settings, diagnosis), LocalEngine(settings, diagnosis):
+    async with LocalEngine(settings, (taught,)), LocalEngine(settings, (taught,)):
         names = [path.name for path in runs.iterdir()]
         assert len(names) == 2
         assert "server-dead" not in names
@@ -368,9 +366,9 @@ async def expired(engine: LocalEngine, run_id: str) -> None:
 
 
 async def test_a_finished_run_expires_with_its_artefact(
-    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
-    async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), diagnosis) as engine:
+    async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
         run_id = bench.submit("cargo build")
         await bench.follow(run_id)
@@ -378,9 +376,9 @@ async def test_a_finished_run_expires_with_its_artefact(
 
 
 async def test_a_slow_reader_keeps_no_run(
-    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
-    async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), diagnosis) as engine:
+    async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
         run_id = bench.submit("cargo build")
         await bench.follow(run_id)
@@ -437,21 +435,21 @@ def test_runs_lie_where_the_users_own_cargo_configuration_does_not_reach() -> No
     assert not Settings().scratch_dir.is_relative_to(Path.home())
 
 
-async def test_a_scratch_folder_that_others_could_change_is_refused(settings: Settings, diagnosis: Diagnosis) -> None:
+async def test_a_scratch_folder_that_others_could_change_is_refused(settings: Settings, taught: Course) -> None:
     settings.scratch_dir.mkdir()
     settings.scratch_dir.chmod(0o777)
     with pytest.raises(PermissionError, match="PLAYGROUND_SCRATCH_DIR"):
-        async with LocalEngine(settings, diagnosis):
+        async with LocalEngine(settings, (taught,)):
             pass
 
 
 async def test_a_configuration_above_the_runs_is_warned_of(
-    settings: Settings, diagnosis: Diagnosis, caplog: pytest.LogCaptureFixture
+    settings: Settings, taught: Course, caplog: pytest.LogCaptureFixture
 ) -> None:
     above = settings.scratch_dir.parent / ".cargo" / "config.toml"
     above.parent.mkdir()
     above.touch()
-    async with LocalEngine(settings, diagnosis):
+    async with LocalEngine(settings, (taught,)):
         assert str(above) in caplog.text
 
 
@@ -462,7 +460,7 @@ def status(events: list[Event]) -> str:
 
 
 async def test_a_run_waits_for_what_it_needs_and_holds_nobody_up(
-    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     there = anyio.Event()
 
@@ -471,7 +469,7 @@ async def test_a_run_waits_for_what_it_needs_and_holds_nobody_up(
         await there.wait()
         return toolchain
 
-    async with LocalEngine(settings.model_copy(update={"max_runs": 1, "queue_length": 2}), diagnosis) as engine:
+    async with LocalEngine(settings.model_copy(update={"max_runs": 1, "queue_length": 2}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], replace(toolchain, name="0.1"))
         held = bench.submit("cargo build", prepare=prepare)
         dropped = bench.submit("cargo build", prepare=prepare)
@@ -508,10 +506,10 @@ async def test_room_is_made_by_whoever_takes_most_of_it(bench: Bench, monkeypatc
 
 
 async def test_owners_take_turns_and_leave_the_last_slot_to_others(
-    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     narrow = settings.model_copy(update={"max_runs": 2, "owner_queue_length": 2})
-    async with LocalEngine(narrow, diagnosis) as engine:
+    async with LocalEngine(narrow, (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
         engine.seen("other")
         hog = [bench.submit("cargo run", source=LOOP, queue_owner="hog") for _ in range(3)]
@@ -528,13 +526,13 @@ async def test_owners_take_turns_and_leave_the_last_slot_to_others(
 
 
 async def test_runs_on_hold_count_to_their_owner(
-    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     async def prepare(_say: Callable[[str], None]) -> Toolchain:
         await anyio.sleep_forever()
         return toolchain
 
-    async with LocalEngine(settings.model_copy(update={"owner_queue_length": 2}), diagnosis) as engine:
+    async with LocalEngine(settings.model_copy(update={"owner_queue_length": 2}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
         held = [bench.submit("cargo build", prepare=prepare, queue_owner="hog") for _ in range(2)]
         with pytest.raises(OwnerQueueFullError):
@@ -570,9 +568,9 @@ async def test_a_cancelled_run_does_not_line_up(bench: Bench, toolchain: Toolcha
 
 
 async def test_many_changes_of_the_queue_are_told_once(
-    settings: Settings, diagnosis: Diagnosis, lessons: dict[str, Lesson], toolchain: Toolchain
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
-    async with LocalEngine(settings.model_copy(update={"max_runs": 1}), diagnosis) as engine:
+    async with LocalEngine(settings.model_copy(update={"max_runs": 1}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
         first = bench.submit("cargo run", source=LOOP)
         waiting = [bench.submit("cargo build") for _ in range(100)]

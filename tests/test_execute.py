@@ -15,13 +15,13 @@ import httpx
 import pytest
 
 from app import workspace
-from app.diagnosis import Diagnosis
+from app.course import Course
+from app.course.lessons import Lesson
 from app.engine import execute
 from app.engine.execute import Executor
 from app.engine.local import LocalEngine
 from app.engine.log import Run
 from app.events import Event, Finished, Verdict
-from app.lessons import Lesson
 from app.runfiles import RunFolder
 from app.sandbox import Box
 from app.settings import Settings
@@ -36,8 +36,8 @@ _FAULT = "its operator finds why in the log"
 
 
 @pytest.fixture
-async def engine(settings: Settings, diagnosis: Diagnosis) -> AsyncIterator[LocalEngine]:
-    async with LocalEngine(settings.model_copy(update={"max_runs": 1}), diagnosis) as engine:
+async def engine(settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
+    async with LocalEngine(settings.model_copy(update={"max_runs": 1}), (taught,)) as engine:
         yield engine
     # Collected here, because a later test of another module would fail by it.
     gc.collect()

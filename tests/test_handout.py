@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from app.course import Course, Lesson
 from app.handout import as_script, as_zip
-from app.lessons import Lesson
 from app.toolchain import Toolchain, build_env, preferred
 
 NOSTARTFILES = "cargo rustc -- -C link-arg=-nostartfiles"
@@ -45,10 +45,16 @@ def run(script: str, folder: Path, environment: dict[str, str]) -> subprocess.Co
     ],
 )
 def test_the_script_makes_the_crate_and_its_command_does_what_the_page_showed(
-    lessons: dict[str, Lesson], environment: dict[str, str], tmp_path: Path, slug: str, command: str, says: str | None
+    taught: Course,
+    lessons: dict[str, Lesson],
+    environment: dict[str, str],
+    tmp_path: Path,
+    slug: str,
+    command: str,
+    says: str | None,
 ) -> None:
     lesson = lessons[slug]
-    done = run(as_script(lesson, lesson.solution, command), tmp_path / "work", environment)
+    done = run(as_script(taught, lesson, lesson.solution, command), tmp_path / "work", environment)
     assert (done.returncode == 0) is (says is None), done.stderr
     assert says is None or says in done.stderr
     for path, text in lesson.solution.items():
@@ -56,41 +62,43 @@ def test_the_script_makes_the_crate_and_its_command_does_what_the_page_showed(
 
 
 def test_the_script_writes_over_nothing(
-    lessons: dict[str, Lesson], environment: dict[str, str], tmp_path: Path
+    taught: Course, lessons: dict[str, Lesson], environment: dict[str, str], tmp_path: Path
 ) -> None:
     lesson = lessons["hello-std"]
     mine = tmp_path / "work/blog_os/Cargo.toml"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    assert run(as_script(lesson, lesson.files, "cargo build"), tmp_path / "work", environment).returncode != 0
+    assert run(as_script(taught, lesson, lesson.files, "cargo build"), tmp_path / "work", environment).returncode != 0
     assert mine.read_text() == "mine"
 
 
 def test_no_text_ends_its_own_here_document(
-    lessons: dict[str, Lesson], environment: dict[str, str], tmp_path: Path
+    taught: Course, lessons: dict[str, Lesson], environment: dict[str, str], tmp_path: Path
 ) -> None:
     text = "// $HOME `id` \\ \"'\nEND\nEND_\naND\nEND\u2028x\nE\u00e9\ntouch /nowhere/hit\nfn main() {}\n"
     lesson = lessons["hello-std"]
     files = {**lesson.files, "src/main.rs": text, "a b/it's.txt": "x"}
-    script = as_script(lesson, files, "cargo --version")
+    script = as_script(taught, lesson, files, "cargo --version")
     assert run(script, tmp_path / "work", environment).returncode == 0
     assert (tmp_path / "work/blog_os/src/main.rs").read_text() == text
     assert (tmp_path / "work/blog_os/a b/it's.txt").read_text() == "x\n"
 
 
-def test_the_zip_builds(lessons: dict[str, Lesson], environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_zip_builds(
+    taught: Course, lessons: dict[str, Lesson], environment: dict[str, str], tmp_path: Path
+) -> None:
     lesson = lessons["cargo-config"]
-    content = as_zip(lesson, lesson.solution, "cargo build")
-    assert content == as_zip(lesson, lesson.solution, "cargo build")
+    content = as_zip(taught, lesson, lesson.solution, "cargo build")
+    assert content == as_zip(taught, lesson, lesson.solution, "cargo build")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert {f"blog_os/{path}" for path in lesson.solution} < set(archive.namelist())
         archive.extractall(tmp_path / "work")
     assert run("cargo build", tmp_path / "work/blog_os", environment).returncode == 0
 
 
-def test_the_readme_says_what_to_give(lessons: dict[str, Lesson]) -> None:
+def test_the_readme_says_what_to_give(taught: Course, lessons: dict[str, Lesson]) -> None:
     def readme(slug: str, command: str) -> str:
-        with zipfile.ZipFile(io.BytesIO(as_zip(lessons[slug], lessons[slug].files, command))) as archive:
+        with zipfile.ZipFile(io.BytesIO(as_zip(taught, lessons[slug], lessons[slug].files, command))) as archive:
             return archive.read("blog_os/README.md").decode()
 
     assert "rustup target add thumbv7em-none-eabihf\n" in readme("bare-metal", "cargo build")
@@ -101,7 +109,7 @@ def test_the_readme_says_what_to_give(lessons: dict[str, Lesson]) -> None:
     assert "    cargo build\n    readelf -d target/debug/blog_os\n" in looked
 
 
-def test_a_readme_of_the_crate_stays(lessons: dict[str, Lesson]) -> None:
+def test_a_readme_of_the_crate_stays(taught: Course, lessons: dict[str, Lesson]) -> None:
     lesson = replace(lessons["no-std"], files={"README.md": "mine"})
-    with zipfile.ZipFile(io.BytesIO(as_zip(lesson, lesson.files, "cargo build"))) as archive:
+    with zipfile.ZipFile(io.BytesIO(as_zip(taught, lesson, lesson.files, "cargo build"))) as archive:
         assert archive.read("blog_os/README.md") == b"mine"

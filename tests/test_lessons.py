@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app.course import reference_problems
-from app.diagnosis import Diagnosis
-from app.lessons import Lesson, LessonError, load, load_all
+from app.course import Course, Lesson, load_course, load_shelf
+from app.course.lessons import LessonError, load
+from app.course.prove import reference_problems
 from app.settings import Settings
+from tests.conftest import course_toml
 
 SLUGS = (
     "hello-std no-std empty-main panic-handler eh-personality panic-abort no-main entry-point linker-error "
@@ -19,10 +20,11 @@ SLUGS = (
 ).split()
 
 
-def test_the_course_is_complete_and_in_order(shipped: Settings, diagnosis: Diagnosis) -> None:
-    lessons = load_all(shipped.lessons_dir)
+def test_the_course_is_complete_and_in_order(shipped: Settings) -> None:
+    lessons = load_course(shipped.lessons_dir / "freestanding-rust-binary").lessons
     assert [lesson.slug for lesson in lessons] == SLUGS
-    assert reference_problems(lessons, diagnosis) == []
+    assert [lesson.number for lesson in lessons] == [*range(1, len(SLUGS) + 1)]
+    assert reference_problems(lessons) == []
 
 
 @pytest.mark.parametrize("slug", SLUGS)
@@ -36,9 +38,9 @@ def test_a_lesson_says_what_it_is_for(lessons: dict[str, Lesson], slug: str) -> 
 
 
 @pytest.fixture
-def folder(tmp_path: Path, shipped: Settings) -> Path:
+def folder(tmp_path: Path, taught: Course) -> Path:
     copy = tmp_path / "04-panic-handler"
-    shutil.copytree(shipped.lessons_dir / "04-panic-handler", copy)
+    shutil.copytree(taught.folder / "04-panic-handler", copy)
     return copy
 
 
@@ -103,31 +105,36 @@ def test_a_text_offers_the_files_of_a_variants_folder(folder: Path) -> None:
         load(folder)
 
 
-def test_a_folder_needs_a_number_and_a_slug_once(tmp_path: Path, folder: Path) -> None:
+def test_a_folder_needs_a_number_and_a_slug_once(tmp_path: Path, folder: Path, taught: Course) -> None:
     with pytest.raises(LessonError, match="NN-slug"):
         load(folder.rename(tmp_path / "panic-handler"))
     (tmp_path / "panic-handler").rename(tmp_path / "04-panic-handler")
-    shutil.copytree(tmp_path / "04-panic-handler", tmp_path / "05-panic-handler")
-    with pytest.raises(LessonError, match="stands twice"):
-        load_all(tmp_path)
+    home = tmp_path / "lessons"
+    for name in ("04-panic-handler", "05-panic-handler"):
+        shutil.copytree(tmp_path / "04-panic-handler", home / name)
+    shutil.copy(taught.folder / "errors.toml", home)
+    (home / "course.toml").write_text(course_toml("05-panic-handler", "04-panic-handler"))
+    with pytest.raises(LessonError, match=r"lessons/course\.toml: .*'04-panic-handler' is that of '05-panic-handler'"):
+        load_course(home)
     with pytest.raises(LessonError, match="no such folder"):
-        load_all(tmp_path / "nowhere")
+        load_shelf(tmp_path / "nowhere")
 
 
-def test_a_target_that_an_offered_command_names_is_declared(folder: Path, diagnosis: Diagnosis) -> None:
+def test_a_target_that_an_offered_command_names_is_declared(folder: Path) -> None:
     edit("commands = [", 'commands = ["cargo build --target riscv32imac-unknown-none-elf", ')(folder)
-    (problem,) = reference_problems([load(folder)], diagnosis)
+    (problem,) = reference_problems([load(folder)])
     assert "riscv32imac-unknown-none-elf stands neither in target nor in targets" in problem
     edit("minutes", 'target = "a-none-b"\ntargets = ["riscv32imac-unknown-none-elf", "a-none-b"]\nminutes')(folder)
     assert load(folder).targets == ("a-none-b", "riscv32imac-unknown-none-elf")
-    assert reference_problems([load(folder)], diagnosis) == []
+    assert reference_problems([load(folder)]) == []
 
 
-def test_assembly_that_is_given_is_commented_line_by_line(shipped: Settings) -> None:
-    given = list(shipped.lessons_dir.glob("*/start/src/boot.s"))
+def test_assembly_that_is_given_is_commented_line_by_line(taught: Course) -> None:
+    given = [lesson.files["src/boot.s"] for lesson in taught.lessons if "src/boot.s" in lesson.files]
     assert len(given) == 3
-    assert len({path.read_text() for path in given}) == 1, "one file, in three lessons"
-    lines = given[0].read_text().splitlines()
+    assert given == [(taught.folder / "shared/x86/boot.s").read_text()] * 3, "one file, in three lessons"
+    assert not list(taught.folder.glob("*/start/src/boot.s"))
+    lines = given[0].splitlines()
     assert [line for line in lines if line.strip() and "#" not in line and not line.endswith(":")] == []
 
 
@@ -135,3 +142,17 @@ def test_assembly_that_is_given_is_commented_line_by_line(shipped: Settings) -> 
 def test_an_expectation_may_be_for_one_processor_alone(lessons: dict[str, Lesson], host: str, reached: bool) -> None:
     said = [one for one in lessons["stack-alignment"].expectations if one.is_for(host) and one.files == "start"]
     assert [one.reached for one in said if one.command == "cargo run --release"] == [reached]
+
+
+def test_a_file_that_lessons_share_stands_once(folder: Path) -> None:
+    edit("edit = [", 'shared = { "src/more.rs" = "more.rs" }\nedit = [')(folder)
+    with pytest.raises(LessonError, match=r"lesson.toml: shared: there is no file shared/more.rs"):
+        load(folder)
+    (folder.parent / "shared").mkdir()
+    (folder.parent / "shared/more.rs").write_text("// shared\n")
+    lesson = load(folder)
+    assert lesson.files["src/more.rs"] == lesson.solution["src/more.rs"] == "// shared\n"
+    assert list(lesson.files) == ["Cargo.toml", "src/main.rs", "src/more.rs"]
+    (folder / "start/src/more.rs").write_text("// own\n")
+    with pytest.raises(LessonError, match=r"shared: 'src/more.rs' lies in start/, too"):
+        load(folder)

@@ -10,11 +10,11 @@ import anyio
 import pytest
 
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course import Course
+from app.course.lessons import Lesson
 from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Machine, Output, Screen, Started
-from app.lessons import Lesson
 from app.machine import Monitor, report
 from app.runfiles import RunFolder
 from app.settings import Settings
@@ -54,12 +54,10 @@ pub extern "C" fn _start() -> ! {
 
 
 @pytest.fixture(params=["namespaces", "landlock"])
-async def engine(
-    request: pytest.FixtureRequest, settings: Settings, diagnosis: Diagnosis
-) -> AsyncIterator[LocalEngine]:
+async def engine(request: pytest.FixtureRequest, settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
     if missing_tools(EMULATORS):
         pytest.skip("QEMU is not here; playground setup --all installs it")
-    async with LocalEngine(settings.model_copy(update={"isolation": request.param}), diagnosis) as engine:
+    async with LocalEngine(settings.model_copy(update={"isolation": request.param}), (taught,)) as engine:
         yield engine
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course import Course
+from app.course.lessons import Lesson
 from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Observed, Output
-from app.lessons import Lesson
 from app.observation import observed
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
@@ -232,12 +232,10 @@ async def test_doctor_says_nothing_where_they_can(settings: Settings, toolchains
 
 
 @pytest.fixture(params=["namespaces", "landlock", "none"])
-async def engine(
-    request: pytest.FixtureRequest, settings: Settings, diagnosis: Diagnosis
-) -> AsyncIterator[LocalEngine]:
+async def engine(request: pytest.FixtureRequest, settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
     quick = {"isolation": request.param, "program_seconds": 0.5}
     try:
-        async with LocalEngine(settings.model_copy(update=quick), diagnosis) as engine:
+        async with LocalEngine(settings.model_copy(update=quick), (taught,)) as engine:
             yield engine
     except IsolationError as error:
         pytest.skip(str(error))

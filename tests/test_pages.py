@@ -15,6 +15,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.course import Shelf
 from app.engine import Inside, Job, NoSuchRunError, OwnerQueueFullError, QueueFullError, RunStatus, State
 from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
 from app.runner import Built
@@ -24,7 +25,7 @@ from app.toolchain import Demand, DoctorReport, Toolchain, examine
 from app.web import create_app
 from app.web.state import Playground
 from app.web.targets import Targets
-from tests.conftest import seat_of
+from tests.conftest import course_toml, seat_of
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +36,6 @@ title = "Step `{slug}`"
 goal = "See `{slug}`."
 minutes = 3
 section = "A section"
-anchor = "a-section"
 edit = ["src/main.rs"]
 commands = ["cargo build", "cargo check"]
 hints = ["First", "Second"]
@@ -148,7 +148,17 @@ def course(tmp_path: Path) -> Path:
     write(folder / "01-one/other/src/main.rs", "// other\n")
     write(folder / "01-one/text.md", "## About one\n\nText <b>of</b> one.\n\n```offer other\nTry `it`\n```\n")
     write(folder / "errors.toml", ERRORS)
+    write(folder / "course.toml", course_toml("01-one", "02-two", "03-three"))
     return folder
+
+
+def first(playground: Playground, **changes: object) -> None:
+    """Change the first lesson of the course."""
+    course = playground.shelf.default
+    [part] = course.parts
+    lesson, *others = part.lessons
+    parts = (replace(part, lessons=(replace(lesson, **changes), *others)),)  # type: ignore[arg-type]
+    playground.shelf = Shelf((replace(course, parts=parts),))
 
 
 @pytest.fixture
@@ -219,9 +229,9 @@ async def test_the_course_map(learner: httpx.AsyncClient) -> None:
     assert page.count('<li class="step">') == 3
     assert "Begin: Step <code>one</code>" in page
     assert "0 of 3 steps reached" in page
-    assert "Philipp Oppermann" in page
-    assert "CC BY-NC 4.0" in page
-    assert 'href="https://os.phil-opp.com/freestanding-rust-binary/"' in page
+    assert "An Author" in page
+    assert '<a href="https://example.org/licence" rel="noopener">free</a>' in page
+    assert 'href="https://example.org/a-post/"' in page
     assert 'action="/forget"' in page
 
 
@@ -246,7 +256,7 @@ async def test_reached_steps_are_marked_and_the_next_open_one_is_offered(
 async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
     page = (await learner.get("/lessons/two")).text
     assert "<title>Step two" in page
-    assert "https://os.phil-opp.com/freestanding-rust-binary/#a-section" in page
+    assert "https://example.org/a-post/#a-section" in page
     assert "Text &lt;b&gt;of&lt;/b&gt; two." in page
     assert 'name="file:src/main.rs"' in page
     assert 'name="file:Cargo.toml"' not in page, "a file that cannot be edited is not sent"
@@ -266,8 +276,10 @@ async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
 def wanting(app: FastAPI) -> Playground:
     """A playground whose first step builds for a target that nobody has; what is asked for never comes by itself."""
     playground: Playground = app.state.playground
-    playground.lessons = (replace(playground.lessons[0], target="thumbv7em-none-eabihf"), *playground.lessons[1:])
-    playground.targets = Targets(playground.lessons, Demand(playground.settings.cache_dir, nothing_comes), found(app))
+    first(playground, target="thumbv7em-none-eabihf")
+    playground.targets = Targets(
+        playground.shelf.lessons, Demand(playground.settings.cache_dir, nothing_comes), found(app)
+    )
     return playground
 
 
@@ -317,7 +329,7 @@ async def test_a_run_without_scripts_that_waits_for_a_target_is_shown_waiting(
 async def test_a_target_that_cannot_be_set_up_says_what_mends_it(
     learner: httpx.AsyncClient, wanting: Playground, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def look(_cache_dir: Path, _lessons: object) -> DoctorReport:
+    async def look(*_: object) -> DoctorReport:
         problems = ("There is no `core` for it.",)
         return DoctorReport(ok=False, toolchains=(), linkers=(), lookups=(), problems=problems, command="mend --it")
 
@@ -341,8 +353,7 @@ async def test_a_target_that_cannot_be_set_up_says_what_mends_it(
 
 async def test_a_step_whose_program_is_missing_says_what_mends_it(app: FastAPI, learner: httpx.AsyncClient) -> None:
     playground: Playground = app.state.playground
-    lacking = replace(playground.lessons[0], needs=("qemu-system-nothing", "readelf"))
-    playground.lessons = (lacking, *playground.lessons[1:])
+    first(playground, needs=("qemu-system-nothing", "readelf"))
     page = (await learner.get("/lessons/one")).text
     assert "This step needs <code>qemu-system-nothing</code>, which is not on this machine" in page
     assert "This step needs" not in (await learner.get("/lessons/two")).text
@@ -824,5 +835,5 @@ async def test_the_machine_is_examined_once_for_all_who_look_at_a_failed_target(
     monkeypatch.setattr("app.web.state.examine", counted)
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
-            tasks.start_soon(playground.examined, playground.lessons[0])
+            tasks.start_soon(playground.examined, playground.shelf.lessons[0])
     assert looks == 1

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.course import Part, Shelf
 from app.web.state import Playground
 from tests.conftest import seat_of
 from tests.test_pages import HTMX, START, ScriptedEngine, app, course, engine, learner, post
@@ -82,7 +83,7 @@ async def test_the_whole_solution_is_applied_and_taken_back(app: FastAPI, learne
 async def test_one_hunk_is_applied_by_itself(app: FastAPI, learner: httpx.AsyncClient) -> None:
     lines = [f"// {number}" for number in range(20)]
     playground: Playground = app.state.playground
-    lesson = playground.lessons[0]
+    lesson = playground.shelf.lessons[0]
     lesson.solution["src/main.rs"] = "\n".join(["// first", *lines[1:-1], "// last"])  # type: ignore[index]  # it is a dict
     main = "\n".join(lines)
     page = (await press(learner, "hints", "3", main)).text
@@ -199,8 +200,9 @@ async def test_a_step_without_a_question_asks_none(learner: httpx.AsyncClient) -
 def with_bonus(app: FastAPI) -> Playground:
     """The last lesson is one beyond the post."""
     playground: Playground = app.state.playground
-    *steps, last = playground.lessons
-    playground.lessons = (*steps, replace(last, bonus=True))
+    *steps, last = playground.shelf.lessons
+    parts = Part("Steps", tuple(steps)), Part("Beyond the post", (last,), beyond=True)
+    playground.shelf = Shelf((replace(playground.shelf.default, parts=parts),))
     return playground
 
 

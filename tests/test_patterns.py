@@ -5,7 +5,7 @@ import time
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.patterns import Pattern, found
+from app.course.patterns import Pattern, found
 
 MEGABYTE = 1_000_000
 

@@ -10,14 +10,14 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from app.checks import Seen, misses
 from app.command import Kind, parse
-from app.diagnosis import ErrorClass
+from app.course.checks import Seen, misses
+from app.course.diagnosis import ErrorClass
+from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts
+from app.course.glossary import Term
+from app.course.lessons import Lesson
+from app.course.recordings import What, from_text, record, to_text
 from app.events import Artifact, Event, Finished, Machine, Observed
-from app.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts
-from app.glossary import Term
-from app.lessons import Lesson
-from app.recordings import What, from_text, record, to_text
 from tests.test_events import SAMPLES
 
 ROOT = Path(__file__).parent.parent

@@ -44,7 +44,9 @@ async def test_the_latest_run_is_found_again(progress: Progress) -> None:
     await progress.note_run("a", "no-std", "run2", "cargo check")
     assert await progress.last_run("a", "no-std") == "run2"
     assert await progress.last_command("a", "no-std") == "cargo check"
-    assert await progress.last_lesson("a") == "no-std"
+    await progress.note_run("a", "tiny/no-std", "run3", "cargo build")
+    assert await progress.last_lesson("a", ["no-std", "hello-std"]) == "no-std"
+    assert await progress.last_lesson("a", ["tiny/no-std"]) == "tiny/no-std"
     await progress.reset("a", "no-std")
     assert await progress.last_run("a", "no-std") is None
 
@@ -56,7 +58,7 @@ async def test_forgetting_a_seat_leaves_the_others(progress: Progress) -> None:
         await progress.note_run(seat, "no-std", "run", "cargo build")
     await progress.forget("a")
     assert (await progress.files("a", "no-std"), await progress.reached("a")) == ({}, {})
-    assert await progress.last_lesson("a") is None
+    assert await progress.last_lesson("a", ["no-std"]) is None
     assert await progress.files("b", "no-std") == {"x": "b"}
 
 

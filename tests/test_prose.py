@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from app.course import reference_problems
-from app.diagnosis import Diagnosis
+from app.course import Course
+from app.course.glossary import Glossary, Term, load_glossary
+from app.course.lessons import Lesson, LessonError
+from app.course.prove import reference_problems
+from app.course.quotation import quotes
+from app.course.recordings import Recording, What
 from app.events import Diagnostic, Output
-from app.glossary import Glossary, Term, load_glossary
-from app.lessons import Lesson, LessonError
-from app.quotation import quotes
-from app.recordings import Recording, What
-from app.settings import Settings
 from app.web.prose import markdown, prose
 
 WORDS = (
@@ -24,8 +23,8 @@ FENCE = '```recorded solution "cargo build"{}\n```\n'
 
 
 @pytest.fixture
-def glossary(shipped: Settings) -> Glossary:
-    return load_glossary(shipped.lessons_dir / "glossary.toml")
+def glossary(taught: Course) -> Glossary:
+    return taught.glossary
 
 
 def run(version: str, rendered: str, command: str = "cargo build") -> Recording:
@@ -81,10 +80,10 @@ def test_what_has_not_been_recorded_is_said(lessons: dict[str, Lesson]) -> None:
     assert "recorded solution" in prose(step(lessons, "```recorded cargo\n```"))
 
 
-def test_the_check_names_quotations_that_nothing_proves(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
+def test_the_check_names_quotations_that_nothing_proves(lessons: dict[str, Lesson]) -> None:
     text = '```recorded solution "cargo test"\n```\n\n```recorded x\n```\n\n' + FENCE.format(' from "never said"')
     wrong = step(lessons, text, run("1.96.0", "said\n"))
-    problems = reference_problems([wrong], diagnosis)
+    problems = reference_problems([wrong])
     assert any("no expectation runs 'cargo test' on solution/" in problem for problem in problems)
     assert any("text.md: 'recorded x'" in problem for problem in problems)
     assert any("the recording of 1.96 has no such lines" in problem for problem in problems)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from app.course import Proof, keep
+from app.course import Course
+from app.course.lessons import LessonError, load
+from app.course.prove import Proof, keep
+from app.course.recordings import Recording, What, from_text, record, renewed, to_text
 from app.events import Diagnostic, Event, Finished, Output, Queued, Verdict
-from app.lessons import LessonError, load
-from app.recordings import Recording, What, from_text, record, renewed, to_text
-from app.settings import Settings
+from tests.conftest import course_toml
 
 WHAT = What("solution", "cargo build", "1.96.0", "x86_64-unknown-linux-gnu", "system")
 SCRATCH = "/var/tmp/scratch-0/server-ab12cd/17"
@@ -147,11 +148,12 @@ def test_a_broken_recording_is_named_with_its_line(folder: Path) -> None:
         load(folder)
 
 
-def test_the_check_says_which_recording_is_old_and_record_renews_it(tmp_path: Path, shipped: Settings) -> None:
+def test_the_check_says_which_recording_is_old_and_record_renews_it(tmp_path: Path, taught: Course) -> None:
     lessons = tmp_path / "lessons"
     lessons.mkdir()
-    shutil.copy(shipped.lessons_dir / "errors.toml", lessons)
-    shutil.copytree(shipped.lessons_dir / "04-panic-handler", lessons / "04-panic-handler")
+    shutil.copy(taught.folder / "errors.toml", lessons)
+    (lessons / "course.toml").write_text(course_toml("04-panic-handler"))
+    shutil.copytree(taught.folder / "04-panic-handler", lessons / "04-panic-handler")
 
     def check(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         folders = {"PLAYGROUND_LESSONS_DIR": str(lessons), "PLAYGROUND_DATA_DIR": str(tmp_path / "data")}

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from app.diagnosis import Diagnosis, ErrorClass
+from app.course.diagnosis import Diagnosis, ErrorClass
+from app.course.lessons import Lesson
 from app.events import (
     UNREAD,
     Advice,
@@ -25,7 +26,6 @@ from app.events import (
     Suggestion,
     Verdict,
 )
-from app.lessons import Lesson
 from app.web.render import Patch, RunRenderer, environment, fold, inline, markdown, partials, ticks
 
 NASTY = '<script>alert("x")</script>'
@@ -39,7 +39,6 @@ def lesson(slug: str, title: str = "A step") -> Lesson:
         goal="A goal",
         minutes=3,
         section="A section",
-        anchor="",
         text="",
         files={"src/main.rs": ""},
         solution={"src/main.rs": ""},

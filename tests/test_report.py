@@ -5,9 +5,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.course import Proof, Report, keep_report, last_report
-from app.diagnosis import Diagnosis
-from app.lessons import Lesson
+from app.course import Course
+from app.course.prove import Proof, Report, keep_report, last_report
 from app.web.report import report_page
 from tests.conftest import Server, seated
 
@@ -15,35 +14,33 @@ NOW = datetime(2026, 5, 4, 3, 2, tzinfo=UTC)
 STYLE = ".matrix td { color: red }"
 
 
-def made(lessons: dict[str, Lesson], diagnosis: Diagnosis, *proofs: Proof) -> str:
-    return report_page(tuple(lessons.values()), diagnosis, Report(NOW, proofs), STYLE)
+def made(taught: Course, *proofs: Proof) -> str:
+    return report_page((taught,), Report(NOW, proofs), STYLE)
 
 
 def said(toolchain: str, *classes: str, problems: tuple[str, ...] = ()) -> Proof:
     return Proof("no-std", toolchain, "solution", "cargo build", problems, classes)
 
 
-def test_there_is_a_column_for_each_compiler_and_the_date(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
-    html = made(lessons, diagnosis, said("1.63"), said("1.100"), said("1.96"))
+def test_there_is_a_column_for_each_compiler_and_the_date(taught: Course) -> None:
+    html = made(taught, said("1.63"), said("1.100"), said("1.96"))
     assert re.findall(r'<th scope="col">Rust ([\d.]+)', html) == ["1.100", "1.96", "1.63"]
     assert "2026-05-04 at 03:02 UTC" in html
     assert "all as the lessons say" in html
     assert "class=differ" not in html
 
 
-def test_where_compilers_differ_and_where_a_lesson_is_wrong_is_seen(
-    lessons: dict[str, Lesson], diagnosis: Diagnosis
-) -> None:
+def test_where_compilers_differ_and_where_a_lesson_is_wrong_is_seen(taught: Course) -> None:
     wrong = said("1.96", "unwinding-unsupported", problems=("Not <seen>.",))
-    html = made(lessons, diagnosis, said("1.63", "eh-personality-missing"), wrong)
+    html = made(taught, said("1.63", "eh-personality-missing"), wrong)
     assert "class=differ" in html
     assert "class=failed" in html
     assert "Not &lt;seen&gt;." in html
     assert "1 not as the lessons say" in html
 
 
-def test_the_page_needs_nothing_else_and_names_no_machine(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
-    html = made(lessons, diagnosis, said("1.96"))
+def test_the_page_needs_nothing_else_and_names_no_machine(taught: Course) -> None:
+    html = made(taught, said("1.96"))
     assert not re.search(r"\b(src|href)=|/root|/tmp|<script", html)
     assert STYLE in html
 

@@ -3,10 +3,10 @@
 import pytest
 
 from app.command import parse
+from app.course.lessons import Lesson
 from app.engine import Job
 from app.engine.log import Run
 from app.events import Queued
-from app.lessons import Lesson
 from app.toolchain import Toolchain
 
 pytestmark = pytest.mark.anyio

@@ -21,11 +21,11 @@ import pytest
 
 from app import sandbox
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course import Course
+from app.course.lessons import Lesson
 from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Limit, Output
-from app.lessons import Lesson
 from app.runfiles import RunFolder
 from app.sandbox import IsolationError, Limits, cgroup, detect, may_give, process, python_folders
 from app.sandbox.box import Box
@@ -67,9 +67,7 @@ fn main() {
 
 
 @pytest.fixture(params=LEVELS)
-async def engine(
-    request: pytest.FixtureRequest, settings: Settings, diagnosis: Diagnosis
-) -> AsyncIterator[LocalEngine]:
+async def engine(request: pytest.FixtureRequest, settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
     small = {
         "isolation": request.param,
         "run_seconds": 10.0 * SLOWER_BY,
@@ -81,7 +79,7 @@ async def engine(
         "workspace_files": 1000,
     }
     try:
-        async with LocalEngine(settings.model_copy(update=small), diagnosis) as engine:
+        async with LocalEngine(settings.model_copy(update=small), (taught,)) as engine:
             yield engine
     except IsolationError as error:
         pytest.skip(str(error))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.diagnosis import Diagnosis
+from app.course import Course
 from app.engine.local import LocalEngine
 from app.engine.seeds import Seed
 from app.settings import Settings
@@ -25,9 +25,9 @@ def toolchain(toolchains: tuple[Toolchain, ...]) -> Toolchain:
     return replace(chosen, targets={chosen.host: "shipped"})
 
 
-async def seed(settings: Settings, diagnosis: Diagnosis, toolchain: Toolchain) -> tuple[Seed, int]:
+async def seed(settings: Settings, taught: Course, toolchain: Toolchain) -> tuple[Seed, int]:
     """The seed that a new engine has of a toolchain, and how often it asked cargo for it."""
-    async with LocalEngine(settings, diagnosis) as engine:
+    async with LocalEngine(settings, (taught,)) as engine:
         asked = 0
         side = engine._seeds._side
         cargo = side.cargo
@@ -52,22 +52,22 @@ def cached(settings: Settings, tmp_path: Path) -> Settings:
 
 
 async def test_the_next_start_asks_no_cargo(
-    settings: Settings, diagnosis: Diagnosis, toolchain: Toolchain, tmp_path: Path
+    settings: Settings, taught: Course, toolchain: Toolchain, tmp_path: Path
 ) -> None:
     own = cached(settings, tmp_path)
-    first, asked = await seed(own, diagnosis, toolchain)
+    first, asked = await seed(own, taught, toolchain)
     assert asked == 1
-    assert await seed(own, diagnosis, toolchain) == (first, 0)
+    assert await seed(own, taught, toolchain) == (first, 0)
     assert "rustc_fingerprint" in json.loads(next(iter(first.values())))
 
 
 async def test_a_compiler_that_has_changed_is_asked_anew_and_its_old_seed_goes(
-    settings: Settings, diagnosis: Diagnosis, toolchain: Toolchain, tmp_path: Path
+    settings: Settings, taught: Course, toolchain: Toolchain, tmp_path: Path
 ) -> None:
     own = cached(settings, tmp_path)
-    await seed(own, diagnosis, toolchain)
+    await seed(own, taught, toolchain)
     [old] = (own.cache_dir / "seeds").iterdir()
-    _, asked = await seed(own, diagnosis, replace(toolchain, commit="another"))
+    _, asked = await seed(own, taught, replace(toolchain, commit="another"))
     assert asked == 1
     [new] = (own.cache_dir / "seeds").iterdir()
     assert new != old
@@ -85,12 +85,12 @@ async def test_a_compiler_that_has_changed_is_asked_anew_and_its_old_seed_goes(
     ids=["cut off", "a list", "a number", "noise", "a folder"],
 )
 async def test_a_kept_seed_that_cannot_be_read_is_learned_anew(
-    settings: Settings, diagnosis: Diagnosis, toolchain: Toolchain, tmp_path: Path, spoil: Callable[[Path], object]
+    settings: Settings, taught: Course, toolchain: Toolchain, tmp_path: Path, spoil: Callable[[Path], object]
 ) -> None:
     own = cached(settings, tmp_path)
-    first, _ = await seed(own, diagnosis, toolchain)
+    first, _ = await seed(own, taught, toolchain)
     [kept] = (own.cache_dir / "seeds").iterdir()
     spoil(kept)
-    again, asked = await seed(own, diagnosis, toolchain)
+    again, asked = await seed(own, taught, toolchain)
     assert asked == 1
     assert again.keys() == first.keys()

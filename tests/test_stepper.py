@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from app import stepper
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course import Course
+from app.course.lessons import Lesson
 from app.engine import Job
 from app.engine.local import LocalEngine
-from app.lessons import Lesson
 from app.sandbox import Box, IsolationError, detect
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
@@ -48,11 +48,9 @@ def elf(code: bytes, *, machine: int = X86, size: int | None = None, entry: int 
 
 
 @pytest.fixture(params=["namespaces", "landlock"])
-async def engine(
-    request: pytest.FixtureRequest, settings: Settings, diagnosis: Diagnosis
-) -> AsyncIterator[LocalEngine]:
+async def engine(request: pytest.FixtureRequest, settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
     try:
-        async with LocalEngine(settings.model_copy(update={"isolation": request.param}), diagnosis) as engine:
+        async with LocalEngine(settings.model_copy(update={"isolation": request.param}), (taught,)) as engine:
             yield engine
     except IsolationError as error:
         pytest.skip(str(error))

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from app.toolchain import BARE_METAL, EMULATORS, DoctorReport, Flaw, Survey, Toolchain, examine, preferred
+from app.toolchain import EMULATORS, DoctorReport, Flaw, Survey, Toolchain, examine, preferred
 from app.toolchain.debian import is_debian
 from app.toolchain.doctor import ToolReport, report
 from app.toolchain.needs import LOOKUPS, Needs, needs
+from tests.conftest import BARE_METAL
 
 
 @pytest.mark.anyio
 async def test_it_names_every_toolchain_and_how_its_targets_came(
     toolchains: tuple[Toolchain, ...], bare_metal: Toolchain, shipped: Settings
 ) -> None:
-    seen = await examine(shipped.cache_dir)
+    seen = await examine(shipped.cache_dir, essential=(BARE_METAL,))
     assert seen.ok
     offered = {compiler.name: compiler for compiler in seen.toolchains if not compiler.hidden}
     assert set(offered) == {toolchain.name for toolchain in toolchains}
@@ -30,7 +31,7 @@ async def test_it_names_every_toolchain_and_how_its_targets_came(
 
 @pytest.mark.anyio
 async def test_it_says_which_one_is_the_default(toolchains: tuple[Toolchain, ...], shipped: Settings) -> None:
-    seen = await examine(shipped.cache_dir)
+    seen = await examine(shipped.cache_dir, essential=(BARE_METAL,))
     for purpose, target in {"host": None, "bare-metal": BARE_METAL}.items():
         (name,) = [compiler.name for compiler in seen.toolchains if purpose in compiler.default_for]
         chosen = preferred(toolchains, target)
@@ -40,7 +41,7 @@ async def test_it_says_which_one_is_the_default(toolchains: tuple[Toolchain, ...
 
 @pytest.mark.anyio
 async def test_text_and_json_say_the_same(shipped: Settings) -> None:
-    seen = await examine(shipped.cache_dir)
+    seen = await examine(shipped.cache_dir, essential=(BARE_METAL,))
     text = seen.to_text()
     assert DoctorReport.model_validate_json(seen.model_dump_json()) == seen
     for compiler in json.loads(seen.model_dump_json())["toolchains"]:
@@ -57,7 +58,7 @@ async def test_a_machine_with_nothing_gets_one_command(monkeypatch: pytest.Monke
     monkeypatch.setattr("app.toolchain.debian.is_root", lambda: False)
     nothing = Survey(())
     cc = ToolReport(name="cc", path=None)
-    seen = report(nothing, await needs(nothing), (cc,), ())
+    seen = report(nothing, await needs(nothing, (BARE_METAL,)), (cc,), ())
     assert not seen.ok
     assert seen.command
     assert seen.command.endswith(" setup")
@@ -95,7 +96,7 @@ async def test_it_says_which_lessons_need_a_target_that_is_missing_and_how_to_ha
     del bare_metal
     lessons = {"one": (BARE_METAL,), "two": ("none-such-target", BARE_METAL)}
     monkeypatch.setattr("app.toolchain.doctor.obtainable", lambda _found: True)
-    seen = await examine(shipped.cache_dir, lessons)
+    seen = await examine(shipped.cache_dir, lessons, (BARE_METAL,))
     assert seen.ok, "it is set up when the lesson needs it"
     assert {target.name: target.lessons for target in seen.targets} == {
         BARE_METAL: ("one", "two"),
@@ -103,6 +104,6 @@ async def test_it_says_which_lessons_need_a_target_that_is_missing_and_how_to_ha
     }
     assert "none-such-target: missing; set up when a lesson needs it (two)" in seen.to_text()
     monkeypatch.setattr("app.toolchain.doctor.obtainable", lambda _found: False)
-    seen = await examine(shipped.cache_dir, lessons)
+    seen = await examine(shipped.cache_dir, lessons, (BARE_METAL,))
     assert not seen.ok
     assert "Nothing here builds for none-such-target." in seen.problems

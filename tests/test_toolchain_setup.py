@@ -14,10 +14,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from app.settings import Settings
 from app.toolchain import (
-    BARE_METAL,
     Survey,
     Toolchain,
     add_targets,
@@ -34,6 +33,7 @@ from app.toolchain.linkers import find_lld
 from app.toolchain.lock import locked
 from app.toolchain.needs import can_build_core, needs
 from app.toolchain.sysroot import PrivateSysroot, lay_out, lineage, place
+from tests.conftest import BARE_METAL
 
 SCRIPT = """
 import signal
@@ -44,7 +44,7 @@ from app.toolchain import setup
 # As app.cli.main does: a shell starts background jobs with SIGINT ignored, which is inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
-    sys.exit(not anyio.run(setup, Path(sys.argv[1]), lambda line: print(line, flush=True)))
+    sys.exit(not anyio.run(setup, Path(sys.argv[1]), lambda line: print(line, flush=True), (sys.argv[2],)))
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -53,7 +53,7 @@ except KeyboardInterrupt:
 @contextmanager
 def set_up(cache: Path) -> Iterator[subprocess.Popen[str]]:
     """A set-up in a process of its own that has come as far as compiling core."""
-    argv = [sys.executable, "-c", SCRIPT, str(cache)]
+    argv = [sys.executable, "-c", SCRIPT, str(cache), BARE_METAL]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout
     try:
@@ -129,7 +129,7 @@ def test_killed_in_the_middle_it_leaves_nothing_in_use_and_can_be_repeated(tmp_p
     while is_locked(tmp_path):
         time.sleep(0.01)
     lines: list[str] = []
-    assert anyio.run(setup, tmp_path, lines.append)
+    assert anyio.run(setup, tmp_path, lines.append, (BARE_METAL,), (BARE_METAL,))
     (toolchain,) = built(anyio.run(discover, tmp_path))
     assert toolchain.rustc.is_relative_to(tmp_path)
     anyio.run(prove, toolchain, BARE_METAL)
@@ -199,7 +199,7 @@ async def test_rustup_is_asked_first_and_what_it_gives_is_used(
     add = f'[ "$*" = "target add {BARE_METAL}" ] && ln -s {core} {folder}/lib/rustlib/'
     program(tmp_path / "rustup/rustup", add, monkeypatch)
     lines: list[str] = []
-    assert await setup(tmp_path / "cache", lines.append)
+    assert await setup(tmp_path / "cache", lines.append, (BARE_METAL,))
     assert lines[0] == f"Asking rustup for the target: rustup target add {BARE_METAL}"
     assert not [line for line in lines if "Building" in line or "Installing" in line]
     found = {toolchain.name: toolchain for toolchain in await discover(tmp_path / "cache")}
@@ -226,7 +226,7 @@ async def test_a_normal_user_gets_one_command_and_nothing_is_installed(
     monkeypatch.setattr(debian, "install", never)
     monkeypatch.setattr(debian, "update", never)
     lines: list[str] = []
-    assert not await setup(tmp_path, lines.append)
+    assert not await setup(tmp_path, lines.append, (BARE_METAL,))
     (command,) = [line.removeprefix("To mend it: ") for line in lines if line.startswith("To mend it: ")]
     assert command.startswith("sudo apt-get ")
     assert "-src" in command
@@ -253,7 +253,7 @@ async def test_root_is_told_what_is_installed_before_it_is(tmp_path: Path, monke
     monkeypatch.setattr(debian, "has_lists", lambda: True)
     monkeypatch.setattr(debian, "compiler_packages", compiler_packages)
     monkeypatch.setattr(debian, "_apt", apt)
-    assert not await setup(tmp_path, told.append)
+    assert not await setup(tmp_path, told.append, (BARE_METAL,))
     assert set(asked[0]) >= {"rustc", "cargo", "rust-src", "lld"}
     assert told[-1].startswith("To mend it: apt-get install "), "after a failure root is shown apt's own command"
 
@@ -283,7 +283,7 @@ async def test_old_package_lists_are_renewed_before_a_compiler_is_chosen(
     monkeypatch.setattr(debian, "update", update)
     monkeypatch.setattr("app.toolchain.provision.debian.compiler_packages", choose)
     monkeypatch.setattr("app.toolchain.provision._add_tools", nothing_added)
-    assert not await setup(tmp_path, lambda _line: None)
+    assert not await setup(tmp_path, lambda _line: None, (BARE_METAL,))
     # Once more at the end, to say what is missing.
     assert done == (["update", "choose", "choose"] if asked else ["update", "choose"])
 
@@ -300,9 +300,9 @@ async def compiler_packages() -> tuple[str, ...]:
 async def test_elsewhere_than_on_debian_rustup_is_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian, "is_debian", lambda: False)
     monkeypatch.setattr("app.toolchain.needs.rustup_program", lambda: Path("rustup"))
-    assert (await needs(Survey(()))).command == f"rustup target add {BARE_METAL}"
+    assert (await needs(Survey(()), (BARE_METAL,))).command == f"rustup target add {BARE_METAL}"
     monkeypatch.setattr("app.toolchain.needs.rustup_program", lambda: None)
-    lacking = await needs(Survey(()))
+    lacking = await needs(Survey(()), (BARE_METAL,))
     assert lacking.command is None
     assert lacking.fatal
     assert "There is no Rust compiler." in lacking.missing
@@ -320,17 +320,17 @@ async def test_a_missing_host_linker_is_fatal_a_missing_look_up_tool_is_not(
     for name in ("cc", "readelf", "objdump", "nm", "size"):
         (tmp_path / name).write_text("#!/bin/sh\necho /elf32-littlearm\n")
         (tmp_path / name).chmod(0o755)
-    lacking = await needs(found)
+    lacking = await needs(found, (BARE_METAL,))
     assert lacking.packages == ("file",)
     assert not lacking.fatal
     (tmp_path / "cc").write_text("#!/bin/sh\necho crt1.o\n")
-    assert (await needs(found)).fatal, "a compiler without the C library links nothing"
+    assert (await needs(found, (BARE_METAL,))).fatal, "a compiler without the C library links nothing"
     (tmp_path / "cc").unlink()
-    lacking = await needs(found)
+    lacking = await needs(found, (BARE_METAL,))
     assert lacking.packages == ("gcc", "libc6-dev", "file")
     assert lacking.fatal
     (tmp_path / "objdump").write_text("#!/bin/sh\necho elf64-x86-64 only\n")
-    assert "binutils-multiarch" in (await needs(found)).packages
+    assert "binutils-multiarch" in (await needs(found, (BARE_METAL,))).packages
 
 
 @pytest.mark.anyio
@@ -338,7 +338,7 @@ async def test_a_cache_folder_that_cannot_be_made_is_said(tmp_path: Path, monkey
     monkeypatch.setattr("app.toolchain.provision.survey", nothing_found)
     (tmp_path / "file").touch()
     lines: list[str] = []
-    assert not await setup(tmp_path / "file/cache", lines.append)
+    assert not await setup(tmp_path / "file/cache", lines.append, (BARE_METAL,))
     assert any("cannot be used" in line for line in lines)
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from app.binary import Card
 from app.command import parse
+from app.course.lessons import Lesson
 from app.engine import Job
 from app.engine.look import Looks
 from app.engine.turns import Turns
 from app.inspector import UNKNOWN
-from app.lessons import Lesson
 from app.toolchain import Toolchain
 
 pytestmark = pytest.mark.anyio

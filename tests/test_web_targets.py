@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.command import parse
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from app.settings import Settings
 from app.toolchain import Demand, Toolchain
 from app.toolchain.linkers import find_lld

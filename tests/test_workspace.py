@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import workspace
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from app.runfiles import RunFolder
 from app.workspace import CRATE, EditError, lay, merge, place
 from bench.pace import processor_time
@@ -51,7 +51,7 @@ def test_edits_lie_over_the_lessons_files(lesson: Lesson) -> None:
 
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=3))
 def test_whatever_is_accepted_stays_inside(edits: dict[str, str]) -> None:
-    lesson = Lesson("s", 1, "", "", 1, "", "", "", {"a/b": ""}, {}, ("a/b",), (), None, (), (), (), ())
+    lesson = Lesson("s", "", "", 1, "", "", {"a/b": ""}, {}, ("a/b",), (), None, (), (), (), ())
     try:
         files = merge(lesson, edits, 100)
     except EditError:

@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 
 from app.binary import Card
 from app.command import Command
+from app.course.lessons import Lesson
 from app.events import Artifact, Event, Finished, Verdict
-from app.lessons import Lesson
 from app.runner import Built
 from app.stepper import Trace
 from app.toolchain import Toolchain

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,14 +10,14 @@ import anyio
 from anyio.abc import TaskGroup
 
 from app import runner
-from app.checks import judge, see
 from app.command import parse
-from app.diagnosis import Diagnosis
+from app.course.checks import judge, see
+from app.course.diagnosis import Diagnosis
 from app.engine import Job, NoSuchRunError, NothingBuiltError
 from app.engine.log import Run
 from app.engine.scratch import Scratch
 from app.engine.seeds import Seeds
-from app.events import Event, Finished, Output, Verdict
+from app.events import Diagnostic, Event, Finished, Output, Verdict
 from app.inspector import Inspector
 from app.machine import StandIn, stand_in
 from app.runfiles import RunFolder, removed
@@ -66,13 +66,14 @@ class Supervisor:
 class Executor:
     """Executes runs.
 
-    ``spare`` is the box for trials; ``artifact`` returns what an earlier run built, as that of the engine does.
+    ``diagnoses`` has the error classes of each course by its id. ``spare`` is the box for trials; ``artifact`` returns
+    what an earlier run built, as that of the engine does.
     """
 
     def __init__(
         self,
         settings: Settings,
-        diagnosis: Diagnosis,
+        diagnoses: Mapping[str, Diagnosis],
         scratch: Scratch,
         inspector: Inspector,
         seeds: Seeds,
@@ -81,7 +82,7 @@ class Executor:
         on_verdict: OnVerdict,
     ) -> None:
         self._settings = settings
-        self._diagnosis = diagnosis
+        self._diagnoses = diagnoses
         self._scratch = scratch
         self._inspector = inspector
         self._seeds = seeds
@@ -124,7 +125,7 @@ class Executor:
         job = run.job
         try:
             seen = see(job.command, run.log, job.toolchain.host)
-            return judge(job.lesson, self._diagnosis, job.toolchain.version, seen)
+            return judge(job.lesson, self._diagnoses[job.lesson.course], job.toolchain.version, seen)
         except Exception:
             # Readers wait for the verdict.
             _log.exception("run %s of lesson %s could not be judged", run.id, job.lesson.slug)
@@ -166,7 +167,7 @@ class Executor:
             files=job.files,
             command=job.command,
             toolchain=job.toolchain,
-            classify=self._diagnosis.classify,
+            classify=self._diagnoses[job.lesson.course].classify,
             folder=folder,
             keep=kept,
             seconds=self._settings.run_seconds,
@@ -194,7 +195,7 @@ class Executor:
                     files={},
                     command=_TRIAL,
                     toolchain=toolchain,
-                    classify=self._diagnosis.classify,
+                    classify=_no_class,
                     folder=folder,
                     keep=self._scratch.new_kept(),
                     seconds=_TRIAL_SECONDS,
@@ -207,3 +208,7 @@ class Executor:
             return
         if any(isinstance(event, Finished) and event.status == "ok" for event in events):
             self._failed = None
+
+
+def _no_class(_diagnostic: Diagnostic, _source: Literal["rustc", "cargo"]) -> None:
+    """A trial's messages belong to no course."""

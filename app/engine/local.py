@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ import anyio
 
 from app import runner
 from app.binary import Card
-from app.diagnosis import Diagnosis
+from app.course import Course
 from app.engine import Inside, Job, NoSuchRunError, NothingBuiltError, Prepare, RunStatus
 from app.engine.execute import Executor, OnVerdict, Supervisor
 from app.engine.log import Run
@@ -78,13 +78,13 @@ class LocalEngine:
     def __init__(
         self,
         settings: Settings,
-        diagnosis: Diagnosis,
+        courses: Iterable[Course],
         configs: tuple[Config, ...] = (),
         on_verdict: OnVerdict = _nothing,
         found: Found | None = None,
     ) -> None:
         self._settings = settings
-        self._diagnosis = diagnosis
+        self._diagnoses = {course.id: course.diagnosis for course in courses}
         self._configs = configs
         self._on_verdict = on_verdict
         self._runs: dict[str, Run] = {}
@@ -113,7 +113,7 @@ class LocalEngine:
             self._seeds = Seeds(side, self._configs, self._settings.cache_dir)
             self._executor = Executor(
                 self._settings,
-                self._diagnosis,
+                self._diagnoses,
                 self._scratch,
                 self._inspector,
                 self._seeds,
@@ -275,7 +275,7 @@ class LocalEngine:
         found: dict[bool, Run] = {}
         for one in reversed(list(takewhile(lambda one: one is not run, self._runs.values()))):
             if one.built and run.job.owner is not None and one.job.owner == run.job.owner:
-                found.setdefault(one.job.lesson.slug == run.job.lesson.slug, one)
+                found.setdefault(one.job.lesson.key == run.job.lesson.key, one)
         return [found[same] for same in (True, False) if same in found]
 
     def _run(self, run_id: str) -> Run:

@@ -1,10 +1,11 @@
 """What is kept of each seat: its files as last run, earlier versions, and the steps it has reached, in SQLite.
 
-A seat is one browser. Every change is committed at once, so that a killed server loses nothing.
+A seat is one browser; a lesson is named by its key (``Lesson.key``). Every change is committed at once, so that a
+killed server loses nothing.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class Progress:
         await self._store.rows("insert or ignore into reached values (?, ?, ?, ?)", seat, lesson, now, toolchain)
 
     async def reached(self, seat: str) -> dict[str, datetime]:
-        """When the seat reached each lesson's goal, by slug."""
+        """When the seat reached each lesson's goal, by the lesson's key."""
         rows = await self._store.rows("select lesson, at from reached where seat = ?", seat)
         return {str(lesson): datetime.fromisoformat(str(at)) for lesson, at in rows}
 
@@ -89,10 +90,10 @@ class Progress:
         rows = await self._store.rows("select command from last_runs where seat = ? and lesson = ?", seat, lesson)
         return str(rows[0][0]) if rows else None
 
-    async def last_lesson(self, seat: str) -> str | None:
-        """The slug of the lesson that the seat ran last."""
-        rows = await self._store.rows("select lesson from last_runs where seat = ? order by at desc limit 1", seat)
-        return str(rows[0][0]) if rows else None
+    async def last_lesson(self, seat: str, among: Collection[str]) -> str | None:
+        """Return the key of the one of these lessons that the seat ran last, or None."""
+        rows = await self._store.rows("select lesson from last_runs where seat = ? order by at desc", seat)
+        return next((str(lesson) for (lesson,) in rows if lesson in among), None)
 
     async def forget(self, seat: str) -> None:
         """Delete all that is stored of a seat, or nothing of it when the disk refuses."""

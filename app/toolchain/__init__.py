@@ -8,13 +8,12 @@ from app.toolchain.environment import build_env
 from app.toolchain.era import setup_era
 from app.toolchain.explain import explanation, is_code
 from app.toolchain.model import Flaw, Origin, Toolchain, missing, preferred
-from app.toolchain.needs import BARE_METAL, obtainable
+from app.toolchain.needs import obtainable
 from app.toolchain.progress import Passing, sparse
 from app.toolchain.provision import add_targets, setup
 from app.toolchain.tools import EMULATORS, missing_tools, setup_tools, tools_command
 
 __all__ = [
-    "BARE_METAL",
     "EMULATORS",
     "Demand",
     "DoctorReport",

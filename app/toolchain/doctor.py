@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from app.toolchain.discover import Survey, survey
 from app.toolchain.linkers import find_lld
 from app.toolchain.model import Origin, Source, Toolchain, preferred
-from app.toolchain.needs import BARE_METAL, LOOKUPS, Needs, needs, obtainable
+from app.toolchain.needs import LOOKUPS, Needs, needs, obtainable
 from app.toolchain.process import capture
 from app.toolchain.tools import EMULATORS, tools_command
 
@@ -91,10 +91,12 @@ class DoctorReport(_Frozen):
         return "\n".join([*lines, "Every lesson can be done." if self.ok else "Not every lesson can be done."])
 
 
-async def examine(cache_dir: Path, lessons: Mapping[str, Sequence[str]] | None = None) -> DoctorReport:
+async def examine(
+    cache_dir: Path, lessons: Mapping[str, Sequence[str]] | None = None, essential: tuple[str, ...] = ()
+) -> DoctorReport:
     """Look at the whole machine; changes nothing and raises nothing for a broken part.
 
-    ``lessons`` maps each lesson to the targets that it builds for.
+    ``lessons`` maps each lesson to the targets that it builds for; ``essential`` are those that all of them need.
     """
     found = await survey(cache_dir)
     tools: dict[str, ToolReport] = {}
@@ -102,7 +104,7 @@ async def examine(cache_dir: Path, lessons: Mapping[str, Sequence[str]] | None =
     async def look(name: str, path: str | Path | None, *arguments: str) -> None:
         tools[name] = await _tool(name, path, *arguments)
 
-    default = preferred(found.toolchains, BARE_METAL)
+    default = preferred(found.toolchains, *essential) if essential else preferred(found.toolchains, None)
     async with anyio.create_task_group() as tasks:
         for name in ("cc", "ld", *LOOKUPS, *EMULATORS):
             tasks.start_soon(look, name, shutil.which(name), "--version")
@@ -110,12 +112,12 @@ async def examine(cache_dir: Path, lessons: Mapping[str, Sequence[str]] | None =
         tasks.start_soon(look, "rust-lld", find_lld(default) if default else None, "-flavor", "gnu", "--version")
     linkers = tuple(tools[name] for name in ("cc", "ld", "rust-lld"))
     lookups, emulators = (tuple(tools[name] for name in names) for names in (LOOKUPS, EMULATORS))
-    targets = _targets(found, lessons or {})
-    later = {one.name for one in targets if not one.toolchains and one.obtainable} - {BARE_METAL}
-    lacking = await needs(found, tuple(one.name for one in targets if one.name not in later))
-    seen = report(found, lacking, linkers, lookups, emulators, targets)
+    targets = _targets(found, lessons or {}, essential)
+    later = {one.name for one in targets if not one.toolchains and one.obtainable} - set(essential)
+    lacking = await needs(found, tuple(one.name for one in targets if one.name not in later), essential)
+    seen = report(found, lacking, linkers, lookups, emulators, targets, essential)
     if later and not seen.command:
-        return seen.model_copy(update={"command": (await needs(found, tuple(later))).command})
+        return seen.model_copy(update={"command": (await needs(found, tuple(later), essential)).command})
     return seen
 
 
@@ -126,12 +128,13 @@ def report(
     lookups: tuple[ToolReport, ...],
     emulators: tuple[ToolReport, ...] = (),
     targets: tuple[TargetReport, ...] = (),
+    essential: tuple[str, ...] = (),
 ) -> DoctorReport:
     """Put what was found into words."""
     hopeless = any(not (one.toolchains or one.obtainable) for one in targets)
     return DoctorReport(
-        ok=bool(found.toolchains) and not (lacking.linker or hopeless or BARE_METAL in lacking.targets),
-        toolchains=tuple(_compiler(toolchain, found) for toolchain in found.everyone),
+        ok=bool(found.toolchains) and not (lacking.linker or hopeless or set(essential) & set(lacking.targets)),
+        toolchains=tuple(_compiler(toolchain, found, essential) for toolchain in found.everyone),
         targets=targets,
         linkers=linkers,
         lookups=lookups,
@@ -150,9 +153,11 @@ def _unbooted(emulators: tuple[ToolReport, ...]) -> tuple[str, ...]:
     return (f"Lessons that boot a machine cannot be done, all others can: {', '.join(lacking)} missing{mend}.",)
 
 
-def _compiler(toolchain: Toolchain, found: Survey) -> CompilerReport:
-    purposes = {"host": None, "bare-metal": BARE_METAL}
-    default_for = (purpose for purpose, target in purposes.items() if preferred(found.toolchains, target) is toolchain)
+def _compiler(toolchain: Toolchain, found: Survey, essential: tuple[str, ...]) -> CompilerReport:
+    defaults = {"host": preferred(found.toolchains, None)}
+    if essential:
+        defaults["bare-metal"] = preferred(found.toolchains, *essential)
+    default_for = (purpose for purpose, default in defaults.items() if default is toolchain)
     return CompilerReport(
         name=toolchain.name,
         rustc=toolchain.version,
@@ -167,8 +172,10 @@ def _compiler(toolchain: Toolchain, found: Survey) -> CompilerReport:
     )
 
 
-def _targets(found: Survey, lessons: Mapping[str, Sequence[str]]) -> tuple[TargetReport, ...]:
-    wanted = dict.fromkeys((BARE_METAL, *(target for targets in lessons.values() for target in targets)))
+def _targets(
+    found: Survey, lessons: Mapping[str, Sequence[str]], essential: tuple[str, ...]
+) -> tuple[TargetReport, ...]:
+    wanted = dict.fromkeys((*essential, *(target for targets in lessons.values() for target in targets)))
     can_add = obtainable(found)
     return tuple(
         TargetReport(

@@ -11,7 +11,6 @@ from app.toolchain.model import Toolchain
 from app.toolchain.places import rustup_program
 from app.toolchain.process import capture
 
-BARE_METAL = "thumbv7em-none-eabihf"
 LOOKUPS = ("readelf", "objdump", "nm", "size", "file")
 _OBJDUMP = "binutils-multiarch"
 _PACKAGE_OF = dict.fromkeys(LOOKUPS, _OBJDUMP) | {"file": "file"}
@@ -45,8 +44,11 @@ class Needs:
         return self.compiler_packages + self.tool_packages
 
 
-async def needs(found: Survey, targets: tuple[str, ...] = (BARE_METAL,)) -> Needs:
-    """Compare what was found with what the lessons use."""
+async def needs(found: Survey, targets: tuple[str, ...], essential: tuple[str, ...] | None = None) -> Needs:
+    """Compare what was found with what the lessons use.
+
+    ``essential`` are those that a plain set-up provides; all of ``targets`` when left out.
+    """
     lacking = tuple(target for target in targets if not any(one.can_build(target) for one in found.toolchains))
     sources = any(can_build_core(toolchain) for toolchain in found.everyone)
     unlinked = not await links_host()
@@ -64,7 +66,8 @@ async def needs(found: Survey, targets: tuple[str, ...] = (BARE_METAL,)) -> Need
         *([f"Programs that look into a binary are missing: {', '.join(lookups)}."] if lookups else []),
         *(["The program objdump cannot read programs for other machines."] if blind else []),
     ]
-    command = _command(lacking, sources, wanted + extras) if missing else None
+    further = bool(set(lacking) - set(targets if essential is None else essential))
+    command = _command(lacking, further, sources, wanted + extras) if missing else None
     return Needs(lacking, unlinked, tuple(missing), wanted, extras, command)
 
 
@@ -79,9 +82,8 @@ def obtainable(found: Survey) -> bool:
     return rustup_program() is not None or any(can_build_core(toolchain) for toolchain in found.everyone)
 
 
-def _command(lacking: tuple[str, ...], sources: bool, packages: tuple[str, ...]) -> str | None:
-    further = set(lacking) - {BARE_METAL}
-    setup = ("make setup", "make targets")[bool(further)]
+def _command(lacking: tuple[str, ...], further: bool, sources: bool, packages: tuple[str, ...]) -> str | None:
+    setup = ("make setup", "make targets")[further]
     if shutil.which("playground"):
         setup = f"playground setup{' --all' if further else ''}"
     if packages:

@@ -9,7 +9,7 @@ from app.toolchain.build import BuildError, build_targets, prove, rust_src
 from app.toolchain.discover import Survey, survey
 from app.toolchain.lock import locked
 from app.toolchain.model import Toolchain, preferred
-from app.toolchain.needs import BARE_METAL, can_build_core, needs
+from app.toolchain.needs import can_build_core, needs
 from app.toolchain.places import rustup_program
 from app.toolchain.process import TIMED_OUT, stream
 from app.toolchain.progress import Say, progress
@@ -18,12 +18,12 @@ from app.toolchain.sysroot import place, refresh
 _RUSTUP_SECONDS = 120.0
 
 
-async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...] = (BARE_METAL,)) -> bool:
+async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...], essential: tuple[str, ...] | None = None) -> bool:
     """Provide every target, a linker for the host and the look-up tools; whether the lessons can be done.
 
     Each step is announced to ``say`` before it is done. It can be interrupted and repeated at any time;
     when all is there it only proves so. As a normal user it never asks for more rights: it says the one
-    command instead. Another set-up in the same cache folder is waited for.
+    command instead. Another set-up in the same cache folder is waited for. ``essential`` as for ``needs``.
     """
     cache_dir = cache_dir.absolute()
     found = await _refreshed(cache_dir)
@@ -37,7 +37,7 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...] = (BARE_META
         except OSError as error:
             say(f"The cache folder {cache_dir} cannot be used: {error.strerror or error}.")
         found = await survey(cache_dir)
-    return await _conclude(found, say, targets) and not lacking
+    return await _conclude(found, say, targets, essential) and not lacking
 
 
 async def add_targets(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> tuple[str, ...]:
@@ -162,8 +162,8 @@ async def _add_tools(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> Non
         await debian.install(packages, say)
 
 
-async def _conclude(found: Survey, say: Say, targets: tuple[str, ...]) -> bool:
-    lacking = await needs(found, targets)
+async def _conclude(found: Survey, say: Say, targets: tuple[str, ...], essential: tuple[str, ...] | None) -> bool:
+    lacking = await needs(found, targets, essential)
     for sentence in lacking.missing:
         say(sentence)
     if lacking.missing:

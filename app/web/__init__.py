@@ -45,7 +45,7 @@ def create_app(settings: Settings, found: Found | None = None) -> FastAPI:
         state.progress.close()
 
     app = FastAPI(
-        title="A Freestanding Rust Binary: the playground",
+        title=f"{state.shelf.default.title}: the playground",
         version=__version__,
         lifespan=lifespan,
         docs_url=None,

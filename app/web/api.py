@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from app.course.lessons import Lesson
 from app.engine import NoSuchRunError, RunStatus, State
 from app.events import Event, Finished, Verdict, to_json
-from app.lessons import Lesson
 from app.toolchain import preferred
 from app.web.problem import ProblemError, no_such_run
 from app.web.prose import markdown
@@ -19,6 +19,15 @@ from app.web.targets import Standing
 
 router = APIRouter()
 _MOST_FIELDS = 100
+
+
+class CourseSummary(BaseModel):
+    """A course in the list; ``post`` is the address of the post that it follows."""
+
+    id: str
+    title: str
+    post: str
+    lessons: int
 
 
 class LessonSummary(BaseModel):
@@ -50,7 +59,7 @@ class LessonDetail(LessonSummary):
 
 
 class RunRequest(BaseModel):
-    """A run to start; files that are left out are the lesson's own."""
+    """A run to start, of the lesson ``course/slug`` or a slug of the default course; files left out are its own."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -196,16 +205,26 @@ _FRAMES: dict[str, Any] = {
 }
 
 
-@router.get("/api/lessons", responses=errors())
-async def lessons(app: App) -> list[LessonSummary]:
-    """Every lesson in course order."""
-    return [LessonSummary(slug=e.slug, number=e.number, title=e.title, goal=e.goal) for e in app.lessons]
+@router.get("/api/courses", responses=errors())
+async def courses(app: App) -> list[CourseSummary]:
+    """Every course that can be taught, the default one first."""
+    return [
+        CourseSummary(id=each.id, title=each.title, post=each.post.address, lessons=len(each.lessons))
+        for each in app.shelf.courses
+    ]
 
 
-@router.get("/api/lessons/{slug}", responses=errors(404, 422))
-async def lesson(slug: str, app: App) -> LessonDetail:
+@router.get("/api/lessons", responses=errors(404, 422, 503))
+async def lessons(app: App, course: str | None = None) -> list[LessonSummary]:
+    """Every lesson of a course in its order; of the default course when none is named."""
+    found = app.course(course).lessons
+    return [LessonSummary(slug=e.slug, number=e.number, title=e.title, goal=e.goal) for e in found]
+
+
+@router.get("/api/lessons/{slug}", responses=errors(404, 422, 503))
+async def lesson(slug: str, app: App, course: str | None = None) -> LessonDetail:
     """One lesson."""
-    found = app.lesson(slug)
+    found = app.lesson(slug, course)
     standing = app.targets.standing(await app.toolchains(found.targets), found.targets)
     return _detail(found, await _names(app, found), standing)
 

@@ -117,7 +117,7 @@ def card_of(inside: Inside) -> ArtifactCard:
         unread=card.unread,
         std=StdSize(**vars(inside.std)) if inside.std else None,
         since=tuple(
-            Since(run=one.run_id, lesson=one.lesson.slug, changes=seen.changes, came=seen.came, went=seen.went)
+            Since(run=one.run_id, lesson=one.lesson.name, changes=seen.changes, came=seen.came, went=seen.went)
             for one, seen in changes
         ),
     )

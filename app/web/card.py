@@ -89,8 +89,7 @@ def view(inside: Inside) -> View:
         fraction=_fraction(card.bytes, std),
         passages=tuple(_passages(card.code.instructions if card.code else (), inside.job.files)),
         differences=tuple(
-            Difference(one, one.lesson.slug == inside.job.lesson.slug, compared(one.card, card))
-            for one in inside.earlier
+            Difference(one, one.lesson.key == inside.job.lesson.key, compared(one.card, card)) for one in inside.earlier
         ),
         unread=", ".join(_UNREAD.get(part, part) for part in card.unread),
     )

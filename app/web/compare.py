@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
+from app.course.recordings import shown, words
 from app.events import Diagnostic, Event, Finished, Verdict
-from app.recordings import shown, words
 from app.web.ansi import Terminal
 from app.web.render import ticks
 

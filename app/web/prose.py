@@ -11,10 +11,10 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 
-from app.glossary import Glossary, Term
-from app.lessons import Lesson
-from app.quotation import Quote, quote, quoted
-from app.recordings import RecordingError
+from app.course.glossary import Glossary, Term
+from app.course.lessons import Lesson
+from app.course.quotation import Quote, quote, quoted
+from app.course.recordings import RecordingError
 from app.web.ansi import Terminal, strip
 from app.web.render import fence, inline, made, new_parser, page
 
@@ -152,4 +152,4 @@ def _term(_self: RendererHTML, tokens: list[Token], number: int, _options: Optio
     return Markup(
         '<span class="term" data-term><a href="{}/glossary#{}" aria-describedby="term-{}">{}</a>'
         '<span class="tip" role="tooltip" id="term-{}">{}</span></span>'
-    ).format(env["root"], term.id, term.id, word, term.id, inline(term.means))
+    ).format(env["root"] + env["lesson"].base, term.id, term.id, word, term.id, inline(term.means))

@@ -23,9 +23,9 @@ from markupsafe import Markup, escape
 from pydantic import BaseModel
 
 from app.cargo import joined
-from app.diagnosis import Diagnosis
+from app.course.diagnosis import Diagnosis
+from app.course.lessons import Lesson
 from app.events import Diagnostic, Event, Finished, Observed, Output, Started, Suggestion
-from app.lessons import Lesson
 from app.linking import explain, find_command
 from app.web.ansi import Terminal, strip
 from app.web.links import code_link, linked, place_link

@@ -6,9 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from app.course import Proof, Report
-from app.diagnosis import Diagnosis
-from app.lessons import Lesson
+from app.course import Course, Lesson
+from app.course.prove import Proof, Report
 from app.toolchain.model import release
 from app.web.render import page
 
@@ -36,24 +35,34 @@ class Row:
         return len({cell.classes for cell in self.cells if cell}) > 1
 
 
-def report_page(lessons: Sequence[Lesson], diagnosis: Diagnosis, report: Report, style: str) -> str:
+def report_page(courses: Sequence[Course], report: Report, style: str) -> str:
     """The file as HTML; ``style`` is the matrix's own sheet."""
-    return page("report.html", style=Markup(style), **matrix(lessons, diagnosis, report))  # noqa: S704 - ours
+    return page("report.html", style=Markup(style), **matrix(courses, report))  # noqa: S704 - ours
 
 
-def matrix(lessons: Sequence[Lesson], diagnosis: Diagnosis, report: Report) -> dict[str, Any]:
+def of_course(report: Report, course: Course) -> tuple[Proof, ...]:
+    """Return the proofs that are about a course's lessons."""
+    names = {lesson.name for lesson in course.lessons}
+    return tuple(proof for proof in report.proofs if proof.lesson in names)
+
+
+def matrix(courses: Sequence[Course], report: Report) -> dict[str, Any]:
     """What the templates show: a row for each expectation, a column for each compiler, the newest first."""
-    proofs = report.proofs
+    found = [(course, of_course(report, course)) for course in courses]
+    proofs = [proof for _, ours in found for proof in ours]
     names = sorted({proof.toolchain for proof in proofs}, key=release, reverse=True)
-    groups = [(lesson, rows) for lesson in lessons if (rows := _rows(lesson, names, proofs))]
-    titles = {known.id: known.title for known in diagnosis.classes}
+    groups = [
+        (lesson, rows, {known.id: known.title for known in course.diagnosis.classes})
+        for course, ours in found
+        for lesson in course.lessons
+        if (rows := _rows(lesson, names, ours))
+    ]
     failed = sum(bool(proof.problems) for proof in proofs)
-    context = {"compilers": names, "groups": groups, "titles": titles, "failed": failed}
-    return context | {"now": report.at, "proofs": len(proofs)}
+    return {"compilers": names, "groups": groups, "failed": failed, "now": report.at, "proofs": len(proofs)}
 
 
 def _rows(lesson: Lesson, names: Sequence[str], proofs: Sequence[Proof]) -> list[Row]:
-    found = {(one.files, one.command, one.toolchain): one for one in proofs if one.lesson == lesson.slug}
+    found = {(one.files, one.command, one.toolchain): one for one in proofs if one.lesson == lesson.name}
     keys = dict.fromkeys((files, command) for files, command, _ in found)
     return [Row(*key, tuple(_cell(found.get((*key, name))) for name in names)) for key in keys]
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 import anyio
 from markupsafe import Markup
 
-from app.checks import foretold, see
 from app.command import CommandError, parse
-from app.diagnosis import Diagnosis, load_diagnosis
+from app.course import Course, Lesson, Shelf, load_shelf
+from app.course.checks import foretold, see
 from app.engine import (
     Engine,
     Inside,
@@ -27,14 +27,11 @@ from app.engine import (
 from app.engine.local import Found, LocalEngine
 from app.engine.turns import Turns
 from app.events import Event, Verdict
-from app.glossary import Glossary, load_glossary
-from app.lessons import Lesson, load_all
 from app.progress import Progress, fingerprint
 from app.runner import Built
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
 from app.toolchain import (
-    BARE_METAL,
     Demand,
     DoctorReport,
     Toolchain,
@@ -59,8 +56,6 @@ _T = TypeVar("_T")
 _LOOK_AGAIN = 5.0
 _STORAGE_SECONDS = 1.0
 _RETRY_SECONDS = 5
-_ESSENTIAL = (None, BARE_METAL)
-"""What the course itself needs; the other targets are set up when a lesson asks for them."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +80,11 @@ class Playground:
 
     def __init__(self, settings: Settings, found: Found | None = None) -> None:
         self.settings = settings
-        self.lessons: tuple[Lesson, ...] = load_all(settings.lessons_dir)
-        self.diagnosis: Diagnosis = load_diagnosis(settings.lessons_dir / "errors.toml")
-        self.glossary: Glossary = load_glossary(settings.lessons_dir / "glossary.toml")
+        self.shelf: Shelf = load_shelf(settings.lessons_dir, settings.course)
+        for sentence in self.shelf.broken.values():
+            _log.error("a course cannot be taught: %s", sentence)
+        self._essential = (None, *self.shelf.essential_targets)
+        """What the courses cannot do without; other targets are set up when a lesson asks for them."""
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)
@@ -98,8 +95,8 @@ class Playground:
         self._page_turns = Turns()
         self._prose: dict[str, Markup] = {}
         self.editor_imports = imports(settings.static_dir, "js/editor.js")
-        configs = cargo_configs(self.lessons)
-        self.local = LocalEngine(settings, self.diagnosis, configs, self._store_verdict, found)
+        configs = cargo_configs(self.shelf.lessons)
+        self.local = LocalEngine(settings, self.shelf.courses, configs, self._store_verdict, found)
         self.engine: Engine = self.local
         self._toolchains: tuple[Toolchain, ...] | None = None
         self._looked = 0.0
@@ -107,7 +104,7 @@ class Playground:
         self._storage_seen = "", -_STORAGE_SECONDS
         self._checking_storage = anyio.Lock()
         self._look = anyio.Lock()
-        self.targets = Targets(self.lessons, Demand(settings.cache_dir), self.toolchains)
+        self.targets = Targets(self.shelf.lessons, Demand(settings.cache_dir), self.toolchains)
         self._examined: dict[str, tuple[DoctorReport, float]] = {}
         self._examining = anyio.Lock()
         self._explanations: dict[tuple[str, str], str | None] = {}
@@ -124,11 +121,26 @@ class Playground:
         """The path that every address of this playground begins with: ``""`` or like ``/rust``."""
         return self.settings.root_path
 
-    def lesson(self, slug: str) -> Lesson:
-        """The lesson of that slug; raises ``ProblemError`` 404."""
-        for lesson in self.lessons:
-            if lesson.slug == slug:
-                return lesson
+    def course(self, course_id: str | None) -> Course:
+        """Return the course of that id, the default one for None; raises ``ProblemError`` 404, 503 if it is broken."""
+        found = self.shelf.default if course_id is None else self.shelf.course(course_id)
+        if found:
+            return found
+        if sentence := self.shelf.broken.get(course_id or ""):
+            raise ProblemError(503, "broken-course", sentence, "course")
+        message = f"There is no course of that name; there is {', '.join(each.id for each in self.shelf.courses)}."
+        raise ProblemError(404, "no-such-course", message, "course")
+
+    def course_of(self, lesson: Lesson) -> Course:
+        """Return the course that a lesson belongs to."""
+        return self.shelf.course_of(lesson)
+
+    def lesson(self, name: str, course_id: str | None = None) -> Lesson:
+        """Return the lesson of that slug in that course, or named ``course/slug``; raises ``ProblemError``."""
+        head, slash, slug = name.partition("/")
+        course = self.course(head if slash and course_id is None else course_id)
+        if lesson := course.lesson(slug if slash else head):
+            return lesson
         raise ProblemError(
             404, "no-such-lesson", "There is no lesson of that name; the course map lists all.", "lesson"
         )
@@ -136,8 +148,8 @@ class Playground:
     async def toolchains(self, targets: Sequence[str] = ()) -> tuple[Toolchain, ...]:
         """The toolchains of this machine; looked for again when one has gone, or while a target is missing.
 
-        The host and the bare-metal target always count, other ones when ``targets`` names them. A look for what is
-        missing goes on behind this answer (``keep_looking``).
+        The host and the essential targets of the courses always count, other ones when ``targets`` names them. A look
+        for what is missing goes on behind this answer (``keep_looking``).
         """
         async with self._look:
             known = self._toolchains
@@ -146,7 +158,7 @@ class Playground:
                 self._looked = time.monotonic()
             if not all(program.exists() for one in known for program in one.programs):
                 return await self.refresh()
-        if missing(known, (*_ESSENTIAL, *targets)) and time.monotonic() - self._looked > _LOOK_AGAIN:
+        if missing(known, (*self._essential, *targets)) and time.monotonic() - self._looked > _LOOK_AGAIN:
             self._looked = time.monotonic()
             self._wanted.set()
         return known
@@ -164,10 +176,11 @@ class Playground:
     async def examined(self, lesson: Lesson) -> DoctorReport:
         """Examine the machine for what the lesson's targets lack; an answer counts for five seconds."""
         async with self._examining:
-            report, then = self._examined.get(lesson.slug, (None, 0.0))
+            report, then = self._examined.get(lesson.name, (None, 0.0))
             if report is None or time.monotonic() - then > _LOOK_AGAIN:
-                report = await examine(self.settings.cache_dir, {lesson.slug: lesson.targets})
-                self._examined[lesson.slug] = report, time.monotonic()
+                lessons = {lesson.name: lesson.targets}
+                report = await examine(self.settings.cache_dir, lessons, self.shelf.essential_targets)
+                self._examined[lesson.name] = report, time.monotonic()
         return report
 
     async def explanation(self, code: str, name: str = "", asker: str = "") -> tuple[str, str]:
@@ -204,13 +217,13 @@ class Playground:
         if self._toolchains is None:
             toolchain = "set-up has not ended yet"
         else:
-            lacking = [target or "the host" for target in missing(await self.toolchains(), _ESSENTIAL)]
+            lacking = [target or "the host" for target in missing(await self.toolchains(), self._essential)]
             toolchain = f"no toolchain builds for {', '.join(lacking)}; see playground doctor" if lacking else "ok"
         return Readiness(toolchain, self.isolation, await self._storage(), await self.engine.health())
 
     async def submit(
         self,
-        lesson_slug: str,
+        lesson_name: str,
         files: Mapping[str, str],
         command: str,
         toolchain: str | None = None,
@@ -227,7 +240,7 @@ class Playground:
 
         Raises ``ProblemError`` and leaves nothing behind when something cannot be accepted.
         """
-        lesson = self.lesson(lesson_slug)
+        lesson = self.lesson(lesson_name)
         try:
             parsed = parse(command)
         except CommandError as error:
@@ -314,9 +327,9 @@ class Playground:
 
     def prose(self, lesson: Lesson) -> Markup:
         """The lesson's text as HTML, made once."""
-        if lesson.slug not in self._prose:
-            self._prose[lesson.slug] = prose(lesson, self.glossary, self.root)
-        return self._prose[lesson.slug]
+        if lesson.key not in self._prose:
+            self._prose[lesson.key] = prose(lesson, self.course_of(lesson).glossary, self.root)
+        return self._prose[lesson.key]
 
     async def draw(self, work: Callable[[], _T]) -> _T:
         """Draw in a thread, beside the loop that everyone waits for; one drawing at a time in all."""
@@ -340,7 +353,7 @@ class Playground:
                 await self._keep(job.owner, job, files, base)
             run_id = self.engine.submit(job)
             if job.owner:
-                await self.progress.note_run(job.owner, job.lesson.slug, run_id, command)
+                await self.progress.note_run(job.owner, job.lesson.key, run_id, command)
         except NothingBuiltError:
             message = "That run built nothing that could be looked at; build first."
             raise ProblemError(409, "nothing-built", message, "after") from None
@@ -360,12 +373,12 @@ class Playground:
         return run_id
 
     async def _keep(self, seat: str, job: Job, files: Mapping[str, str], base: str | None) -> None:
-        slug = job.lesson.slug
-        kept = await self.progress.files(seat, slug)
+        key = job.lesson.key
+        kept = await self.progress.files(seat, key)
         if base and kept and fingerprint(kept) != base and any(kept[path] != job.files.get(path) for path in kept):
-            await self.progress.versions.keep(seat, slug, kept, "you ran other files in another tab")
-        await self.progress.save(seat, slug, files)
-        await self.progress.versions.note(seat, slug, "ran", {path: job.files[path] for path in job.lesson.editable})
+            await self.progress.versions.keep(seat, key, kept, "you ran other files in another tab")
+        await self.progress.save(seat, key, files)
+        await self.progress.versions.note(seat, key, "ran", {path: job.files[path] for path in job.lesson.editable})
 
     async def _choose(self, lesson: Lesson, name: str | None) -> Toolchain:
         toolchains = await self.toolchains(lesson.targets)
@@ -392,21 +405,21 @@ class Playground:
 
     async def _store_verdict(self, job: Job, events: Sequence[Event], verdict: Verdict) -> None:
         if job.owner and verdict.reached:
-            await self.progress.mark(job.owner, job.lesson.slug, job.toolchain.name)
+            await self.progress.mark(job.owner, job.lesson.key, job.toolchain.name)
         if job.owner:
             await self._settle(job.owner, job, events)
 
     async def _settle(self, seat: str, job: Job, events: Sequence[Event]) -> None:
         """Note what a prediction came to, if this run is what it was about: the files as given, the first command."""
-        prediction, slug = job.lesson.prediction, job.lesson.slug
+        prediction, key = job.lesson.prediction, job.lesson.key
         if prediction is None or job.command != parse(job.lesson.commands[0]):
             return
-        given = await self.progress.versions.noted(seat, slug, "given") or {}
+        given = await self.progress.versions.noted(seat, key, "given") or {}
         if job.files not in (job.lesson.files, {**job.lesson.files, **given}):
             return
         right = foretold(prediction, job.toolchain.version, see(job.command, events, job.toolchain.host))
         if len(right) == 1:
-            await self.progress.guides.turned_out(seat, slug, right[0].id, job.toolchain.name)
+            await self.progress.guides.turned_out(seat, key, right[0].id, job.toolchain.name)
 
 
 def _nothing_built() -> ProblemError:

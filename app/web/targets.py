@@ -8,8 +8,8 @@ from time import monotonic
 from typing import Literal
 
 from app.command import Command
+from app.course.lessons import Lesson
 from app.engine import Prepare
-from app.lessons import Lesson
 from app.toolchain import Demand, Toolchain, missing, preferred
 from app.workspace import configured_targets
 

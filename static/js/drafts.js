@@ -1,5 +1,6 @@
 // What was typed and not yet run, kept in this browser: a reload, a lost connection and a server's end lose nothing.
-//   data-draft         on the form: the lesson; each tab keeps a draft of its own
+//   data-draft         on the form: the lesson's key; each tab keeps a draft of its own
+//   data-carry         on a form that carries files into the lesson with this key
 // Carrying files into a lesson drops its draft, and deleting all that is stored drops every draft.
 //   template#draft-offer   how another text is offered; [data-take] takes it, [data-keep] sends the offer away
 import * as files from "./files.js";
@@ -23,7 +24,7 @@ const tab = attempt(() => {
   return number;
 }) ?? "tab";
 
-const key = (slug) => `${PREFIX}${slug}:${tab}`;
+const key = (lesson) => `${PREFIX}${lesson}:${tab}`;
 const all = () => Object.keys(localStorage).filter((each) => each.startsWith(PREFIX));
 const read = (name) => attempt(() => JSON.parse(localStorage.getItem(name)));
 const same = (one, other) => files.editable().every((path) => one?.[path] === undefined || one[path] === other[path]);
@@ -46,8 +47,8 @@ const withdraw = () => {
   document.getElementById("draft")?.replaceChildren();
 };
 
-const start = (slug) => {
-  const own = key(slug);
+const start = (lesson) => {
+  const own = key(lesson);
   // What the server has: text areas keep what they came with.
   const base = Object.fromEntries(files.editable().map((path) => [path, files.area(path).defaultValue]));
   let sent = base;
@@ -67,7 +68,7 @@ const start = (slug) => {
       if (!same(mine.base, base)) offer(base, "This lesson was run with another text in the meantime, in another tab perhaps.");
       return;
     }
-    const [latest] = all().filter((name) => name.startsWith(`${PREFIX}${slug}:`) && name !== own).map(read)
+    const [latest] = all().filter((name) => name.startsWith(`${PREFIX}${lesson}:`) && name !== own).map(read)
       .filter((each) => each && !same(each.texts, base)).sort((one, other) => other.at - one.at);
     if (latest) offer(latest.texts, "This browser keeps another text of this lesson, which was not run.");
   };
@@ -90,7 +91,7 @@ const start = (slug) => {
   let posted = null;
   form.addEventListener("submit", () => { posted = files.texts(); keep(); });
   addEventListener("storage", (event) => {
-    if (!event.key?.startsWith(`${PREFIX}${slug}:`) || event.key === own || !event.newValue) return;
+    if (!event.key?.startsWith(`${PREFIX}${lesson}:`) || event.key === own || !event.newValue) return;
     const other = read(event.key);
     // News of a text that was found at the start may come later: that offer stands, in its words.
     const known = (texts) => texts && same(other.texts, texts);
@@ -112,8 +113,7 @@ const start = (slug) => {
 };
 
 document.addEventListener("submit", ({ target }) => {
-  const slug = target.action?.match?.(/\/lessons\/([^/]+)\/carry$/)?.[1];
-  if (slug) attempt(() => localStorage.removeItem(key(slug)));
+  if (target.dataset?.carry) attempt(() => localStorage.removeItem(key(target.dataset.carry)));
   if (target.action?.endsWith?.("/forget")) attempt(() => all().forEach((name) => localStorage.removeItem(name)));
 });
 

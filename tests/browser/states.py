@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 from playwright.sync_api import Page, expect
 
-from app.lessons import Lesson, load
+from app.course import Lesson, load_shelf
 from app.settings import Settings
 from tests.browser.test_course import ENDLESS, RUN_MS, type_files
 from tests.conftest import BARE_METAL, disagreement, seated
@@ -65,7 +65,8 @@ def run(page: Page, command: str = "") -> None:
 
 def solved(page: Page, server: str, slug: str) -> None:
     """A lesson with the files of its solution and the command that it offers first, run."""
-    lesson = load(next(Settings().lessons_dir.glob(f"*-{slug}")))
+    lesson = load_shelf(Settings().lessons_dir).default.lesson(slug)
+    assert lesson
     page.goto(f"{server}/lessons/{slug}")
     type_files(page, {path: text for path, text in lesson.solution.items() if text != lesson.files[path]})
     run(page)

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from tests.browser.states import STATES, State, opened, paths
 from tests.browser.test_course import browser
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from app.toolchain import EMULATORS, Toolchain, missing_tools
 
 RUN_MS = 30_000

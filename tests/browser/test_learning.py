@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
 
 both = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])

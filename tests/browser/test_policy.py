@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from tests.browser.states import paths
 from tests.browser.test_course import RUN_MS, browser, learner, type_files
 

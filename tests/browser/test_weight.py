@@ -4,7 +4,7 @@ import statistics
 
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from bench.pace import pace
 from tests.browser.test_course import browser
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.lessons import Lesson
+from app.course import Course, Lesson
 from app.toolchain import Toolchain
 from tests.browser.test_course import RUN_MS, browser, learner
 
 
 @pytest.fixture(scope="module")
-def steps(lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> list[Lesson]:
+def steps(taught: Course, toolchains: tuple[Toolchain, ...]) -> list[Lesson]:
     """The post's steps, all of which can be built here."""
-    steps = [lesson for lesson in lessons.values() if not lesson.bonus]
+    steps = [*taught.parts[0].lessons]
     missing = {step.target for step in steps if not any(each.can_build(step.target) for each in toolchains)}
     if missing:
         pytest.skip(f"no toolchain here has {', '.join(map(str, missing))}; playground setup --all makes them ready")

@@ -14,6 +14,11 @@ from app.web.pages.common import problem_page
 __all__ = ["problem_page", "router"]
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
-for topic in (course, lesson, guidance, versions, leaving, targets, runs, compare, artifact, explain, step):
-    router.include_router(topic.router)
-    router.include_router(leading_back(topic.router.routes))
+for one in (course.router, runs.runs, artifact.router, explain.router, step.router):
+    router.include_router(one)
+for prefix in ("", "/courses/{course}"):
+    # Without a prefix it is the default course.
+    router.include_router(course.courses, prefix=prefix)
+    for topic in (lesson, guidance, versions, leaving, targets, runs, compare):
+        router.include_router(topic.router, prefix=prefix)
+        router.include_router(leading_back(topic.router.routes), prefix=prefix)

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app import __version__
-from app.lessons import Lesson
+from app.course import Course, Lesson
 from app.toolchain import Toolchain, preferred
 from app.web.pages.form import Typed
 from app.web.problem import ProblemError
@@ -37,8 +37,12 @@ async def _seat(request: Request) -> str:
     return seat_of(request)
 
 
+async def _course(request: Request) -> Course:
+    return playground_of(request).course(request.path_params.get("course"))
+
+
 async def _lesson(slug: str, request: Request) -> Lesson:
-    return playground_of(request).lesson(slug)
+    return playground_of(request).lesson(slug, request.path_params.get("course"))
 
 
 async def _turn(request: Request) -> AsyncIterator[None]:
@@ -51,15 +55,24 @@ in_turn = Depends(_turn, scope="function")
 
 Home = Annotated[Playground, Depends(_home)]
 Seat = Annotated[str, Depends(_seat)]
+Taught = Annotated[Course, Depends(_course)]
 Step = Annotated[Lesson, Depends(_lesson)]
 
 
 async def page_answer(request: Request, template: str, status: int = 200, **context: object) -> HTMLResponse:
-    """A whole page; its footer says with what it was made."""
+    """A whole page, of the default course unless it is about a lesson or ``course``; its footer says what made it."""
     playground = playground_of(request)
+    lesson = context.get("lesson")
+    course = playground.course_of(lesson) if isinstance(lesson, Lesson) else playground.shelf.default
     toolchains = await playground.toolchains()
     nonce: str = request.state.style_nonce
-    context = {"toolchains": toolchains, "footer": _footer(playground, toolchains), "style_nonce": nonce, **context}
+    context = {
+        "course": course,
+        "toolchains": toolchains,
+        "footer": _footer(playground, toolchains),
+        "style_nonce": nonce,
+        **context,
+    }
     return HTMLResponse(page(template, root=playground.root, **context), status_code=status)
 
 
@@ -73,8 +86,13 @@ def problem_page(request: Request, problem: ProblemError) -> HTMLResponse:
     if by_htmx(request):
         return HTMLResponse(page("_problem.html", problem=problem), problem.status, problem.headers)
     home = playground_of(request)
-    html = page("problem.html", root=home.root, problem=problem, footer=_footer(home))
+    html = page("problem.html", root=home.root, course=_addressed(request, home), problem=problem, footer=_footer(home))
     return HTMLResponse(html, problem.status, problem.headers)
+
+
+def _addressed(request: Request, home: Playground) -> Course:
+    """The course of the address where there is one; a problem's page is made for any address."""
+    return home.shelf.course(request.path_params.get("course", "")) or home.shelf.default
 
 
 def by_htmx(request: Request) -> bool:
@@ -85,13 +103,13 @@ def by_htmx(request: Request) -> bool:
 def to(home: Playground, lesson: Lesson, form: Typed | None = None) -> RedirectResponse:
     """The way back to the lesson after a form without scripts, with the command that stood in it."""
     line = f"?{urlencode({'command': form.command})}" if form and form.command not in ("", lesson.commands[0]) else ""
-    return RedirectResponse(f"{home.root}/lessons/{lesson.slug}{line}", status_code=303)
+    return RedirectResponse(f"{home.root}{lesson.address}{line}", status_code=303)
 
 
 def following(home: Playground, lesson: Lesson) -> Lesson | None:
     """The lesson after this one."""
-    later = home.lessons[home.lessons.index(lesson) + 1 :]
-    return later[0] if later else None
+    lessons = home.course_of(lesson).lessons
+    return next(iter(lessons[lessons.index(lesson) + 1 :]), None)
 
 
 def _footer(playground: Playground, toolchains: tuple[Toolchain, ...] | None = None) -> Mapping[str, str]:

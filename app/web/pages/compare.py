@@ -11,9 +11,9 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 
 from app.command import CommandError, parse
+from app.course.lessons import Lesson
 from app.engine import NoSuchRunError
 from app.events import Event
-from app.lessons import Lesson
 from app.web.compare import Answer, Column, columns
 from app.web.pages.common import Home, Seat, Step, by_htmx, page_answer, to
 from app.web.pages.form import Typed, looked_at
@@ -70,7 +70,7 @@ async def start(request: Request, home: Playground, seat: str, lesson: Lesson, f
     try:
         # The newest comes last: its run is the one that a reload finds.
         for name in reversed(names):
-            parts = (lesson.slug, form.files, form.command, name, None, seat)
+            parts = (lesson.name, form.files, form.command, name, None, seat)
             ids.append(await home.submit(*parts, base=base, queue_owner=request.state.queue_owner))
             base = None
     except ProblemError:
@@ -106,7 +106,7 @@ async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wai
         for one in status
     ]
     async with home.turn(ids[0]):
-        made = await home.draw(partial(columns, answers, home.diagnosis))
+        made = await home.draw(partial(columns, answers, home.course_of(lesson).diagnosis))
     return Comparison(_SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson)
 
 
@@ -118,7 +118,7 @@ async def _compared(ids: str, home: Home, seat: Seat, lesson: Step) -> tuple[str
     """The runs of an address, when this seat may see them and they are of this lesson."""
     names = tuple(dict.fromkeys(ids.split(_SEPARATOR)[:_MOST]))
     for run_id in names:
-        if home.owned_run(run_id, seat).job.lesson.slug != lesson.slug:
+        if home.owned_run(run_id, seat).job.lesson.key != lesson.key:
             raise ProblemError(404, "no-such-run", "There is no such run of this lesson; run again.")
     return names
 
@@ -129,7 +129,7 @@ Compared = Annotated[tuple[str, ...], Depends(_compared)]
 @router.get("/lessons/{slug}/comparisons/{ids}")
 async def show(request: Request, home: Home, seat: Seat, lesson: Step, runs: Compared) -> Response:
     """The comparison on a page of its own, where there is room for the columns."""
-    here = where(home.lessons, await home.progress.reached(seat), lesson)
+    here = where(home.course_of(lesson), await home.progress.reached(seat), lesson)
     comparison = await compare(home, lesson, runs)
     return await page_answer(request, "comparison.html", lesson=lesson, where=here, comparison=comparison)
 

@@ -1,4 +1,4 @@
-"""The course map, and forgetting a learner."""
+"""The list of courses, the course map, and forgetting a learner."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,58 +6,76 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.course import Report, last_report
-from app.lessons import Lesson
+from app.course import Course, Lesson
+from app.course.prove import Report, last_report
 from app.web.guard import OLD_NAME
-from app.web.pages.common import Home, Seat, Step, fragment, in_turn, page_answer
+from app.web.pages.common import Home, Seat, Step, Taught, fragment, in_turn, page_answer
 from app.web.pages.where import where
 from app.web.problem import ProblemError
-from app.web.report import matrix
+from app.web.report import matrix, of_course
 from app.web.state import Playground
 
 router = APIRouter()
+courses = APIRouter()
 
 
 @router.get("/", dependencies=[in_turn])
-async def course(request: Request, home: Home, seat: Seat, forgotten: bool = False) -> Response:
-    """The course map."""
+async def start(request: Request, home: Home, seat: Seat, forgotten: bool = False) -> Response:
+    """The courses, or the map of the only one."""
+    note = "Everything that was stored of you is deleted." if forgotten else ""
+    if len(home.shelf.courses) == 1:
+        return await _map(request, home, seat, home.shelf.default, note)
     reached = await home.progress.reached(seat)
-    last = await home.progress.last_lesson(seat)
+    known = [(each, sum(lesson.key in reached for lesson in each.lessons)) for each in home.shelf.courses]
+    return await page_answer(request, "courses.html", courses=known, broken=home.shelf.broken, note=note)
+
+
+@router.get("/courses/{course}", dependencies=[in_turn])
+async def course_map(request: Request, home: Home, seat: Seat, course: Taught) -> Response:
+    """The course map."""
+    return await _map(request, home, seat, course)
+
+
+async def _map(request: Request, home: Playground, seat: str, course: Course, note: str = "") -> Response:
+    reached = await home.progress.reached(seat)
+    last = await home.progress.last_lesson(seat, [lesson.key for lesson in course.lessons])
+    report = await _report(home)
     return await page_answer(
         request,
         "index.html",
-        lessons=home.lessons,
-        where=where(home.lessons, reached),
+        course=course,
+        broken=home.shelf.broken,
+        where=where(course, reached),
         last=last,
-        next=_continue(home.lessons, reached, last),
-        begun=bool(reached or last),
-        report=await _report(home),
-        note="Everything that was stored of you is deleted." if forgotten else "",
+        next=_continue(course.lessons, reached, last),
+        begun=bool(last) or any(lesson.key in reached for lesson in course.lessons),
+        report=report if report and of_course(report, course) else None,
+        note=note,
     )
 
 
-@router.get("/progress/{slug}", dependencies=[in_turn])
+@courses.get("/progress/{slug}", dependencies=[in_turn])
 async def progress(home: Home, seat: Seat, lesson: Step) -> Response:
     """The course's progress as it stands in the bar above a lesson, when another tab has gone on."""
     reached = await home.progress.reached(seat)
-    return fragment(home, "_progress.html", where=where(home.lessons, reached, lesson))
+    return fragment(home, "_progress.html", where=where(home.course_of(lesson), reached, lesson))
 
 
-@router.get("/glossary", dependencies=[in_turn])
-async def glossary(request: Request, home: Home) -> Response:
+@courses.get("/glossary", dependencies=[in_turn])
+async def glossary(request: Request, course: Taught) -> Response:
     """The words of the course."""
-    steps = {lesson.slug: lesson for lesson in home.lessons}
-    return await page_answer(request, "glossary.html", glossary=home.glossary, steps=steps)
+    steps = {lesson.slug: lesson for lesson in course.lessons}
+    return await page_answer(request, "glossary.html", course=course, glossary=course.glossary, steps=steps)
 
 
-@router.get("/compilers", dependencies=[in_turn])
-async def compilers(request: Request, home: Home) -> Response:
+@courses.get("/compilers", dependencies=[in_turn])
+async def compilers(request: Request, home: Home, course: Taught) -> Response:
     """What each compiler says to each lesson, as ``lessons check --report`` has found it."""
     report = await _report(home)
-    if report is None:
+    if report is None or not of_course(report, course):
         sentence = "The course has not been proven here yet: `playground lessons check --report FILE` does it."
         raise ProblemError(404, "not-proven", sentence)
-    return await page_answer(request, "compilers.html", **matrix(home.lessons, home.diagnosis, report))
+    return await page_answer(request, "compilers.html", course=course, **matrix((course,), report))
 
 
 @router.post("/forget")
@@ -79,6 +97,6 @@ async def _report(home: Playground) -> Report | None:
 
 def _continue(lessons: Sequence[Lesson], reached: Mapping[str, object], last: str | None) -> Lesson | None:
     """The step to go on with: the one last tried if it is open, else the next open one after it, if any is open."""
-    start = next((number for number, lesson in enumerate(lessons) if lesson.slug == last), 0)
+    start = next((number for number, lesson in enumerate(lessons) if lesson.key == last), 0)
     ahead = [*lessons[start:], *lessons[:start]]
-    return next((lesson for lesson in ahead if lesson.slug not in reached), None)
+    return next((lesson for lesson in ahead if lesson.key not in reached), None)

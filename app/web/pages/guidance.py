@@ -21,7 +21,7 @@ async def predict(request: Request, home: Home, seat: Seat, lesson: Step) -> Res
     options = lesson.prediction.option if lesson.prediction else ()
     if all(option.id != form.choice for option in options):
         raise ProblemError(422, "no-such-option", "The question has no such answer; choose one that is shown.")
-    await home.progress.guides.predict(seat, lesson.slug, form.choice or "")
+    await home.progress.guides.predict(seat, lesson.key, form.choice or "")
     if not by_htmx(request):
         return await again(request, lesson, form)
     return fragment(home, "_prediction.html", lesson=lesson, foreseen=await foreseen(home, seat, lesson))
@@ -34,7 +34,7 @@ async def hints(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     wanted = form.choice or ""
     if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 4 and 0 < int(wanted) <= len(lesson.hints) + 1):
         raise ProblemError(422, "no-such-hint", f"This step has {len(lesson.hints)} hints; ask for one of them.")
-    await home.progress.guides.open(seat, lesson.slug, int(wanted))
+    await home.progress.guides.open(seat, lesson.key, int(wanted))
     if not by_htmx(request):
         return await again(request, lesson, form)
     guide = await guide_of(home, seat, lesson, form.files)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
+from app.course.lessons import Lesson, Option
 from app.diff import FileDiff, compare_files
-from app.lessons import Lesson, Option
 from app.progress import Offers, Predicted, fingerprint
 from app.web.render import Patch, made, page
 from app.web.state import Playground
@@ -45,22 +45,22 @@ class Guide:
 
 async def guide_of(home: Playground, seat: str, lesson: Lesson, files: Mapping[str, str]) -> Guide:
     """The guide for a learner who has these files in the form."""
-    progress, slug = home.progress, lesson.slug
-    opened = await progress.guides.opened(seat, slug)
+    progress, key = home.progress, lesson.key
+    opened = await progress.guides.opened(seat, key)
     shown = opened > len(lesson.hints)
     return Guide(
         opened=min(opened, len(lesson.hints)),
         solution=difference(lesson, files) if shown else None,
         foreseen=await foreseen(home, seat, lesson),
-        offers=await progress.versions.offers(seat, slug),
-        base=fingerprint(await progress.files(seat, slug)),
+        offers=await progress.versions.offers(seat, key),
+        base=fingerprint(await progress.files(seat, key)),
     )
 
 
 async def foreseen(home: Playground, seat: str, lesson: Lesson) -> Foreseen:
     """Where the seat's prediction stands."""
-    predicted = await home.progress.guides.predicted(seat, lesson.slug)
-    ran = await home.progress.last_run(seat, lesson.slug) is not None
+    predicted = await home.progress.guides.predicted(seat, lesson.key)
+    ran = await home.progress.last_run(seat, lesson.key) is not None
     if lesson.prediction is None:
         return Foreseen(asked=False, ran=ran)
     options = {option.id: option for option in lesson.prediction.option}

@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.course.lessons import Lesson
 from app.handout import as_script, as_zip
-from app.lessons import Lesson
 from app.web.pages.common import Home, Seat, Step
 from app.web.pages.form import clean, text, typed
 from app.web.pages.versions import checked, given
@@ -16,7 +16,7 @@ router = APIRouter()
 async def zip_file(request: Request, home: Home, lesson: Step) -> Response:
     """The posted crate as a zip that builds with plain cargo."""
     form = await typed(request)
-    content = as_zip(lesson, home.crate(lesson, form.files), form.command)
+    content = as_zip(home.course_of(lesson), lesson, home.crate(lesson, form.files), form.command)
     return _file(content, lesson, "zip", "application/zip")
 
 
@@ -24,7 +24,7 @@ async def zip_file(request: Request, home: Home, lesson: Step) -> Response:
 async def script(request: Request, home: Home, lesson: Step) -> Response:
     """The posted crate as a shell script that makes it and gives the command."""
     form = await typed(request)
-    content = as_script(lesson, home.crate(lesson, form.files), form.command)
+    content = as_script(home.course_of(lesson), lesson, home.crate(lesson, form.files), form.command)
     return _file(content.encode(), lesson, "sh", "text/plain; charset=utf-8")
 
 
@@ -36,8 +36,8 @@ async def take(request: Request, home: Home, seat: Seat, lesson: Step) -> Respon
     current = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
     now = {**current, **checked(home, lesson, brought)}
     if now != current:
-        await home.progress.versions.keep(seat, lesson.slug, current, "you took the files of a link")
-        await home.progress.save(seat, lesson.slug, now)
+        await home.progress.versions.keep(seat, lesson.key, current, "you took the files of a link")
+        await home.progress.save(seat, lesson.key, now)
     return await given(request, lesson, form, now)
 
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from app.command import LONGEST
+from app.course.lessons import Lesson
 from app.diff import FileDiff
-from app.lessons import Lesson
 from app.toolchain import missing_tools, tools_command
 from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answer, playground_of, seat_of
 from app.web.pages.compare import Comparison
@@ -27,8 +27,8 @@ async def show(request: Request, home: Home, seat: Seat, lesson: Step, command: 
     """One lesson, as the learner left it; a run that still goes on is followed again."""
     panel, after, toolchain = await last_run(home, seat, lesson)
     form = Typed(
-        files=await home.progress.files(seat, lesson.slug),
-        command=command[:LONGEST] or await home.progress.last_command(seat, lesson.slug) or lesson.commands[0],
+        files=await home.progress.files(seat, lesson.key),
+        command=command[:LONGEST] or await home.progress.last_command(seat, lesson.key) or lesson.commands[0],
         toolchain=toolchain,
         after=after,
     )
@@ -64,7 +64,8 @@ async def lesson_page(
     ``before``: how the prediction stood before that run.
     """
     home, seat = playground_of(request), seat_of(request)
-    number = home.lessons.index(lesson)
+    lessons = home.course_of(lesson).lessons
+    number = lessons.index(lesson)
     guide = await guide_of(home, seat, lesson, form.files)
     tools = missing_tools(lesson.needs)
     targets = await targets_of(home, lesson)
@@ -75,9 +76,9 @@ async def lesson_page(
         lesson=lesson,
         prose=home.prose(lesson),
         modules=home.editor_imports,
-        previous=home.lessons[number - 1] if number else None,
+        previous=lessons[number - 1] if number else None,
         following=following(home, lesson),
-        where=where(home.lessons, await home.progress.reached(seat), lesson),
+        where=where(home.course_of(lesson), await home.progress.reached(seat), lesson),
         guide=replace(guide, foreseen=renewed(guide.foreseen, before)) if before else guide,
         files=_files(lesson, form.files),
         shown=form.shown if form.shown in lesson.files else lesson.editable[0],

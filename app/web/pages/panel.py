@@ -6,9 +6,9 @@ from functools import partial
 
 from markupsafe import Markup, escape
 
+from app.course.lessons import Lesson
 from app.engine import NoSuchRunError
 from app.events import Artifact, Event, Verdict
-from app.lessons import Lesson
 from app.web.batches import batches, size
 from app.web.pages.common import following
 from app.web.pages.guide import foreseen, prediction_patch
@@ -38,7 +38,7 @@ class Panel:
 
 async def last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel | None, str | None, str | None]:
     """The seat's latest run here while the engine keeps it, the run whose artefact can be looked at, its toolchain."""
-    run_id = await home.progress.last_run(seat, lesson.slug)
+    run_id = await home.progress.last_run(seat, lesson.key)
     if run_id is None:
         return None, None, None
     try:
@@ -121,11 +121,11 @@ def about(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Pa
 
 def _renderer(home: Playground, lesson: Lesson, run_id: str) -> RunRenderer:
     seconds = home.engine.status(run_id).seconds
-    return RunRenderer(run_id, lesson, following(home, lesson), home.diagnosis, home.root, seconds)
+    return RunRenderer(run_id, lesson, following(home, lesson), home.course_of(lesson).diagnosis, home.root, seconds)
 
 
 async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:
     """The course's progress after a verdict, whether or not it is already written down."""
-    reached = set(await home.progress.reached(seat)) | ({lesson.slug} if verdict.reached else set())
-    html = page("_progress.html", root=home.root, where=where(home.lessons, reached, lesson))
+    reached = set(await home.progress.reached(seat)) | ({lesson.key} if verdict.reached else set())
+    html = page("_progress.html", root=home.root, where=where(home.course_of(lesson), reached, lesson))
     return Patch("progress", made(html), append=False)

@@ -9,8 +9,8 @@ import anyio.lowlevel
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response, StreamingResponse
 
+from app.course.lessons import Lesson
 from app.engine import NoSuchRunError
-from app.lessons import Lesson
 from app.web.ansi import Terminal
 from app.web.batches import said
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
@@ -24,6 +24,7 @@ from app.web.sse import EventStream
 from app.web.state import Playground, event_id
 
 router = APIRouter()
+runs = APIRouter()
 
 
 async def _run_lesson(run_id: str, request: Request) -> Lesson:
@@ -49,7 +50,7 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
         return await _run_on_all(request, home, seat, lesson, form)
     before = await foreseen(home, seat, lesson)
     try:
-        parts = (lesson.slug, form.files, form.command, form.toolchain, looked_at(form), seat)
+        parts = (lesson.name, form.files, form.command, form.toolchain, looked_at(form), seat)
         run_id = await home.submit(*parts, attended=True, base=form.base, queue_owner=request.state.queue_owner)
     except ProblemError as problem:
         if by_htmx(request):
@@ -82,7 +83,7 @@ async def _run_on_all(request: Request, home: Playground, seat: str, lesson: Les
     return await lesson_page(request, lesson, form, None, comparison=comparison)
 
 
-@router.get("/runs/{run_id}/events", dependencies=[Depends(_followed)])
+@runs.get("/runs/{run_id}/events", dependencies=[Depends(_followed)])
 async def events(
     run_id: str, home: Home, seat: Seat, lesson: RunStep, last_event_id: Annotated[str, Header()] = ""
 ) -> EventStream:
@@ -90,7 +91,7 @@ async def events(
     return EventStream(frames(home, seat, lesson, run_id, event_id(last_event_id)))
 
 
-@router.get("/runs/{run_id}/output", dependencies=[Depends(_followed)])
+@runs.get("/runs/{run_id}/output", dependencies=[Depends(_followed)])
 async def output(run_id: str, home: Home, _lesson: RunStep) -> Response:
     """All that the run has printed, as plain text, to the run's end."""
     return StreamingResponse(_printed(home, run_id), media_type="text/plain")
@@ -112,7 +113,7 @@ async def _plain(home: Playground, run_id: str, terminal: Terminal, text: str) -
         return await home.draw(partial(terminal.plain, text))
 
 
-@router.post("/runs/{run_id}/cancel")
+@runs.post("/runs/{run_id}/cancel")
 async def cancel(request: Request, run_id: str, home: Home, lesson: RunStep) -> Response:
     """End a run; the panel learns of it by the run's own last events."""
     await home.engine.cancel(run_id)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from app.lessons import Lesson
+from app.course.lessons import Lesson
 from app.toolchain import missing, preferred
 from app.web.pages.common import Home, Step, fragment, in_turn
 from app.web.state import Playground

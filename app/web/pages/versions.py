@@ -6,8 +6,8 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.course.lessons import Lesson
 from app.diff import FileDiff, apply, compare_files
-from app.lessons import Lesson
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
 from app.web.pages.form import Typed, text, typed
 from app.web.pages.guide import difference, guide_of
@@ -22,11 +22,11 @@ router = APIRouter()
 async def reset(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
     """Give the lesson's own files back; the learner's stay as a version."""
     form = await typed(request)
-    before = {**await home.progress.files(seat, lesson.slug), **checked(home, lesson, form.files)}
+    before = {**await home.progress.files(seat, lesson.key), **checked(home, lesson, form.files)}
     own = {path: lesson.files[path] for path in lesson.editable}
     if {**own, **before} != own:
-        await home.progress.versions.keep(seat, lesson.slug, {**own, **before}, "you took the files of the step")
-    await home.progress.reset(seat, lesson.slug)
+        await home.progress.versions.keep(seat, lesson.key, {**own, **before}, "you took the files of the step")
+    await home.progress.reset(seat, lesson.key)
     return to(home, lesson, form) if not by_htmx(request) else await given(request, lesson, form, own)
 
 
@@ -34,14 +34,14 @@ async def reset(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
 async def carry(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
     """Bring the files of another lesson along, as far as they can be edited here."""
     origin = home.lesson(text(await request.form(), "from"))
-    carried = await home.progress.files(seat, origin.slug)
+    carried = await home.progress.files(seat, origin.key)
     brought = {path: carried[path] for path in lesson.editable if path in carried}
     own = {path: lesson.files[path] for path in lesson.editable}
-    before = {**own, **await home.progress.files(seat, lesson.slug)}
+    before = {**own, **await home.progress.files(seat, lesson.key)}
     if before not in (own, {**before, **brought}):
-        await home.progress.versions.keep(seat, lesson.slug, before, "you brought your files along")
-    await home.progress.save(seat, lesson.slug, brought)
-    await home.progress.versions.note(seat, lesson.slug, "given", {**before, **brought})
+        await home.progress.versions.keep(seat, lesson.key, before, "you brought your files along")
+    await home.progress.save(seat, lesson.key, brought)
+    await home.progress.versions.note(seat, lesson.key, "given", {**before, **brought})
     return to(home, lesson)
 
 
@@ -55,8 +55,8 @@ async def offer(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     before = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
     now = {**before, **offered}
     if now != before:
-        await home.progress.versions.keep(seat, lesson.slug, before, "you took what the text offers")
-        await home.progress.save(seat, lesson.slug, now)
+        await home.progress.versions.keep(seat, lesson.key, before, "you took what the text offers")
+        await home.progress.save(seat, lesson.key, now)
     return await given(request, lesson, form, now)
 
 
@@ -82,8 +82,8 @@ async def apply_solution(request: Request, home: Home, seat: Seat, lesson: Step)
     if changed:
         now = {**files, **changed}
         own = {path: {**lesson.files, **files}[path] for path in lesson.editable}
-        await home.progress.versions.keep(seat, lesson.slug, own, "you applied the solution")
-        await home.progress.save(seat, lesson.slug, now)
+        await home.progress.versions.keep(seat, lesson.key, own, "you applied the solution")
+        await home.progress.save(seat, lesson.key, now)
         files = now
     return await given(request, lesson, form, files)
 
@@ -93,7 +93,7 @@ async def changes(request: Request, home: Home, seat: Seat, lesson: Step) -> Res
     """What the posted files change since the last run."""
     form = await typed(request)
     files = checked(home, lesson, form.files)
-    ran = await home.progress.versions.noted(seat, lesson.slug, "ran")
+    ran = await home.progress.versions.noted(seat, lesson.key, "ran")
     diffs = None if ran is None else compare_files(ran, {**ran, **files})
     if by_htmx(request):
         return fragment(home, "_changes.html", changes=diffs, lesson=lesson)
@@ -116,10 +116,10 @@ async def _turn(
     form = await typed(request)
     own = {path: lesson.files[path] for path in lesson.editable}
     current = {**own, **checked(home, lesson, form.files)}
-    turned = await home.progress.versions.turn(seat, lesson.slug, side, current)
+    turned = await home.progress.versions.turn(seat, lesson.key, side, current)
     if not turned and not by_htmx(request):
         return to(home, lesson, form)  # a second click: what the first one gave back stays
-    files = await home.progress.files(seat, lesson.slug) if turned else current
+    files = await home.progress.files(seat, lesson.key) if turned else current
     return await given(request, lesson, form, {**own, **files})
 
 
@@ -127,7 +127,7 @@ async def given(request: Request, lesson: Lesson, form: Typed, files: Mapping[st
     """What changes on the page with these files, for htmx; else the way to it, so that a reload does nothing anew."""
     home, seat = playground_of(request), seat_of(request)
     if not by_htmx(request):
-        await home.progress.save(seat, lesson.slug, files)
+        await home.progress.save(seat, lesson.key, files)
         return to(home, lesson, form)
     guide = await guide_of(home, seat, lesson, files)
     return fragment(home, "_given.html", lesson=lesson, files=files, guide=guide)

@@ -1,23 +1,25 @@
-"""Where a learner is in the course: its two parts, and how much of each is reached."""
+"""Where a learner is in the course: its parts, and how much of each is reached."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from app.lessons import Lesson
+from app.course import Course, Lesson, Part
 
 
 @dataclass(frozen=True)
-class Part:
-    """The post's steps, or what goes beyond the post."""
+class Stretch:
+    """A part of the course for one learner: which of its lessons are reached, by their keys."""
 
-    bonus: bool
+    about: str
+    title: str
+    beyond: bool
     lessons: tuple[Lesson, ...]
     reached: frozenset[str]
 
     @property
     def minutes(self) -> int:
         """How long the lessons take that are not reached yet."""
-        return sum(lesson.minutes for lesson in self.lessons if lesson.slug not in self.reached)
+        return sum(lesson.minutes for lesson in self.lessons if lesson.key not in self.reached)
 
     @property
     def complete(self) -> bool:
@@ -29,14 +31,13 @@ class Part:
 class Where:
     """The course for one learner, seen from ``current`` or, where that is None, from the map."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Stretch, ...]
     current: Lesson | None = None
 
     @property
-    def part(self) -> Part:
+    def part(self) -> Stretch:
         """The part that the current lesson is in; the first one for the map."""
-        bonus = self.current.bonus if self.current else False
-        return next((part for part in self.parts if part.bonus == bonus), self.parts[0])
+        return next((part for part in self.parts if self.current in part.lessons), self.parts[0])
 
     @property
     def position(self) -> int:
@@ -44,11 +45,11 @@ class Where:
         return self.part.lessons.index(self.current) + 1 if self.current else 0
 
 
-def where(lessons: Sequence[Lesson], reached: Collection[str], current: Lesson | None = None) -> Where:
-    """The course in its parts; a part without lessons is left out, unless it is the post's."""
-    parts = []
-    for bonus in (False, True):
-        chosen = tuple(lesson for lesson in lessons if lesson.bonus == bonus)
-        if chosen or not bonus:
-            parts.append(Part(bonus, chosen, frozenset(each.slug for each in chosen if each.slug in reached)))
-    return Where(tuple(parts), current)
+def where(course: Course, reached: Collection[str], current: Lesson | None = None) -> Where:
+    """Return the course as a learner who has reached these lessons sees it."""
+    return Where(tuple(_stretch(part, reached) for part in course.parts), current)
+
+
+def _stretch(part: Part, reached: Collection[str]) -> Stretch:
+    known = frozenset(lesson.key for lesson in part.lessons if lesson.key in reached)
+    return Stretch(part.about, part.title, part.beyond, part.lessons, known)

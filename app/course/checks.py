@@ -1,0 +1,273 @@
+"""Whether a run reaches a lesson's goal, and what helps when it does not.
+
+Pure: a lesson and the events of a run go in, a ``Verdict`` comes out. Only the command, what the
+compiler said and what is in the binary count; the text of the code is never looked at.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from app.cargo import plain
+from app.command import Command
+from app.course.diagnosis import Diagnosis
+from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, Outcome, at_version
+from app.course.lessons import AdviceSpec, Lesson, Option, Prediction
+from app.course.patterns import found
+from app.events import (
+    UNREAD,
+    Advice,
+    Artifact,
+    Check,
+    Diagnostic,
+    Ended,
+    Event,
+    Finished,
+    Machine,
+    Observed,
+    Output,
+    Screen,
+    Verdict,
+)
+
+UNKNOWN = "(another error)"
+"""Stands for the class of an error that ``errors.toml`` does not know."""
+
+_ENDED = {
+    "ok": "ended well",
+    "failed": "failed",
+    "timeout": "ran out of time",
+    "cancelled": "was cancelled",
+    "limit": "ran into a limit",
+}
+_SHOULD = {
+    "ok": "end well",
+    "failed": "fail",
+    "timeout": "run until its time is over",
+    "cancelled": "be cancelled",
+    "limit": "run into a limit",
+}
+
+
+_STOPPED: Mapping[Ended, str] = {
+    "exited": "The kernel ended the emulator.",
+    "off": "The kernel switched the machine off.",
+    "halted": "The machine went to sleep for good.",
+    "time": "The machine ran until its time was up.",
+    "reset": "The machine began anew after a fault.",
+    "lockup": "The processor locked up.",
+    "refused": "The emulator did not start the machine.",
+    "crashed": "The emulator crashed.",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A finished run as the conditions look at it."""
+
+    command: Command
+    finished: Finished
+    errors: tuple[Diagnostic, ...]
+    artifact: Artifact | None
+    text: str
+    host: str = ""
+    observed: Observed | None = None
+    machine: Machine | None = None
+    screen: str = ""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """How learners know the error classes; without one, a class goes by its id."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The error classes of the run, each once, in the order in which they came."""
+        return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
+
+
+def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:
+    """What the events of a run on the host of that triple show; raises ``ValueError`` when the run has not finished."""
+    events = tuple(events)
+    finished = next((event for event in events if isinstance(event, Finished)), None)
+    if finished is None:
+        raise ValueError("the run has not finished")
+    errors = tuple(e for e in events if isinstance(e, Diagnostic) and e.level.startswith("error") and not _counts(e))
+    artifact = next((event for event in reversed(events) if isinstance(event, Artifact)), None)
+    text = "".join(plain(event.text) for event in events if isinstance(event, Output))
+    observed = next((event for event in events if isinstance(event, Observed)), None)
+    machine = next((event for event in events if isinstance(event, Machine)), None)
+    screens = ["\n".join(row.rstrip() for row in event.text) for event in events if isinstance(event, Screen)]
+    return Seen(command, finished, errors, artifact, text, host, observed, machine, screens[-1] if screens else "")
+
+
+def _counts(error: Diagnostic) -> bool:
+    """Whether this only counts the errors before it, as compilers up to about 1.75 did in a message of its own."""
+    return error.message.startswith("aborting due to") and not error.spans
+
+
+def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Verdict:
+    """The verdict on a run by that compiler version."""
+    seen = replace(seen, titles={known.id: known.title for known in diagnosis.classes})
+    checks = []
+    expected: set[str] = set()
+    for spec in lesson.checks:
+        facts = at_version(spec, spec.on, version)
+        misses = list(_misses(facts, seen))
+        checks.append(Check(id=spec.id, title=spec.title, ok=not misses, detail=" ".join(misses)))
+        expected |= set(facts.errors or ())
+    reached = all(check.ok for check in checks)
+    advice = () if reached else _advice((*lesson.advice, *diagnosis.advice), seen, expected)
+    return Verdict(reached=reached, checks=tuple(checks), advice=advice)
+
+
+def foretold(prediction: Prediction, version: str, seen: Seen) -> tuple[Option, ...]:
+    """The options whose facts hold of a run by that compiler version: exactly one, when the lesson is sound."""
+    facts = ((option, at_version(option, option.on, version)) for option in prediction.option)
+    return tuple(option for option, outcome in facts if not any(_misses(outcome, seen)))
+
+
+def misses(facts: Outcome, seen: Seen) -> tuple[str, ...]:
+    """What of ``facts`` does not hold, a sentence each; none when all holds."""
+    return tuple(_misses(facts, seen))
+
+
+def _misses(facts: Outcome, seen: Seen) -> Iterable[str]:
+    if facts.status and facts.status != seen.finished.status:
+        yield f"The run {_ENDED[seen.finished.status]}; it should {_SHOULD[facts.status]}."
+    if facts.errors is not None:
+        yield from _error_misses(facts.errors, seen)
+    if facts.output is not None and not found(facts.output, seen.text):
+        yield "What was printed is not what this step is about."
+    if isinstance(facts, Facts) and facts.command:
+        yield from _command_misses(facts.command, seen.command, seen.host)
+    if facts.artifact:
+        yield from _artifact_misses(facts.artifact, seen)
+    if facts.observed:
+        yield from _observed_misses(facts.observed, seen.observed)
+    if facts.exit_code is not None and facts.exit_code != seen.finished.exit_code:
+        yield f"The exit code was {_code(seen.finished)}; it should be {facts.exit_code}."
+    if facts.machine:
+        yield from _machine_misses(facts.machine, seen)
+
+
+def _code(finished: Finished) -> str:
+    return "none" if finished.exit_code is None else str(finished.exit_code)
+
+
+def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
+    if seen.machine is None:
+        if facts.ended != ("none",):
+            yield "No machine was started in the emulator."
+        return
+    if facts.ended is not None and seen.machine.ended not in facts.ended:
+        yield _STOPPED[seen.machine.ended]
+    if facts.screen is not None and not found(facts.screen, seen.screen):
+        yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
+
+
+def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:
+    absent = [name for name in wanted if name not in seen.classes]
+    extra = [error for error in seen.errors if (error.error_class or UNKNOWN) not in wanted]
+    if absent and not seen.errors:
+        yield f"No error was seen; expected {_titled(absent, seen)}."
+    elif absent:
+        yield f"Not seen: {_titled(absent, seen)}."
+    if extra:
+        shown = "; ".join(dict.fromkeys(_named(error, seen) for error in extra[:3]))
+        more = f"; and {len(extra) - 3} more" if len(extra) > 3 else ""
+        yield f"{'Seen' if not wanted else 'Also seen'}: {shown}{more}."
+
+
+def _titled(names: Sequence[str], seen: Seen) -> str:
+    return "; ".join(seen.titles.get(name, name) for name in names) or "nothing"
+
+
+def _named(error: Diagnostic, seen: Seen) -> str:
+    message = error.message.splitlines()[0][:160] if error.message else "an error without words"
+    return f"{_titled([error.error_class], seen)} ({message})" if error.error_class else message
+
+
+def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterable[str]:
+    foreign = command.target not in (None, host)
+    wanted = " ".join((facts.program, " or ".join(facts.subcommand))).strip()
+    if command.program != facts.program or (facts.subcommand and command.subcommand not in facts.subcommand):
+        yield f"The command was {' '.join(command.argv)[:80]}; this step is about {wanted}."
+    elif facts.flags_by_hand is not None and facts.flags_by_hand != command.flags_by_hand:
+        if command.flags_by_hand:
+            yield "The flags were typed by hand; here they belong in the configuration."
+        else:
+            yield "No flags were handed to the compiler on the command line."
+    elif facts.target is not None and facts.target != foreign:
+        yield "This step builds for the host, without --target." if foreign else "No other --target was named."
+    elif absent := [option for option in facts.options if option not in command.options]:
+        yield f"The command lacks {_listed(absent)}."
+
+
+def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
+    artifact = seen.artifact
+    if artifact is None:
+        yield "The run left no binary."
+        return
+    if artifact.format == UNREAD:
+        yield "What was built could not be read: it is damaged, or the machine was too busy. Run the command once more."
+        return
+    if facts.format and facts.format != artifact.format:
+        yield f"The binary's format is {artifact.format}, not {facts.format}."
+    if facts.machine is not None and artifact.machine not in facts.machine:
+        yield f"The binary is for {artifact.machine or 'an unknown machine'}, not for {' or '.join(facts.machine)}."
+    if facts.entry is not None and facts.entry != ("set" if artifact.entry else "zero"):
+        yield f"The binary's entry address is {artifact.entry or 0:#x}."
+    if facts.entry_symbol is not None and facts.entry_symbol != (artifact.entry_symbol or ""):
+        yield _entry_miss(facts.entry_symbol, artifact)
+    if facts.subsystem is not None and facts.subsystem != artifact.subsystem:
+        yield f"The binary's subsystem is {artifact.subsystem or 'not given'}, not {facts.subsystem}."
+    yield from _runtime_misses(facts, artifact)
+
+
+def _observed_misses(facts: ObservedFacts, observed: Observed | None) -> Iterable[str]:
+    if observed is None:
+        yield "No program was seen to run."
+    elif (facts.outcome and facts.outcome != observed.outcome) or (
+        facts.reason is not None and observed.reason not in facts.reason
+    ):
+        yield observed.detail
+    elif facts.exit_code is not None and facts.exit_code != observed.exit_code:
+        yield f"The exit code was {observed.exit_code}; it should be {facts.exit_code}."
+    elif facts.calls is not None and facts.calls != observed.calls:
+        yield f"The program's system calls were {_listed(observed.calls)}; they should be {_listed(facts.calls)}."
+
+
+def _runtime_misses(facts: ArtifactFacts, artifact: Artifact) -> Iterable[str]:
+    if facts.needed is not None and set(facts.needed) != set(artifact.needed):
+        yield f"The binary needs {_listed(artifact.needed)}; it should need {_listed(facts.needed)}."
+    if facts.interpreter == "none" and artifact.interpreter:
+        yield f"The binary asks for the dynamic loader {artifact.interpreter}; it should ask for none."
+    if facts.interpreter == "any" and not artifact.interpreter:
+        yield "The binary asks for no dynamic loader."
+    if facts.runtime is not None and set(facts.runtime) != set(artifact.runtime):
+        if artifact.runtime:
+            yield f"The C runtime is in the binary: it names {_listed(artifact.runtime)}."
+        else:
+            yield f"The C runtime is not in the binary; {_listed(facts.runtime)} should be named."
+
+
+def _entry_miss(wanted: str, artifact: Artifact) -> str:
+    if not artifact.entry:
+        return f"The binary's entry address is 0: the linker found no symbol named {wanted}."
+    if artifact.entry_symbol is None:
+        return f"The binary starts at {artifact.entry:#x}, where no name can be seen: its symbols were removed."
+    return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
+
+
+def _advice(specs: Iterable[AdviceSpec], seen: Seen, expected: set[str]) -> tuple[Advice, ...]:
+    """The advice that fits; what only explains the errors that the goal asks for is left out."""
+    given: dict[str, Advice] = {}
+    unexpected = {name for name in seen.classes if name not in expected}
+    for spec in specs:
+        named = set(spec.when.errors or ())
+        if named and not named & unexpected:
+            continue
+        if not any(_misses(spec.when.model_copy(update={"errors": None}), seen)):
+            given.setdefault(spec.id, Advice(id=spec.id, text=spec.text))
+    return tuple(given.values())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "nothing"

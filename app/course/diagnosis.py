@@ -1,0 +1,67 @@
+"""What an error is: ``lessons/errors.toml`` names the classes and what helps against each.
+
+Pure: the text of a message goes in, the id of a class comes out. The first class of the file
+that matches wins, so the order of the file matters.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from app.course.facts import Content
+from app.course.lessons import AdviceSpec, LessonError, parse_content
+from app.course.patterns import Pattern, found
+from app.events import Diagnostic
+
+
+class ErrorClass(Content):
+    """One kind of error: its id, a short name, what it means, and the wordings it comes in.
+
+    ``match`` are regular expressions searched in the message line (``error[E0152]: …``) and the
+    notes below it. ``source`` says who prints it: rustc's JSON, or cargo's plain text. ``spans``
+    false: only a message that points at no line of code, which no ``compile_error!`` can forge.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9-]+$")
+    title: str = Field(min_length=1)
+    means: str = Field(min_length=1)
+    match: tuple[Pattern, ...] = Field(min_length=1)
+    source: Literal["rustc", "cargo"] = "rustc"
+    spans: bool | None = None
+
+
+class _File(Content):
+    error: tuple[ErrorClass, ...] = Field(alias="class")
+    advice: tuple[AdviceSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The content of ``errors.toml``."""
+
+    classes: tuple[ErrorClass, ...]
+    advice: tuple[AdviceSpec, ...]
+
+    def classify(self, diagnostic: Diagnostic, source: Literal["rustc", "cargo"]) -> str | None:
+        """The id of the first class that matches an error, or None."""
+        if not diagnostic.level.startswith("error"):
+            return None
+        code = f"[{diagnostic.code}]" if diagnostic.code else ""
+        text = "\n".join((f"error{code}: {diagnostic.message}", *diagnostic.notes))
+        for known in self.classes:
+            if known.source != source or (known.spans is not None and known.spans != bool(diagnostic.spans)):
+                continue
+            if any(found(pattern, text) for pattern in known.match):
+                return known.id
+        return None
+
+
+def load_diagnosis(path: Path) -> Diagnosis:
+    """The error classes of a file such as ``lessons/errors.toml``; raises ``LessonError``."""
+    content = parse_content(path, _File)
+    ids = [known.id for known in content.error]
+    if len(ids) != len(set(ids)):
+        raise LessonError(f"{path}: an error class stands twice")
+    return Diagnosis(classes=content.error, advice=content.advice)

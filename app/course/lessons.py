@@ -1,0 +1,300 @@
+"""A folder becomes a ``Lesson``; whatever is wrong in it is reported with its file and key.
+
+``docs/lesson-format.md`` describes the format for authors.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Self, TypeVar
+
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from app.course.facts import Content, Facts, Outcome, Versions
+from app.course.recordings import Recording, RecordingError, from_text
+
+_M = TypeVar("_M", bound=BaseModel)
+
+RECORDED = "recorded"
+"""The folder of a lesson's recordings, a file for each compiler generation: ``recorded/1.96.jsonl``."""
+SHARED = "shared"
+"""The folder beside the lessons with files that several of them give, each of which stands once."""
+
+_OFFER = re.compile(r"^```offer\b *(.*?) *$", re.MULTILINE)
+_FOLDER = re.compile(r"\d{2}-([a-z0-9]+(?:-[a-z0-9]+)*)")
+
+
+class LessonError(Exception):
+    """A lesson that cannot be loaded; the message names the file and, where there is one, the key."""
+
+
+class CheckSpec(Facts):
+    """One condition of the goal: an id, what the learner reads, and the facts that must hold.
+
+    ``on`` has other facts for some compilers, by a range of versions: ``on."<1.70".errors = [...]``.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9-]+$")
+    title: str = Field(min_length=1)
+    on: Mapping[Versions, Facts] = {}
+
+
+class AdviceSpec(Content):
+    """A text for learners whose run shows these facts; ``when.errors`` asks for any of its classes."""
+
+    id: str = Field(pattern=r"^[a-z0-9-]+$")
+    text: str = Field(min_length=1)
+    when: Facts
+
+
+class Expectation(Outcome):
+    """What ``lessons check`` proves: these files under this command show these facts."""
+
+    files: str = Field(pattern=r"^[a-z0-9-]+$")  # start, solution, or the folder of a variant
+    command: str
+    reached: bool
+    toolchains: Versions | None = None  # only for these compilers; None: for all
+    host: str | None = Field(None, pattern=r"^[a-z0-9_]+$")  # only where the compiler's own triple begins so
+    lacks_target: bool = False  # only for compilers that have not what the command builds for
+    on: Mapping[Versions, Outcome] = {}
+
+    def is_for(self, host: str) -> bool:
+        """Whether a compiler of that host triple can be asked."""
+        return self.host in (None, host.partition("-")[0])
+
+
+class Option(Outcome):
+    """One answer to the prediction's question: the facts that hold of the run when it is the right one.
+
+    ``because`` says why it is so, or why not: the learner reads it after the run.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9-]+$")
+    text: str = Field(min_length=1)
+    because: str = Field(min_length=1)
+    on: Mapping[Versions, Outcome] = {}
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not Outcome.model_fields.keys() & self.model_fields_set:
+            raise ValueError(f"an option names facts: {', '.join(Outcome.model_fields)}")
+        return self
+
+
+class Prediction(Content):
+    """What the learner is asked before the first run: what the first command says to the step's own files.
+
+    Which option is right is nowhere written down: it is the one whose facts hold of the run.
+    """
+
+    question: str = Field(min_length=1)
+    option: tuple[Option, ...] = Field(min_length=2, max_length=4)
+
+    @field_validator("option")
+    @classmethod
+    def _distinct(cls, options: tuple[Option, ...]) -> tuple[Option, ...]:
+        if len({option.id for option in options}) < len(options):
+            raise ValueError("two options have the same id")
+        return options
+
+
+class _Manifest(Content):
+    title: str = Field(min_length=1)
+    goal: str = Field(min_length=1)
+    minutes: int = Field(ge=1, le=60)
+    section: str = Field(min_length=1)
+    shared: Mapping[str, str] = {}
+    edit: tuple[str, ...] = Field(min_length=1)
+    commands: tuple[str, ...] = Field(min_length=1)
+    target: str | None = None
+    targets: tuple[str, ...] = ()
+    compilers: Versions | None = None
+    needs: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]+$")], ...] = ()
+    hints: tuple[str, ...] = Field(min_length=1)
+    predict: Prediction | None = None
+    check: tuple[CheckSpec, ...] = Field(min_length=1)
+    advice: tuple[AdviceSpec, ...] = ()
+    expect: tuple[Expectation, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One step of a course.
+
+    ``files`` and ``solution`` map a path in the crate to its text; ``editable`` lists those that
+    the learner may change, in the order in which they are shown. ``target`` is the triple that the
+    lesson cannot do without, or None for the host; ``further_targets`` are those of its other commands.
+    ``needs`` are the programs that it cannot do without. ``compilers`` is the range of versions that it is
+    about, where it is about one; ``variants`` are further files to prove, as whole crates by their names;
+    ``offers`` are those that the text offers, each with the files that it is about.
+    ``recordings`` are what compilers printed for it, the newest compiler's first; ``folder`` is where it was
+    loaded from. ``number``, from 1, and ``course``, an id, are its place; a lesson loaded alone has none.
+    ``key`` is the name under which a learner's texts and progress are kept; ``base`` is the path of the course's pages,
+    empty for those of the default course, and ``map`` that of the course map.
+    """
+
+    slug: str
+    title: str
+    goal: str
+    minutes: int
+    section: str
+    text: str
+    files: Mapping[str, str]
+    solution: Mapping[str, str]
+    editable: tuple[str, ...]
+    commands: tuple[str, ...]
+    target: str | None
+    hints: tuple[str, ...]
+    checks: tuple[CheckSpec, ...]
+    advice: tuple[AdviceSpec, ...]
+    expectations: tuple[Expectation, ...]
+    number: int = 0
+    course: str = ""
+    key: str = ""
+    base: str = ""
+    map: str = "/"
+    prediction: Prediction | None = None
+    needs: tuple[str, ...] = ()
+    further_targets: tuple[str, ...] = ()
+    compilers: str | None = None
+    variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    offers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    recordings: tuple[Recording, ...] = ()
+    folder: Path = Path()
+
+    def crate(self, name: str) -> Mapping[str, str]:
+        """The files of ``start``, of ``solution`` or of a variant."""
+        return {"start": self.files, "solution": self.solution, **self.variants}[name]
+
+    @property
+    def name(self) -> str:
+        """How commands and programs name the lesson: by its slug alone in the default course."""
+        return f"{self.course}/{self.slug}" if self.base else self.slug
+
+    @property
+    def address(self) -> str:
+        """The path of the lesson's page, below the playground's own."""
+        return f"{self.base}/lessons/{self.slug}"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every triple that the lesson builds for besides the host, each once."""
+        return tuple(dict.fromkeys((*((self.target,) if self.target else ()), *self.further_targets)))
+
+    @property
+    def ends_with_a_code(self) -> bool:
+        """Whether the goal is an exit code other than 0: a failure for cargo, and no error of anybody."""
+        return any(check.exit_code for check in self.checks)
+
+
+def load(folder: Path) -> Lesson:
+    """The lesson in one folder named ``NN-slug``; raises ``LessonError``."""
+    name = _FOLDER.fullmatch(folder.name)
+    if not name:
+        raise LessonError(f"{folder}: a lesson's folder is named NN-slug, such as 01-hello-std")
+    manifest = parse_content(folder / "lesson.toml", _Manifest)
+    files = _start(folder, manifest.shared)
+    changed = folder / "solution"  # absent where the start is the solution: git keeps no empty folder
+    solution = files | (_tree(changed) if changed.exists() else {})
+    for path in manifest.edit:
+        if path not in files:
+            raise LessonError(f"{folder / 'lesson.toml'}: edit: {path!r} is not a file below start/")
+    extra = sorted(path for path in solution if solution[path] != files.get(path) and path not in manifest.edit)
+    if extra:
+        raise LessonError(f"{folder / 'solution'}: {extra[0]!r} differs from start/, but a learner cannot edit it")
+    variants = {entry.name: solution | _tree(entry) for entry in sorted(folder.iterdir()) if _is_variant(entry)}
+    for expectation in manifest.expect:
+        if expectation.files not in ("start", "solution", *variants):
+            raise LessonError(f"{folder / 'lesson.toml'}: expect: there is no folder {expectation.files!r}")
+    text = _read(folder / "text.md")
+    return Lesson(
+        slug=name[1],
+        title=manifest.title,
+        goal=manifest.goal,
+        minutes=manifest.minutes,
+        section=manifest.section,
+        text=text,
+        files=files,
+        solution=solution,
+        editable=manifest.edit,
+        commands=manifest.commands,
+        target=manifest.target,
+        further_targets=manifest.targets,
+        compilers=manifest.compilers,
+        variants=variants,
+        offers={name: _offered(folder, name, manifest.edit) for name in _OFFER.findall(text)},
+        hints=manifest.hints,
+        checks=manifest.check,
+        advice=manifest.advice,
+        expectations=manifest.expect,
+        prediction=manifest.predict,
+        recordings=_recordings(folder / RECORDED),
+        folder=folder,
+        needs=manifest.needs,
+    )
+
+
+def _start(folder: Path, shared: Mapping[str, str]) -> dict[str, str]:
+    """The files of ``start/`` and the shared ones that the lesson takes, in order of their paths."""
+    files = _tree(folder / "start")
+    for path, name in shared.items():
+        source = folder.parent / SHARED / name
+        if path in files:
+            raise LessonError(f"{folder / 'lesson.toml'}: shared: {path!r} lies in start/, too")
+        if not source.is_file():
+            raise LessonError(f"{folder / 'lesson.toml'}: shared: there is no file {SHARED}/{name}")
+        files[path] = _read(source)
+    return dict(sorted(files.items(), key=lambda item: PurePosixPath(item[0])))
+
+
+def _is_variant(entry: Path) -> bool:
+    return entry.is_dir() and entry.name not in ("start", "solution", RECORDED)
+
+
+def _offered(folder: Path, name: str, editable: tuple[str, ...]) -> Mapping[str, str]:
+    """The files of a variant that the text offers to a learner, who must be able to edit them."""
+    if not re.fullmatch(r"[a-z0-9-]+", name) or not _is_variant(folder / name):
+        raise LessonError(f"{folder / 'text.md'}: offer: there is no folder {name!r} beside solution/")
+    files = _tree(folder / name)
+    if locked := sorted(files.keys() - set(editable)):
+        raise LessonError(f"{folder / name}: {locked[0]!r} is offered, but a learner cannot edit it")
+    return files
+
+
+def parse_content(path: Path, model: type[_M]) -> _M:
+    """A TOML file as ``model``; raises ``LessonError`` that names the file and the key."""
+    try:
+        table = tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise LessonError(f"{path}: {error}") from error
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        wrong = (f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
+        raise LessonError(f"{path}: {'; '.join(wrong)}") from error
+
+
+def _recordings(folder: Path) -> tuple[Recording, ...]:
+    found: list[Recording] = []
+    for path in folder.glob("*.jsonl"):
+        try:
+            found += from_text(_read(path))
+        except RecordingError as error:
+            raise LessonError(f"{path}: {error}; playground lessons check --record writes it anew") from error
+    return tuple(sorted(found, key=lambda one: one.what.release, reverse=True))
+
+
+def _tree(folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        raise LessonError(f"{folder}: there is no such folder")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _read(path) for path in files}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LessonError(f"{path}: cannot be read: {error}") from error

@@ -1,0 +1,217 @@
+"""``playground lessons check``: prove on the real toolchains that each lesson does what it says."""
+
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+
+from app.command import CommandError, parse
+from app.course.checks import foretold, misses, see
+from app.course.facts import at_version, in_range
+from app.course.lessons import RECORDED, Expectation, Lesson, Prediction
+from app.course.quotation import quote, quotes, without
+from app.course.recordings import Recording, RecordingError, What, record, renewed, to_text
+from app.engine import Engine, Job
+from app.events import Artifact, Event, Verdict
+from app.toolchain import Toolchain
+from app.workspace import configured_targets
+
+_REPORT = "compilers.json"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One expectation on one toolchain: proven when ``problems`` is empty.
+
+    ``stale``: what is recorded of this run beside the lesson is not what the compiler says now.
+    """
+
+    lesson: str
+    toolchain: str
+    files: str
+    command: str
+    problems: tuple[str, ...] = ()
+    classes: tuple[str, ...] = field(default=())
+    stale: bool = False
+    run: Recording | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """The proof as JSON can hold it, without the run."""
+        return {name: value for name, value in vars(self).items() if name != "run"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check of the whole course has proven, and when."""
+
+    at: datetime
+    proofs: tuple[Proof, ...]
+
+
+def keep_report(folder: Path, report: Report) -> None:
+    """Keep the report in the folder, in the place of an earlier one. Raises ``OSError``."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = folder / f"{_REPORT}.new"
+    draft.write_text(json.dumps({"at": report.at.isoformat(), "proofs": [dict(one.facts()) for one in report.proofs]}))
+    draft.rename(folder / _REPORT)
+
+
+def last_report(folder: Path) -> Report | None:
+    """The report that was kept last; None where there is none that can be read."""
+    try:
+        found = json.loads((folder / _REPORT).read_text())
+        proofs = (one | {name: tuple(one[name]) for name in ("problems", "classes")} for one in found["proofs"])
+        return Report(datetime.fromisoformat(found["at"]), tuple(Proof(**one) for one in proofs))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def reference_problems(lessons: Iterable[Lesson]) -> list[str]:
+    """Return what is wrong with the commands and quotations of the lessons; needs no toolchain."""
+    return [
+        f"{lesson.name}: {text}"
+        for lesson in lessons
+        for text in (*_command_problems(lesson), *_quote_problems(lesson))
+    ]
+
+
+def _quote_problems(lesson: Lesson) -> Iterable[str]:
+    expected = {(item.files, item.command) for item in lesson.expectations}
+    for info in quotes(lesson.text):
+        try:
+            wanted = quote(info)
+        except RecordingError as error:
+            yield f"text.md: {error}"
+        else:
+            if (wanted.files, wanted.command) not in expected:
+                yield f"text.md: {info!r}: no expectation runs {wanted.command!r} on {wanted.files}/"
+            for generation in without(lesson.recordings, wanted):
+                yield f"text.md: {info!r}: the recording of {generation} has no such lines"
+
+
+def _command_problems(lesson: Lesson) -> Iterable[str]:
+    for line in (*lesson.commands, *(item.command for item in lesson.expectations)):
+        try:
+            target = parse(line).target
+        except CommandError as error:
+            yield f"{line!r}: {error}"
+        else:
+            if target and target not in lesson.targets and line in lesson.commands:
+                yield f"{line!r}: {target} stands neither in target nor in targets"
+    if not any(item.files == "start" for item in lesson.expectations):
+        yield "nothing is expected of start/"
+    solved = ("start", "solution") if lesson.solution == lesson.files else ("solution",)
+    if not any(item.files in solved and item.reached for item in lesson.expectations):
+        yield "no expectation says that the solution reaches the goal"
+
+
+async def prove(engine: Engine, lessons: Sequence[Lesson], toolchains: Sequence[Toolchain]) -> AsyncIterator[Proof]:
+    """Every expectation on every toolchain that has the target of its command, in course order.
+
+    A command that looks at a binary looks at the one that the same files built last. And the prediction: that exactly
+    one of its options is what the first command says to ``start/``. A lesson's toolchains are proven side by side, as
+    many at once as the engine runs.
+    """
+    for lesson in lessons:
+        found: dict[str, list[Proof]] = {toolchain.name: [] for toolchain in toolchains}
+        async with anyio.create_task_group() as tasks:
+            for toolchain in toolchains:
+                tasks.start_soon(_prove_on, engine, lesson, toolchain, found[toolchain.name])
+        for proofs in found.values():
+            for proof in proofs:
+                yield proof
+
+
+async def _prove_on(engine: Engine, lesson: Lesson, toolchain: Toolchain, found: list[Proof]) -> None:
+    if lesson.prediction and toolchain.can_build(lesson.target):
+        found.append(await _prove_prediction(engine, lesson, lesson.prediction, toolchain))
+    built: dict[str, str] = {}
+    for expectation in lesson.expectations:
+        if _applies(lesson, expectation, toolchain):
+            proof = await _prove(engine, lesson, expectation, toolchain, built)
+            found.append(proof)
+
+
+def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> bool:
+    files = lesson.crate(expectation.files)
+    command = parse(expectation.command)
+    target = lesson.target if command.needs_artifact else command.target or next(iter(configured_targets(files)), None)
+    able = toolchain.can_build(target)
+    if able == expectation.lacks_target or not expectation.is_for(toolchain.host):
+        return False
+    wanted = expectation.toolchains
+    return wanted is None or in_range(toolchain.version, wanted)
+
+
+async def _prove(
+    engine: Engine, lesson: Lesson, expectation: Expectation, toolchain: Toolchain, built: dict[str, str]
+) -> Proof:
+    files = lesson.crate(expectation.files)
+    command = parse(expectation.command)
+    name = (lesson.name, toolchain.name, expectation.files, expectation.command)
+    after = built.get(expectation.files) if command.needs_artifact else None
+    if command.needs_artifact and after is None:
+        return Proof(*name, problems=("No expectation before this one builds what it could look at.",))
+    run_id, events = await _run(engine, Job(lesson, files, command, toolchain, after=after))
+    if any(isinstance(event, Artifact) for event in events):
+        built[expectation.files] = run_id
+    verdict = events[-1]
+    assert isinstance(verdict, Verdict)
+    seen = see(command, events, toolchain.host)
+    problems = list(misses(at_version(expectation, expectation.on, toolchain.version), seen))
+    if verdict.reached != expectation.reached:
+        details = " ".join(check.detail for check in verdict.checks if not check.ok)
+        problems.append(f"The goal was {'reached' if verdict.reached else 'not reached'}. {details}".strip())
+    what = What(expectation.files, expectation.command, toolchain.version, toolchain.host, toolchain.source)
+    run = record(what, events)
+    return Proof(*name, tuple(problems), seen.classes, _is_stale(lesson, run), run)
+
+
+async def _prove_prediction(engine: Engine, lesson: Lesson, prediction: Prediction, toolchain: Toolchain) -> Proof:
+    command = parse(lesson.commands[0])
+    _, events = await _run(engine, Job(lesson, lesson.files, command, toolchain))
+    seen = see(command, events, toolchain.host)
+    right = foretold(prediction, toolchain.version, seen)
+    named = " and ".join(option.id for option in right) or "none"
+    problems = () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
+    return Proof(lesson.name, toolchain.name, "predict", lesson.commands[0], problems, seen.classes)
+
+
+async def _run(engine: Engine, job: Job) -> tuple[str, list[Event]]:
+    run_id = engine.submit(job)
+    return run_id, [event async for event in engine.events(run_id)]
+
+
+def _is_stale(lesson: Lesson, run: Recording) -> bool:
+    """Whether this very compiler was recorded with other words; one that was not recorded so makes nothing stale.
+
+    At another isolation level the crate lies in another folder, whose length shows in the sizes of what is built.
+    """
+    alike = (one for one in lesson.recordings if (one.what, one.level) == (run.what, run.level))
+    return not all(one.says_the_same(run) for one in alike)
+
+
+def keep(lesson: Lesson, proofs: Iterable[Proof]) -> list[str]:
+    """Write a lesson's proven runs beside it, a file for each compiler generation; the names of the changed files.
+
+    What this machine cannot prove stays as it was recorded. Nightly compilers are left out, since nobody could record
+    them again. Raises ``OSError``.
+    """
+    runs: dict[str, list[Recording]] = defaultdict(list)
+    for proof in proofs:
+        if proof.run and not proof.problems and "-" not in proof.run.what.version:
+            runs[proof.run.what.generation].append(proof.run)
+    changed = []
+    expected = [(one.files, one.command) for one in lesson.expectations]
+    for generation, new in runs.items():
+        path = lesson.folder / RECORDED / f"{generation}.jsonl"
+        old = tuple(one for one in lesson.recordings if one.what.generation == generation)
+        if (kept := renewed(old, new, expected)) != old:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(to_text(kept), encoding="utf-8")
+            changed.append(f"{lesson.folder.name}/{RECORDED}/{path.name}")
+    return changed

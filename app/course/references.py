@@ -1,0 +1,33 @@
+"""The error classes that lessons and advice name, and where they name them."""
+
+from collections.abc import Iterable, Iterator
+
+from app.course.diagnosis import Diagnosis
+from app.course.facts import Outcome
+from app.course.lessons import Lesson
+
+
+def unknown_class(lesson: Lesson, diagnosis: Diagnosis) -> str | None:
+    """Return a sentence on an error class of the lesson that ``errors.toml`` lacks, with its key; None without one."""
+    return _first(_of_lesson(lesson), diagnosis)
+
+
+def unknown_advised(diagnosis: Diagnosis) -> str | None:
+    """Return the same for the advice of ``errors.toml`` itself."""
+    return _first((("advice.when.errors", advice.when) for advice in diagnosis.advice), diagnosis)
+
+
+def _first(named: Iterable[tuple[str, Outcome]], diagnosis: Diagnosis) -> str | None:
+    known = {error.id for error in diagnosis.classes}
+    wrong = ((key, name) for key, outcome in named for name in outcome.errors or () if name not in known)
+    return next((f"{key}: there is no error class {name!r}" for key, name in wrong), None)
+
+
+def _of_lesson(lesson: Lesson) -> Iterator[tuple[str, Outcome]]:
+    for advice in lesson.advice:
+        yield "advice.when.errors", advice.when
+    options = lesson.prediction.option if lesson.prediction else ()
+    for key, specs in (("check", lesson.checks), ("expect", lesson.expectations), ("predict.option", options)):
+        for spec in specs:
+            yield f"{key}.errors", spec
+            yield from ((f"{key}.on.errors", other) for other in spec.on.values())

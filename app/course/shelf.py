@@ -1,0 +1,78 @@
+"""The courses of one folder: those that can be taught, and why others cannot."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.course.lessons import Lesson, LessonError
+from app.course.model import MANIFEST, Course, load_course
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The sound courses, the default one first, and by its folder's name a sentence on each broken one."""
+
+    courses: tuple[Course, ...]
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def default(self) -> Course:
+        """The course that a bare slug means."""
+        return self.courses[0]
+
+    @property
+    def lessons(self) -> tuple[Lesson, ...]:
+        """Every lesson of every course."""
+        return tuple(lesson for course in self.courses for lesson in course.lessons)
+
+    def course(self, course_id: str) -> Course | None:
+        """Return the course of that id, or None."""
+        return next((course for course in self.courses if course.id == course_id), None)
+
+    def course_of(self, lesson: Lesson) -> Course:
+        """Return the course of a lesson that came from here."""
+        return next(course for course in self.courses if course.id == lesson.course)
+
+    @property
+    def essential_targets(self) -> tuple[str, ...]:
+        """The triples without which one of the courses cannot be taught, each once."""
+        return tuple(dict.fromkeys(target for course in self.courses for target in course.essential_targets))
+
+    def find(self, name: str) -> Lesson | None:
+        """Return the lesson that ``course/slug``, or a bare slug of the default course, names; else None."""
+        head, slash, slug = name.partition("/")
+        course = self.course(head) if slash else self.default
+        return course.lesson(slug if slash else head) if course else None
+
+
+def load_shelf(folder: Path, default: str = "") -> Shelf:
+    """Load a course, or every course below a folder of courses.
+
+    ``default`` is the id of the default course; without one it is the first by name. Raises ``LessonError`` when no
+    course can be taught, or the default one cannot.
+    """
+    if not folder.is_dir():
+        raise LessonError(f"{folder}: there is no such folder of courses")
+    sound: list[Course] = []
+    broken: dict[str, str] = {}
+    for each in _folders(folder):
+        try:
+            sound.append(load_course(each))
+        except LessonError as error:
+            broken[each.name] = str(error)
+    if default in broken or not sound:
+        raise LessonError(broken.get(default) or next(iter(broken.values()), f"{folder}: there is no course in it"))
+    if default and not any(course.id == default for course in sound):
+        names = ", ".join(course.id for course in sound)
+        raise LessonError(f"{folder}: there is no course {default!r}, which PLAYGROUND_COURSE names; there is {names}")
+    first, *others = sorted(sound, key=lambda course: course.id != default)
+    placed = first.at("", f"/courses/{first.id}" if others else "/")
+    return Shelf((placed, *(each.at(f"/courses/{each.id}", f"/courses/{each.id}") for each in others)), broken)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """Yield the folder itself when it holds a course, also one whose manifest is missing; else those below it."""
+    if (folder / MANIFEST).exists() or any(folder.glob("*/lesson.toml")):
+        yield folder
+    else:
+        yield from sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
