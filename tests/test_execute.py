@@ -241,3 +241,18 @@ async def test_readiness_tells_an_engine_that_has_ended(settings: Settings) -> N
             answer = await client.get("/readyz")
             assert answer.status_code == 503
             assert "restart" in answer.json()["engine"]
+
+
+async def test_a_run_that_takes_no_seed_waits_for_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_args: object) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(bench.engine._seeds, "of", never)
+    with anyio.fail_after(20):
+        for line in ("cargo --version", "rustc --version", "cargo new blog_os", "rustup target list"):
+            assert status(await bench.run(line)) == "ok"
+        run_id = bench.submit("cargo build")
+        with anyio.move_on_after(0.5):
+            await bench.follow(run_id)
+        assert bench.engine.status(run_id).state == "running", "a build waits for its seed"
+        await bench.engine.cancel(run_id)

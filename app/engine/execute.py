@@ -176,7 +176,7 @@ class Executor:
             facts_of=self._inspector.facts_of,
             after=self._artifact(job.after) if job.after else None,
             machines=await self._stand_in(job.toolchain),
-            seed=await self._seeds.of(job.toolchain),
+            seed=await self._seeds.of(job.toolchain) if runner.takes_seed(job.command) else {},
         )
 
     async def _stand_in(self, toolchain: Toolchain) -> StandIn | None:
