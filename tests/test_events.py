@@ -60,6 +60,7 @@ SAMPLES: tuple[Event, ...] = (
         address=1,
     ),
     Finished(id=6, status="limit", exit_code=None, seconds=0.5, limit="output"),
+    Finished(id=6, status="failed", exit_code=None, seconds=0.5, reason="engine-lost"),
     Verdict(id=7, reached=False, checks=()),
 )
 
@@ -69,6 +70,12 @@ def test_an_event_survives_json(event: Event) -> None:
     line = to_json(event)
     assert "\n" not in line
     assert from_json(line) == event
+
+
+def test_a_reason_stands_only_where_there_is_one() -> None:
+    plain = Finished(id=6, status="ok", exit_code=0, seconds=0.5)
+    assert "reason" not in json.loads(to_json(plain))
+    assert json.loads(to_json(plain.model_copy(update={"reason": "engine-lost"})))["reason"] == "engine-lost"
 
 
 def test_the_names_of_the_contract() -> None:

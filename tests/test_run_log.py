@@ -4,19 +4,21 @@ import pytest
 
 from app.command import parse
 from app.course.lessons import Lesson
-from app.engine import Job
 from app.engine.log import Run
 from app.events import Queued
 from app.toolchain import Toolchain
+from tests.jobs import job as job_of
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def run(lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> Run:
+async def run(lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> Run:
     lesson = next(iter(lessons.values()))
-    return Run(Job(lesson, lesson.files, parse("cargo build"), toolchains[0]))
+    return Run(job_of(lesson, lesson.files, parse("cargo build"), toolchains[0]))
 
 
-def test_a_run_that_waits_for_an_hour_tells_a_few_hundred_positions_and_the_last_one(run: Run) -> None:
+async def test_a_run_that_waits_for_an_hour_tells_a_few_hundred_positions_and_the_last_one(run: Run) -> None:
     behind = [run.stands_at(tick % 2 + 3, now=1000.0 + tick / 2) for tick in range(7200)]
     assert 100 < len(run.log) < 450
     assert behind[:3] == [True] * 3, "the first ones come at once"
@@ -25,6 +27,6 @@ def test_a_run_that_waits_for_an_hour_tells_a_few_hundred_positions_and_the_last
     assert run.log[-1] == Queued(position=1).numbered(len(run.log))
 
 
-def test_a_position_that_has_not_changed_is_said_once(run: Run) -> None:
+async def test_a_position_that_has_not_changed_is_said_once(run: Run) -> None:
     assert [run.stands_at(2, now=float(tick)) for tick in range(100)] == [True] * 100
     assert len(run.log) == 1
