@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, assert_never
 
 import anyio
 import typer
@@ -20,7 +20,20 @@ from app.console import Console
 from app.course import Lesson, LessonError, Shelf, load_shelf, prove
 from app.engine import Engine, JobSpec, NothingBuiltError
 from app.engine.local import LocalEngine
-from app.events import Artifact, Diagnostic, Event, Machine, Observed, Output, Verdict, to_json
+from app.events import (
+    Artifact,
+    Diagnostic,
+    Event,
+    Finished,
+    Machine,
+    Observed,
+    Output,
+    Queued,
+    Screen,
+    Started,
+    Verdict,
+    to_json,
+)
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
 from app.toolchain import Toolchain
@@ -298,6 +311,10 @@ def _print_plain(event: Event) -> None:
                 typer.echo(f"  {'✓' if check.ok else '✗'} {check.title}{': ' + check.detail if check.detail else ''}")
             for advice in event.advice:
                 typer.echo(f"  → {advice.text}")
+        case Queued() | Started() | Artifact() | Screen() | Finished():
+            pass
+        case _:
+            assert_never(event)
 
 
 def _read_edits(lesson: Lesson, directory: Path | None) -> dict[str, str]:
