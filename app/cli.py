@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, assert_never
 
 import anyio
 import typer
@@ -18,9 +18,22 @@ from app.binary import Card
 from app.command import CommandError, parse
 from app.console import Console
 from app.course import Lesson, LessonError, Shelf, load_shelf, prove
-from app.engine import Engine, Job, NothingBuiltError
+from app.engine import Engine, JobSpec, NothingBuiltError
 from app.engine.local import LocalEngine
-from app.events import Artifact, Diagnostic, Event, Machine, Observed, Output, Verdict, to_json
+from app.events import (
+    Artifact,
+    Diagnostic,
+    Event,
+    Finished,
+    Machine,
+    Observed,
+    Output,
+    Queued,
+    Screen,
+    Started,
+    Verdict,
+    to_json,
+)
 from app.progress import describe_database
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
@@ -168,7 +181,7 @@ async def _prove(
     }
     proofs = []
     async with LocalEngine(settings, shelf.courses) as engine:
-        async for proof in prove.prove(engine, lessons, engine.usable(toolchains)):
+        async for proof in prove.prove(engine, shelf, lessons, engine.inventory.usable(toolchains)):
             proofs.append(proof)
             typer.echo(json.dumps(proof.facts()) if as_json else _proof_line(proof))
     return proofs, sorted(unproven, key=str)
@@ -223,7 +236,9 @@ def try_lesson(
     except (CommandError, EditError) as error:
         _stop(str(error))
     chosen = _toolchain(settings, lesson, name)
-    jobs = [Job(lesson, files, parsed, chosen) for parsed in commands]
+    course = shelf.course_of(lesson)
+    common = {"course": course.id, "digest": course.digest, "lesson": lesson.slug, "toolchain": chosen.name}
+    jobs = [JobSpec(**common, files=files, command=parsed) for parsed in commands]
     reached = _run(lambda: _try(settings, shelf, jobs, as_json=as_json))
     if reached is None:
         _stop("Nothing has been built that could be looked at; give a --command that builds before it.")
@@ -231,7 +246,7 @@ def try_lesson(
         raise typer.Exit(1)
 
 
-async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[Job], *, as_json: bool) -> bool | None:
+async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_json: bool) -> bool | None:
     """Run the jobs in order, each on what the last one built; None when one has nothing to look at."""
     reached = False
     built: str | None = None
@@ -239,13 +254,13 @@ async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[Job], *, as_json
         for job in jobs:
             if job.command.needs_artifact and built is None:
                 return None
-            run_id = engine.submit(dataclasses.replace(job, after=built))
+            run_id = await engine.submit(job.model_copy(update={"after": built}))
             reached = await _follow(engine, run_id, as_json=as_json) or reached
-            built = run_id if _has_built(engine, run_id) else built
+            built = run_id if await _has_built(engine, run_id) else built
     return reached
 
 
-async def _follow(engine: LocalEngine, run_id: str, *, as_json: bool) -> bool:
+async def _follow(engine: Engine, run_id: str, *, as_json: bool) -> bool:
     reached = False
     async for event in _carded(engine, run_id) if as_json else engine.events(run_id):
         (_print_json if as_json else _print_plain)(event)
@@ -253,7 +268,7 @@ async def _follow(engine: LocalEngine, run_id: str, *, as_json: bool) -> bool:
     return reached
 
 
-async def _carded(engine: LocalEngine, run_id: str) -> AsyncIterator[Event]:
+async def _carded(engine: Engine, run_id: str) -> AsyncIterator[Event]:
     """The run's events, the one of its artefact with the card, which can be read once the run has ended."""
     held: list[Event] = []
     async for event in engine.events(run_id):
@@ -272,9 +287,9 @@ def _card(card: Card) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
 
 
-def _has_built(engine: Engine, run_id: str) -> bool:
+async def _has_built(engine: Engine, run_id: str) -> bool:
     try:
-        engine.artifact(run_id)
+        await engine.artifact(run_id)
     except NothingBuiltError:
         return False
     return True
@@ -300,6 +315,10 @@ def _print_plain(event: Event) -> None:
                 typer.echo(f"  {'✓' if check.ok else '✗'} {check.title}{': ' + check.detail if check.detail else ''}")
             for advice in event.advice:
                 typer.echo(f"  → {advice.text}")
+        case Queued() | Started() | Artifact() | Screen() | Finished():
+            pass
+        case _:
+            assert_never(event)
 
 
 def _read_edits(lesson: Lesson, directory: Path | None) -> dict[str, str]:

@@ -213,13 +213,17 @@ class Machine(_Numbered):
 
 
 class Finished(_Numbered):
-    """The process has ended; ``seconds`` is wall-clock time, the queue not counted."""
+    """The process has ended; ``seconds`` is wall-clock time, the queue not counted.
+
+    ``reason`` is ``engine-lost`` for a run whose engine ended in the middle of it; other runs have none in their JSON.
+    """
 
     type: Literal["finished"] = "finished"
     status: Status
     exit_code: int | None
     seconds: float
     limit: Limit | None = None
+    reason: Literal["engine-lost"] | None = Field(default=None, exclude_if=lambda reason: reason is None)
 
 
 class Check(_Frozen):

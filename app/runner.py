@@ -63,6 +63,7 @@ class Task:
     built.
     ``machines`` stands before the emulators, where there are any.
     ``seed`` holds files by their path in ``folder``: cargo's knowledge of the compiler, so that it need not ask again.
+    It is empty for a command that does not take one (``takes_seed``).
     """
 
     files: Mapping[str, str]
@@ -78,6 +79,11 @@ class Task:
     program_seconds: float = 2.0
     machines: StandIn | None = None
     seed: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def takes_seed(command: Command) -> bool:
+    """Return True if the command makes cargo ask the compiler what a seed already knows."""
+    return command.kind == "cargo" and command.subcommand != "--version"
 
 
 async def run(task: Task, emit: Emit) -> Built | None:
@@ -121,8 +127,7 @@ def _lay(task: Task) -> bool:
     """Make the run's folder; return False if what an earlier run built cannot lie where cargo had put it."""
     workspace.lay(task.folder, {} if task.command.kind == "new" else task.files)
     task.folder.make_folder(HOME)
-    if task.command.kind == "cargo":
-        workspace.sow(task.folder, task.seed)
+    workspace.sow(task.folder, task.seed)
     placed = True
     if task.after is not None and task.command.kind != "new":
         placed = workspace.place(task.folder, task.after.path, task.after.file)

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app import logs
-from app.engine.local import Found, find
+from app.engine.inventory import Found, find
 from app.engine.scratch import ensure_private
 from app.progress import UnusableDatabaseError
 from app.sandbox import IsolationError

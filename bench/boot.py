@@ -16,11 +16,12 @@ import anyio
 
 from app.command import parse
 from app.course import Lesson, load_shelf
-from app.engine import Job
+from app.engine import JobSpec
 from app.engine.local import LocalEngine
 from app.events import Output, Started
+from app.protocol.job import new_run_id
 from app.settings import Settings
-from app.toolchain import Toolchain, discover, missing, missing_tools, preferred
+from app.toolchain import discover, missing, missing_tools, preferred
 
 MOST = 15
 """Rounds: the kernel on the ARM board runs until its time is up."""
@@ -47,27 +48,27 @@ def alone(command: str, kernel: Path) -> float:
     return took
 
 
-async def ours(engine: LocalEngine, job: Job) -> tuple[float, float]:
+async def ours(engine: LocalEngine, job: JobSpec) -> tuple[float, float]:
     """Seconds from taking the run to its start, and from there to the first output; returns when the run is over."""
     taken = time.perf_counter()
     times: dict[type, float] = {}
-    async for event in engine.events(engine.submit(job)):
+    async for event in engine.events(await engine.submit(job)):
         times.setdefault(type(event), time.perf_counter())
     return times[Started] - taken, times[Output] - times[Started]
 
 
-async def compare(engine: LocalEngine, lesson: Lesson, toolchain: Toolchain, command: str, rounds: int) -> str:
-    """Both, interleaved, as a line: medians, and the ratio pair by pair."""
-    files = {**lesson.files, **lesson.solution}
-    built = engine.submit(Job(lesson, files, parse("cargo build"), toolchain))
+async def compare(engine: LocalEngine, job: JobSpec, lesson: Lesson, command: str, kernel: Path, rounds: int) -> str:
+    """Both, interleaved, as a line: medians, and the ratio pair by pair. ``job`` builds the ``kernel``."""
+    built = await engine.submit(job)
     async for _ in engine.events(built):
         pass
-    kernel = engine.artifact(built).file
-    job = Job(lesson, files, parse(f"{command} target/{lesson.target}/debug/blog_os"), toolchain, after=built)
+    kernel.write_bytes(b"".join([piece async for piece in engine.artifact_bytes(built)]))
+    looks = parse(f"{command} target/{lesson.target}/debug/blog_os")
+    job = job.model_copy(update={"command": looks, "after": built})
     rows = []
     for _ in range(rounds):
         bare = await anyio.to_thread.run_sync(alone, command, kernel)
-        rows.append((bare, *await ours(engine, job)))
+        rows.append((bare, *await ours(engine, job.model_copy(update={"run_id": new_run_id()}))))
     ratios = sorted(booted / bare for bare, _, booted in rows)
     spread = f"{ratios[len(ratios) // 10]:.2f}-{ratios[-1 - len(ratios) // 10]:.2f}"
     cells = (f"{1000 * statistics.median(values):8.1f}" for values in zip(*rows, strict=True))
@@ -89,7 +90,15 @@ async def _boots(folder: Path, rounds: int) -> None:
             if toolchain is None or lacking:
                 print(f"{slug:34}left out: {', '.join(map(str, lacking))} missing here; make targets brings it")
             else:
-                print(await compare(engine, lesson, toolchain, command, rounds), flush=True)
+                job = JobSpec(
+                    course=course.id,
+                    digest=course.digest,
+                    lesson=slug,
+                    files={**lesson.files, **lesson.solution},
+                    command=parse("cargo build"),
+                    toolchain=toolchain.name,
+                )
+                print(await compare(engine, job, lesson, command, folder / "kernel", rounds), flush=True)
 
 
 def boots(folder: Path, rounds: int) -> None:

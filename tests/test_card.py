@@ -1,6 +1,7 @@
 """The card as the page draws it: a bar that is whole, code under its source, differences in words."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,19 @@ from app.binary.model import BinaryFacts, Call, Card, Code, Instruction, Section
 from app.binary.reading import examine
 from app.command import parse
 from app.course.lessons import Lesson
-from app.engine import Earlier, Inside, Job, Std
+from app.engine import Earlier, Inside, JobSpec, Std
 from app.events import Artifact
 from app.toolchain import Toolchain
 from app.web.card import shares, view
 from app.web.render import page
+from tests.jobs import job as job_of
 from tests.test_binary import BARE, compile_with
 
 HOSTILE = '"><script>alert(1)</script>'
 FACTS = BinaryFacts("ELF", "ARM", 0x200E5, "_start", (), None, ())
+
+
+Drawn = Callable[[Inside], str]
 
 
 def card(**changes: object) -> Card:
@@ -27,18 +32,24 @@ def card(**changes: object) -> Card:
 
 
 @pytest.fixture
-def job(lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> Job:
-    return Job(lessons["bare-metal"], {"src/main.rs": "one\ntwo\n"}, parse("cargo build"), toolchains[0])
+def job(lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> JobSpec:
+    return job_of(lessons["bare-metal"], {"src/main.rs": "one\ntwo\n"}, parse("cargo build"), toolchains[0])
 
 
-def inside(job: Job, shown: Card, *, std: Std | None = None, earlier: tuple[Earlier, ...] = ()) -> Inside:
+def inside(job: JobSpec, shown: Card, *, std: Std | None = None, earlier: tuple[Earlier, ...] = ()) -> Inside:
     facts = {name: getattr(shown.facts, name) for name in ("format", "machine", "entry", "entry_symbol", "needed")}
     event = Artifact(path="target/debug/x", bytes=shown.bytes, sha256="0", interpreter=None, **facts)
     return Inside("0" * 32, job, event, shown, std, earlier)
 
 
-def drawn(look: Inside) -> str:
-    return page("_inside.html", root="", inside=look, card=look.card, view=view(look))
+@pytest.fixture
+def drawn(lessons: dict[str, Lesson]) -> Drawn:
+    def html(look: Inside) -> str:
+        return page(
+            "_inside.html", root="", inside=look, card=look.card, view=view(look, lambda slug, _course: lessons[slug])
+        )
+
+    return html
 
 
 def test_the_shares_fill_the_bar_and_none_is_too_narrow_to_be_seen() -> None:
@@ -51,10 +62,14 @@ def test_the_shares_fill_the_bar_and_none_is_too_narrow_to_be_seen() -> None:
     assert [share.bytes for share in found] == [1, 500, 999_000, 499]
 
 
-def test_instructions_stand_under_their_line_of_the_source(job: Job) -> None:
+def unasked(slug: str, _course: str) -> Lesson:
+    raise AssertionError(f"nobody compares with {slug}")
+
+
+def test_instructions_stand_under_their_line_of_the_source(job: JobSpec) -> None:
     places = (("src/main.rs", 1), ("src/main.rs", 1), ("src/main.rs", 9), (None, None))
     code = Code("_start", tuple(Instruction(n, "00", "nop", None, *place) for n, place in enumerate(places)), False)
-    found = view(inside(job, card(code=code))).passages
+    found = view(inside(job, card(code=code)), unasked).passages
     assert [(one.place, one.text, len(one.instructions)) for one in found] == [
         ("src/main.rs:1", "one", 2),
         ("src/main.rs:9", None, 1),
@@ -66,36 +81,36 @@ def test_instructions_stand_under_their_line_of_the_source(job: Job) -> None:
     ("size", "words"),
     [(10, "1/100 of"), (500, "50% of"), (1000, "about as large as"), (9000, "larger than")],
 )
-def test_the_size_is_measured_against_the_std_program(job: Job, size: int, words: str) -> None:
+def test_the_size_is_measured_against_the_std_program(job: JobSpec, drawn: Drawn, size: int, words: str) -> None:
     assert f"It is {words} the std hello world: 1,000 bytes" in drawn(
         inside(job, card(bytes=size), std=Std(1000, "1.96", "debug"))
     )
 
 
-def test_what_changed_is_said_with_the_names_of_the_bar(job: Job, lessons: dict[str, Lesson]) -> None:
+def test_what_changed_is_said_with_the_names_of_the_bar(job: JobSpec, drawn: Drawn) -> None:
     before = card(bytes=2000, calls=(Call("_start", "entry", 1), Call("main", "calls", 2)))
-    earlier = Earlier("1" * 32, lessons["hello-std"], before)
+    earlier = Earlier("1" * 32, job.course, "hello-std", before)
     html = drawn(inside(job, card(calls=(Call("_start", "entry", 1),)), earlier=(earlier,)))
     assert "Since your build in" in html
     assert "<del>_start → main</del>" in html
     assert "\N{MINUS SIGN}1,000" in html
     assert "headers and gaps" in html
-    same = Earlier("1" * 32, job.lesson, card())
+    same = Earlier("1" * 32, job.course, job.lesson, card())
     assert "Nothing that is looked at here has changed." in drawn(inside(job, card(), earlier=(same,)))
 
 
-def test_nothing_of_a_hostile_file_becomes_markup(job: Job, lessons: dict[str, Lesson]) -> None:
+def test_nothing_of_a_hostile_file_becomes_markup(job: JobSpec, drawn: Drawn) -> None:
     facts = BinaryFacts("ELF", HOSTILE, 1, HOSTILE, (HOSTILE,), HOSTILE, (HOSTILE,), HOSTILE)
     code = Code(HOSTILE, (Instruction(1, HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1),), True)
     symbols = Symbols(1, 1, (), (HOSTILE,))
     calls = (Call(HOSTILE, "entry", 1), Call(HOSTILE, "names"))
     shown = card(facts=facts, sections=(Section(HOSTILE, "code", 1),), code=code, symbols=symbols, calls=calls)
-    html = drawn(inside(job, shown, earlier=(Earlier("1", lessons["hello-std"], card()),)))
+    html = drawn(inside(job, shown, earlier=(Earlier("1", job.course, "hello-std", card()),)))
     assert "<script>" not in html
     assert str(escape(HOSTILE)) in html
 
 
-def test_a_real_card_can_be_drawn(bare_metal: Toolchain, tmp_path: Path, job: Job) -> None:
+def test_a_real_card_can_be_drawn(bare_metal: Toolchain, tmp_path: Path, job: JobSpec, drawn: Drawn) -> None:
     flags = ("-g", "-Cpanic=abort", "--target", "thumbv7em-none-eabihf")
     html = drawn(inside(job, examine(io.BytesIO(compile_with(bare_metal, tmp_path, BARE % "_start", *flags)))))
     assert "Nobody. The first instruction is the first of <code>_start</code>" in html

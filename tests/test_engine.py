@@ -4,7 +4,7 @@ import errno
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +14,14 @@ import pytest
 from app.command import parse
 from app.course import Course
 from app.course.lessons import Lesson
-from app.engine import Job, NoSuchRunError, NothingBuiltError, OwnerQueueFullError, QueueFullError, local
+from app.engine import JobSpec, NoSuchRunError, NothingBuiltError, OwnerQueueFullError, QueueFullError, retention
+from app.engine.inventory import LocalInventory, find
 from app.engine.local import LocalEngine
 from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.conftest import below
+from tests.jobs import job as job_of
 
 pytestmark = pytest.mark.anyio
 
@@ -53,17 +55,19 @@ class Bench:
         self._lesson = lesson
         self._toolchain = toolchain
 
-    def submit(self, command: str, *, source: str | None = None, manifest: str | None = None, **more: object) -> str:
+    async def submit(
+        self, command: str, *, source: str | None = None, manifest: str | None = None, **more: object
+    ) -> str:
         files = dict(self._lesson.files)
         files |= {"src/main.rs": source} if source is not None else {}
         files |= {"Cargo.toml": manifest} if manifest is not None else {}
-        return self.engine.submit(Job(self._lesson, files, parse(command), self._toolchain, **more))  # type: ignore[arg-type]  # options of several types
+        return await self.engine.submit(job_of(self._lesson, files, parse(command), self._toolchain, **more))
 
     async def follow(self, run_id: str) -> list[Event]:
         return [event async for event in self.engine.events(run_id)]
 
     async def run(self, command: str, **more: object) -> list[Event]:
-        return await self.follow(self.submit(command, **more))  # type: ignore[arg-type]  # options of several types
+        return await self.follow(await self.submit(command, **more))  # type: ignore[arg-type]  # options of several types
 
     async def until(self, run_id: str, text: str) -> str:
         """What the run has printed, once ``text`` is in it."""
@@ -93,7 +97,9 @@ async def test_a_run_tells_its_story_in_order(bench: Bench, toolchain: Toolchain
     events = await bench.run("cargo run")
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     assert isinstance(events[0], Queued)
-    assert events[1] == Started(id=2, toolchain=toolchain.name, argv=("cargo", "run"), isolation=bench.engine.isolation)
+    assert events[1] == Started(
+        id=2, toolchain=toolchain.name, argv=("cargo", "run"), isolation=bench.engine.inventory.isolation
+    )
     assert "Hello" in printed(events)
     artifact = the(Artifact, events)
     assert isinstance(artifact, Artifact)
@@ -109,21 +115,21 @@ async def test_a_run_tells_its_story_in_order(bench: Bench, toolchain: Toolchain
 async def test_every_toolchain_uses_its_own_compiler_only(
     engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
 ) -> None:
-    for toolchain in engine.usable(toolchains):
+    for toolchain in engine.inventory.usable(toolchains):
         bench = Bench(engine, lessons["hello-std"], toolchain)
-        run_id = bench.submit("cargo build")
+        run_id = await bench.submit("cargo build")
         assert isinstance(the(Artifact, await bench.follow(run_id)), Artifact)
-        compilers = set(re.findall(rb"rustc version ([0-9][^ )]+)", engine.artifact(run_id).file.read_bytes()))
+        compilers = set(re.findall(rb"rustc version ([0-9][^ )]+)", engine._runs.built(run_id).file.read_bytes()))
         assert compilers == {toolchain.version.encode()}
 
 
 async def test_a_run_leaves_nothing_but_its_artefact(bench: Bench, settings: Settings) -> None:
-    run_id = bench.submit("cargo build")
+    run_id = await bench.submit("cargo build")
     await bench.follow(run_id)
     await anyio.sleep(0.2)
     left = [path for path in below(settings.scratch_dir) if path.is_file()]
     assert {path.name for path in left} == {"lock", "program"}
-    assert bench.engine.artifact(run_id).file in left
+    assert bench.engine._runs.built(run_id).file in left
 
 
 async def test_the_environment_is_cleared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +145,7 @@ async def test_output_comes_as_it_is_written(bench: Bench) -> None:
     source = """use std::io::Write;
     fn main() { print!("tick"); std::io::stdout().flush().unwrap();
     std::thread::sleep(std::time::Duration::from_secs(2)); println!("tock"); }"""
-    run_id = bench.submit("cargo run", source=source)
+    run_id = await bench.submit("cargo run", source=source)
     arrived: dict[str, float] = {}
     async for event in bench.engine.events(run_id):
         if isinstance(event, Output):
@@ -151,7 +157,7 @@ async def test_output_comes_as_it_is_written(bench: Bench) -> None:
 
 async def test_cancel_ends_the_whole_tree_and_keeps_what_was_printed(bench: Bench) -> None:
     mark = f"1{time.time_ns()}"
-    run_id = bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
+    run_id = await bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
     await bench.until(run_id, "spawned")
     assert await begun(mark)
     began = time.monotonic()
@@ -172,7 +178,7 @@ async def test_time_runs_out(
     async with LocalEngine(settings.model_copy(update={"run_seconds": 5.0}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
         mark = f"1{time.time_ns()}"
-        run_id = bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
+        run_id = await bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
         await bench.until(run_id, "spawned")
         assert await begun(mark)
         finished = the(Finished, await bench.follow(run_id))
@@ -208,9 +214,9 @@ async def test_a_broken_manifest_or_config_is_a_diagnostic(
     engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...], path: str, text: str
 ) -> None:
     lesson = lessons["cargo-config"]
-    for toolchain in engine.usable(toolchains):
-        job = Job(lesson, {**lesson.files, path: text}, parse("cargo build"), toolchain)
-        events = [event async for event in engine.events(engine.submit(job))]
+    for toolchain in engine.inventory.usable(toolchains):
+        job = job_of(lesson, {**lesson.files, path: text}, parse("cargo build"), toolchain)
+        events = [event async for event in engine.events(await engine.submit(job))]
         diagnostic = the(Diagnostic, events)
         assert isinstance(diagnostic, Diagnostic)
         assert (diagnostic.code, diagnostic.spans, diagnostic.error_class) == (None, (), "manifest-invalid")
@@ -250,16 +256,16 @@ async def test_runs_wait_their_turn_and_see_their_position(
     narrow = settings.model_copy(update={"max_runs": 1, "queue_length": 2})
     async with LocalEngine(narrow, (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
-        first = bench.submit("cargo run", source=LOOP)
-        second, third = bench.submit("cargo build"), bench.submit("cargo build")
-        assert [engine.status(run).state for run in (first, second, third)] == ["running", "queued", "queued"]
+        first = await bench.submit("cargo run", source=LOOP)
+        second, third = await bench.submit("cargo build"), await bench.submit("cargo build")
+        assert [(await engine.status(run)).state for run in (first, second, third)] == ["running", "queued", "queued"]
         with pytest.raises(QueueFullError):
-            bench.submit("cargo build")
+            await bench.submit("cargo build")
         await bench.until(first, "turning")
         await engine.cancel(first)
         events = await bench.follow(third)
         assert [e.position for e in events if isinstance(e, Queued)] == [1, 0]
-        assert engine.status(second).state == "done"
+        assert (await engine.status(second)).state == "done"
 
 
 async def test_a_queued_run_can_be_cancelled(
@@ -267,8 +273,8 @@ async def test_a_queued_run_can_be_cancelled(
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"max_runs": 1}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
-        bench.submit("cargo run", source=LOOP)
-        waiting = bench.submit("cargo build")
+        await bench.submit("cargo run", source=LOOP)
+        waiting = await bench.submit("cargo build")
         await engine.cancel(waiting)
         assert [event.type for event in await bench.follow(waiting)] == ["queued", "finished", "verdict"]
 
@@ -278,34 +284,34 @@ async def test_an_attended_run_without_a_reader_is_cancelled(
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"reader_seconds": 1.0}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
-        unread = bench.submit("cargo run", source=LOOP, attended=True)
-        read = bench.submit("cargo run", source=LOOP, attended=True)
+        unread = await bench.submit("cargo run", source=LOOP, attended=True)
+        read = await bench.submit("cargo run", source=LOOP, attended=True)
         with anyio.move_on_after(3):
             await bench.follow(read)
-        assert [engine.status(run).state for run in (unread, read)] == ["done", "running"]
-        finished = engine.status(unread).finished
+        assert [(await engine.status(run)).state for run in (unread, read)] == ["done", "running"]
+        finished = (await engine.status(unread)).finished
         assert finished
         assert finished.status == "cancelled"
 
 
 async def test_events_are_replayed_from_any_point(bench: Bench) -> None:
-    run_id = bench.submit("cargo build")
+    run_id = await bench.submit("cargo build")
     events = await bench.follow(run_id)
     for after in range(len(events)):
         assert [event async for event in bench.engine.events(run_id, after)] == events[after:]
 
 
 async def test_what_was_built_can_be_looked_at_afterwards(bench: Bench) -> None:
-    run_id = bench.submit("cargo build")
+    run_id = await bench.submit("cargo build")
     await bench.follow(run_id)
     events = await bench.run("readelf -h target/debug/blog_os", after=run_id)
     assert "ELF64" in printed(events)
-    failed = bench.submit("cargo build", source="fn main() {")
+    failed = await bench.submit("cargo build", source="fn main() {")
     await bench.follow(failed)
     with pytest.raises(NothingBuiltError):
-        bench.submit("readelf -h target/debug/blog_os", after=failed)
+        await bench.submit("readelf -h target/debug/blog_os", after=failed)
     with pytest.raises(NoSuchRunError):
-        bench.submit("readelf -h target/debug/blog_os", after="0" * 32)
+        await bench.submit("readelf -h target/debug/blog_os", after="0" * 32)
 
 
 async def test_cargo_new_shows_its_files_and_changes_none(bench: Bench) -> None:
@@ -329,16 +335,18 @@ async def test_rustup_is_answered_truthfully(bench: Bench, toolchain: Toolchain)
 
 
 async def test_a_toolchain_that_has_gone_is_a_clear_error(
-    bench: Bench, toolchain: Toolchain, lessons: dict[str, Lesson]
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     gone = replace(toolchain, cargo=Path("/nowhere/cargo"))
-    job = Job(lessons["hello-std"], lessons["hello-std"].files, parse("cargo build"), gone)
-    events = [event async for event in bench.engine.events(bench.engine.submit(job))]
-    finished = the(Finished, events)
-    assert isinstance(finished, Finished)
-    assert finished.status == "failed"
-    assert "cannot be started" in printed(events)
-    assert "Traceback" not in printed(events)
+    found = replace(await find(settings), toolchains=(gone,))
+    async with LocalEngine(settings, (taught,), found=found) as engine:
+        events = await Bench(engine, lessons["hello-std"], gone).run("cargo build")
+        assert status(events) == "failed"
+        assert "cannot be started" in printed(events)
+        assert "Traceback" not in printed(events)
+        events = await Bench(engine, lessons["hello-std"], replace(gone, name="0.1")).run("cargo build")
+        assert status(events) == "failed"
+        assert "Rust 0.1 is not on this machine" in printed(events)
 
 
 async def test_what_a_killed_engine_left_is_removed_and_a_living_one_kept(settings: Settings, taught: Course) -> None:
@@ -355,14 +363,14 @@ async def test_what_a_killed_engine_left_is_removed_and_a_living_one_kept(settin
 
 async def expired(engine: LocalEngine, run_id: str) -> None:
     """The run and what it built are gone within a few seconds."""
-    kept = engine.artifact(run_id).file
+    kept = engine._runs.built(run_id).file
     for _ in range(100):
         if not kept.parent.exists():
             break
         await anyio.sleep(0.1)
     assert not kept.parent.exists()
     with pytest.raises(NoSuchRunError):
-        engine.status(run_id)
+        await engine.status(run_id)
 
 
 async def test_a_finished_run_expires_with_its_artefact(
@@ -370,7 +378,7 @@ async def test_a_finished_run_expires_with_its_artefact(
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
-        run_id = bench.submit("cargo build")
+        run_id = await bench.submit("cargo build")
         await bench.follow(run_id)
         await expired(engine, run_id)
 
@@ -380,7 +388,7 @@ async def test_a_slow_reader_keeps_no_run(
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
-        run_id = bench.submit("cargo build")
+        run_id = await bench.submit("cargo build")
         await bench.follow(run_id)
         reader = engine.events(run_id)
         assert (await anext(reader)).id == 1
@@ -390,14 +398,14 @@ async def test_a_slow_reader_keeps_no_run(
 
 
 async def test_what_is_forgotten_is_gone(bench: Bench) -> None:
-    mine = [bench.submit("cargo build", owner="me"), bench.submit("cargo run", source=LOOP, owner="me")]
-    other = bench.submit("cargo build", owner="other")
+    mine = [await bench.submit("cargo build", owner="me"), await bench.submit("cargo run", source=LOOP, owner="me")]
+    other = await bench.submit("cargo build", owner="other")
     await bench.follow(mine[0])
-    kept = bench.engine.artifact(mine[0]).file
+    kept = bench.engine._runs.built(mine[0]).file
     await bench.engine.forget("me")
     for run_id in mine:
         with pytest.raises(NoSuchRunError):
-            bench.engine.status(run_id)
+            await bench.engine.status(run_id)
     assert not kept.parent.exists()
     assert await bench.follow(other)
 
@@ -459,50 +467,80 @@ def status(events: list[Event]) -> str:
     return finished.status
 
 
+WAITS = "0.1"
+"""The toolchain of the jobs that wait for a target."""
+Prepare = Callable[[Callable[[str], None]], Awaitable[str]]
+
+
+class Waiting(LocalInventory):
+    """An inventory that lets the jobs of one toolchain wait; ``prepare`` returns the one that runs them instead."""
+
+    def __init__(self, settings: Settings, courses: tuple[Course, ...], prepare: Prepare) -> None:
+        super().__init__(settings, courses)
+        self._prepare = prepare
+
+    def pending(self, job: JobSpec) -> tuple[str, ...]:
+        return ("made-up",) if job.toolchain == WAITS else ()
+
+    async def prepared(self, job: JobSpec, targets: Sequence[str], say: Callable[[str], None]) -> str:
+        assert (job.toolchain, targets) == (WAITS, ("made-up",))
+        return await self._prepare(say)
+
+
+def waiting(settings: Settings, taught: Course, prepare: Prepare) -> LocalEngine:
+    """An engine in which the jobs of ``WAITS`` wait."""
+    return LocalEngine(settings, (taught,), inventory=Waiting(settings, (taught,), prepare), on_demand=True)
+
+
 async def test_a_run_waits_for_what_it_needs_and_holds_nobody_up(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     there = anyio.Event()
 
-    async def prepare(say: Callable[[str], None]) -> Toolchain:
+    async def prepare(say: Callable[[str], None]) -> str:
         say("wait for it")
         await there.wait()
-        return toolchain
+        return toolchain.name
 
-    async with LocalEngine(settings.model_copy(update={"max_runs": 1, "queue_length": 2}), (taught,)) as engine:
-        bench = Bench(engine, lessons["hello-std"], replace(toolchain, name="0.1"))
-        held = bench.submit("cargo build", prepare=prepare)
-        dropped = bench.submit("cargo build", prepare=prepare)
+    narrow = settings.model_copy(update={"max_runs": 1, "queue_length": 2})
+    async with waiting(narrow, taught, prepare) as engine:
+        bench = Bench(engine, lessons["hello-std"], replace(toolchain, name=WAITS))
+        held = await bench.submit("cargo build", attended=True)
+        dropped = await bench.submit("cargo build")
         with pytest.raises(QueueFullError):
-            bench.submit("cargo build")
+            await bench.submit("cargo build")
         await anyio.wait_all_tasks_blocked()
+        assert (await engine.status(held)).preparing
+        assert not (await engine.status(held)).job.attended, "nobody follows it without scripts"
         await engine.cancel(dropped)
         log = await bench.follow(dropped)
         assert [event.type for event in log] == ["queued", "output", "finished", "verdict"]
         assert status(log) == "cancelled"
         other = Bench(engine, lessons["hello-std"], toolchain)
         assert status(await other.run("cargo build")) == "ok"
-        assert engine.status(held).state == "queued"
+        assert (await engine.status(held)).state == "queued"
         there.set()
         log = await bench.follow(held)
         assert [event.type for event in log[:4]] == ["queued", "output", "queued", "started"]
         started = next(event for event in log if isinstance(event, Started))
         assert started.toolchain == toolchain.name, "the one that has it"
         assert status(log) == "ok"
+        assert not (await engine.status(held)).preparing
+        assert (await engine.status(held)).job.toolchain == toolchain.name
 
 
 async def test_room_is_made_by_whoever_takes_most_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = bench.submit("rustc --version", owner="me")
+    mine = await bench.submit("rustc --version", owner="me")
     await bench.follow(mine)
-    monkeypatch.setattr(local, "_MOST_KEPT", 4)
-    others = [bench.submit("rustc --version", owner="other") for _ in range(6)]
+    monkeypatch.setattr(retention, "_MOST_KEPT", 4)
+    others = [await bench.submit("rustc --version", owner="other") for _ in range(6)]
     for run_id in others:
         await bench.follow(run_id)
     await anyio.sleep(1.5)
-    assert bench.engine.status(mine).state == "done", "the oldest, but not of whoever takes most"
+    assert (await bench.engine.status(mine)).state == "done", "the oldest, but not of whoever takes most"
     with pytest.raises(NoSuchRunError):
-        bench.engine.status(others[0])
-    assert bench.engine.status(others[-1]).state == "done"
+        await bench.engine.status(others[0])
+    assert (await bench.engine.status(others[-1])).state == "done"
 
 
 async def test_owners_take_turns_and_leave_the_last_slot_to_others(
@@ -511,60 +549,74 @@ async def test_owners_take_turns_and_leave_the_last_slot_to_others(
     narrow = settings.model_copy(update={"max_runs": 2, "owner_queue_length": 2})
     async with LocalEngine(narrow, (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
-        engine.seen("other")
-        hog = [bench.submit("cargo run", source=LOOP, queue_owner="hog") for _ in range(3)]
+        await engine.seen("other")
+        hog = [await bench.submit("cargo run", source=LOOP, queue_owner="hog") for _ in range(3)]
         with pytest.raises(OwnerQueueFullError):
-            bench.submit("cargo run", queue_owner="hog")
-        assert [engine.status(run).state for run in hog] == ["running", "queued", "queued"]
+            await bench.submit("cargo run", queue_owner="hog")
+        assert [(await engine.status(run)).state for run in hog] == ["running", "queued", "queued"]
         assert status(await bench.run("rustc --version", queue_owner="other")) == "ok"
         assert status(await bench.run("rustc --version")) == "ok", "without an owner, as of the command line"
-        assert [engine.status(run).state for run in hog] == ["running", "queued", "queued"]
-        engine._queue._seen.clear()  # the others have been away for long
+        assert [(await engine.status(run)).state for run in hog] == ["running", "queued", "queued"]
+        engine._dispatcher.queue._seen.clear()  # the others have been away for long
         with anyio.fail_after(5):
             await bench.until(hog[1], "turning")
-        assert engine.status(hog[2]).state == "queued"
+        assert (await engine.status(hog[2])).state == "queued"
 
 
 async def test_runs_on_hold_count_to_their_owner(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
-    async def prepare(_say: Callable[[str], None]) -> Toolchain:
+    async def prepare(_say: Callable[[str], None]) -> str:
         await anyio.sleep_forever()
-        return toolchain
+        return WAITS
 
-    async with LocalEngine(settings.model_copy(update={"owner_queue_length": 2}), (taught,)) as engine:
+    async with waiting(settings.model_copy(update={"owner_queue_length": 2}), taught, prepare) as engine:
+        holds = Bench(engine, lessons["hello-std"], replace(toolchain, name=WAITS))
         bench = Bench(engine, lessons["hello-std"], toolchain)
-        held = [bench.submit("cargo build", prepare=prepare, queue_owner="hog") for _ in range(2)]
+        held = [await holds.submit("cargo build", queue_owner="hog") for _ in range(2)]
         with pytest.raises(OwnerQueueFullError):
-            bench.submit("cargo build", prepare=prepare, queue_owner="hog")
+            await holds.submit("cargo build", queue_owner="hog")
         assert status(await bench.run("rustc --version", queue_owner="other")) == "ok"
         await engine.cancel(held[0])
         assert status(await bench.follow(held[0])) == "cancelled"
         assert status(await bench.run("rustc --version", queue_owner="hog")) == "ok"
-        many = [bench.submit("rustc --version") for _ in range(20)]
+        many = [await bench.submit("rustc --version") for _ in range(20)]
         assert [status(await bench.follow(run)) for run in many] == ["ok"] * 20, "this machine has no bound of its own"
 
 
-async def test_a_run_that_cannot_be_prepared_ends_alone(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    async def fails(_say: Callable[[str], None]) -> Toolchain:
+async def test_a_run_that_cannot_be_prepared_ends_alone(
+    settings: Settings,
+    taught: Course,
+    lessons: dict[str, Lesson],
+    toolchain: Toolchain,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fails(_say: Callable[[str], None]) -> str:
         raise OSError(errno.ENOSPC, "no space left")
 
-    log = await bench.run("cargo build", prepare=fails)
-    assert status(log) == "failed"
-    assert "could not prepare" in printed(log)
-    assert "no space left" in caplog.text
-    assert status(await bench.run("rustc --version")) == "ok"
+    async with waiting(settings, taught, fails) as engine:
+        log = await Bench(engine, lessons["hello-std"], replace(toolchain, name=WAITS)).run("cargo build")
+        assert status(log) == "failed"
+        assert "could not prepare" in printed(log)
+        assert "no space left" in caplog.text
+        assert status(await Bench(engine, lessons["hello-std"], toolchain).run("rustc --version")) == "ok"
 
 
-async def test_a_cancelled_run_does_not_line_up(bench: Bench, toolchain: Toolchain) -> None:
+async def test_a_cancelled_run_does_not_line_up(
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
     runs: list[str] = []
+    engines: list[LocalEngine] = []
 
-    async def prepare(_say: Callable[[str], None]) -> Toolchain:
-        await bench.engine.cancel(runs[0])
-        return toolchain
+    async def prepare(_say: Callable[[str], None]) -> str:
+        await engines[0].cancel(runs[0])
+        return toolchain.name
 
-    runs.append(bench.submit("cargo build", prepare=prepare))
-    assert status(await bench.follow(runs[0])) == "cancelled"
+    async with waiting(settings, taught, prepare) as engine:
+        engines.append(engine)
+        bench = Bench(engine, lessons["hello-std"], replace(toolchain, name=WAITS))
+        runs.append(await bench.submit("cargo build"))
+        assert status(await bench.follow(runs[0])) == "cancelled"
 
 
 async def test_many_changes_of_the_queue_are_told_once(
@@ -572,8 +624,8 @@ async def test_many_changes_of_the_queue_are_told_once(
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"max_runs": 1}), (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
-        first = bench.submit("cargo run", source=LOOP)
-        waiting = [bench.submit("cargo build") for _ in range(100)]
+        first = await bench.submit("cargo run", source=LOOP)
+        waiting = [await bench.submit("cargo build") for _ in range(100)]
         for run in waiting[:-1]:
             await engine.cancel(run)
         await anyio.sleep(1.2)

@@ -64,6 +64,7 @@ SAMPLES: tuple[Event, ...] = (
     Screen(id=9, columns=2, rows=1, text=("Hi",), colors=("0f0f",)),
     Machine(id=10, emulator="qemu-system-arm", ended="exited", exit_code=0, seconds=1.5, meaning="…", registers="pc=0"),
     Finished(id=6, status="limit", exit_code=None, seconds=0.5, limit="output"),
+    Finished(id=6, status="failed", exit_code=None, seconds=0.5, reason="engine-lost"),
     Verdict(id=7, reached=False, checks=()),
 )
 
@@ -73,6 +74,12 @@ def test_an_event_survives_json(event: Event) -> None:
     line = to_json(event)
     assert "\n" not in line
     assert from_json(line) == event
+
+
+def test_a_reason_stands_only_where_there_is_one() -> None:
+    plain = Finished(id=6, status="ok", exit_code=0, seconds=0.5)
+    assert "reason" not in json.loads(to_json(plain))
+    assert json.loads(to_json(plain.model_copy(update={"reason": "engine-lost"})))["reason"] == "engine-lost"
 
 
 def test_the_names_of_the_contract() -> None:

@@ -12,13 +12,14 @@ import pytest
 from app.command import parse
 from app.course import Course
 from app.course.lessons import Lesson
-from app.engine import Job
+from app.engine import JobSpec
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Machine, Output, Screen, Started
 from app.machine import Monitor, report
 from app.runfiles import RunFolder
 from app.settings import Settings
 from app.toolchain import EMULATORS, Toolchain, missing_tools, preferred
+from tests.jobs import job as job_of
 
 _E = TypeVar("_E", bound=Event)
 
@@ -68,8 +69,8 @@ def arm(toolchains: tuple[Toolchain, ...]) -> Toolchain:
     return chosen
 
 
-async def boot(engine: LocalEngine, job: Job) -> list[Event]:
-    return [event async for event in engine.events(engine.submit(job))]
+async def boot(engine: LocalEngine, job: JobSpec) -> list[Event]:
+    return [event async for event in engine.events(await engine.submit(job))]
 
 
 def the(kind: type[_E], events: list[Event]) -> _E:
@@ -85,9 +86,9 @@ async def test_the_posts_own_arm_binary_locks_up_in_qemus_own_words(
     engine: LocalEngine, lessons: dict[str, Lesson], arm: Toolchain
 ) -> None:
     lesson = lessons["bare-metal"]
-    built = engine.submit(Job(lesson, lesson.files, parse("cargo build --target thumbv7em-none-eabihf"), arm))
+    built = await engine.submit(job_of(lesson, lesson.files, parse("cargo build --target thumbv7em-none-eabihf"), arm))
     assert the(Finished, [event async for event in engine.events(built)]).status == "ok"
-    events = await boot(engine, Job(lesson, lesson.files, parse(ARM), arm, after=built))
+    events = await boot(engine, job_of(lesson, lesson.files, parse(ARM), arm, after=built))
     assert the(Started, events).argv[0] == "qemu-system-arm"
     assert "Lockup: can't escalate 3 to HardFault" in printed(events)
     machine = the(Machine, events)
@@ -105,7 +106,7 @@ async def test_a_kernel_that_runs_for_ever_is_a_success_and_prints_as_it_runs(
     seen: list[str] = []
     text = ""
     with anyio.fail_after(20):
-        async for event in engine.events(engine.submit(Job(lesson, lesson.solution, parse("cargo run"), arm))):
+        async for event in engine.events(await engine.submit(job_of(lesson, lesson.solution, parse("cargo run"), arm))):
             if isinstance(event, Output):
                 text += event.text
             if "Hello" in text and not seen:
@@ -127,7 +128,7 @@ async def test_what_a_kernel_says_and_how_it_ends_by_semihosting_comes_out(
     crate["src/main.rs"] = SEMIHOSTING
     crate[".cargo/config.toml"] = crate[".cargo/config.toml"].replace("-serial", "-semihosting -serial")
     assert "-semihosting" in crate[".cargo/config.toml"]
-    events = await boot(engine, Job(lesson, crate, parse("cargo run"), arm))
+    events = await boot(engine, job_of(lesson, crate, parse("cargo run"), arm))
     assert "not by wire" in printed(events)
     assert the(Machine, events).ended == "exited"
     assert the(Finished, events).exit_code == 7
@@ -140,7 +141,7 @@ async def test_a_machine_that_sleeps_for_good_is_not_waited_for(
     source = lesson.solution["src/main.rs"].replace(
         "    loop {}\n}\n", '    loop { unsafe { core::arch::asm!("wfi") } }\n}\n'
     )
-    events = await boot(engine, Job(lesson, {**lesson.solution, "src/main.rs": source}, parse("cargo run"), arm))
+    events = await boot(engine, job_of(lesson, {**lesson.solution, "src/main.rs": source}, parse("cargo run"), arm))
     machine = the(Machine, events)
     assert machine.ended == "halted"
     assert machine.seconds < 2.9
@@ -153,7 +154,7 @@ async def test_a_kernel_that_ends_the_emulator_is_not_given_the_firmwares_regist
     lesson = lessons["boot-x86"]
     toolchain = preferred(toolchains, lesson.target)
     assert toolchain
-    machine = the(Machine, await boot(engine, Job(lesson, lesson.solution, parse("cargo run"), toolchain)))
+    machine = the(Machine, await boot(engine, job_of(lesson, lesson.solution, parse("cargo run"), toolchain)))
     assert machine.ended == "exited"
     # 16-bit mode is the firmware's; version 7 of QEMU lets nobody look at the end.
     assert "EIP=" not in machine.registers
@@ -166,7 +167,7 @@ async def test_a_learner_cannot_reach_beyond_the_crate_with_an_emulator(
     name = ".cargo/config.toml"
     hostile = "-drive file=/etc/passwd,format=raw,if=none -serial tcp:127.0.0.1:80"
     config = lesson.files[name].replace("-serial stdio", hostile)
-    events = await boot(engine, Job(lesson, {**lesson.solution, name: config}, parse("cargo run"), arm))
+    events = await boot(engine, job_of(lesson, {**lesson.solution, name: config}, parse("cargo run"), arm))
     assert the(Machine, events).ended == "refused"
     assert "/etc/passwd" in printed(events)
     assert "root:" not in printed(events)

@@ -14,7 +14,6 @@ import pytest
 from app.command import parse
 from app.course import Course
 from app.course.lessons import Lesson
-from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Observed, Output
 from app.observation import observed
@@ -22,6 +21,7 @@ from app.sandbox import IsolationError, detect
 from app.settings import Settings
 from app.stepper import Trace
 from app.toolchain import Toolchain, preferred
+from tests.jobs import job as job_of
 
 MACHINE = {"x86_64": "x86-64", "aarch64": "AArch64"}[platform.machine()]
 SP = 0x7FFC_0000_1000
@@ -250,7 +250,7 @@ class Programs:
 
     async def run(self, source: str, *, config: str = CONFIG, command: str = "cargo run", **more: Any) -> list[Event]:
         files = {**self._lesson.files, ".cargo/config.toml": config, "src/main.rs": source}
-        self.last = self._engine.submit(Job(self._lesson, files, parse(command), self._toolchain, **more))
+        self.last = await self._engine.submit(job_of(self._lesson, files, parse(command), self._toolchain, **more))
         return [event async for event in self._engine.events(self.last)]
 
     async def steps(self) -> Trace:
@@ -259,7 +259,7 @@ class Programs:
 
 @pytest.fixture
 def programs(engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> Programs:
-    toolchain = preferred(engine.usable(toolchains), None)
+    toolchain = preferred(engine.inventory.usable(toolchains), None)
     assert toolchain
     return Programs(engine, lessons["cargo-config"], toolchain)
 

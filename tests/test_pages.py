@@ -4,7 +4,7 @@ import hashlib
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,28 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.course import Shelf
-from app.engine import Inside, Job, NoSuchRunError, OwnerQueueFullError, QueueFullError, RunStatus, State
+from app.binary import Card
+from app.command import parse
+from app.course import Shelf, load_shelf
+from app.engine import (
+    ArtifactFile,
+    Inside,
+    JobSpec,
+    NoSuchRunError,
+    OwnerQueueFullError,
+    QueueFullError,
+    RunStatus,
+    State,
+)
+from app.engine.inventory import Found, LocalInventory
+from app.engine.targets import Targets
 from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
-from app.runner import Built
+from app.sandbox import Box, Isolation, Limits
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
 from app.toolchain import Demand, DoctorReport, Toolchain, examine
 from app.web import create_app
-from app.web.state import Playground
-from app.web.targets import Targets
+from app.web.state import Machine, Playground
 from tests.conftest import course_toml, seat_of
 
 pytestmark = pytest.mark.anyio
@@ -75,40 +87,42 @@ BUILT = Artifact(
 class ScriptedEngine:
     """Plays the same log for every job; ``state`` says how far each run is."""
 
-    isolation = "none"
-
     def __init__(self) -> None:
-        self.jobs: list[Job] = []
+        self.jobs: list[JobSpec] = []
         self.log = LOG
         self.state: State = "done"
         self.cancelled: list[str] = []
         self.visitors: list[str | None] = []
         self.full: QueueFullError | None = None
+        self.preparing = False
 
     async def health(self) -> str:
         """Fine."""
         return "ok"
 
+    async def warm(self) -> None:
+        """Nothing has to be learned."""
+
     async def stop(self) -> None:
         """Nothing goes on."""
 
-    def seen(self, owner: str | None) -> None:
+    async def seen(self, owner: str | None) -> None:
         self.visitors.append(owner)
 
-    def submit(self, job: Job) -> str:
+    async def submit(self, job: JobSpec) -> str:
         if self.full:
             raise self.full
         self.jobs.append(job)
         return f"{len(self.jobs):032x}"
 
-    def status(self, run_id: str) -> RunStatus:
+    async def status(self, run_id: str) -> RunStatus:
         number = int(run_id, 16)
         if not 0 < number <= len(self.jobs):
             raise NoSuchRunError(run_id)
-        return RunStatus(run_id, self.state, self.jobs[number - 1], None, None)
+        return RunStatus(id=run_id, state=self.state, job=self.jobs[number - 1], preparing=self.preparing)
 
     async def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
-        self.status(run_id)
+        await self.status(run_id)
         for event in self.log:
             if event.id > after_id:
                 yield event
@@ -119,7 +133,15 @@ class ScriptedEngine:
     async def forget(self, owner: str) -> None:
         self.forgotten = owner
 
-    def artifact(self, run_id: str) -> Built:
+    async def artifact(self, run_id: str) -> ArtifactFile:
+        raise NotImplementedError
+
+    async def artifact_bytes(self, run_id: str) -> AsyncGenerator[bytes]:
+        if run_id:
+            raise NotImplementedError
+        yield b""
+
+    async def card(self, run_id: str) -> Card | None:
         raise NotImplementedError
 
     async def steps(self, run_id: str) -> Trace:
@@ -162,10 +184,13 @@ def first(playground: Playground, **changes: object) -> None:
 
 
 @pytest.fixture
-async def app(settings: Settings, course: Path) -> AsyncIterator[FastAPI]:
-    made = create_app(settings.model_copy(update={"lessons_dir": course}))
-    playground: Playground = made.state.playground
-    playground.engine = ScriptedEngine()
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def inventory(settings: Settings, course: Path) -> LocalInventory:
+    """Two compilers without further targets."""
     here = Path(sys.executable)
     toolchain = Toolchain(
         name="1.99",
@@ -179,16 +204,19 @@ async def app(settings: Settings, course: Path) -> AsyncIterator[FastAPI]:
         sysroot=here.parent,
         targets={"x86_64-unknown-linux-gnu": "shipped"},
     )
-    playground._toolchains = (toolchain, replace(toolchain, name="1.98", version="1.98.0"))
-    playground._looked = time.monotonic()
-    yield made
-    playground.progress.close()
+    found = LocalInventory(settings, load_shelf(course).courses)
+    isolation = Isolation(Box("none", Limits.of(settings), None), ())
+    found.begin(Found(isolation, (toolchain, replace(toolchain, name="1.98", version="1.98.0"))))
+    return found
 
 
 @pytest.fixture
-def engine(app: FastAPI) -> ScriptedEngine:
-    engine: ScriptedEngine = app.state.playground.engine
-    return engine
+async def app(
+    settings: Settings, course: Path, engine: ScriptedEngine, inventory: LocalInventory
+) -> AsyncIterator[FastAPI]:
+    made = create_app(settings.model_copy(update={"lessons_dir": course}), machine=Machine(engine, inventory))
+    yield made
+    made.state.playground.progress.close()
 
 
 @pytest.fixture
@@ -273,14 +301,12 @@ async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
 
 
 @pytest.fixture
-def wanting(app: FastAPI) -> Playground:
-    """A playground whose first step builds for a target that nobody has; what is asked for never comes by itself."""
+def wanting(app: FastAPI, inventory: LocalInventory) -> LocalInventory:
+    """A machine whose first step builds for a target that nobody has; what is asked for never comes by itself."""
     playground: Playground = app.state.playground
     first(playground, target="thumbv7em-none-eabihf")
-    playground.targets = Targets(
-        playground.shelf.lessons, Demand(playground.settings.cache_dir, nothing_comes), found(app)
-    )
-    return playground
+    inventory.targets = Targets(["thumbv7em-none-eabihf"], Demand(playground.settings.cache_dir, nothing_comes))
+    return inventory
 
 
 async def nothing_comes(_cache: Path, say: Callable[[str], None], targets: tuple[str, ...]) -> tuple[str, ...]:
@@ -288,16 +314,8 @@ async def nothing_comes(_cache: Path, say: Callable[[str], None], targets: tuple
     return targets
 
 
-def found(app: FastAPI) -> Callable[[], Awaitable[tuple[Toolchain, ...]]]:
-    async def find() -> tuple[Toolchain, ...]:
-        toolchains: tuple[Toolchain, ...] = app.state.playground._toolchains
-        return toolchains
-
-    return find
-
-
 async def test_a_step_whose_target_is_missing_has_it_set_up_and_says_so(
-    learner: httpx.AsyncClient, wanting: Playground
+    learner: httpx.AsyncClient, wanting: LocalInventory
 ) -> None:
     page = (await learner.get("/lessons/one")).text
     assert "is being set up for <code>thumbv7em-none-eabihf</code>" in page
@@ -305,7 +323,7 @@ async def test_a_step_whose_target_is_missing_has_it_set_up_and_says_so(
     assert "1.99, target missing" in page
     assert "being set up" not in (await learner.get("/lessons/two")).text
     assert 'hx-get="/lessons/one/targets"' in (await learner.get("/lessons/one/targets")).text
-    (toolchain, *others) = wanting._toolchains or ()
+    (toolchain, *others) = wanting._toolchains
     wanting._toolchains = (replace(toolchain, targets={"thumbv7em-none-eabihf": "built", **toolchain.targets}), *others)
     ready = (await learner.get("/lessons/one/targets")).text
     assert "Ready:" in ready
@@ -315,19 +333,18 @@ async def test_a_step_whose_target_is_missing_has_it_set_up_and_says_so(
 
 
 async def test_a_run_without_scripts_that_waits_for_a_target_is_shown_waiting(
-    learner: httpx.AsyncClient, wanting: Playground, engine: ScriptedEngine
+    learner: httpx.AsyncClient, wanting: LocalInventory, engine: ScriptedEngine
 ) -> None:
     del wanting
+    engine.preparing = True
     answer = await post(learner, command="cargo build --target thumbv7em-none-eabihf")
     assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one")
-    assert engine.jobs[0].prepare
-    assert not engine.jobs[0].attended, "nobody follows it"
     engine.state = "queued"
     assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in (await learner.get("/lessons/one")).text
 
 
 async def test_a_target_that_cannot_be_set_up_says_what_mends_it(
-    learner: httpx.AsyncClient, wanting: Playground, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+    learner: httpx.AsyncClient, wanting: LocalInventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def look(*_: object) -> DoctorReport:
         problems = ("There is no `core` for it.",)
@@ -336,7 +353,7 @@ async def test_a_target_that_cannot_be_set_up_says_what_mends_it(
     async def known() -> None:
         return None
 
-    monkeypatch.setattr("app.web.state.examine", look)
+    monkeypatch.setattr("app.engine.inventory.examine", look)
     await learner.get("/lessons/one")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wanting.targets.work, known)
@@ -347,8 +364,8 @@ async def test_a_target_that_cannot_be_set_up_says_what_mends_it(
     assert "rustup could not: no network" in page
     assert "<code>mend --it</code>" in page
     assert "mend --it" not in (await learner.get("/lessons/two")).text
-    await post(learner, command="cargo build --target thumbv7em-none-eabihf", htmx=True)
-    assert engine.jobs[-1].prepare is None, "what cannot come is not waited for"
+    command = parse("cargo build --target thumbv7em-none-eabihf")
+    assert wanting.targets.pending(command, {}, wanting._toolchains) == (), "what cannot come is not waited for"
 
 
 async def test_a_step_whose_program_is_missing_says_what_mends_it(app: FastAPI, learner: httpx.AsyncClient) -> None:
@@ -365,7 +382,7 @@ async def test_without_scripts_a_run_answers_with_the_finished_page(
     answer = await post(learner, main="fn a() {}\r\nfn b() {}\r\n", toolchain="1.98")
     assert answer.status_code == 200
     assert engine.jobs[0].files["src/main.rs"] == "fn a() {}\nfn b() {}\n"
-    assert engine.jobs[0].toolchain.name == "1.98"
+    assert engine.jobs[0].toolchain == "1.98"
     assert engine.jobs[0].attended
     assert "red &lt;/pre&gt;&lt;script&gt;" in answer.text
     assert "This is the error we came for." in answer.text
@@ -611,8 +628,8 @@ async def test_a_lesson_weighs_little_and_the_next_one_next_to_nothing(learner: 
         assert "content-security-policy" not in again.headers
 
 
-async def test_an_explanation_is_a_page_and_a_fragment(learner: httpx.AsyncClient, app: FastAPI) -> None:
-    app.state.playground._explanations["1.99.0", "E0001"] = "Its `text` <b>\n"
+async def test_an_explanation_is_a_page_and_a_fragment(learner: httpx.AsyncClient, inventory: LocalInventory) -> None:
+    inventory._explanations["1.99.0", "E0001"] = "Its `text` <b>\n"
     page = (await learner.get("/explain/E0001")).text
     assert "<title>E0001" in page
     assert "Its <code>text</code> &lt;b&gt;" in page
@@ -631,7 +648,7 @@ async def test_a_code_that_no_compiler_has_is_asked_for_once(
         asked.append(code)
         await anyio.sleep(0.05)
 
-    monkeypatch.setattr("app.web.state.explanation", none)
+    monkeypatch.setattr("app.engine.inventory.explanation", none)
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
             tasks.start_soon(learner.get, "/explain/E0999")
@@ -797,8 +814,9 @@ async def test_health_checks_write_to_the_disk_once_a_second(
     assert checks == 1
 
 
-async def test_no_page_waits_for_a_look_at_the_toolchains(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    playground: Playground = app.state.playground
+async def test_no_page_waits_for_a_look_at_the_toolchains(
+    inventory: LocalInventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks, seen = 0, anyio.Event()
 
     async def slow() -> tuple[Toolchain, ...]:
@@ -807,13 +825,13 @@ async def test_no_page_waits_for_a_look_at_the_toolchains(app: FastAPI, monkeypa
         await seen.wait()
         return ()
 
-    monkeypatch.setattr(playground, "refresh", slow)
+    monkeypatch.setattr(inventory, "refresh", slow)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(playground.keep_looking)
-        playground._looked = time.monotonic() - 6
+        tasks.start_soon(inventory.keep_looking)
+        inventory._looked = time.monotonic() - 6
         for _ in range(20):
             with anyio.fail_after(2):
-                assert len(await playground.toolchains()) == 2
+                assert len(await inventory.toolchains()) == 2
             await anyio.lowlevel.checkpoint()
         assert looks == 1
         seen.set()
@@ -821,9 +839,8 @@ async def test_no_page_waits_for_a_look_at_the_toolchains(app: FastAPI, monkeypa
 
 
 async def test_the_machine_is_examined_once_for_all_who_look_at_a_failed_target(
-    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+    inventory: LocalInventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    playground: Playground = app.state.playground
     looks = 0
     looked = examine
 
@@ -832,8 +849,8 @@ async def test_the_machine_is_examined_once_for_all_who_look_at_a_failed_target(
         looks += 1
         return await looked(*args)
 
-    monkeypatch.setattr("app.web.state.examine", counted)
+    monkeypatch.setattr("app.engine.inventory.examine", counted)
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
-            tasks.start_soon(playground.examined, playground.shelf.lessons[0])
+            tasks.start_soon(inventory.examine, "one", ("thumbv7em-none-eabihf",))
     assert looks == 1

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from app.course import Part, Shelf
 from app.web.state import Playground
 from tests.conftest import seat_of
-from tests.test_pages import HTMX, START, ScriptedEngine, app, course, engine, learner, post
+from tests.test_pages import HTMX, START, ScriptedEngine, app, course, engine, inventory, learner, post
 
 pytestmark = pytest.mark.anyio
 

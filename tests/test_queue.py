@@ -158,6 +158,14 @@ def test_a_run_leaves_its_line_once() -> None:
     assert queue.waiting == 0
 
 
+def test_of_one_owners_runs_those_of_a_higher_priority_start_first() -> None:
+    queue = FairQueue[str](1, LENGTH, SHARE, Clock(), priority=lambda run: int(run[1:]) // 10)
+    assert put(queue, "a1", "a2", "b1") == [0, 1, 1]
+    assert put(queue, "b11", "a11", "a12") == [1, 0, 3]
+    assert dict(queue.positions()) == {"a11": 0, "b11": 1, "a12": 3, "a1": 4, "a2": 5, "b1": 5}
+    assert one_by_one(queue) == ["a11", "b11", "a12", "b1", "a1", "a2"], "owners still take turns"
+
+
 def test_positions() -> None:
     queue = queue_of(2)
     assert put(queue, "a1", "b1", "a2", "a3", "c1", "b2") == [0, 1, 2, 3, 2, 5]

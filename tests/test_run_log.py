@@ -4,10 +4,12 @@ import pytest
 
 from app.command import parse
 from app.course.lessons import Lesson
-from app.engine import Job
 from app.engine.log import Run
 from app.events import Queued
 from app.toolchain import Toolchain
+from tests.jobs import job as job_of
+
+pytestmark = pytest.mark.anyio
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def run(lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> Run:
     lesson = next(iter(lessons.values()))
-    return Run(Job(lesson, lesson.files, parse("cargo build"), toolchains[0]))
+    return Run(job_of(lesson, lesson.files, parse("cargo build"), toolchains[0]))
 
 
 async def test_a_run_that_waits_for_an_hour_tells_a_few_hundred_positions_and_the_last_one(run: Run) -> None:

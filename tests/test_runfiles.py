@@ -459,18 +459,20 @@ _FILE_METHODS = frozenset(
 )
 _RUNS = (
     "workspace.py", "runner.py", "machine/monitor.py", "sandbox/watch.py", "sandbox/__init__.py", "sandbox/box.py",
-    "engine/execute.py", "engine/local.py", "engine/scratch.py", "engine/seeds.py", "engine/side.py", "engine/steps.py",
+    "engine/worker.py", "engine/local.py", "engine/scratch.py", "engine/seeds.py", "engine/side.py", "engine/steps.py",
+    "engine/dispatcher.py", "engine/retention.py",
     "engine/yardstick.py", "engine/look.py", "engine/log.py", "inspector/__init__.py", "stepper/__init__.py",
 )  # fmt: skip
 """Modules that know the folders of runs."""
 _REASONS = {
     "runner.py": {"_argv": "a program by its name", "_digest": "taken out"},
     "engine/local.py": {"artifact": "taken out"},
+    "engine/retention.py": {"built": "taken out"},
+    "engine/seeds.py": dict.fromkeys(("_key", "_read", "_write"), "compilers and the cache, which no run can write to"),
     "engine/scratch.py": dict.fromkeys(
         ("_begin", "ensure_private", "_warn_if_closed", "_warn_of_configurations", "_remove_abandoned"),
         "the server's own folders, which no run can write to",
     ),
-    "engine/seeds.py": dict.fromkeys(("_key", "_read", "_write"), "the cache folder and compilers"),
     "sandbox/box.py": {"_system": "the system's own", "_reachable": "folders of toolchains"},
     "sandbox/__init__.py": {"_may_start": "before the run"},
     "sandbox/watch.py": dict.fromkeys(

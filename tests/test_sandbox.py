@@ -23,7 +23,6 @@ from app import sandbox
 from app.command import parse
 from app.course import Course
 from app.course.lessons import Lesson
-from app.engine import Job
 from app.engine.local import LocalEngine
 from app.events import Event, Finished, Limit, Output
 from app.runfiles import RunFolder
@@ -36,6 +35,7 @@ from app.sandbox.watch import Watch, descendants, usage
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.conftest import SLOWER_BY, Server
+from tests.jobs import job as job_of
 from tests.test_engine import begun, gone, running
 
 pytestmark = pytest.mark.anyio
@@ -140,13 +140,13 @@ class Program:
 
     async def run(self, source: str) -> list[Event]:
         files = {**self._lesson.files, "src/main.rs": source}
-        run_id = self._engine.submit(Job(self._lesson, files, parse("cargo run"), self._toolchain))
+        run_id = await self._engine.submit(job_of(self._lesson, files, parse("cargo run"), self._toolchain))
         return [event async for event in self._engine.events(run_id)]
 
 
 @pytest.fixture
 def program(engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> Program:
-    toolchain = preferred(engine.usable(toolchains), None)
+    toolchain = preferred(engine.inventory.usable(toolchains), None)
     assert toolchain
     return Program(engine, lessons["hello-std"], toolchain)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from app.course import Course
 from app.engine.local import LocalEngine
 from app.engine.seeds import Seed
 from app.settings import Settings
@@ -25,9 +24,9 @@ def toolchain(toolchains: tuple[Toolchain, ...]) -> Toolchain:
     return replace(chosen, targets={chosen.host: "shipped"})
 
 
-async def seed(settings: Settings, taught: Course, toolchain: Toolchain) -> tuple[Seed, int]:
-    """The seed that a new engine has of a toolchain, and how often it asked cargo for it."""
-    async with LocalEngine(settings, (taught,)) as engine:
+async def seed(settings: Settings, toolchain: Toolchain) -> tuple[Seed, int]:
+    """The seed that a new engine without courses has of a toolchain, and how often it asked cargo for it."""
+    async with LocalEngine(settings, ()) as engine:
         asked = 0
         side = engine._seeds._side
         cargo = side.cargo
@@ -51,23 +50,21 @@ def cached(settings: Settings, tmp_path: Path) -> Settings:
     return settings.model_copy(update={"cache_dir": cache})
 
 
-async def test_the_next_start_asks_no_cargo(
-    settings: Settings, taught: Course, toolchain: Toolchain, tmp_path: Path
-) -> None:
+async def test_the_next_start_asks_no_cargo(settings: Settings, toolchain: Toolchain, tmp_path: Path) -> None:
     own = cached(settings, tmp_path)
-    first, asked = await seed(own, taught, toolchain)
+    first, asked = await seed(own, toolchain)
     assert asked == 1
-    assert await seed(own, taught, toolchain) == (first, 0)
+    assert await seed(own, toolchain) == (first, 0)
     assert "rustc_fingerprint" in json.loads(next(iter(first.values())))
 
 
 async def test_a_compiler_that_has_changed_is_asked_anew_and_its_old_seed_goes(
-    settings: Settings, taught: Course, toolchain: Toolchain, tmp_path: Path
+    settings: Settings, toolchain: Toolchain, tmp_path: Path
 ) -> None:
     own = cached(settings, tmp_path)
-    await seed(own, taught, toolchain)
+    await seed(own, toolchain)
     [old] = (own.cache_dir / "seeds").iterdir()
-    _, asked = await seed(own, taught, replace(toolchain, commit="another"))
+    _, asked = await seed(own, replace(toolchain, commit="another"))
     assert asked == 1
     [new] = (own.cache_dir / "seeds").iterdir()
     assert new != old
@@ -85,12 +82,12 @@ async def test_a_compiler_that_has_changed_is_asked_anew_and_its_old_seed_goes(
     ids=["cut off", "a list", "a number", "noise", "a folder"],
 )
 async def test_a_kept_seed_that_cannot_be_read_is_learned_anew(
-    settings: Settings, taught: Course, toolchain: Toolchain, tmp_path: Path, spoil: Callable[[Path], object]
+    settings: Settings, toolchain: Toolchain, tmp_path: Path, spoil: Callable[[Path], object]
 ) -> None:
     own = cached(settings, tmp_path)
-    first, _ = await seed(own, taught, toolchain)
+    first, _ = await seed(own, toolchain)
     [kept] = (own.cache_dir / "seeds").iterdir()
     spoil(kept)
-    again, asked = await seed(own, taught, toolchain)
+    again, asked = await seed(own, toolchain)
     assert asked == 1
     assert again.keys() == first.keys()

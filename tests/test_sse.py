@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Verdict
 from app.web.sse import frame
-from tests.test_pages import ScriptedEngine, app, course, engine, learner, post
+from tests.test_pages import ScriptedEngine, app, course, engine, inventory, learner, post
 
-__all__ = ["app", "course", "engine", "learner"]
+__all__ = ["app", "course", "engine", "inventory", "learner"]
 
 HOSTILE = st.lists(
     st.sampled_from(

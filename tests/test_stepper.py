@@ -17,7 +17,6 @@ from app import stepper
 from app.command import parse
 from app.course import Course
 from app.course.lessons import Lesson
-from app.engine import Job
 from app.engine.local import LocalEngine
 from app.sandbox import Box, IsolationError, detect
 from app.settings import Settings
@@ -25,6 +24,7 @@ from app.stepper import NotSteppedError, Trace
 from app.stepper.emulator.trace import trace
 from app.toolchain import Toolchain, preferred
 from app.web.steps import drawn
+from tests.jobs import job as job_of
 from tests.test_binary import BARE, compile_with
 from tests.test_inspector_fuzz import damaged, damages
 
@@ -197,10 +197,10 @@ async def test_the_loop_of_start_is_seen_with_its_line(
     engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
 ) -> None:
     lesson = lessons["bare-metal"]
-    toolchain = preferred(engine.usable(toolchains), lesson.target)
+    toolchain = preferred(engine.inventory.usable(toolchains), lesson.target)
     assert toolchain
-    job = Job(lesson, lesson.solution, parse("cargo build --target thumbv7em-none-eabihf"), toolchain)
-    run_id = engine.submit(job)
+    job = job_of(lesson, lesson.solution, parse("cargo build --target thumbv7em-none-eabihf"), toolchain)
+    run_id = await engine.submit(job)
     async for _ in engine.events(run_id):
         pass
     found = await engine.steps(run_id)

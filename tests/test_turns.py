@@ -1,6 +1,5 @@
 """Turns: one at a time for each owner, and nobody waits for another's."""
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +10,11 @@ import pytest
 from app.binary import Card
 from app.command import parse
 from app.course.lessons import Lesson
-from app.engine import Job
 from app.engine.look import Looks
 from app.engine.turns import Turns
 from app.inspector import UNKNOWN
 from app.toolchain import Toolchain
+from tests.jobs import job as job_of
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +63,7 @@ async def test_a_card_is_read_once_and_a_seat_takes_one_place() -> None:
 
     inspector: Any = SimpleNamespace(card_of=card_of)
     nothing: Any = None
-    looks = Looks(inspector, nothing, nothing)
+    looks = Looks(inspector, nothing, nothing, nothing)
     first, second, other = built("first", "loud"), built("second", "loud"), built("other", "quiet")
     async with anyio.create_task_group() as tasks:
         for run in (*[first] * 20, second, other):
@@ -78,7 +77,7 @@ async def test_a_card_is_read_once_and_a_seat_takes_one_place() -> None:
 def test_a_run_without_a_seat_takes_the_turn_of_its_address(
     lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
 ) -> None:
-    job = Job(lessons["hello-std"], {}, parse("cargo build"), toolchains[0], queue_owner="203.0.113.9")
+    job = job_of(lessons["hello-std"], {}, parse("cargo build"), toolchains[0], queue_owner="203.0.113.9")
     assert job.turn == "203.0.113.9"
-    assert replace(job, owner="seat").turn == "seat"
-    assert replace(job, queue_owner=None).turn == "", "this machine itself is one, too"
+    assert job.model_copy(update={"owner": "seat"}).turn == "seat"
+    assert job.model_copy(update={"queue_owner": None}).turn == "", "this machine itself is one, too"

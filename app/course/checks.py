@@ -6,6 +6,7 @@ compiler said and what is in the binary count; the text of the code is never loo
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from app.cargo import plain
 from app.command import Command
@@ -25,7 +26,9 @@ from app.events import (
     Machine,
     Observed,
     Output,
+    Queued,
     Screen,
+    Started,
     Verdict,
 )
 
@@ -82,19 +85,38 @@ class Seen:
         return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
 
 
-def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:
+def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # noqa: C901 - a branch for each type
     """What the events of a run on the host of that triple show; raises ``ValueError`` when the run has not finished."""
-    events = tuple(events)
-    finished = next((event for event in events if isinstance(event, Finished)), None)
+    finished: Finished | None = None
+    artifact: Artifact | None = None
+    observed: Observed | None = None
+    machine: Machine | None = None
+    errors: list[Diagnostic] = []
+    texts: list[str] = []
+    screen = ""
+    for event in events:
+        match event:
+            case Finished():
+                finished = finished or event
+            case Diagnostic():
+                errors += [event] if event.level.startswith("error") and not _counts(event) else []
+            case Artifact():
+                artifact = event
+            case Output():
+                texts.append(plain(event.text))
+            case Observed():
+                observed = observed or event
+            case Machine():
+                machine = machine or event
+            case Screen():
+                screen = "\n".join(row.rstrip() for row in event.text)
+            case Queued() | Started() | Verdict():
+                pass
+            case _:
+                assert_never(event)
     if finished is None:
         raise ValueError("the run has not finished")
-    errors = tuple(e for e in events if isinstance(e, Diagnostic) and e.level.startswith("error") and not _counts(e))
-    artifact = next((event for event in reversed(events) if isinstance(event, Artifact)), None)
-    text = "".join(plain(event.text) for event in events if isinstance(event, Output))
-    observed = next((event for event in events if isinstance(event, Observed)), None)
-    machine = next((event for event in events if isinstance(event, Machine)), None)
-    screens = ["\n".join(row.rstrip() for row in event.text) for event in events if isinstance(event, Screen)]
-    return Seen(command, finished, errors, artifact, text, host, observed, machine, screens[-1] if screens else "")
+    return Seen(command, finished, tuple(errors), artifact, "".join(texts), host, observed, machine, screen)
 
 
 def _counts(error: Diagnostic) -> bool:

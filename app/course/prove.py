@@ -9,13 +9,15 @@ from pathlib import Path
 
 import anyio
 
-from app.command import CommandError, parse
+from app.command import Command, CommandError, parse
 from app.course.checks import foretold, misses, see
 from app.course.facts import at_version, in_range
 from app.course.lessons import RECORDED, Expectation, Lesson, Prediction
+from app.course.model import Course
 from app.course.quotation import quote, quotes, without
 from app.course.recordings import Recording, RecordingError, What, record, renewed, to_text
-from app.engine import Engine, Job
+from app.course.shelf import Shelf
+from app.engine import Engine, JobSpec
 from app.events import Artifact, Event, Verdict
 from app.toolchain import Toolchain
 from app.workspace import configured_targets
@@ -109,8 +111,10 @@ def _command_problems(lesson: Lesson) -> Iterable[str]:
         yield "no expectation says that the solution reaches the goal"
 
 
-async def prove(engine: Engine, lessons: Sequence[Lesson], toolchains: Sequence[Toolchain]) -> AsyncIterator[Proof]:
-    """Every expectation on every toolchain that has the target of its command, in course order.
+async def prove(
+    engine: Engine, shelf: Shelf, lessons: Sequence[Lesson], toolchains: Sequence[Toolchain]
+) -> AsyncIterator[Proof]:
+    """Every expectation of these lessons on every toolchain that has the target of its command, in course order.
 
     A command that looks at a binary looks at the one that the same files built last. And the prediction: that exactly
     one of its options is what the first command says to ``start/``. A lesson's toolchains are proven side by side, as
@@ -120,19 +124,48 @@ async def prove(engine: Engine, lessons: Sequence[Lesson], toolchains: Sequence[
         found: dict[str, list[Proof]] = {toolchain.name: [] for toolchain in toolchains}
         async with anyio.create_task_group() as tasks:
             for toolchain in toolchains:
-                tasks.start_soon(_prove_on, engine, lesson, toolchain, found[toolchain.name])
+                tasks.start_soon(
+                    _prove_on, _Bench(engine, shelf.course_of(lesson), lesson, toolchain), found[toolchain.name]
+                )
         for proofs in found.values():
             for proof in proofs:
                 yield proof
 
 
-async def _prove_on(engine: Engine, lesson: Lesson, toolchain: Toolchain, found: list[Proof]) -> None:
-    if lesson.prediction and toolchain.can_build(lesson.target):
-        found.append(await _prove_prediction(engine, lesson, lesson.prediction, toolchain))
+@dataclass(frozen=True)
+class _Bench:
+    """Runs a lesson's commands by one toolchain."""
+
+    engine: Engine
+    course: Course
+    lesson: Lesson
+    toolchain: Toolchain
+
+    async def run(
+        self, files: Mapping[str, str], command: Command, after: str | None = None
+    ) -> tuple[str, list[Event]]:
+        """Return the run's id and its events once it has ended."""
+        job = JobSpec(
+            course=self.course.id,
+            digest=self.course.digest,
+            lesson=self.lesson.slug,
+            files=files,
+            command=command,
+            toolchain=self.toolchain.name,
+            after=after,
+        )
+        run_id = await self.engine.submit(job)
+        return run_id, [event async for event in self.engine.events(run_id)]
+
+
+async def _prove_on(bench: _Bench, found: list[Proof]) -> None:
+    lesson = bench.lesson
+    if lesson.prediction and bench.toolchain.can_build(lesson.target):
+        found.append(await _prove_prediction(bench, lesson.prediction))
     built: dict[str, str] = {}
     for expectation in lesson.expectations:
-        if _applies(lesson, expectation, toolchain):
-            proof = await _prove(engine, lesson, expectation, toolchain, built)
+        if _applies(lesson, expectation, bench.toolchain):
+            proof = await _prove(bench, expectation, built)
             found.append(proof)
 
 
@@ -147,16 +180,15 @@ def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> 
     return wanted is None or in_range(toolchain.version, wanted)
 
 
-async def _prove(
-    engine: Engine, lesson: Lesson, expectation: Expectation, toolchain: Toolchain, built: dict[str, str]
-) -> Proof:
+async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str]) -> Proof:
+    lesson, toolchain = bench.lesson, bench.toolchain
     files = lesson.crate(expectation.files)
     command = parse(expectation.command)
     name = (lesson.name, toolchain.name, expectation.files, expectation.command)
     after = built.get(expectation.files) if command.needs_artifact else None
     if command.needs_artifact and after is None:
         return Proof(*name, problems=("No expectation before this one builds what it could look at.",))
-    run_id, events = await _run(engine, Job(lesson, files, command, toolchain, after=after))
+    run_id, events = await bench.run(files, command, after)
     if any(isinstance(event, Artifact) for event in events):
         built[expectation.files] = run_id
     verdict = events[-1]
@@ -171,19 +203,15 @@ async def _prove(
     return Proof(*name, tuple(problems), seen.classes, _is_stale(lesson, run), run)
 
 
-async def _prove_prediction(engine: Engine, lesson: Lesson, prediction: Prediction, toolchain: Toolchain) -> Proof:
+async def _prove_prediction(bench: _Bench, prediction: Prediction) -> Proof:
+    lesson, toolchain = bench.lesson, bench.toolchain
     command = parse(lesson.commands[0])
-    _, events = await _run(engine, Job(lesson, lesson.files, command, toolchain))
+    _, events = await bench.run(lesson.files, command)
     seen = see(command, events, toolchain.host)
     right = foretold(prediction, toolchain.version, seen)
     named = " and ".join(option.id for option in right) or "none"
     problems = () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
     return Proof(lesson.name, toolchain.name, "predict", lesson.commands[0], problems, seen.classes)
-
-
-async def _run(engine: Engine, job: Job) -> tuple[str, list[Event]]:
-    run_id = engine.submit(job)
-    return run_id, [event async for event in engine.events(run_id)]
 
 
 def _is_stale(lesson: Lesson, run: Recording) -> bool:

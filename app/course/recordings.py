@@ -9,9 +9,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from app.events import (
+    Artifact,
     Diagnostic,
     Event,
     Finished,
@@ -177,14 +178,18 @@ def _essence(events: Iterable[Event]) -> tuple[object, ...]:
 
 
 def _sights(event: Event) -> Iterable[str]:
-    if isinstance(event, Observed):
-        return [event.detail]
-    if isinstance(event, Screen):
-        return event.text
-    if isinstance(event, Machine):
-        code = [] if event.exit_code is None else [f"exit code: {event.exit_code}"]
-        return [event.meaning, *code, *event.registers.splitlines()]
-    return []
+    match event:
+        case Observed():
+            return [event.detail]
+        case Screen():
+            return event.text
+        case Machine():
+            code = [] if event.exit_code is None else [f"exit code: {event.exit_code}"]
+            return [event.meaning, *code, *event.registers.splitlines()]
+        case Queued() | Started() | Output() | Diagnostic() | Artifact() | Finished() | Verdict():
+            return []
+        case _:
+            assert_never(event)
 
 
 def shown(events: Iterable[Event]) -> str:

@@ -1,67 +1,38 @@
-"""What the web and the command line ask of an engine: submit, follow, cancel.
+"""The protocols of an engine: ``Engine`` runs jobs, ``Inventory`` tells what the machine of the runs has.
 
-``local.py`` runs jobs on this machine; a distributed engine would keep the same protocol.
+All that crosses them is frozen data with JSON both ways. ``local.py`` runs jobs on this machine.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from app.binary import Card
-from app.command import Command
-from app.course.lessons import Lesson
-from app.events import Artifact, Event, Finished, Verdict
-from app.runner import Built
+from app.events import Artifact, Event, Verdict
+from app.protocol.job import JobSpec, RunStatus, State
+from app.protocol.machine import Standing, ToolchainInfo
 from app.stepper import Trace
-from app.toolchain import Toolchain
+from app.toolchain import DoctorReport
 
-State = Literal["queued", "running", "done"]
+__all__ = [
+    "ArtifactFile",
+    "Earlier",
+    "Engine",
+    "Inside",
+    "Inventory",
+    "JobSpec",
+    "NoSuchRunError",
+    "NothingBuiltError",
+    "OnVerdict",
+    "OwnerQueueFullError",
+    "QueueFullError",
+    "RunStatus",
+    "State",
+    "Std",
+]
 
-Prepare = Callable[[Callable[[str], None]], Awaitable[Toolchain]]
-"""Waits for what a run needs; takes whom to tell each line, gives the toolchain that then has it."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that one run needs: the whole crate as text, the command, the toolchain.
-
-    ``after`` is the id of an earlier run whose artefact is to lie where cargo put it. ``attended``: the
-    run is cancelled when nobody has followed its events for a while (a page that was closed). ``owner`` is
-    whoever may see the run, as the web names them; the engine only hands it back. ``prepare`` is awaited before the
-    run takes its turn, and gives the toolchain in the end; what it says meanwhile stands in the run's output.
-    ``queue_owner`` names whose turn in the queue the run takes: a seat, or the address of a request without a cookie;
-    None, this machine itself, has no bound of its own.
-    """
-
-    lesson: Lesson
-    files: Mapping[str, str]
-    command: Command
-    toolchain: Toolchain
-    after: str | None = None
-    attended: bool = False
-    owner: str | None = None
-    prepare: Prepare | None = None
-    queue_owner: str | None = None
-
-    @property
-    def turn(self) -> str:
-        """Whose turn it takes to read or draw what came of the run: the seat's, without one that of the address."""
-        return self.owner or self.queue_owner or ""
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """Where a run stands; ``finished`` and ``verdict`` are there once those events are.
-
-    ``seconds``: how long ago it began, 0 when it has not.
-    """
-
-    id: str
-    state: State
-    job: Job
-    finished: Finished | None
-    verdict: Verdict | None
-    seconds: float = 0.0
+OnVerdict = Callable[[JobSpec, Sequence[Event], Verdict], Awaitable[None]]
+"""Awaited by an engine with a run's job, its events and its verdict, before any reader sees that verdict."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +46,11 @@ class Std:
 
 @dataclass(frozen=True)
 class Earlier:
-    """A binary that came before: of which run, in which lesson, and its card."""
+    """An earlier binary: its run, the course and lesson of that run, and its card."""
 
     run_id: str
-    lesson: Lesson
+    course: str
+    lesson: str
     card: Card
 
 
@@ -87,11 +59,19 @@ class Inside:
     """A look into what a run built. ``std`` is None where nothing is measured, or not yet."""
 
     run_id: str
-    job: Job
+    job: JobSpec
     artifact: Artifact
     card: Card
     std: Std | None
     earlier: tuple[Earlier, ...]
+
+
+@dataclass(frozen=True)
+class ArtifactFile:
+    """What a run built: the path where cargo had put it, and its size."""
+
+    path: str
+    bytes: int
 
 
 class NoSuchRunError(LookupError):
@@ -111,29 +91,36 @@ class OwnerQueueFullError(QueueFullError):
 
 
 class Engine(Protocol):
-    """Runs jobs and keeps their events for a while."""
+    """Runs jobs and keeps their events for a while.
 
-    @property
-    def isolation(self) -> str:
-        """The isolation level that runs get."""
+    Each accepted run ends with exactly one verdict, also when the engine or its machine is lost: such a run, if it
+    cannot begin again, ends with ``finished: failed`` and the reason ``engine-lost``.
+    """
 
     async def health(self) -> str:
-        """``ok``, or a sentence that says why runs do not work."""
+        """Return ``ok``, or a sentence that says why runs do not work."""
+
+    async def warm(self) -> None:
+        """Learn ahead what the first run with each toolchain would have to wait for."""
 
     async def stop(self) -> None:
         """Cancel every run; the streams of their readers end."""
 
-    def submit(self, job: Job) -> str:
-        """Queue a job; the run's id. Raises ``OwnerQueueFullError``, ``QueueFullError``, ``NothingBuiltError``."""
+    async def submit(self, job: JobSpec) -> str:
+        """Queue a job and return the run's id. Raises ``QueueFullError`` (or of one owner), ``NothingBuiltError``.
 
-    def seen(self, owner: str | None) -> None:
+        A run that has to wait for a target first lines up afterwards, and counts as not ``attended``: it may outlast
+        its page, because without scripts nobody follows it meanwhile.
+        """
+
+    async def seen(self, owner: str | None) -> None:
         """Note that an owner in the queue's sense is present: it asked for a page, a stream or a run."""
 
-    def status(self, run_id: str) -> RunStatus:
-        """Where the run stands. Raises ``NoSuchRunError``."""
+    async def status(self, run_id: str) -> RunStatus:
+        """Return where the run stands. Raises ``NoSuchRunError``."""
 
     def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
-        """The run's events from ``after_id`` + 1 on, as they come; ends after the verdict.
+        """Yield the run's events from ``after_id`` + 1 on, as they come; end after the verdict.
 
         Raises ``NoSuchRunError``, also in the middle when the run is dropped. May be followed any number of times,
         also by several readers.
@@ -148,21 +135,59 @@ class Engine(Protocol):
     async def forget(self, owner: str) -> None:
         """Cancel the owner's runs and drop their events and artefacts."""
 
-    def artifact(self, run_id: str) -> Built:
-        """The copy of what the run built and where cargo had put it.
+    async def artifact(self, run_id: str) -> ArtifactFile:
+        """Return what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
 
-        Raises ``NoSuchRunError``, ``NothingBuiltError``.
-        """
+    def artifact_bytes(self, run_id: str) -> AsyncGenerator[bytes]:
+        """Yield the file that the run built, in pieces. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
 
     async def steps(self, run_id: str) -> Trace:
-        """What the run built, step by step.
+        """Return what the run built, or started without building it, step by step.
 
         Raises ``NoSuchRunError``, ``NothingBuiltError``, ``NotSteppedError``.
         """
 
+    async def card(self, run_id: str) -> Card | None:
+        """Return the card of what the run built, None if it built nothing. Raises ``NoSuchRunError``."""
+
     async def inside(self, run_id: str, since: str | None = None) -> Inside:
-        """A look into what the run built, partial rather than late.
+        """Return a look into what the run built, partial rather than late.
 
         ``earlier`` are the owner's last binary of the same lesson and of the lesson before; or that of the run
         ``since``. Raises ``NoSuchRunError``, ``NothingBuiltError``.
         """
+
+
+class Inventory(Protocol):
+    """The compilers and targets of the machine that runs get, and the isolation."""
+
+    @property
+    def isolation(self) -> str:
+        """The isolation level that runs get."""
+
+    async def health(self) -> str:
+        """Return ``ok`` if toolchains build for this computer and the essential targets, else a sentence."""
+
+    async def toolchains(self, targets: Sequence[str] = ()) -> tuple[ToolchainInfo, ...]:
+        """Return the toolchains that runs can use.
+
+        While one of the essential targets or of ``targets`` is missing, the machine looks for it behind this answer.
+        """
+
+    async def offers(self, target: str | None) -> bool:
+        """Return True if a lesson builds for the target, so that it may be set up on demand."""
+
+    async def want(self, targets: Sequence[str]) -> None:
+        """Have those of the targets set up that are missing."""
+
+    async def standing(self, targets: Sequence[str]) -> tuple[Standing, ...]:
+        """Return the state of each target."""
+
+    async def explain(self, toolchain: str, code: str) -> str | None:
+        """Return a toolchain's explanation of an error code as Markdown, None if it has none."""
+
+    async def examine(self, name: str, targets: Sequence[str]) -> DoctorReport:
+        """Return what is missing for the targets of the lesson ``name``, and the command that mends it."""
+
+    async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
+        """Return those programs that are not installed, and the command that installs them if one is known."""

@@ -1,29 +1,30 @@
 """The log of one run, which is the only channel between the run and whoever follows it."""
 
-import secrets
 import sys
 import time
-from dataclasses import replace
+from collections.abc import AsyncGenerator
 
 import anyio
 from pydantic import BaseModel
 
 from app import runner
 from app.binary import Card
-from app.engine import Job, State
-from app.events import Artifact, Event, Finished, Queued, Started, Verdict
+from app.engine import NoSuchRunError
+from app.events import Artifact, Event, Finished, Output, Queued, Started, Verdict
+from app.protocol.job import JobSpec, RunStatus, State
 
 _PACE = 0.05
 """Seconds by which the pause between two positions grows with each."""
 _OBJECT = 1500
 """Bytes of an event, or of a part of one, without its texts."""
+_LOST = "The engine that ran this is gone. Run it again.\n"
 
 
 class Run:
     """One run and its log; readers wait on ``changed``, which is replaced at each change."""
 
-    def __init__(self, job: Job) -> None:
-        self.id = secrets.token_hex(16)
+    def __init__(self, job: JobSpec) -> None:
+        self.id = job.run_id
         self.job = job
         self.state: State = "queued"
         self.started: float | None = None
@@ -31,6 +32,7 @@ class Run:
         self.log: list[Event] = []
         self.built: runner.Built | None = None
         self.card: Card | None = None
+        self.preparing = False
         self.held = anyio.CancelScope()
         self.scope = anyio.CancelScope()
         self.readers = 0
@@ -40,6 +42,9 @@ class Run:
         self._told, self._told_at = 0, -_PACE
 
     def emit(self, event: Event) -> None:
+        """Append an event; nothing comes after the verdict."""
+        if self.verdict():
+            return
         self.held_bytes += _held(event)
         if isinstance(event, Started):
             self.started = time.monotonic()
@@ -62,6 +67,49 @@ class Run:
         self.emit(Queued(position=position))
         return True
 
+    async def follow(self, after_id: int = 0) -> AsyncGenerator[Event]:
+        """Yield the events after ``after_id`` as they come; end after the verdict.
+
+        Raises ``NoSuchRunError`` when the run is dropped: a slow reader keeps no run.
+        """
+        self.readers += 1
+        at = max(after_id, 0)
+        try:
+            while True:
+                changed = self.changed
+                while at < len(self.log):
+                    yield self.log[at]
+                    at += 1
+                if self.verdict():
+                    return
+                if self.dropped:
+                    raise NoSuchRunError(self.id)
+                if changed is self.changed:
+                    await changed.wait()
+        finally:
+            self.readers -= 1
+            self.idle_since = time.monotonic()
+
+    def lose(self) -> None:
+        """End a run that nobody executes any more and that cannot begin again."""
+        if self.finished() is None:
+            self.emit(Output(stream="stderr", text=_LOST))
+            seconds = round(self.seconds(), 3)
+            self.emit(Finished(status="failed", exit_code=None, seconds=seconds, reason="engine-lost"))
+        self.end(Verdict(reached=False, checks=()))
+
+    def status(self) -> RunStatus:
+        """Where the run stands."""
+        return RunStatus(
+            id=self.id,
+            state=self.state,
+            job=self.job,
+            finished=self.finished(),
+            verdict=self.verdict(),
+            seconds=self.seconds(),
+            preparing=self.preparing,
+        )
+
     def end(self, verdict: Verdict) -> None:
         # The state first: whoever sees the verdict finds the run done.
         self.state = "done"
@@ -73,7 +121,7 @@ class Run:
         self.dropped = True
         self.log = []
         self.card = None
-        self.job = replace(self.job, files={})
+        self.job = self.job.model_copy(update={"files": {}})
         self.changed.set()
 
     def seconds(self) -> float:

@@ -1,19 +1,21 @@
 """Looks into what runs have built: the card of each, read once, with what it is compared to."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Protocol
 
 import anyio
 
 from app.binary import BinaryFacts, Card
-from app.engine import Earlier, Inside, Job, NothingBuiltError
-from app.engine.execute import Supervisor
+from app.engine import Earlier, Inside, NothingBuiltError, Std
+from app.engine.supervisor import Supervisor
 from app.engine.turns import Turns
 from app.engine.yardstick import Yardsticks, profile_of
 from app.events import Artifact
 from app.inspector import PARTS, Inspector
+from app.protocol.job import JobSpec
 from app.runner import Built
+from app.toolchain import Toolchain
 
 _PATIENCE = 0.15
 """Seconds that a card waits for the size of the std program, which can also come later."""
@@ -24,7 +26,7 @@ class Looked(Protocol):
     """A run as it is looked into; ``card`` is kept here."""
 
     id: str
-    job: Job
+    job: JobSpec
     built: Built | None
     card: Card | None
 
@@ -33,12 +35,22 @@ class Looked(Protocol):
 
 
 class Looks:
-    """Reads cards, few at a time, so that the verdicts of runs need not wait for them."""
+    """Reads cards, few at a time, so that the verdicts of runs need not wait for them.
 
-    def __init__(self, inspector: Inspector, yardsticks: Yardsticks, tasks: Supervisor) -> None:
+    ``toolchain`` finds the toolchain of a run by its name.
+    """
+
+    def __init__(
+        self,
+        inspector: Inspector,
+        yardsticks: Yardsticks,
+        tasks: Supervisor,
+        toolchain: Callable[[str], Toolchain | None],
+    ) -> None:
         self._inspector = inspector
         self._yardsticks = yardsticks
         self._tasks = tasks
+        self._toolchain = toolchain
         self._places = anyio.CapacityLimiter(_AT_ONCE)
         self._turns = Turns()
 
@@ -48,19 +60,17 @@ class Looks:
         card = await self.card(run)
         if artifact is None or card is None:
             raise NothingBuiltError(run.id)
-        earlier = [Earlier(one.id, one.job.lesson, found) for one in before if (found := await self.card(one))]
-        profile = profile_of(artifact.path)
-        if profile:
-            await self._measure(run, profile)
-        std = self._yardsticks.known(run.job.toolchain, profile) if profile else None
-        return Inside(run.id, run.job, artifact, card, std, tuple(earlier))
+        earlier = [
+            Earlier(one.id, one.job.course, one.job.lesson, found) for one in before if (found := await self.card(one))
+        ]
+        return Inside(run.id, run.job, artifact, card, await self._std(run, artifact), tuple(earlier))
 
     def prepare(self, run: Looked) -> None:
         """Begin what a look at the run's binary would have to wait for."""
-        artifact = run.artifact()
+        artifact, toolchain = run.artifact(), self._toolchain(run.job.toolchain)
         profile = profile_of(artifact.path) if artifact else None
-        if profile:
-            self._tasks.start_soon(self._yardsticks.learn, run.job.toolchain, profile)
+        if profile and toolchain:
+            self._tasks.start_soon(self._yardsticks.learn, toolchain, profile)
 
     async def card(self, run: Looked) -> Card | None:
         """The card of what the run built; None when there is nothing."""
@@ -83,17 +93,24 @@ class Looks:
         run.card = card
         return card
 
-    async def _measure(self, run: Looked, profile: str) -> None:
-        if self._yardsticks.known(run.job.toolchain, profile) is None:
-            done = anyio.Event()
+    async def _std(self, run: Looked, artifact: Artifact) -> Std | None:
+        profile, toolchain = profile_of(artifact.path), self._toolchain(run.job.toolchain)
+        if profile is None or toolchain is None:
+            return None
+        if self._yardsticks.known(toolchain, profile) is None:
+            await self._measure(toolchain, profile)
+        return self._yardsticks.known(toolchain, profile)
 
-            async def learn() -> None:
-                await self._yardsticks.learn(run.job.toolchain, profile)
-                done.set()
+    async def _measure(self, toolchain: Toolchain, profile: str) -> None:
+        done = anyio.Event()
 
-            self._tasks.start_soon(learn)
-            with anyio.move_on_after(_PATIENCE):
-                await done.wait()
+        async def learn() -> None:
+            await self._yardsticks.learn(toolchain, profile)
+            done.set()
+
+        self._tasks.start_soon(learn)
+        with anyio.move_on_after(_PATIENCE):
+            await done.wait()
 
 
 def _facts(artifact: Artifact) -> BinaryFacts:

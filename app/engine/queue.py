@@ -24,13 +24,22 @@ class FairQueue(Generic[T]):
     run in progress does not get the last free slot, unless there is only one.
 
     At most ``length`` runs wait in all, and ``share`` of one owner. The owner None has no bound of its own.
+    In a line, runs of a higher ``priority`` come first.
     """
 
-    def __init__(self, slots: int, length: int, share: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        slots: int,
+        length: int,
+        share: int,
+        clock: Callable[[], float] = time.monotonic,
+        priority: Callable[[T], int] = lambda _run: 0,
+    ) -> None:
         self._slots = slots
         self._length = length
         self._share = share
         self._clock = clock
+        self._priority = priority
         self._lines: OrderedDict[Owner, deque[T]] = OrderedDict()
         self._waiting = 0
         self._held: Counter[Owner] = Counter()
@@ -71,12 +80,17 @@ class FairQueue(Generic[T]):
         _take_one(self._held, owner)
 
     def put(self, owner: Owner, run: T) -> int:
-        """Append the run to its owner's line and return its position, as ``positions`` defines it."""
+        """Put the run into its owner's line and return its position, as ``positions`` defines it."""
         self.see(owner)
         line = self._lines.setdefault(owner, deque())
-        line.append(run)
+        at = len(line)
+        while at and self._priority(line[at - 1]) < self._priority(run):
+            at -= 1
+        line.insert(at, run)
         self._waiting += 1
-        return self._position(owner, line, len(self._lines) - 1, len(line) - 1)
+        if at or len(line) == 1:
+            return self._position(owner, line, len(self._lines) - 1, at)
+        return self._position(owner, line, list(self._lines).index(owner), at)
 
     def take(self) -> T | None:
         """Return the run that starts now and give it a slot; None if no run may start."""

@@ -1,11 +1,12 @@
 """What a toolchain is to the rest of the program."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from app.course.facts import in_range
+from app.protocol.machine import ToolchainInfo
 
 Origin = Literal["shipped", "rustup", "built", "distribution"]
 """How a target's ``core`` came: with the compiler, by rustup, built here, or as a package."""
@@ -15,6 +16,21 @@ Source = Literal["rustup", "system", "era"]
 
 
 _Target = TypeVar("_Target", bound="str | None")
+
+
+class _Builds(Protocol):
+    """A toolchain, with its paths or without."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def stable(self) -> bool: ...
+    @property
+    def release(self) -> tuple[int, ...]: ...
+    def can_build(self, target: str | None) -> bool: ...
+
+
+_Builder = TypeVar("_Builder", bound=_Builds)
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,13 @@ class Toolchain:
         """The programs that a build starts."""
         return (self.cargo, self.rustc, self.compiler)
 
+    @property
+    def info(self) -> ToolchainInfo:
+        """The toolchain without its paths."""
+        return ToolchainInfo(
+            name=self.name, version=self.version, stable=self.stable, host=self.host, targets=self.targets
+        )
+
     def can_build(self, target: str | None) -> bool:
         """Whether ``core`` for this triple is there; None is the host."""
         return (target or self.host) in self.targets
@@ -76,22 +99,22 @@ def release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.partition("-")[0].split("."))
 
 
-def missing(toolchains: tuple[Toolchain, ...], targets: Iterable[_Target]) -> tuple[_Target, ...]:
+def missing(toolchains: Sequence[_Builds], targets: Iterable[_Target]) -> tuple[_Target, ...]:
     """Those of the targets that none of the toolchains builds for, each once; None is the host."""
     wanted = dict.fromkeys(targets)
     return tuple(target for target in wanted if not any(one.can_build(target) for one in toolchains))
 
 
 def preferred(
-    toolchains: tuple[Toolchain, ...], target: str | None, *further: str, versions: str | None = None
-) -> Toolchain | None:
+    toolchains: Sequence[_Builder], target: str | None, *further: str, versions: str | None = None
+) -> _Builder | None:
     """The newest toolchain that has the targets ready, a stable one before a nightly; else the newest of all.
 
     The first target counts more than all ``further`` ones, and a version in the range ``versions`` more than its
     age. ``None`` only when there is no toolchain at all.
     """
 
-    def rank(toolchain: Toolchain) -> tuple[bool, bool, bool, bool, tuple[int, ...]]:
+    def rank(toolchain: _Builder) -> tuple[bool, bool, bool, bool, tuple[int, ...]]:
         complete = all(toolchain.can_build(each) for each in further)
         meant = not versions or in_range(toolchain.version, versions)
         return (toolchain.can_build(target), complete, meant, toolchain.stable, toolchain.release)

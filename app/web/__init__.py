@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import anyio
@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from app import __version__
 from app.engine import NoSuchRunError
-from app.engine.local import Found
+from app.engine.inventory import Found
 from app.settings import Settings
 from app.web import api, artifacts, pages
 from app.web.files import Files
@@ -22,24 +22,23 @@ from app.web.guard import Guard
 from app.web.guard.bodies import BodyError
 from app.web.guard.paths import path_of
 from app.web.problem import ProblemError, no_such_run
-from app.web.state import Playground
+from app.web.state import Machine, Playground
 
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, found: Found | None = None) -> FastAPI:
+def create_app(settings: Settings, found: Found | None = None, machine: Machine | None = None) -> FastAPI:
     """The application; raises ``LessonError`` when a lesson cannot be loaded.
 
-    ``found``: what was found on this machine, if somebody has looked already.
+    ``found``: what was found on this machine, if somebody has looked already. ``machine``: an engine that is somewhere
+    else, and is opened and closed by the caller.
     """
-    state = Playground(settings, found)
+    state = Playground(settings, found, machine)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with state.local, anyio.create_task_group() as tasks:
+        async with state.local or nullcontext(), anyio.create_task_group() as tasks:
             tasks.start_soon(_warm, state)
-            tasks.start_soon(state.targets.work, state.refresh)
-            tasks.start_soon(state.keep_looking)
             yield
             tasks.cancel_scope.cancel()
         state.progress.close()
@@ -63,13 +62,13 @@ def create_app(settings: Settings, found: Found | None = None) -> FastAPI:
     app.add_exception_handler(NoSuchRunError, _dropped)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)  # streams of events are left alone
-    app.add_middleware(Guard, settings=settings, seats=state.seats, refuse=_answer, seen=state.seen)
+    app.add_middleware(Guard, settings=settings, seats=state.seats, refuse=_answer, seen=state.engine.seen)
     return app
 
 
 async def _warm(state: Playground) -> None:
     try:
-        await state.warm()
+        await state.engine.warm()
     except Exception:
         # The server is of use without; readyz and doctor say what is missing.
         _log.exception("the toolchains could not be looked at")

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from app.course.lessons import Lesson
 from app.engine import NoSuchRunError, RunStatus, State
 from app.events import Event, Finished, Verdict, to_json
+from app.protocol.machine import Standing, TargetState
 from app.toolchain import preferred
 from app.web.problem import ProblemError, no_such_run
 from app.web.prose import markdown
 from app.web.sse import EventStream, frame
 from app.web.state import Playground, event_id
-from app.web.targets import Standing
 
 router = APIRouter()
 _MOST_FIELDS = 100
@@ -55,7 +55,7 @@ class LessonDetail(LessonSummary):
     toolchains: tuple[str, ...]
     minutes: int
     target: str | None
-    targets: dict[str, Literal["ready", "missing", "waiting", "building", "failed"]]
+    targets: dict[str, TargetState]
 
 
 class RunRequest(BaseModel):
@@ -142,7 +142,7 @@ async def known_seat(request: Request) -> str | None:
 
 async def owned_run(run_id: str, app: "App", seat: "Seat") -> RunStatus:
     """The run of the path, if this seat may see it."""
-    return app.owned_run(run_id, seat)
+    return await app.runs.owned(run_id, seat)
 
 
 App = Annotated[Playground, Depends(playground)]
@@ -225,15 +225,15 @@ async def lessons(app: App, course: str | None = None) -> list[LessonSummary]:
 async def lesson(slug: str, app: App, course: str | None = None) -> LessonDetail:
     """One lesson."""
     found = app.lesson(slug, course)
-    standing = app.targets.standing(await app.toolchains(found.targets), found.targets)
-    return _detail(found, await _names(app, found), standing)
+    names = await _names(app, found)
+    return _detail(found, names, await app.inventory.standing(found.targets))
 
 
 @router.post("/api/runs", status_code=202, responses=errors(403, 404, 408, 409, 413, 422, 503))
 async def start_run(wanted: RunRequest, request: Request, app: App, seat: Seat) -> RunAccepted:
     """Queue a run."""
-    parts = (wanted.lesson, wanted.files, wanted.command, wanted.toolchain, wanted.after)
-    run_id = await app.submit(*parts, seat=seat, queue_owner=request.state.queue_owner)
+    parts = (app.lesson(wanted.lesson), wanted.files, wanted.command, wanted.toolchain, wanted.after)
+    run_id = await app.runs.submit(*parts, seat=seat, queue_owner=request.state.queue_owner)
     return RunAccepted(id=run_id, events=app.root + request.app.url_path_for("run_events", run_id=run_id))
 
 
@@ -279,7 +279,7 @@ async def healthz() -> Health:
 @router.get("/readyz", response_model=Ready, responses={**errors(), 503: {"model": Ready, "description": "Not ready"}})
 async def readyz(app: App) -> JSONResponse:
     """Report toolchain, isolation, storage and engine; 503 until all are ready."""
-    state = await app.readiness()
+    state = await app.readiness.now()
     body = Ready(ready=state.ready, **vars(state))
     return JSONResponse(body.model_dump(), 200 if state.ready else 503)
 
@@ -294,7 +294,7 @@ def _error(problem: ProblemError) -> ErrorAnswer:
 
 
 async def _names(app: Playground, lesson: Lesson) -> tuple[str, ...]:
-    toolchains = await app.toolchains(lesson.targets)
+    toolchains = await app.inventory.toolchains(lesson.targets)
     default = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
     names = [toolchain.name for toolchain in toolchains]
     return tuple(sorted(names, key=lambda name: default is None or name != default.name))

@@ -1,15 +1,18 @@
 """What a run built, for programs: its card as JSON, and the file itself."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Annotated, Any
+from urllib.parse import quote
 
+import anyio
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from app.binary.compare import Change, compared
 from app.binary.model import Call, Card, Code, Section, Symbols
-from app.engine import Inside
+from app.engine import Earlier, Inside
 from app.stepper import Trace
 from app.visible import visible
 from app.web.api import App, Seat, as_json, errors
@@ -68,13 +71,13 @@ async def artifact(
     run_id: str, app: App, seat: Seat, since: Annotated[str | None, Query(max_length=64)] = None
 ) -> ArtifactCard:
     """What is in the binary that a run built, and what has changed since an earlier one."""
-    return card_of(await app.inside(run_id, seat, since))
+    return card_of(await app.runs.inside(run_id, seat, since), lambda one: app.lesson(one.lesson, one.course).name)
 
 
 @router.get("/api/runs/{run_id}/steps", responses=errors(404, 409, 422))
 async def steps(run_id: str, app: App, seat: Seat) -> Trace:
     """Every state of the program that a run built, from its entry point on, as an emulator executes it."""
-    return await app.steps(run_id, seat)
+    return await app.runs.steps(run_id, seat)
 
 
 async def _downloading(request: Request, app: App) -> AsyncIterator[None]:
@@ -83,28 +86,46 @@ async def _downloading(request: Request, app: App) -> AsyncIterator[None]:
         yield
 
 
+class Download(StreamingResponse):
+    """A file as an attachment, never to be shown by a browser; the engine's file is closed when the reader has gone."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes], name: str, size: int) -> None:
+        quoted = quote(name)
+        named = f'filename="{name}"' if quoted == name else f"filename*=utf-8''{quoted}"
+        headers = {
+            "content-disposition": f"attachment; {named}",
+            "content-length": str(size),
+            # Otherwise it would be compressed on the way: seconds of the loop that everybody waits for.
+            "content-encoding": "identity",
+        }
+        super().__init__(pieces, media_type="application/octet-stream", headers=headers)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._pieces.aclose()
+
+
 @router.get(
     "/api/runs/{run_id}/artifact/file",
-    response_class=FileResponse,
+    status_code=200,
+    response_class=Download,
     responses={200: _FILE, **as_json(errors(404, 409, 422, 503))},
     dependencies=[Depends(_downloading)],
 )
-async def artifact_file(run_id: str, app: App, seat: Seat) -> FileResponse:
+async def artifact_file(run_id: str, app: App, seat: Seat) -> Download:
     """The binary itself, to be kept and never to be shown by a browser."""
-    built = app.built(run_id, seat)
-    return FileResponse(
-        built.file,
-        media_type="application/octet-stream",
-        # A browser shows the name before the learner keeps the file: an ending must not stand in its middle.
-        filename=visible(built.path.rsplit("/", 1)[-1]),
-        content_disposition_type="attachment",
-        # Otherwise it would be compressed on the way: seconds of the loop that everybody waits for.
-        headers={"content-encoding": "identity"},
-    )
+    file, pieces = await app.runs.built(run_id, seat)
+    # A browser shows the name before the learner keeps the file: an ending must not stand in its middle.
+    return Download(pieces, visible(file.path.rsplit("/", 1)[-1]), file.bytes)
 
 
-def card_of(inside: Inside) -> ArtifactCard:
-    """A look into a binary in the API's shape."""
+def card_of(inside: Inside, name_of: Callable[[Earlier], str]) -> ArtifactCard:
+    """A look into a binary in the API's shape; ``name_of`` says how programs name the lesson of an earlier one."""
     card: Card = inside.card
     facts = inside.artifact.model_dump(include=set(ArtifactCard.model_fields))
     changes = ((one, compared(one.card, card)) for one in inside.earlier)
@@ -117,7 +138,7 @@ def card_of(inside: Inside) -> ArtifactCard:
         unread=card.unread,
         std=StdSize(**vars(inside.std)) if inside.std else None,
         since=tuple(
-            Since(run=one.run_id, lesson=one.lesson.name, changes=seen.changes, came=seen.came, went=seen.went)
+            Since(run=one.run_id, lesson=name_of(one), changes=seen.changes, came=seen.came, went=seen.went)
             for one, seen in changes
         ),
     )

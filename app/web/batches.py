@@ -4,8 +4,21 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
+from typing import assert_never
 
-from app.events import Diagnostic, Event, Output
+from app.events import (
+    Artifact,
+    Diagnostic,
+    Event,
+    Finished,
+    Machine,
+    Observed,
+    Output,
+    Queued,
+    Screen,
+    Started,
+    Verdict,
+)
 
 _SECONDS = 0.05
 """The least time between two batches; long enough for the browser to draw, too short to be noticed."""
@@ -49,9 +62,15 @@ def size(event: Event) -> int:
 
 def said(event: Event) -> str:
     """Return the text that the terminal shows of an event."""
-    if isinstance(event, Output):
-        return event.text
-    return event.rendered if isinstance(event, Diagnostic) else ""
+    match event:
+        case Output():
+            return event.text
+        case Diagnostic():
+            return event.rendered
+        case Queued() | Started() | Artifact() | Observed() | Screen() | Machine() | Finished() | Verdict():
+            return ""
+        case _:
+            assert_never(event)
 
 
 async def _next(events: AsyncIterator[Event]) -> Event | None:

@@ -1,12 +1,13 @@
 """The card of a binary as the page draws it: shares of a bar, code under its source lines, differences in words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from app.binary.compare import Change, Comparison, by_kind, compared
 from app.binary.model import Card, Instruction
-from app.engine import Earlier, Inside
+from app.course import Lesson
+from app.engine import Inside
 
 _WIDTH = 1000
 """Units that a whole bar is wide."""
@@ -52,9 +53,9 @@ class Passage:
 
 @dataclass(frozen=True)
 class Difference:
-    """What has changed since an earlier binary; ``here``: one of the same lesson."""
+    """What has changed since an earlier binary, which came of ``lesson``; ``here``: the same one."""
 
-    earlier: Earlier
+    lesson: Lesson
     here: bool
     seen: Comparison
 
@@ -79,8 +80,8 @@ class View:
     unread: str
 
 
-def view(inside: Inside) -> View:
-    """The card, ready to be drawn."""
+def view(inside: Inside, lesson_of: Callable[[str, str], Lesson]) -> View:
+    """The card, ready to be drawn; ``lesson_of`` finds the lesson of a slug and a course."""
     card = inside.card
     std = inside.std.bytes if inside.std else 0
     return View(
@@ -89,7 +90,12 @@ def view(inside: Inside) -> View:
         fraction=_fraction(card.bytes, std),
         passages=tuple(_passages(card.code.instructions if card.code else (), inside.job.files)),
         differences=tuple(
-            Difference(one, one.lesson.key == inside.job.lesson.key, compared(one.card, card)) for one in inside.earlier
+            Difference(
+                lesson_of(one.lesson, one.course),
+                (one.course, one.lesson) == (inside.job.course, inside.job.lesson),
+                compared(one.card, card),
+            )
+            for one in inside.earlier
         ),
         unread=", ".join(_UNREAD.get(part, part) for part in card.unread),
     )

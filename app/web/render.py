@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
+from typing import assert_never
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
@@ -25,7 +26,20 @@ from pydantic import BaseModel
 from app.cargo import joined
 from app.course.diagnosis import Diagnosis
 from app.course.lessons import Lesson
-from app.events import Diagnostic, Event, Finished, Observed, Output, Started, Suggestion
+from app.events import (
+    Artifact,
+    Diagnostic,
+    Event,
+    Finished,
+    Machine,
+    Observed,
+    Output,
+    Queued,
+    Screen,
+    Started,
+    Suggestion,
+    Verdict,
+)
 from app.linking import explain, find_command
 from app.web.ansi import Terminal, strip
 from app.web.links import code_link, linked, place_link
@@ -139,12 +153,19 @@ class RunRenderer:
         return shown + self._rest("p", "The page shows no more of it.")
 
     def _extra(self, event: Event) -> Mapping[str, object]:
-        if isinstance(event, Output):
-            return {"shown": self._lines(event.text)}
-        if isinstance(event, Observed):
-            return {"by_path": self._by_path}
-        if not isinstance(event, Diagnostic):
-            return {}
+        match event:
+            case Output():
+                return {"shown": self._lines(event.text)}
+            case Observed():
+                return {"by_path": self._by_path}
+            case Diagnostic():
+                return self._message(event)
+            case Queued() | Started() | Artifact() | Screen() | Machine() | Finished() | Verdict():
+                return {}
+            case _:
+                assert_never(event)
+
+    def _message(self, event: Diagnostic) -> Mapping[str, object]:
         in_files = [span for span in event.spans if span.file in self._files][:_MOST_SPANS]
         return {
             "shown": self._rendered(event),

@@ -7,7 +7,7 @@ or ``Sec-Fetch-Site`` that says so and is refused; a script's request carries ne
 """
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from fastapi import Request, Response
@@ -67,7 +67,12 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, seats: Seats, refuse: Refuse, seen: Callable[[str | None], None]
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        seats: Seats,
+        refuse: Refuse,
+        seen: Callable[[str | None], Awaitable[None]],
     ) -> None:
         self._app = app
         self._settings = settings
@@ -103,7 +108,7 @@ class Guard:
             return
         if kind(scope["method"], path_of(scope)):
             # A browser's first page gives it the seat under which it will ask from then on.
-            self._seen(seat if answer.cookies else state["queue_owner"])
+            await self._seen(seat if answer.cookies else state["queue_owner"])
         most, seconds = self._settings.body_bytes, self._settings.request_seconds
         is_form = any("urlencoded" in each.lower() for each in _values(scope, b"content-type"))
         body = Body(receive, most, seconds, caller, self._bodies, is_form=is_form)

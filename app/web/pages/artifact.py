@@ -15,8 +15,10 @@ router = APIRouter()
 @router.get("/runs/{run_id}/artifact")
 async def artifact(request: Request, run_id: str, home: Home, seat: Seat) -> Response:
     """What is in the binary."""
-    inside = await home.inside(run_id, seat)
-    shown: dict[str, Any] = {"inside": inside, "card": inside.card, "view": view(inside)}
+    inside = await home.runs.inside(run_id, seat)
+    shown: dict[str, Any] = {"inside": inside, "card": inside.card, "view": view(inside, home.lesson)}
     if by_htmx(request):
         return HTMLResponse(page("_inside.html", root=home.root, **shown))
-    return await page_answer(request, "inside.html", lesson=inside.job.lesson, event=inside.artifact, **shown)
+    return await page_answer(
+        request, "inside.html", lesson=home.lesson(inside.job.lesson, inside.job.course), event=inside.artifact, **shown
+    )

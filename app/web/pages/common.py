@@ -9,7 +9,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app import __version__
 from app.course import Course, Lesson
-from app.toolchain import Toolchain, preferred
+from app.protocol.machine import ToolchainInfo
+from app.toolchain import preferred
 from app.web.pages.form import Typed
 from app.web.problem import ProblemError
 from app.web.render import page
@@ -64,7 +65,7 @@ async def page_answer(request: Request, template: str, status: int = 200, **cont
     playground = playground_of(request)
     lesson = context.get("lesson")
     course = playground.course_of(lesson) if isinstance(lesson, Lesson) else playground.shelf.default
-    toolchains = await playground.toolchains()
+    toolchains = await playground.inventory.toolchains()
     nonce: str = request.state.style_nonce
     context = {
         "course": course,
@@ -112,7 +113,7 @@ def following(home: Playground, lesson: Lesson) -> Lesson | None:
     return next(iter(lessons[lessons.index(lesson) + 1 :]), None)
 
 
-def _footer(playground: Playground, toolchains: tuple[Toolchain, ...] | None = None) -> Mapping[str, str]:
+def _footer(playground: Playground, toolchains: tuple[ToolchainInfo, ...] | None = None) -> Mapping[str, str]:
     """What stands below a page; without ``toolchains`` it says nothing of them."""
     best = preferred(toolchains or (), None)
     rust = "" if toolchains is None else f"Rust {best.name}" if best else "no Rust toolchain"

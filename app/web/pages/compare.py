@@ -70,8 +70,8 @@ async def start(request: Request, home: Playground, seat: str, lesson: Lesson, f
     try:
         # The newest comes last: its run is the one that a reload finds.
         for name in reversed(names):
-            parts = (lesson.name, form.files, form.command, name, None, seat)
-            ids.append(await home.submit(*parts, base=base, queue_owner=request.state.queue_owner))
+            parts = (lesson, form.files, form.command, name, None, seat)
+            ids.append(await home.runs.submit(*parts, base=base, queue_owner=request.state.queue_owner))
             base = None
     except ProblemError:
         for run_id in ids:
@@ -85,10 +85,10 @@ async def _names(home: Playground, command: str) -> list[str]:
         target = parse(command).target
     except CommandError as error:
         raise ProblemError(422, "command-not-offered", str(error), "command") from error
-    found = sorted(await home.toolchains(), key=lambda one: one.release, reverse=True)
+    found = sorted(await home.inventory.toolchains(), key=lambda one: one.release, reverse=True)
     able = [one.name for one in found if one.can_build(target)]
     # A target that is set up on demand comes for one of them: all would end up with the same.
-    able = able or [one.name for one in found][: 1 if home.targets.offers(target) else None]
+    able = able or [one.name for one in found][: 1 if await home.inventory.offers(target) else None]
     if not able:
         raise ProblemError(503, "no-toolchain", "No Rust toolchain is on this machine; playground setup brings one.")
     return able[:_MOST]
@@ -100,10 +100,9 @@ async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wai
         for run_id in ids:
             async for _ in home.engine.events(run_id):
                 pass
-    status = [home.engine.status(run_id) for run_id in ids]
+    status = [await home.engine.status(run_id) for run_id in ids]
     answers = [
-        Answer(one.job.toolchain.name, one.state, await _log(home, one.id) if one.state == "done" else ())
-        for one in status
+        Answer(one.job.toolchain, one.state, await _log(home, one.id) if one.state == "done" else ()) for one in status
     ]
     async with home.turn(ids[0]):
         made = await home.draw(partial(columns, answers, home.course_of(lesson).diagnosis))
@@ -118,7 +117,8 @@ async def _compared(ids: str, home: Home, seat: Seat, lesson: Step) -> tuple[str
     """The runs of an address, when this seat may see them and they are of this lesson."""
     names = tuple(dict.fromkeys(ids.split(_SEPARATOR)[:_MOST]))
     for run_id in names:
-        if home.owned_run(run_id, seat).job.lesson.key != lesson.key:
+        job = (await home.runs.owned(run_id, seat)).job
+        if (job.course, job.lesson) != (lesson.course, lesson.slug):
             raise ProblemError(404, "no-such-run", "There is no such run of this lesson; run again.")
     return names
 
@@ -158,7 +158,7 @@ async def _drawings(home: Playground, lesson: Lesson, ids: tuple[str, ...], seen
         async for _ in home.engine.events(run_id):
             pass
         # Those that have ended together are drawn together: each drawing is of all the columns.
-        more = number < len(ids) and home.engine.status(ids[-number - 1]).state == "done"
+        more = number < len(ids) and (await home.engine.status(ids[-number - 1])).state == "done"
         if number > seen and not more:
             yield frame(page("_compared.html", root=home.root, comparison=await compare(home, lesson, ids)), number)
 

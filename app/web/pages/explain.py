@@ -12,7 +12,7 @@ router = APIRouter()
 @router.get("/explain/{code}")
 async def explain(request: Request, home: Home, code: str, toolchain: str = "") -> Response:
     """``rustc --explain CODE`` of the toolchain that is named, else of the default."""
-    name, text = await home.explanation(code, toolchain, request.state.queue_owner or "")
+    name, text = await home.choice.explanation(code, toolchain, request.state.queue_owner or "")
     if by_htmx(request):
         return HTMLResponse(page("_explain.html", root=home.root, code=code, toolchain=name, text=text))
     return await page_answer(request, "explain.html", code=code, toolchain=name, text=text)

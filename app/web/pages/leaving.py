@@ -16,7 +16,7 @@ router = APIRouter()
 async def zip_file(request: Request, home: Home, lesson: Step) -> Response:
     """The posted crate as a zip that builds with plain cargo."""
     form = await typed(request)
-    content = as_zip(home.course_of(lesson), lesson, home.crate(lesson, form.files), form.command)
+    content = as_zip(home.course_of(lesson), lesson, home.runs.crate(lesson, form.files), form.command)
     return _file(content, lesson, "zip", "application/zip")
 
 
@@ -24,7 +24,7 @@ async def zip_file(request: Request, home: Home, lesson: Step) -> Response:
 async def script(request: Request, home: Home, lesson: Step) -> Response:
     """The posted crate as a shell script that makes it and gives the command."""
     form = await typed(request)
-    content = as_script(home.course_of(lesson), lesson, home.crate(lesson, form.files), form.command)
+    content = as_script(home.course_of(lesson), lesson, home.runs.crate(lesson, form.files), form.command)
     return _file(content.encode(), lesson, "sh", "text/plain; charset=utf-8")
 
 

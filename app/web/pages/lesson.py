@@ -9,7 +9,6 @@ from fastapi.responses import HTMLResponse, Response
 from app.command import LONGEST
 from app.course.lessons import Lesson
 from app.diff import FileDiff
-from app.toolchain import missing_tools, tools_command
 from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answer, playground_of, seat_of
 from app.web.pages.compare import Comparison
 from app.web.pages.form import Typed
@@ -67,7 +66,7 @@ async def lesson_page(
     lessons = home.course_of(lesson).lessons
     number = lessons.index(lesson)
     guide = await guide_of(home, seat, lesson, form.files)
-    tools = missing_tools(lesson.needs)
+    tools, tools_command = await home.inventory.missing_tools(lesson.needs)
     targets = await targets_of(home, lesson)
     return await page_answer(
         request,
@@ -86,11 +85,11 @@ async def lesson_page(
         toolchain=form.toolchain or targets["best"],
         swapped=False,
         tools=tools,
-        tools_command=tools_command(tools),
+        tools_command=tools_command,
         after=after or form.after,
         problem=problem,
         view="code" if problem else "result" if panel and request.method == "POST" else "text",
-        run=about(
+        run=await about(
             home, panel, {**lesson.files, **{path: form.files[path] for path in lesson.editable if path in form.files}}
         ),
         comparison=comparison,

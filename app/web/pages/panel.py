@@ -7,7 +7,7 @@ from functools import partial
 from markupsafe import Markup, escape
 
 from app.course.lessons import Lesson
-from app.engine import NoSuchRunError
+from app.engine import NoSuchRunError, RunStatus
 from app.events import Artifact, Event, Verdict
 from app.web.batches import batches, size
 from app.web.pages.common import following
@@ -42,13 +42,13 @@ async def last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel |
     if run_id is None:
         return None, None, None
     try:
-        status = home.engine.status(run_id)
+        status = await home.engine.status(run_id)
         if status.state != "done":
-            return Panel(run_id, live=True), status.job.after, status.job.toolchain.name
+            return Panel(run_id, live=True), status.job.after, status.job.toolchain
         panel, built = await finished(home, lesson, run_id)
     except NoSuchRunError:
         return None, None, None
-    return panel, built or status.job.after, status.job.toolchain.name
+    return panel, built or status.job.after, status.job.toolchain
 
 
 async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel, str | None]:
@@ -58,8 +58,9 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
     async with home.turn(run_id):
         slots = home.panels.get(run_id)
         if slots is None:
-            owner, renderer = home.engine.status(run_id).job.owner, _renderer(home, lesson, run_id)
-            slots = home.panels.keep(run_id, owner, await home.draw(partial(fold, renderer, log)))
+            status = await home.engine.status(run_id)
+            renderer = _renderer(home, lesson, status)
+            slots = home.panels.keep(run_id, status.job.owner, await home.draw(partial(fold, renderer, log)))
     return Panel(run_id, live=False, slots=slots), built
 
 
@@ -74,7 +75,7 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
 
 
 async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
-    renderer = _renderer(home, lesson, run_id)
+    renderer = _renderer(home, lesson, await home.engine.status(run_id))
     before = await foreseen(home, seat, lesson)
     # From the first event on, also after a lost connection: a colour may have been left open before.
     async for batch in batches(home.engine.events(run_id)):
@@ -111,17 +112,20 @@ async def _drawn(home: Playground, run_id: str, renderer: RunRenderer, batch: li
         return await home.draw(draw)
 
 
-def about(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Panel | None:
+async def about(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Panel | None:
     """The panel, told whether its run was about these texts."""
+    if panel is None:
+        return None
     try:
-        return panel and replace(panel, same_files=dict(home.engine.status(panel.id).job.files) == dict(files))
+        job = (await home.engine.status(panel.id)).job
     except NoSuchRunError:
         return panel
+    return replace(panel, same_files=dict(job.files) == dict(files))
 
 
-def _renderer(home: Playground, lesson: Lesson, run_id: str) -> RunRenderer:
-    seconds = home.engine.status(run_id).seconds
-    return RunRenderer(run_id, lesson, following(home, lesson), home.course_of(lesson).diagnosis, home.root, seconds)
+def _renderer(home: Playground, lesson: Lesson, run: RunStatus) -> RunRenderer:
+    diagnosis = home.course_of(lesson).diagnosis
+    return RunRenderer(run.id, lesson, following(home, lesson), diagnosis, home.root, run.seconds)
 
 
 async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:

@@ -29,13 +29,16 @@ runs = APIRouter()
 
 async def _run_lesson(run_id: str, request: Request) -> Lesson:
     """The lesson of a run that this seat may read."""
-    return playground_of(request).owned_run(run_id, seat_of(request)).job.lesson
+    home = playground_of(request)
+    job = (await home.runs.owned(run_id, seat_of(request))).job
+    return home.lesson(job.lesson, job.course)
 
 
 async def _followed(run_id: str, request: Request) -> AsyncIterator[None]:
     """One more stream is open until the answer has ended."""
     playground, seat = playground_of(request), seat_of(request)
-    with playground.streams.open(playground.owned_run(run_id, seat).id, request.state.caller):
+    run = await playground.runs.owned(run_id, seat)
+    with playground.streams.open(run.id, request.state.caller):
         yield
 
 
@@ -50,8 +53,8 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
         return await _run_on_all(request, home, seat, lesson, form)
     before = await foreseen(home, seat, lesson)
     try:
-        parts = (lesson.name, form.files, form.command, form.toolchain, looked_at(form), seat)
-        run_id = await home.submit(*parts, attended=True, base=form.base, queue_owner=request.state.queue_owner)
+        parts = (lesson, form.files, form.command, form.toolchain, looked_at(form), seat)
+        run_id = await home.runs.submit(*parts, attended=True, base=form.base, queue_owner=request.state.queue_owner)
     except ProblemError as problem:
         if by_htmx(request):
             raise
@@ -60,7 +63,7 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
         guide = await guide_of(home, seat, lesson, form.files)
         context = {"offered": form.offered, "command": form.command, "lesson": lesson, "guide": guide}
         return fragment(home, "_posted.html", run=Panel(run_id, live=True), **context)
-    if home.engine.status(run_id).job.prepare:
+    if (await home.engine.status(run_id)).preparing:
         # It may take a minute: the page without scripts shows what is said and asks again by itself.
         return to(home, lesson)
     panel, built = await finished(home, lesson, run_id)

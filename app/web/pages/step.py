@@ -17,9 +17,9 @@ async def step(
     request: Request, run_id: str, home: Home, seat: Seat, at: Annotated[int, Query(ge=0, le=100_000)] = 0
 ) -> Response:
     """The state before the instruction of that number."""
-    trace = await home.steps(run_id, seat)
-    job = home.owned_run(run_id, seat).job
+    trace = await home.runs.steps(run_id, seat)
+    job = (await home.runs.owned(run_id, seat)).job
     shown: dict[str, Any] = {"trace": trace, "at": drawn(trace, at, job.files), "run_id": run_id}
     if by_htmx(request):
         return HTMLResponse(page("_step.html", root=home.root, **shown))
-    return await page_answer(request, "step.html", lesson=job.lesson, **shown)
+    return await page_answer(request, "step.html", lesson=home.lesson(job.lesson, job.course), **shown)

@@ -21,14 +21,14 @@ async def progress(home: Home, lesson: Step) -> Response:
 
 async def targets_of(home: Playground, lesson: Lesson) -> Mapping[str, object]:
     """What the page says of a lesson's targets; those that lack are set up from here on."""
-    toolchains = await home.toolchains(lesson.targets)
-    home.targets.want(toolchains, lesson.targets)
-    standing = home.targets.standing(toolchains, lesson.targets)
+    toolchains = await home.inventory.toolchains(lesson.targets)
+    await home.inventory.want(lesson.targets)
+    standing = await home.inventory.standing(lesson.targets)
     lost = any(one.state == "failed" for one in standing) or bool(missing(toolchains, (None,)))
     best = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
     return {
         "targets": [one for one in standing if one.state != "ready"],
         "toolchains": toolchains,
         "best": best.name if best else None,
-        "doctor": await home.examined(lesson) if lost else None,
+        "doctor": await home.inventory.examine(lesson.name, lesson.targets) if lost else None,
     }

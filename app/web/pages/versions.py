@@ -135,5 +135,5 @@ async def given(request: Request, lesson: Lesson, form: Typed, files: Mapping[st
 
 def checked(home: Playground, lesson: Lesson, files: Mapping[str, str]) -> Mapping[str, str]:
     """The posted files, as far as they may be kept; raises ``ProblemError``."""
-    home.crate(lesson, files)
+    home.runs.crate(lesson, files)
     return files

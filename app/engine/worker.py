@@ -1,25 +1,26 @@
-"""Executes runs: each in its box, and no fault of one reaches another."""
+"""Executes jobs on this machine, each in its box, from crate to verdict; no fault of one reaches another."""
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import anyio
-from anyio.abc import TaskGroup
 
 from app import runner
 from app.command import parse
+from app.course import Course
 from app.course.checks import judge, see
-from app.course.diagnosis import Diagnosis
-from app.engine import Job, NoSuchRunError, NothingBuiltError
+from app.course.lessons import Lesson
+from app.engine import NoSuchRunError, NothingBuiltError
 from app.engine.log import Run
 from app.engine.scratch import Scratch
 from app.engine.seeds import Seeds
 from app.events import Diagnostic, Event, Finished, Output, Verdict
 from app.inspector import Inspector
 from app.machine import StandIn, stand_in
+from app.protocol.job import JobSpec
 from app.runfiles import RunFolder, removed
 from app.sandbox import Box
 from app.settings import Settings
@@ -33,102 +34,79 @@ _TRIAL_SECONDS = 10.0
 _PAUSE = 2.0
 """Seconds between two trials, however often somebody asks."""
 
-OnVerdict = Callable[[Job, Sequence[Event], Verdict], Awaitable[None]]
+
+class RefusedError(Exception):
+    """This machine cannot execute the job; the message is one sentence."""
 
 
-class Supervisor:
-    """A task group in which a task that raises is logged and ends alone."""
+class Worker:
+    """Executes jobs, one in each of its ``boxes`` at a time.
 
-    def __init__(self, tasks: TaskGroup) -> None:
-        self._tasks = tasks
-
-    @property
-    def ended(self) -> bool:
-        """True once nothing can be started any more."""
-        return self._tasks.cancel_scope.cancel_called
-
-    def start_soon(self, work: Callable[..., Coroutine[object, object, object]], *args: object) -> None:
-        """Start a task."""
-        self._tasks.start_soon(self._supervised, work, args)
-
-    def end(self) -> None:
-        """Cancel every task."""
-        self._tasks.cancel_scope.cancel()
-
-    @staticmethod
-    async def _supervised(work: Callable[..., Coroutine[object, object, object]], args: tuple[object, ...]) -> None:
-        try:
-            await work(*args)
-        except Exception:
-            _log.exception("a task of the engine failed: %s", getattr(work, "__qualname__", work))
-
-
-class Executor:
-    """Executes runs.
-
-    ``diagnoses`` has the error classes of each course by its id. ``spare`` is the box for trials; ``artifact`` returns
-    what an earlier run built, as that of the engine does.
+    ``courses`` are those whose goals it knows. ``trial`` is the box for trials. ``toolchain`` finds one by its name.
+    ``artifact`` returns what an earlier run built, and raises ``NoSuchRunError`` or ``NothingBuiltError``.
     """
 
     def __init__(
         self,
         settings: Settings,
-        diagnoses: Mapping[str, Diagnosis],
+        courses: Mapping[str, Course],
         scratch: Scratch,
         inspector: Inspector,
         seeds: Seeds,
-        spare: Box,
+        boxes: Sequence[Box],
+        trial: Box,
+        toolchain: Callable[[str], Toolchain | None],
         artifact: Callable[[str], runner.Built],
-        on_verdict: OnVerdict,
     ) -> None:
         self._settings = settings
-        self._diagnoses = diagnoses
+        self._courses = courses
         self._scratch = scratch
         self._inspector = inspector
         self._seeds = seeds
-        self._spare = spare
+        self._free = list(boxes)
+        self._trial = trial
+        self._toolchain = toolchain
         self._artifact = artifact
-        self._on_verdict = on_verdict
         self._machines: StandIn | None = None
-        self._failed: Toolchain | None = None
+        self._failed: str | None = None
         """The toolchain of the last run, if that run failed for a reason of ours."""
         self._tried = 0.0
         self._trying = anyio.Lock()
 
-    async def execute(self, run: Run, box: Box, freed: Callable[[], None]) -> None:
-        """Take a run to its verdict. ``freed`` is called once the box is free for the next run."""
+    async def execute(self, run: Run, freed: Callable[[], None], judged: Callable[[Verdict], Awaitable[None]]) -> None:
+        """Take a run to its ``finished`` event and judge it.
+
+        ``freed`` is called once its box is free for the next run. ``judged`` is awaited with the verdict, before the
+        run's folder is removed, so that nobody waits for the disk.
+        """
+        box = self._free.pop()
         kept = self._scratch.new_kept()
         try:
             async with self._scratch.folder(box) as folder:
                 try:
                     await self._attempt(run, box, folder, kept)
                 finally:
+                    self._free.append(box)
                     freed()
-                await self.close(run)
+                await judged(self.judge(run))
         finally:
             if run.built is None:
                 # It may have been cancelled when its artifact was out of the crate already.
                 with anyio.CancelScope(shield=True):
                     await removed(kept)
 
-    async def close(self, run: Run) -> None:
-        """Judge a run that has finished, have its progress stored, and append the verdict."""
-        verdict = self.judge(run)
-        try:
-            await self._on_verdict(run.job, tuple(run.log), verdict)
-        except Exception:
-            _log.exception("the progress of run %s could not be stored", run.id)
-        run.end(verdict)
-
     def judge(self, run: Run) -> Verdict:
-        """The verdict on a run that has finished."""
+        """Return the verdict on a run that has finished; never raises, because readers wait for it."""
         job = run.job
         try:
-            seen = see(job.command, run.log, job.toolchain.host)
-            return judge(job.lesson, self._diagnoses[job.lesson.course], job.toolchain.version, seen)
+            toolchain = self._present(job)
+            course, lesson = self._taught(job)
+            seen = see(job.command, run.log, toolchain.host)
+            return judge(lesson, course.diagnosis, toolchain.version, seen)
+        except RefusedError:
+            return Verdict(reached=False, checks=())
         except Exception:
-            # Readers wait for the verdict.
-            _log.exception("run %s of lesson %s could not be judged", run.id, job.lesson.slug)
+            _log.exception("run %s of lesson %s could not be judged", run.id, job.lesson)
             return Verdict(reached=False, checks=())
 
     async def works(self) -> bool:
@@ -150,9 +128,12 @@ class Executor:
         except (NoSuchRunError, NothingBuiltError):
             run.emit(Output(stream="stderr", text=_NOT_KEPT))
             self._finish(run, "failed", began)
+        except RefusedError as error:
+            run.emit(Output(stream="stderr", text=f"{error}\n"))
+            self._finish(run, "failed", began)
         except Exception:
             # A fault of ours or of the machine (a full disk): the learner gets a sentence, the operator the trace.
-            _log.exception("run %s of lesson %s failed", run.id, run.job.lesson.slug)
+            _log.exception("run %s of lesson %s failed", run.id, run.job.lesson)
             self._failed = run.job.toolchain
             run.emit(Output(stream="stderr", text=_OURS))
             self._finish(run, "failed", began)
@@ -162,12 +143,27 @@ class Executor:
         if run.finished() is None:
             run.emit(Finished(status=status, exit_code=None, seconds=round(time.monotonic() - began, 3)))
 
-    async def _task(self, job: Job, box: Box, folder: RunFolder, kept: Path) -> runner.Task:
+    def _present(self, job: JobSpec) -> Toolchain:
+        toolchain = self._toolchain(job.toolchain)
+        if toolchain is None:
+            raise RefusedError(f"Rust {job.toolchain} is not on this machine any more; choose another toolchain.")
+        return toolchain
+
+    def _taught(self, job: JobSpec) -> tuple[Course, Lesson]:
+        course = self._courses.get(job.course)
+        lesson = course.lesson(job.lesson) if course else None
+        if course is None or lesson is None or course.digest != job.digest:
+            raise RefusedError("The course has changed since this run was posted. Load the page again and run again.")
+        return course, lesson
+
+    async def _task(self, job: JobSpec, box: Box, folder: RunFolder, kept: Path) -> runner.Task:
+        toolchain = self._present(job)
+        course, _ = self._taught(job)
         return runner.Task(
             files=job.files,
             command=job.command,
-            toolchain=job.toolchain,
-            classify=self._diagnoses[job.lesson.course].classify,
+            toolchain=toolchain,
+            classify=course.diagnosis.classify,
             folder=folder,
             keep=kept,
             seconds=self._settings.run_seconds,
@@ -175,8 +171,8 @@ class Executor:
             box=box,
             facts_of=self._inspector.facts_of,
             after=self._artifact(job.after) if job.after else None,
-            machines=await self._stand_in(job.toolchain),
-            seed=await self._seeds.of(job.toolchain),
+            machines=await self._stand_in(toolchain),
+            seed=await self._seeds.of(toolchain) if runner.takes_seed(job.command) else {},
         )
 
     async def _stand_in(self, toolchain: Toolchain) -> StandIn | None:
@@ -186,20 +182,24 @@ class Executor:
             self._machines = await stand_in(settings.cache_dir, (toolchain,), settings.boot_seconds)
         return self._machines
 
-    async def _try(self, toolchain: Toolchain) -> None:
+    async def _try(self, name: str) -> None:
         """Run the compiler for its version, from the laying of a folder to its removal."""
+        toolchain = self._toolchain(name)
+        if toolchain is None:
+            self._failed = None  # it was removed, and nothing else is known to fail
+            return
         events: list[Event] = []
         try:
-            async with self._scratch.folder(self._spare) as folder:
+            async with self._scratch.folder(self._trial) as folder:
                 task = runner.Task(
                     files={},
                     command=_TRIAL,
                     toolchain=toolchain,
-                    classify=_no_class,
+                    classify=_unclassified,
                     folder=folder,
                     keep=self._scratch.new_kept(),
                     seconds=_TRIAL_SECONDS,
-                    box=self._spare,
+                    box=self._trial,
                     facts_of=self._inspector.facts_of,
                 )
                 await runner.run(task, events.append)
@@ -210,5 +210,5 @@ class Executor:
             self._failed = None
 
 
-def _no_class(_diagnostic: Diagnostic, _source: Literal["rustc", "cargo"]) -> None:
+def _unclassified(_diagnostic: Diagnostic, _source: Literal["rustc", "cargo"]) -> None:
     """A trial's messages belong to no course."""

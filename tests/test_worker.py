@@ -17,10 +17,10 @@ import pytest
 from app import workspace
 from app.course import Course
 from app.course.lessons import Lesson
-from app.engine import execute
-from app.engine.execute import Executor
+from app.engine import worker
 from app.engine.local import LocalEngine
 from app.engine.log import Run
+from app.engine.worker import Worker
 from app.events import Event, Finished, Verdict
 from app.runfiles import RunFolder
 from app.sandbox import Box
@@ -68,7 +68,7 @@ async def settled(engine: LocalEngine, kept: int = 1) -> None:
         await anyio.sleep(0.05)
     else:
         raise AssertionError(f"these folders are left: {left}")
-    assert (engine._queue.waiting, len(engine._free)) == (0, 1)
+    assert (engine._dispatcher.queue.waiting, len(engine._worker._free)) == (0, 1)
 
 
 async def recovered(bench: Bench, seen: list[list[Event]]) -> None:
@@ -107,19 +107,19 @@ class Stepped(Awaitable[None]):
 async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_one_works(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, command: str, stride: int
 ) -> None:
-    attempt = Executor._attempt
+    attempt = Worker._attempt
     engine, seen, open_before = bench.engine, list[str](), descriptors()
     mode = stat.S_IMODE(engine._scratch.path.stat().st_mode)
     for at in count(1, stride):
 
-        async def cancelled(self: Executor, run: Run, box: Box, folder: RunFolder, kept: Path, at: int = at) -> None:
+        async def cancelled(self: Worker, run: Run, box: Box, folder: RunFolder, kept: Path, at: int = at) -> None:
             await Stepped(attempt(self, run, box, folder, kept), at, run.scope.cancel)
 
-        monkeypatch.setattr(Executor, "_attempt", cancelled)
+        monkeypatch.setattr(Worker, "_attempt", cancelled)
         seen.append(status(await bench.run(command)))
         if seen[-1] != "cancelled":
             break
-    monkeypatch.setattr(Executor, "_attempt", attempt)
+    monkeypatch.setattr(Worker, "_attempt", attempt)
     assert len(seen) > 5
     assert set(seen[:-1]) == {"cancelled"}
     assert status(await bench.run("cargo build")) == "ok"
@@ -187,8 +187,8 @@ async def test_a_verdict_comes_also_when_nothing_can_be_judged_stored_or_removed
         broken()
 
     with monkeypatch.context() as patched:
-        patched.setattr(execute, "judge", broken)
-        patched.setattr(bench.engine._executor, "_on_verdict", broken_too)
+        patched.setattr(worker, "judge", broken)
+        patched.setattr(bench.engine, "_on_verdict", broken_too)
         patched.setattr(bench.engine._scratch, "discard", broken_too)
         assert status(await bench.run("cargo build")) == "ok"
         await anyio.sleep(0.1)
@@ -196,12 +196,12 @@ async def test_a_verdict_comes_also_when_nothing_can_be_judged_stored_or_removed
 
 
 async def test_what_a_run_looks_at_may_expire_while_it_waits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = bench.submit("cargo build")
+    built = await bench.submit("cargo build")
     await bench.follow(built)
     lay = workspace.lay
 
     def late(folder: RunFolder, files: dict[str, str]) -> None:
-        bench.engine.artifact(built).file.unlink()
+        bench.engine._runs.built(built).file.unlink()
         lay(folder, files)
 
     monkeypatch.setattr(workspace, "lay", late)
@@ -212,17 +212,17 @@ async def test_what_a_run_looks_at_may_expire_while_it_waits(bench: Bench, monke
 
 
 async def test_the_name_of_what_is_kept_says_nothing_of_the_run(bench: Bench) -> None:
-    run_id = bench.submit("cargo build")
+    run_id = await bench.submit("cargo build")
     await bench.follow(run_id)
-    assert run_id not in str(bench.engine.artifact(run_id).file)
-    assert bench.engine.artifact(run_id).file.stat().st_nlink == 1
+    assert run_id not in str(bench.engine._runs.built(run_id).file)
+    assert bench.engine._runs.built(run_id).file.stat().st_nlink == 1
 
 
 async def test_a_failed_run_makes_the_engine_try_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: object) -> None:
         raise OSError("broken on purpose")
 
-    monkeypatch.setattr(execute, "_PAUSE", 0.0)
+    monkeypatch.setattr(worker, "_PAUSE", 0.0)
     with monkeypatch.context() as patched:
         patched.setattr(workspace, "lay", broken)
         assert _FAULT in printed(await bench.run("cargo build"))
@@ -241,3 +241,18 @@ async def test_readiness_tells_an_engine_that_has_ended(settings: Settings) -> N
             answer = await client.get("/readyz")
             assert answer.status_code == 503
             assert "restart" in answer.json()["engine"]
+
+
+async def test_a_run_that_takes_no_seed_waits_for_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_args: object) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(bench.engine._seeds, "of", never)
+    with anyio.fail_after(20):
+        for line in ("cargo --version", "rustc --version", "cargo new blog_os", "rustup target list"):
+            assert status(await bench.run(line)) == "ok"
+        run_id = await bench.submit("cargo build")
+        with anyio.move_on_after(0.5):
+            await bench.follow(run_id)
+        assert (await bench.engine.status(run_id)).state == "running", "a build waits for its seed"
+        await bench.engine.cancel(run_id)

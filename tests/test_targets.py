@@ -13,11 +13,11 @@ import pytest
 
 from app.command import parse
 from app.course.lessons import Lesson
+from app.engine.targets import Targets, best_for
 from app.settings import Settings
 from app.toolchain import Demand, Toolchain
 from app.toolchain.linkers import find_lld
 from app.toolchain.sysroot import PrivateSysroot, lay_out, place
-from app.web.targets import Targets
 from tests.conftest import Server
 
 WINDOWS = "x86_64-pc-windows-msvc"
@@ -41,21 +41,23 @@ async def test_only_what_lessons_build_for_can_be_asked_for(
         return ()
 
     demand = Demand(tmp_path, add)
-    targets = Targets(lessons.values(), demand, find)
+    targets = Targets(known(lessons), demand)
     for line in ("cargo build", "cargo build --target riscv32imac-unknown-none-elf", "rustup target list"):
-        assert targets.preparation(parse(line), {}, bare[0], bare) is None
+        assert targets.pending(parse(line), {}, bare) == ()
     assert [one.state for one in targets.standing(bare, [WINDOWS])] == ["missing"], "nobody has asked yet"
-    assert targets.preparation(parse(f"rustup target add {WINDOWS}"), {}, bare[0], bare)
+    assert targets.pending(parse(f"rustup target add {WINDOWS}"), {}, bare) == (WINDOWS,)
     assert targets.offers(WINDOWS)
     assert not targets.offers("riscv32imac-unknown-none-elf")
-    prepare = targets.preparation(parse(f"cargo build --target {WINDOWS}"), {}, bare[0], bare)
-    assert prepare
+    pending = targets.pending(parse(f"cargo build --target {WINDOWS}"), {}, bare)
+    assert pending == (WINDOWS,)
     assert [one.pending for one in targets.standing(bare, [WINDOWS])] == [True]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(targets.work, find)
-        assert (await prepare(print)).name == able[-1].name, "the chosen one does not have it"
+        await targets.settled(pending, print)
+        assert best_for(pending, bare[0].name, await find()) == able[-1].name, "the chosen one does not have it"
         tasks.cancel_scope.cancel()
-    assert targets.preparation(parse(f"cargo build --target {WINDOWS}"), {}, able[-1], able) is None
+    assert best_for(pending, bare[0].name, bare) == bare[0].name, "nobody has it"
+    assert targets.pending(parse(f"cargo build --target {WINDOWS}"), {}, able) == ()
     assert [one.state for one in targets.standing(able, [WINDOWS])] == ["ready"]
 
 
@@ -76,9 +78,13 @@ def test_a_target_that_the_crate_itself_asks_for_is_waited_for(
     lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...], tmp_path: Path, line: str, config: str, waits: bool
 ) -> None:
     bare = tuple(replace(one, targets={one.host: "shipped"}) for one in toolchains)
-    targets = Targets(lessons.values(), Demand(tmp_path, _never), _never)
-    prepare = targets.preparation(parse(line), {".cargo/config.toml": config}, bare[0], bare)
-    assert bool(prepare) == waits
+    targets = Targets(known(lessons), Demand(tmp_path, _never))
+    assert bool(targets.pending(parse(line), {".cargo/config.toml": config}, bare)) == waits
+
+
+def known(lessons: dict[str, Lesson]) -> set[str]:
+    """The targets of all lessons."""
+    return {target for lesson in lessons.values() for target in lesson.targets}
 
 
 async def _never(*_arguments: object) -> tuple[Any, ...]:

@@ -1,0 +1,184 @@
+"""This machine's compilers and targets: found at the start, looked for again when something is missing."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from app.course import Course
+from app.engine.targets import Targets, best_for
+from app.protocol.job import JobSpec
+from app.protocol.machine import Standing, ToolchainInfo
+from app.sandbox import Isolation, detect
+from app.settings import Settings
+from app.toolchain import (
+    Demand,
+    DoctorReport,
+    Toolchain,
+    discover,
+    examine,
+    explanation,
+    missing,
+    missing_tools,
+    tools_command,
+)
+
+_log = logging.getLogger(__name__)
+_LOOK_AGAIN = 5.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is on this machine: the isolation that runs get, and the toolchains."""
+
+    isolation: Isolation
+    toolchains: tuple[Toolchain, ...]
+
+
+async def find(settings: Settings) -> Found:
+    """Look for both. Raises ``IsolationError`` when a level that was asked for by name does not work."""
+    toolchains = await discover(settings.cache_dir)
+    return Found(await detect(settings, toolchains), toolchains)
+
+
+class LocalInventory:
+    """The ``Inventory`` of this machine.
+
+    The targets of the ``courses`` may be set up on demand. ``begin`` comes first; ``work`` does what is asked for.
+    """
+
+    def __init__(self, settings: Settings, courses: Iterable[Course], demand: Demand | None = None) -> None:
+        self._cache_dir = settings.cache_dir
+        courses = tuple(courses)
+        known = (target for course in courses for lesson in course.lessons for target in lesson.targets)
+        self.targets = Targets(known, demand or Demand(settings.cache_dir))
+        self._essential = tuple(dict.fromkeys(one for course in courses for one in course.essential_targets))
+        """What the courses cannot do without; other targets are set up when a lesson asks for them."""
+        self._found: Found | None = None
+        self._toolchains: tuple[Toolchain, ...] = ()
+        self._looked = 0.0
+        self._look = anyio.Lock()
+        self._wanted = anyio.Event()
+        self._examined: dict[str, tuple[DoctorReport, float]] = {}
+        self._examining = anyio.Lock()
+        self._explanations: dict[tuple[str, str], str | None] = {}
+        self._explaining = anyio.Lock()
+
+    def begin(self, found: Found) -> None:
+        """Take what was found on this machine."""
+        self._found = found
+        self._toolchains = self.usable(found.toolchains)
+        self._looked = time.monotonic()
+
+    async def work(self) -> None:
+        """Set up targets on demand, and look again for what is missing, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.targets.work, self.refresh)
+            tasks.start_soon(self.keep_looking)
+
+    @property
+    def isolation(self) -> str:
+        """The isolation level that runs get."""
+        assert self._found, "nothing was looked for yet"
+        return self._found.isolation.level
+
+    def usable(self, toolchains: tuple[Toolchain, ...]) -> tuple[Toolchain, ...]:
+        """Return those toolchains that a run can read at this level of isolation."""
+        assert self._found, "nothing was looked for yet"
+        box = self._found.isolation.box
+        return tuple(one for one in toolchains if box.unreadable(one.folders) is None)
+
+    def named(self, name: str) -> Toolchain | None:
+        """Return the toolchain of that name as it was last seen."""
+        return next((one for one in self._toolchains if one.name == name), None)
+
+    def pending(self, job: JobSpec) -> tuple[str, ...]:
+        """Return the targets that a job has to wait for, and have them set up."""
+        return self.targets.pending(job.command, job.files, self._toolchains)
+
+    async def prepared(self, job: JobSpec, targets: Sequence[str], say: Callable[[str], None]) -> str:
+        """Wait until the targets are settled; return the name of the toolchain that then runs the job."""
+        await self.targets.settled(targets, say)
+        return best_for(targets, job.toolchain, self._toolchains)
+
+    async def present(self, targets: Sequence[str] = ()) -> tuple[Toolchain, ...]:
+        """Return the toolchains; looked for again when one has gone, or behind this answer while a target is missing.
+
+        The host and the essential targets of the courses always count, other ones when ``targets`` names them.
+        """
+        async with self._look:
+            if not all(program.exists() for one in self._toolchains for program in one.programs):
+                return await self.refresh()
+        if (
+            missing(self._toolchains, (None, *self._essential, *targets))
+            and time.monotonic() - self._looked > _LOOK_AGAIN
+        ):
+            self._looked = time.monotonic()
+            self._wanted.set()
+        return self._toolchains
+
+    async def keep_looking(self) -> None:
+        """Look for the toolchains anew whenever something is missing, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            try:
+                await self.refresh()
+            except Exception:
+                _log.exception("the toolchains could not be looked at")
+
+    async def refresh(self) -> tuple[Toolchain, ...]:
+        """Look for the toolchains anew."""
+        self._toolchains = self.usable(await discover(self._cache_dir))
+        self._looked = time.monotonic()
+        return self._toolchains
+
+    async def health(self) -> str:
+        """Return ``ok`` if toolchains build for this computer and the essential targets, else a sentence."""
+        lacking = [target or "the host" for target in missing(await self.present(), (None, *self._essential))]
+        return f"no toolchain builds for {', '.join(lacking)}; see playground doctor" if lacking else "ok"
+
+    async def toolchains(self, targets: Sequence[str] = ()) -> tuple[ToolchainInfo, ...]:
+        """Return the toolchains that runs can use, without their paths."""
+        return tuple(one.info for one in await self.present(targets))
+
+    async def offers(self, target: str | None) -> bool:
+        """Return True if a lesson builds for the target."""
+        return self.targets.offers(target)
+
+    async def want(self, targets: Sequence[str]) -> None:
+        """Have those of the targets set up that are missing."""
+        self.targets.want(self._toolchains, targets)
+
+    async def standing(self, targets: Sequence[str]) -> tuple[Standing, ...]:
+        """Return the state of each target."""
+        return self.targets.standing(self._toolchains, targets)
+
+    async def explain(self, toolchain: str, code: str) -> str | None:
+        """Return a toolchain's explanation of an error code as Markdown, None if it has none."""
+        chosen = self.named(toolchain)
+        if chosen is None:
+            return None
+        key = (chosen.version, code)
+        if key not in self._explanations:
+            # One compiler at a time, and each question once, also when its answer is that there is none.
+            async with self._explaining:
+                if key not in self._explanations:
+                    self._explanations[key] = await explanation(chosen, code)
+        return self._explanations[key]
+
+    async def examine(self, name: str, targets: Sequence[str]) -> DoctorReport:
+        """Return what is missing for the targets of the lesson ``name``; an answer counts for five seconds."""
+        async with self._examining:
+            report, then = self._examined.get(name, (None, 0.0))
+            if report is None or time.monotonic() - then > _LOOK_AGAIN:
+                report = await examine(self._cache_dir, {name: targets}, self._essential)
+                self._examined[name] = report, time.monotonic()
+        return report
+
+    async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
+        """Return those programs that are not installed, and the command that installs them if one is known."""
+        lacking = missing_tools(needs)
+        return lacking, tools_command(lacking)

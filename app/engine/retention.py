@@ -1,0 +1,92 @@
+"""The runs that are kept, and which of them go: those of an age, and the oldest of the owner who takes most room."""
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+
+from app import runner
+from app.engine import NoSuchRunError, NothingBuiltError
+from app.engine.log import Run
+
+_MOST_KEPT = 1000
+_MOST_HELD = 64 * 1024 * 1024
+_MOST_BUILT = 1024 * 1024 * 1024
+"""Finished runs kept at most, whatever their age: their number, the memory of their files and events, the bytes they
+built."""
+
+
+class Retention:
+    """The runs by their ids, in the order in which they came. ``dropped`` is told of each that goes."""
+
+    def __init__(self, ttl: float, dropped: Callable[[Run], None]) -> None:
+        self._ttl = ttl
+        self._dropped = dropped
+        self._runs: dict[str, Run] = {}
+
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._runs
+
+    def __getitem__(self, run_id: str) -> Run:
+        """Return the run. Raises ``NoSuchRunError``."""
+        try:
+            return self._runs[run_id]
+        except KeyError:
+            raise NoSuchRunError(run_id) from None
+
+    def add(self, run: Run) -> None:
+        """Keep a new run."""
+        self._runs[run.id] = run
+
+    def active(self) -> list[Run]:
+        """Return the runs that are not done."""
+        return [run for run in self._runs.values() if run.state != "done"]
+
+    def of(self, owner: str) -> list[Run]:
+        """Return the runs of an owner."""
+        return [run for run in self._runs.values() if run.job.owner == owner]
+
+    def built(self, run_id: str) -> runner.Built:
+        """Return what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        built = self[run_id].built
+        if built is None or not built.file.exists():
+            raise NothingBuiltError(run_id)
+        return built
+
+    def before(self, run: Run) -> list[Run]:
+        """Return the owner's last binaries before this one: of the same lesson, and of the last other lesson."""
+        found: dict[bool, Run] = {}
+        mine = (run.job.course, run.job.lesson)
+        for one in reversed(list(takewhile(lambda one: one is not run, self._runs.values()))):
+            if one.built and run.job.owner is not None and one.job.owner == run.job.owner:
+                found.setdefault((one.job.course, one.job.lesson) == mine, one)
+        return [found[same] for same in (True, False) if same in found]
+
+    def drop(self, run: Run) -> None:
+        """Let go of a run, whoever still reads it."""
+        self._runs.pop(run.id, None)
+        run.drop()
+        self._dropped(run)
+
+    def expire(self) -> None:
+        """Drop finished runs that are too old or take too much room."""
+        now = time.monotonic()
+        for run in [run for run in self._runs.values() if run.state == "done" and now - run.idle_since > self._ttl]:
+            self.drop(run)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Drop finished runs as long as they take too much room: the oldest of whoever takes most of it."""
+        done = sorted((run for run in self._runs.values() if run.state == "done"), key=lambda run: run.idle_since)
+        while _share(done) > 1:
+            owners: dict[str | None, list[Run]] = {}
+            for run in done:
+                owners.setdefault(run.job.owner, []).append(run)
+            oldest = max(owners.values(), key=_share)[0]
+            done.remove(oldest)
+            self.drop(oldest)
+
+
+def _share(runs: Sequence[Run]) -> float:
+    """What part of the room for finished runs these take."""
+    held, built = sum(run.held_bytes for run in runs), sum(run.built.bytes for run in runs if run.built)
+    return max(len(runs) / _MOST_KEPT, held / _MOST_HELD, built / _MOST_BUILT)
