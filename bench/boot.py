@@ -14,11 +14,11 @@ from pathlib import Path
 
 import anyio
 
-from app.command import parse
 from app.course import Lesson, load_shelf
 from app.engine import JobSpec
 from app.engine.local import LocalEngine
-from app.events import Output, Started
+from app.protocol.command import parse
+from app.protocol.events import Output, Started
 from app.protocol.job import new_run_id
 from app.settings import Settings
 from app.toolchain import discover, missing, missing_tools, preferred

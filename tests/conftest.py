@@ -20,8 +20,8 @@ from app.course import Course, Lesson, load_shelf
 from app.course.diagnosis import Diagnosis
 from app.course.prove import Proof, Report, keep_report
 from app.engine.scratch import Scratch
-from app.events import Diagnostic
 from app.inspector import Inspector
+from app.protocol.events import Diagnostic
 from app.sandbox import detect
 from app.settings import Settings
 from app.toolchain import Toolchain, discover

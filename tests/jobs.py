@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from app.command import Command
 from app.course import Lesson, load_shelf
+from app.protocol.command import Command
 from app.protocol.job import JobSpec
 from app.settings import Settings
 from app.toolchain import Toolchain

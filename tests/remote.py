@@ -33,7 +33,7 @@ from app.engine import (
 )
 from app.engine.local import LocalEngine
 from app.engine.log import Run
-from app.events import Event, Verdict, from_json, to_json
+from app.protocol.events import Event, Verdict, from_json, to_json
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
 

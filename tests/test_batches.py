@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.events import Event, Output
+from app.protocol.events import Event, Output
 from app.web.batches import batches
 
 pytestmark = pytest.mark.anyio

@@ -9,10 +9,10 @@ from markupsafe import escape
 
 from app.binary.model import BinaryFacts, Call, Card, Code, Instruction, Section, Symbols
 from app.binary.reading import examine
-from app.command import parse
 from app.course.lessons import Lesson
 from app.engine import Earlier, Inside, JobSpec, Std
-from app.events import Artifact
+from app.protocol.command import parse
+from app.protocol.events import Artifact
 from app.toolchain import Toolchain
 from app.web.card import shares, view
 from app.web.render import page

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cargo import CargoReader, PlainReader, joined, plain
-from app.events import Diagnostic, Event, Output
+from app.protocol.events import Diagnostic, Event, Output
+from app.run.cargo import CargoReader, PlainReader, joined, plain
 
 BOLD, RED, RESET = "\x1b[1m", "\x1b[91m", "\x1b[0m"
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from app.command import parse
 from app.course import Lesson, load_shelf
 from app.course.checks import UNKNOWN, foretold, judge, misses, see
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, at_version, in_range
 from app.course.lessons import Prediction
 from app.course.recordings import Recording
-from app.events import Artifact, Diagnostic, Event, Finished, Machine, Output, Span, Verdict
+from app.protocol.command import parse
+from app.protocol.events import Artifact, Diagnostic, Event, Finished, Machine, Output, Span, Verdict
 from app.settings import Settings
 
 RUNS = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.course import Course, Lesson
-from app.events import Artifact, Verdict, from_json
+from app.protocol.events import Artifact, Verdict, from_json
 
 PROGRAM = str(Path(sys.executable).with_name("playground"))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.command import CommandError, parse
+from app.protocol.command import CommandError, parse
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.course.diagnosis import Diagnosis
-from app.events import Diagnostic, Event, Finished
+from app.protocol.events import Diagnostic, Event, Finished
 from app.toolchain import Toolchain
 from app.web.compare import Answer, columns
 from tests.conftest import Server, disagreement, seated

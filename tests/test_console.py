@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.console import Console
+from app.cli.console import Console
 from app.toolchain import Passing, sparse
 from app.toolchain.progress import progress
 

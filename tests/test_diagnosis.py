@@ -6,7 +6,7 @@ import pytest
 
 from app.course.diagnosis import Diagnosis, load_diagnosis
 from app.course.lessons import LessonError
-from app.events import Diagnostic, Span
+from app.protocol.events import Diagnostic, Span
 
 SPAN = Span(file="src/main.rs", line=1, column=1, end_line=1, end_column=2, primary=True)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.diff import apply, compare, compare_files
+from app.web.diff import apply, compare, compare_files
 from bench.pace import processor_time
 
 OLD = "a\nb\nc\nd\ne\nf\ng\nh\n"

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from app.cli import cli
 from app.course import Course
-from app.events import Event
+from app.protocol.events import Event
 from app.settings import Settings
 from app.web import create_app
 

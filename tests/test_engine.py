@@ -11,13 +11,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.command import parse
 from app.course import Course
 from app.course.lessons import Lesson
 from app.engine import JobSpec, NoSuchRunError, NothingBuiltError, OwnerQueueFullError, QueueFullError, retention
 from app.engine.inventory import LocalInventory, find
 from app.engine.local import LocalEngine
-from app.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
+from app.protocol.command import parse
+from app.protocol.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.conftest import below

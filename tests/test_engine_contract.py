@@ -10,7 +10,6 @@ import anyio
 import pytest
 from pydantic import TypeAdapter
 
-from app.command import parse
 from app.course import Lesson, load_shelf
 from app.engine import (
     Engine,
@@ -23,7 +22,8 @@ from app.engine import (
     RunStatus,
 )
 from app.engine.local import LocalEngine
-from app.events import Artifact, Event, Finished, Output, Queued, Started, Verdict
+from app.protocol.command import parse
+from app.protocol.events import Artifact, Event, Finished, Output, Queued, Started, Verdict
 from app.settings import Settings
 from app.stepper import NotSteppedError
 from app.toolchain import Toolchain, preferred

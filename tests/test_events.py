@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from app.events import (
+from app.protocol.events import (
     Artifact,
     Diagnostic,
     Event,

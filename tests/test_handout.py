@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.course import Course, Lesson
-from app.handout import as_script, as_zip
 from app.toolchain import Toolchain, build_env, preferred
+from app.web.handout import as_script, as_zip
 
 NOSTARTFILES = "cargo rustc -- -C link-arg=-nostartfiles"
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from app.binary import BinaryFacts, Card
 from app.binary.model import NAME, NAMES
-from app.events import Artifact
 from app.inspector import _WAIT, UNKNOWN, Inspector
+from app.protocol.events import Artifact
 from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.conftest import inspecting

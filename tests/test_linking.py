@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.linking import explain, find_command
+from app.web.linking import explain, find_command
 
 CC = '"cc" "-m64" "/tmp/r/symbols.o" "<1 object files omitted>" "-Wl,--as-needed" "-L" "/tmp/r/raw" "-o" "out" "-pie"'
 

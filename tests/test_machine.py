@@ -9,13 +9,13 @@ from typing import TypeVar
 import anyio
 import pytest
 
-from app.command import parse
 from app.course import Course
 from app.course.lessons import Lesson
 from app.engine import JobSpec
 from app.engine.local import LocalEngine
-from app.events import Event, Finished, Machine, Output, Screen, Started
-from app.machine import Monitor, report
+from app.protocol.command import parse
+from app.protocol.events import Event, Finished, Machine, Output, Screen, Started
+from app.run.machine import Monitor, report
 from app.runfiles import RunFolder
 from app.settings import Settings
 from app.toolchain import EMULATORS, Toolchain, missing_tools, preferred

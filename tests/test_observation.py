@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from app.command import parse
 from app.course import Course
 from app.course.lessons import Lesson
 from app.engine.local import LocalEngine
-from app.events import Event, Finished, Observed, Output
-from app.observation import observed
+from app.protocol.command import parse
+from app.protocol.events import Event, Finished, Observed, Output
+from app.run.observation import observed
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
 from app.stepper import Trace

@@ -16,7 +16,6 @@ import pytest
 from fastapi import FastAPI
 
 from app.binary import Card
-from app.command import parse
 from app.course import Shelf, load_shelf
 from app.engine import (
     ArtifactFile,
@@ -30,7 +29,8 @@ from app.engine import (
 )
 from app.engine.inventory import Found, LocalInventory
 from app.engine.targets import Targets
-from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
+from app.protocol.command import parse
+from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
 from app.sandbox import Box, Isolation, Limits
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace

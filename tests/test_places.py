@@ -10,14 +10,14 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from app.command import Kind, parse
 from app.course.checks import Seen, misses
 from app.course.diagnosis import ErrorClass
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts
 from app.course.glossary import Term
 from app.course.lessons import Lesson
 from app.course.recordings import What, from_text, record, to_text
-from app.events import Artifact, Event, Finished, Machine, Observed
+from app.protocol.command import Kind, parse
+from app.protocol.events import Artifact, Event, Finished, Machine, Observed
 from tests.test_events import SAMPLES
 
 ROOT = Path(__file__).parent.parent

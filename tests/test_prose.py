@@ -12,7 +12,7 @@ from app.course.lessons import Lesson, LessonError
 from app.course.prove import reference_problems
 from app.course.quotation import quotes
 from app.course.recordings import Recording, What
-from app.events import Diagnostic, Output
+from app.protocol.events import Diagnostic, Output
 from app.web.prose import markdown, prose
 
 WORDS = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.command import CommandError, parse
+from app.protocol.command import CommandError, parse
 
 ELF = "target/thumbv7em-none-eabihf/debug/blog_os"
 

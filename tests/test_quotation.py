@@ -4,7 +4,7 @@ import pytest
 
 from app.course.quotation import Quote, quote, quoted, without
 from app.course.recordings import Recording, RecordingError, What
-from app.events import Diagnostic, Event, Machine, Observed, Output, Screen
+from app.protocol.events import Diagnostic, Event, Machine, Observed, Output, Screen
 
 LINES = "\x1b[1merror\x1b[0m: no\n  note: one\n  note: two\n"
 

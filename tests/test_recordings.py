@@ -14,7 +14,7 @@ from app.course import Course
 from app.course.lessons import LessonError, load
 from app.course.prove import Proof, keep
 from app.course.recordings import Recording, What, from_text, record, renewed, to_text
-from app.events import Diagnostic, Event, Finished, Output, Queued, Verdict
+from app.protocol.events import Diagnostic, Event, Finished, Output, Queued, Verdict
 from tests.conftest import course_toml
 
 WHAT = What("solution", "cargo build", "1.96.0", "x86_64-unknown-linux-gnu", "system")

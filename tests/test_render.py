@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from app.course.diagnosis import Diagnosis, ErrorClass
 from app.course.lessons import Lesson
-from app.events import (
+from app.protocol.events import (
     UNREAD,
     Advice,
     Artifact,

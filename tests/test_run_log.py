@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.command import parse
 from app.course.lessons import Lesson
 from app.engine.log import Run
-from app.events import Queued
+from app.protocol.command import parse
+from app.protocol.events import Queued
 from app.toolchain import Toolchain
 from tests.jobs import job as job_of
 

@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 import anyio
 import pytest
 
-from app import workspace
+from app.run import workspace
+from app.run.workspace import CRATE
 from app.runfiles import HiddenError, RunFolder, beneath, folder, in_thread, look, removal, removed
-from app.workspace import CRATE
 
 _SECRET = b"hush"
 _APP = Path(__file__).parents[1] / "app"
@@ -458,14 +458,15 @@ _FILE_METHODS = frozenset(
     "readlink rename resolve rglob rmdir samefile stat symlink_to touch unlink write_bytes write_text".split()
 )
 _RUNS = (
-    "workspace.py", "runner.py", "machine/monitor.py", "sandbox/watch.py", "sandbox/__init__.py", "sandbox/box.py",
+    "run/workspace.py", "run/runner.py", "run/machine/monitor.py",
+    "sandbox/watch.py", "sandbox/__init__.py", "sandbox/box.py",
     "engine/worker.py", "engine/local.py", "engine/scratch.py", "engine/seeds.py", "engine/side.py", "engine/steps.py",
     "engine/dispatcher.py", "engine/retention.py",
     "engine/yardstick.py", "engine/look.py", "engine/log.py", "inspector/__init__.py", "stepper/__init__.py",
 )  # fmt: skip
 """Modules that know the folders of runs."""
 _REASONS = {
-    "runner.py": {"_argv": "a program by its name", "_digest": "taken out"},
+    "run/runner.py": {"_argv": "a program by its name", "_digest": "taken out"},
     "engine/local.py": {"artifact": "taken out"},
     "engine/retention.py": {"built": "taken out"},
     "engine/seeds.py": dict.fromkeys(("_key", "_read", "_write"), "compilers and the cache, which no run can write to"),

@@ -20,11 +20,11 @@ import httpx
 import pytest
 
 from app import sandbox
-from app.command import parse
 from app.course import Course
 from app.course.lessons import Lesson
 from app.engine.local import LocalEngine
-from app.events import Event, Finished, Limit, Output
+from app.protocol.command import parse
+from app.protocol.events import Event, Finished, Limit, Output
 from app.runfiles import RunFolder
 from app.sandbox import IsolationError, Limits, cgroup, detect, may_give, process, python_folders
 from app.sandbox.box import Box

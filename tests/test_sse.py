@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from app.events import Artifact, Check, Diagnostic, Event, Finished, Output, Verdict
+from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Verdict
 from app.web.sse import frame
 from tests.test_pages import ScriptedEngine, app, course, engine, inventory, learner, post
 

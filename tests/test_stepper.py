@@ -14,10 +14,10 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from app import stepper
-from app.command import parse
 from app.course import Course
 from app.course.lessons import Lesson
 from app.engine.local import LocalEngine
+from app.protocol.command import parse
 from app.sandbox import Box, IsolationError, detect
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace

@@ -11,9 +11,9 @@ import anyio
 import httpx
 import pytest
 
-from app.command import parse
 from app.course.lessons import Lesson
 from app.engine.targets import Targets, best_for
+from app.protocol.command import parse
 from app.settings import Settings
 from app.toolchain import Demand, Toolchain
 from app.toolchain.linkers import find_lld

@@ -8,11 +8,11 @@ import anyio
 import pytest
 
 from app.binary import Card
-from app.command import parse
 from app.course.lessons import Lesson
 from app.engine.look import Looks
 from app.engine.turns import Turns
 from app.inspector import UNKNOWN
+from app.protocol.command import parse
 from app.toolchain import Toolchain
 from tests.jobs import job as job_of
 

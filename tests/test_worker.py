@@ -14,14 +14,14 @@ import anyio
 import httpx
 import pytest
 
-from app import workspace
 from app.course import Course
 from app.course.lessons import Lesson
 from app.engine import worker
 from app.engine.local import LocalEngine
 from app.engine.log import Run
 from app.engine.worker import Worker
-from app.events import Event, Finished, Verdict
+from app.protocol.events import Event, Finished, Verdict
+from app.run import workspace
 from app.runfiles import RunFolder
 from app.sandbox import Box
 from app.settings import Settings

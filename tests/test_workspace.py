@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import workspace
 from app.course.lessons import Lesson
+from app.run import workspace
+from app.run.workspace import CRATE, EditError, lay, merge, place
 from app.runfiles import RunFolder
-from app.workspace import CRATE, EditError, lay, merge, place
 from bench.pace import processor_time
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from app.visible import visible
+from app.protocol.visible import visible
 
 NAME = 200
 """The longest name that is passed on; a hostile file may hold megabytes of one."""

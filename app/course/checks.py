@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from app.cargo import plain
-from app.command import Command
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, Outcome, at_version
 from app.course.lessons import AdviceSpec, Lesson, Option, Prediction
 from app.course.patterns import found
-from app.events import (
+from app.protocol.command import Command
+from app.protocol.events import (
     UNREAD,
     Advice,
     Artifact,
@@ -31,6 +30,7 @@ from app.events import (
     Started,
     Verdict,
 )
+from app.run.cargo import plain
 
 UNKNOWN = "(another error)"
 """Stands for the class of an error that ``errors.toml`` does not know."""

@@ -13,7 +13,7 @@ from pydantic import Field
 from app.course.facts import Content
 from app.course.lessons import AdviceSpec, LessonError, parse_content
 from app.course.patterns import Pattern, found
-from app.events import Diagnostic
+from app.protocol.events import Diagnostic
 
 
 class ErrorClass(Content):

@@ -12,7 +12,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from app.course.patterns import Pattern
-from app.events import Ended, Reason
+from app.protocol.events import Ended, Reason
 
 
 def _specifier(text: str) -> str:

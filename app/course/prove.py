@@ -9,7 +9,6 @@ from pathlib import Path
 
 import anyio
 
-from app.command import Command, CommandError, parse
 from app.course.checks import foretold, misses, see
 from app.course.facts import at_version, in_range
 from app.course.lessons import RECORDED, Expectation, Lesson, Prediction
@@ -18,9 +17,10 @@ from app.course.quotation import quote, quotes, without
 from app.course.recordings import Recording, RecordingError, What, record, renewed, to_text
 from app.course.shelf import Shelf
 from app.engine import Engine, JobSpec
-from app.events import Artifact, Event, Verdict
+from app.protocol.command import Command, CommandError, parse
+from app.protocol.events import Artifact, Event, Verdict
+from app.run.workspace import configured_targets
 from app.toolchain import Toolchain
-from app.workspace import configured_targets
 
 _REPORT = "compilers.json"
 

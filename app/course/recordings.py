@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TypeVar, assert_never
 
-from app.events import (
+from app.protocol.events import (
     Artifact,
     Diagnostic,
     Event,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.binary import Card
-from app.events import Artifact, Event, Verdict
+from app.protocol.events import Artifact, Event, Verdict
 from app.protocol.job import JobSpec, RunStatus, State
 from app.protocol.machine import Standing, ToolchainInfo
 from app.stepper import Trace

@@ -26,8 +26,8 @@ from app.engine.steps import Steps
 from app.engine.supervisor import Supervisor
 from app.engine.worker import Worker
 from app.engine.yardstick import Yardsticks
-from app.events import Event, Finished, Output, Verdict
 from app.inspector import Inspector
+from app.protocol.events import Event, Finished, Output, Verdict
 from app.runfiles import in_thread
 from app.sandbox import settle
 from app.settings import Settings

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator
 import anyio
 from pydantic import BaseModel
 
-from app import runner
 from app.binary import Card
 from app.engine import NoSuchRunError
-from app.events import Artifact, Event, Finished, Output, Queued, Started, Verdict
+from app.protocol.events import Artifact, Event, Finished, Output, Queued, Started, Verdict
 from app.protocol.job import JobSpec, RunStatus, State
+from app.run import runner
 
 _PACE = 0.05
 """Seconds by which the pause between two positions grows with each."""

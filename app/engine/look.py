@@ -11,10 +11,10 @@ from app.engine import Earlier, Inside, NothingBuiltError, Std
 from app.engine.supervisor import Supervisor
 from app.engine.turns import Turns
 from app.engine.yardstick import Yardsticks, profile_of
-from app.events import Artifact
 from app.inspector import PARTS, Inspector
+from app.protocol.events import Artifact
 from app.protocol.job import JobSpec
-from app.runner import Built
+from app.run.runner import Built
 from app.toolchain import Toolchain
 
 _PATIENCE = 0.15

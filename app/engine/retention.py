@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
-from app import runner
 from app.engine import NoSuchRunError, NothingBuiltError
 from app.engine.log import Run
+from app.run import runner
 
 _MOST_KEPT = 1000
 _MOST_HELD = 64 * 1024 * 1024

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import anyio
 
-from app import __version__, workspace
+from app import __version__
 from app.engine.side import Side
+from app.run import workspace
 from app.runfiles import RunFolder, in_thread
 from app.sandbox import ProgramGoneError
 from app.toolchain import Toolchain

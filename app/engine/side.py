@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from app import workspace
 from app.engine.scratch import Scratch
+from app.run import workspace
 from app.runfiles import RunFolder, in_thread
 from app.sandbox import Box, process
 from app.toolchain import Toolchain, build_env

@@ -4,10 +4,10 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
-from app.command import Command
+from app.protocol.command import Command
 from app.protocol.machine import Standing
+from app.run.workspace import configured_targets
 from app.toolchain import Demand, Toolchain, missing, preferred
-from app.workspace import configured_targets
 
 _BEAT = re.compile(r", \d+ s$")
 

@@ -8,8 +8,6 @@ from typing import Literal
 
 import anyio
 
-from app import runner
-from app.command import parse
 from app.course import Course
 from app.course.checks import judge, see
 from app.course.lessons import Lesson
@@ -17,10 +15,12 @@ from app.engine import NoSuchRunError, NothingBuiltError
 from app.engine.log import Run
 from app.engine.scratch import Scratch
 from app.engine.seeds import Seeds
-from app.events import Diagnostic, Event, Finished, Output, Verdict
 from app.inspector import Inspector
-from app.machine import StandIn, stand_in
+from app.protocol.command import parse
+from app.protocol.events import Diagnostic, Event, Finished, Output, Verdict
 from app.protocol.job import JobSpec
+from app.run import runner
+from app.run.machine import StandIn, stand_in
 from app.runfiles import RunFolder, removed
 from app.sandbox import Box
 from app.settings import Settings

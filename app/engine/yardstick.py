@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 
 import anyio
 
-from app import workspace
 from app.engine import Std
 from app.engine.seeds import Seeds
 from app.engine.side import Side
+from app.run import workspace
 from app.runfiles import in_thread
 from app.sandbox import ProgramGoneError
 from app.toolchain import Toolchain

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.command import Command
-from app.events import Finished, Verdict
+from app.protocol.command import Command
+from app.protocol.events import Finished, Verdict
 
 State = Literal["queued", "running", "done"]
 

@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import Process
 
 from app import runfiles
-from app.events import Limit
+from app.protocol.events import Limit
 from app.runfiles import OURS, RunFolder
 from app.sandbox.box import Box, Level, Observe
 from app.sandbox.cgroup import Group, settle

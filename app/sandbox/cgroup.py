@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.events import Limit
+from app.protocol.events import Limit
 from app.sandbox.limits import Limits
 from app.sandbox.watch import descendants
 

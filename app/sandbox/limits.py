@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.events import Limit
+from app.protocol.events import Limit
 from app.settings import Settings
 
 SENTENCES: Mapping[Limit, str] = {

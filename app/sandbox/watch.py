@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from app.events import Limit
+from app.protocol.events import Limit
 from app.runfiles import OURS, HiddenError, RunFolder
 from app.sandbox.limits import Limits
 from app.sandbox.users import acting_as, may_look

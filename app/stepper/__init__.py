@@ -12,7 +12,7 @@ from typing import Literal
 import anyio
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.events import Visible
+from app.protocol.events import Visible
 from app.runfiles import in_thread
 from app.sandbox import Box, ProgramGoneError, for_python, process, python_folders
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from app.course.lessons import Lesson
 from app.engine import NoSuchRunError, RunStatus, State
-from app.events import Event, Finished, Verdict, to_json
+from app.protocol.events import Event, Finished, Verdict, to_json
 from app.protocol.machine import Standing, TargetState
 from app.toolchain import preferred
 from app.web.problem import ProblemError, no_such_run

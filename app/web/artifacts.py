@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 from app.binary.compare import Change, compared
 from app.binary.model import Call, Card, Code, Section, Symbols
 from app.engine import Earlier, Inside
+from app.protocol.visible import visible
 from app.stepper import Trace
-from app.visible import visible
 from app.web.api import App, Seat, as_json, errors
 
 router = APIRouter()

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import assert_never
 
-from app.events import (
+from app.protocol.events import (
     Artifact,
     Diagnostic,
     Event,

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from app.course.diagnosis import Diagnosis
 from app.course.recordings import shown, words
-from app.events import Diagnostic, Event, Finished, Verdict
+from app.protocol.events import Diagnostic, Event, Finished, Verdict
 from app.web.ansi import Terminal
 from app.web.render import ticks
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from app.command import parse
 from app.course import Course, Lesson
 from app.course.checks import foretold, see
 from app.engine import Inventory, JobSpec
-from app.events import Event, Verdict
 from app.progress import Progress, fingerprint
+from app.protocol.command import parse
+from app.protocol.events import Event, Verdict
 
 
 class ProgressKeeper:

@@ -23,10 +23,9 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
 from pydantic import BaseModel
 
-from app.cargo import joined
 from app.course.diagnosis import Diagnosis
 from app.course.lessons import Lesson
-from app.events import (
+from app.protocol.events import (
     Artifact,
     Diagnostic,
     Event,
@@ -40,8 +39,9 @@ from app.events import (
     Suggestion,
     Verdict,
 )
-from app.linking import explain, find_command
+from app.run.cargo import joined
 from app.web.ansi import Terminal, strip
+from app.web.linking import explain, find_command
 from app.web.links import code_link, linked, place_link
 from app.web.screen import rows
 

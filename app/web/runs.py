@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
-from app.command import CommandError, parse
 from app.course import Course, Lesson
 from app.engine import (
     ArtifactFile,
@@ -18,12 +17,13 @@ from app.engine import (
     RunStatus,
 )
 from app.progress import Progress
+from app.protocol.command import CommandError, parse
+from app.run.workspace import EditError, merge
 from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
 from app.web.choice import ToolchainChoice
 from app.web.keeper import ProgressKeeper
 from app.web.problem import ProblemError, no_such_run
-from app.workspace import EditError, merge
 
 _RETRY_SECONDS = 5
 

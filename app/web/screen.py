@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import groupby
 
-from app.events import Screen
+from app.protocol.events import Screen
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 
-from app.command import CommandError, parse
 from app.course.lessons import Lesson
 from app.engine import NoSuchRunError
-from app.events import Event
+from app.protocol.command import CommandError, parse
+from app.protocol.events import Event
 from app.web.compare import Answer, Column, columns
 from app.web.pages.common import Home, Seat, Step, by_htmx, page_answer, to
 from app.web.pages.form import Typed, looked_at

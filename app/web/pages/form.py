@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from app.command import CommandError, parse
+from app.protocol.command import CommandError, parse
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from app.course.lessons import Lesson, Option
-from app.diff import FileDiff, compare_files
 from app.progress import Offers, Predicted, fingerprint
+from app.web.diff import FileDiff, compare_files
 from app.web.render import Patch, made, page
 from app.web.state import Playground
 

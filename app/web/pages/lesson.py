@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from app.command import LONGEST
 from app.course.lessons import Lesson
-from app.diff import FileDiff
+from app.protocol.command import LONGEST
+from app.web.diff import FileDiff
 from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answer, playground_of, seat_of
 from app.web.pages.compare import Comparison
 from app.web.pages.form import Typed

@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 
 from app.course.lessons import Lesson
 from app.engine import NoSuchRunError, RunStatus
-from app.events import Artifact, Event, Verdict
+from app.protocol.events import Artifact, Event, Verdict
 from app.web.batches import batches, size
 from app.web.pages.common import following
 from app.web.pages.guide import foreseen, prediction_patch

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.course.lessons import Lesson
-from app.diff import FileDiff, apply, compare_files
+from app.web.diff import FileDiff, apply, compare_files
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
 from app.web.pages.form import Typed, text, typed
 from app.web.pages.guide import difference, guide_of

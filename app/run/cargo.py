@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
-from app.events import Diagnostic, Event, Output, Replacement, Span, Suggestion
+from app.protocol.events import Diagnostic, Event, Output, Replacement, Span, Suggestion
 
 Classify = Callable[[Diagnostic, Literal["rustc", "cargo"]], str | None]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
-from app import qemu
+from app.protocol import qemu
 
 Kind = Literal["cargo", "new", "rustc", "rustup", "lookup", "program", "emulate"]
 

@@ -14,7 +14,7 @@ from capstone import CS_ARCH_ARM64, CS_ARCH_X86, CS_MODE_64, CS_MODE_LITTLE_ENDI
 from capstone.x86 import X86_OP_MEM
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.events import Observed, Reason
+from app.protocol.events import Observed, Reason
 
 _REGISTERS: Mapping[str, Sequence[str]] = {
     "x86-64": (

@@ -7,8 +7,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from app.command import CommandError, parse
 from app.course import Course, Lesson
+from app.protocol.command import CommandError, parse
 
 _LETTERS = "E" + string.ascii_letters
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the same files make the same zip

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import anyio
 
-from app.events import Event, Screen
-from app.machine import report
+from app.protocol.events import Event, Screen
+from app.run.machine import report
 from app.runfiles import RunFolder, in_thread
 
 _EVERY = 0.1

@@ -15,12 +15,13 @@ import typer
 
 from app import __version__, toolchain
 from app.binary import Card
-from app.command import CommandError, parse
-from app.console import Console
+from app.cli.console import Console
 from app.course import Lesson, LessonError, Shelf, load_shelf, prove
 from app.engine import Engine, JobSpec, NothingBuiltError
 from app.engine.local import LocalEngine
-from app.events import (
+from app.progress import describe_database
+from app.protocol.command import CommandError, parse
+from app.protocol.events import (
     Artifact,
     Diagnostic,
     Event,
@@ -34,11 +35,10 @@ from app.events import (
     Verdict,
     to_json,
 )
-from app.progress import describe_database
+from app.run.workspace import EditError, merge
 from app.sandbox import IsolationError, detect
 from app.settings import Settings
 from app.toolchain import Toolchain
-from app.workspace import EditError, merge
 
 _T = TypeVar("_T")
 _BAD_USE = 2
@@ -76,7 +76,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="TCP port to serve on.", min=0, max=65535)] = None,
 ) -> None:
     """Serve the course."""
-    from app.serve import ServeError, serve_forever
+    from app.cli.server import ServeError, serve_forever
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = _settings(**given)
@@ -84,7 +84,7 @@ def serve(
         serve_forever(settings)
     except (ServeError, LessonError) as error:
         if settings.log_format == "json":
-            logging.getLogger("app.serve").critical(str(error))
+            logging.getLogger("app.cli.server").critical(str(error))
             raise typer.Exit(_BAD_USE) from None
         _stop(str(error))
 

@@ -4,8 +4,8 @@ A playground does not let a learner change its toolchains, so both are answered 
 knows (``rustc --print target-list``) and what is ready here.
 """
 
-from app.command import Command
-from app.events import Event, Output
+from app.protocol.command import Command
+from app.protocol.events import Event, Output
 from app.toolchain import Toolchain
 
 _CAME = {

@@ -15,15 +15,15 @@ from pathlib import Path
 import anyio
 from anyio.abc import ByteReceiveStream
 
-from app import workspace
 from app.binary import BinaryFacts
-from app.cargo import CargoReader, Classify, PlainReader
-from app.command import Command
-from app.events import Artifact, Event, Finished, Limit, Output, Started, Status, to_json
-from app.machine import Monitor, StandIn, reported
-from app.observation import observed
+from app.protocol.command import Command
+from app.protocol.events import Artifact, Event, Finished, Limit, Output, Started, Status, to_json
+from app.run import workspace
+from app.run.cargo import CargoReader, Classify, PlainReader
+from app.run.machine import Monitor, StandIn, reported
+from app.run.observation import observed
+from app.run.rustup import TargetReader
 from app.runfiles import RunFolder, in_thread
-from app.rustup import TargetReader
 from app.sandbox import Box, Confined, ProgramGoneError, process
 from app.toolchain import Toolchain, build_env
 

@@ -12,7 +12,7 @@ import anyio
 import uvicorn
 from fastapi import FastAPI
 
-from app import logs
+from app.cli import logs
 from app.engine.inventory import Found, find
 from app.engine.scratch import ensure_private
 from app.progress import UnusableDatabaseError

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.visible import visible
+from app.protocol.visible import visible
 
 Status = Literal["ok", "failed", "timeout", "cancelled", "limit"]
 Ended = Literal["exited", "off", "halted", "time", "reset", "lockup", "refused", "crashed"]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from app.events import Ended, Machine, Screen
+from app.protocol.events import Ended, Machine, Screen
 
 LONGEST = 64 * 1024
 

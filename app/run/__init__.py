@@ -1,0 +1,1 @@
+"""One job from crate to ``finished``: laying it out, running it, and reading what cargo, programs and machines say."""
