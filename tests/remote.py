@@ -138,6 +138,9 @@ class RemoteEngine:
         run = self._run(run_id)
         try:
             found: RunStatus = await self._call("status", run_id)
+        except NoSuchRunError:
+            self._drop(run)  # no reader may have it longer than whoever asked now
+            raise
         except OSError:
             return run.status()
         if found.state == "done" and run.state != "done":

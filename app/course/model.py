@@ -21,6 +21,11 @@ MANIFEST = "course.toml"
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
+def is_course_id(text: str) -> bool:
+    """Return True if a course's folder may have this name."""
+    return _ID.fullmatch(text) is not None
+
+
 class Post(Content):
     """The text that a course follows, as the pages credit it.
 
@@ -117,7 +122,7 @@ def load_course(folder: Path) -> Course:
     folder = folder.resolve()
     if not folder.is_dir():
         raise LessonError(f"{folder}: there is no such folder of a course")
-    if not _ID.fullmatch(folder.name):
+    if not is_course_id(folder.name):
         raise LessonError(f"{folder}: a course's folder has lower-case letters, digits and hyphens in its name")
     path = folder / MANIFEST
     manifest = parse_content(path, _Manifest)

@@ -9,7 +9,7 @@ from typing import TypeVar
 import anyio
 from markupsafe import Markup
 
-from app.course import Course, Lesson, Shelf, load_shelf
+from app.course import Course, Lesson, Shelf, is_course_id, load_shelf
 from app.engine import Engine, Inventory
 from app.engine.inventory import Found, LocalInventory
 from app.engine.local import LocalEngine
@@ -104,9 +104,12 @@ class Playground:
     def lesson(self, name: str, course_id: str | None = None) -> Lesson:
         """Return the lesson of that slug in that course, or named ``course/slug``; raises ``ProblemError``."""
         head, slash, slug = name.partition("/")
-        course = self.course(head if slash and course_id is None else course_id)
-        if lesson := course.lesson(slug if slash else head):
-            return lesson
+        named = head if slash and course_id is None else course_id
+        # A head that no course can have, such as "..", is part of a lesson's name that is none.
+        if named is None or is_course_id(named):
+            lesson = self.course(named).lesson(slug if slash else head)
+            if lesson:
+                return lesson
         raise ProblemError(
             404, "no-such-lesson", "There is no lesson of that name; the course map lists all.", "lesson"
         )
