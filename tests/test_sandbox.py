@@ -475,7 +475,7 @@ async def test_what_was_seen_of_a_program_passes_all_launchers(
     with replace(isolation, box=replace(isolation.box, user_first=user_first)).slots(1) as (box,):
         box.own(open_folder)
         environment = {"PATH": "/usr/bin:/bin"}
-        async with process(box, ["./loop"], open_folder, open_folder, environment, observe=0.1) as child:
+        async with process(box, ["./loop"], open_folder, open_folder, environment, observe=0.5) as child:
             await child.process.wait()
             assert json.loads(child.seen())["calls"] == 0, "it makes no system calls"
 

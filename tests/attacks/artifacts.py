@@ -3,6 +3,7 @@
 
 import stat
 import time
+from pathlib import Path
 
 import httpx
 
@@ -78,9 +79,14 @@ def _regular_or_none(_world: World, story: Story) -> None:
         assert ".." not in event["path"]
 
 
+def _artifacts(world: World) -> list[Path]:
+    """The files that the server has taken out of runs."""
+    return [path for path in below(world.scratch) if path.parent.parent.name == "artifacts"]
+
+
 def _kept_are_files(world: World, story: Story) -> None:
     _regular_or_none(world, story)
-    for path in world.scratch.glob("*/artifacts/*/*"):
+    for path in _artifacts(world):
         status = path.lstat()
         assert stat.S_ISREG(status.st_mode)
         assert status.st_blocks * 512 <= 80 << 20
@@ -90,7 +96,7 @@ def _kept_are_files(world: World, story: Story) -> None:
 def _only_the_fit_one_beside(world: World, story: Story) -> None:
     [event] = story.of("artifact")
     assert event["format"] == "Mach-O"
-    kept = [path for path in world.scratch.glob("*/artifacts/*/*") if path.name != "program"]
+    kept = [path for path in _artifacts(world) if path.name != "program"]
     assert {path.read_bytes() for path in kept} == {b"fit"}
     assert not list(world.scratch.glob(f"*/artifacts/{story.run_id}")), "the name says whose it is"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.attacks.case import MANIFEST, program
 from tests.attacks.watch import children
 from tests.attacks.world import World
+from tests.conftest import below
 
 _SLEEPS = program("nap(20_000);")
 
@@ -36,7 +37,7 @@ def test_the_id_of_a_run_stands_in_no_name(world: World) -> None:
             [run_id] = ids
             assert any("PLAYGROUND_DATA_DIR" in name for name in names), "the server was not looked at"
             assert not [name for name in names if run_id in name]
-            laid = [path for path in world.scratch.rglob("*") if "artifacts" not in path.parts]
+            laid = [path for path in below(world.scratch) if "artifacts" not in path.parts]
             assert laid
             assert not [path for path in laid if run_id in str(path)]
             with world.client() as client:
