@@ -36,6 +36,7 @@ from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
 from app.toolchain import Demand, DoctorReport, Toolchain, examine
 from app.web import create_app
+from app.web.readiness import ReadinessCheck
 from app.web.state import Machine, Playground
 from tests.conftest import course_toml, seat_of
 
@@ -809,9 +810,15 @@ async def test_health_checks_write_to_the_disk_once_a_second(
         await check()
 
     monkeypatch.setattr(playground.progress, "check", counted)
-    for _ in range(50):
-        assert (await learner.get("/readyz")).json()["storage"] == "ok"
-    assert checks == 1
+    now = 100.0
+    playground.readiness = ReadinessCheck(
+        playground.engine, playground.inventory, playground.progress, clock=lambda: now
+    )
+    for written in (1, 2):
+        for _ in range(20):
+            assert (await learner.get("/readyz")).json()["storage"] == "ok"
+        assert checks == written
+        now += 1.5
 
 
 async def test_no_page_waits_for_a_look_at_the_toolchains(

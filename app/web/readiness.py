@@ -1,7 +1,9 @@
 """What ``/readyz`` answers."""
 
+import math
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
@@ -27,13 +29,16 @@ class Readiness:
 
 
 class ReadinessCheck:
-    """Asks each part."""
+    """Asks each part; ``clock`` counts seconds."""
 
-    def __init__(self, engine: Engine, inventory: Inventory, progress: Progress) -> None:
+    def __init__(
+        self, engine: Engine, inventory: Inventory, progress: Progress, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._engine = engine
         self._inventory = inventory
         self._progress = progress
-        self._storage_seen = "", -_STORAGE_SECONDS
+        self._clock = clock
+        self._storage_seen = "", -math.inf
         self._checking_storage = anyio.Lock()
 
     async def now(self) -> Readiness:
@@ -44,11 +49,11 @@ class ReadinessCheck:
     async def _storage(self) -> str:
         """``ok``, or why progress cannot be written; an answer counts for a second, because to find it writes."""
         async with self._checking_storage:
-            if time.monotonic() - self._storage_seen[1] > _STORAGE_SECONDS:
+            if self._clock() - self._storage_seen[1] > _STORAGE_SECONDS:
                 try:
                     await self._progress.check()
                     found = "ok"
                 except sqlite3.Error as error:
                     found = f"progress cannot be written: {error}"
-                self._storage_seen = found, time.monotonic()
+                self._storage_seen = found, self._clock()
         return self._storage_seen[0]
