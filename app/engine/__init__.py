@@ -68,7 +68,7 @@ class Inside:
 
 @dataclass(frozen=True)
 class ArtifactFile:
-    """What a run built: the path where cargo had put it, and its size."""
+    """The artifact of a run: the path where cargo had put it, and its size."""
 
     path: str
     bytes: int

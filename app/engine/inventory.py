@@ -31,7 +31,7 @@ _LOOK_AGAIN = 5.0
 
 @dataclass(frozen=True)
 class Found:
-    """What there is on this machine: the isolation that runs get, and the toolchains."""
+    """The isolation that runs get on this machine, and its toolchains."""
 
     isolation: Isolation
     toolchains: tuple[Toolchain, ...]
@@ -55,7 +55,7 @@ class LocalInventory:
         known = (target for course in courses for lesson in course.lessons for target in lesson.targets)
         self.targets = Targets(known, demand or Demand(settings.cache_dir))
         self._essential = tuple(dict.fromkeys(one for course in courses for one in course.essential_targets))
-        """What the courses cannot do without; other targets are set up when a lesson asks for them."""
+        """The targets that the courses cannot do without; other targets are set up when a lesson asks for them."""
         self._found: Found | None = None
         self._toolchains: tuple[Toolchain, ...] = ()
         self._looked = 0.0

@@ -87,6 +87,6 @@ class Retention:
 
 
 def _share(runs: Sequence[Run]) -> float:
-    """What part of the room for finished runs these take."""
+    """Return the part of the room for finished runs that these take."""
     held, built = sum(run.held_bytes for run in runs), sum(run.built.bytes for run in runs if run.built)
     return max(len(runs) / _MOST_KEPT, held / _MOST_HELD, built / _MOST_BUILT)

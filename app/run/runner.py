@@ -44,7 +44,7 @@ _TOOLS = "/usr/local/bin:/usr/bin:/bin"
 
 @dataclass(frozen=True)
 class Built:
-    """What a run built: the file that is kept, where cargo had put it in the crate, and what was kept from beside it.
+    """The artifact of a run: the file that is kept, where cargo had put it in the crate, and what lay beside it.
 
     ``companions`` know the lines of the source where the format keeps them out of the file. ``bytes`` are those of all.
     """

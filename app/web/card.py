@@ -53,7 +53,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Difference:
-    """What has changed since an earlier binary, which came of ``lesson``; ``here``: the same one."""
+    """The changes since an earlier binary, which came of ``lesson``; ``here``: the same one."""
 
     lesson: Lesson
     here: bool

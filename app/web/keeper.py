@@ -1,4 +1,4 @@
-"""What is stored of a seat's runs: the texts that it ran, and what each verdict says of its progress."""
+"""Store of a seat's runs the texts that it ran and the progress that each verdict brings."""
 
 from collections.abc import Mapping, Sequence
 

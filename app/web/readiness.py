@@ -1,4 +1,4 @@
-"""What ``/readyz`` answers."""
+"""Find out for ``/readyz`` what is ready."""
 
 import math
 import sqlite3

@@ -1,4 +1,4 @@
-"""What the pages and the API share: the course, the engine, the progress, and the services made of them."""
+"""The playground that pages and API share: the course, the engine, the progress, and the services made of them."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
