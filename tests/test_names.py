@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 APP = Path(__file__).resolve().parent.parent / "app"
-ONE_COURSE = re.compile(r"a freestanding rust binary|oppermann|phil-opp|thumbv7em", re.IGNORECASE)
+ONE_COURSE = re.compile(r"a freestanding rust binary|oppermann|phil-opp|thumbv7em|blog_os", re.IGNORECASE)
 
 
 def test_the_program_names_no_post_and_no_target_of_a_course() -> None:

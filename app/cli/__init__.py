@@ -230,13 +230,13 @@ def try_lesson(
     settings = _settings()
     shelf = _load(settings)
     lesson = _lesson(shelf, lesson_name)
+    course = shelf.course_of(lesson)
     try:
-        commands = [parse(line) for line in command or lesson.commands[:1]]
+        commands = [parse(line, course.crate) for line in command or lesson.commands[:1]]
         files = merge(lesson, _read_edits(lesson, directory), settings.file_bytes)
     except (CommandError, EditError) as error:
         _stop(str(error))
     chosen = _toolchain(settings, lesson, name)
-    course = shelf.course_of(lesson)
     common = {"course": course.id, "digest": course.digest, "lesson": lesson.slug, "toolchain": chosen.name}
     jobs = [JobSpec(**common, files=files, command=parsed) for parsed in commands]
     reached = _run(lambda: _try(settings, shelf, jobs, as_json=as_json))
