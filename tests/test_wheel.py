@@ -57,7 +57,7 @@ def test_a_lesson_runs_without_the_checkout(playground: Path, folder: Path) -> N
 
 
 def test_pages_and_their_files_are_served_without_the_checkout(playground: Path, folder: Path) -> None:
-    command = [playground, "serve", "--port", "0"]
+    command = [str(playground), "serve", "--port", "0"]
     with subprocess.Popen(command, cwd=folder, env=variables(folder), stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
