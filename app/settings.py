@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     )
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
         ("127.0.0.1", "::1"),
-        description="proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted: addresses or networks, as a JSON list",
+        description="proxies whose X-Forwarded-For and -Proto are trusted: addresses or networks, as a JSON list",
     )
     log_format: Literal["text", "json"] = Field(
         "text", description="text for people on standard error, or JSON on standard output, one object per line"
@@ -141,7 +141,9 @@ class Settings(BaseSettings):
     file_size_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="size of each file that a run writes")
     workspace_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024, description="total size of a run's files")
     workspace_files: int = Field(10_000, ge=100, description="number of a run's files")
-    output_bytes: int = Field(1024 * 1024, ge=1024, description="output of a run, all parts of compiler messages included")
+    output_bytes: int = Field(
+        1024 * 1024, ge=1024, description="output of a run, all parts of compiler messages included"
+    )
     file_bytes: int = Field(64 * 1024, ge=1024, description="size of each edited file")
     body_bytes: int = Field(1024 * 1024, ge=1024, description="size of a request body")
     reader_seconds: float = Field(
@@ -152,7 +154,9 @@ class Settings(BaseSettings):
         10.0, gt=0, description="timeout for receiving a request's head, and then for its body"
     )
     stalled_seconds: float = Field(20.0, gt=0, description="a client that reads nothing for this long is disconnected")
-    max_connections: int = Field(1500, ge=1, description="open connections; at the limit, a new one closes the longest idle one")
+    max_connections: int = Field(
+        1500, ge=1, description="open connections; at the limit, a new one closes the longest idle one"
+    )
     address_share: float = Field(
         0.5,
         gt=0,
@@ -166,7 +170,9 @@ class Settings(BaseSettings):
     max_streams: int = Field(1000, ge=1, description="open event streams in total")
     max_run_streams: int = Field(20, ge=1, description="open event streams of one run")
     max_seat_streams: int = Field(20, ge=1, description="open event streams by one seat")
-    seat_runs: Rate = Field("30/minute", description="runs that one seat may start; a run on all compilers counts once per compiler")
+    seat_runs: Rate = Field(
+        "30/minute", description="runs that one seat may start; a run on all compilers counts once per compiler"
+    )
     address_runs: Rate = Field("1000/minute", description="runs that one client address may start")
     seat_changes: Rate = Field("60/minute", description="other changing requests of one seat, such as cancel and reset")
     address_changes: Rate = Field("2000/minute", description="other changing requests of one client address")

@@ -195,7 +195,7 @@ def _sights(event: Event) -> Iterable[str]:
 def shown(events: Iterable[Event]) -> str:
     """What a run's reader looks at: see ``Recording.shown``."""
     events = tuple(events)
-    messages = [event.rendered for event in _of(events, Diagnostic) if not _closing(event)]
+    messages = [event.rendered for event in _of(events, Diagnostic) if not is_closing(event)]
     printed = messages or [event.text for event in _of(events, Output)]
     lines = _FOLDERS.sub("…/", "".join(printed)).split("\n")
     return "\n".join(_cut(line).rstrip() for line in lines).strip("\n")
@@ -212,8 +212,8 @@ def _essential(text: str) -> str:
     return text
 
 
-def _closing(event: Diagnostic) -> bool:
-    """Whether this is rustc's count of its own messages."""
+def is_closing(event: Diagnostic) -> bool:
+    """Return True if this is rustc's closing count of its own messages."""
     return bool(re.match(r"aborting due to|\d+ warnings? emitted", event.message))
 
 

@@ -1,4 +1,4 @@
-"""The card of what a run built: a fragment for htmx, else a page."""
+"""Show the card of a run's artifact: a fragment for htmx, else a page."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ router = APIRouter()
 
 @router.get("/runs/{run_id}/artifact")
 async def artifact(request: Request, run_id: str, home: Home, seat: Seat) -> Response:
-    """What is in the binary."""
+    """Return the card of the run's binary."""
     inside = await home.runs.inside(run_id, seat)
     shown: dict[str, Any] = {"inside": inside, "card": inside.card, "view": view(inside, home.lesson)}
     if by_htmx(request):
