@@ -1,4 +1,4 @@
-"""The engine's own builds, beside those of learners: one box, used by one at a time."""
+"""The engine's own cargo builds: one at a time, in a sandbox of their own."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,8 +14,8 @@ from app.toolchain import Toolchain, build_env
 _HOME = "home"
 
 
-class Side:
-    """Where the engine builds crates of its own."""
+class EngineBuilds:
+    """Builds crates of the engine's own, one at a time."""
 
     def __init__(self, scratch: Scratch, box: Box) -> None:
         self._scratch = scratch
@@ -26,13 +26,13 @@ class Side:
     async def crate(
         self, files: Mapping[str, str], seed: Mapping[str, bytes] | None = None
     ) -> AsyncIterator[RunFolder]:
-        """A fresh folder with a crate and its seed in it, which is gone afterwards."""
+        """Yield a fresh folder with the crate and its seed; delete it afterwards."""
         async with self._lock, self._scratch.folder(self._box) as folder:
             await in_thread(_lay, folder, files, seed or {})
             yield folder
 
     async def cargo(self, toolchain: Toolchain, folder: RunFolder, *words: str) -> int | None:
-        """Run cargo on the crate to its end; its exit code. Raises ``OSError``, ``ProgramGoneError``."""
+        """Run cargo on the crate and return its exit code. Raises ``OSError``, ``ProgramGoneError``."""
         root = folder.path
         await in_thread(self._box.own, root)
         env = build_env(toolchain, self._box.inside(root) / _HOME)
