@@ -309,7 +309,7 @@ class Played:
 
 
 STEPS = st.one_of(
-    st.tuples(st.sampled_from(("put", "put", "put", "hold", "see")), st.sampled_from(OWNERS)),
+    st.tuples(st.sampled_from(("put", "put", "put", "hold", "note_presence")), st.sampled_from(OWNERS)),
     st.tuples(st.sampled_from(("cancel", "finish", "finish", "release")), st.integers(0, 50)),
     st.tuples(st.just("wait"), st.sampled_from((1.0, SEEN_SECONDS - 1, SEEN_SECONDS + 1))),
     st.just(("start", None)),
