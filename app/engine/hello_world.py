@@ -11,7 +11,6 @@ import anyio
 from app.engine import HelloWorldSize
 from app.engine.builds import EngineBuilds
 from app.engine.seeds import Seeds
-from app.run import workspace
 from app.runfiles import in_thread
 from app.sandbox import ProgramGoneError
 from app.toolchain import Toolchain
@@ -54,10 +53,10 @@ class HelloWorldSizes:
     async def _measure(self, toolchain: Toolchain, profile: str) -> int | None:
         seed = await self._seeds.of(toolchain)
         try:
-            async with self._builds.crate(_CRATE, seed) as folder:
+            async with self._builds.crate(_CRATE, seed) as workspace:
                 with anyio.move_on_after(_SECONDS):
-                    await self._builds.cargo(toolchain, folder, "build", "-q", *_PROFILES[profile])
-                return await in_thread(folder.size_of, f"{workspace.CRATE}/target/{profile}/hello")
+                    await self._builds.cargo(toolchain, workspace, "build", "-q", *_PROFILES[profile])
+                return await in_thread(workspace.size_of, f"target/{profile}/hello")
         except (OSError, ProgramGoneError) as error:
             _log.warning("no std program of toolchain %s to measure against: %s", toolchain.name, error)
             return None
