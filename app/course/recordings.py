@@ -26,6 +26,7 @@ from app.protocol.events import (
     from_json,
     to_json,
 )
+from app.protocol.visible import plain
 
 # What differs from run to run, and this machine's folders; for the text of an event's JSON.
 _TIDY = (
@@ -59,7 +60,7 @@ class RecordingError(ValueError):
 
 
 @dataclass(frozen=True)
-class What:
+class RecordingKey:
     """What was run: ``files`` is ``start``, ``solution`` or a variant; the compiler by version, host and source."""
 
     files: str
@@ -83,7 +84,7 @@ class What:
 class Recording:
     """One run and what came of it, from ``queued`` to ``finished``."""
 
-    what: What
+    what: RecordingKey
     events: tuple[Event, ...]
 
     @property
@@ -106,7 +107,7 @@ class Recording:
         return _essence(self.events) == _essence(other.events)
 
 
-def record(what: What, events: Iterable[Event]) -> Recording:
+def record(what: RecordingKey, events: Iterable[Event]) -> Recording:
     """A run as it is kept: without its verdict, and with nothing of this machine or moment in it."""
     log = list(events)
     begun = [Queued(position=0)] if any(isinstance(event, Queued) for event in log) else []
@@ -142,14 +143,14 @@ def to_text(recordings: Iterable[Recording]) -> str:
 
 def from_text(text: str) -> tuple[Recording, ...]:
     """The recordings of a file; raises ``RecordingError``."""
-    runs: list[tuple[What, list[Event]]] = []
+    runs: list[tuple[RecordingKey, list[Event]]] = []
     # Not splitlines, which also cuts at characters that JSON leaves as they are, such as U+2028.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             if "type" in (head := json.loads(line)):
                 runs[-1][1].append(from_json(line))
             else:
-                runs.append((What(**head), []))
+                runs.append((RecordingKey(**head), []))
         except (ValueError, TypeError, IndexError) as error:
             raise RecordingError(f"line {number}: {error}") from error
     return tuple(Recording(what, tuple(events)) for what, events in runs)
@@ -195,7 +196,7 @@ def _sights(event: Event) -> Iterable[str]:
 def shown(events: Iterable[Event]) -> str:
     """What a run's reader looks at: see ``Recording.shown``."""
     events = tuple(events)
-    messages = [event.rendered for event in _of(events, Diagnostic) if not is_closing(event)]
+    messages = [event.rendered for event in _of(events, Diagnostic) if not event.is_summary]
     printed = messages or [event.text for event in _of(events, Output)]
     lines = _FOLDERS.sub("…/", "".join(printed)).split("\n")
     return "\n".join(_cut(line).rstrip() for line in lines).strip("\n")
@@ -203,18 +204,13 @@ def shown(events: Iterable[Event]) -> str:
 
 def words(text: str) -> str:
     """A text as it is read: without colours, times, addresses and folders."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", _essential(text))
+    return plain(_essential(text))
 
 
 def _essential(text: str) -> str:
     for pattern, instead in _INCIDENTAL:
         text = pattern.sub(instead, text)
     return text
-
-
-def is_closing(event: Diagnostic) -> bool:
-    """Return True if this is rustc's closing count of its own messages."""
-    return bool(re.match(r"aborting due to|\d+ warnings? emitted", event.message))
 
 
 def _cut(line: str) -> str:

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from app import __version__
 from app.engine import NoSuchRunError
-from app.engine.inventory import Found
+from app.engine.inventory import LocalSetup
 from app.settings import Settings
 from app.web import api, artifacts, pages
 from app.web import problem as problems
@@ -22,18 +22,18 @@ from app.web.guard import Guard
 from app.web.guard.bodies import BodyError
 from app.web.guard.paths import path_of
 from app.web.problem import ProblemError
-from app.web.state import Machine, Playground
+from app.web.state import Backend, Playground
 
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, found: Found | None = None, machine: Machine | None = None) -> FastAPI:
+def create_app(settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> FastAPI:
     """Return the application; raises ``LessonError`` if no course can be loaded.
 
-    ``found``: the result of an earlier examination of this machine. ``machine``: an engine that is elsewhere, and that
+    ``found``: the result of an earlier examination of this machine. ``backend``: an engine that is elsewhere, and that
     the caller opens and closes.
     """
-    state = Playground(settings, found, machine)
+    state = Playground(settings, found, backend)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -62,7 +62,9 @@ def create_app(settings: Settings, found: Found | None = None, machine: Machine 
     app.add_exception_handler(NoSuchRunError, _dropped)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)  # streams of events are left alone
-    app.add_middleware(Guard, settings=settings, seats=state.seats, refuse=_answer, seen=state.engine.seen)
+    app.add_middleware(
+        Guard, settings=settings, seats=state.seats, refuse=_answer, note_presence=state.engine.note_presence
+    )
     return app
 
 

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from app.engine import NoSuchRunError, RunStatus, State
+from app.engine import NoSuchRunError, RunPhase, RunStatus
 from app.protocol.events import Event, Finished, Verdict, to_json
 from app.protocol.machine import TargetState
-from app.toolchain import preferred
+from app.toolchain import default_toolchain
 from app.web.problem import ProblemError, no_such_run
 from app.web.prose import markdown
 from app.web.sse import EventStream, frame
@@ -90,7 +90,7 @@ class RunState(BaseModel):
     """The state of a run, and its last two events once it has them."""
 
     id: str
-    state: State
+    state: RunPhase
     finished: Finished | None
     verdict: Verdict | None
 
@@ -136,13 +136,13 @@ async def known_seat(request: Request) -> str | None:
     return str(request.state.seat) if request.state.seat_known else None
 
 
-async def owned_run(run_id: str, app: "App", seat: "Seat") -> RunStatus:
+async def owned_run(run_id: str, app: "App", seat: "OptionalSeat") -> RunStatus:
     """Return the run of the path, if this seat may see it."""
     return await app.runs.owned(run_id, seat)
 
 
 App = Annotated[Playground, Depends(playground)]
-Seat = Annotated[str | None, Depends(known_seat)]
+OptionalSeat = Annotated[str | None, Depends(known_seat)]
 Owned = Annotated[RunStatus, Depends(owned_run)]
 
 
@@ -222,7 +222,7 @@ async def lesson(slug: str, app: App, course: str | None = None) -> LessonDetail
     """Return a lesson."""
     found = app.lesson(slug, course)
     toolchains = await app.inventory.toolchains(found.targets)
-    default = preferred(toolchains, found.target, *found.further_targets, versions=found.compilers)
+    default = default_toolchain(toolchains, found)
     names = [toolchain.name for toolchain in toolchains]
     return LessonDetail(
         slug=found.slug,
@@ -240,7 +240,7 @@ async def lesson(slug: str, app: App, course: str | None = None) -> LessonDetail
 
 
 @router.post("/api/runs", status_code=202, responses=errors(403, 404, 408, 409, 413, 422, 503))
-async def start_run(wanted: RunRequest, request: Request, app: App, seat: Seat) -> RunAccepted:
+async def start_run(wanted: RunRequest, request: Request, app: App, seat: OptionalSeat) -> RunAccepted:
     """Queue a run."""
     parts = (app.lesson(wanted.lesson), wanted.files, wanted.command, wanted.toolchain, wanted.after)
     run_id = await app.runs.submit(*parts, seat=seat, queue_owner=request.state.queue_owner)

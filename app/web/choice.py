@@ -2,9 +2,9 @@
 
 from app.course import Lesson
 from app.engine import Inventory
-from app.engine.turns import Turns
+from app.engine.owner_lock import PerOwnerLock
 from app.protocol.machine import ToolchainInfo
-from app.toolchain import is_code, preferred
+from app.toolchain import default_toolchain, is_code, preferred
 from app.web.problem import no_such_code, no_such_toolchain, no_toolchain
 
 
@@ -13,7 +13,7 @@ class ToolchainChoice:
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
-        self._askers = Turns()
+        self._explaining = PerOwnerLock()
 
     async def choose(self, lesson: Lesson, name: str | None) -> ToolchainInfo:
         """Return the toolchain of that name, or the lesson's default; raises ``ProblemError``."""
@@ -23,7 +23,7 @@ class ToolchainChoice:
             if chosen is None:
                 raise no_such_toolchain(name, [toolchain.name for toolchain in toolchains])
             return chosen
-        default = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
+        default = default_toolchain(toolchains, lesson)
         if default is None:
             raise no_toolchain()
         return default
@@ -37,7 +37,7 @@ class ToolchainChoice:
         chosen = next((one for one in toolchains if one.name == name), None) or preferred(toolchains, None)
         if chosen is None:
             raise no_toolchain(404)
-        async with self._askers.of(asker):
+        async with self._explaining.of(asker):
             text = await self._inventory.explain(chosen.name, code) if is_code(code) else None
         if text is None:
             raise no_such_code(chosen.name, code)

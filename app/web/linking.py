@@ -51,11 +51,11 @@ PARTS = (
     (r"^-[OCg]", "optimization"),
     (r"", "other"),
 )
-"""Patterns of arguments, with the names of their meanings in ``words``. The first match counts; the last always fits."""
+"""Patterns of arguments, with the names of their meanings in ``words``. The first match counts; the last matches."""
 
 
 @dataclass(frozen=True)
-class Part:
+class LinkPart:
     """A word of the command, or an option and its value, and its meaning."""
 
     text: str
@@ -67,7 +67,7 @@ class LinkLine:
     """A linker's command. ``start`` says, in Markdown, who supplies ``_start``."""
 
     program: str
-    parts: tuple[Part, ...]
+    parts: tuple[LinkPart, ...]
     start: str
 
 
@@ -83,11 +83,12 @@ def explain(command: str, notes: Iterable[str] = ()) -> LinkLine:
     """Explain a linker's command; ``notes`` are the notes of the same message, which may name the start file."""
     arguments = re.findall(r'(?<![^ ])"([^"]*)"', command)
     program = re.split(r"[/\\]", arguments[0])[-1].removesuffix(".exe")
-    parts = [Part(arguments[0], words.LINKER_DRIVER if _DRIVER.search(program) else words.LINKER)]
+    parts = [LinkPart(arguments[0], words.LINKER_DRIVER if _DRIVER.search(program) else words.LINKER)]
     rest = iter(arguments[1:])
     for argument in rest:
         text = f"{argument} {next(rest, '')}".strip() if argument in _WITH_VALUE else argument
-        parts.append(Part(text, words.LINKER_PARTS[next(name for pattern, name in PARTS if re.search(pattern, text))]))
+        meaning = next(name for pattern, name in PARTS if re.search(pattern, text))
+        parts.append(LinkPart(text, words.LINKER_PARTS[meaning]))
     return LinkLine(program, tuple(parts), _start(program, arguments, "\n".join(notes)))
 
 

@@ -26,7 +26,6 @@ from pydantic import BaseModel
 
 from app.course.diagnosis import Diagnosis
 from app.course.lessons import Lesson
-from app.course.recordings import is_closing
 from app.protocol.events import (
     Artifact,
     Diagnostic,
@@ -305,7 +304,7 @@ def is_explained(code: str) -> bool:
 
 def is_listed(diagnostic: Diagnostic) -> bool:
     """Return True if a message belongs in the summary; rustc's closing count is for the terminal only."""
-    return diagnostic.level.startswith(("error", "warning")) and not is_closing(diagnostic)
+    return diagnostic.level.startswith(("error", "warning")) and not diagnostic.is_summary
 
 
 @cache

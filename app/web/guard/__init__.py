@@ -63,8 +63,8 @@ class Guard:
     ``style_nonce`` is the nonce of the content security policy. ``charge()`` counts the request once more, for a
     request that starts several runs.
 
-    A forged cookie is ignored. ``refuse`` turns a problem into an answer. ``seen`` receives the owner of each request
-    that the rates count.
+    A forged cookie is ignored. ``refuse`` turns a problem into an answer. ``note_presence`` gets
+    the owner of each request that the rates count.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class Guard:
         settings: Settings,
         seats: Seats,
         refuse: Refuse,
-        seen: Callable[[str | None], Awaitable[None]],
+        note_presence: Callable[[str | None], Awaitable[None]],
     ) -> None:
         self._app = app
         self._settings = settings
         self._seats = seats
         self._refuse = refuse
-        self._seen = seen
+        self._note_presence = note_presence
         self._hosts = Hosts(settings.allowed_hosts)
         self._rates = Rates(settings)
         self._bodies = Bodies()
@@ -109,7 +109,7 @@ class Guard:
             return
         if kind(scope["method"], path_of(scope)):
             # A browser's first page gives it the seat that its next requests will have.
-            await self._seen(seat if answer.cookies else state["queue_owner"])
+            await self._note_presence(seat if answer.cookies else state["queue_owner"])
         most, seconds = self._settings.body_bytes, self._settings.request_seconds
         is_form = any("urlencoded" in each.lower() for each in _values(scope, b"content-type"))
         body = Body(receive, most, seconds, caller, self._bodies, is_form=is_form)

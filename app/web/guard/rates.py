@@ -17,11 +17,11 @@ from app.web.guard.windows import Windows
 from app.web.problem import too_often
 from app.web.words import RATES
 
-Kind = Literal["runs", "changes", "streams", "reads"]
+RequestKind = Literal["runs", "changes", "streams", "reads"]
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
-def kind(method: str, path: str) -> Kind | None:
+def kind(method: str, path: str) -> RequestKind | None:
     """Return the kind of request that a rate counts, or None for requests that cost next to nothing."""
     if method == "POST" and path.endswith("/runs"):
         return "runs"
@@ -52,7 +52,7 @@ class Rates:
 
     def __init__(self, settings: Settings) -> None:
         self._windows = Windows()
-        self._limits: dict[Kind, tuple[RateLimitItem, RateLimitItem]] = {
+        self._limits: dict[RequestKind, tuple[RateLimitItem, RateLimitItem]] = {
             "runs": (parse(settings.seat_runs), parse(settings.address_runs)),
             "changes": (parse(settings.seat_changes), parse(settings.address_changes)),
             "streams": (parse(settings.seat_streams), parse(settings.address_streams)),
@@ -70,7 +70,7 @@ class Rates:
         if seat is not None:
             self._hit(by_seat, what, seat)
 
-    def _hit(self, limit: RateLimitItem, what: Kind, who: str) -> None:
+    def _hit(self, limit: RateLimitItem, what: RequestKind, who: str) -> None:
         wait = self._windows.hit(limit, what, who)
         if wait:
             raise too_often(RATES[what], max(1, math.ceil(wait)))

@@ -15,10 +15,14 @@ router = APIRouter()
 @router.get("/runs/{run_id}/artifact")
 async def artifact(request: Request, run_id: str, home: Home, seat: Seat) -> Response:
     """Return the card of the run's binary."""
-    inside = await home.runs.inside(run_id, seat)
-    shown: dict[str, Any] = {"inside": inside, "card": inside.card, "view": view(inside, home.lesson)}
+    details = await home.runs.artifact_details(run_id, seat)
+    shown: dict[str, Any] = {"inside": details, "card": details.card, "view": view(details, home.lesson)}
     if by_htmx(request):
         return HTMLResponse(page("_inside.html", root=home.root, **shown))
     return await page_answer(
-        request, "inside.html", lesson=home.lesson(inside.job.lesson, inside.job.course), event=inside.artifact, **shown
+        request,
+        "inside.html",
+        lesson=home.lesson(details.job.lesson, details.job.course),
+        event=details.artifact,
+        **shown,
     )

@@ -34,7 +34,7 @@ async def take(request: Request, home: Home, seat: Seat, lesson: Step) -> Respon
     """Replace the posted files by those of a link, and keep the posted ones as a version."""
     form, fields = await typed(request), await request.form()
     brought = {path: clean(text(fields, f"taken:{path}")) for path in lesson.editable if f"taken:{path}" in fields}
-    current = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
+    current = {**lesson.editable_files, **checked(home, lesson, form.files)}
     now = {**current, **checked(home, lesson, brought)}
     if now != current:
         await home.progress.versions.keep(seat, lesson.key, current, TOOK_LINK)

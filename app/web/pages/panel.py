@@ -11,7 +11,7 @@ from app.engine import NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
 from app.web.batches import batches, size
 from app.web.pages.common import following
-from app.web.pages.guide import foreseen, prediction_patch
+from app.web.pages.guide import prediction_patch, prediction_status
 from app.web.pages.where import where
 from app.web.problem import no_such_run
 from app.web.render import Patch, RunRenderer, fold, made, merged, page, partials, rendered
@@ -55,7 +55,7 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
     """Wait for a run's end; return its panel, and its id if it built something."""
     log: list[Event] = [event async for event in home.engine.events(run_id)]
     built = run_id if any(isinstance(event, Artifact) for event in log) else None
-    async with home.turn(run_id):
+    async with home.drawing_lock(run_id):
         slots = home.panels.get(run_id)
         if slots is None:
             status = await home.engine.status(run_id)
@@ -76,7 +76,7 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
 
 async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
     renderer = _renderer(home, lesson, await home.engine.status(run_id))
-    before = await foreseen(home, seat, lesson)
+    before = await prediction_status(home, seat, lesson)
     # Render from the first event on, even after a lost connection: an earlier event may have left a colour open.
     async for batch in batches(home.engine.events(run_id)):
         last = batch[-1]
@@ -103,7 +103,7 @@ async def _message(
     if sum(map(size, batch)) < QUICK:
         patches = draw()
     else:
-        async with home.turn(run_id):
+        async with home.drawing_lock(run_id):
             patches = await home.draw(draw)
     return frame(partials(merged([*patches, *ending])), batch[-1].id)
 

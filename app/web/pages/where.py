@@ -7,7 +7,7 @@ from app.course import Course, Lesson
 
 
 @dataclass(frozen=True)
-class Stretch:
+class PartProgress:
     """A part of the course for one learner; ``reached`` are the keys of its reached lessons."""
 
     about: str
@@ -28,14 +28,14 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Where:
+class CourseProgress:
     """The course for one learner, seen from the lesson ``current``, or from the map if that is None."""
 
-    parts: tuple[Stretch, ...]
+    parts: tuple[PartProgress, ...]
     current: Lesson | None = None
 
     @property
-    def part(self) -> Stretch:
+    def part(self) -> PartProgress:
         """The part of the current lesson; the first part for the map."""
         return next((part for part in self.parts if self.current in part.lessons), self.parts[0])
 
@@ -45,10 +45,10 @@ class Where:
         return self.part.lessons.index(self.current) + 1 if self.current else 0
 
 
-def where(course: Course, reached: Collection[str], current: Lesson | None = None) -> Where:
+def where(course: Course, reached: Collection[str], current: Lesson | None = None) -> CourseProgress:
     """Return the course for a learner who has reached these lessons."""
-    parts: list[Stretch] = []
+    parts: list[PartProgress] = []
     for part in course.parts:
         known = frozenset(lesson.key for lesson in part.lessons if lesson.key in reached)
-        parts.append(Stretch(part.about, part.title, part.beyond, part.lessons, known))
-    return Where(tuple(parts), current)
+        parts.append(PartProgress(part.about, part.title, part.beyond, part.lessons, known))
+    return CourseProgress(tuple(parts), current)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from app.course.diagnosis import Diagnosis
-from app.course.recordings import is_closing, shown, words
+from app.course.recordings import shown, words
 from app.protocol.events import Diagnostic, Event, Finished, Verdict
 from app.web.ansi import Terminal
 from app.web.render import ticks
@@ -31,7 +31,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Said:
+class Statement:
     """A part of a compiler's answer; ``shared``: every other compiler that has ended says it too."""
 
     html: Markup
@@ -46,8 +46,8 @@ class Column:
     state: str
     finished: Finished | None
     reached: bool
-    errors: tuple[Said, ...]
-    lines: tuple[Said, ...]
+    errors: tuple[Statement, ...]
+    lines: tuple[Statement, ...]
     left_out: int
 
     @property
@@ -73,8 +73,8 @@ def columns(answers: Sequence[Answer], diagnosis: Diagnosis) -> tuple[Column, ..
             state=answer.state,
             finished=next((event for event in answer.log if isinstance(event, Finished)), None),
             reached=any(isinstance(event, Verdict) and event.reached for event in answer.log),
-            errors=tuple(Said(html, key in both[0]) for key, html in errors[number]),
-            lines=tuple(Said(html, key in both[1] or key in _DRAWN) for key, html in lines[number]),
+            errors=tuple(Statement(html, key in both[0]) for key, html in errors[number]),
+            lines=tuple(Statement(html, key in both[1] or key in _DRAWN) for key, html in lines[number]),
             left_out=max(0, len(texts[number]) - _MOST_LINES),
         )
         for number, answer in enumerate(answers)
@@ -90,7 +90,7 @@ def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
     """Return each error class once, and each error without a class by its message."""
     found: dict[str, Markup] = {}
     for event in log:
-        if isinstance(event, Diagnostic) and event.level.startswith("error") and not is_closing(event):
+        if isinstance(event, Diagnostic) and event.level.startswith("error") and not event.is_summary:
             message = event.message
             shown = message if len(message) <= _LONGEST_ERROR else f"{message[:_LONGEST_ERROR]}…"
             key = event.error_class or message
