@@ -235,7 +235,7 @@ async def lesson(slug: str, app: App, course: str | None = None) -> LessonDetail
         toolchains=tuple(sorted(names, key=lambda name: default is None or name != default.name)),
         minutes=found.minutes,
         target=found.target,
-        targets={one.triple: one.state for one in await app.inventory.standing(found.targets)},
+        targets={one.triple: one.state for one in await app.inventory.target_statuses(found.targets)},
     )
 
 

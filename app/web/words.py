@@ -112,7 +112,7 @@ def entry_of_start_file(driver: str, file: str, path: str | None) -> str:
     )
 
 
-def default_toolchain(name: str | None) -> str:
+def footer_toolchain(name: str | None) -> str:
     """Return the footer's words about the default toolchain, None if there is none."""
     return f"Rust {name}" if name else "no Rust toolchain"
 

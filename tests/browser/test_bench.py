@@ -124,7 +124,7 @@ def test_deleting_all_that_is_stored_deletes_drafts(page: Page, server: str) -> 
     page.goto(server)
     page.get_by_text("Delete all of it").click()
     page.get_by_role("button", name="Yes, delete").click()
-    expect(page.get_by_text("Everything that was stored of you is deleted.")).to_be_visible()
+    expect(page.get_by_text("All data stored about you has been deleted.")).to_be_visible()
     assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
 
 

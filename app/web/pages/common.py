@@ -15,7 +15,7 @@ from app.web.pages.form import Typed
 from app.web.problem import ProblemError
 from app.web.render import page
 from app.web.state import Playground
-from app.web.words import default_toolchain
+from app.web.words import footer_toolchain
 
 
 def playground_of(request: Request) -> Playground:
@@ -114,5 +114,5 @@ def following(home: Playground, lesson: Lesson) -> Lesson | None:
 def _footer(playground: Playground, toolchains: tuple[ToolchainInfo, ...] | None = None) -> Mapping[str, str]:
     """Return the footer's context; without ``toolchains`` it does not mention them."""
     best = preferred(toolchains or (), None)
-    rust = "" if toolchains is None else default_toolchain(best.name if best else None)
+    rust = "" if toolchains is None else footer_toolchain(best.name if best else None)
     return {"rust": rust, "isolation": playground.isolation, "version": __version__}

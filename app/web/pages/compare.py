@@ -86,7 +86,7 @@ async def _names(home: Playground, command: str) -> list[str]:
         raise command_not_offered(str(error)) from error
     found = sorted(await home.inventory.toolchains(), key=lambda one: one.release, reverse=True)
     able = [one.name for one in found if one.can_build(target)]
-    # A target is set up on demand for one compiler only, which would run the command for all that wait for the target.
+    # Set-up on demand provides a target for one compiler only, so only one run waits for it.
     able = able or [one.name for one in found][: 1 if await home.inventory.offers(target) else None]
     if not able:
         raise no_toolchain()

@@ -104,14 +104,16 @@ async def _printed(home: Playground, run_id: str) -> AsyncIterator[bytes]:
     terminal = Terminal()
     with suppress(NoSuchRunError):
         async for event in home.engine.events(run_id):
-            text = said(event)
-            if len(text) < QUICK:
-                plain = terminal.plain(text)
-            else:
-                async with home.drawing_lock(run_id):
-                    plain = await home.draw(partial(terminal.plain, text))
-            yield plain.encode("utf-8", "replace")
+            yield await _plain(home, run_id, terminal, said(event))
             await anyio.lowlevel.checkpoint()
+
+
+async def _plain(home: Playground, run_id: str, terminal: Terminal, text: str) -> bytes:
+    """Return text without its colours; long text is converted in a thread. A slow reader keeps only these bytes."""
+    if len(text) < QUICK:
+        return terminal.plain(text).encode("utf-8", "replace")
+    async with home.drawing_lock(run_id):
+        return (await home.draw(partial(terminal.plain, text))).encode("utf-8", "replace")
 
 
 @runs.post("/runs/{run_id}/cancel")
