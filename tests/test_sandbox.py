@@ -477,7 +477,7 @@ async def test_what_was_seen_of_a_program_passes_all_launchers(
         environment = {"PATH": "/usr/bin:/bin"}
         async with process(box, ["./loop"], open_folder, open_folder, environment, observe=0.5) as child:
             await child.process.wait()
-            assert json.loads(child.seen())["calls"] == 0, "it makes no system calls"
+            assert json.loads(child.read_report())["calls"] == 0, "it makes no system calls"
 
 
 def delegated() -> bool:

@@ -34,7 +34,7 @@ class BinaryFacts:
     subsystem: str | None = None
 
 
-Kind = Literal["code", "constants", "data", "loader", "names", "debug", "other"]
+SectionKind = Literal["code", "constants", "data", "loader", "names", "debug", "other"]
 """A section's purpose. ``loader`` sections are read by the dynamic loader; ``names`` are symbols and their strings."""
 
 
@@ -43,7 +43,7 @@ class Section:
     """A section, with its size in the file and its address in memory (0 if it is not loaded)."""
 
     name: str
-    kind: Kind
+    kind: SectionKind
     bytes: int
     address: int = 0
 

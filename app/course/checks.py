@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from app.course.diagnosis import Diagnosis
-from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, Outcome, at_version
+from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, RunFacts, at_version
 from app.course.lessons import AdviceSpec, Lesson, Option, Prediction
 from app.course.patterns import found
 from app.protocol.command import Command
@@ -64,7 +64,7 @@ _STOPPED: Mapping[Ended, str] = {
 
 
 @dataclass(frozen=True)
-class Seen:
+class FinishedRun:
     """The parts of a finished run that conditions can test."""
 
     command: Command
@@ -85,7 +85,7 @@ class Seen:
         return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
 
 
-def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # noqa: C901 - a branch for each type
+def summarize(command: Command, events: Iterable[Event], host: str = "") -> FinishedRun:  # noqa: C901 - a branch for each type
     """Collect what conditions can test from a run's events.
 
     ``host`` is the triple of the compiler's host. Raises ``ValueError`` if the run has not finished.
@@ -119,7 +119,7 @@ def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # n
                 assert_never(event)
     if finished is None:
         raise ValueError("the run has not finished")
-    return Seen(command, finished, tuple(errors), artifact, "".join(texts), host, observed, machine, screen)
+    return FinishedRun(command, finished, tuple(errors), artifact, "".join(texts), host, observed, machine, screen)
 
 
 def _counts(error: Diagnostic) -> bool:
@@ -127,7 +127,7 @@ def _counts(error: Diagnostic) -> bool:
     return error.message.startswith("aborting due to") and not error.spans
 
 
-def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Verdict:
+def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun) -> Verdict:
     """Return the verdict on a run by this compiler version."""
     seen = replace(seen, titles={known.id: known.title for known in diagnosis.classes})
     checks = []
@@ -142,18 +142,18 @@ def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Ver
     return Verdict(reached=reached, checks=tuple(checks), advice=advice)
 
 
-def foretold(prediction: Prediction, version: str, seen: Seen) -> tuple[Option, ...]:
+def matching_options(prediction: Prediction, version: str, seen: FinishedRun) -> tuple[Option, ...]:
     """Return the options whose facts hold for a run by this compiler version; a sound lesson has exactly one."""
     facts = ((option, at_version(option, option.on, version)) for option in prediction.option)
     return tuple(option for option, outcome in facts if not any(_misses(outcome, seen)))
 
 
-def misses(facts: Outcome, seen: Seen) -> tuple[str, ...]:
+def misses(facts: RunFacts, seen: FinishedRun) -> tuple[str, ...]:
     """Return one sentence for each condition in ``facts`` that does not hold."""
     return tuple(_misses(facts, seen))
 
 
-def _misses(facts: Outcome, seen: Seen) -> Iterable[str]:
+def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.status and facts.status != seen.finished.status:
         yield f"The run {_ENDED[seen.finished.status]}; it should {_SHOULD[facts.status]}."
     if facts.errors is not None:
@@ -176,7 +176,7 @@ def _code(finished: Finished) -> str:
     return "none" if finished.exit_code is None else str(finished.exit_code)
 
 
-def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
+def _machine_misses(facts: MachineFacts, seen: FinishedRun) -> Iterable[str]:
     if seen.machine is None:
         if facts.ended != ("none",):
             yield "No machine was started in the emulator."
@@ -187,7 +187,7 @@ def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
         yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
 
 
-def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:
+def _error_misses(wanted: Sequence[str], seen: FinishedRun) -> Iterable[str]:
     absent = [name for name in wanted if name not in seen.classes]
     extra = [error for error in seen.errors if (error.error_class or UNKNOWN) not in wanted]
     if absent and not seen.errors:
@@ -200,11 +200,11 @@ def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:
         yield f"{'Seen' if not wanted else 'Also seen'}: {shown}{more}."
 
 
-def _titled(names: Sequence[str], seen: Seen) -> str:
+def _titled(names: Sequence[str], seen: FinishedRun) -> str:
     return "; ".join(seen.titles.get(name, name) for name in names) or "nothing"
 
 
-def _named(error: Diagnostic, seen: Seen) -> str:
+def _named(error: Diagnostic, seen: FinishedRun) -> str:
     message = error.message.splitlines()[0][:160] if error.message else "an error without words"
     return f"{_titled([error.error_class], seen)} ({message})" if error.error_class else message
 
@@ -225,7 +225,7 @@ def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterabl
         yield f"The command lacks {_listed(absent)}."
 
 
-def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
+def _artifact_misses(facts: ArtifactFacts, seen: FinishedRun) -> Iterable[str]:
     artifact = seen.artifact
     if artifact is None:
         yield "The run left no binary."
@@ -281,7 +281,7 @@ def _entry_miss(wanted: str, artifact: Artifact) -> str:
     return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
 
 
-def _advice(specs: Iterable[AdviceSpec], seen: Seen, expected: set[str]) -> tuple[Advice, ...]:
+def _advice(specs: Iterable[AdviceSpec], seen: FinishedRun, expected: set[str]) -> tuple[Advice, ...]:
     """Return the advice that applies, without advice that only explains errors that the goal asks for."""
     given: dict[str, Advice] = {}
     unexpected = {name for name in seen.classes if name not in expected}

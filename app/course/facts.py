@@ -22,7 +22,7 @@ def _specifier(text: str) -> str:
     return text
 
 
-Versions = Annotated[str, AfterValidator(_specifier)]
+VersionRange = Annotated[str, AfterValidator(_specifier)]
 """A range of compiler versions in the notation of Python packaging: ``<1.70``, ``>=1.82``, ``==1.95``."""
 
 
@@ -71,7 +71,7 @@ class MachineFacts(Content):
     screen: Pattern | None = None  # matches somewhere on the text screen, where each row is a line
 
 
-class Outcome(Content):
+class RunFacts(Content):
     """Conditions on the result of a finished run. Only the fields that are given are conditions."""
 
     status: Literal["ok", "failed", "timeout", "cancelled", "limit"] | None = None
@@ -83,21 +83,21 @@ class Outcome(Content):
     machine: MachineFacts | None = None
 
 
-class Facts(Outcome):
+class Facts(RunFacts):
     """Conditions on a finished run: on its result and on its command."""
 
     command: CommandFacts | None = None
 
 
-_O = TypeVar("_O", bound=Outcome)
+_O = TypeVar("_O", bound=RunFacts)
 
 
-def in_range(version: str, versions: Versions) -> bool:
+def in_range(version: str, versions: VersionRange) -> bool:
     """Return True if a compiler's version is in the range. ``1.97.0-nightly`` counts as the release 1.97.0."""
     return SpecifierSet(versions).contains(version.partition("-")[0])
 
 
-def at_version(facts: _O, on: Mapping[str, Outcome], version: str) -> _O:
+def at_version(facts: _O, on: Mapping[str, RunFacts], version: str) -> _O:
     """Return the conditions for a compiler version: ``facts``, overridden by the first range in ``on`` that matches."""
     for versions, others in on.items():
         if in_range(version, versions):

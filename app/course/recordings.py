@@ -59,7 +59,7 @@ class RecordingError(ValueError):
 
 
 @dataclass(frozen=True)
-class What:
+class RecordingKey:
     """The identity of a run: its files (``start``, ``solution`` or a variant), its command and its compiler."""
 
     files: str
@@ -83,7 +83,7 @@ class What:
 class Recording:
     """One run and its events, from ``queued`` to ``finished``."""
 
-    what: What
+    what: RecordingKey
     events: tuple[Event, ...]
 
     @property
@@ -106,7 +106,7 @@ class Recording:
         return _essence(self.events) == _essence(other.events)
 
 
-def record(what: What, events: Iterable[Event]) -> Recording:
+def record(what: RecordingKey, events: Iterable[Event]) -> Recording:
     """Return a run in the form in which it is stored: without its verdict or details of this machine and time."""
     log = list(events)
     begun = [Queued(position=0)] if any(isinstance(event, Queued) for event in log) else []
@@ -143,14 +143,14 @@ def to_text(recordings: Iterable[Recording]) -> str:
 
 def from_text(text: str) -> tuple[Recording, ...]:
     """Parse the content of a file. Raises ``RecordingError``."""
-    runs: list[tuple[What, list[Event]]] = []
+    runs: list[tuple[RecordingKey, list[Event]]] = []
     # Not splitlines, which also splits at characters that JSON does not escape, such as U+2028.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             if "type" in (head := json.loads(line)):
                 runs[-1][1].append(from_json(line))
             else:
-                runs.append((What(**head), []))
+                runs.append((RecordingKey(**head), []))
         except (ValueError, TypeError, IndexError) as error:
             raise RecordingError(f"line {number}: {error}") from error
     return tuple(Recording(what, tuple(events)) for what, events in runs)

@@ -15,7 +15,7 @@ from anyio.abc import Process
 from app import runfiles
 from app.protocol.events import Limit
 from app.runfiles import OURS, RunFolder
-from app.sandbox.box import Box, Level, Observe
+from app.sandbox.box import Box, Level, TraceRequest
 from app.sandbox.cgroup import Group, settle
 from app.sandbox.detect import Isolation, IsolationError, detect
 from app.sandbox.kernel import memory_kills
@@ -62,7 +62,7 @@ class Confined:
     report: int | None = None
     kills_before: int = 0
 
-    def seen(self) -> bytes:
+    def read_report(self) -> bytes:
         """Return the launcher's report on the program, one line of JSON, or no bytes if there is none."""
         if self.report is None:
             return b""
@@ -126,8 +126,8 @@ async def process(
     If ``observe``, in seconds, is given, the launcher traces the program below ``cwd`` that the process becomes. The
     other parameters are as for ``confined``.
     """
-    with _channel(observe) as (report, told):
-        async with confined(box, argv, root, cwd, env, readable, told=told) as child:
+    with _channel(observe) as (report, trace_request):
+        async with confined(box, argv, root, cwd, env, readable, trace_request=trace_request) as child:
             child.report = report
             try:
                 async with anyio.create_task_group() as tasks:
@@ -150,7 +150,7 @@ async def confined(
     readable: Sequence[Path] = (),
     *,
     stdin: int = subprocess.DEVNULL,
-    told: Observe | None = None,
+    trace_request: TraceRequest | None = None,
 ) -> AsyncIterator[Confined]:
     """Run a process with pipes for its two outputs, isolated and with resource limits, but without a watcher.
 
@@ -164,7 +164,7 @@ async def confined(
         raise ProgramGoneError(f"{argv[0]} cannot be started: it does not exist or is not executable")
     # Opened before the run starts, because the run can replace it.
     with RunFolder(root, box.user).open() as folder:
-        child = await _start(box, argv, folder, cwd, env, readable, stdin, told)
+        child = await _start(box, argv, folder, cwd, env, readable, stdin, trace_request)
         try:
             if child.group:
                 child.group.hold(child.process.pid)
@@ -187,18 +187,18 @@ def _may_start(program: Path) -> bool:
 
 
 @contextmanager
-def _channel(observe: float | None) -> Iterator[tuple[int | None, Observe | None]]:
+def _channel(observe: float | None) -> Iterator[tuple[int | None, TraceRequest | None]]:
     """Yield the non-blocking read end of a pipe for the launcher's report, and the request for that report."""
     if observe is None:
         yield None, None
         return
-    report, told = os.pipe()
+    report, write_end = os.pipe()
     os.set_blocking(report, False)
     try:
-        yield report, Observe(told, observe)
+        yield report, TraceRequest(write_end, observe)
     finally:
         os.close(report)
-        os.close(told)
+        os.close(write_end)
 
 
 @cache
@@ -216,7 +216,7 @@ async def _start(
     env: Mapping[str, str],
     readable: Sequence[Path],
     stdin: int,
-    observe: Observe | None,
+    observe: TraceRequest | None,
 ) -> Confined:
     kills, alive = memory_kills(), _alive()
     try:

@@ -36,7 +36,7 @@ _LATEST_LOOK = 5
 
 
 @dataclass(frozen=True)
-class Observe:
+class TraceRequest:
     """A request to the launcher to trace the program.
 
     The launcher writes its report to the descriptor ``report``. A program without shared libraries is ended after
@@ -96,7 +96,7 @@ class Box:
         root: Path,
         cwd: Path,
         readable: Sequence[Path],
-        observe: Observe | None = None,
+        observe: TraceRequest | None = None,
         alive: int | None = None,
     ) -> list[str]:
         """Return the command line that runs ``argv`` in ``cwd``, a folder below ``root``, with ``readable`` folders.

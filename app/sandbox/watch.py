@@ -81,7 +81,7 @@ class Watch:
 
     def _files(self) -> Limit | None:
         most = self._limits
-        held = _held_open(self._pid, most.file_size_bytes)
+        held = _usage_of_open_files(self._pid, most.file_size_bytes)
         if held.sockets > most.memory_bytes or held.listed > _LONGEST_MAPS:
             return "memory"
         size = held.files
@@ -180,7 +180,7 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _OpenFiles:
     """Bytes in open or mapped deleted files, bytes that sockets may hold, and the size of the lists of mappings."""
 
     files: int
@@ -188,7 +188,7 @@ class _Held:
     listed: int
 
 
-def _held_open(pid: int, largest: int) -> _Held:
+def _usage_of_open_files(pid: int, largest: int) -> _OpenFiles:
     """Measure what the processes keep without a name in the file system.
 
     A deleted file that is only mapped counts as ``largest``: its size is unknown, and one mapped page keeps all of its
@@ -214,7 +214,7 @@ def _held_open(pid: int, largest: int) -> _Held:
             break
         mapped |= _deleted(maps)
     files = sum(sizes.values()) + len(mapped - sizes.keys()) * largest
-    return _Held(files, len(sockets) * _socket_bytes(), listed)
+    return _OpenFiles(files, len(sockets) * _socket_bytes(), listed)
 
 
 @cache

@@ -19,7 +19,7 @@ class Passing(str):
     __slots__ = ()
 
 
-class Progress:
+class ProgressLines:
     """Prints the progress lines of one piece of work, indented below its announcement."""
 
     def __init__(self, say: Say) -> None:
@@ -55,9 +55,9 @@ def sparse(say: Say) -> Say:
 
 
 @asynccontextmanager
-async def progress(say: Say) -> AsyncIterator[Progress]:
-    """Yield a ``Progress`` that prints the elapsed time every second while the block runs."""
-    shown = Progress(say)
+async def progress(say: Say) -> AsyncIterator[ProgressLines]:
+    """Yield a ``ProgressLines`` that prints the elapsed time every second while the block runs."""
+    shown = ProgressLines(say)
 
     async def beats() -> None:
         while True:

@@ -22,7 +22,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CardDifferences:
     """The differences, and the symbols that were added and removed if both cards list all their names."""
 
     changes: tuple[Change, ...]
@@ -30,7 +30,7 @@ class Comparison:
     went: tuple[str, ...] = ()
 
 
-def compared(before: Card, after: Card) -> Comparison:
+def compared(before: Card, after: Card) -> CardDifferences:
     """Return the differences between two cards."""
     changes = []
     # Two chains of one call each would only repeat the entry.
@@ -45,9 +45,9 @@ def compared(before: Card, after: Card) -> Comparison:
     counts += [(f"bytes of {kind}", was[kind], now[kind]) for kind in dict.fromkeys((*was, *now))]
     changes += [Change(what, f"{old:,}", f"{new:,}", new - old) for what, old, new in counts if old != new]
     if not before.symbols or not after.symbols or before.symbols.names is None or after.symbols.names is None:
-        return Comparison(tuple(changes))
+        return CardDifferences(tuple(changes))
     old_names, new_names = set(before.symbols.names), set(after.symbols.names)
-    return Comparison(
+    return CardDifferences(
         tuple(changes),
         came=tuple(sorted(new_names - old_names))[:_MOST_NAMES],
         went=tuple(sorted(old_names - new_names))[:_MOST_NAMES],
