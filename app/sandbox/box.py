@@ -105,27 +105,24 @@ class Box:
         """
         watched = [] if observe is None else ["--observe", f"{observe.report}:{observe.seconds:g}"]
         through = [*watched, *([] if alive is None else ["--alive", f"{alive}"])]
-        match self.level:
-            case "namespaces":
-                return [*self._bubblewrap(root, cwd, readable), *self._namespaced(argv, readable, through)]
-            case "landlock":
-                return self._launched(argv, root, readable, through)
-            case "none":
-                return [str(self.launcher), *watched, "--", *argv] if watched and self.launcher else list(argv)
+        if self.level == "none":
+            return [str(self.launcher), *watched, "--", *argv] if watched and self.launcher else list(argv)
+        limits = [*self._limits(), "--seccomp", *(["--filters"] if self.filters else [])]
+        user = [] if self.user is None else ["--user", f"{self.user}:{self.user}"]
+        if self.level == "landlock":
+            walls = self._landlock(readable, ro=(), rw=(str(root),))
+            return [str(self.launcher), "--reap", *through, *limits, *user, *walls, "--", *argv]
+        before = [str(self.launcher), "--pass", *user, "--"] if user and self.user_first else []
+        inside = [*user, "--userns"] if user and not self.user_first else []
+        walls = self._landlock(readable, ro=("/proc",), rw=("/tmp", str(INSIDE)))  # noqa: S108 - the run's own
+        launcher = [_INNER_LAUNCHER, "--init", *through, *limits, *inside, *walls, "--", *argv]
+        return [*before, *self._bubblewrap(root, cwd, readable, user_inside=bool(inside)), *launcher]
 
-    def _bubblewrap(self, root: Path, cwd: Path, readable: Sequence[Path]) -> list[str]:
+    def _bubblewrap(self, root: Path, cwd: Path, readable: Sequence[Path], *, user_inside: bool) -> list[str]:
         assert self.launcher
-        words = [
-            *self._outer_user(),
-            str(self.bwrap),
-            "--unshare-pid",
-            "--as-pid-1",
-            "--unshare-net",
-            "--unshare-ipc",
-            "--unshare-uts",
-        ]
+        words = [str(self.bwrap), "--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
         words += ["--unshare-cgroup-try", "--hostname", "playground", "--die-with-parent", "--new-session"]
-        if self._inner_user():
+        if user_inside:
             # After the mounts, the launcher changes to the run's user and enters a new user namespace.
             words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         else:
@@ -142,27 +139,9 @@ class Box:
         for folder in _elsewhere(readable):
             words += [*_open_parents(folder), "--ro-bind", str(folder), str(folder)]
         words += ["--ro-bind", str(self.launcher), _INNER_LAUNCHER, "--bind", str(root), str(INSIDE)]
-        # What lies around all these is memory that nobody counts.
+        # Everything else is in a tmpfs, whose memory the watcher cannot count.
         words += ["--remount-ro", "/dev", "--remount-ro", "/"]
         return [*words, "--chdir", str(INSIDE / cwd.relative_to(root)), "--"]
-
-    def _namespaced(self, argv: Sequence[str], readable: Sequence[Path], through: Sequence[str]) -> list[str]:
-        words = [_INNER_LAUNCHER, "--init", *through, *self._limits(), *self._seccomp(), *self._inner_user()]
-        walls = self._landlock(readable, ro=("/proc",), rw=("/tmp", str(INSIDE)))  # noqa: S108 - its own
-        return [*words, *walls, "--", *argv]
-
-    def _outer_user(self) -> list[str]:
-        if self.user is None or not self.user_first:
-            return []
-        return [str(self.launcher), "--pass", "--user", f"{self.user}:{self.user}", "--"]
-
-    def _inner_user(self) -> list[str]:
-        return [] if self.user is None or self.user_first else ["--user", f"{self.user}:{self.user}", "--userns"]
-
-    def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path], through: Sequence[str]) -> list[str]:
-        words = [str(self.launcher), "--reap", *through, *self._limits(), *self._seccomp()]
-        words += [] if self.user is None else ["--user", f"{self.user}:{self.user}"]
-        return [*words, *self._landlock(readable, ro=(), rw=(str(root),)), "--", *argv]
 
     def _limits(self) -> list[str]:
         most = self.limits
@@ -181,9 +160,6 @@ class Box:
             # All processes of the server's user count. This leaves room for two runs and stops a fork bomb.
             values["nproc"] = own_tasks() + 2 * most.processes
         return [word for name, value in values.items() for word in ("--limit", f"{name}={value}")]
-
-    def _seccomp(self) -> list[str]:
-        return ["--seccomp", "--filters"] if self.filters else ["--seccomp"]
 
     def _landlock(self, readable: Sequence[Path], ro: Sequence[str], rw: Sequence[str]) -> list[str]:
         if not self.landlock:
