@@ -629,8 +629,13 @@ async def test_a_lesson_weighs_little_and_the_next_one_next_to_nothing(learner: 
         assert "content-security-policy" not in again.headers
 
 
-async def test_an_explanation_is_a_page_and_a_fragment(learner: httpx.AsyncClient, inventory: LocalInventory) -> None:
-    inventory._explanations["1.99.0", "E0001"] = "Its `text` <b>\n"
+async def test_an_explanation_is_a_page_and_a_fragment(
+    learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def explained(_toolchain: Toolchain, code: str) -> str | None:
+        return "Its `text` <b>\n" if code == "E0001" else None
+
+    monkeypatch.setattr("app.engine.inventory.explanation", explained)
     page = (await learner.get("/explain/E0001")).text
     assert "<title>E0001" in page
     assert "Its <code>text</code> &lt;b&gt;" in page

@@ -26,6 +26,7 @@ from app.protocol.events import (
     from_json,
     to_json,
 )
+from app.protocol.visible import plain
 
 # Replacements in the JSON text of an event, for details that differ between runs and machines.
 _TIDY = (
@@ -196,7 +197,7 @@ def _sights(event: Event) -> Iterable[str]:
 def shown(events: Iterable[Event]) -> str:
     """Return the text that a run shows; see ``Recording.shown``."""
     events = tuple(events)
-    messages = [event.rendered for event in _of(events, Diagnostic) if not _closing(event)]
+    messages = [event.rendered for event in _of(events, Diagnostic) if not event.is_summary]
     printed = messages or [event.text for event in _of(events, Output)]
     lines = _FOLDERS.sub("…/", "".join(printed)).split("\n")
     return "\n".join(_cut(line).rstrip() for line in lines).strip("\n")
@@ -204,18 +205,13 @@ def shown(events: Iterable[Event]) -> str:
 
 def words(text: str) -> str:
     """Return a text without colours, times, addresses and folders, for comparison."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", _essential(text))
+    return plain(_essential(text))
 
 
 def _essential(text: str) -> str:
     for pattern, instead in _INCIDENTAL:
         text = pattern.sub(instead, text)
     return text
-
-
-def _closing(event: Diagnostic) -> bool:
-    """Return True for rustc's summary of its own messages."""
-    return bool(re.match(r"aborting due to|\d+ warnings? emitted", event.message))
 
 
 def _cut(line: str) -> str:

@@ -9,7 +9,7 @@ from app.toolchain import debian
 from app.toolchain.progress import Say
 
 EMULATORS = PROGRAMS
-PLACES = "/usr/local/bin:/usr/bin:/bin"
+TOOL_PATH = "/usr/local/bin:/usr/bin:/bin"
 """The search path of runs."""
 
 PACKAGES = dict.fromkeys(LOOKUPS, "binutils-multiarch") | {
@@ -22,7 +22,7 @@ PACKAGES = dict.fromkeys(LOOKUPS, "binutils-multiarch") | {
 
 def missing_tools(names: Iterable[str]) -> tuple[str, ...]:
     """Return the programs that are not on this machine."""
-    return tuple(name for name in names if shutil.which(name, path=PLACES) is None)
+    return tuple(name for name in names if shutil.which(name, path=TOOL_PATH) is None)
 
 
 def tools_command(names: Iterable[str]) -> str | None:
