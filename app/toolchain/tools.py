@@ -3,12 +3,12 @@
 import shutil
 from collections.abc import Iterable
 
+from app.protocol import qemu
 from app.protocol.command import LOOKUPS
-from app.protocol.qemu import PROGRAMS
 from app.toolchain import debian
 from app.toolchain.progress import Say
 
-EMULATORS = PROGRAMS
+EMULATORS = qemu.PROGRAMS
 TOOL_PATH = "/usr/local/bin:/usr/bin:/bin"
 """The search path of runs."""
 
