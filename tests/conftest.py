@@ -279,7 +279,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, lessons: dict[str, Lesson])
     """
     data = tmp_path_factory.mktemp("server")
     keep_report(data, CourseReport(datetime.now(UTC), tuple(recorded_proofs(lessons))))
-    with serving(data) as running:
+    # On a busy machine a page takes seconds, and a run that it watches must not end by itself meanwhile.
+    with serving(data, PLAYGROUND_RUN_SECONDS="120") as running:
         yield running.url
 
 

@@ -133,4 +133,4 @@ async def test_whoever_waits_hears_all_that_its_set_up_says(builder: Builder, de
         tasks.start_soon(demand.settled, ["one"], late.append)
         await anyio.wait_all_tasks_blocked()
         builder.go.set()
-    assert early == late == ["Setting up one, once for all who need it.", "  compiling core, 5 s", "done"]
+    assert early == late == ["Setting up one, once for all users of this playground.", "  compiling core, 5 s", "done"]
