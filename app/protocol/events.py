@@ -1,8 +1,8 @@
 """The event types of a run: frozen data with JSON both ways.
 
 A run is a sequence of these events. They are the same as server-sent events, in the recordings of the lessons and from
-``playground try --json``. ``id`` counts from 1 within a run and equals the id of the server-sent event. An event that no
-log has numbered yet has the id 0.
+``playground try --json``. ``id`` counts from 1 within a run and equals the id of the server-sent event. An event that
+no log has numbered yet has the id 0.
 """
 
 import re
@@ -204,8 +204,8 @@ class Machine(_Numbered):
 
     ``exited``: the kernel ended the emulator with ``exit_code``. ``off``: the kernel switched the machine off.
     ``halted``: the processor sleeps for ever. ``time``: the timeout ended the machine. ``reset``: the machine would
-    have restarted. ``lockup``: the processor locked up. ``refused``: the emulator did not start the machine. ``crashed``: a
-    signal ended the emulator. ``registers`` is QEMU's list of them, empty if QEMU had ended already.
+    have restarted. ``lockup``: the processor locked up. ``refused``: the emulator did not start the machine.
+    ``crashed``: a signal ended the emulator. ``registers`` is QEMU's list of them, empty if QEMU had ended already.
     """
 
     type: Literal["machine"] = "machine"
