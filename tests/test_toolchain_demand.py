@@ -97,7 +97,7 @@ async def test_a_failure_is_tried_again_after_a_while(
     demand.want(["broken"])
     with anyio.fail_after(5):
         await demand.settled(["broken"], print)
-    monkeypatch.setattr("app.toolchain.demand._AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("app.toolchain.demand._RETRY_SECONDS", 0.0)
     demand.want(["broken"])
     with anyio.fail_after(5):
         await demand.settled(["broken"], print)

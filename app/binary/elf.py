@@ -71,7 +71,7 @@ def facts(elf: Elf) -> BinaryFacts:
     machine = str(elf.header["e_machine"])
     at_entry, runtime = _entry_symbol_and_runtime(elf, entry)
     dynamic = next((one for one in elf.parts if isinstance(one, DynamicSection)), None)
-    libraries: Iterable[Any] = dynamic.iter_tags("DT_NEEDED") if dynamic else ()
+    libraries: Iterable[Any] = () if dynamic is None else dynamic.iter_tags("DT_NEEDED")
     return BinaryFacts(
         format="ELF",
         machine=_MACHINES.get(machine, machine.removeprefix("EM_")),

@@ -134,14 +134,20 @@ def find_groups() -> Groups | None:
     except OSError:
         return None
     paths = {key: path for line in lines for _, keys, path in [line.split(":", 2)] for key in keys.split(",")}
-    v2 = _delegated(_ROOT / paths[""].lstrip("/")) if "" in paths else None
-    if v2 and _enable_controllers(v2) and _works(groups := Groups(2, dict.fromkeys(_CONTROLLERS, v2))):
+    v2 = _divide(_ROOT / paths[""].lstrip("/")) if "" in paths else None
+    if v2 and _works(groups := Groups(2, dict.fromkeys(_CONTROLLERS, v2))):
         return groups
     # In version 1 only root may move processes of another user, whatever the files' modes say.
     v1 = {key: _ROOT / key / paths[key].lstrip("/") for key in _CONTROLLERS if key in paths}
     if len(v1) == len(_CONTROLLERS) and os.geteuid() == 0 and _works(groups := Groups(1, v1)):
         return groups
     return None
+
+
+def _divide(own: Path) -> Path | None:
+    """Return the delegated group of version 2 with its controllers enabled for subgroups, or None."""
+    group = _delegated(own)
+    return group if group and _enable_controllers(group) else None
 
 
 def _delegated(own: Path) -> Path | None:
