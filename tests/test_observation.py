@@ -168,6 +168,7 @@ def test_without_a_tracer_only_what_a_parent_sees_is_told() -> None:
     assert "1.9 of 2.0 seconds of processor time, and waited for nothing" in busy.detail
     assert "waited for nothing" not in seen(line("running", state="R", waits=3, **blind)).detail
     waits = seen(line("running", state="S", waits_in=34, **blind))
+    assert "in `read`" in seen(line("running", state="S", waits_in=0, **blind)).detail, "which has the number 0"
     assert waits.reason == "waits"
     assert "in `pause`" in waits.detail
     assert seen(line("exited", exit_code=7, **blind)).reason == "exit"
