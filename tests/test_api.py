@@ -16,7 +16,9 @@ import httpx
 import pytest
 
 from app.course.lessons import Lesson
-from tests.conftest import Server, naming, seat_of, seated
+from tests.support.clients import seat_of, seated
+from tests.support.processes import naming
+from tests.support.server import Server
 
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.conftest import seated
+from tests.support.clients import seated
 
 BARE_METAL = "cargo build --target thumbv7em-none-eabihf"
 NOT_OURS = "0" * 32

@@ -11,16 +11,20 @@ from app.binary.compare import by_kind, compared
 from app.binary.lines import within
 from app.binary.reading import drafts, examine
 from app.toolchain import Toolchain
-from tests.test_binary import BARE, compile_with, for_macos, for_windows
+from tests.support.programs import (
+    BARE,
+    card_of,
+    compile_with,
+    for_macos,
+    for_macos_with_lines,
+    for_windows,
+    for_windows_with_lines,
+)
 
 HELLO = 'fn main() {\n    println!("hi");\n}\n'
 START_LINE = 3
 FOREIGN_LINE = 7
 FOREIGN_LOOP = {"x86-64": ("eb00", "ebfe"), "AArch64": ("01000014", "00000014")}
-
-
-def card_of(data: bytes, *companions: bytes) -> Card:
-    return examine(io.BytesIO(data), companions=[io.BytesIO(one) for one in companions])
 
 
 def places(card: Card) -> set[tuple[str | None, int | None]]:
@@ -108,17 +112,6 @@ def test_the_card_of_a_program_for_windows(bare_metal: Toolchain, tmp_path: Path
     assert card.symbols.defined == 0
     assert [(section.name, section.kind) for section in card.sections] == [(".text", "code"), (".rdata", "constants")]
     assert by_kind(card)["code"] == 4
-
-
-def for_windows_with_lines(toolchain: Toolchain, folder: Path) -> tuple[bytes, bytes]:
-    data = for_windows(toolchain, folder, "-Clink-arg=/SUBSYSTEM:console", "-g")
-    [pdb] = folder.glob("*.pdb")
-    return data, pdb.read_bytes()
-
-
-def for_macos_with_lines(toolchain: Toolchain, folder: Path, triple: str) -> tuple[bytes, ...]:
-    data = for_macos(toolchain, folder, triple, "-g", "-Csplit-debuginfo=unpacked")
-    return data, *(one.read_bytes() for one in folder.glob("*.o"))
 
 
 @pytest.mark.parametrize("triple", ["x86_64-apple-darwin", "aarch64-apple-darwin"])

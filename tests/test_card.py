@@ -16,8 +16,8 @@ from app.protocol.events import Artifact
 from app.toolchain import Toolchain
 from app.web.card import shares, view
 from app.web.render import page
-from tests.jobs import job as job_of
-from tests.test_binary import BARE, compile_with
+from tests.support.jobs import job as job_of
+from tests.support.programs import BARE, compile_with
 
 HOSTILE = '"><script>alert(1)</script>'
 FACTS = BinaryFacts("ELF", "ARM", 0x200E5, "_start", (), None, ())

@@ -10,7 +10,8 @@ from app.course.diagnosis import Diagnosis
 from app.protocol.events import Diagnostic, Event, Finished
 from app.toolchain import Toolchain
 from app.web.compare import Answer, columns
-from tests.conftest import Server, disagreement, seated
+from tests.support.clients import disagreement, seated
+from tests.support.server import Server
 
 HTMX = {"hx-request": "true"}
 

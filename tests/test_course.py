@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.course import Course, LessonError, load_course, load_shelf
-from tests.conftest import course_toml
+from tests.support.courses import course_toml
 
 
 @pytest.fixture

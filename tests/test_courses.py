@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Server, seated, serving
+from tests.support.clients import seated
+from tests.support.server import Server, serving
 
 TINY = Path(__file__).parent / "courses" / "tiny"
 

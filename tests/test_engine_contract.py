@@ -27,8 +27,8 @@ from app.protocol.events import Artifact, Event, Finished, Output, Queued, Start
 from app.settings import Settings
 from app.stepper import NotSteppedError
 from app.toolchain import Toolchain, preferred
-from tests.jobs import job
-from tests.remote import remote
+from tests.support.jobs import job
+from tests.support.remote import remote
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,8 @@ from app.settings import Settings
 from app.web.guard.hosts import Hosts
 from app.web.guard.rates import Rates, address_of, kind
 from app.web.problem import ProblemError
-from tests.conftest import Server, seated
+from tests.support.clients import seated
+from tests.support.server import Server
 
 RUN = b'{"lesson": "hello-std", "command": "rustc --version"}'
 FORWARDED = {"x-forwarded-for": "192.0.2.7"}

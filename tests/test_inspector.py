@@ -20,8 +20,8 @@ from app.inspector import UNKNOWN
 from app.sandbox.watch import descendants
 from app.settings import Settings
 from app.toolchain import Toolchain
-from tests.conftest import inspecting
-from tests.test_binary_card import card_of, for_windows_with_lines
+from tests.support.inspector import inspecting
+from tests.support.programs import card_of, for_windows_with_lines
 
 pytestmark = pytest.mark.anyio
 SHELL = Path("/bin/sh").resolve()

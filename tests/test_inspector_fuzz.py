@@ -1,7 +1,6 @@
 """Mutated ELF, PE and Mach-O files in the inspector: no hang, no flood of memory, no crash of whoever asks."""
 
 import os
-import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,14 +18,20 @@ from app.inspector import _WAIT, UNKNOWN, Inspector
 from app.protocol.events import Artifact
 from app.settings import Settings
 from app.toolchain import Toolchain
-from tests.conftest import inspecting
-from tests.test_binary import BARE, compile_with, for_macos, for_windows
-from tests.test_binary_card import card_of, for_macos_with_lines, for_windows_with_lines
+from tests.support.damage import BASES, damaged, damages
+from tests.support.inspector import inspecting
+from tests.support.programs import (
+    BARE,
+    card_of,
+    compile_with,
+    for_macos,
+    for_macos_with_lines,
+    for_windows,
+    for_windows_with_lines,
+)
 
 MEMORY_KB = 200_000
 EXAMPLES = 150
-BASES = ("elf-arm", "elf-host", "elf-std", "pe", "macho-x86-64", "macho-arm64")
-NASTY = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 64) - 1)
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +68,6 @@ def bases(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> di
     }
 
 
-@st.composite
-def damages(draw: st.DrawFn) -> list[tuple[str, float, int, int]]:
-    """How a file is to be damaged: what, where from 0 to 1, with which value, of how many bytes."""
-    kinds = st.sampled_from(("number", "number", "number", "byte", "cut", "copy"))
-    # Most of what leads a reader astray stands in headers, at the ends of a file.
-    places = st.one_of(st.floats(0, 0.05), st.floats(0, 1), st.floats(0.9, 1))
-    numbers = st.one_of(st.sampled_from(NASTY), st.integers(0, (1 << 64) - 1))
-    return draw(st.lists(st.tuples(kinds, places, numbers, st.sampled_from((1, 2, 4, 8))), min_size=1, max_size=12))
-
-
 @pytest.fixture(scope="module")
 def with_lines(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, ...]]:
     """Files whose lines are in others, each with one of these."""
@@ -85,22 +80,6 @@ def with_lines(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) 
         "macho-x86-64": for_macos_with_lines(bare_metal, folder(), "x86_64-apple-darwin")[:2],
         "macho-arm64": for_macos_with_lines(bare_metal, folder(), "aarch64-apple-darwin")[:2],
     }
-
-
-def damaged(data: bytes, how: list[tuple[str, float, int, int]]) -> bytes:
-    out = bytearray(data)
-    for kind, place, number, width in how:
-        at = int(place * len(out)) // width * width
-        match kind:
-            case "number" if at >= 4:  # the first four bytes say which format it is
-                out[at : at + width] = struct.pack("<Q", number)[:width]
-            case "byte" if 4 <= at < len(out):
-                out[at] = number & 0xFF
-            case "cut" if at >= 64:
-                del out[at:]
-            case "copy":
-                out[at:at] = out[at : at + number % 4096]
-    return bytes(out)
 
 
 def bounded(facts: BinaryFacts) -> bool:

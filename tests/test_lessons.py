@@ -10,7 +10,7 @@ from app.course import Course, Lesson, load_course, load_shelf
 from app.course.lessons import LessonError, load
 from app.course.prove import reference_problems
 from app.settings import Settings
-from tests.conftest import course_toml
+from tests.support.courses import course_toml
 
 SLUGS = (
     "hello-std no-std empty-main panic-handler eh-personality panic-abort no-main entry-point linker-error "

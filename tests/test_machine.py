@@ -19,7 +19,7 @@ from app.run.machine import Monitor, report
 from app.runfiles import RunFolder
 from app.settings import Settings
 from app.toolchain import EMULATORS, Toolchain, missing_tools, preferred
-from tests.jobs import job as job_of
+from tests.support.jobs import job as job_of
 
 _E = TypeVar("_E", bound=Event)
 

@@ -21,7 +21,7 @@ from app.sandbox import IsolationError, detect
 from app.settings import Settings
 from app.stepper import Trace
 from app.toolchain import Toolchain, preferred
-from tests.jobs import job as job_of
+from tests.support.jobs import job as job_of
 
 MACHINE = {"x86_64": "x86-64", "aarch64": "AArch64"}[platform.machine()]
 SP = 0x7FFC_0000_1000

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from tests.conftest import seated
+from tests.support.clients import seated
 
 REQUESTS = 2000
 CHECKS = [

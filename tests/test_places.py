@@ -18,7 +18,7 @@ from app.course.lessons import Lesson
 from app.course.recordings import What, from_text, record, to_text
 from app.protocol.command import Kind, parse
 from app.protocol.events import Artifact, Event, Finished, Machine, Observed
-from tests.test_events import SAMPLES
+from tests.support.events import SAMPLES
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs/api.md").read_text(encoding="utf-8")

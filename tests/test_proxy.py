@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import Server
+from tests.support.server import Server
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 TICKING = """use std::io::Write;

@@ -8,7 +8,8 @@ from pathlib import Path
 from app.course import Course
 from app.course.prove import Proof, Report, keep_report, last_report
 from app.web.report import report_page
-from tests.conftest import Server, seated
+from tests.support.clients import seated
+from tests.support.server import Server
 
 NOW = datetime(2026, 5, 4, 3, 2, tzinfo=UTC)
 STYLE = ".matrix td { color: red }"

@@ -10,7 +10,7 @@ from fastapi.routing import iter_route_contexts
 from app.course.lessons import Lesson
 from app.settings import Settings
 from app.web import create_app
-from tests.browser.states import NO_PAGES, PAGES, STATES, paths
+from tests.support.states import NO_PAGES, PAGES, STATES, paths
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from app.engine.log import Run
 from app.protocol.command import parse
 from app.protocol.events import Queued
 from app.toolchain import Toolchain
-from tests.jobs import job as job_of
+from tests.support.jobs import job as job_of
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,8 @@ import pytest
 
 from app.run import workspace
 from app.run.workspace import CRATE
-from app.runfiles import HiddenError, RunFolder, beneath, folder, in_thread, look, removal, removed
+from app.runfiles import HiddenError, RunFolder, beneath, in_thread, look, removal, removed
+from tests.support.files import descriptors, interrupted
 
 _SECRET = b"hush"
 _APP = Path(__file__).parents[1] / "app"
@@ -74,10 +75,6 @@ def seen(top: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def open_below(top: Path) -> list[str]:
     """The files below a folder that this process has open; other tests' servers open and close theirs meanwhile."""
     found = []
@@ -126,29 +123,6 @@ class Hostile:
             path.unlink,
         ]
         self._chance.choice(acts)()
-
-
-class Interrupted:
-    """The module ``os``, as a module of ours sees it: before each call something else happens."""
-
-    def __init__(self, act: Callable[[], None], but: tuple[str, ...]) -> None:
-        self._act, self._but = act, but
-
-    def __getattr__(self, name: str) -> object:
-        found = getattr(os, name)
-        if not callable(found) or isinstance(found, type) or name in self._but:
-            return found
-
-        def call(*args: object, **more: object) -> object:
-            self._act()
-            return found(*args, **more)
-
-        return call
-
-
-def interrupted(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], but: tuple[str, ...] = ()) -> None:
-    for module in (beneath, folder, removal):
-        monkeypatch.setattr(module, "os", Interrupted(act, but))
 
 
 def lay(run: RunFolder) -> None:

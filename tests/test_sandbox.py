@@ -34,9 +34,10 @@ from app.sandbox.users import FIRST, LAST, NEEDED, acting_as, claimed
 from app.sandbox.watch import Watch, descendants, usage
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
-from tests.conftest import SLOWER_BY, Server
-from tests.jobs import job as job_of
-from tests.test_engine import begun, gone, running
+from tests.support.environment import SLOWER_BY
+from tests.support.jobs import job as job_of
+from tests.support.processes import begun, gone, running
+from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 LEVELS = ("namespaces", "landlock")

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.web.guard.seats import SeatKeyError, Seats, SeveralSeatsError
-from tests.conftest import Server, cookie_name, seat_of, seated
+from tests.support.clients import cookie_name, seat_of, seated
+from tests.support.server import Server
 
 MINE = Seats(b"k" * 32)
 VICTIM = "ab" * 16

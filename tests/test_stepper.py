@@ -24,9 +24,9 @@ from app.stepper import NotSteppedError, Trace
 from app.stepper.emulator.trace import trace
 from app.toolchain import Toolchain, preferred
 from app.web.steps import drawn
-from tests.jobs import job as job_of
-from tests.test_binary import BARE, compile_with
-from tests.test_inspector_fuzz import damaged, damages
+from tests.support.damage import damaged, damages
+from tests.support.jobs import job as job_of
+from tests.support.programs import BARE, compile_with
 
 pytestmark = pytest.mark.anyio
 ENTRY = 0x401000

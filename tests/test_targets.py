@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.toolchain import Demand, Toolchain
 from app.toolchain.linkers import find_lld
 from app.toolchain.sysroot import PrivateSysroot, lay_out, place
-from tests.conftest import Server
+from tests.support.server import Server
 
 WINDOWS = "x86_64-pc-windows-msvc"
 COMMAND = f'cargo rustc --target {WINDOWS} -- -C link-args="/ENTRY:_start /SUBSYSTEM:console"'

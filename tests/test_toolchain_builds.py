@@ -15,7 +15,7 @@ from app.toolchain import Toolchain, build_env, discover
 from app.toolchain.build import BuildError, build_targets, prove
 from app.toolchain.process import capture
 from app.toolchain.sysroot import PrivateSysroot, lay_out, place, refresh, with_built_targets
-from tests.conftest import BARE_METAL
+from tests.support.environment import BARE_METAL
 
 MANIFEST = (
     '[package]\nname = "blog_os"\nversion = "0.1.0"\nedition = "2018"\n[profile.dev]\npanic = "abort"\n[workspace]\n'

@@ -10,7 +10,7 @@ from app.toolchain import EMULATORS, DoctorReport, Flaw, Survey, Toolchain, exam
 from app.toolchain.debian import is_debian
 from app.toolchain.doctor import ToolReport, report
 from app.toolchain.needs import LOOKUPS, Needs, needs
-from tests.conftest import BARE_METAL
+from tests.support.environment import BARE_METAL
 
 
 @pytest.mark.anyio

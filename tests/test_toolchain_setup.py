@@ -33,7 +33,7 @@ from app.toolchain.linkers import find_lld
 from app.toolchain.lock import locked
 from app.toolchain.needs import can_build_core, needs
 from app.toolchain.sysroot import PrivateSysroot, lay_out, lineage, place
-from tests.conftest import BARE_METAL
+from tests.support.environment import BARE_METAL
 
 SCRIPT = """
 import signal

@@ -14,7 +14,7 @@ from app.engine.turns import Turns
 from app.inspector import UNKNOWN
 from app.protocol.command import parse
 from app.toolchain import Toolchain
-from tests.jobs import job as job_of
+from tests.support.jobs import job as job_of
 
 pytestmark = pytest.mark.anyio
 

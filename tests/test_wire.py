@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.conftest import Server, seated
+from tests.support.clients import seated
+from tests.support.server import Server
 
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
 FLOOD = 'fn main() { for _ in 0..%d { println!("{}", "x".repeat(999)); } }'

@@ -27,11 +27,10 @@ from app.sandbox import Box
 from app.settings import Settings
 from app.toolchain import Toolchain
 from app.web import create_app
-from tests.test_engine import Bench, printed, toolchain
-from tests.test_runfiles import descriptors, interrupted
+from tests.support.bench import Bench, printed
+from tests.support.files import descriptors, interrupted
 
 pytestmark = pytest.mark.anyio
-__all__ = ["toolchain"]
 _FAULT = "its operator finds why in the log"
 
 

@@ -9,7 +9,8 @@ import httpx
 
 from tests.attacks.case import MANIFEST, Case, Check, Story, both, build_script, program, unseen
 from tests.attacks.world import World, digest
-from tests.conftest import SLOWER_BY, below
+from tests.support.environment import SLOWER_BY
+from tests.support.files import below
 
 _EXE = 'let exe = "target/debug/blog_os"; fs::remove_file(exe);'
 _FORGE = """
@@ -17,7 +18,7 @@ fn forged(path: &str) -> String {
     format!("{{\\"reason\\":\\"compiler-artifact\\",\\"package_id\\":\\"x\\",\\"manifest_path\\":\\"x\\",\\"target\\":{{\\"kind\\":[\\"bin\\"],\\"name\\":\\"blog_os\\"}},\\"profile\\":{{\\"test\\":false}},\\"features\\":[],\\"filenames\\":[\\"{path}\\"],\\"executable\\":\\"{path}\\",\\"fresh\\":false}}\\n")
 }
 """
-_ELF = r"""
+ELF = r"""
 fn put(data: &mut [u8], at: usize, value: u64, size: usize) { data[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]); }
 /// A section: type, flags, offset, size, link, entry size.
 type Section = (u32, u64, u64, u64, u32, u64);
@@ -124,7 +125,7 @@ def server_well(world: World, story: Story) -> None:
 
 
 def _elf_case(id_: str, tries: str, body: str, held: Check = server_well) -> Case:
-    source = program(f'{body}\n{_EXE}\nprintln!("{{:?}}", fs::write(exe, data));', _ELF)
+    source = program(f'{body}\n{_EXE}\nprintln!("{{:?}}", fs::write(exe, data));', ELF)
     return Case(id_, tries, held, source, where="tight", during=_ask_all_the_while)
 
 

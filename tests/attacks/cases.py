@@ -7,8 +7,8 @@ import pytest
 from app.sandbox import may_give
 from tests.attacks import artifacts, crates, kernel, network, others, processes, reads, resources, writes
 from tests.attacks.case import Case
-from tests.attacks.conftest import Worlds
-from tests.conftest import SLOWER_BY
+from tests.attacks.worlds import Worlds
+from tests.support.environment import SLOWER_BY
 
 CASES: tuple[Case, ...] = (
     *reads.CASES,

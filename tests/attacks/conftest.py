@@ -4,9 +4,7 @@
 """
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,12 +12,12 @@ import pytest
 
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
-from tests.attacks.case import ONE_LEVEL, Case, Story
+from tests.attacks.case import ONE_LEVEL, Case
 from tests.attacks.world import World
-from tests.conftest import EVERYTHING, SLOWER_BY
+from tests.attacks.worlds import Worlds
+from tests.support.environment import EVERYTHING
 
 LEVELS = os.environ.get("ATTACKS_AT", "namespaces,landlock").split(",")
-_AT_ONCE = {"usual": 4, "tight": 2, "normal": 3}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -42,49 +40,6 @@ def _is_spared(item: pytest.Function) -> bool:
 def level(request: pytest.FixtureRequest) -> str:
     """The isolation level in force."""
     return str(request.param)
-
-
-class Worlds:
-    """The worlds of one level, made when they are first needed; their selected attacks run several at once."""
-
-    def __init__(self, level: str, make: Callable[[str], World], selected: list[Case]) -> None:
-        self._level = level
-        self._make = make
-        self._selected = selected
-        self._stack = ExitStack()
-        self._worlds: dict[str, World] = {}
-        self._stories: dict[str, Future[Story]] = {}
-
-    def get(self, where: str) -> World:
-        """The usual world, the tight one, or the one of a normal user's server."""
-        if where not in self._worlds:
-            self.close()
-            world = self._stack.enter_context(self._make(where))
-            self._worlds[where] = world
-            skip_unless_in_force(world)
-            pool = self._stack.enter_context(ThreadPoolExecutor(_AT_ONCE[where]))
-            self._stack.callback(pool.shutdown, cancel_futures=True)
-            for case in self._selected:
-                if case.where == where:
-                    self._stories[case.id] = pool.submit(world.attack, case)
-        return self._worlds[where]
-
-    def story(self, case: Case) -> tuple[World, Story]:
-        """How the case went, and where."""
-        world = self.get(case.where)
-        return world, self._stories[case.id].result(timeout=300 * SLOWER_BY)
-
-    def close(self) -> None:
-        """Take the worlds down."""
-        self._worlds.clear()
-        self._stack.close()
-
-
-def skip_unless_in_force(world: World) -> None:
-    """Skip where the level does not work, and say so."""
-    [started] = [event for event in world.honest() if event["type"] == "started"]
-    if started["isolation"] != world.level:
-        pytest.skip(f"the level {world.level} does not work on this machine")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.attacks.case import Case, Check, Story, never, program
 from tests.attacks.resources import bounded
 from tests.attacks.world import World
-from tests.conftest import SLOWER_BY
+from tests.support.environment import SLOWER_BY
 
 _FCNTL = 'extern "C" { fn fcntl(fd: i32, what: i32, ...) -> i32; fn ioctl(fd: i32, what: u64, ...) -> i32; }\n'
 _TOOLS = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.attacks.case import Case, Check, Story, both, program
 from tests.attacks.world import World
-from tests.conftest import SLOWER_BY
+from tests.support.environment import SLOWER_BY
 
 
 def gone(id_: str) -> Check:

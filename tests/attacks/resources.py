@@ -4,7 +4,7 @@
 from app.sandbox import may_give
 from tests.attacks.case import MANIFEST, Case, Check, Story, both, build_script, never, program
 from tests.attacks.world import World
-from tests.conftest import SLOWER_BY
+from tests.support.environment import SLOWER_BY
 
 _MB = 1 << 20
 # Two attacks and an honest run go on at a time, each within the tight world's limits; the bombs are far larger.

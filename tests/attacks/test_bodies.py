@@ -13,7 +13,7 @@ import httpx
 from tests.attacks.case import attack
 from tests.attacks.watch import resident
 from tests.attacks.world import World
-from tests.conftest import SLOWER_BY
+from tests.support.environment import SLOWER_BY
 
 _LONGEST = 1.5 * SLOWER_BY
 

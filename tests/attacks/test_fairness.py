@@ -9,7 +9,9 @@ import httpx
 import pytest
 
 from tests.attacks.case import MANIFEST, attack
-from tests.conftest import SLOWER_BY, Server, seated
+from tests.support.clients import seated
+from tests.support.environment import SLOWER_BY
+from tests.support.server import Server
 
 _FILES = {
     "Cargo.toml": MANIFEST,

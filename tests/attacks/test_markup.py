@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.attacks.artifacts import _ELF
+from tests.attacks.artifacts import ELF
 from tests.attacks.case import HELLO, MANIFEST, attack, program
 from tests.attacks.world import World
 
@@ -166,7 +166,7 @@ def test_html_in_artefact(stranger: httpx.Client) -> None:
         for word in [1u64, 1, 0, 0] { body.extend_from_slice(&word.to_le_bytes()); }
         let data = elf(0x1000, (3, 4096 + names + 1, long - 1), &[(0, 0, 0, 0, 0, 0), (2, 0, 4096, 24, 2, 24), (3, 0, 4096 + names, long, 0, 0), (6, 0, 4096 + dynamic, 32, 2, 16)], 1, &body);
         let exe = "target/debug/blog_os"; fs::remove_file(exe); fs::write(exe, data).unwrap();""",
-        _ELF,
+        ELF,
     )
     _check(stranger, main)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.attacks.case import MANIFEST, program
 from tests.attacks.watch import children
 from tests.attacks.world import World
-from tests.conftest import below
+from tests.support.files import below
 
 _SLEEPS = program("nap(20_000);")
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.attacks.case import Case
 from tests.attacks.cases import CASES, check
-from tests.attacks.conftest import Worlds
+from tests.attacks.worlds import Worlds
 
 NORMAL = [replace(case, where="normal") for case in CASES if case.normal]
 

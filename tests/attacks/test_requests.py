@@ -15,7 +15,7 @@ import pytest
 from tests.attacks.case import HELLO, MANIFEST, attack
 from tests.attacks.watch import resident
 from tests.attacks.world import World
-from tests.conftest import below
+from tests.support.files import below
 
 _BODY = {"lesson": "hello-std", "command": "rustc --version"}
 _LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'

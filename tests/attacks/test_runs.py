@@ -4,8 +4,8 @@ import pytest
 
 from tests.attacks.case import Case
 from tests.attacks.cases import CASES, check
-from tests.attacks.conftest import Worlds
 from tests.attacks.world import World
+from tests.attacks.worlds import Worlds
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.where == "usual"], ids=lambda case: case.id)

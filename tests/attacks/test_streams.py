@@ -18,7 +18,7 @@ import pytest
 from tests.attacks.case import HELLO, MANIFEST, attack, program
 from tests.attacks.watch import children, command_line, resident
 from tests.attacks.world import USUAL, World, lines
-from tests.conftest import serving
+from tests.support.server import serving
 
 _SLOW = 'fn main() { for n in 0..20 { println!("{n}"); std::thread::sleep(std::time::Duration::from_millis(100)); } }'
 

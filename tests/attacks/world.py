@@ -31,7 +31,9 @@ from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.attacks.case import HELLO, MANIFEST, Case, Story
 from tests.attacks.watch import Watch, children, command_line
-from tests.conftest import BARE_METAL, SLOWER_BY, Server, a_normal_user, below, serving
+from tests.support.environment import BARE_METAL, SLOWER_BY
+from tests.support.files import below
+from tests.support.server import Server, a_normal_user, serving
 
 TIGHT = {
     "PLAYGROUND_RUN_SECONDS": str(6 * SLOWER_BY),

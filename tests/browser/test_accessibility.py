@@ -8,10 +8,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page
 
 from app.course.lessons import Lesson
-from tests.browser.states import STATES, State, opened, paths
-from tests.browser.test_course import browser
-
-__all__ = ["browser"]
+from tests.support.states import STATES, State, opened, paths
 
 pytestmark = pytest.mark.usefixtures("bare_metal")
 

@@ -9,10 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_course import ENDLESS, RUN_MS, Wire, area, browser, learner, type_files
-from tests.conftest import Server
-
-__all__ = ["browser"]
+from tests.support.browser import ENDLESS, RUN_MS, Wire, area, learner, type_files
+from tests.support.server import Server
 
 HERE, THERE = "fn main() {} // here\n", "fn main() {} // there\n"
 FLOOD = """\

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
-from tests.conftest import serving
+from tests.support.browser import RUN_MS, area, learner, type_files
+from tests.support.server import serving
 
 MINE = 'fn main() {\n    println!("my own words");\n}\n'
 

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
-
-__all__ = ["browser"]
+from tests.support.browser import RUN_MS, area, learner, type_files
 
 UNUSED_MUT = 'fn main() {\n    let mut ünïcode = "ä"; let mut y = 2;\n    println!("{ünïcode} {y}");\n}\n'
 

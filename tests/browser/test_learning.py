@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lessons import Lesson
-from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
+from tests.support.browser import RUN_MS, area, learner, type_files
 
 both = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
 MINE = "#![no_std]\n\nfn main() {}\n// mine\n"

@@ -7,10 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lessons import Lesson
-from tests.browser.states import paths
-from tests.browser.test_course import RUN_MS, browser, learner, type_files
-
-__all__ = ["browser"]
+from tests.support.browser import RUN_MS, learner, type_files
+from tests.support.states import paths
 
 HOSTILE = (
     "</pre></hx-partial><script>window.hit = 1</script><img src=x onerror='window.hit = 1'>\n\n"

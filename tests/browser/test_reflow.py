@@ -6,10 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lessons import Lesson
-from tests.browser.states import STATES, State, explained, opened, paths
-from tests.browser.test_course import browser
-
-__all__ = ["browser"]
+from tests.support.states import STATES, State, explained, opened, paths
 
 pytestmark = pytest.mark.usefixtures("bare_metal")
 

@@ -6,9 +6,6 @@ from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from app.course.lessons import Lesson
 from bench.pace import pace
-from tests.browser.test_course import browser
-
-__all__ = ["browser"]
 
 FIRST, NEXT = 250_000, 25_000
 """The bytes that a first lesson may take, and the one after it, compressed, with headers."""

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.course import Course, Lesson
 from app.toolchain import Toolchain
-from tests.browser.test_course import RUN_MS, browser, learner
+from tests.support.browser import RUN_MS, learner
 
 
 @pytest.fixture(scope="module")

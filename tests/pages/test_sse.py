@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Verdict
 from app.web.sse import frame
-from tests.test_pages import ScriptedEngine, app, course, engine, inventory, learner, post
-
-__all__ = ["app", "course", "engine", "inventory", "learner"]
+from tests.support.scripted import ScriptedEngine, post
 
 HOSTILE = st.lists(
     st.sampled_from(

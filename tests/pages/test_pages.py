@@ -2,9 +2,8 @@
 
 import hashlib
 import re
-import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,164 +14,23 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.binary import Card
-from app.course import Shelf, load_shelf
+from app.course import Shelf
 from app.engine import (
-    ArtifactFile,
-    Inside,
-    JobSpec,
-    NoSuchRunError,
     OwnerQueueFullError,
     QueueFullError,
-    RunStatus,
-    State,
 )
-from app.engine.inventory import Found, LocalInventory
+from app.engine.inventory import LocalInventory
 from app.engine.targets import Targets
 from app.protocol.command import parse
-from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
-from app.sandbox import Box, Isolation, Limits
+from app.protocol.events import Output
 from app.settings import Settings
-from app.stepper import NotSteppedError, Trace
 from app.toolchain import Demand, DoctorReport, Toolchain, examine
-from app.web import create_app
 from app.web.readiness import ReadinessCheck
-from app.web.state import Machine, Playground
-from tests.conftest import course_toml, seat_of
+from app.web.state import Playground
+from tests.support.clients import seat_of
+from tests.support.scripted import BUILT, HTMX, LOG, ScriptedEngine, post
 
 pytestmark = pytest.mark.anyio
-
-HTMX = {"hx-request": "true"}
-START = 'fn main() {\n    println!("Hello");\n}\n'
-LESSON = """
-title = "Step `{slug}`"
-goal = "See `{slug}`."
-minutes = 3
-section = "A section"
-edit = ["src/main.rs"]
-commands = ["cargo build", "cargo check"]
-hints = ["First", "Second"]
-[[check]]
-id = "ok"
-title = "It builds"
-status = "ok"
-[[expect]]
-files = "solution"
-command = "cargo build"
-reached = true
-"""
-ERRORS = '[[class]]\nid = "gone"\ntitle = "Something is gone"\nmeans = "It was there."\nmatch = ["gone"]\n'
-LOG: tuple[Event, ...] = (
-    Started(id=1, toolchain="1.99", argv=("cargo", "build"), isolation="none"),
-    Output(id=2, stream="stderr", text="\x1b[31mred </pre><script>alert(1)</script>\n"),
-    Diagnostic.model_validate(
-        {"id": 3, "level": "error", "code": None, "message": "it is gone", "rendered": "gone\x1b[0m\n", "class": "gone"}
-    ),
-    Finished(id=4, status="failed", exit_code=101, seconds=0.5),
-    Verdict(id=5, reached=True, checks=(Check(id="ok", title="It builds", ok=True),)),
-)
-BUILT = Artifact(
-    id=3,
-    path="target/debug/x",
-    bytes=9,
-    sha256="0",
-    format="ELF",
-    machine="ARM",
-    entry=None,
-    entry_symbol=None,
-    needed=(),
-    interpreter=None,
-)
-
-
-class ScriptedEngine:
-    """Plays the same log for every job; ``state`` says how far each run is."""
-
-    def __init__(self) -> None:
-        self.jobs: list[JobSpec] = []
-        self.log = LOG
-        self.state: State = "done"
-        self.cancelled: list[str] = []
-        self.visitors: list[str | None] = []
-        self.full: QueueFullError | None = None
-        self.preparing = False
-
-    async def health(self) -> str:
-        """Fine."""
-        return "ok"
-
-    async def warm(self) -> None:
-        """Nothing has to be learned."""
-
-    async def stop(self) -> None:
-        """Nothing goes on."""
-
-    async def seen(self, owner: str | None) -> None:
-        self.visitors.append(owner)
-
-    async def submit(self, job: JobSpec) -> str:
-        if self.full:
-            raise self.full
-        self.jobs.append(job)
-        return f"{len(self.jobs):032x}"
-
-    async def status(self, run_id: str) -> RunStatus:
-        number = int(run_id, 16)
-        if not 0 < number <= len(self.jobs):
-            raise NoSuchRunError(run_id)
-        return RunStatus(id=run_id, state=self.state, job=self.jobs[number - 1], preparing=self.preparing)
-
-    async def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
-        await self.status(run_id)
-        for event in self.log:
-            if event.id > after_id:
-                yield event
-
-    async def cancel(self, run_id: str) -> None:
-        self.cancelled.append(run_id)
-
-    async def forget(self, owner: str) -> None:
-        self.forgotten = owner
-
-    async def artifact(self, run_id: str) -> ArtifactFile:
-        raise NotImplementedError
-
-    async def artifact_bytes(self, run_id: str) -> AsyncGenerator[bytes]:
-        if run_id:
-            raise NotImplementedError
-        yield b""
-
-    async def card(self, run_id: str) -> Card | None:
-        raise NotImplementedError
-
-    async def steps(self, run_id: str) -> Trace:
-        raise NotSteppedError(run_id)
-
-    async def inside(self, run_id: str, since: str | None = None) -> Inside:
-        raise NotImplementedError
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-@pytest.fixture
-def course(tmp_path: Path) -> Path:
-    """Three lessons, of which the last has other files."""
-    folder = tmp_path / "lessons"
-    for number, slug in enumerate(("one", "two", "three"), 1):
-        home = folder / f"{number:02}-{slug}"
-        write(home / "lesson.toml", LESSON.format(slug=slug))
-        write(home / "text.md", f"## About {slug}\n\nText <b>of</b> {slug}.\n")
-        write(home / "start/src/main.rs", START)
-        write(home / "start/Cargo.toml", "[package]\n")
-        write(home / "solution/src/main.rs", f"// {slug}\n")
-    write(folder / "01-one/other/src/main.rs", "// other\n")
-    write(folder / "01-one/text.md", "## About one\n\nText <b>of</b> one.\n\n```offer other\nTry `it`\n```\n")
-    write(folder / "errors.toml", ERRORS)
-    write(folder / "course.toml", course_toml("01-one", "02-two", "03-three"))
-    return folder
 
 
 def first(playground: Playground, **changes: object) -> None:
@@ -182,63 +40,6 @@ def first(playground: Playground, **changes: object) -> None:
     lesson, *others = part.lessons
     parts = (replace(part, lessons=(replace(lesson, **changes), *others)),)  # type: ignore[arg-type]
     playground.shelf = Shelf((replace(course, parts=parts),))
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
-def inventory(settings: Settings, course: Path) -> LocalInventory:
-    """Two compilers without further targets."""
-    here = Path(sys.executable)
-    toolchain = Toolchain(
-        name="1.99",
-        version="1.99.0",
-        stable=True,
-        source="system",
-        host="x86_64-unknown-linux-gnu",
-        cargo=here,
-        rustc=here,
-        compiler=here,
-        sysroot=here.parent,
-        targets={"x86_64-unknown-linux-gnu": "shipped"},
-    )
-    found = LocalInventory(settings, load_shelf(course).courses)
-    isolation = Isolation(Box("none", Limits.of(settings), None), ())
-    found.begin(Found(isolation, (toolchain, replace(toolchain, name="1.98", version="1.98.0"))))
-    return found
-
-
-@pytest.fixture
-async def app(
-    settings: Settings, course: Path, engine: ScriptedEngine, inventory: LocalInventory
-) -> AsyncIterator[FastAPI]:
-    made = create_app(settings.model_copy(update={"lessons_dir": course}), machine=Machine(engine, inventory))
-    yield made
-    made.state.playground.progress.close()
-
-
-@pytest.fixture
-async def learner(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser: it keeps its cookie and follows nothing by itself."""
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
-        await client.get("/")
-        yield client
-
-
-async def post(
-    client: httpx.AsyncClient,
-    path: str = "/lessons/one/runs",
-    main: str = START,
-    *,
-    htmx: bool = False,
-    **fields: str,
-) -> httpx.Response:
-    """Send the lesson's form as a browser does."""
-    form = {"file:src/main.rs": main, "command": "cargo build", **fields}
-    return await client.post(path, data=form, headers=HTMX if htmx else {})
 
 
 def messages(body: str) -> list[Mapping[str, str]]:

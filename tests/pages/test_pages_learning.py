@@ -11,8 +11,8 @@ from fastapi import FastAPI
 
 from app.course import Part, Shelf
 from app.web.state import Playground
-from tests.conftest import seat_of
-from tests.test_pages import HTMX, START, ScriptedEngine, app, course, engine, inventory, learner, post
+from tests.support.clients import seat_of
+from tests.support.scripted import HTMX, START, post
 
 pytestmark = pytest.mark.anyio
 

@@ -235,9 +235,9 @@ class RemoteEngine:
 async def remote(settings: Settings, on_verdict: OnVerdict) -> AsyncIterator[RemoteEngine]:
     """An engine in a process of its own, which is killed at the end."""
     socket = str(settings.scratch_dir.parent / "engine.sock")
-    command = [sys.executable, "-m", "tests.remote", socket, settings.model_dump_json()]
+    command = [sys.executable, "-m", "tests.support.remote", socket, settings.model_dump_json()]
     with subprocess.Popen(  # noqa: ASYNC220 - it starts once, before anything else goes on
-        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     ) as process:
         assert process.stdout
         try:

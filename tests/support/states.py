@@ -8,8 +8,9 @@ from playwright.sync_api import Page, expect
 
 from app.course import Lesson, load_shelf
 from app.settings import Settings
-from tests.browser.test_course import ENDLESS, RUN_MS, type_files
-from tests.conftest import BARE_METAL, disagreement, seated
+from tests.support.browser import ENDLESS, RUN_MS, type_files
+from tests.support.clients import disagreement, seated
+from tests.support.environment import BARE_METAL
 
 State = Callable[[Page, str], None]
 NO_MAIN = (

@@ -1,0 +1,143 @@
+"""An engine that plays a script, a course of three lessons, and a form as a browser sends it."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import httpx
+
+from app.binary import Card
+from app.engine import ArtifactFile, Inside, JobSpec, NoSuchRunError, QueueFullError, RunStatus, State
+from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
+from app.stepper import NotSteppedError, Trace
+
+HTMX = {"hx-request": "true"}
+
+START = 'fn main() {\n    println!("Hello");\n}\n'
+
+LESSON = """
+title = "Step `{slug}`"
+goal = "See `{slug}`."
+minutes = 3
+section = "A section"
+edit = ["src/main.rs"]
+commands = ["cargo build", "cargo check"]
+hints = ["First", "Second"]
+[[check]]
+id = "ok"
+title = "It builds"
+status = "ok"
+[[expect]]
+files = "solution"
+command = "cargo build"
+reached = true
+"""
+
+ERRORS = '[[class]]\nid = "gone"\ntitle = "Something is gone"\nmeans = "It was there."\nmatch = ["gone"]\n'
+
+LOG: tuple[Event, ...] = (
+    Started(id=1, toolchain="1.99", argv=("cargo", "build"), isolation="none"),
+    Output(id=2, stream="stderr", text="\x1b[31mred </pre><script>alert(1)</script>\n"),
+    Diagnostic.model_validate(
+        {"id": 3, "level": "error", "code": None, "message": "it is gone", "rendered": "gone\x1b[0m\n", "class": "gone"}
+    ),
+    Finished(id=4, status="failed", exit_code=101, seconds=0.5),
+    Verdict(id=5, reached=True, checks=(Check(id="ok", title="It builds", ok=True),)),
+)
+
+BUILT = Artifact(
+    id=3,
+    path="target/debug/x",
+    bytes=9,
+    sha256="0",
+    format="ELF",
+    machine="ARM",
+    entry=None,
+    entry_symbol=None,
+    needed=(),
+    interpreter=None,
+)
+
+
+class ScriptedEngine:
+    """Plays the same log for every job; ``state`` says how far each run is."""
+
+    def __init__(self) -> None:
+        self.jobs: list[JobSpec] = []
+        self.log = LOG
+        self.state: State = "done"
+        self.cancelled: list[str] = []
+        self.visitors: list[str | None] = []
+        self.full: QueueFullError | None = None
+        self.preparing = False
+
+    async def health(self) -> str:
+        """Fine."""
+        return "ok"
+
+    async def warm(self) -> None:
+        """Nothing has to be learned."""
+
+    async def stop(self) -> None:
+        """Nothing goes on."""
+
+    async def seen(self, owner: str | None) -> None:
+        self.visitors.append(owner)
+
+    async def submit(self, job: JobSpec) -> str:
+        if self.full:
+            raise self.full
+        self.jobs.append(job)
+        return f"{len(self.jobs):032x}"
+
+    async def status(self, run_id: str) -> RunStatus:
+        number = int(run_id, 16)
+        if not 0 < number <= len(self.jobs):
+            raise NoSuchRunError(run_id)
+        return RunStatus(id=run_id, state=self.state, job=self.jobs[number - 1], preparing=self.preparing)
+
+    async def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
+        await self.status(run_id)
+        for event in self.log:
+            if event.id > after_id:
+                yield event
+
+    async def cancel(self, run_id: str) -> None:
+        self.cancelled.append(run_id)
+
+    async def forget(self, owner: str) -> None:
+        self.forgotten = owner
+
+    async def artifact(self, run_id: str) -> ArtifactFile:
+        raise NotImplementedError
+
+    async def artifact_bytes(self, run_id: str) -> AsyncGenerator[bytes]:
+        if run_id:
+            raise NotImplementedError
+        yield b""
+
+    async def card(self, run_id: str) -> Card | None:
+        raise NotImplementedError
+
+    async def steps(self, run_id: str) -> Trace:
+        raise NotSteppedError(run_id)
+
+    async def inside(self, run_id: str, since: str | None = None) -> Inside:
+        raise NotImplementedError
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+async def post(
+    client: httpx.AsyncClient,
+    path: str = "/lessons/one/runs",
+    main: str = START,
+    *,
+    htmx: bool = False,
+    **fields: str,
+) -> httpx.Response:
+    """Send the lesson's form as a browser does."""
+    form = {"file:src/main.rs": main, "command": "cargo build", **fields}
+    return await client.post(path, data=form, headers=HTMX if htmx else {})
