@@ -51,7 +51,7 @@ class Raw:
     def __init__(self, case: Case, folder: Path) -> None:
         folder.mkdir()
         self._case = case
-        self._crate = folder / "blog_os"
+        self._crate = folder / "crate"
         for path, text in case.lesson.solution.items():
             (self._crate / path).parent.mkdir(parents=True, exist_ok=True)
             (self._crate / path).write_text(text)

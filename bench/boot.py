@@ -63,7 +63,7 @@ async def compare(engine: LocalEngine, job: JobSpec, lesson: Lesson, command: st
     async for _ in engine.events(built):
         pass
     kernel.write_bytes(b"".join([piece async for piece in engine.artifact_bytes(built)]))
-    looks = parse(f"{command} target/{lesson.target}/debug/blog_os")
+    looks = parse(f"{command} {(await engine.artifact(built)).path}")
     job = job.model_copy(update={"command": looks, "after": built})
     rows = []
     for _ in range(rounds):

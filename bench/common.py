@@ -86,7 +86,7 @@ def cases() -> list[Case]:
     for name, slug, command in (
         ("host, std", "hello-std", "cargo build"),
         ("host, freestanding", "linker-arguments", "cargo rustc -- -C link-arg=-nostartfiles"),
-        ("bare metal", "bare-metal", "cargo build --target thumbv7em-none-eabihf"),
+        ("bare metal", "bare-metal", f"cargo build --target {lessons['bare-metal'].target}"),
     ):
         toolchain = preferred(toolchains, lessons[slug].target)
         if toolchain is None or missing(toolchains, [lessons[slug].target]):

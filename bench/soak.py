@@ -41,7 +41,7 @@ _SETTINGS = {
     # Artefacts and logs of ended runs are no leftovers, but they would count.
     "PLAYGROUND_RUN_TTL": "2",
 }
-_MANIFEST = '[package]\nname = "blog_os"\nversion = "0.1.0"\nedition = "2021"\n'
+_MANIFEST = '[package]\nname = "soak"\nversion = "0.1.0"\nedition = "2021"\n'
 _C = 'extern "C" { fn fork() -> i32; fn setsid() -> i32; fn signal(n: i32, to: usize) -> usize; }\n'
 _NAP = "fn nap() { std::thread::sleep(std::time::Duration::from_secs(60)); }\n"
 
@@ -65,7 +65,7 @@ HONEST = (
     Kind("run", main='fn main() { println!("honest"); }', status="ok"),
     Kind("goal is an error", "cargo build", main="#![no_std]\nfn main() {}", status="failed"),
     Kind("look", "rustc --version --verbose", status="ok"),
-    Kind("new", "cargo new blog_os --bin --edition 2018", status="ok"),
+    Kind("new", "cargo new soak --bin --edition 2018", status="ok"),
     Kind("read only a little", "cargo build", leaves="drop"),
     Kind("cancel", main=_NAP + "fn main() { nap() }", leaves="cancel"),
 )
@@ -82,7 +82,7 @@ HOSTILE = (
     ),
     Kind(
         "folder as artefact",
-        main='fn main() { let e = "target/debug/blog_os"; std::fs::remove_file(e).unwrap();'
+        main='fn main() { let e = "target/debug/soak"; std::fs::remove_file(e).unwrap();'
         ' std::fs::create_dir_all(format!("{e}/a/b")).unwrap(); }',
     ),
     Kind(

@@ -29,6 +29,7 @@ ACROSS: Mapping[str, str] = {
     "test_proxy.py": "the proxy configurations in deploy/",
     "test_root_path.py": "every route below a proxy's path",
     "test_routes.py": "the table of all routes",
+    "test_wheel.py": "the wheel that pip installs",
 }
 """Test files that are about several rooms, or about what is not Python, and what that is."""
 

@@ -18,10 +18,11 @@ from tempfile import TemporaryDirectory
 import anyio
 import pytest
 
-from app.run import workspace
-from app.run.workspace import CRATE
+from app.run.workspace import Workspace
 from app.runfiles import HiddenError, RunFolder, beneath, in_thread, look, removal, removed
 from tests.support.files import descriptors, interrupted
+
+CRATE = "blog_os"
 
 _SECRET = b"hush"
 _APP = Path(__file__).parents[1] / "app"
@@ -141,9 +142,9 @@ def lay(run: RunFolder) -> None:
 def everything(run: RunFolder, kept: Path) -> list[bytes | None]:
     """Do with a run's folder all that the server does; what it gives out."""
     given = [run.read("home/machine.json", 100)]
-    workspace.keep(run, "target/debug/blog_os", kept)
-    workspace.keep_beside(run, "target/debug/blog_os", "Mach-O", kept)
-    given += [text.encode() for _, text in workspace.new_files(run)]
+    Workspace(run, CRATE).keep("target/debug/blog_os", kept)
+    Workspace(run, CRATE).keep_beside("target/debug/blog_os", "Mach-O", kept)
+    given += [text.encode() for _, text in Workspace(run, CRATE).new_files()]
     with suppress(HiddenError):
         assert all(one.entry.name for one in run.walk())
     run.size_of(f"{CRATE}/target/debug/blog_os")
@@ -478,7 +479,7 @@ def _touches_files(node: ast.Attribute) -> bool:
         return node.attr in _FILE_METHODS | {"chown", "listdir", "remove", "scandir", "walk", "statvfs", "which"} or (
             owner != "os"
         )
-    ours = ("folder", "self._folder", "task.folder", "workspace", "removal", "worker", "self", "runfiles")
+    ours = ("folder", "self._folder", "self.folder", "workspace", "removal", "worker", "self", "runfiles")
     return node.attr in _FILE_METHODS and owner.split("(")[0] not in (
         *ours,
         "stack",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.engine.local import LocalEngine
-from app.engine.seeds import Seed
+from app.run.workspace import Seed
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 
@@ -55,7 +55,7 @@ async def test_the_next_start_asks_no_cargo(settings: Settings, toolchain: Toolc
     first, asked = await seed(own, toolchain)
     assert asked == 1
     assert await seed(own, toolchain) == (first, 0)
-    assert "rustc_fingerprint" in json.loads(next(iter(first.values())))
+    assert "rustc_fingerprint" in json.loads(next(iter(first.crate.values())))
 
 
 async def test_a_compiler_that_has_changed_is_asked_anew_and_its_old_seed_goes(
@@ -90,4 +90,4 @@ async def test_a_kept_seed_that_cannot_be_read_is_learned_anew(
     spoil(kept)
     again, asked = await seed(own, toolchain)
     assert asked == 1
-    assert again.keys() == first.keys()
+    assert (again.crate.keys(), again.home.keys()) == (first.crate.keys(), first.home.keys())

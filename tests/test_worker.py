@@ -21,7 +21,7 @@ from app.engine.local import LocalEngine
 from app.engine.log import Run
 from app.engine.worker import Worker
 from app.protocol.events import Event, Finished, Verdict
-from app.run import workspace
+from app.run.workspace import Seed, Workspace
 from app.runfiles import RunFolder
 from app.sandbox import Box
 from app.settings import Settings
@@ -197,13 +197,13 @@ async def test_a_verdict_comes_also_when_nothing_can_be_judged_stored_or_removed
 async def test_what_a_run_looks_at_may_expire_while_it_waits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     built = await bench.submit("cargo build")
     await bench.follow(built)
-    lay = workspace.lay
+    lay = Workspace.lay
 
-    def late(folder: RunFolder, files: dict[str, str]) -> None:
+    def late(workspace: Workspace, files: dict[str, str], seed: Seed | None) -> None:
         bench.engine._runs.built(built).file.unlink()
-        lay(folder, files)
+        lay(workspace, files, seed)
 
-    monkeypatch.setattr(workspace, "lay", late)
+    monkeypatch.setattr(Workspace, "lay", late)
     events = await bench.run("readelf -h target/debug/blog_os", after=built)
     assert status(events) == "failed"
     assert "build it again" in printed(events)
@@ -223,7 +223,7 @@ async def test_a_failed_run_makes_the_engine_try_itself(bench: Bench, monkeypatc
 
     monkeypatch.setattr(worker, "_PAUSE", 0.0)
     with monkeypatch.context() as patched:
-        patched.setattr(workspace, "lay", broken)
+        patched.setattr(Workspace, "lay", broken)
         assert _FAULT in printed(await bench.run("cargo build"))
         assert "see the log" in await bench.engine.health()
     assert await bench.engine.health() == "ok", "a trial has found that runs work again"

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from app.course.lessons import Lesson
 from app.run import workspace
-from app.run.workspace import CRATE, EditError, lay, merge, place
+from app.run.workspace import EditError, Workspace, merge
 from app.runfiles import RunFolder
 from bench.pace import processor_time
+
+CRATE = "blog_os"
 
 
 @pytest.fixture(scope="module")
@@ -68,22 +70,22 @@ def folder(tmp_path: Path) -> Iterator[RunFolder]:
 @pytest.fixture
 def crate(folder: RunFolder) -> Path:
     """The crate of a folder that has been laid."""
-    lay(folder, {})
+    Workspace(folder, CRATE).lay({})
     return folder.path / CRATE
 
 
 def test_a_crate_is_laid_byte_for_byte(folder: RunFolder) -> None:
-    lay(folder, {"src/main.rs": "// ü\r\n", ".cargo/config.toml": ""})
+    Workspace(folder, CRATE).lay({"src/main.rs": "// ü\r\n", ".cargo/config.toml": ""})
     assert (folder.path / CRATE / "src/main.rs").read_bytes() == "// ü\r\n".encode()
     assert (folder.path / CRATE / ".cargo/config.toml").exists()
     with pytest.raises(FileExistsError):
-        lay(folder, {})
+        Workspace(folder, CRATE).lay({})
 
 
 def test_what_was_built_lies_read_only_where_cargo_put_it(tmp_path: Path, folder: RunFolder, crate: Path) -> None:
     built = tmp_path / "built"
     built.write_bytes(b"ELF")
-    assert place(folder, "target/debug/blog_os", built)
+    assert Workspace(folder, CRATE).place("target/debug/blog_os", built)
     assert (crate / "target/debug/blog_os").read_bytes() == b"ELF"
     assert (crate / "target/debug/blog_os").stat().st_mode & 0o222 == 0
 
@@ -92,9 +94,9 @@ def test_what_was_built_lies_read_only_where_cargo_put_it(tmp_path: Path, folder
 def test_what_was_built_replaces_no_file_of_the_crate(tmp_path: Path, folder: RunFolder, path: str) -> None:
     built = tmp_path / "built"
     built.write_bytes(b"ELF")
-    lay(folder, {"src/main.rs": "text"})
-    assert not place(folder, path, built)
-    assert not place(folder, "target/debug/blog_os", tmp_path / "gone")
+    Workspace(folder, CRATE).lay({"src/main.rs": "text"})
+    assert not Workspace(folder, CRATE).place(path, built)
+    assert not Workspace(folder, CRATE).place("target/debug/blog_os", tmp_path / "gone")
     assert (folder.path / CRATE / "src/main.rs").read_text() == "text"
 
 
@@ -107,7 +109,7 @@ def test_cargo_new_files_are_shown_in_order_and_links_are_not(tmp_path: Path, fo
     (crate / "linked").symlink_to(tmp_path)
     os.link(tmp_path / "secret", crate / "hard")
     os.mkfifo(crate / "pipe")
-    assert list(workspace.new_files(folder)) == [("a", "a"), ("b/x", "b/x"), ("c\nd", "c\nd")]
+    assert list(Workspace(folder, CRATE).new_files()) == [("a", "a"), ("b/x", "b/x"), ("c\nd", "c\nd")]
 
 
 @pytest.mark.parametrize("what", ["file", "link", "hard link", "pipe", "folder", "giant", "in a linked folder"])
@@ -138,7 +140,7 @@ def test_only_files_of_a_sensible_size_are_kept_beside_the_artifact(
         case "file" | "giant":
             there.touch()
             os.truncate(there, 1 if what == "file" else workspace._LARGEST_COMPANION + 1)
-    taken, size = workspace.keep_beside(folder, "target/debug/blog-os", form, kept)
+    taken, size = Workspace(folder, CRATE).keep_beside("target/debug/blog-os", form, kept)
     assert (taken, size) == (((kept / "0",), 1) if what == "file" else ((), 0))
     assert [*kept.glob("*")] == [*taken]
     assert (outside / there.name).read_text() == "theirs"
@@ -153,11 +155,11 @@ def test_few_files_are_kept_beside_the_artifact_and_only_those_of_the_crate(
         (deps / name).write_bytes(b"x" * 100)
     for number in range(20):
         (deps / f"blog_os-1.{number}.rcgu.o").write_bytes(b"x" * number)
-    taken, size = workspace.keep_beside(folder, "target/debug/blog_os", "Mach-O", kept)
+    taken, size = Workspace(folder, CRATE).keep_beside("target/debug/blog_os", "Mach-O", kept)
     assert [len(one.read_bytes()) for one in taken] == [*range(19, 11, -1)]
     assert size == sum(range(19, 11, -1))
-    assert workspace.keep_beside(folder, "target/debug/deps/blog_os.exe", "PE", kept) == ((kept / "0",), 100)
-    assert workspace.keep_beside(folder, "target/debug/other.exe", "PE", kept) == ((), 0)
+    assert Workspace(folder, CRATE).keep_beside("target/debug/deps/blog_os.exe", "PE", kept) == ((kept / "0",), 100)
+    assert Workspace(folder, CRATE).keep_beside("target/debug/other.exe", "PE", kept) == ((), 0)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_few_files_are_kept_beside_the_artifact_and_only_those_of_the_crate(
     ],
 )
 def test_only_what_lies_in_the_crate_is_an_artifact(name: str, path: str | None) -> None:
-    assert workspace.inside(Path("/run"), name) == path
+    assert Workspace(RunFolder(Path("/run")), CRATE).inside(name) == path
 
 
 @pytest.mark.parametrize("length", [100, 4_000, 10_000_000])
@@ -188,8 +190,8 @@ def test_a_forged_path_is_refused_at_once(folder: RunFolder, crate: Path, tmp_pa
         (crate / f"l{number}").symlink_to("d/../" * 800 + f"l{number + 1}")
     began = time.monotonic()
     for name in (f"{folder.path}/{CRATE}/l0/x", f"{folder.path}/{CRATE}/" + "d/" * (length // 2) + "x"):
-        path = workspace.inside(folder.path, name)
-        assert path is None or workspace.keep(folder, path, tmp_path / "kept") is None
+        path = Workspace(folder, CRATE).inside(name)
+        assert path is None or Workspace(folder, CRATE).keep(path, tmp_path / "kept") is None
     assert time.monotonic() - began < 0.2
 
 

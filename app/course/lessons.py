@@ -107,7 +107,7 @@ class _Manifest(Content):
     section: str = Field(min_length=1)
     shared: Mapping[str, str] = {}
     edit: tuple[str, ...] = Field(min_length=1)
-    commands: tuple[str, ...] = Field(min_length=1)
+    commands: tuple[str, ...] | None = Field(None, min_length=1)
     target: str | None = None
     targets: tuple[str, ...] = ()
     compilers: Versions | None = None
@@ -189,8 +189,11 @@ class Lesson:
         return any(check.exit_code for check in self.checks)
 
 
-def load(folder: Path) -> Lesson:
-    """The lesson in one folder named ``NN-slug``; raises ``LessonError``."""
+def load(folder: Path, command: str = "cargo build") -> Lesson:
+    """Load the lesson in one folder named ``NN-slug``; raises ``LessonError``.
+
+    ``command`` is offered by a lesson that names no commands.
+    """
     name = _FOLDER.fullmatch(folder.name)
     if not name:
         raise LessonError(f"{folder}: a lesson's folder is named NN-slug, such as 01-hello-std")
@@ -219,7 +222,7 @@ def load(folder: Path) -> Lesson:
         files=files,
         solution=solution,
         editable=manifest.edit,
-        commands=manifest.commands,
+        commands=manifest.commands or (command,),
         target=manifest.target,
         further_targets=manifest.targets,
         compilers=manifest.compilers,

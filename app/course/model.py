@@ -61,9 +61,8 @@ class Course:
 
     ``id`` is the name of its folder; ``digest`` is the SHA-256, in hexadecimal, of every file that the course consists
     of, so that two machines can tell whether they teach the same. ``crate`` is the name of the crate that learners
-    build, ``essential_targets`` are the triples without which the course cannot be taught, and ``command`` is what
-    the course runs most: the example in messages. ``base`` is the path of the course's pages, empty for the default
-    course, and ``map`` that of the course map.
+    build, and ``essential_targets`` are the triples without which the course cannot be taught. ``base`` is the path of
+    the course's pages, empty for the default course, and ``map`` that of the course map.
     """
 
     id: str
@@ -76,7 +75,6 @@ class Course:
     glossary: Glossary
     crate: str
     essential_targets: tuple[str, ...]
-    command: str
     folder: Path
     base: str = ""
     map: str = "/"
@@ -144,7 +142,6 @@ def load_course(folder: Path) -> Course:
         glossary=load_glossary(folder / "glossary.toml"),
         crate=manifest.crate,
         essential_targets=manifest.essential_targets,
-        command=manifest.command,
         folder=folder,
     )
 
@@ -157,7 +154,9 @@ def _parts(path: Path, manifest: _Manifest) -> tuple[Part, ...]:
         for name in part.lessons:
             if not (path.parent / name).is_dir():
                 raise LessonError(f"{path}: part.lessons: there is no folder {name!r}")
-            lesson = _placed(load(path.parent / name), path.parent.name, len(seen) + 1, bare=manifest.bare_keys)
+            lesson = _placed(
+                load(path.parent / name, manifest.command), path.parent.name, len(seen) + 1, bare=manifest.bare_keys
+            )
             if lesson.slug in seen:
                 raise LessonError(f"{path}: part.lessons: the slug of {name!r} is that of {seen[lesson.slug]!r}, too")
             if lesson.section not in manifest.post.sections:

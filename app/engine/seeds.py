@@ -19,8 +19,8 @@ import anyio
 
 from app import __version__
 from app.engine.side import Side
-from app.run import workspace
-from app.runfiles import RunFolder, in_thread
+from app.run.workspace import HOME, Seed, Workspace
+from app.runfiles import in_thread
 from app.sandbox import ProgramGoneError
 from app.toolchain import Toolchain
 
@@ -31,10 +31,9 @@ _CRATE = {
     "src/lib.rs": "#![no_std]\n",
 }
 _CHECK = ("check", "-q")
-_LEARNED = (f"{workspace.CRATE}/target/.rustc_info.json", "home/.cargo/.global-cache")
+_IN_CRATE = ("target/.rustc_info.json",)
+_IN_HOME = (".cargo/.global-cache",)
 _LARGEST = 1024 * 1024
-Seed = Mapping[str, bytes]
-"""Files by their path in a run's folder."""
 Config = tuple[str, str]
 """A cargo configuration whose flags change what cargo asks: its path in the crate and its text."""
 
@@ -67,32 +66,35 @@ class Seeds:
                     await in_thread(_write, kept, found)
         except (OSError, ProgramGoneError) as error:
             _log.warning("no seed for toolchain %s: %s", toolchain.name, error)
-            return {}
+            return Seed()
         return found
 
     async def _learn(self, toolchain: Toolchain) -> tuple[Seed, bool]:
         """Have cargo learn a seed; also return True if it was asked everything in time."""
-        async with self._side.crate(_CRATE) as folder:
+        async with self._side.crate(_CRATE) as workspace:
             with anyio.move_on_after(_SECONDS) as limit:
-                await self._ask(toolchain, folder)
-            found = await in_thread(_learned, folder)
-            return found, _LEARNED[0] in found and not limit.cancelled_caught
+                await self._ask(toolchain, workspace)
+            found = await in_thread(_learned, workspace)
+            return found, _IN_CRATE[0] in found.crate and not limit.cancelled_caught
 
-    async def _ask(self, toolchain: Toolchain, folder: RunFolder) -> None:
+    async def _ask(self, toolchain: Toolchain, workspace: Workspace) -> None:
         foreign = [triple for triple in toolchain.targets if triple != toolchain.host]
-        await self._side.cargo(toolchain, folder, *_CHECK)
+        await self._side.cargo(toolchain, workspace, *_CHECK)
         for triple in foreign:
-            await self._side.cargo(toolchain, folder, *_CHECK, "--target", triple)
+            await self._side.cargo(toolchain, workspace, *_CHECK, "--target", triple)
         for path, text in self._configs:
-            there = f"{workspace.CRATE}/{path}"
-            await in_thread(folder.write, there, text.encode())
-            await self._side.cargo(toolchain, folder, *_CHECK)
-            await in_thread(folder.delete, there)
+            there = f"{workspace.crate}/{path}"
+            await in_thread(workspace.folder.write, there, text.encode())
+            await self._side.cargo(toolchain, workspace, *_CHECK)
+            await in_thread(workspace.folder.delete, there)
 
 
-def _learned(folder: RunFolder) -> Seed:
-    found = {path: folder.read(path, _LARGEST) for path in _LEARNED}
-    return {path: data for path, data in found.items() if data is not None}
+def _learned(workspace: Workspace) -> Seed:
+    def read(above: str, paths: Sequence[str]) -> dict[str, bytes]:
+        found = {path: workspace.folder.read(f"{above}/{path}", _LARGEST) for path in paths}
+        return {path: data for path, data in found.items() if data is not None}
+
+    return Seed(read(workspace.crate, _IN_CRATE), read(HOME, _IN_HOME))
 
 
 def _key(toolchain: Toolchain, configs: Sequence[Config]) -> str:
@@ -107,10 +109,18 @@ def _read(kept: Path) -> Seed | None:
     """The seed that an earlier start has kept; None when there is none, or none that can be read."""
     try:
         texts = json.loads(kept.read_bytes())
-        found = {path: base64.b64decode(texts[path], validate=True) for path in _LEARNED if path in texts}
-    except (OSError, ValueError, TypeError):
+        found = Seed(_decoded(texts["crate"], _IN_CRATE), _decoded(texts["home"], _IN_HOME))
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return found if _LEARNED[0] in found else None
+    return found if _IN_CRATE[0] in found.crate else None
+
+
+def _decoded(texts: Mapping[str, str], paths: Sequence[str]) -> dict[str, bytes]:
+    return {path: base64.b64decode(texts[path], validate=True) for path in paths if path in texts}
+
+
+def _encoded(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {path: base64.b64encode(data).decode() for path, data in files.items()}
 
 
 def _write(kept: Path, seed: Seed) -> None:
@@ -118,7 +128,7 @@ def _write(kept: Path, seed: Seed) -> None:
     with suppress(OSError):
         kept.parent.mkdir(exist_ok=True)
         draft = kept.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps({path: base64.b64encode(data).decode() for path, data in seed.items()}))
+        draft.write_text(json.dumps({"crate": _encoded(seed.crate), "home": _encoded(seed.home)}))
         draft.replace(kept)
         for other in kept.parent.glob(f"{kept.name.partition('-')[0]}-*"):
             if other != kept:

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 import anyio
 
 from app.engine.scratch import Scratch
-from app.run import workspace
-from app.runfiles import RunFolder, in_thread
+from app.run.workspace import HOME, Seed, Workspace
+from app.runfiles import in_thread
 from app.sandbox import Box, process
 from app.toolchain import Toolchain, build_env
 
-_HOME = "home"
+_CRATE = "crate"
 
 
 class Side:
@@ -23,28 +23,21 @@ class Side:
         self._lock = anyio.Lock()
 
     @asynccontextmanager
-    async def crate(
-        self, files: Mapping[str, str], seed: Mapping[str, bytes] | None = None
-    ) -> AsyncIterator[RunFolder]:
-        """A fresh folder with a crate and its seed in it, which is gone afterwards."""
+    async def crate(self, files: Mapping[str, str], seed: Seed | None = None) -> AsyncIterator[Workspace]:
+        """Lay a crate and its seed into a fresh folder, which is removed afterwards."""
         async with self._lock, self._scratch.folder(self._box) as folder:
-            await in_thread(_lay, folder, files, seed or {})
-            yield folder
+            workspace = Workspace(folder, _CRATE)
+            await in_thread(workspace.lay, files, seed)
+            yield workspace
 
-    async def cargo(self, toolchain: Toolchain, folder: RunFolder, *words: str) -> int | None:
-        """Run cargo on the crate to its end; its exit code. Raises ``OSError``, ``ProgramGoneError``."""
-        root = folder.path
+    async def cargo(self, toolchain: Toolchain, workspace: Workspace, *words: str) -> int | None:
+        """Run cargo on the crate and return its exit code. Raises ``OSError``, ``ProgramGoneError``."""
+        root = workspace.folder.path
         await in_thread(self._box.own, root)
-        env = build_env(toolchain, self._box.inside(root) / _HOME)
+        env = build_env(toolchain, self._box.inside(root) / HOME)
         command = [str(toolchain.cargo), *words]
-        async with process(self._box, command, root, root / workspace.CRATE, env, toolchain.folders) as child:
+        async with process(self._box, command, root, workspace.root, env, toolchain.folders) as child:
             assert child.process.stderr is not None
             async for _ in child.process.stderr:
                 pass
             return await child.process.wait()
-
-
-def _lay(folder: RunFolder, files: Mapping[str, str], seed: Mapping[str, bytes]) -> None:
-    workspace.lay(folder, files)
-    folder.make_folder(_HOME)
-    workspace.sow(folder, seed)

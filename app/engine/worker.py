@@ -21,6 +21,7 @@ from app.protocol.events import Diagnostic, Event, Finished, Output, Verdict
 from app.protocol.job import JobSpec
 from app.run import runner
 from app.run.machine import StandIn, stand_in
+from app.run.workspace import Workspace
 from app.runfiles import RunFolder, removed
 from app.sandbox import Box
 from app.settings import Settings
@@ -164,7 +165,7 @@ class Worker:
             command=job.command,
             toolchain=toolchain,
             classify=course.diagnosis.classify,
-            folder=folder,
+            workspace=Workspace(folder, course.crate),
             keep=kept,
             seconds=self._settings.run_seconds,
             program_seconds=self._settings.program_seconds,
@@ -172,7 +173,7 @@ class Worker:
             facts_of=self._inspector.facts_of,
             after=self._artifact(job.after) if job.after else None,
             machines=await self._stand_in(toolchain),
-            seed=await self._seeds.of(toolchain) if runner.takes_seed(job.command) else {},
+            seed=await self._seeds.of(toolchain) if runner.takes_seed(job.command) else None,
         )
 
     async def _stand_in(self, toolchain: Toolchain) -> StandIn | None:
@@ -196,7 +197,7 @@ class Worker:
                     command=_TRIAL,
                     toolchain=toolchain,
                     classify=_unclassified,
-                    folder=folder,
+                    workspace=Workspace(folder, "trial"),
                     keep=self._scratch.new_kept(),
                     seconds=_TRIAL_SECONDS,
                     box=self._trial,

@@ -11,7 +11,6 @@ import anyio
 from app.engine import Std
 from app.engine.seeds import Seeds
 from app.engine.side import Side
-from app.run import workspace
 from app.runfiles import in_thread
 from app.sandbox import ProgramGoneError
 from app.toolchain import Toolchain
@@ -54,10 +53,10 @@ class Yardsticks:
     async def _measure(self, toolchain: Toolchain, profile: str) -> int | None:
         seed = await self._seeds.of(toolchain)
         try:
-            async with self._side.crate(_CRATE, seed) as folder:
+            async with self._side.crate(_CRATE, seed) as workspace:
                 with anyio.move_on_after(_SECONDS):
-                    await self._side.cargo(toolchain, folder, "build", "-q", *_PROFILES[profile])
-                return await in_thread(folder.size_of, f"{workspace.CRATE}/target/{profile}/hello")
+                    await self._side.cargo(toolchain, workspace, "build", "-q", *_PROFILES[profile])
+                return await in_thread(workspace.size_of, f"target/{profile}/hello")
         except (OSError, ProgramGoneError) as error:
             _log.warning("no std program of toolchain %s to measure against: %s", toolchain.name, error)
             return None

@@ -167,18 +167,16 @@ _VALUED_LETTERS: Mapping[str, Mapping[str, re.Pattern[str]]] = {
 }
 LOOKUPS = tuple(_LETTERS)
 
-_POSSIBLE = (
-    "cargo new, build, check, run, test, rustc and clean, rustc --version, rustup target, what was built, such as "
-    "target/debug/blog_os, and " + ", ".join((*LOOKUPS, *qemu.PROGRAMS))
-)
 
+def parse(line: str, crate: str = "NAME") -> Command:
+    """Parse one line into a command; raise ``CommandError`` with a sentence that says what is possible.
 
-def parse(line: str) -> Command:
-    """The command in one line; raises ``CommandError`` with a sentence that says what is possible."""
-    words = _split(line)
+    ``crate`` is the crate's name, for the examples in such sentences.
+    """
+    words = _split(line, crate)
     program, arguments = words[0], words[1:]
     if program == "cargo":
-        return _cargo(words, arguments)
+        return _cargo(words, arguments, crate)
     if program == "rustc":
         if _check_options("rustc", arguments, _RUSTC) or not arguments:
             raise CommandError(
@@ -188,16 +186,23 @@ def parse(line: str) -> Command:
     if program == "rustup":
         return _rustup(words, arguments)
     if program.removeprefix("./").startswith("target/"):
-        return _program(words)
+        return _program(words, crate)
     if program in LOOKUPS:
-        return _lookup(words, arguments)
+        return _lookup(words, arguments, crate)
     if program in qemu.PROGRAMS:
-        return _emulate(words, arguments)
+        return _emulate(words, arguments, crate)
     shown = program if len(program) <= 40 else program[:39] + "…"
-    raise CommandError(f"{shown!r} cannot be run here; what can is {_POSSIBLE}.")
+    raise CommandError(f"{shown!r} cannot be run here; what can is {_possible(crate)}.")
 
 
-def _split(line: str) -> tuple[str, ...]:
+def _possible(crate: str) -> str:
+    return (
+        "cargo new, build, check, run, test, rustc and clean, rustc --version, rustup target, what was built, such as "
+        f"target/debug/{crate}, and " + ", ".join((*LOOKUPS, *qemu.PROGRAMS))
+    )
+
+
+def _split(line: str, crate: str) -> tuple[str, ...]:
     if len(line) > LONGEST:
         raise CommandError(f"A command is at most {LONGEST} characters long.")
     if any(ord(character) < 32 and character != "\t" for character in line) or "\x7f" in line:
@@ -210,7 +215,7 @@ def _split(line: str) -> tuple[str, ...]:
     except ValueError as error:
         raise CommandError("A quotation mark in the command is not closed.") from error
     if not words:
-        raise CommandError(f"Type a command; possible are {_POSSIBLE}.")
+        raise CommandError(f"Type a command; possible are {_possible(crate)}.")
     if any(word and set(word) <= set("|&;<>()") for word in words) or re.search(r"\$\(|`", line):
         raise CommandError(
             "No shell reads this line: one command at a time, without pipes, redirections or substitutions."
@@ -218,7 +223,7 @@ def _split(line: str) -> tuple[str, ...]:
     return words
 
 
-def _cargo(words: tuple[str, ...], arguments: tuple[str, ...]) -> Command:
+def _cargo(words: tuple[str, ...], arguments: tuple[str, ...], crate: str) -> Command:
     if arguments in (("--version",), ("-V",)):
         return Command(words, "cargo", "--version")
     if not arguments:
@@ -235,7 +240,7 @@ def _cargo(words: tuple[str, ...], arguments: tuple[str, ...]) -> Command:
         raise CommandError(f"cargo {name} takes nothing after --.")
     free = _check_options(f"cargo {name}", before, _CARGO[name])
     if name == "new":
-        return _new(words, before, free)
+        return _new(words, before, free, crate)
     if free and not (name == "test" and all(_FILTER.fullmatch(word) for word in free)):
         raise CommandError(f"cargo {name} takes options only; {free[0][:40]!r} is none.")
     if name == "rustc":
@@ -245,9 +250,9 @@ def _cargo(words: tuple[str, ...], arguments: tuple[str, ...]) -> Command:
     return Command(words, "cargo", name, before, rest)
 
 
-def _new(words: tuple[str, ...], before: tuple[str, ...], free: Sequence[str]) -> Command:
+def _new(words: tuple[str, ...], before: tuple[str, ...], free: Sequence[str], crate: str) -> Command:
     if len(free) != 1 or not _NAME.fullmatch(free[0]):
-        raise CommandError("cargo new takes one name for the crate, such as cargo new blog_os.")
+        raise CommandError(f"cargo new takes one name for the crate, such as cargo new {crate}.")
     return Command(words, "new", "new", before)
 
 
@@ -260,7 +265,7 @@ def _rustup(words: tuple[str, ...], arguments: tuple[str, ...]) -> Command:
     raise CommandError("Of rustup, only rustup target list and rustup target add TRIPLE are answered here.")
 
 
-def _lookup(words: tuple[str, ...], arguments: tuple[str, ...]) -> Command:
+def _lookup(words: tuple[str, ...], arguments: tuple[str, ...], crate: str) -> Command:
     program = words[0]
     files: list[str] = []
     pending: re.Pattern[str] | None = None
@@ -275,33 +280,33 @@ def _lookup(words: tuple[str, ...], arguments: tuple[str, ...]) -> Command:
             if word not in _LONG[program] and not _LETTERS[program].fullmatch(word):
                 raise CommandError(f"{program} {word[:40]} is not offered here; it takes the options that only look.")
         else:
-            files.append(_inside(word))
+            files.append(_inside(word, crate))
     if pending or not files:
-        raise CommandError(f"Say which file {program} is to look at, such as {program} target/debug/blog_os.")
+        raise CommandError(f"Say which file {program} is to look at, such as {program} target/debug/{crate}.")
     built = any(PurePosixPath(name).parts[0] == "target" for name in files)
     return Command(words, "lookup", options=arguments, needs_artifact=built)
 
 
-def _program(words: tuple[str, ...]) -> Command:
+def _program(words: tuple[str, ...], crate: str) -> Command:
     """What an earlier run built, started by its path as a shell would."""
     if len(words) > 1:
         raise CommandError("Give the program's path alone: arguments are not handed on.")
-    return Command(words, "program", options=(_inside(words[0]),), needs_artifact=True)
+    return Command(words, "program", options=(_inside(words[0], crate),), needs_artifact=True)
 
 
-def _emulate(words: tuple[str, ...], arguments: tuple[str, ...]) -> Command:
+def _emulate(words: tuple[str, ...], arguments: tuple[str, ...], crate: str) -> Command:
     try:
         kernel = qemu.kernel(words[0], arguments)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    built = kernel is not None and PurePosixPath(_inside(kernel)).parts[0] == "target"
+    built = kernel is not None and PurePosixPath(_inside(kernel, crate)).parts[0] == "target"
     return Command(words, "emulate", options=arguments, needs_artifact=built)
 
 
-def _inside(word: str) -> str:
+def _inside(word: str, crate: str) -> str:
     parts = PurePosixPath(word).parts
     if word.startswith(("/", "@", "~")) or ".." in parts or not parts:
-        raise CommandError(f"{word[:60]!r} is outside of the crate; name a file in it, such as target/debug/blog_os.")
+        raise CommandError(f"{word[:60]!r} is outside of the crate; name a file in it, such as target/debug/{crate}.")
     return word
 
 

@@ -47,7 +47,7 @@ def kernel(program: str, arguments: Sequence[str]) -> str | None:
             given |= _option(program, _SAME.get(word, word), words)
     if "-kernel" not in given:
         raise ValueError(
-            f"Say which kernel {program} is to start: -kernel and a file of the crate, such as target/…/debug/blog_os."
+            f"Say which kernel {program} is to start: -kernel and the path of a file that was built, below target/."
         )
     return given["-kernel"]
 

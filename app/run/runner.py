@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import anyio
@@ -18,12 +18,12 @@ from anyio.abc import ByteReceiveStream
 from app.binary import BinaryFacts
 from app.protocol.command import Command
 from app.protocol.events import Artifact, Event, Finished, Limit, Output, Started, Status, to_json
-from app.run import workspace
 from app.run.cargo import CargoReader, Classify, PlainReader
 from app.run.machine import Monitor, StandIn, reported
 from app.run.observation import observed
 from app.run.rustup import TargetReader
-from app.runfiles import RunFolder, in_thread
+from app.run.workspace import HOME, PROGRAM, Seed, Workspace
+from app.runfiles import in_thread
 from app.sandbox import Box, Confined, ProgramGoneError, process
 from app.toolchain import Toolchain, build_env
 
@@ -36,7 +36,6 @@ _RAW_PER_SHOWN = 8
 _UNPACED = 300
 """Events that pass without delay; an ordinary run has about ten."""
 _PACE = 0.02
-HOME = "home"
 """The folder of a run that is its home, beside the crate."""
 
 _TOOLS = "/usr/local/bin:/usr/bin:/bin"
@@ -59,18 +58,18 @@ class Built:
 class Task:
     """A run as the runner sees it.
 
-    ``folder`` does not exist yet; whoever made the task removes it. ``keep`` is a folder that is made for what was
-    built.
+    The workspace's folder does not exist yet; the caller removes it. ``keep`` is a folder that is made for the
+    artifact.
     ``machines`` stands before the emulators, where there are any.
-    ``seed`` holds files by their path in ``folder``: cargo's knowledge of the compiler, so that it need not ask again.
-    It is empty for a command that does not take one (``takes_seed``).
+    ``seed`` is cargo's knowledge of the compiler, so that it need not ask again; None for a command that does not take
+    one (``takes_seed``).
     """
 
     files: Mapping[str, str]
     command: Command
     toolchain: Toolchain
     classify: Classify
-    folder: RunFolder
+    workspace: Workspace
     keep: Path
     seconds: float
     box: Box
@@ -78,7 +77,7 @@ class Task:
     after: Built | None = None
     program_seconds: float = 2.0
     machines: StandIn | None = None
-    seed: Mapping[str, bytes] = field(default_factory=dict)
+    seed: Seed | None = None
 
 
 def takes_seed(command: Command) -> bool:
@@ -96,7 +95,7 @@ async def run(task: Task, emit: Emit) -> Built | None:
     reader = _reader(task)
     meter = _Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()
-    monitor = Monitor(task.folder, HOME, emit)
+    monitor = Monitor(task.workspace.folder, HOME, emit)
     end = await _follow(task, reader, meter, monitor) if placed else _no_room(task, meter)
     status, exit_code, limit = end.status, end.exit_code, end.limit
     seconds = round(time.monotonic() - began, 3)
@@ -107,7 +106,7 @@ async def run(task: Task, emit: Emit) -> Built | None:
     limit = "output" if meter.full else limit
     _say_why(task, status, limit, meter)
     if task.command.kind == "new" and status == "ok":
-        meter.pass_on(await in_thread(_new_files, task.folder))
+        meter.pass_on(await in_thread(_new_files, task.workspace))
     if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
         status, exit_code = "failed", reader.exit_code
     built = await _artifact(task, tuple(reader.executables))
@@ -125,13 +124,11 @@ async def run(task: Task, emit: Emit) -> Built | None:
 
 def _lay(task: Task) -> bool:
     """Make the run's folder; return False if what an earlier run built cannot lie where cargo had put it."""
-    workspace.lay(task.folder, {} if task.command.kind == "new" else task.files)
-    task.folder.make_folder(HOME)
-    workspace.sow(task.folder, task.seed)
+    task.workspace.lay({} if task.command.kind == "new" else task.files, task.seed)
     placed = True
     if task.after is not None and task.command.kind != "new":
-        placed = workspace.place(task.folder, task.after.path, task.after.file)
-    task.box.own(task.folder.path)
+        placed = task.workspace.place(task.after.path, task.after.file)
+    task.box.own(task.workspace.folder.path)
     return placed
 
 
@@ -172,7 +169,7 @@ class _End:
 async def _follow(
     task: Task, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter", monitor: Monitor
 ) -> _End:
-    root = task.folder.path
+    root = task.workspace.folder.path
     home = task.box.inside(root) / HOME
     env = build_env(task.toolchain, home)
     folders = task.toolchain.folders
@@ -186,7 +183,7 @@ async def _follow(
         try:
             observe = task.program_seconds if _starts_program(task.command) else None
             async with (
-                process(task.box, _argv(task), root, root / workspace.CRATE, env, folders, observe) as child,
+                process(task.box, _argv(task), root, task.workspace.root, env, folders, observe) as child,
                 monitor.following() if task.machines else nullcontext(),
             ):
                 exit_code = await _drain(child, reader, meter)
@@ -257,9 +254,9 @@ def _cargo_words(command: Command) -> tuple[str, ...]:
     return (command.subcommand, *messages, *command.options, *rest)
 
 
-def _new_files(folder: RunFolder) -> list[Event]:
+def _new_files(workspace: Workspace) -> list[Event]:
     """What ``cargo new`` made, shown as text; the learner's own files stay as they are."""
-    shown = (f"\n{path}\n{_indented(text)}" for path, text in workspace.new_files(folder))
+    shown = (f"\n{path}\n{_indented(text)}" for path, text in workspace.new_files())
     return [Output(stream="stdout", text="".join(shown))]
 
 
@@ -268,20 +265,20 @@ def _indented(text: str) -> str:
 
 
 async def _artifact(task: Task, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
-    root = task.folder.path
-    path = workspace.inside(root, task.box.outside(root, executables[-1])) if executables else None
+    root = task.workspace.folder.path
+    path = task.workspace.inside(task.box.outside(root, executables[-1])) if executables else None
     if path is None:
         return None
-    size = await in_thread(workspace.keep, task.folder, path, task.keep)
+    size = await in_thread(task.workspace.keep, path, task.keep)
     if size is None:
         return None
-    kept = task.keep / workspace.PROGRAM
+    kept = task.keep / PROGRAM
     digests: list[str] = []
     async with anyio.create_task_group() as group:
         # A debug build of a std program is 10 MB: it is hashed while it is read.
         group.start_soon(in_thread, lambda: digests.append(_digest(kept)))
         facts = await task.facts_of(kept)
-    companions, more = await in_thread(workspace.keep_beside, task.folder, path, facts.format, task.keep)
+    companions, more = await in_thread(task.workspace.keep_beside, path, facts.format, task.keep)
     return Built(kept, path, companions, size + more), Artifact(
         path=path, bytes=size, sha256=digests[0], **asdict(facts)
     )

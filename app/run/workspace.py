@@ -5,19 +5,20 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from app.course.lessons import Lesson
 from app.runfiles import HiddenError, RunFolder
 
-CRATE = "blog_os"
-"""The folder that holds the crate; cargo shows it beside the crate's name."""
+HOME = "home"
+"""The home folder of a run's programs, in the run's folder."""
 PROGRAM = "program"
 """The name under which a built file is kept."""
 
 _NO_NAME = re.compile("[\0\ud800-\udfff]")
-"""What the system, or JSON, lets stand in no path."""
+"""Characters that are invalid in a path on this system or in JSON."""
 _LONGEST_PATH = 4096
 _LARGEST_ARTIFACT = 64 * 1024 * 1024
 _LARGEST_COMPANION = 8 * 1024 * 1024
@@ -76,68 +77,90 @@ def configured_targets(files: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(each for each in several if isinstance(each, str))
 
 
-def lay(folder: RunFolder, files: Mapping[str, str]) -> None:
-    """Make a run's folder, which must not exist yet, and write ``files`` into it as its crate."""
-    folder.make()
-    folder.make_folder(CRATE)
-    sow(folder, {f"{CRATE}/{path}": text.encode() for path, text in files.items()})
+@dataclass(frozen=True)
+class Seed:
+    """Files that spare cargo questions to the compiler, by their path in the crate and in the home folder."""
+
+    crate: Mapping[str, bytes] = field(default_factory=dict)
+    home: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def sow(folder: RunFolder, seed: Mapping[str, bytes]) -> None:
-    """Write files into a run's folder by their path in it."""
-    for path, data in seed.items():
-        folder.write(path, data)
+@dataclass(frozen=True)
+class Workspace:
+    """The folder of one run, and the crate in it.
 
-
-def place(folder: RunFolder, path: str, built: Path) -> bool:
-    """Put what an earlier run built read-only where cargo had put it.
-
-    Return False if it is not kept any more, or if this crate has a file in its way.
+    ``crate`` is the name of the crate's folder, which cargo shows beside the crate's own name.
     """
-    try:
-        folder.copy_in(f"{CRATE}/{path}", built)
-    except (FileExistsError, FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
+    folder: RunFolder
+    crate: str
 
-def inside(root: Path, executable: str) -> str | None:
-    """Return the path in the crate of what cargo names, or None for a path that is not below the crate of ``root``.
+    @property
+    def root(self) -> Path:
+        """Return the crate's folder, in which its commands start."""
+        return self.folder.path / self.crate
 
-    Not only below ``target``: a configuration may name another folder. The run may have forged the text.
-    """
-    if len(executable) > _LONGEST_PATH or _NO_NAME.search(executable):
-        return None
-    path = posixpath.normpath(executable)
-    above = f"{root / CRATE}/"
-    return path.removeprefix(above) if path.startswith(above) else None
+    def lay(self, files: Mapping[str, str], seed: Seed | None = None) -> None:
+        """Make the run's folder, which must not exist yet, with ``files`` as its crate, a home folder, and the seed."""
+        self.folder.make()
+        self.folder.make_folder(self.crate)
+        self.folder.make_folder(HOME)
+        for path, text in files.items():
+            self.folder.write(f"{self.crate}/{path}", text.encode())
+        for path, data in (seed.crate if seed else {}).items():
+            self.folder.write(f"{self.crate}/{path}", data)
+        for path, data in (seed.home if seed else {}).items():
+            self.folder.write(f"{HOME}/{path}", data)
 
+    def place(self, path: str, built: Path) -> bool:
+        """Put what an earlier run built read-only where cargo had put it.
 
-def keep(folder: RunFolder, path: str, kept: Path) -> int | None:
-    """Move what was built out of the crate to ``kept/program``; return its size, or None if it is not to be had."""
-    return folder.take(f"{CRATE}/{path}", kept / PROGRAM, _LARGEST_ARTIFACT)
+        Return False if it is not kept any more, or if this crate has a file in its way.
+        """
+        try:
+            self.folder.copy_in(f"{self.crate}/{path}", built)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
+    def inside(self, executable: str) -> str | None:
+        """Return the path in the crate of a file that cargo names, or None if it is not below the crate.
 
-def keep_beside(folder: RunFolder, path: str, form: str, kept: Path) -> tuple[tuple[Path, ...], int]:
-    """Move out, by their names, the files beside the artifact that know its lines; return them and their bytes.
+        Not only below ``target``: a configuration may name another folder. The run may have forged the text.
+        """
+        if len(executable) > _LONGEST_PATH or _NO_NAME.search(executable):
+            return None
+        path = posixpath.normpath(executable)
+        above = f"{self.root}/"
+        return path.removeprefix(above) if path.startswith(above) else None
 
-    ``form`` is the artifact's format: some keep the lines in the file itself.
-    """
-    names = _BESIDE.get(form, lambda _folder, _path: [])(folder, PurePosixPath(CRATE, path))
-    there = [kept / str(number) for number in range(len(names))]
-    sizes = [folder.take(name, one, _LARGEST_COMPANION) for name, one in zip(names, there, strict=True)]
-    taken = [(one, size) for one, size in zip(there, sizes, strict=True) if size is not None]
-    return tuple(one for one, _ in taken), sum(size for _, size in taken)
+    def keep(self, path: str, kept: Path) -> int | None:
+        """Move the artifact out of the crate to ``kept/program``; return its size, or None if it cannot be taken."""
+        return self.folder.take(f"{self.crate}/{path}", kept / PROGRAM, _LARGEST_ARTIFACT)
 
+    def keep_beside(self, path: str, form: str, kept: Path) -> tuple[tuple[Path, ...], int]:
+        """Move out the files beside the artifact that hold its debug information; return them and their bytes.
 
-def new_files(folder: RunFolder) -> Iterator[tuple[str, str]]:
-    """Yield the path and the beginning of the text of each file that ``cargo new`` made, repositories left out."""
-    with suppress(HiddenError):
-        found = (one.path for one in islice(folder.walk(CRATE), _MOST_LISTED))
-        for path in sorted(path for path in found if ".git" not in path.split("/")):
-            data = folder.read(path, _LONGEST_NEW_FILE)
-            if data is not None:
-                yield path.removeprefix(f"{CRATE}/"), data.decode("utf-8", "replace")
+        ``form`` is the artifact's format: some formats hold the debug information in the artifact itself.
+        """
+        names = _BESIDE.get(form, lambda _folder, _path: [])(self.folder, PurePosixPath(self.crate, path))
+        there = [kept / str(number) for number in range(len(names))]
+        sizes = [self.folder.take(name, one, _LARGEST_COMPANION) for name, one in zip(names, there, strict=True)]
+        taken = [(one, size) for one, size in zip(there, sizes, strict=True) if size is not None]
+        return tuple(one for one, _ in taken), sum(size for _, size in taken)
+
+    def size_of(self, path: str) -> int | None:
+        """Return the size of a regular file of the crate, or None if there is none."""
+        return self.folder.size_of(f"{self.crate}/{path}")
+
+    def new_files(self) -> Iterator[tuple[str, str]]:
+        """Yield the path and the beginning of the text of each file that ``cargo new`` made, repositories left out."""
+        with suppress(HiddenError):
+            found = (one.path for one in islice(self.folder.walk(self.crate), _MOST_LISTED))
+            for path in sorted(path for path in found if ".git" not in path.split("/")):
+                data = self.folder.read(path, _LONGEST_NEW_FILE)
+                if data is not None:
+                    yield path.removeprefix(f"{self.crate}/"), data.decode("utf-8", "replace")
 
 
 def _pdb(_folder: RunFolder, built: PurePosixPath) -> list[str]:

@@ -386,7 +386,13 @@ fn landlock(found: &Options) {
     let abi = found.landlock;
     let all = handled(abi);
     let ruleset = Ruleset { fs: all, net: if abi >= 4 { 3 } else { 0 }, scoped: if abi >= 6 { 3 } else { 0 } };
-    let size: c_long = if abi >= 6 { 24 } else if abi >= 4 { 16 } else { 8 };
+    let size: c_long = if abi >= 6 {
+        24
+    } else if abi >= 4 {
+        16
+    } else {
+        8
+    };
     unsafe {
         let fd = syscall(LANDLOCK_CREATE_RULESET, &ruleset as *const Ruleset, size, 0 as c_long);
         if fd < 0 {
@@ -497,4 +503,26 @@ fn main() {
     unsafe { execvp(argv[0], argv.as_ptr()) };
     eprintln!("{} cannot be started: {}", found.program[0].to_string_lossy(), std::io::Error::last_os_error());
     exit(127)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_named_as_the_server_names_them() {
+        assert_eq!(limit("cpu=30"), (0, 30));
+        assert_eq!(limit("fsize=67108864"), (1, 64 << 20));
+        assert_eq!(limit("as=18446744073709551615"), (9, u64::MAX));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_no_children() {
+        assert_eq!(children_of(c_int::MAX), Vec::<c_int>::new());
+    }
+
+    #[test]
+    fn landlock_handles_more_with_each_version() {
+        assert!((1..8).all(|abi| handled(abi) & !handled(abi + 1) == 0));
+    }
 }

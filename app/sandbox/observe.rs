@@ -79,8 +79,8 @@ struct Seen {
     cpu_before: u64,
     cpu: u64,
     freestanding: bool,
-    file_entry: u64, // as the file's header names it
-    entry: u64,      // as it lies in memory
+    file_entry: u64,      // as the file's header names it
+    entry: u64,           // as it lies in memory
     instead: Option<u64>, // the word at the entry while a breakpoint stands there
     entry_sp: u64,
     argc: u64,
@@ -197,7 +197,8 @@ fn watch(child: c_int, report: c_int, seconds: f64, folder: &str) -> ! {
     let mut status = 0;
     loop {
         let ended = unsafe { waitpid(child, &mut status, 0) };
-        if let Some(program) = seen.as_mut().filter(|it| it.freestanding && it.began.elapsed().as_secs_f64() >= seconds) {
+        if let Some(program) = seen.as_mut().filter(|it| it.freestanding && it.began.elapsed().as_secs_f64() >= seconds)
+        {
             if ended < 0 || status & 0xff == 0x7f {
                 let stopped = ended > 0;
                 end_on_purpose(program, report, stopped);
@@ -327,7 +328,9 @@ impl Seen {
         self.death = Some(Death {
             signal,
             code: i32::from_ne_bytes([info[8], info[9], info[10], info[11]]),
-            address: u64::from_ne_bytes([info[16], info[17], info[18], info[19], info[20], info[21], info[22], info[23]]),
+            address: u64::from_ne_bytes([
+                info[16], info[17], info[18], info[19], info[20], info[21], info[22], info[23],
+            ]),
             registers,
             bytes: words.iter().map_while(|word| *word).flat_map(|word| word.to_ne_bytes()).collect(),
         });
@@ -439,7 +442,7 @@ fn with_registers(pid: c_int, request: c_int, registers: &mut Registers) -> bool
 
 fn registers(pid: c_int) -> Option<Registers> {
     let mut found = [0; machine::REGISTERS];
-    with_registers(pid, GETREGSET, &mut found).then(|| found)
+    with_registers(pid, GETREGSET, &mut found).then_some(found)
 }
 
 /// Nanoseconds of processor time of the main thread.
@@ -506,4 +509,27 @@ fn header(pid: c_int) -> Option<(bool, u64)> {
         }
     }
     Some((true, entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_little_endian_and_zero_where_the_data_ends() {
+        let data = [0x34, 0x12, 0, 0xff];
+        assert_eq!(number(&data, 0, 2), 0x1234);
+        assert_eq!(number(&data, 1, 3), 0xff_0012);
+        assert_eq!(number(&data, 2, 4), 0);
+    }
+
+    #[test]
+    fn what_the_kernel_says_of_this_process_is_understood() {
+        let own = std::process::id() as c_int;
+        assert!("RS".contains(state(own)));
+        assert!(entry(own).is_some());
+        let (freestanding, _) = header(own).unwrap();
+        assert!(!freestanding);
+        assert!(header(0).is_none());
+    }
 }

@@ -227,3 +227,45 @@ pub fn seccomp(filters: bool) {
         fail("seccomp");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(program: &[Instruction]) -> Vec<(u16, u8, u8, u32)> {
+        program.iter().map(|one| (one.code, one.yes, one.no, one.k)).collect()
+    }
+
+    /// Where the search ends for the number of a call.
+    fn found(program: &[Instruction], number: u32) -> usize {
+        let mut at = 0;
+        loop {
+            let one = &program[at];
+            at += match one.code {
+                AT_LEAST => 1 + usize::from(if number >= one.k { one.yes } else { one.no }),
+                JUMP => 1 + one.k as usize,
+                _ => return at,
+            };
+        }
+    }
+
+    #[test]
+    fn stretches_ascend_and_what_is_behind_the_last_is_unknown() {
+        let all = stretches();
+        assert_eq!(all[0].0, 0);
+        assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 != pair[1].1));
+        assert_eq!(all[all.len() - 1].1, "ENOSYS");
+    }
+
+    #[test]
+    fn the_search_finds_the_verdict_of_every_call() {
+        let all = stretches();
+        let program = search(&all, false);
+        for number in (0..1_000).chain([u32::MAX]) {
+            let word = all.iter().rev().find(|(first, _)| *first <= number).unwrap().1;
+            let wanted = fields(&verdict(word, false));
+            let at = found(&program, number);
+            assert_eq!(fields(&program[at..at + wanted.len()]), wanted, "call {number} is {word}");
+        }
+    }
+}

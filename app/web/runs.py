@@ -66,7 +66,7 @@ class RunService:
         Raises ``ProblemError`` and leaves nothing behind when something cannot be accepted.
         """
         try:
-            parsed = parse(command)
+            parsed = parse(command, self._courses[lesson.course].crate)
         except CommandError as error:
             raise ProblemError(422, "command-not-offered", str(error), "command") from error
         crate = self.crate(lesson, files)

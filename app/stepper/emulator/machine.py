@@ -92,7 +92,7 @@ class Stepper:
     def _prepare_stack(self) -> None:
         if self.machine.linux:
             self._map(_STACK_TOP - _STACK, _STACK, _READABLE | _WRITABLE)
-            path = b"target/debug/blog_os\0"
+            path = b"./program\0"
             self._uc.mem_write(_STACK_TOP - 32, path)
             top = _STACK_TOP - 256
             words = (1, _STACK_TOP - 32, 0, 0, 0, 0)  # one argument, its address, and the ends of three lists
