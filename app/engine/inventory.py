@@ -2,11 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import anyio
 
+from app import toolchain as this_machine
 from app.course import Course
 from app.engine.targets import Targets, best_for
 from app.protocol.job import JobSpec
@@ -18,8 +21,6 @@ from app.toolchain import (
     DoctorReport,
     Toolchain,
     discover,
-    examine,
-    explanation,
     missing,
     missing_tools,
     tools_command,
@@ -43,13 +44,42 @@ async def find(settings: Settings) -> Found:
     return Found(await detect(settings, toolchains), toolchains)
 
 
+class ToolchainSource(Protocol):
+    """The functions that look at a machine's toolchains: ``app.toolchain`` itself, or a test's own."""
+
+    async def discover(self, cache_dir: Path, /) -> tuple[Toolchain, ...]:
+        """Return every toolchain that a run can use."""
+        ...
+
+    async def explanation(self, toolchain: Toolchain, code: str, /) -> str | None:
+        """Return the compiler's explanation of an error code as Markdown, None if it has none."""
+        ...
+
+    async def examine(
+        self, cache_dir: Path, lessons: Mapping[str, Sequence[str]], essential: tuple[str, ...], /
+    ) -> DoctorReport:
+        """Return what is on the machine, and what the targets of the lessons lack."""
+        ...
+
+
 class LocalInventory:
     """The ``Inventory`` of this machine.
 
     The targets of the ``courses`` may be set up on demand. ``begin`` comes first; ``work`` does what is asked for.
+    ``source`` looks at the machine; ``clock`` says when it last did, in seconds.
     """
 
-    def __init__(self, settings: Settings, courses: Iterable[Course], demand: Demand | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        courses: Iterable[Course],
+        demand: Demand | None = None,
+        *,
+        source: ToolchainSource = this_machine,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._clock = clock
         self._cache_dir = settings.cache_dir
         courses = tuple(courses)
         known = (target for course in courses for lesson in course.lessons for target in lesson.targets)
@@ -70,7 +100,7 @@ class LocalInventory:
         """Take what was found on this machine."""
         self._found = found
         self._toolchains = self.usable(found.toolchains)
-        self._looked = time.monotonic()
+        self._looked = self._clock()
 
     async def work(self) -> None:
         """Set up targets on demand, and look again for what is missing, until cancelled."""
@@ -111,11 +141,8 @@ class LocalInventory:
         async with self._look:
             if not all(program.exists() for one in self._toolchains for program in one.programs):
                 return await self.refresh()
-        if (
-            missing(self._toolchains, (None, *self._essential, *targets))
-            and time.monotonic() - self._looked > _LOOK_AGAIN
-        ):
-            self._looked = time.monotonic()
+        if missing(self._toolchains, (None, *self._essential, *targets)) and self._clock() - self._looked > _LOOK_AGAIN:
+            self._looked = self._clock()
             self._wanted.set()
         return self._toolchains
 
@@ -131,8 +158,8 @@ class LocalInventory:
 
     async def refresh(self) -> tuple[Toolchain, ...]:
         """Look for the toolchains anew."""
-        self._toolchains = self.usable(await discover(self._cache_dir))
-        self._looked = time.monotonic()
+        self._toolchains = self.usable(await self._source.discover(self._cache_dir))
+        self._looked = self._clock()
         return self._toolchains
 
     async def health(self) -> str:
@@ -166,16 +193,16 @@ class LocalInventory:
             # One compiler at a time, and each question once, also when its answer is that there is none.
             async with self._explaining:
                 if key not in self._explanations:
-                    self._explanations[key] = await explanation(chosen, code)
+                    self._explanations[key] = await self._source.explanation(chosen, code)
         return self._explanations[key]
 
     async def examine(self, name: str, targets: Sequence[str]) -> DoctorReport:
         """Return what is missing for the targets of the lesson ``name``; an answer counts for five seconds."""
         async with self._examining:
             report, then = self._examined.get(name, (None, 0.0))
-            if report is None or time.monotonic() - then > _LOOK_AGAIN:
-                report = await examine(self._cache_dir, {name: targets}, self._essential)
-                self._examined[name] = report, time.monotonic()
+            if report is None or self._clock() - then > _LOOK_AGAIN:
+                report = await self._source.examine(self._cache_dir, {name: targets}, self._essential)
+                self._examined[name] = report, self._clock()
         return report
 
     async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:

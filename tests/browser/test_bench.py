@@ -4,7 +4,6 @@ import re
 import signal
 import statistics
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -178,7 +177,7 @@ def test_a_server_that_ends_in_the_middle_loses_nothing(browser: Browser, start_
             expect(page.locator("#problem")).to_contain_text("does not answer", timeout=RUN_MS)
             type_files(page, {"src/main.rs": HERE})
             second = start_server()
-            wire._to = ("127.0.0.1", urlsplit(second.url).port or 0)
+            wire.redirect(second.url)
             expect(page.locator("#run-status")).to_have_text("Ended without a result.", timeout=RUN_MS)
             expect(page.locator("#run-cancel button")).to_have_count(0)
             page.reload()

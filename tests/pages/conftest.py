@@ -1,8 +1,6 @@
 """A playground whose engine plays a script."""
 
-import sys
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -13,11 +11,11 @@ from app.course import load_shelf
 from app.engine.inventory import Found, LocalInventory
 from app.sandbox import Box, Isolation, Limits
 from app.settings import Settings
-from app.toolchain import Toolchain
+from app.toolchain import Demand
 from app.web import create_app
 from app.web.state import Machine
 from tests.support.courses import course_toml
-from tests.support.scripted import ERRORS, LESSON, START, ScriptedEngine, write
+from tests.support.scripted import ERRORS, LESSON, START, ScriptedEngine, ScriptedToolchains, write
 
 
 @pytest.fixture
@@ -44,25 +42,35 @@ def engine() -> ScriptedEngine:
 
 
 @pytest.fixture
-def inventory(settings: Settings, course: Path) -> LocalInventory:
-    """Two compilers without further targets."""
-    here = Path(sys.executable)
-    toolchain = Toolchain(
-        name="1.99",
-        version="1.99.0",
-        stable=True,
-        source="system",
-        host="x86_64-unknown-linux-gnu",
-        cargo=here,
-        rustc=here,
-        compiler=here,
-        sysroot=here.parent,
-        targets={"x86_64-unknown-linux-gnu": "shipped"},
-    )
-    found = LocalInventory(settings, load_shelf(course).courses)
+def machine() -> ScriptedToolchains:
+    return ScriptedToolchains()
+
+
+@pytest.fixture
+def clock() -> list[float]:
+    """The time of the inventory, in seconds: the last element."""
+    return [100.0]
+
+
+@pytest.fixture
+def demand(settings: Settings) -> Demand:
+    """A set-up of targets to which nothing comes."""
+
+    async def add(_cache: Path, say: Callable[[str], None], targets: tuple[str, ...]) -> tuple[str, ...]:
+        say("  rustup could not: no network")
+        return targets
+
+    return Demand(settings.cache_dir, add)
+
+
+@pytest.fixture
+def inventory(
+    settings: Settings, course: Path, machine: ScriptedToolchains, demand: Demand, clock: list[float]
+) -> LocalInventory:
+    made = LocalInventory(settings, load_shelf(course).courses, demand, source=machine, clock=lambda: clock[-1])
     isolation = Isolation(Box("none", Limits.of(settings), None), ())
-    found.begin(Found(isolation, (toolchain, replace(toolchain, name="1.98", version="1.98.0"))))
-    return found
+    made.begin(Found(isolation, machine.toolchains))
+    return made
 
 
 @pytest.fixture

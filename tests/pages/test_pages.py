@@ -3,10 +3,8 @@
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -24,11 +22,12 @@ from app.engine.targets import Targets
 from app.protocol.command import parse
 from app.protocol.events import Output
 from app.settings import Settings
-from app.toolchain import Demand, DoctorReport, Toolchain, examine
+from app.toolchain import Demand
 from app.web.readiness import ReadinessCheck
 from app.web.state import Playground
 from tests.support.clients import seat_of
-from tests.support.scripted import BUILT, HTMX, LOG, ScriptedEngine, post
+from tests.support.environment import BARE_METAL
+from tests.support.scripted import BUILT, HTMX, LOG, ScriptedEngine, ScriptedToolchains, post
 
 pytestmark = pytest.mark.anyio
 
@@ -103,21 +102,15 @@ async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
 
 
 @pytest.fixture
-def wanting(app: FastAPI, inventory: LocalInventory) -> LocalInventory:
+def wanting(app: FastAPI, inventory: LocalInventory, demand: Demand) -> LocalInventory:
     """A machine whose first step builds for a target that nobody has; what is asked for never comes by itself."""
-    playground: Playground = app.state.playground
-    first(playground, target="thumbv7em-none-eabihf")
-    inventory.targets = Targets(["thumbv7em-none-eabihf"], Demand(playground.settings.cache_dir, nothing_comes))
+    first(app.state.playground, target=BARE_METAL)
+    inventory.targets = Targets([BARE_METAL], demand)
     return inventory
 
 
-async def nothing_comes(_cache: Path, say: Callable[[str], None], targets: tuple[str, ...]) -> tuple[str, ...]:
-    say("  rustup could not: no network")
-    return targets
-
-
 async def test_a_step_whose_target_is_missing_has_it_set_up_and_says_so(
-    learner: httpx.AsyncClient, wanting: LocalInventory
+    learner: httpx.AsyncClient, wanting: LocalInventory, machine: ScriptedToolchains
 ) -> None:
     page = (await learner.get("/lessons/one")).text
     assert "is being set up for <code>thumbv7em-none-eabihf</code>" in page
@@ -125,8 +118,10 @@ async def test_a_step_whose_target_is_missing_has_it_set_up_and_says_so(
     assert "1.99, target missing" in page
     assert "being set up" not in (await learner.get("/lessons/two")).text
     assert 'hx-get="/lessons/one/targets"' in (await learner.get("/lessons/one/targets")).text
-    (toolchain, *others) = wanting._toolchains
-    wanting._toolchains = (replace(toolchain, targets={"thumbv7em-none-eabihf": "built", **toolchain.targets}), *others)
+    (toolchain, *others) = machine.toolchains
+    machine.toolchains = (replace(toolchain, targets={BARE_METAL: "built", **toolchain.targets}), *others)
+    machine.answers.set()
+    await wanting.refresh()
     ready = (await learner.get("/lessons/one/targets")).text
     assert "Ready:" in ready
     assert "hx-get" not in ready
@@ -146,28 +141,22 @@ async def test_a_run_without_scripts_that_waits_for_a_target_is_shown_waiting(
 
 
 async def test_a_target_that_cannot_be_set_up_says_what_mends_it(
-    learner: httpx.AsyncClient, wanting: LocalInventory, monkeypatch: pytest.MonkeyPatch
+    learner: httpx.AsyncClient, wanting: LocalInventory, machine: ScriptedToolchains, demand: Demand
 ) -> None:
-    async def look(*_: object) -> DoctorReport:
-        problems = ("There is no `core` for it.",)
-        return DoctorReport(ok=False, toolchains=(), linkers=(), lookups=(), problems=problems, command="mend --it")
-
-    async def known() -> None:
-        return None
-
-    monkeypatch.setattr("app.engine.inventory.examine", look)
+    machine.mended_by = "mend --it"
+    machine.answers.set()
     await learner.get("/lessons/one")
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wanting.targets.work, known)
-        await wanting.targets._demand.settled(("thumbv7em-none-eabihf",), print)
+        tasks.start_soon(wanting.work)
+        await demand.settled((BARE_METAL,), print)
         tasks.cancel_scope.cancel()
     page = (await learner.get("/lessons/one")).text
     assert "There is no <code>core</code> for it." in page
     assert "rustup could not: no network" in page
     assert "<code>mend --it</code>" in page
     assert "mend --it" not in (await learner.get("/lessons/two")).text
-    command = parse("cargo build --target thumbv7em-none-eabihf")
-    assert wanting.targets.pending(command, {}, wanting._toolchains) == (), "what cannot come is not waited for"
+    command = parse(f"cargo build --target {BARE_METAL}")
+    assert wanting.targets.pending(command, {}, machine.toolchains) == (), "what cannot come is not waited for"
 
 
 async def test_a_step_whose_program_is_missing_says_what_mends_it(app: FastAPI, learner: httpx.AsyncClient) -> None:
@@ -430,8 +419,8 @@ async def test_a_lesson_weighs_little_and_the_next_one_next_to_nothing(learner: 
         assert "content-security-policy" not in again.headers
 
 
-async def test_an_explanation_is_a_page_and_a_fragment(learner: httpx.AsyncClient, inventory: LocalInventory) -> None:
-    inventory._explanations["1.99.0", "E0001"] = "Its `text` <b>\n"
+async def test_an_explanation_is_a_page_and_a_fragment(learner: httpx.AsyncClient, machine: ScriptedToolchains) -> None:
+    machine.explanations["E0001"] = "Its `text` <b>\n"
     page = (await learner.get("/explain/E0001")).text
     assert "<title>E0001" in page
     assert "Its <code>text</code> &lt;b&gt;" in page
@@ -442,20 +431,13 @@ async def test_an_explanation_is_a_page_and_a_fragment(learner: httpx.AsyncClien
 
 
 async def test_a_code_that_no_compiler_has_is_asked_for_once(
-    learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    learner: httpx.AsyncClient, machine: ScriptedToolchains
 ) -> None:
-    asked: list[str] = []
-
-    async def none(_toolchain: Toolchain, code: str) -> None:
-        asked.append(code)
-        await anyio.sleep(0.05)
-
-    monkeypatch.setattr("app.engine.inventory.explanation", none)
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
             tasks.start_soon(learner.get, "/explain/E0999")
     assert (await learner.get("/explain/E0999")).status_code == 404
-    assert asked == ["E0999"]
+    assert machine.calls == ["E0999"]
 
 
 async def test_an_unknown_lesson_is_a_page(learner: httpx.AsyncClient) -> None:
@@ -623,42 +605,26 @@ async def test_health_checks_write_to_the_disk_once_a_second(
 
 
 async def test_no_page_waits_for_a_look_at_the_toolchains(
-    inventory: LocalInventory, monkeypatch: pytest.MonkeyPatch
+    inventory: LocalInventory, machine: ScriptedToolchains, clock: list[float]
 ) -> None:
-    looks, seen = 0, anyio.Event()
-
-    async def slow() -> tuple[Toolchain, ...]:
-        nonlocal looks
-        looks += 1
-        await seen.wait()
-        return ()
-
-    monkeypatch.setattr(inventory, "refresh", slow)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(inventory.keep_looking)
-        inventory._looked = time.monotonic() - 6
+        clock.append(106.0)
         for _ in range(20):
             with anyio.fail_after(2):
                 assert len(await inventory.toolchains()) == 2
             await anyio.lowlevel.checkpoint()
-        assert looks == 1
-        seen.set()
+        assert machine.calls == ["discover"]
         tasks.cancel_scope.cancel()
 
 
 async def test_the_machine_is_examined_once_for_all_who_look_at_a_failed_target(
-    inventory: LocalInventory, monkeypatch: pytest.MonkeyPatch
+    inventory: LocalInventory, machine: ScriptedToolchains, clock: list[float]
 ) -> None:
-    looks = 0
-    looked = examine
-
-    async def counted(*args: Any) -> DoctorReport:
-        nonlocal looks
-        looks += 1
-        return await looked(*args)
-
-    monkeypatch.setattr("app.engine.inventory.examine", counted)
-    async with anyio.create_task_group() as tasks:
-        for _ in range(20):
-            tasks.start_soon(inventory.examine, "one", ("thumbv7em-none-eabihf",))
-    assert looks == 1
+    for now in (100.0, 106.0):
+        clock.append(now)
+        machine.calls.clear()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(inventory.examine, "one", (BARE_METAL,))
+        assert machine.calls == ["examine"]

@@ -53,7 +53,7 @@ class Wire:
     """A TCP connection to the server that can be cut; it forwards bytes and knows nothing else."""
 
     def __init__(self, server: str) -> None:
-        self._to = ("127.0.0.1", urlsplit(server).port or 0)
+        self.redirect(server)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -66,6 +66,10 @@ class Wire:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
         self._ends.clear()
+
+    def redirect(self, server: str) -> None:
+        """Forward new connections to another server."""
+        self._to = ("127.0.0.1", urlsplit(server).port or 0)
 
     def close(self) -> None:
         self._listener.close()

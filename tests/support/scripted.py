@@ -1,14 +1,18 @@
 """An engine that plays a script, a course of three lessons, and a form as a browser sends it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import httpx
 
 from app.binary import Card
 from app.engine import ArtifactFile, Inside, JobSpec, NoSuchRunError, QueueFullError, RunStatus, State
 from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
 from app.stepper import NotSteppedError, Trace
+from app.toolchain import DoctorReport, Toolchain, explanation
 
 HTMX = {"hx-request": "true"}
 
@@ -56,6 +60,49 @@ BUILT = Artifact(
     needed=(),
     interpreter=None,
 )
+
+
+class ScriptedToolchains:
+    """Two compilers without further targets, as an inventory sees a machine; a test changes what it finds."""
+
+    def __init__(self) -> None:
+        here = Path(sys.executable)
+        newest = Toolchain(
+            name="1.99",
+            version="1.99.0",
+            stable=True,
+            source="system",
+            host="x86_64-unknown-linux-gnu",
+            cargo=here,
+            rustc=here,
+            compiler=here,
+            sysroot=here.parent,
+            targets={"x86_64-unknown-linux-gnu": "shipped"},
+        )
+        self.toolchains: tuple[Toolchain, ...] = (newest, replace(newest, name="1.98", version="1.98.0"))
+        self.explanations: dict[str, str] = {}
+        self.mended_by: str | None = None
+        self.calls: list[str] = []
+        self.answers = anyio.Event()
+        """Set it to have ``discover`` return."""
+
+    async def discover(self, _cache_dir: Path, /) -> tuple[Toolchain, ...]:
+        self.calls.append("discover")
+        await self.answers.wait()
+        return self.toolchains
+
+    async def explanation(self, toolchain: Toolchain, code: str, /) -> str | None:
+        self.calls.append(code)
+        await anyio.sleep(0.05)
+        return self.explanations.get(code) or await explanation(toolchain, code)
+
+    async def examine(
+        self, _cache_dir: Path, _lessons: Mapping[str, Sequence[str]], _essential: tuple[str, ...], /
+    ) -> DoctorReport:
+        self.calls.append("examine")
+        await anyio.sleep(0.05)
+        problems = ("There is no `core` for it.",)
+        return DoctorReport(ok=False, toolchains=(), linkers=(), lookups=(), problems=problems, command=self.mended_by)
 
 
 class ScriptedEngine:
