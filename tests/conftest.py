@@ -1,4 +1,4 @@
-"""What the tests share: the real toolchains of this machine, a real server, and no skips in CI."""
+"""Shared fixtures: the real toolchains of this machine, a real engine and server. In CI a skip is a failure."""
 
 import os
 import tempfile
@@ -31,13 +31,13 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def shipped() -> Settings:
-    """The settings as they are on this machine: its lessons, its cache."""
+    """The settings of this machine, with its lessons and its cache."""
     return Settings()
 
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """An empty folder that the users of runs can pass, which those of ``tmp_path`` are not when root runs the tests."""
+    """An empty folder that the users of runs can enter; as root, pytest closes ``tmp_path`` to others."""
     with tempfile.TemporaryDirectory(prefix="playground-test-") as folder:
         os.chmod(folder, 0o711)
         yield Path(folder).resolve()
@@ -45,13 +45,13 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def settings(tmp_path: Path, open_folder: Path, shipped: Settings) -> Settings:
-    """Settings with folders of the test's own; the cache of built targets is shared."""
+    """Settings with separate folders for data and runs; the cache of built targets is shared."""
     return shipped.model_copy(update={"data_dir": tmp_path / "data", "scratch_dir": open_folder / "scratch"})
 
 
 @pytest.fixture(scope="session")
 def two_courses(tmp_path_factory: pytest.TempPathFactory, shipped: Settings) -> Path:
-    """A folder with the course that comes with the playground and a tiny one, which sorts behind it."""
+    """A folder with the shipped course and a tiny one, which sorts after it."""
     folder = tmp_path_factory.mktemp("courses")
     for course in (*shipped.lessons_dir.iterdir(), Path(__file__).parent / "courses" / "tiny"):
         (folder / course.name).symlink_to(course)
@@ -60,7 +60,7 @@ def two_courses(tmp_path_factory: pytest.TempPathFactory, shipped: Settings) -> 
 
 @pytest.fixture(scope="session")
 def taught(shipped: Settings) -> Course:
-    """The course that comes with the playground."""
+    """The shipped course."""
     return load_shelf(shipped.lessons_dir).default
 
 
@@ -100,22 +100,22 @@ def bare_metal(toolchains: tuple[Toolchain, ...]) -> Toolchain:
 
 @pytest.fixture
 async def engine(settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
-    """A real engine with the course that comes with the playground."""
+    """A real engine with the shipped course."""
     async with LocalEngine(settings, (taught,)) as engine:
         yield engine
 
 
 @pytest.fixture
 def bench(engine: LocalEngine, lessons: dict[str, Lesson], toolchain: Toolchain) -> Bench:
-    """Jobs of the first lesson for the engine."""
+    """Submits jobs of the first lesson to the engine."""
     return Bench(engine, lessons["hello-std"], toolchain)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, lessons: dict[str, Lesson]) -> Iterator[str]:
-    """The address of a real server that the whole session shares; each test is a seat of its own.
+    """The URL of a real server for the whole session; each test uses a new seat.
 
-    Its page of compilers shows what is recorded beside the lessons.
+    Its page of compilers shows the recordings of the lessons.
     """
     data = tmp_path_factory.mktemp("server")
     keep_report(data, Report(datetime.now(UTC), tuple(recorded_proofs(lessons))))
@@ -125,7 +125,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, lessons: dict[str, Lesson])
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a server of the test's own; ``data_dir`` makes two of them follow each other."""
+    """Start a server for one test; pass ``data_dir`` to start a second one on the same data."""
     with ExitStack() as stack:
         yield lambda data_dir=tmp_path / "data", **variables: stack.enter_context(serving(data_dir, **variables))
 
@@ -136,7 +136,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI a skip is a failure: whatever is needed there is installed there."""
+    """Fail in CI if a test was skipped: CI installs everything that tests need."""
     if os.environ.get("CI") and _skipped:
         print(f"\nSkipped in CI, which is not allowed: {', '.join(_skipped)}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,4 +1,4 @@
-"""The card of a run's binary and the file itself, over HTTP from a real server with the real cargo."""
+"""The card and the download of a run's artifact, over HTTP from a real server with the real cargo."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ NOT_OURS = "0" * 32
 
 
 def ran(client: httpx.Client, lesson: str, command: str) -> str:
-    """The id of a run that has ended."""
+    """Run the command and return the id of the finished run."""
     posted = client.post("/api/runs", json={"lesson": lesson, "command": command}).json()
     with client.stream("GET", posted["events"]) as stream:
         assert any('"verdict"' in line for line in stream.iter_lines())
@@ -112,7 +112,7 @@ proc-macro = true
 """
 
 
-def test_a_name_shows_what_cannot_be_seen_in_it(server: str) -> None:
+def test_invisible_characters_in_a_name_are_shown(server: str) -> None:
     hidden = "".join(f"\\u{{{ord(one):x}}}" for one in _HIDDEN)
     files = {"src/main.rs": _FORGED.replace("@", hidden), "Cargo.toml": _MANIFEST}
     with seated(server) as learner:

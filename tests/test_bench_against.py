@@ -15,7 +15,7 @@ BURN = "import time\nwhile time.process_time() < {}: pass\n"
 
 
 def stat(pid: int, parent: int, *used: int, name: str = "x") -> str:
-    """A line of /proc/PID/stat, with the ticks of user, system, and both of the children that were waited for."""
+    """Return a line of /proc/PID/stat with these ticks: user, system, and both for reaped children."""
     before = f"{pid} ({name}) S {parent} 1 1 0 -1 4194304 10 20 30 40"
     return f"{before} {' '.join(map(str, used))} 20 0 1 0 100 0 0 18446744073709551615"
 
@@ -78,7 +78,7 @@ def test_differences_are_those_of_each_round() -> None:
         (-0.5, (0.5, 1.0), True),
     ],
 )
-def test_a_bound_that_is_exceeded_is_said(longer: float, cpu: tuple[float, float], within: bool) -> None:
+def test_an_exceeded_bound_is_reported(longer: float, cpu: tuple[float, float], within: bool) -> None:
     found = row([0.6 + longer] * 3, [0.6] * 3, cpu)
     assert found.within is within
     assert ("exceeded" in found.line()) is not within

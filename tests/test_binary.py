@@ -1,4 +1,4 @@
-"""What is in a binary, read from real ones and from damaged ones."""
+"""The facts read from real and damaged binaries."""
 
 import io
 from pathlib import Path
@@ -31,13 +31,13 @@ def test_a_std_program_shows_the_c_runtime(std_program: bytes) -> None:
     assert "__libc_start_main" in facts.runtime
 
 
-def test_a_static_std_program_shows_it_too(toolchain: Toolchain, tmp_path: Path) -> None:
+def test_a_static_std_program_shows_the_c_runtime_too(toolchain: Toolchain, tmp_path: Path) -> None:
     facts = inspected(compile_with(toolchain, tmp_path, "fn main() {}", "-Ctarget-feature=+crt-static"))
     assert (facts.entry_symbol, facts.needed, facts.interpreter) == ("_start", (), None)
     assert "__libc_start_main" in facts.runtime
 
 
-def test_std_behind_a_start_of_our_own_shows_it_still(toolchain: Toolchain, tmp_path: Path) -> None:
+def test_std_with_a_custom_start_still_shows_the_c_runtime(toolchain: Toolchain, tmp_path: Path) -> None:
     source = '#![no_main]\n#[no_mangle] pub extern "C" fn _start() -> ! { println!("hi"); loop {} }\n'
     flags = ("-Ctarget-feature=+crt-static", "-Clink-arg=-nostartfiles")
     facts = inspected(compile_with(toolchain, tmp_path, source, *flags))
@@ -45,7 +45,7 @@ def test_std_behind_a_start_of_our_own_shows_it_still(toolchain: Toolchain, tmp_
     assert facts.runtime
 
 
-def test_our_own_start_shows_nothing_of_it(toolchain: Toolchain, tmp_path: Path) -> None:
+def test_a_freestanding_program_shows_no_c_runtime(toolchain: Toolchain, tmp_path: Path) -> None:
     facts = inspected(compile_with(toolchain, tmp_path, BARE % "_start", "-Cpanic=abort", "-Clink-arg=-nostartfiles"))
     assert (facts.entry_symbol, facts.needed, facts.runtime) == ("_start", (), ())
 
@@ -80,7 +80,7 @@ def test_a_program_for_macos(bare_metal: Toolchain, tmp_path: Path, triple: str,
 
 
 @pytest.mark.parametrize("data", [b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF" + b"\xff" * 100])
-def test_what_is_no_binary_is_refused(data: bytes) -> None:
+def test_a_file_that_is_not_a_binary_is_refused(data: bytes) -> None:
     with pytest.raises(NotABinaryError):
         inspected(data)
 
@@ -99,6 +99,6 @@ def test_damage_is_refused_or_read_but_never_a_crash(std_program: bytes, data: s
         assert said
 
 
-def test_what_cannot_be_seen_in_a_name_is_replaced() -> None:
+def test_invisible_characters_in_a_name_are_replaced() -> None:
     assert text(b"_start\x1b[31m\xe2\x80\xae\0") == "_start\ufffd[31m\ufffd\ufffd"
     assert text("core::fmt::Formatter<'_> \u00e9") == "core::fmt::Formatter<'_> \u00e9"

@@ -1,4 +1,4 @@
-"""The card of a binary: sections, symbols, code with its lines, who calls whom; read from real files."""
+"""The card of a binary, read from real files: sections, symbols, code with source lines, the call chain."""
 
 import io
 from dataclasses import replace
@@ -44,7 +44,7 @@ def bare(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Car
 
 @pytest.fixture(scope="module")
 def own(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Card:
-    """Our own program for this computer."""
+    """A freestanding program for the host."""
     flags = ("-g", "-Cpanic=abort", "-Clink-arg=-nostartfiles")
     return card_of(compile_with(bare_metal, tmp_path_factory.mktemp("own"), BARE % "_start", *flags))
 
@@ -87,7 +87,7 @@ def test_who_calls_whom_before_main(bare_metal: Toolchain, tmp_path: Path, flags
     assert calls[4].name == "main::main"
 
 
-def test_nobody_is_called_before_our_own_start(bare: Card, own: Card) -> None:
+def test_nothing_runs_before_a_custom_start(bare: Card, own: Card) -> None:
     for card in (bare, own):
         assert [(call.name, call.how) for call in card.calls] == [("_start", "entry")]
 

@@ -1,4 +1,4 @@
-"""The card as the page draws it: a bar that is whole, code under its source, differences in words."""
+"""The card as the page draws it: a complete bar, code under its source, differences in words."""
 
 import io
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def drawn(lessons: dict[str, Lesson]) -> Drawn:
     return html
 
 
-def test_the_shares_fill_the_bar_and_none_is_too_narrow_to_be_seen() -> None:
+def test_the_shares_fill_the_bar_and_each_is_wide_enough_to_see() -> None:
     sections = (Section("a", "code", 1), Section("b", "debug", 999_000), Section("c", "names", 500))
     found = list(shares(card(bytes=1_000_000, sections=sections)))
     assert [share.kind for share in found] == ["code", "names", "debug", "other"]
@@ -87,7 +87,7 @@ def test_the_size_is_measured_against_the_std_program(job: JobSpec, drawn: Drawn
     )
 
 
-def test_what_changed_is_said_with_the_names_of_the_bar(job: JobSpec, drawn: Drawn) -> None:
+def test_changes_are_described_with_the_names_of_the_bar(job: JobSpec, drawn: Drawn) -> None:
     before = card(bytes=2000, calls=(Call("_start", "entry", 1), Call("main", "calls", 2)))
     earlier = Earlier("1" * 32, job.course, "hello-std", before)
     html = drawn(inside(job, card(calls=(Call("_start", "entry", 1),)), earlier=(earlier,)))

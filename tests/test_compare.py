@@ -1,4 +1,4 @@
-"""One source on every compiler: what they say side by side, and what not all of them say."""
+"""One crate on every compiler: the answers side by side, with their differences marked."""
 
 import re
 from collections.abc import Callable

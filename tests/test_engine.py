@@ -1,4 +1,4 @@
-"""The engine and the runner under it, with the real cargo: order, queue, cancel, limits, what is left behind."""
+"""The engine with the real cargo: event order, queue, expiry, cleaning up, waiting for targets."""
 
 import errno
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +16,7 @@ from app.engine.local import LocalEngine
 from app.protocol.events import Artifact, Queued, Started, Verdict
 from app.settings import Settings
 from app.toolchain import Toolchain
-from tests.support.bench import Bench, printed, status, the
+from tests.support.bench import Bench, only, printed, status
 from tests.support.files import below
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
 
 
-async def test_a_run_tells_its_story_in_order(bench: Bench, toolchain: Toolchain) -> None:
+async def test_events_arrive_in_order(bench: Bench, toolchain: Toolchain) -> None:
     events = await bench.run("cargo run")
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     assert isinstance(events[0], Queued)
@@ -32,10 +32,10 @@ async def test_a_run_tells_its_story_in_order(bench: Bench, toolchain: Toolchain
         id=2, toolchain=toolchain.name, argv=("cargo", "run"), isolation=bench.engine.inventory.isolation
     )
     assert "Hello" in printed(events)
-    artifact = the(Artifact, events)
+    artifact = only(Artifact, events)
     assert isinstance(artifact, Artifact)
     assert (artifact.path, artifact.format, artifact.entry_symbol) == ("target/debug/blog_os", "ELF", "_start")
-    # What was observed of the program comes between them where the system lets it be traced.
+    # An `observed` event comes between them where the system allows tracing.
     ends = [event.type for event in events if event.type != "observed"]
     assert ends[-3:] == ["artifact", "finished", "verdict"]
     verdict = events[-1]
@@ -43,7 +43,7 @@ async def test_a_run_tells_its_story_in_order(bench: Bench, toolchain: Toolchain
     assert verdict.reached
 
 
-async def test_a_run_leaves_nothing_but_its_artefact(bench: Bench, settings: Settings) -> None:
+async def test_a_run_leaves_nothing_but_its_artifact(bench: Bench, settings: Settings) -> None:
     run_id = await bench.submit("cargo build")
     await bench.follow(run_id)
     await anyio.sleep(0.2)
@@ -103,7 +103,7 @@ async def test_events_are_replayed_from_any_point(bench: Bench) -> None:
         assert [event async for event in bench.engine.events(run_id, after)] == events[after:]
 
 
-async def test_what_was_built_can_be_looked_at_afterwards(bench: Bench) -> None:
+async def test_a_later_run_can_inspect_the_artifact(bench: Bench) -> None:
     run_id = await bench.submit("cargo build")
     await bench.follow(run_id)
     events = await bench.run("readelf -h target/debug/blog_os", after=run_id)
@@ -144,7 +144,7 @@ async def test_what_a_killed_engine_left_is_removed_and_a_living_one_kept(settin
 
 
 async def expired(engine: LocalEngine, run_id: str) -> None:
-    """The run and what it built are gone within a few seconds."""
+    """Wait a few seconds until the run and its artifact are gone."""
     kept = engine._runs.built(run_id).file
     for _ in range(100):
         if not kept.parent.exists():
@@ -165,7 +165,7 @@ async def test_a_finished_run_expires_with_its_artefact(
         await expired(engine, run_id)
 
 
-async def test_a_slow_reader_keeps_no_run(
+async def test_a_slow_reader_does_not_keep_a_run_alive(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), (taught,)) as engine:
@@ -179,7 +179,7 @@ async def test_a_slow_reader_keeps_no_run(
             await anext(reader)
 
 
-async def test_what_is_forgotten_is_gone(bench: Bench) -> None:
+async def test_a_forgotten_owners_runs_are_deleted(bench: Bench) -> None:
     mine = [await bench.submit("cargo build", owner="me"), await bench.submit("cargo run", source=LOOP, owner="me")]
     other = await bench.submit("cargo build", owner="other")
     await bench.follow(mine[0])
@@ -215,12 +215,12 @@ async def test_a_configuration_above_the_runs_is_warned_of(
 
 
 WAITS = "0.1"
-"""The toolchain of the jobs that wait for a target."""
+"""The toolchain whose jobs wait for a target."""
 Prepare = Callable[[Callable[[str], None]], Awaitable[str]]
 
 
 class Waiting(LocalInventory):
-    """An inventory that lets the jobs of one toolchain wait; ``prepare`` returns the one that runs them instead."""
+    """An inventory in which the jobs of ``WAITS`` wait; ``prepare`` returns the toolchain that runs them."""
 
     def __init__(self, settings: Settings, courses: tuple[Course, ...], prepare: Prepare) -> None:
         super().__init__(settings, courses)
@@ -235,11 +235,11 @@ class Waiting(LocalInventory):
 
 
 def waiting(settings: Settings, taught: Course, prepare: Prepare) -> LocalEngine:
-    """An engine in which the jobs of ``WAITS`` wait."""
+    """Return an engine in which the jobs of ``WAITS`` wait."""
     return LocalEngine(settings, (taught,), inventory=Waiting(settings, (taught,), prepare), on_demand=True)
 
 
-async def test_a_run_waits_for_what_it_needs_and_holds_nobody_up(
+async def test_a_run_that_waits_for_its_target_does_not_delay_others(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     there = anyio.Event()
@@ -276,7 +276,7 @@ async def test_a_run_waits_for_what_it_needs_and_holds_nobody_up(
         assert (await engine.status(held)).job.toolchain == toolchain.name
 
 
-async def test_room_is_made_by_whoever_takes_most_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_owner_of_the_most_runs_loses_the_oldest_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = await bench.submit("rustc --version", owner="me")
     await bench.follow(mine)
     monkeypatch.setattr(retention, "_MOST_KEPT", 4)
@@ -366,7 +366,7 @@ async def test_a_cancelled_run_does_not_line_up(
         assert status(await bench.follow(runs[0])) == "cancelled"
 
 
-async def test_many_changes_of_the_queue_are_told_once(
+async def test_many_changes_of_the_queue_become_one_event(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"max_runs": 1}), (taught,)) as engine:

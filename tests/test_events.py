@@ -1,4 +1,4 @@
-"""Events survive JSON both ways, and refuse what they are not."""
+"""Events round-trip through JSON and reject unknown types and fields."""
 
 import json
 

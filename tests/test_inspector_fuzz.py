@@ -1,4 +1,4 @@
-"""Mutated ELF, PE and Mach-O files in the inspector: no hang, no flood of memory, no crash of whoever asks."""
+"""Mutated ELF, PE and Mach-O files in the inspector: no hang, bounded memory, no crash of the caller."""
 
 import os
 import tempfile
@@ -36,14 +36,14 @@ EXAMPLES = 150
 
 @pytest.fixture(scope="module")
 def portal() -> Iterator[BlockingPortal]:
-    """A loop that goes on over all examples."""
+    """An event loop that runs across all examples."""
     with start_blocking_portal() as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def inspector(portal: BlockingPortal, shipped: Settings) -> Iterator[Inspector]:
-    """An inspector in that loop, at the strongest level that works here."""
+    """An inspector in that loop, at the strongest level available."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o711)
         settings = shipped.model_copy(update={"scratch_dir": Path(folder).resolve() / "scratch"})
@@ -70,7 +70,7 @@ def bases(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> di
 
 @pytest.fixture(scope="module")
 def with_lines(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, ...]]:
-    """Files whose lines are in others, each with one of these."""
+    """Programs with the companion files that hold their line tables."""
 
     def folder() -> Path:
         return tmp_path_factory.mktemp("lines")
@@ -138,7 +138,7 @@ def test_a_mutated_companion_takes_no_more_than_the_lines(
 @pytest.mark.parametrize("magic", [b"\x7fELF\x02\x01\x01", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"])
 @settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rest=st.binary(max_size=4096))
-def test_noise_behind_a_magic_number_is_refused(
+def test_noise_after_a_magic_number_is_refused(
     portal: BlockingPortal, inspector: Inspector, magic: bytes, tmp_path: Path, rest: bytes
 ) -> None:
     file = tmp_path / "noise"
@@ -147,7 +147,7 @@ def test_noise_behind_a_magic_number_is_refused(
     assert inspector.peak_kb < MEMORY_KB
 
 
-def test_a_huge_file_of_each_format_is_not_held_in_memory(
+def test_a_huge_file_of_each_format_is_not_loaded_into_memory(
     portal: BlockingPortal, inspector: Inspector, bases: dict[str, bytes], tmp_path: Path
 ) -> None:
     for base in ("elf-host", "pe", "macho-arm64"):
@@ -160,7 +160,7 @@ def test_a_huge_file_of_each_format_is_not_held_in_memory(
     assert inspector.peak_kb < MEMORY_KB
 
 
-def test_the_next_file_is_read_after_all_that(
+def test_the_inspector_still_reads_files_after_the_fuzzing(
     portal: BlockingPortal, inspector: Inspector, bases: dict[str, bytes], tmp_path: Path
 ) -> None:
     file = tmp_path / "fine"

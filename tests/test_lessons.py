@@ -1,4 +1,4 @@
-"""A folder becomes a lesson, and whatever is wrong in it is named with its file and key."""
+"""Loading a lesson from a folder; an error names the file and the key."""
 
 import shutil
 from collections.abc import Callable

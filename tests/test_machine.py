@@ -1,4 +1,4 @@
-"""Emulated machines in the isolation of a run, with the real QEMU: what is seen of them, and how they end."""
+"""Emulated machines inside a run's isolation, with the real QEMU: screen, registers and end."""
 
 import json
 import os
@@ -279,7 +279,7 @@ async def test_a_description_is_read_from_the_runs_own_folder_only(tmp_path: Pat
     assert [event.type for event in told] == ["machine"], "it can be read when it is a plain file"
 
 
-async def test_screens_are_told_when_they_change(tmp_path: Path) -> None:
+async def test_a_changed_screen_becomes_an_event(tmp_path: Path) -> None:
     told: list[Event] = []
     (tmp_path / "home").mkdir()
     with RunFolder(tmp_path).open() as folder:

@@ -31,7 +31,7 @@ ACROSS: Mapping[str, str] = {
     "test_routes.py": "the table of all routes",
     "test_wheel.py": "the wheel that pip installs",
 }
-"""Test files that are about several rooms, or about what is not Python, and what that is."""
+"""Test files about several rooms, or about files other than Python, each with its subject."""
 
 OVER_HTTP: Mapping[str, str] = {
     "app.web.runs": "test_api.py",
@@ -61,7 +61,7 @@ def is_general(path: Path) -> bool:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Yield what a file imports, by dotted names; of ``from app.x import y`` both ``app.x`` and ``app.x.y``."""
+    """Yield the dotted names that a file imports; of ``from app.x import y`` both ``app.x`` and ``app.x.y``."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names)
@@ -89,7 +89,7 @@ def test_a_test_file_is_named_for_what_it_tests(path: Path) -> None:
 
 
 def test_every_large_module_has_a_test_file() -> None:
-    """A test file of the module's name, one that imports it, or one of the name of the room that it is in."""
+    """A test file counts if it has the module's name, imports it, or has the name of its room."""
     reached = {name for path in files() for name in imported(path)}
     own = [path for path in files() if not is_general(path)]
     large = [name for name, lines in modules().items() if name.startswith("app.") and lines > LARGE]

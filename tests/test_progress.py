@@ -1,4 +1,4 @@
-"""What is kept of a seat, and that nothing else is."""
+"""The data kept for a seat: everything the pages need and nothing else."""
 
 import sqlite3
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Recorded runs: nothing of this machine in them, and two runs that say the same are the same."""
+"""Recorded runs: free of machine details, and equal for equal output."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def test_nothing_of_this_machine_or_moment_is_kept() -> None:
 
 
 @pytest.mark.parametrize("positions", [(2, 1, 0), (3,)], ids=["to the front", "and began from the third place"])
-def test_a_run_that_waited_for_others_is_kept_like_one_that_did_not(positions: tuple[int, ...]) -> None:
+def test_a_run_that_waited_in_the_queue_is_recorded_like_any_other(positions: tuple[int, ...]) -> None:
     at_once = events("a\n")
     log = (*(Queued(position=position) for position in positions), *at_once[1:])
     waited = tuple(event.numbered(number) for number, event in enumerate(log, 1))

@@ -1,4 +1,4 @@
-"""The addresses of the server: no answer depends on which route was registered first."""
+"""The routes of the server: no answer depends on the order of registration."""
 
 import re
 from itertools import combinations
@@ -25,7 +25,7 @@ def routes_of(app: FastAPI) -> list[tuple[str, str]]:
 
 
 def overlaps(one: str, other: str) -> bool:
-    """Return True if some address fits both paths; a parameter takes any one part."""
+    """Return True if some address matches both paths; a parameter matches one segment."""
     parts = one.split("/"), other.split("/")
     return len(parts[0]) == len(parts[1]) and all(a == b or "{" in a or "{" in b for a, b in zip(*parts, strict=True))
 

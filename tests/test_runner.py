@@ -1,4 +1,4 @@
-"""One job from the crate to `finished`, with the real cargo: environment, output, time, limits, artifacts."""
+"""The runner with the real cargo: environment, output, time, limits, artifacts."""
 
 import json
 import re
@@ -14,9 +14,9 @@ from app.protocol.command import parse
 from app.protocol.events import Artifact, Diagnostic, Finished, Output
 from app.settings import Settings
 from app.toolchain import Toolchain
-from tests.support.bench import Bench, printed, the
+from tests.support.bench import Bench, only, printed
 from tests.support.jobs import job as job_of
-from tests.support.processes import begun, gone
+from tests.support.processes import has_ended, has_started
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ async def test_every_toolchain_uses_its_own_compiler_only(
     for toolchain in engine.inventory.usable(toolchains):
         bench = Bench(engine, lessons["hello-std"], toolchain)
         run_id = await bench.submit("cargo build")
-        assert isinstance(the(Artifact, await bench.follow(run_id)), Artifact)
+        assert isinstance(only(Artifact, await bench.follow(run_id)), Artifact)
         compilers = set(re.findall(rb"rustc version ([0-9][^ )]+)", engine._runs.built(run_id).file.read_bytes()))
         assert compilers == {toolchain.version.encode()}
 
@@ -48,7 +48,7 @@ async def test_the_environment_is_cleared(bench: Bench, monkeypatch: pytest.Monk
     assert "RUSTFLAGS" not in printed(events)
 
 
-async def test_output_comes_as_it_is_written(bench: Bench) -> None:
+async def test_output_streams_as_it_is_written(bench: Bench) -> None:
     source = """use std::io::Write;
     fn main() { print!("tick"); std::io::stdout().flush().unwrap();
     std::thread::sleep(std::time::Duration::from_secs(2)); println!("tock"); }"""
@@ -66,20 +66,20 @@ async def test_cancel_ends_the_whole_tree_and_keeps_what_was_printed(bench: Benc
     mark = f"1{time.time_ns()}"
     run_id = await bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
     await bench.until(run_id, "spawned")
-    assert await begun(mark)
+    assert await has_started(mark)
     began = time.monotonic()
     await bench.engine.cancel(run_id)
     events = await bench.follow(run_id)
     assert time.monotonic() - began < 1
-    finished = the(Finished, events)
+    finished = only(Finished, events)
     assert isinstance(finished, Finished)
     assert finished.status == "cancelled"
     assert "spawned" in printed(events)
-    assert await gone(mark)
+    assert await has_ended(mark)
     await bench.engine.cancel(run_id)
 
 
-async def test_time_runs_out(
+async def test_a_run_that_takes_too_long_times_out(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"run_seconds": 5.0}), (taught,)) as engine:
@@ -87,17 +87,17 @@ async def test_time_runs_out(
         mark = f"1{time.time_ns()}"
         run_id = await bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
         await bench.until(run_id, "spawned")
-        assert await begun(mark)
-        finished = the(Finished, await bench.follow(run_id))
+        assert await has_started(mark)
+        finished = only(Finished, await bench.follow(run_id))
     assert isinstance(finished, Finished)
     assert (finished.status, finished.exit_code, finished.limit) == ("timeout", None, None)
     assert 4.9 < finished.seconds < 8
-    assert await gone(mark)
+    assert await has_ended(mark)
 
 
-async def test_a_flood_is_ended_and_said(bench: Bench, settings: Settings) -> None:
+async def test_a_flood_ends_the_run_and_is_reported(bench: Bench, settings: Settings) -> None:
     events = await bench.run("cargo run", source='fn main() { loop { println!("{}", "x".repeat(999)); } }')
-    finished = the(Finished, events)
+    finished = only(Finished, events)
     assert isinstance(finished, Finished)
     assert (finished.status, finished.limit) == ("limit", "output")
     assert "printed more than 1024 KiB" in printed(events)
@@ -124,13 +124,13 @@ async def test_a_broken_manifest_or_config_is_a_diagnostic(
     for toolchain in engine.inventory.usable(toolchains):
         job = job_of(lesson, {**lesson.files, path: text}, parse("cargo build"), toolchain)
         events = [event async for event in engine.events(await engine.submit(job))]
-        diagnostic = the(Diagnostic, events)
+        diagnostic = only(Diagnostic, events)
         assert isinstance(diagnostic, Diagnostic)
         assert (diagnostic.code, diagnostic.spans, diagnostic.error_class) == (None, (), "manifest-invalid")
         assert diagnostic.rendered not in printed(events)
 
 
-async def test_a_forged_artefact_is_not_believed(bench: Bench, tmp_path: Path) -> None:
+async def test_a_forged_artifact_message_is_ignored(bench: Bench, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"\x7fELF secret")
     forged = json.dumps(
@@ -138,12 +138,12 @@ async def test_a_forged_artefact_is_not_believed(bench: Bench, tmp_path: Path) -
     )
     events = await bench.run("cargo run", source=f'fn main() {{ println!("{{}}", r#"{forged}"#); }}')
     assert forged in printed(events)
-    artifact = the(Artifact, events)
+    artifact = only(Artifact, events)
     assert isinstance(artifact, Artifact)
     assert artifact.path == "target/debug/blog_os"
 
 
-async def test_an_artefact_behind_a_link_is_not_copied(bench: Bench) -> None:
+async def test_an_artifact_behind_a_link_is_not_copied(bench: Bench) -> None:
     # The build script swaps its own target folder for a link; cargo then names a file outside of it.
     manifest = '[package]\nname = "blog_os"\nversion = "0.1.0"\nedition = "2021"\nbuild = "src/main.rs"\n'
     source = """fn main() {

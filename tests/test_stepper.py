@@ -1,4 +1,4 @@
-"""Small programs are executed step by step: what is seen, what is refused, and that hostile ones do no harm."""
+"""Executing small programs step by step: the states, the refusals, and harmless hostile programs."""
 
 import io
 import struct
@@ -34,7 +34,7 @@ X86, THUMB, AARCH64 = 62, 40, 183
 
 
 def elf(code: bytes, *, machine: int = X86, size: int | None = None, entry: int = ENTRY, kind: int = 2) -> bytes:
-    """A file with one segment that may be read, written and executed; ``size`` is what it asks for in memory."""
+    """Return an ELF file with one readable, writable and executable segment of ``size`` bytes in memory."""
     small = machine == THUMB
     head = b"\x7fELF" + bytes([1 if small else 2, 1, 1]) + bytes(9)
     length = len(code) if size is None else size
@@ -74,7 +74,7 @@ async def test_each_processor_loops_where_its_jump_says(engine: LocalEngine, tmp
         assert len(found.steps) == 2
 
 
-async def test_registers_memory_output_and_exit_code_are_told(engine: LocalEngine, tmp_path: Path) -> None:
+async def test_registers_memory_output_and_exit_code_are_reported(engine: LocalEngine, tmp_path: Path) -> None:
     code = "b801000000 bf01000000 488d350f000000 ba02000000 0f05 6a07 5f b83c000000 0f05".replace(" ", "")
     data = bytes.fromhex(code)
     data = data.replace(bytes.fromhex("0f000000"), struct.pack("<i", len(data) - 17)) + b"hi"
@@ -97,7 +97,7 @@ async def test_registers_memory_output_and_exit_code_are_told(engine: LocalEngin
         ("48b80000000000010000ffe0", "sent to 0x10000000000"),
     ],
 )
-async def test_a_fault_is_told_in_words(engine: LocalEngine, tmp_path: Path, code: str, says: str) -> None:
+async def test_a_fault_is_described_in_words(engine: LocalEngine, tmp_path: Path, code: str, says: str) -> None:
     found = await traced(engine, tmp_path, elf(bytes.fromhex(code)))
     assert found.end.kind == "fault"
     assert says in found.end.text
@@ -163,7 +163,7 @@ def box(portal: BlockingPortal, shipped: Settings, toolchains: tuple[Toolchain, 
 
 @pytest.fixture(scope="module")
 def built(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
-    """The post's program for the host and for the board, with debug information."""
+    """The post's program for the host and for bare metal, with debug information."""
     flags = ("-g", "-Cpanic=abort")
     host = compile_with(
         bare_metal, tmp_path_factory.mktemp("host"), BARE % "_start", *flags, "-Clink-arg=-nostartfiles"
@@ -193,7 +193,7 @@ def test_a_mutated_program_ends_in_time_and_within_its_memory(
     assert (stepper._CPU_SECONDS, stepper._MEMORY) == (2.0, 200_000_000)
 
 
-async def test_the_loop_of_start_is_seen_with_its_line(
+async def test_the_loop_of_start_is_found_with_its_line(
     engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
 ) -> None:
     lesson = lessons["bare-metal"]

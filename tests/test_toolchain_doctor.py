@@ -1,4 +1,4 @@
-"""What doctor says: all that is there, how it came, what is missing and the one command against it."""
+"""The doctor's report: what is installed and from where, what is missing, and the command that fixes it."""
 
 import json
 from pathlib import Path

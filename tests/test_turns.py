@@ -1,4 +1,4 @@
-"""Turns: one at a time for each owner, and nobody waits for another's."""
+"""One turn at a time for each owner, without waiting for other owners."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ from tests.support.jobs import job as job_of
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_owner_waits_for_themselves_and_for_nobody_else() -> None:
+async def test_an_owner_waits_only_for_its_own_requests() -> None:
     turns, begun, go = Turns(), list[str](), anyio.Event()
 
     async def take(owner: str) -> None:
@@ -36,7 +36,7 @@ async def test_an_owner_waits_for_themselves_and_for_nobody_else() -> None:
     assert sorted(begun) == ["loud", "loud", "loud", "quiet"]
 
 
-async def test_nothing_is_kept_of_who_has_gone() -> None:
+async def test_finished_owners_leave_nothing_in_memory() -> None:
     turns = Turns()
     with anyio.move_on_after(0):
         async with turns.of("gone"):

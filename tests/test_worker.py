@@ -1,4 +1,4 @@
-"""No fault of one run reaches another: cancelled at any moment, out of descriptors, on a broken disk."""
+"""A fault of one run stays with it: cancelled at any moment, out of descriptors, with a broken disk."""
 
 import errno
 import gc
@@ -44,7 +44,7 @@ async def engine(settings: Settings, taught: Course) -> AsyncIterator[LocalEngin
 
 @pytest.fixture
 async def bench(engine: LocalEngine, lessons: dict[str, Lesson], toolchain: Toolchain) -> Bench:
-    """A bench whose engine has learned all that the first run asks for."""
+    """A bench whose engine has already done one run."""
     bench = Bench(engine, lessons["hello-std"], toolchain)
     assert status(await bench.run("cargo build")) == "ok"
     return bench
@@ -57,7 +57,7 @@ def status(events: list[Event]) -> str:
 
 
 async def settled(engine: LocalEngine, kept: int = 1) -> None:
-    """Nothing is left of the runs but ``kept`` artifacts, and every slot is free."""
+    """Wait until only ``kept`` artifacts are left of the runs and every slot is free."""
     left: list[str] = []
     for _ in range(600):
         left = [path.name for path in engine._scratch.path.iterdir() if path.name.isdigit()]
@@ -71,7 +71,7 @@ async def settled(engine: LocalEngine, kept: int = 1) -> None:
 
 
 async def recovered(bench: Bench, seen: list[list[Event]]) -> None:
-    """Some runs said that the fault was the machine's; the next one works, and what they left can be deleted."""
+    """Check that runs blamed the machine, that the next run works, and that their leftovers can be deleted."""
     assert [events for events in seen if _FAULT in printed(events)]
     assert status(await bench.run("cargo build")) == "ok"
     await bench.engine._scratch.tidy()
@@ -79,7 +79,7 @@ async def recovered(bench: Bench, seen: list[list[Event]]) -> None:
 
 
 class Stepped(Awaitable[None]):
-    """Await a coroutine, and act when it waits for the ``at``-th time."""
+    """Awaits a coroutine and calls a function when it suspends for the ``at``-th time."""
 
     def __init__(self, work: Coroutine[object, object, None], at: int, act: Callable[[], None]) -> None:
         self._work, self._at, self._act = work, at, act
@@ -134,7 +134,7 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
 
 
 @pytest.mark.parametrize("error", ["EMFILE", "ENOSPC", "EACCES", "EIO"])
-async def test_whatever_fails_with_the_files_of_a_run_the_next_one_works(
+async def test_after_any_fault_with_a_runs_files_the_next_run_works(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     number = getattr(errno, error)

@@ -1,4 +1,4 @@
-"""Which edits are accepted, and a scratch crate that leaves nothing behind."""
+"""Accepted and refused edits, and a scratch crate that leaves nothing behind."""
 
 import os
 import time
@@ -52,7 +52,7 @@ def test_edits_lie_over_the_lessons_files(lesson: Lesson) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=3))
-def test_whatever_is_accepted_stays_inside(edits: dict[str, str]) -> None:
+def test_every_accepted_edit_stays_inside_the_crate(edits: dict[str, str]) -> None:
     lesson = Lesson("s", "", "", 1, "", "", {"a/b": ""}, {}, ("a/b",), (), None, (), (), (), ())
     try:
         files = merge(lesson, edits, 100)

@@ -49,7 +49,7 @@ _numbers = itertools.count(1)
 
 
 def run(*command: str | Path, input_: str | None = None) -> str:
-    """The output of a command that must succeed."""
+    """Run a command that must succeed and return its output."""
     done = subprocess.run([*map(str, command)], input=input_, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{shlex.join(map(str, command))}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
@@ -57,7 +57,7 @@ def run(*command: str | Path, input_: str | None = None) -> str:
 
 
 def engine(*arguments: str | Path) -> str:
-    """The same for podman, or Docker."""
+    """Run a podman or Docker command and return its output."""
     return run(*ENGINE, *arguments)
 
 
@@ -65,7 +65,7 @@ def engine(*arguments: str | Path) -> str:
 
 
 def need_base() -> str:
-    """The image that the Dockerfile begins with, from the registry or else made as Debian makes it; how it came."""
+    """Get the Dockerfile's base image from the registry, or build it with debootstrap; return which."""
     if subprocess.run(["podman", "image", "exists", BASE], check=False).returncode == 0:
         return "was there"
     if subprocess.run(["podman", "pull", "-q", BASE], check=False, capture_output=True, timeout=300).returncode == 0:
@@ -77,7 +77,7 @@ def need_base() -> str:
         archives = ("debian bookworm", "debian bookworm-updates", "debian-security bookworm-security")
         lines = "".join(f"deb {mirror}/{archive} main\n" for archive in archives)
         Path(folder, "etc/apt/sources.list").write_text(lines)
-        # What the slim image leaves out too.
+        # The slim image leaves these out, too.
         for left in ("lib/apt/lists", "cache"):
             run("find", f"{folder}/var/{left}", "-mindepth", "1", "-delete")
         for left in ("locale", "man", "info", "lintian"):
@@ -88,7 +88,7 @@ def need_base() -> str:
 
 
 def build(tag: str, context: Path) -> int:
-    """Build what the context's Dockerfile says; how many bytes it has."""
+    """Build the context's Dockerfile and return the image's size in bytes."""
     secrets = {"ca-certificates": CERTIFICATES, "pip.conf": PIP}
     given = [f"--secret=id={name},src={path}" for name, path in secrets.items() if path.exists()]
     engine("build", "--layers", "--format", "docker", *BUILD, *given, "-t", tag, context)
@@ -96,7 +96,7 @@ def build(tag: str, context: Path) -> int:
 
 
 def build_test_image() -> None:
-    """The image with the tests and what they need in it."""
+    """Build the image with the tests and their dependencies."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("pyproject.toml", "uv.lock", "deploy", "tests", "docs"):
             source, target = ROOT / name, Path(folder, name)
@@ -124,7 +124,7 @@ COPY tests /opt/playground/tests
 
 
 def last_stage() -> list[tuple[str, str]]:
-    """The instructions by which the Dockerfile makes the image that runs, each with what it is told."""
+    """Return the instructions of the Dockerfile's last stage, each with its arguments."""
     text = (ROOT / "Dockerfile").read_text()
     text = re.sub(r"^#.*\n", "", text[text.rindex("\nFROM ") + 1 :], flags=re.MULTILINE)
     lines = re.sub(r"\s*\\\n\s*", " ", text).splitlines()
@@ -132,7 +132,7 @@ def last_stage() -> list[tuple[str, str]]:
 
 
 class Layer:
-    """What the Dockerfile's last stage adds, in a layer over this machine's root; its packages and cache are shared."""
+    """A layer over this machine's root file system with the additions of the Dockerfile's last stage."""
 
     def __init__(self, folder: Path) -> None:
         folder.chmod(0o755)
@@ -150,7 +150,7 @@ class Layer:
 
     @contextmanager
     def words(self, command: list[str], entry: str | None = None) -> Iterator[list[str]]:
-        """How ``podman run`` ends for a container of its own."""
+        """Return the last arguments of ``podman run`` for a new container."""
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             # A copy, because a layer that lies in the one below can only be the uppermost.
             top = Path(folder, "top")
@@ -198,7 +198,7 @@ class Layer:
 
     @staticmethod
     def _install(root: Path) -> None:
-        """What deploy/install-python does, but for the packages."""
+        """Do what deploy/install-python does, without the packages."""
         python = Path(sys.executable).resolve()
         for parent in python.parents[:-1]:
             there = root / parent.relative_to("/")
@@ -229,7 +229,7 @@ _layer: Layer | None = None
 
 @contextmanager
 def of_this_machine() -> Iterator[None]:
-    """Containers are made of this machine's own root meanwhile."""
+    """Make containers from this machine's root file system during the block."""
     global _layer  # noqa: PLW0603 - one machine, one such layer at a time
     with tempfile.TemporaryDirectory(prefix="container-test-") as folder:
         _layer = Layer(Path(folder))
@@ -240,13 +240,13 @@ def of_this_machine() -> Iterator[None]:
 
 
 def is_here() -> bool:
-    """Whether containers are made of this machine's own root."""
+    """Return True if containers are made from this machine's root file system."""
     return _layer is not None
 
 
 @contextmanager
 def made_of(*command: str, image: str = IMAGE, entry: str | None = None) -> Iterator[list[str]]:
-    """The last words of ``podman run``: what the container is made of, and what runs in it."""
+    """Return the last arguments of ``podman run``: the image or root, and the command."""
     if _layer:
         with _layer.words([*command], entry) as words:
             yield words
@@ -258,7 +258,7 @@ def made_of(*command: str, image: str = IMAGE, entry: str | None = None) -> Iter
 
 
 def docker_profile() -> Path:
-    """Docker's default seccomp profile from Debian's package; the shipped one must be derived from it."""
+    """Return Docker's default seccomp profile from Debian's package; check that the shipped one derives from it."""
     place = Path(tempfile.gettempdir(), "container-test-docker-default.json")
     if not place.exists():
         with tempfile.TemporaryDirectory() as folder:
@@ -272,7 +272,7 @@ def docker_profile() -> Path:
 
 
 def as_docker() -> list[str]:
-    """Docker's defaults, as options for podman."""
+    """Return Docker's defaults as options for podman."""
     if IS_DOCKER:
         return []
     added = [f"--cap-add={name}" for name in CAPABILITIES]
@@ -280,12 +280,12 @@ def as_docker() -> list[str]:
 
 
 def as_user() -> list[str]:
-    """``--user 1000`` with Docker's defaults: such a process has no capabilities."""
+    """Return the options for ``--user 1000`` with Docker's defaults, where a process has no capabilities."""
     return ["--user=1000"] if IS_DOCKER else ["--cap-drop=all", as_docker()[-1], "--user=1000"]
 
 
 def with_namespaces() -> list[str]:
-    """What docs/container.md asks for so that runs get namespaces."""
+    """Return the options that docs/container.md recommends for the level ``namespaces``."""
     return [
         *as_docker()[:-1],
         f"--security-opt=seccomp={ROOT}/deploy/seccomp.json",
@@ -294,14 +294,14 @@ def with_namespaces() -> list[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port that is free at the moment."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
 class Container:
-    """A started playground: its address, and how long it took until it was ready."""
+    """A started playground with its URL and the seconds it took to become ready."""
 
     def __init__(self, options: list[str], variables: dict[str, str], words: list[str]) -> None:
         self.port = free_port()
@@ -329,15 +329,15 @@ class Container:
         return engine("inspect", "--format", "{{.State.Running}}", self.id).strip() == "true"
 
     def logs(self) -> list[dict[str, str]]:
-        """What it has said, a JSON object a line."""
+        """Return the log, one JSON object for each line."""
         return [json.loads(line) for line in engine("logs", self.id).splitlines()]
 
     def within(self, *command: str) -> str:
-        """The output of a command inside, as the user that serves."""
+        """Run a command inside as the server's user and return its output."""
         return engine("exec", self.id, "as-server", *command)
 
     def serving(self) -> list[str]:
-        """The users, by their numbers, of the processes of the server."""
+        """Return the user ids of the server's processes."""
         look = (
             'for one in /proc/[0-9]*; do echo $(grep Uid: $one/status) $(tr "\\0" " " <$one/cmdline); done 2>/dev/null'
         )
@@ -345,7 +345,7 @@ class Container:
         return [line.split()[1] for line in lines if "playground serve" in line and "tini" not in line]
 
     def healthy(self) -> bool:
-        """Whether the image's health check, or its program where there is no image, says so."""
+        """Return True if the image's health check, or its program without an image, succeeds."""
         if IS_DOCKER:
             state = "starting"
             while state == "starting":
@@ -356,7 +356,7 @@ class Container:
         return subprocess.run([*ENGINE, *asked], check=False, capture_output=True).returncode == 0
 
     def stop(self) -> float:
-        """Send SIGTERM; how long it took."""
+        """Send SIGTERM and return the seconds until the end."""
         began = time.monotonic()
         engine("stop", "-t", "20", self.id)
         return time.monotonic() - began
@@ -364,7 +364,7 @@ class Container:
 
 @contextmanager
 def container(*options: str, **variables: str) -> Iterator[Container]:
-    """A container that is removed at the end."""
+    """Run a container and remove it at the end."""
     with ExitStack() as stack:
         words = stack.enter_context(made_of())
         one = Container([*options], variables, words)
@@ -380,7 +380,7 @@ def once(
     network: str = NETWORK,
     input_: bytes | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Another command in a container of its own, which may fail."""
+    """Run a command in a new container; it may fail."""
     with made_of(*command, image=image, entry=entry) as words:
         begin = [*ENGINE, "run", "--rm", "-i", *RUN, f"--network={network}"]
         return subprocess.run([*begin, *options, *words], input=input_, capture_output=True, check=False)
@@ -388,7 +388,7 @@ def once(
 
 @contextmanager
 def volume() -> Iterator[str]:
-    """A fresh volume, as an image's VOLUME makes it."""
+    """Create a volume like that of an image's VOLUME."""
     name = f"container-test-{os.getpid()}-{next(_numbers)}"
     engine("volume", "create", name)
     try:
@@ -400,5 +400,5 @@ def volume() -> Iterator[str]:
 
 
 def place(name: str) -> Path:
-    """The folder of a volume."""
+    """Return the folder of a volume."""
     return Path(engine("volume", "inspect", "--format", "{{.Mountpoint}}", name).strip())

@@ -1,4 +1,4 @@
-"""What a run leaves to be looked at, and what it says of it."""
+"""Attacks by the artifacts of a run and by false messages about them."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import stat
@@ -81,7 +81,7 @@ def _regular_or_none(_world: World, story: Story) -> None:
 
 
 def _artifacts(world: World) -> list[Path]:
-    """The files that the server has taken out of runs."""
+    """Return the files that the server has copied out of runs."""
     return [path for path in below(world.scratch) if path.parent.parent.name == "artifacts"]
 
 
@@ -103,7 +103,7 @@ def _only_the_fit_one_beside(world: World, story: Story) -> None:
 
 
 def _ask_all_the_while(world: World) -> None:
-    """See how long the server takes to answer while it looks at what was built."""
+    """Measure how long the server takes to answer while it reads the artifact."""
     slowest = 0.0
     until = time.monotonic() + 3
     with httpx.Client(base_url=world.server.url, timeout=20) as client:
@@ -116,7 +116,7 @@ def _ask_all_the_while(world: World) -> None:
 
 
 def server_well(world: World, story: Story) -> None:
-    """The server answered all the while, needed little memory and wrote a short log."""
+    """Check that the server kept answering, with little memory and a short log."""
     assert story.peaks["server"] < 250 << 20
     assert len(story.raw) < 3 << 20
     assert story.seconds < 16
@@ -143,7 +143,7 @@ path = "src/main.rs"
 
 
 def _macro(body: str) -> str:
-    """A crate whose procedural macro writes into cargo's own stream, and ends the compiler."""
+    """Return a crate whose procedural macro writes into cargo's stream and ends the compiler."""
     return f"""#[cfg(proc_macro)] extern crate proc_macro;
 #[cfg(proc_macro)] #[proc_macro]
 pub fn act(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{
@@ -185,7 +185,7 @@ def _still(world: World, _story: Story) -> None:
 
 
 def _scratch_small(world: World, _story: Story) -> None:
-    """Only running runs have a folder a moment later."""
+    """Check that soon only running runs have a folder."""
     for _ in range(40):
         # The neighbour's and those of attacks that go on at the same time.
         if (

@@ -1,6 +1,6 @@
-"""The levels at which every attack is tried, and the worlds in which that happens.
+"""Fixtures for the isolation levels of the attacks, and for their worlds.
 
-``ATTACKS_AT=none`` tries them where nothing holds them, which shows that each can be told from a harmless run.
+``ATTACKS_AT=none`` runs the attacks without isolation, which shows that the checks recognize a successful attack.
 """
 
 import os
@@ -21,7 +21,7 @@ LEVELS = os.environ.get("ATTACKS_AT", "namespaces,landlock").split(",")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what differs from another test only in a level that cannot matter."""
+    """Deselect tests that repeat another one at a level that cannot matter."""
     if EVERYTHING:
         return
     spared = [item for item in items if isinstance(item, pytest.Function) and _is_spared(item)]
@@ -58,13 +58,13 @@ def worlds(
 
 @pytest.fixture
 def world(worlds: Worlds) -> World:
-    """The usual world of the level, for what is more than one run."""
+    """The usual world of the level, for attacks of more than one run."""
     return worlds.get("usual")
 
 
 @pytest.fixture
 def stranger(world: World) -> Iterator[httpx.Client]:
-    """A client with a seat of its own, which is none of the world's."""
+    """A client with a new seat."""
     with world.client() as client:
         client.get("/")
         yield client

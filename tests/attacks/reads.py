@@ -1,4 +1,4 @@
-"""Reading what is not the run's own."""
+"""Attacks that read files outside of the run."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Using the machine up. Every bomb here has an end of its own, so that a hole costs the test and not the machine."""
+"""Attacks that exhaust the machine. Every bomb ends by itself, so that a hole fails the test and spares the machine."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 from app.sandbox import may_give
@@ -22,7 +22,7 @@ _MOST = {
 
 
 def bounded(*names: str, seconds: float = 22) -> Check:
-    """These measures of the machine, and the server's memory, stayed low, and the run came to its end."""
+    """Check that these measures and the server's memory stayed low, and that the run ended."""
 
     def held(_world: World, story: Story) -> None:
         for name in (*names, "server"):

@@ -1,4 +1,4 @@
-"""A run's id is what opens it to whoever holds it, so it stands in no name that another process can see."""
+"""A run's id grants access to the run, so it appears in no name that another process can see."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Readers that are slow, silent or countless, and servers that end in the middle."""
+"""Slow, silent or very many readers, and servers that stop in the middle."""
 
 import contextlib
 import json
@@ -128,7 +128,7 @@ def _forged(word: str, times: int, lines: int = 1, **parts: object) -> dict[str,
 
 
 def _ends(client: httpx.Client, world: World, lesson: str, files: dict[str, str]) -> str:
-    """Run to the end while the server goes on answering others; the run's id."""
+    """Run to the end while the server keeps answering others; return the run's id."""
     body = {"lesson": lesson, "command": "cargo run", "files": files}
     run = str(client.post("/api/runs", json=body).json()["id"])
     for _ in range(200):
@@ -345,7 +345,7 @@ def test_nothing_outlives_the_server(world: World, how: signal.Signals, tmp_path
 
 
 def test_another_server_may_run_beside(world: World, tmp_path: Path) -> None:
-    """Two servers on one machine do not end each other's runs."""
+    """A second server on the machine leaves the first one's runs alone."""
     with serving(tmp_path / "data", PLAYGROUND_ISOLATION=world.level) as other:
         with httpx.Client(base_url=other.url, timeout=30) as client:
             run = _post(client)

@@ -1,4 +1,4 @@
-"""``docs/security.md`` has one row for each attack: its id, what it tries, what holds it."""
+"""``docs/security.md`` has one row for each attack: its id, its goal and its defence."""
 
 import re
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Every hostile crate that wants more than its share, in the world of small limits."""
+"""Hostile crates that exceed their share, in a world with small limits."""
 
 import pytest
 

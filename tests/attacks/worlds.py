@@ -14,7 +14,7 @@ _AT_ONCE = {"usual": 4, "tight": 2, "normal": 3}
 
 
 class Worlds:
-    """The worlds of one level, made when they are first needed; their selected attacks run several at once."""
+    """The worlds of one level, created on first use; several of their attacks run at once."""
 
     def __init__(self, level: str, make: Callable[[str], World], selected: list[Case]) -> None:
         self._level = level
@@ -25,7 +25,7 @@ class Worlds:
         self._stories: dict[str, Future[Story]] = {}
 
     def get(self, where: str) -> World:
-        """The usual world, the tight one, or the one of a normal user's server."""
+        """Return the usual world, the tight one, or that of a normal user's server."""
         if where not in self._worlds:
             self.close()
             world = self._stack.enter_context(self._make(where))
@@ -39,18 +39,18 @@ class Worlds:
         return self._worlds[where]
 
     def story(self, case: Case) -> tuple[World, Story]:
-        """How the case went, and where."""
+        """Return the world and the story of a case."""
         world = self.get(case.where)
         return world, self._stories[case.id].result(timeout=300 * SLOWER_BY)
 
     def close(self) -> None:
-        """Take the worlds down."""
+        """Close the worlds."""
         self._worlds.clear()
         self._stack.close()
 
 
 def skip_unless_in_force(world: World) -> None:
-    """Skip where the level does not work, and say so."""
+    """Skip the test if the level does not work on this machine."""
     [started] = [event for event in world.honest() if event["type"] == "started"]
     if started["isolation"] != world.level:
         pytest.skip(f"the level {world.level} does not work on this machine")

@@ -1,4 +1,4 @@
-"""Chromium, and a connection that can be cut."""
+"""Fixtures for Chromium and for a connection that can be cut."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The workbench around the editor: drafts, tabs, keys, a narrow page, a flood, a server that goes and comes."""
+"""The workbench around the editor: drafts, tabs, keys, narrow pages, floods of output, server restarts."""
 
 import re
 import signal
@@ -116,7 +116,7 @@ def test_a_run_in_another_tab_is_offered_and_not_forced(page: Page, server: str)
     expect(area(page)).to_have_value(THERE)
 
 
-def test_deleting_all_that_is_stored_deletes_drafts(page: Page, server: str) -> None:
+def test_deleting_the_stored_data_deletes_drafts(page: Page, server: str) -> None:
     type_files(page, {"src/main.rs": HERE})
     page.goto(server)
     page.get_by_text("Delete all of it").click()
@@ -215,7 +215,7 @@ def test_a_flood_is_shown_up_to_its_bound_and_what_was_typed_meanwhile_stays(pag
 
 
 def test_a_line_without_an_end_leaves_the_editor_its_keys(page: Page) -> None:
-    """Ten megabytes of it, as far as a run may print."""
+    """The line has ten megabytes, the most that a run may print."""
     type_files(page, {"src/main.rs": ONE_LINE})
     page.locator("#command").fill("cargo run")
     page.keyboard.press("Control+Enter")
@@ -235,7 +235,7 @@ def test_a_line_without_an_end_leaves_the_editor_its_keys(page: Page) -> None:
 
 def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
     def below() -> float:
-        """How far the end is below what is shown."""
+        """Return the distance from the visible part to the end, in pixels."""
         found = page.evaluate(
             """() => {
                 const terminal = document.getElementById("run-terminal");
@@ -245,7 +245,7 @@ def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
         return float(found)
 
     def at_the_end() -> bool:
-        """Whether the end comes into view: what arrives while we look is followed a frame later."""
+        """Return True if the end scrolls into view; new output is followed one frame later."""
         for _ in range(50):
             if below() < 60:
                 return True

@@ -1,4 +1,4 @@
-"""A learner's way through the course in headless Chromium, on a real server with the real cargo."""
+"""Runs in headless Chromium, on a real server with the real cargo: streaming, cancelling, reloading."""
 
 import re
 
@@ -10,12 +10,12 @@ from tests.support.browser import ENDLESS, RUN_MS, Wire, area, learner, type_fil
 
 
 def lines(page: Page) -> list[int]:
-    """The numbers that ``ENDLESS`` has printed."""
+    """Return the numbers that ``ENDLESS`` has printed."""
     return [int(number) for number in re.findall(r"line (\d+)", page.locator("#run-terminal").inner_text())]
 
 
 def answer_of(lesson: Lesson) -> dict[str, str]:
-    """What a learner who knows the answer types."""
+    """Return the solution's texts for the files that differ from the start."""
     return {path: text for path, text in lesson.solution.items() if text != lesson.files[path]}
 
 
@@ -29,7 +29,7 @@ def reach(page: Page, lesson: Lesson) -> None:
 
 
 @pytest.mark.usefixtures("bare_metal")
-def test_what_was_built_can_be_looked_into(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
+def test_an_artifact_can_be_inspected(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
     with learner(browser, server) as page:
         for slug in ("hello-std", "bare-metal"):
             page.goto(f"{server}/lessons/{slug}")
@@ -45,7 +45,9 @@ def test_what_was_built_can_be_looked_into(browser: Browser, server: str, lesson
 
 
 @pytest.mark.usefixtures("bare_metal")
-def test_the_same_with_scripts_off(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
+def test_an_artifact_can_be_inspected_without_scripts(
+    browser: Browser, server: str, lessons: dict[str, Lesson]
+) -> None:
     with learner(browser, server, scripts=False) as page:
         page.goto(f"{server}/lessons/bare-metal")
         reach(page, lessons["bare-metal"])
@@ -56,7 +58,7 @@ def test_the_same_with_scripts_off(browser: Browser, server: str, lessons: dict[
         expect(page).to_have_url(re.compile("/lessons/bare-metal$"))
 
 
-def test_output_comes_as_it_is_printed_and_cancel_ends_it(browser: Browser, server: str) -> None:
+def test_output_streams_and_cancel_ends_it(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/hello-std")
         type_files(page, {"src/main.rs": ENDLESS})
@@ -130,7 +132,7 @@ def test_a_cancel_that_did_not_arrive_can_be_given_again(browser: Browser, serve
         expect(page.locator(".verdict")).to_contain_text("Cancelled", timeout=RUN_MS)
 
 
-def test_a_new_run_takes_the_place_of_one_that_goes_on(browser: Browser, server: str) -> None:
+def test_a_new_run_replaces_one_in_progress(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/hello-std")
         type_files(page, {"src/main.rs": ENDLESS})
@@ -144,7 +146,7 @@ def test_a_new_run_takes_the_place_of_one_that_goes_on(browser: Browser, server:
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
-def test_a_refused_command_keeps_all_that_was_typed(browser: Browser, server: str, scripts: bool) -> None:
+def test_a_refused_command_keeps_the_typed_text(browser: Browser, server: str, scripts: bool) -> None:
     with learner(browser, server, scripts=scripts, refusals=1) as page:
         page.goto(f"{server}/lessons/hello-std")
         type_files(page, {"src/main.rs": "// typed\n"})
@@ -156,7 +158,7 @@ def test_a_refused_command_keeps_all_that_was_typed(browser: Browser, server: st
         expect(page.locator("#run-status")).to_have_text("Nothing has run yet.")
 
 
-def test_all_that_is_stored_can_be_deleted(browser: Browser, server: str) -> None:
+def test_the_stored_data_can_be_deleted(browser: Browser, server: str) -> None:
     with learner(browser, server, scripts=False) as page:
         page.goto(f"{server}/lessons/hello-std")
         type_files(page, {"src/main.rs": "fn main() {} // mine\n"})

@@ -1,4 +1,4 @@
-"""A second course in the browser: chosen on the start page, with texts, drafts and progress of its own."""
+"""A second course in the browser, with its own texts, drafts and progress."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pages' security policy in a real browser: no page breaks it, and what a run prints stays text."""
+"""The content security policy in a real browser: no page violates it, and output stays text."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Stepping through what was built, and what a program was seen to do, in headless Chromium."""
+"""The stepper and the observation of a program, in headless Chromium."""
 
 import re
 

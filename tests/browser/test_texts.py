@@ -1,4 +1,4 @@
-"""What lessons quote, explain and compare, in headless Chromium on a real server."""
+"""Quotations, explanations and comparisons in lessons, in headless Chromium on a real server."""
 
 import re
 import shutil

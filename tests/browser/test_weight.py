@@ -1,4 +1,4 @@
-"""What a lesson weighs on its way to the browser, and how long it takes until one can type and run."""
+"""The transfer size of a lesson page, and the time until a learner can type and run."""
 
 import statistics
 
@@ -8,7 +8,7 @@ from app.course.lessons import Lesson
 from bench.pace import pace
 
 FIRST, NEXT = 250_000, 25_000
-"""The bytes that a first lesson may take, and the one after it, compressed, with headers."""
+"""Limits in bytes for the first lesson and for the next one, compressed, with headers."""
 PATIENCE_MS = 500
 LOADS = 7
 # From the request for the page on: htmx has the form, the editor stands, and a key that is pressed then is in the text
@@ -32,7 +32,7 @@ INTERACTIVE = """
 
 
 class Load:
-    """What comes to a page, counted by the browser itself."""
+    """The resources that a page loads, as the browser counts them."""
 
     def __init__(self, page: Page) -> None:
         self.bytes: dict[str, float] = {}
@@ -55,7 +55,7 @@ class Load:
 
 
 def arrive(page: Page, url: str) -> float:
-    """Go to a lesson; the milliseconds until it can be used."""
+    """Open a lesson and return the milliseconds until it can be used."""
     page.goto(url)
     page.wait_for_function("performance.getEntriesByName('interactive').length")
     return float(page.evaluate("performance.getEntriesByName('interactive')[0].startTime"))
@@ -74,8 +74,8 @@ def test_a_lesson_is_light_and_the_next_one_lighter(browser: Browser, server: st
             assert low < weight < high, load.bytes
 
 
-def test_one_can_type_and_run_at_once(browser: Browser, server: str) -> None:
-    """The best of several browsers that have nothing in store, at the machine's pace of that moment."""
+def test_a_learner_can_type_and_run_at_once(browser: Browser, server: str) -> None:
+    """Take the best of several browsers with empty caches, relative to the machine's current speed."""
     times = []
     for _ in range(LOADS):
         with browser.new_context() as context:
@@ -88,7 +88,7 @@ def test_one_can_type_and_run_at_once(browser: Browser, server: str) -> None:
 
 
 def test_every_module_is_asked_for_at_once(browser: Browser, server: str) -> None:
-    """None waits until another one has come and names it."""
+    """No module is discovered only by loading another one."""
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(f"{server}/lessons/panic-handler")

@@ -1,4 +1,4 @@
-"""A playground whose engine plays a script."""
+"""Fixtures for a playground with a scripted engine."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.support.scripted import ERRORS, LESSON, START, ScriptedEngine, Script
 
 @pytest.fixture
 def course(tmp_path: Path) -> Path:
-    """Three lessons, of which the last has other files."""
+    """The folder of a course with three lessons; the first has a variant of its files."""
     folder = tmp_path / "lessons"
     for number, slug in enumerate(("one", "two", "three"), 1):
         home = folder / f"{number:02}-{slug}"
@@ -48,13 +48,13 @@ def machine() -> ScriptedToolchains:
 
 @pytest.fixture
 def clock() -> list[float]:
-    """The time of the inventory, in seconds: the last element."""
+    """The inventory's clock: its last element is the time in seconds."""
     return [100.0]
 
 
 @pytest.fixture
 def demand(settings: Settings) -> Demand:
-    """A set-up of targets to which nothing comes."""
+    """A set-up of targets that always fails."""
 
     async def add(_cache: Path, say: Callable[[str], None], targets: tuple[str, ...]) -> tuple[str, ...]:
         say("  rustup could not: no network")
@@ -84,7 +84,7 @@ async def app(
 
 @pytest.fixture
 async def learner(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser: it keeps its cookie and follows nothing by itself."""
+    """A client with a cookie that, like htmx, follows no redirect by itself."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         await client.get("/")
         yield client

@@ -1,4 +1,4 @@
-"""The pages over HTTP, with an engine that plays a script: the forms, the fragments, the stream, the files."""
+"""The pages over HTTP, with a scripted engine: forms, fragments, streams, files."""
 
 import hashlib
 import re
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 
 
 def first(playground: Playground, **changes: object) -> None:
-    """Change the first lesson of the course."""
+    """Change fields of the course's first lesson."""
     course = playground.shelf.default
     [part] = course.parts
     lesson, *others = part.lessons
@@ -42,7 +42,7 @@ def first(playground: Playground, **changes: object) -> None:
 
 
 def messages(body: str) -> list[Mapping[str, str]]:
-    """The messages of an event stream, each with its fields."""
+    """Parse an event stream into messages, each with its fields."""
     found: list[Mapping[str, str]] = []
     for block in body.strip().split("\n\n"):
         fields: dict[str, str] = {}
@@ -103,7 +103,7 @@ async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
 
 @pytest.fixture
 def wanting(app: FastAPI, inventory: LocalInventory, demand: Demand) -> LocalInventory:
-    """A machine whose first step builds for a target that nobody has; what is asked for never comes by itself."""
+    """An inventory whose first lesson needs a target that no toolchain has and whose set-up fails."""
     first(app.state.playground, target=BARE_METAL)
     inventory.targets = Targets([BARE_METAL], demand)
     return inventory
@@ -214,7 +214,7 @@ async def test_the_stream(learner: httpx.AsyncClient) -> None:
     assert re.search(r"Step <code>one</code><span[^>]*>, reached", sent[0]["data"])
 
 
-async def test_the_stream_goes_on_after_the_last_event_that_was_seen(learner: httpx.AsyncClient) -> None:
+async def test_the_stream_resumes_after_the_last_event_id(learner: httpx.AsyncClient) -> None:
     await post(learner, htmx=True)
     answer = await learner.get(f"/runs/{1:032x}/events", headers={"last-event-id": "2"})
     sent = messages(answer.text)
@@ -255,7 +255,7 @@ async def test_cancel(learner: httpx.AsyncClient, engine: ScriptedEngine) -> Non
     assert engine.cancelled == [f"{1:032x}"] * 2
 
 
-async def test_a_refused_command_is_said_beside_it(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+async def test_a_refused_command_is_explained_next_to_it(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
     answer = await post(learner, command="sudo rm", htmx=True)
     assert answer.status_code == 422
     assert "sudo" in answer.text
@@ -285,7 +285,7 @@ async def test_a_reload_follows_a_run_that_goes_on(learner: httpx.AsyncClient, e
     assert '<noscript><meta http-equiv="refresh"' in page
 
 
-async def test_all_that_was_printed_is_a_text_of_its_own(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+async def test_the_whole_output_can_be_read_as_plain_text(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
     text = "\x1b[31m<b>é" + "x" * 300_000
     pieces = [Output(stream="stdout", text=piece) for piece in (text, "\x1b[3", "2mend\n")]
     log = (*LOG[:2], *pieces, *LOG[-2:])
@@ -374,7 +374,7 @@ async def test_a_learner_can_be_forgotten(learner: httpx.AsyncClient) -> None:
     assert "Begin:" in (await learner.get("/")).text
 
 
-async def test_only_a_page_allows_the_sheet_of_its_own_editor(learner: httpx.AsyncClient) -> None:
+async def test_only_pages_allow_the_editors_style_sheet_by_nonce(learner: httpx.AsyncClient) -> None:
     pages = [await learner.get("/lessons/one") for _ in range(2)]
     nonces = [re.search(r'data-editor="([\w-]{22})"', page.text) for page in pages]
     assert nonces[0]
@@ -430,9 +430,7 @@ async def test_an_explanation_is_a_page_and_a_fragment(learner: httpx.AsyncClien
         assert answer.status_code == 404, code
 
 
-async def test_a_code_that_no_compiler_has_is_asked_for_once(
-    learner: httpx.AsyncClient, machine: ScriptedToolchains
-) -> None:
+async def test_an_unknown_error_code_is_looked_up_once(learner: httpx.AsyncClient, machine: ScriptedToolchains) -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
             tasks.start_soon(learner.get, "/explain/E0999")
@@ -440,7 +438,7 @@ async def test_a_code_that_no_compiler_has_is_asked_for_once(
     assert machine.calls == ["E0999"]
 
 
-async def test_an_unknown_lesson_is_a_page(learner: httpx.AsyncClient) -> None:
+async def test_an_unknown_lesson_gets_a_page(learner: httpx.AsyncClient) -> None:
     for answer in (await learner.get("/lessons/none"), await post(learner, "/lessons/none/runs")):
         assert answer.status_code == 404
         assert "<html" in answer.text
@@ -538,7 +536,7 @@ async def test_a_run_takes_the_turn_of_its_seat_or_without_a_cookie_of_its_addre
     assert len(engine.visitors) == seen
 
 
-async def test_a_full_queue_is_said_with_its_bound(
+async def test_a_full_queue_is_reported_with_its_limit(
     app: FastAPI, learner: httpx.AsyncClient, engine: ScriptedEngine
 ) -> None:
     run = {"lesson": "one", "command": "cargo build"}
@@ -564,7 +562,7 @@ async def test_a_full_queue_is_said_with_its_bound(
             assert sentence in (await post(client, htmx=True)).text
 
 
-async def test_whoever_asks_for_many_pages_waits_for_themselves(app: FastAPI, learner: httpx.AsyncClient) -> None:
+async def test_a_seat_that_requests_many_pages_delays_only_itself(app: FastAPI, learner: httpx.AsyncClient) -> None:
     order: list[str] = []
 
     async def ask(client: httpx.AsyncClient, who: str) -> None:
@@ -604,7 +602,7 @@ async def test_health_checks_write_to_the_disk_once_a_second(
         now += 1.5
 
 
-async def test_no_page_waits_for_a_look_at_the_toolchains(
+async def test_no_page_waits_for_the_toolchains_to_be_searched(
     inventory: LocalInventory, machine: ScriptedToolchains, clock: list[float]
 ) -> None:
     async with anyio.create_task_group() as tasks:
@@ -618,7 +616,7 @@ async def test_no_page_waits_for_a_look_at_the_toolchains(
         tasks.cancel_scope.cancel()
 
 
-async def test_the_machine_is_examined_once_for_all_who_look_at_a_failed_target(
+async def test_the_machine_is_examined_once_for_many_views_of_a_failed_target(
     inventory: LocalInventory, machine: ScriptedToolchains, clock: list[float]
 ) -> None:
     for now in (100.0, 106.0):

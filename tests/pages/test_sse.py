@@ -1,4 +1,4 @@
-"""Event streams: whatever a run prints stays data, in the framing and in the page."""
+"""Event streams: a run's output stays data, in the framing and in the page."""
 
 import json
 import re
@@ -39,7 +39,7 @@ HOSTILE = st.lists(
 
 
 def read(stream: bytes) -> list[dict[str, str]]:
-    """The messages of a stream, read as the HTML standard says."""
+    """Parse a stream into messages by the rules of the HTML standard."""
     text = stream.decode().removeprefix("\ufeff")
     messages: list[dict[str, str]] = []
     message: dict[str, str] = {}
@@ -59,7 +59,7 @@ def read(stream: bytes) -> list[dict[str, str]]:
 
 @given(st.lists(st.tuples(HOSTILE, st.integers(1)), max_size=4))
 @example([("\nid: 7\nevent: x\n\n", 1)])
-def test_whatever_the_data_is_it_comes_out_as_data(sent: list[tuple[str, int]]) -> None:
+def test_any_data_survives_the_framing(sent: list[tuple[str, int]]) -> None:
     received = read(b"".join(frame(data, number) for data, number in sent))
     expected = [{"data": re.sub(r"\r\n?", "\n", data), "id": str(number)} for data, number in sent]
     assert received == expected
@@ -72,7 +72,7 @@ def test_json_comes_out_to_the_letter(text: str) -> None:
 
 
 class _Elements(HTMLParser):
-    """What a page is made of: its elements and attributes, without their texts."""
+    """Collects the elements and attributes of a page, without texts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class _Elements(HTMLParser):
 
 
 def elements(html: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The elements, but for those of the terminal's lines and colours and of words between backticks."""
+    """Return the elements, without those for terminal lines, colours and code words."""
     parser = _Elements()
     parser.feed(html)
     parser.close()
@@ -96,7 +96,7 @@ def elements(html: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def log_of(text: str) -> tuple[Event, ...]:
-    """A run that says this text wherever a run can say something."""
+    """Return the log of a run with this text in every field that a run controls."""
     return (
         Output(id=1, stream="stdout", text=text),
         Diagnostic.model_validate(

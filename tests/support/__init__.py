@@ -1,1 +1,1 @@
-"""What several test files need: helpers, programs to build, engines that stand in."""
+"""Helpers that several test files share: servers, engines, clients, programs to compile."""

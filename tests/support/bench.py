@@ -9,7 +9,7 @@ from tests.support.jobs import job as job_of
 
 
 class Bench:
-    """Makes jobs of one lesson and collects what they say."""
+    """Submits jobs of one lesson to an engine and collects their events."""
 
     def __init__(self, engine: LocalEngine, lesson: Lesson, toolchain: Toolchain) -> None:
         self.engine = engine
@@ -31,7 +31,7 @@ class Bench:
         return await self.follow(await self.submit(command, **more))  # type: ignore[arg-type]  # options of several types
 
     async def until(self, run_id: str, text: str) -> str:
-        """What the run has printed, once ``text`` is in it."""
+        """Return the run's output up to and including ``text``."""
         printed = ""
         async for event in self.engine.events(run_id):
             printed += event.text if isinstance(event, Output) else ""
@@ -40,7 +40,7 @@ class Bench:
         raise AssertionError(f"{text!r} was never printed, but {printed!r}")
 
 
-def the(kind: type[Event], events: list[Event]) -> Event:
+def only(kind: type[Event], events: list[Event]) -> Event:
     [found] = [event for event in events if isinstance(event, kind)]
     return found
 
@@ -50,6 +50,6 @@ def printed(events: list[Event]) -> str:
 
 
 def status(events: list[Event]) -> str:
-    finished = the(Finished, events)
+    finished = only(Finished, events)
     assert isinstance(finished, Finished)
     return finished.status

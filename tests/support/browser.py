@@ -27,10 +27,10 @@ fn main() {
 def learner(
     browser: Browser, server: str, *, scripts: bool = True, width: int = 1280, refusals: int = 0, outages: bool = False
 ) -> Iterator[Page]:
-    """A browser of its own; at its end there must have been no error and no request to another host.
+    """Open a page in a new browser context; at the end, fail on a console error or a request to another host.
 
-    ``refusals``: so many answers were to be a refusal, which Chromium notes on its console. ``outages``: the
-    connection was to fail, which it and htmx note too.
+    ``refusals`` is the number of 422 answers to expect, which Chromium logs as errors. With ``outages`` the connection
+    is expected to fail, which Chromium and htmx log too.
     """
     context = browser.new_context(java_script_enabled=scripts, viewport={"width": width, "height": 900})
     page = context.new_page()
@@ -50,7 +50,7 @@ def learner(
 
 
 class Wire:
-    """A TCP connection to the server that can be cut; it forwards bytes and knows nothing else."""
+    """A TCP proxy in front of a server, whose connections can be cut."""
 
     def __init__(self, server: str) -> None:
         self.redirect(server)
@@ -60,7 +60,7 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """End every connection there is; new ones are served."""
+        """Close every open connection; new ones are still accepted."""
         for end in self._ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -102,5 +102,5 @@ def type_files(page: Page, texts: dict[str, str]) -> None:
 
 
 def area(page: Page, path: str = "src/main.rs") -> Locator:
-    """The field of the form that holds a file's text; where scripts run an editor stands before it."""
+    """The text area that holds a file's text; with scripts on, the editor covers it."""
     return page.locator(f'textarea[data-path="{path}"]')

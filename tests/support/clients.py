@@ -11,28 +11,28 @@ import pytest
 
 @contextmanager
 def seated(url: str, **options: Any) -> Iterator[httpx.Client]:
-    """A client that has a seat of its own, given by the server as to a browser."""
+    """A client with a new seat, which it gets from the start page as a browser does."""
     with httpx.Client(base_url=url, timeout=30, **options) as client:
         assert client.get("/").status_code == 200
         yield client
 
 
 def seat_of(cookies: httpx.Cookies) -> str:
-    """The seat that a signed cookie is for."""
+    """Return the seat id in the signed cookie."""
     return cookies[cookie_name(cookies)].partition(".")[0]
 
 
 def cookie_name(cookies: httpx.Cookies) -> str:
-    """The name of the seat's cookie, which carries a fingerprint of the server's key."""
+    """Return the name of the seat cookie, which ends with a fingerprint of the server's key."""
     [name] = [name for name in cookies if re.fullmatch(r"(__Host-|__Secure-)?seat-[0-9a-f]{8}", name)]
     return name
 
 
 def disagreement(server: str) -> tuple[str, str]:
-    """Return a lesson and a command to which the compilers here give different answers to the lesson's own files.
+    """Return a lesson and a command for which the installed compilers print different output.
 
-    The compiler of the post's time words its errors differently. Without it any two compilers still differ in what
-    they say of themselves. Skips where only one compiler is here.
+    Rust 1.63 words its errors differently. Without it, any two compilers still print different versions. Skips the
+    test when only one compiler is installed.
     """
     names = httpx.get(f"{server}/api/lessons/panic-handler").json()["toolchains"]
     if len(names) < 2:

@@ -1,4 +1,4 @@
-"""Courses written by tests, and what is known of the shipped one."""
+"""Course files for tests, and the recorded results of the shipped course."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tests.support.environment import BARE_METAL
 
 
 def course_toml(*lessons: str) -> str:
-    """The ``course.toml`` of a course whose only part has the lessons in these folders."""
+    """Return the ``course.toml`` of a course with one part that holds the lessons in these folders."""
     return f"""
 title = "A Course"
 intro = "What it is about."
@@ -31,7 +31,7 @@ lessons = {list(lessons)}
 
 
 def recorded_proofs(lessons: dict[str, Lesson]) -> Iterator[Proof]:
-    """Yield what a check of the lessons would have proven when their recordings were made."""
+    """Yield the proofs that a lesson check would have produced when the recordings were made."""
     for lesson in lessons.values():
         for run in lesson.recordings:
             classes = [event.error_class for event in run.events if isinstance(event, Diagnostic) and event.error_class]

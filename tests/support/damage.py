@@ -1,4 +1,4 @@
-"""Damage to a binary, drawn by hypothesis."""
+"""Hypothesis strategies that damage a binary."""
 
 import struct
 
@@ -11,7 +11,7 @@ NASTY = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0
 
 @st.composite
 def damages(draw: st.DrawFn) -> list[tuple[str, float, int, int]]:
-    """How a file is to be damaged: what, where from 0 to 1, with which value, of how many bytes."""
+    """Draw damages to a file, each as kind, relative position from 0 to 1, value, and width in bytes."""
     kinds = st.sampled_from(("number", "number", "number", "byte", "cut", "copy"))
     # Most of what leads a reader astray stands in headers, at the ends of a file.
     places = st.one_of(st.floats(0, 0.05), st.floats(0, 1), st.floats(0.9, 1))

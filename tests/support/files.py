@@ -1,4 +1,4 @@
-"""Files that others change meanwhile."""
+"""Files that another process changes while a test looks at them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def descriptors() -> int:
 
 
 class Interrupted:
-    """The module ``os``, as a module of ours sees it: before each call something else happens."""
+    """A stand-in for the module ``os`` that calls ``act`` before each call."""
 
     def __init__(self, act: Callable[[], None], but: tuple[str, ...]) -> None:
         self._act, self._but = act, but

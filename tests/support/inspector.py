@@ -1,4 +1,4 @@
-"""A real inspector."""
+"""A real inspector for tests."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from app.toolchain import discover
 
 @asynccontextmanager
 async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
-    """An inspector with two workers, isolated as the settings say."""
+    """Run an inspector with two workers at the isolation level of the settings."""
     isolation = await detect(settings, await discover(settings.cache_dir))
     async with Scratch(settings.scratch_dir) as scratch:
         with isolation.slots(2) as boxes:

@@ -1,4 +1,4 @@
-"""Processes, as /proc shows them."""
+"""Processes found through /proc."""
 
 import os
 from contextlib import suppress
@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 
 
-def naming(text: str) -> list[int]:
-    """The processes whose arguments hold a text; a bare Debian has no pgrep."""
+def pids_with(text: str) -> list[int]:
+    """Return the ids of the processes with this text in their arguments; a bare Debian has no pgrep."""
     found = []
     for name in os.listdir("/proc"):
         with suppress(OSError):
@@ -17,26 +17,32 @@ def naming(text: str) -> list[int]:
     return found
 
 
-async def gone(mark: str) -> bool:
-    """Whether no such process lives within a second: the kernel clears a namespace a moment after its first process."""
+async def has_ended(mark: str) -> bool:
+    """Return True if every such process ends within a second.
+
+    The kernel kills the rest of a namespace a moment after its first process.
+    """
     for _ in range(50):
-        if not running(mark):
+        if not is_running(mark):
             return True
         await anyio.sleep(0.02)
     return False
 
 
-async def begun(mark: str) -> bool:
-    """Whether such a process lives within a second: a new program gets its command line a moment after its start."""
+async def has_started(mark: str) -> bool:
+    """Return True if such a process appears within a second.
+
+    A new program gets its command line a moment after its start.
+    """
     for _ in range(50):
-        if running(mark):
+        if is_running(mark):
             return True
         await anyio.sleep(0.02)
     return False
 
 
-def running(mark: str) -> bool:
-    """Whether a process with this word on its command line lives, in whatever namespace."""
+def is_running(mark: str) -> bool:
+    """Return True if a process in any namespace has this word on its command line."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if mark in path.read_text():

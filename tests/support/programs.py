@@ -1,4 +1,4 @@
-"""Programs compiled for real: for this machine, for bare metal, for Windows and macOS."""
+"""Programs compiled by the real toolchains for Linux, bare metal, Windows and macOS."""
 
 import io
 import subprocess
@@ -22,7 +22,7 @@ FOREIGN = """#![feature(no_core, lang_items)]
 #[lang = "sized"] pub trait Sized: MetaSized {}
 #[no_mangle] pub extern "C" fn _start() -> ! { loop {} }
 """
-"""Needs no ``core`` of its target, so that every system can be built for."""
+"""A source that needs no ``core``, so that it compiles for every target."""
 
 
 def compile_with(toolchain: Toolchain, folder: Path, source: str, *flags: str) -> bytes:

@@ -1,4 +1,4 @@
-"""An engine that plays a script, a course of three lessons, and a form as a browser sends it."""
+"""A scripted engine, scripted toolchains, a course of three lessons, and the lesson form as a browser posts it."""
 
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -63,7 +63,7 @@ BUILT = Artifact(
 
 
 class ScriptedToolchains:
-    """Two compilers without further targets, as an inventory sees a machine; a test changes what it finds."""
+    """A ``ToolchainSource`` with two compilers for the host; tests change its attributes."""
 
     def __init__(self) -> None:
         here = Path(sys.executable)
@@ -84,7 +84,7 @@ class ScriptedToolchains:
         self.mended_by: str | None = None
         self.calls: list[str] = []
         self.answers = anyio.Event()
-        """Set it to have ``discover`` return."""
+        """``discover`` waits for this event."""
 
     async def discover(self, _cache_dir: Path, /) -> tuple[Toolchain, ...]:
         self.calls.append("discover")
@@ -106,7 +106,7 @@ class ScriptedToolchains:
 
 
 class ScriptedEngine:
-    """Plays the same log for every job; ``state`` says how far each run is."""
+    """An engine that replays the same log for every job; ``state`` is the state of each run."""
 
     def __init__(self) -> None:
         self.jobs: list[JobSpec] = []
@@ -118,14 +118,14 @@ class ScriptedEngine:
         self.preparing = False
 
     async def health(self) -> str:
-        """Fine."""
+        """Return ``ok``."""
         return "ok"
 
     async def warm(self) -> None:
-        """Nothing has to be learned."""
+        """Do nothing."""
 
     async def stop(self) -> None:
-        """Nothing goes on."""
+        """Do nothing."""
 
     async def seen(self, owner: str | None) -> None:
         self.visitors.append(owner)
@@ -185,6 +185,6 @@ async def post(
     htmx: bool = False,
     **fields: str,
 ) -> httpx.Response:
-    """Send the lesson's form as a browser does."""
+    """Post the lesson's form as a browser does."""
     form = {"file:src/main.rs": main, "command": "cargo build", **fields}
     return await client.post(path, data=form, headers=HTMX if htmx else {})

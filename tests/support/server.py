@@ -1,4 +1,4 @@
-"""Real servers."""
+"""Real ``playground serve`` processes."""
 
 import os
 import re
@@ -21,13 +21,13 @@ class Server:
         self.url = url
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Signal the server and wait for its end; its exit code."""
+        """Signal the server, wait for it to end, and return its exit code."""
         self.process.send_signal(how)
         return self.process.wait(timeout=10)
 
 
 def a_normal_user() -> int:
-    """The id of a user that has nothing on this machine, for a server that is not root; skips where root is needed."""
+    """Return the id of a user without files or processes here; skip the test unless root runs it."""
     if os.getuid() != 0:
         pytest.skip("only root can start a server as another user")
     return 50_000 + os.getpid() % 10_000
@@ -53,8 +53,7 @@ if [ -n "$closed" ]; then
 fi
 exec setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
 """
-"""Python and the checkout may lie in root's home: in mounts of the server's own the way to them is open, and nothing
-else of that home."""
+"""Mount Python and the checkout for a normal user when they lie in root's home, without opening the rest of it."""
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -71,15 +70,15 @@ def _as_user(user: int) -> tuple[list[str], dict[str, str]]:
 
 
 def _closed_above(folder: Path) -> Path | None:
-    """The topmost folder on the way to this one that others cannot pass."""
+    """Return the topmost parent folder that other users cannot pass."""
     return next((above for above in reversed(folder.parents) if not above.stat().st_mode & 0o001), None)
 
 
 @contextmanager
 def serving(data_dir: Path, user: int | None = None, /, **variables: str) -> Iterator[Server]:
-    """A server on a free port, with these further environment variables; killed at the end.
+    """Run a server on a free port with these environment variables, and kill it at the end.
 
-    With ``user`` it is that user's, which must own the folder above ``data_dir``.
+    With ``user`` it runs as that user, who must own the folder above ``data_dir``.
     """
     scratch = data_dir.with_name("scratch")
     folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(scratch)}
