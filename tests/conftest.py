@@ -12,7 +12,7 @@ import pytest
 
 from app.course import Course, Lesson, load_shelf
 from app.course.diagnosis import Diagnosis
-from app.course.prove import Report, keep_report
+from app.course.prove import CourseReport, keep_report
 from app.engine.local import LocalEngine
 from app.settings import Settings
 from app.toolchain import Toolchain, discover, preferred
@@ -118,8 +118,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, lessons: dict[str, Lesson])
     Its page of compilers shows the recordings of the lessons.
     """
     data = tmp_path_factory.mktemp("server")
-    keep_report(data, Report(datetime.now(UTC), tuple(recorded_proofs(lessons))))
-    with serving(data) as running:
+    keep_report(data, CourseReport(datetime.now(UTC), tuple(recorded_proofs(lessons))))
+    # On a busy machine a page takes seconds, and a run that it watches must not end by itself meanwhile.
+    with serving(data, PLAYGROUND_RUN_SECONDS="120") as running:
         yield running.url
 
 

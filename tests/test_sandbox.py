@@ -478,7 +478,7 @@ async def test_a_report_passes_through_nested_launchers(
         environment = {"PATH": "/usr/bin:/bin"}
         async with process(box, ["./loop"], open_folder, open_folder, environment, observe=0.5) as child:
             await child.process.wait()
-            assert json.loads(child.seen())["calls"] == 0, "it makes no system calls"
+            assert json.loads(child.read_report())["calls"] == 0, "it makes no system calls"
 
 
 def delegated() -> bool:

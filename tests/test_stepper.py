@@ -23,7 +23,7 @@ from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
 from app.stepper.emulator.trace import trace
 from app.toolchain import Toolchain, preferred
-from app.web.steps import drawn
+from app.web.steps import step_view
 from tests.support.damage import damaged, damages
 from tests.support.jobs import job as job_of
 from tests.support.programs import BARE, compile_with
@@ -207,7 +207,7 @@ async def test_the_loop_of_start_is_found_with_its_line(
     last = found.steps[-1]
     assert (found.machine, found.end.kind, last.function, last.file) == ("ARM", "loops", "_start", "src/main.rs")
     assert last.instruction == f"b #{last.address:#x}"
-    shown = drawn(found, 99, job.files)
+    shown = step_view(found, 99, job.files)
     assert (shown.number, shown.on, shown.loops) == (len(found.steps) - 1, found.end.back_to, True)
     assert [line.text for line in shown.lines if line.here] == ["    loop {}"]
-    assert drawn(found, 0, job.files).back is None
+    assert step_view(found, 0, job.files).back is None

@@ -16,15 +16,15 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
 from app.binary import lines
-from app.binary.image import Image, Span, in_order, largest, listed
+from app.binary.image import CodeRange, Image, in_order, largest, listed
 from app.binary.model import (
     NAME,
     NAMES,
     BinaryFacts,
     Instruction,
-    Kind,
     NotABinaryError,
     Section,
+    SectionKind,
     Symbol,
     Symbols,
     text,
@@ -95,7 +95,7 @@ def sections(elf: Elf) -> Iterator[Section]:
             yield Section(text(one.name), _kind(one), int(one["sh_size"]), int(one["sh_addr"]))
 
 
-def _kind(section: Any) -> Kind:
+def _kind(section: Any) -> SectionKind:
     if section["sh_type"] in _LOADER or section.name == ".interp":
         return "loader"
     flags = int(section["sh_flags"])
@@ -146,7 +146,7 @@ def image(elf: Elf, functions: Sequence[Symbol]) -> Image:
         machine=machine,
         mode=16 if short else int(elf.elfclass),
         spans=tuple(
-            Span(int(one["sh_addr"]), int(one["sh_size"]), partial(_bytes, elf, int(one["sh_offset"])))
+            CodeRange(int(one["sh_addr"]), int(one["sh_size"]), partial(_bytes, elf, int(one["sh_offset"])))
             for one in elf.parts
             if one["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and one["sh_type"] != "SHT_NOBITS"
         ),

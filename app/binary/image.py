@@ -13,7 +13,7 @@ _LISTED = 200
 
 
 @dataclass(frozen=True)
-class Span:
+class CodeRange:
     """Code that lies in memory from ``address`` on; ``read`` gives so many bytes of it from an offset on."""
 
     address: int
@@ -32,7 +32,7 @@ class Image:
 
     machine: str
     mode: int
-    spans: Sequence[Span]
+    spans: Sequence[CodeRange]
     functions: Sequence[Symbol]
     slots: Mapping[int, str | int] = field(default_factory=dict)
     big_endian: bool = False
@@ -71,9 +71,9 @@ def in_order(functions: Iterable[Symbol]) -> tuple[Symbol, ...]:
     return tuple(sorted(functions, key=lambda one: (one.address, not one.bytes, len(one.name), one.name)))
 
 
-def held(address: int, data: bytes) -> Span:
+def in_memory(address: int, data: bytes) -> CodeRange:
     """A span whose bytes are in memory already."""
-    return Span(address, len(data), lambda at, size: data[at : at + size])
+    return CodeRange(address, len(data), lambda at, size: data[at : at + size])
 
 
 def largest(symbols: Iterable[Symbol]) -> tuple[Symbol, ...]:

@@ -10,14 +10,14 @@ import lief
 from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
 
 from app.binary import lines
-from app.binary.image import Image, held, in_order, largest, listed
+from app.binary.image import Image, in_memory, in_order, largest, listed
 from app.binary.model import (
     NAMES,
     BinaryFacts,
     Instruction,
-    Kind,
     NotABinaryError,
     Section,
+    SectionKind,
     Symbol,
     Symbols,
     text,
@@ -78,7 +78,7 @@ def sections(binary: Any) -> Iterator[Section]:
             yield Section("__LINKEDIT", "names", int(segment.file_size), int(segment.virtual_address))
 
 
-def _kind(section: Any) -> Kind:
+def _kind(section: Any) -> SectionKind:
     if int(section.flags) & _INSTRUCTIONS:
         return "code"
     if text(section.segment_name).startswith("__DWARF"):
@@ -108,7 +108,7 @@ def image(binary: Any, functions: Sequence[Symbol]) -> Image:
         machine=machine,
         mode={"x86": 32, "ARM": 32}.get(machine, 64),
         spans=tuple(
-            held(int(one.virtual_address), bytes(one.content)) for one in binary.sections if _kind(one) == "code"
+            in_memory(int(one.virtual_address), bytes(one.content)) for one in binary.sections if _kind(one) == "code"
         ),
         functions=functions,
     )

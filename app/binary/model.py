@@ -36,7 +36,7 @@ class BinaryFacts:
     subsystem: str | None = None
 
 
-Kind = Literal["code", "constants", "data", "loader", "names", "debug", "other"]
+SectionKind = Literal["code", "constants", "data", "loader", "names", "debug", "other"]
 """What a section is for: ``loader`` is read by the dynamic loader, ``names`` are symbols and their texts."""
 
 
@@ -45,7 +45,7 @@ class Section:
     """A part of the file: its bytes in the file and its address in memory, 0 when it is not loaded."""
 
     name: str
-    kind: Kind
+    kind: SectionKind
     bytes: int
     address: int = 0
 

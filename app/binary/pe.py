@@ -9,14 +9,14 @@ from typing import Any, BinaryIO
 import lief
 
 from app.binary import lines, pdb
-from app.binary.image import Image, held, in_order, largest, listed
+from app.binary.image import Image, in_memory, in_order, largest, listed
 from app.binary.model import (
     NAMES,
     BinaryFacts,
     Instruction,
-    Kind,
     NotABinaryError,
     Section,
+    SectionKind,
     Symbol,
     Symbols,
     text,
@@ -70,7 +70,7 @@ def sections(binary: Any) -> Iterator[Section]:
         yield Section(text(one.name), _kind(one), size, base + int(one.virtual_address))
 
 
-def _kind(section: Any) -> Kind:
+def _kind(section: Any) -> SectionKind:
     flags = int(section.characteristics)
     if flags & (_CODE | _EXECUTE):
         return "code"
@@ -100,7 +100,7 @@ def image(binary: Any, functions: Sequence[Symbol]) -> Image:
         machine=machine,
         mode={"x86": 32, "ARM": 16}.get(machine, 64),
         spans=tuple(
-            held(base + int(one.virtual_address), bytes(one.content)[: int(one.virtual_size)])
+            in_memory(base + int(one.virtual_address), bytes(one.content)[: int(one.virtual_size)])
             for one in binary.sections
             if _kind(one) == "code"
         ),

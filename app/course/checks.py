@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from app.course.diagnosis import Diagnosis
-from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, Outcome, at_version
+from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, RunFacts, at_version
 from app.course.lessons import AdviceSpec, Lesson, Option, Prediction
 from app.course.patterns import found
 from app.protocol.command import Command
@@ -64,7 +64,7 @@ _STOPPED: Mapping[Ended, str] = {
 
 
 @dataclass(frozen=True)
-class Seen:
+class FinishedRun:
     """A finished run as the conditions look at it."""
 
     command: Command
@@ -85,7 +85,7 @@ class Seen:
         return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
 
 
-def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # noqa: C901 - a branch for each type
+def summarize(command: Command, events: Iterable[Event], host: str = "") -> FinishedRun:  # noqa: C901 - a branch for each type
     """What the events of a run on the host of that triple show; raises ``ValueError`` when the run has not finished."""
     finished: Finished | None = None
     artifact: Artifact | None = None
@@ -116,7 +116,7 @@ def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # n
                 assert_never(event)
     if finished is None:
         raise ValueError("the run has not finished")
-    return Seen(command, finished, tuple(errors), artifact, "".join(texts), host, observed, machine, screen)
+    return FinishedRun(command, finished, tuple(errors), artifact, "".join(texts), host, observed, machine, screen)
 
 
 def _counts(error: Diagnostic) -> bool:
@@ -124,7 +124,7 @@ def _counts(error: Diagnostic) -> bool:
     return error.message.startswith("aborting due to") and not error.spans
 
 
-def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Verdict:
+def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun) -> Verdict:
     """The verdict on a run by that compiler version."""
     seen = replace(seen, titles={known.id: known.title for known in diagnosis.classes})
     checks = []
@@ -139,18 +139,18 @@ def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Ver
     return Verdict(reached=reached, checks=tuple(checks), advice=advice)
 
 
-def foretold(prediction: Prediction, version: str, seen: Seen) -> tuple[Option, ...]:
+def matching_options(prediction: Prediction, version: str, seen: FinishedRun) -> tuple[Option, ...]:
     """The options whose facts hold of a run by that compiler version: exactly one, when the lesson is sound."""
     facts = ((option, at_version(option, option.on, version)) for option in prediction.option)
     return tuple(option for option, outcome in facts if not any(_misses(outcome, seen)))
 
 
-def misses(facts: Outcome, seen: Seen) -> tuple[str, ...]:
+def misses(facts: RunFacts, seen: FinishedRun) -> tuple[str, ...]:
     """What of ``facts`` does not hold, a sentence each; none when all holds."""
     return tuple(_misses(facts, seen))
 
 
-def _misses(facts: Outcome, seen: Seen) -> Iterable[str]:
+def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.status and facts.status != seen.finished.status:
         yield f"The run {_ENDED[seen.finished.status]}; it should {_SHOULD[facts.status]}."
     if facts.errors is not None:
@@ -173,7 +173,7 @@ def _code(finished: Finished) -> str:
     return "none" if finished.exit_code is None else str(finished.exit_code)
 
 
-def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
+def _machine_misses(facts: MachineFacts, seen: FinishedRun) -> Iterable[str]:
     if seen.machine is None:
         if facts.ended != ("none",):
             yield "No machine was started in the emulator."
@@ -184,7 +184,7 @@ def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
         yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
 
 
-def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:
+def _error_misses(wanted: Sequence[str], seen: FinishedRun) -> Iterable[str]:
     absent = [name for name in wanted if name not in seen.classes]
     extra = [error for error in seen.errors if (error.error_class or UNKNOWN) not in wanted]
     if absent and not seen.errors:
@@ -197,11 +197,11 @@ def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:
         yield f"{'Seen' if not wanted else 'Also seen'}: {shown}{more}."
 
 
-def _titled(names: Sequence[str], seen: Seen) -> str:
+def _titled(names: Sequence[str], seen: FinishedRun) -> str:
     return "; ".join(seen.titles.get(name, name) for name in names) or "nothing"
 
 
-def _named(error: Diagnostic, seen: Seen) -> str:
+def _named(error: Diagnostic, seen: FinishedRun) -> str:
     message = error.message.splitlines()[0][:160] if error.message else "an error without words"
     return f"{_titled([error.error_class], seen)} ({message})" if error.error_class else message
 
@@ -222,7 +222,7 @@ def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterabl
         yield f"The command lacks {_listed(absent)}."
 
 
-def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
+def _artifact_misses(facts: ArtifactFacts, seen: FinishedRun) -> Iterable[str]:
     artifact = seen.artifact
     if artifact is None:
         yield "The run left no binary."
@@ -278,7 +278,7 @@ def _entry_miss(wanted: str, artifact: Artifact) -> str:
     return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
 
 
-def _advice(specs: Iterable[AdviceSpec], seen: Seen, expected: set[str]) -> tuple[Advice, ...]:
+def _advice(specs: Iterable[AdviceSpec], seen: FinishedRun, expected: set[str]) -> tuple[Advice, ...]:
     """The advice that fits; what only explains the errors that the goal asks for is left out."""
     given: dict[str, Advice] = {}
     unexpected = {name for name in seen.classes if name not in expected}

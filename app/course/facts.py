@@ -23,7 +23,7 @@ def _specifier(text: str) -> str:
     return text
 
 
-Versions = Annotated[str, AfterValidator(_specifier)]
+VersionRange = Annotated[str, AfterValidator(_specifier)]
 """A range of compiler versions in the notation of Python packaging: ``<1.70``, ``>=1.82``, ``==1.95``."""
 
 
@@ -72,7 +72,7 @@ class MachineFacts(Content):
     screen: Pattern | None = None  # it matches somewhere on its text screen, rows as lines
 
 
-class Outcome(Content):
+class RunFacts(Content):
     """Conditions on what a finished run showed; a field that is not given is no condition."""
 
     status: Literal["ok", "failed", "timeout", "cancelled", "limit"] | None = None
@@ -84,21 +84,21 @@ class Outcome(Content):
     machine: MachineFacts | None = None
 
 
-class Facts(Outcome):
+class Facts(RunFacts):
     """Conditions on one finished run: on what it showed and on its command."""
 
     command: CommandFacts | None = None
 
 
-_O = TypeVar("_O", bound=Outcome)
+_O = TypeVar("_O", bound=RunFacts)
 
 
-def in_range(version: str, versions: Versions) -> bool:
+def in_range(version: str, versions: VersionRange) -> bool:
     """Whether a compiler's version is in the range; a nightly, ``1.97.0-nightly``, counts as what it becomes."""
     return SpecifierSet(versions).contains(version.partition("-")[0])
 
 
-def at_version(facts: _O, on: Mapping[str, Outcome], version: str) -> _O:
+def at_version(facts: _O, on: Mapping[str, RunFacts], version: str) -> _O:
     """The conditions as they stand for a compiler version: those of the first range that holds it take precedence."""
     for versions, others in on.items():
         if in_range(version, versions):

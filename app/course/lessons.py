@@ -12,7 +12,7 @@ from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from app.course.facts import Content, Facts, Outcome, Versions
+from app.course.facts import Content, Facts, RunFacts, VersionRange
 from app.course.recordings import Recording, RecordingError, from_text
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -38,7 +38,7 @@ class CheckSpec(Facts):
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str = Field(min_length=1)
-    on: Mapping[Versions, Facts] = {}
+    on: Mapping[VersionRange, Facts] = {}
 
 
 class AdviceSpec(Content):
@@ -49,23 +49,23 @@ class AdviceSpec(Content):
     when: Facts
 
 
-class Expectation(Outcome):
+class Expectation(RunFacts):
     """What ``lessons check`` proves: these files under this command show these facts."""
 
     files: str = Field(pattern=r"^[a-z0-9-]+$")  # start, solution, or the folder of a variant
     command: str
     reached: bool
-    toolchains: Versions | None = None  # only for these compilers; None: for all
+    toolchains: VersionRange | None = None  # only for these compilers; None: for all
     host: str | None = Field(None, pattern=r"^[a-z0-9_]+$")  # only where the compiler's own triple begins so
     lacks_target: bool = False  # only for compilers that have not what the command builds for
-    on: Mapping[Versions, Outcome] = {}
+    on: Mapping[VersionRange, RunFacts] = {}
 
     def is_for(self, host: str) -> bool:
         """Whether a compiler of that host triple can be asked."""
         return self.host in (None, host.partition("-")[0])
 
 
-class Option(Outcome):
+class Option(RunFacts):
     """One answer to the prediction's question: the facts that hold of the run when it is the right one.
 
     ``because`` says why it is so, or why not: the learner reads it after the run.
@@ -74,12 +74,12 @@ class Option(Outcome):
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     text: str = Field(min_length=1)
     because: str = Field(min_length=1)
-    on: Mapping[Versions, Outcome] = {}
+    on: Mapping[VersionRange, RunFacts] = {}
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not Outcome.model_fields.keys() & self.model_fields_set:
-            raise ValueError(f"an option names facts: {', '.join(Outcome.model_fields)}")
+        if not RunFacts.model_fields.keys() & self.model_fields_set:
+            raise ValueError(f"an option names facts: {', '.join(RunFacts.model_fields)}")
         return self
 
 
@@ -110,7 +110,7 @@ class _Manifest(Content):
     commands: tuple[str, ...] | None = Field(None, min_length=1)
     target: str | None = None
     targets: tuple[str, ...] = ()
-    compilers: Versions | None = None
+    compilers: VersionRange | None = None
     needs: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]+$")], ...] = ()
     hints: tuple[str, ...] = Field(min_length=1)
     predict: Prediction | None = None

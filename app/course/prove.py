@@ -9,12 +9,12 @@ from pathlib import Path
 
 import anyio
 
-from app.course.checks import foretold, misses, see
+from app.course.checks import matching_options, misses, summarize
 from app.course.facts import at_version, in_range
 from app.course.lessons import RECORDED, Expectation, Lesson, Prediction
 from app.course.model import Course
 from app.course.quotation import quote, quotes, without
-from app.course.recordings import Recording, RecordingError, What, record, renewed, to_text
+from app.course.recordings import Recording, RecordingError, RecordingKey, record, renewed, to_text
 from app.course.shelf import Shelf
 from app.engine import Engine, JobSpec
 from app.protocol.command import Command, CommandError, parse
@@ -47,14 +47,14 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Report:
+class CourseReport:
     """What a check of the whole course has proven, and when."""
 
     at: datetime
     proofs: tuple[Proof, ...]
 
 
-def keep_report(folder: Path, report: Report) -> None:
+def keep_report(folder: Path, report: CourseReport) -> None:
     """Keep the report in the folder, in the place of an earlier one. Raises ``OSError``."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = folder / f"{_REPORT}.new"
@@ -62,12 +62,12 @@ def keep_report(folder: Path, report: Report) -> None:
     draft.rename(folder / _REPORT)
 
 
-def last_report(folder: Path) -> Report | None:
+def last_report(folder: Path) -> CourseReport | None:
     """The report that was kept last; None where there is none that can be read."""
     try:
         found = json.loads((folder / _REPORT).read_text())
         proofs = (one | {name: tuple(one[name]) for name in ("problems", "classes")} for one in found["proofs"])
-        return Report(datetime.fromisoformat(found["at"]), tuple(Proof(**one) for one in proofs))
+        return CourseReport(datetime.fromisoformat(found["at"]), tuple(Proof(**one) for one in proofs))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -193,12 +193,12 @@ async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str])
         built[expectation.files] = run_id
     verdict = events[-1]
     assert isinstance(verdict, Verdict)
-    seen = see(command, events, toolchain.host)
+    seen = summarize(command, events, toolchain.host)
     problems = list(misses(at_version(expectation, expectation.on, toolchain.version), seen))
     if verdict.reached != expectation.reached:
         details = " ".join(check.detail for check in verdict.checks if not check.ok)
         problems.append(f"The goal was {'reached' if verdict.reached else 'not reached'}. {details}".strip())
-    what = What(expectation.files, expectation.command, toolchain.version, toolchain.host, toolchain.source)
+    what = RecordingKey(expectation.files, expectation.command, toolchain.version, toolchain.host, toolchain.source)
     run = record(what, events)
     return Proof(*name, tuple(problems), seen.classes, _is_stale(lesson, run), run)
 
@@ -207,8 +207,8 @@ async def _prove_prediction(bench: _Bench, prediction: Prediction) -> Proof:
     lesson, toolchain = bench.lesson, bench.toolchain
     command = parse(lesson.commands[0])
     _, events = await bench.run(lesson.files, command)
-    seen = see(command, events, toolchain.host)
-    right = foretold(prediction, toolchain.version, seen)
+    seen = summarize(command, events, toolchain.host)
+    right = matching_options(prediction, toolchain.version, seen)
     named = " and ".join(option.id for option in right) or "none"
     problems = () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
     return Proof(lesson.name, toolchain.name, "predict", lesson.commands[0], problems, seen.classes)

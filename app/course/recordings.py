@@ -59,7 +59,7 @@ class RecordingError(ValueError):
 
 
 @dataclass(frozen=True)
-class What:
+class RecordingKey:
     """What was run: ``files`` is ``start``, ``solution`` or a variant; the compiler by version, host and source."""
 
     files: str
@@ -83,7 +83,7 @@ class What:
 class Recording:
     """One run and what came of it, from ``queued`` to ``finished``."""
 
-    what: What
+    what: RecordingKey
     events: tuple[Event, ...]
 
     @property
@@ -106,7 +106,7 @@ class Recording:
         return _essence(self.events) == _essence(other.events)
 
 
-def record(what: What, events: Iterable[Event]) -> Recording:
+def record(what: RecordingKey, events: Iterable[Event]) -> Recording:
     """A run as it is kept: without its verdict, and with nothing of this machine or moment in it."""
     log = list(events)
     begun = [Queued(position=0)] if any(isinstance(event, Queued) for event in log) else []
@@ -142,14 +142,14 @@ def to_text(recordings: Iterable[Recording]) -> str:
 
 def from_text(text: str) -> tuple[Recording, ...]:
     """The recordings of a file; raises ``RecordingError``."""
-    runs: list[tuple[What, list[Event]]] = []
+    runs: list[tuple[RecordingKey, list[Event]]] = []
     # Not splitlines, which also cuts at characters that JSON leaves as they are, such as U+2028.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             if "type" in (head := json.loads(line)):
                 runs[-1][1].append(from_json(line))
             else:
-                runs.append((What(**head), []))
+                runs.append((RecordingKey(**head), []))
         except (ValueError, TypeError, IndexError) as error:
             raise RecordingError(f"line {number}: {error}") from error
     return tuple(Recording(what, tuple(events)) for what, events in runs)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from app.course.diagnosis import Diagnosis
-from app.course.facts import Outcome
+from app.course.facts import RunFacts
 from app.course.lessons import Lesson
 
 
@@ -17,13 +17,13 @@ def unknown_advised(diagnosis: Diagnosis) -> str | None:
     return _first((("advice.when.errors", advice.when) for advice in diagnosis.advice), diagnosis)
 
 
-def _first(named: Iterable[tuple[str, Outcome]], diagnosis: Diagnosis) -> str | None:
+def _first(named: Iterable[tuple[str, RunFacts]], diagnosis: Diagnosis) -> str | None:
     known = {error.id for error in diagnosis.classes}
     wrong = ((key, name) for key, outcome in named for name in outcome.errors or () if name not in known)
     return next((f"{key}: there is no error class {name!r}" for key, name in wrong), None)
 
 
-def _of_lesson(lesson: Lesson) -> Iterator[tuple[str, Outcome]]:
+def _of_lesson(lesson: Lesson) -> Iterator[tuple[str, RunFacts]]:
     for advice in lesson.advice:
         yield "advice.when.errors", advice.when
     options = lesson.prediction.option if lesson.prediction else ()

@@ -13,7 +13,7 @@ from app import toolchain as this_machine
 from app.course import Course
 from app.engine.targets import Targets, best_for
 from app.protocol.job import JobSpec
-from app.protocol.machine import Standing, ToolchainInfo
+from app.protocol.machine import TargetStatus, ToolchainInfo
 from app.sandbox import Isolation, detect
 from app.settings import Settings
 from app.toolchain import (
@@ -31,17 +31,17 @@ _LOOK_AGAIN = 5.0
 
 
 @dataclass(frozen=True)
-class Found:
+class LocalSetup:
     """The isolation that runs get on this machine, and its toolchains."""
 
     isolation: Isolation
     toolchains: tuple[Toolchain, ...]
 
 
-async def find(settings: Settings) -> Found:
+async def find_setup(settings: Settings) -> LocalSetup:
     """Look for both. Raises ``IsolationError`` when a level that was asked for by name does not work."""
     toolchains = await discover(settings.cache_dir)
-    return Found(await detect(settings, toolchains), toolchains)
+    return LocalSetup(await detect(settings, toolchains), toolchains)
 
 
 class ToolchainSource(Protocol):
@@ -86,7 +86,7 @@ class LocalInventory:
         self.targets = Targets(known, demand or Demand(settings.cache_dir))
         self._essential = tuple(dict.fromkeys(one for course in courses for one in course.essential_targets))
         """The targets that the courses cannot do without; other targets are set up when a lesson asks for them."""
-        self._found: Found | None = None
+        self._found: LocalSetup | None = None
         self._toolchains: tuple[Toolchain, ...] = ()
         self._looked = 0.0
         self._look = anyio.Lock()
@@ -96,7 +96,7 @@ class LocalInventory:
         self._explanations: dict[tuple[str, str], str | None] = {}
         self._explaining = anyio.Lock()
 
-    def begin(self, found: Found) -> None:
+    def begin(self, found: LocalSetup) -> None:
         """Take what was found on this machine."""
         self._found = found
         self._toolchains = self.usable(found.toolchains)
@@ -179,9 +179,9 @@ class LocalInventory:
         """Have those of the targets set up that are missing."""
         self.targets.want(self._toolchains, targets)
 
-    async def standing(self, targets: Sequence[str]) -> tuple[Standing, ...]:
+    async def target_statuses(self, targets: Sequence[str]) -> tuple[TargetStatus, ...]:
         """Return the state of each target."""
-        return self.targets.standing(self._toolchains, targets)
+        return self.targets.target_statuses(self._toolchains, targets)
 
     async def explain(self, toolchain: str, code: str) -> str | None:
         """Return a toolchain's explanation of an error code as Markdown, None if it has none."""

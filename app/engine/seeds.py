@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 
 from app import __version__
-from app.engine.side import Side
+from app.engine.builds import EngineBuilds
 from app.run.workspace import HOME, Seed, Workspace
 from app.runfiles import in_thread
 from app.sandbox import ProgramGoneError
@@ -41,8 +41,8 @@ Config = tuple[str, str]
 class Seeds:
     """The seed of each toolchain, learned when it is first asked for."""
 
-    def __init__(self, side: Side, configs: Sequence[Config], cache_dir: Path) -> None:
-        self._side = side
+    def __init__(self, builds: EngineBuilds, configs: Sequence[Config], cache_dir: Path) -> None:
+        self._builds = builds
         self._kept = cache_dir / "seeds"
         self._configs = configs
         self._known: dict[Path, Seed] = {}
@@ -71,7 +71,7 @@ class Seeds:
 
     async def _learn(self, toolchain: Toolchain) -> tuple[Seed, bool]:
         """Have cargo learn a seed; also return True if it was asked everything in time."""
-        async with self._side.crate(_CRATE) as workspace:
+        async with self._builds.crate(_CRATE) as workspace:
             with anyio.move_on_after(_SECONDS) as limit:
                 await self._ask(toolchain, workspace)
             found = await in_thread(_learned, workspace)
@@ -79,13 +79,13 @@ class Seeds:
 
     async def _ask(self, toolchain: Toolchain, workspace: Workspace) -> None:
         foreign = [triple for triple in toolchain.targets if triple != toolchain.host]
-        await self._side.cargo(toolchain, workspace, *_CHECK)
+        await self._builds.cargo(toolchain, workspace, *_CHECK)
         for triple in foreign:
-            await self._side.cargo(toolchain, workspace, *_CHECK, "--target", triple)
+            await self._builds.cargo(toolchain, workspace, *_CHECK, "--target", triple)
         for path, text in self._configs:
             there = f"{workspace.crate}/{path}"
             await in_thread(workspace.folder.write, there, text.encode())
-            await self._side.cargo(toolchain, workspace, *_CHECK)
+            await self._builds.cargo(toolchain, workspace, *_CHECK)
             await in_thread(workspace.folder.delete, there)
 
 

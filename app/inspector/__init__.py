@@ -76,7 +76,7 @@ class Inspector:
 
     @classmethod
     @asynccontextmanager
-    async def begun(cls, boxes: Sequence[Box], new_root: Callable[[], Path]) -> AsyncIterator[Self]:
+    async def start(cls, boxes: Sequence[Box], new_root: Callable[[], Path]) -> AsyncIterator[Self]:
         """An inspector and its workers; ``new_root`` names a folder that does not exist yet."""
         send, receive = anyio.create_memory_object_stream[_Question](0)
         with send, receive:
@@ -157,7 +157,7 @@ async def _worker(box: Box, root: Path) -> AsyncIterator["_Worker"]:
             ours.setblocking(False)
             async with confined(kept, argv, root, root, {}, folders, stdin=theirs.fileno()) as child:
                 theirs.close()
-                yield await _Worker.begun(ours, child)
+                yield await _Worker.start(ours, child)
     finally:
         with anyio.CancelScope(shield=True):
             await removed(root)
@@ -176,7 +176,7 @@ class _Worker:
         self.peak_kb = 0
 
     @classmethod
-    async def begun(cls, control: socket.socket, child: Confined) -> "_Worker":
+    async def start(cls, control: socket.socket, child: Confined) -> "_Worker":
         """A worker that has its readers. Raises ``_GoneError`` with what it said, ``TimeoutError``."""
         worker = cls(control)
         with anyio.fail_after(_WAIT):

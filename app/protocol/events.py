@@ -16,7 +16,7 @@ Status = Literal["ok", "failed", "timeout", "cancelled", "limit"]
 Ended = Literal["exited", "off", "halted", "time", "reset", "lockup", "refused", "crashed"]
 Limit = Literal["cpu", "memory", "processes", "files", "file-size", "workspace", "output"]
 
-Outcome = Literal["running", "exited", "killed"]
+ProgramOutcome = Literal["running", "exited", "killed"]
 Reason = Literal[
     "loops",
     "waits",
@@ -166,7 +166,7 @@ class Observed(_Numbered):
 
     type: Literal["observed"] = "observed"
     path: Visible
-    outcome: Outcome
+    outcome: ProgramOutcome
     reason: Reason
     detail: str
     seconds: float

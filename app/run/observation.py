@@ -102,7 +102,7 @@ def observed(line: bytes, path: str, entry: int | None = None) -> Observed | Non
         report = _Report.model_validate_json(line)
     except ValidationError:
         return None
-    cause = _Seen(report).cause() if report.traced else _untraced(report, entry)
+    cause = _TracedEnd(report).cause() if report.traced else _untraced(report, entry)
     names = _CALLS.get(report.machine, {})
     return Observed.model_validate(
         {
@@ -121,7 +121,7 @@ def observed(line: bytes, path: str, entry: int | None = None) -> Observed | Non
     )
 
 
-class _Seen:
+class _TracedEnd:
     """A report with what follows from it."""
 
     def __init__(self, report: _Report) -> None:

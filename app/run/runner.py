@@ -187,7 +187,7 @@ async def _follow(
                 monitor.following() if task.machines else nullcontext(),
             ):
                 exit_code = await _drain(child, reader, meter)
-                report = child.seen()
+                report = child.read_report()
         except ProgramGoneError as error:
             meter.say(f"{error}. Whoever runs this playground can see more with playground doctor.\n")
             return _End("failed")

@@ -15,7 +15,7 @@ from anyio.abc import Process
 from app import runfiles
 from app.protocol.events import Limit
 from app.runfiles import OURS, RunFolder
-from app.sandbox.box import Box, Level, Observe
+from app.sandbox.box import Box, Level, TraceRequest
 from app.sandbox.cgroup import Group, settle
 from app.sandbox.detect import Isolation, IsolationError, detect
 from app.sandbox.kernel import memory_kills
@@ -62,7 +62,7 @@ class Confined:
     report: int | None = None
     kills_before: int = 0
 
-    def seen(self) -> bytes:
+    def read_report(self) -> bytes:
         """What the launcher saw of the program, one line of JSON; nothing when there was none, or it was cut off."""
         if self.report is None:
             return b""
@@ -123,8 +123,8 @@ async def process(
     With ``observe``, in seconds, a program below ``cwd`` that the process becomes is watched. The rest is as for
     ``confined``.
     """
-    with _channel(observe) as (report, told):
-        async with confined(box, argv, root, cwd, env, readable, told=told) as child:
+    with _channel(observe) as (report, trace_request):
+        async with confined(box, argv, root, cwd, env, readable, trace_request=trace_request) as child:
             child.report = report
             try:
                 async with anyio.create_task_group() as tasks:
@@ -147,7 +147,7 @@ async def confined(
     readable: Sequence[Path] = (),
     *,
     stdin: int = subprocess.DEVNULL,
-    told: Observe | None = None,
+    trace_request: TraceRequest | None = None,
 ) -> AsyncIterator[Confined]:
     """A running process with pipes for its two outputs, held by its walls and by the limits of each process.
 
@@ -161,7 +161,7 @@ async def confined(
         raise ProgramGoneError(f"{argv[0]} cannot be started: it is not there")
     # Opened before the run, which can put another in its place from then on.
     with RunFolder(root, box.user).open() as folder:
-        child = await _start(box, argv, folder, cwd, env, readable, stdin, told)
+        child = await _start(box, argv, folder, cwd, env, readable, stdin, trace_request)
         try:
             if child.group:
                 child.group.hold(child.process.pid)
@@ -184,18 +184,18 @@ def _may_start(program: Path) -> bool:
 
 
 @contextmanager
-def _channel(observe: float | None) -> Iterator[tuple[int | None, Observe | None]]:
+def _channel(observe: float | None) -> Iterator[tuple[int | None, TraceRequest | None]]:
     """A pipe for what the launcher sees: the end to read from, which never waits, and what the launcher is told."""
     if observe is None:
         yield None, None
         return
-    report, told = os.pipe()
+    report, write_end = os.pipe()
     os.set_blocking(report, False)
     try:
-        yield report, Observe(told, observe)
+        yield report, TraceRequest(write_end, observe)
     finally:
         os.close(report)
-        os.close(told)
+        os.close(write_end)
 
 
 @cache
@@ -213,7 +213,7 @@ async def _start(
     env: Mapping[str, str],
     readable: Sequence[Path],
     stdin: int,
-    observe: Observe | None,
+    observe: TraceRequest | None,
 ) -> Confined:
     kills, alive = memory_kills(), _alive()
     try:

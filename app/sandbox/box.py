@@ -36,7 +36,7 @@ _LATEST_LOOK = 5
 
 
 @dataclass(frozen=True)
-class Observe:
+class TraceRequest:
     """That the launcher is to watch the program.
 
     ``report`` is the descriptor that gets what was seen. A program that needs no shared library is ended after
@@ -96,7 +96,7 @@ class Box:
         root: Path,
         cwd: Path,
         readable: Sequence[Path],
-        observe: Observe | None = None,
+        observe: TraceRequest | None = None,
         alive: int | None = None,
     ) -> list[str]:
         """The command line that runs ``argv`` in ``cwd``, a folder below ``root``, with these folders to read.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import anyio
 
-from app.sandbox.box import Box, Level, Observe
+from app.sandbox.box import Box, Level, TraceRequest
 from app.sandbox.cgroup import find_groups
 from app.sandbox.launcher import launcher
 from app.sandbox.limits import Limits
@@ -145,17 +145,17 @@ async def _try_in(root: Path, box: Box) -> _Trial:
     shutil.copyfile("/bin/sh", root / "sh")
     (root / "sh").chmod(0o755)
     box.own(root)
-    report, told = os.pipe()
+    report, write_end = os.pipe()
     os.set_blocking(report, False)
     try:
-        command = box.command(["./sh", "-c", "exit 42"], root, root, (), Observe(told, _TRIAL_SECONDS))
+        command = box.command(["./sh", "-c", "exit 42"], root, root, (), TraceRequest(write_end, _TRIAL_SECONDS))
         with anyio.fail_after(_TRIAL_SECONDS):
             env = {"PATH": "/usr/bin:/bin"}
-            done = await anyio.run_process(command, check=False, cwd=root, env=env, pass_fds=(told,))
+            done = await anyio.run_process(command, check=False, cwd=root, env=env, pass_fds=(write_end,))
         seen = _read(report)
     finally:
         os.close(report)
-        os.close(told)
+        os.close(write_end)
     if done.returncode == 42:
         return _Trial(None, b'"traced":true' in seen)
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()

@@ -78,7 +78,7 @@ class Watch:
 
     def _files(self) -> Limit | None:
         most = self._limits
-        held = _held_open(self._pid, most.file_size_bytes)
+        held = _usage_of_open_files(self._pid, most.file_size_bytes)
         if held.sockets > most.memory_bytes or held.listed > _LONGEST_MAPS:
             return "memory"
         size = held.files
@@ -178,7 +178,7 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _OpenFiles:
     """Bytes of deleted files that are open or mapped, bytes at most in sockets, bytes of the lists of mappings."""
 
     files: int
@@ -186,7 +186,7 @@ class _Held:
     listed: int
 
 
-def _held_open(pid: int, largest: int) -> _Held:
+def _usage_of_open_files(pid: int, largest: int) -> _OpenFiles:
     """Return what the processes hold beside what has a name.
 
     A deleted file that is only mapped counts as ``largest``: its size cannot be asked for, and one mapped page keeps
@@ -212,7 +212,7 @@ def _held_open(pid: int, largest: int) -> _Held:
             break
         mapped |= _deleted(maps)
     files = sum(sizes.values()) + len(mapped - sizes.keys()) * largest
-    return _Held(files, len(sockets) * _socket_bytes(), listed)
+    return _OpenFiles(files, len(sockets) * _socket_bytes(), listed)
 
 
 @cache

@@ -38,7 +38,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class State(_Frozen):
+class MachineState(_Frozen):
     """The machine before one instruction.
 
     ``address`` is the instruction's, as in the file; ``instruction`` is None where none could be read. ``values`` are
@@ -76,7 +76,7 @@ class Trace(_Frozen):
     word: int
     pc: str
     sp: str
-    steps: tuple[State, ...]
+    steps: tuple[MachineState, ...]
     end: End
 
 

@@ -19,7 +19,7 @@ class Passing(str):
     __slots__ = ()
 
 
-class Progress:
+class ProgressLines:
     """The lines of one piece of work, indented below its announcement."""
 
     def __init__(self, say: Say) -> None:
@@ -55,8 +55,8 @@ def sparse(say: Say) -> Say:
 
 
 @asynccontextmanager
-async def progress(say: Say) -> AsyncIterator[Progress]:
-    """A ``Progress`` that shows signs of life by itself for as long as the block runs."""
+async def progress(say: Say) -> AsyncIterator[ProgressLines]:
+    """A ``ProgressLines`` that shows signs of life by itself for as long as the block runs."""
     try:
         async with _beating(say) as shown:
             yield shown
@@ -68,8 +68,8 @@ async def progress(say: Say) -> AsyncIterator[Progress]:
 
 
 @asynccontextmanager
-async def _beating(say: Say) -> AsyncIterator[Progress]:
-    shown = Progress(say)
+async def _beating(say: Say) -> AsyncIterator[ProgressLines]:
+    shown = ProgressLines(say)
 
     async def beats() -> None:
         while True:

@@ -8,7 +8,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page
 
 from app.course.lessons import Lesson
-from tests.support.states import STATES, State, opened, paths
+from tests.support.states import STATES, PageState, opened, paths
 
 pytestmark = pytest.mark.usefixtures("bare_metal")
 
@@ -70,6 +70,6 @@ def test_axe_finds_nothing_on_any_page(page: Page, server: str, lessons: dict[st
 
 
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-def test_axe_finds_nothing_in_any_state_of_a_lesson(page: Page, server: str, state: State) -> None:
+def test_axe_finds_nothing_in_any_state_of_a_lesson(page: Page, server: str, state: PageState) -> None:
     state(page, server)
     assert examined(page) == []

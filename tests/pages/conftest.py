@@ -8,12 +8,12 @@ import pytest
 from fastapi import FastAPI
 
 from app.course import load_shelf
-from app.engine.inventory import Found, LocalInventory
+from app.engine.inventory import LocalInventory, LocalSetup
 from app.sandbox import Box, Isolation, Limits
 from app.settings import Settings
 from app.toolchain import Demand
 from app.web import create_app
-from app.web.state import Machine
+from app.web.state import Backend
 from tests.support.courses import course_toml
 from tests.support.scripted import ERRORS, LESSON, START, ScriptedEngine, ScriptedToolchains, write
 
@@ -69,7 +69,7 @@ def inventory(
 ) -> LocalInventory:
     made = LocalInventory(settings, load_shelf(course).courses, demand, source=machine, clock=lambda: clock[-1])
     isolation = Isolation(Box("none", Limits.of(settings), None), ())
-    made.begin(Found(isolation, machine.toolchains))
+    made.begin(LocalSetup(isolation, machine.toolchains))
     return made
 
 
@@ -77,7 +77,7 @@ def inventory(
 async def app(
     settings: Settings, course: Path, engine: ScriptedEngine, inventory: LocalInventory
 ) -> AsyncIterator[FastAPI]:
-    made = create_app(settings.model_copy(update={"lessons_dir": course}), machine=Machine(engine, inventory))
+    made = create_app(settings.model_copy(update={"lessons_dir": course}), backend=Backend(engine, inventory))
     yield made
     made.state.playground.progress.close()
 

@@ -313,7 +313,7 @@ async def test_a_seat_that_has_much_drawn_waits_for_itself(learner: httpx.AsyncC
             time.sleep(0.05)
             order.append(number)
 
-        async with home.turn(f"{number:032x}"):
+        async with home.drawing_lock(f"{number:032x}"):
             await home.draw(work)
 
     async with anyio.create_task_group() as tasks:

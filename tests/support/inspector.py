@@ -16,5 +16,5 @@ async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
     isolation = await detect(settings, await discover(settings.cache_dir))
     async with Scratch(settings.scratch_dir) as scratch:
         with isolation.slots(2) as boxes:
-            async with Inspector.begun(boxes, scratch.new_root) as inspector:
+            async with Inspector.start(boxes, scratch.new_root) as inspector:
                 yield inspector

@@ -9,7 +9,7 @@ import anyio
 import httpx
 
 from app.binary import Card
-from app.engine import ArtifactFile, Inside, JobSpec, NoSuchRunError, QueueFullError, RunStatus, State
+from app.engine import ArtifactDetails, ArtifactFile, JobSpec, NoSuchRunError, QueueFullError, RunPhase, RunStatus
 from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
 from app.stepper import NotSteppedError, Trace
 from app.toolchain import DoctorReport, Toolchain, explanation
@@ -111,7 +111,7 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.jobs: list[JobSpec] = []
         self.log = LOG
-        self.state: State = "done"
+        self.state: RunPhase = "done"
         self.cancelled: list[str] = []
         self.visitors: list[str | None] = []
         self.full: QueueFullError | None = None
@@ -127,7 +127,7 @@ class ScriptedEngine:
     async def stop(self) -> None:
         """Do nothing."""
 
-    async def seen(self, owner: str | None) -> None:
+    async def note_presence(self, owner: str | None) -> None:
         self.visitors.append(owner)
 
     async def submit(self, job: JobSpec) -> str:
@@ -168,7 +168,7 @@ class ScriptedEngine:
     async def steps(self, run_id: str) -> Trace:
         raise NotSteppedError(run_id)
 
-    async def inside(self, run_id: str, since: str | None = None) -> Inside:
+    async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
         raise NotImplementedError
 
 

@@ -26,7 +26,7 @@ class Monitor:
         self._path = f"{home}/{_NAME}"
         self._emit = emit
         self._read = b""
-        self._last: report.Report | None = None
+        self._last: report.StandInReport | None = None
         self._shown: Screen | None = None
         self._screens = 0
 
@@ -50,14 +50,14 @@ class Monitor:
         if ended:
             self._emit(ended)
 
-    def _tell(self, found: report.Report | None) -> None:
+    def _tell(self, found: report.StandInReport | None) -> None:
         seen = report.screen(found) if found else None
         if seen and seen != self._shown:
             self._shown = seen
             self._screens += 1
             self._emit(seen)
 
-    def _changed(self) -> report.Report | None:
+    def _changed(self) -> report.StandInReport | None:
         data = self._folder.read(self._path, report.LONGEST)
         if data is None or data == self._read:
             return None

@@ -32,7 +32,7 @@ _MEANINGS: dict[Ended, str] = {
 }
 
 
-class Report(BaseModel):
+class StandInReport(BaseModel):
     """The stand-in's file; ``ended`` is None while the machine runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -47,15 +47,15 @@ class Report(BaseModel):
     registers: Annotated[str, StringConstraints(max_length=8000)] | None
 
 
-def parse(data: bytes) -> Report | None:
+def parse(data: bytes) -> StandInReport | None:
     """The report; None for what is none."""
     try:
-        return Report.model_validate_json(data)
+        return StandInReport.model_validate_json(data)
     except ValidationError:
         return None
 
 
-def screen(report: Report) -> Screen | None:
+def screen(report: StandInReport) -> Screen | None:
     """The text screen; None when nothing is on it."""
     cells = bytes.fromhex(report.screen or "")
     text = "".join(_GLYPHS[byte] for byte in cells[::2])
@@ -70,7 +70,7 @@ def screen(report: Report) -> Screen | None:
     )
 
 
-def machine(report: Report) -> Machine | None:
+def machine(report: StandInReport) -> Machine | None:
     """How the machine ended; None while it runs."""
     if report.ended is None:
         return None
@@ -85,7 +85,7 @@ def machine(report: Report) -> Machine | None:
     )
 
 
-def _ended(report: Report) -> Ended:
+def _ended(report: StandInReport) -> Ended:
     if report.ended != "exited":
         return report.ended or "exited"
     if report.signal == _ABORT and "Lockup" in report.said:
@@ -97,7 +97,7 @@ def _ended(report: Report) -> Ended:
     return "refused" if complains else "exited"
 
 
-def _registers(report: Report) -> str:
+def _registers(report: StandInReport) -> str:
     said = report.said.partition("\n\n")[2] if report.signal == _ABORT else ""
     text = (report.registers or said).strip()
     return "\n".join(line for line in text.splitlines() if not line.startswith("CPU#"))

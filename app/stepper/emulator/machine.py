@@ -8,8 +8,8 @@ import unicorn as uc
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 
-from .program import MOST_NAMES, RefusedError, opened, places
-from .requests import Did, EndError, semihosting, system_call
+from .program import MOST_NAMES, UnsupportedProgramError, opened, places
+from .requests import Effects, EndError, semihosting, system_call
 
 _PAGE = 4096
 _STEP_MICROSECONDS = 200_000
@@ -51,7 +51,7 @@ class Stepper:
         self._load(elf, segments)
         self._prepare_stack()
         self._set(self.machine.pc, elf["e_entry"])
-        self.did = Did()
+        self.effects = Effects()
         self.changes = 0
         self._stumbled: tuple[int, int] | None = None
         self._uc.hook_add(uc.UC_HOOK_MEM_WRITE, self._on_write)
@@ -62,7 +62,7 @@ class Stepper:
         for one in segments:
             first, last = one["p_vaddr"] // _PAGE, (one["p_vaddr"] + one["p_memsz"] - 1) // _PAGE
             if last * _PAGE >= _STACK_TOP - _STACK:
-                raise RefusedError("A segment of this program lies where the stack is.")
+                raise UnsupportedProgramError("A segment of this program lies where the stack is.")
             for page in range(first, last + 1):
                 pages[page] = pages.get(page, 0) | one["p_flags"] & 7
         if elf["e_type"] == "ET_DYN" and elf["e_entry"] >= _PAGE:
@@ -149,7 +149,7 @@ class Stepper:
 
     def step(self, instruction: Any) -> None:
         """Execute one instruction; raises ``EndError`` when it is the last."""
-        self.did = Did()
+        self.effects = Effects()
         self._stumbled = None
         if instruction is not None:
             self._check(instruction)
@@ -203,19 +203,19 @@ class Stepper:
         match self.machine.name, instruction.mnemonic:
             case "x86-64", "syscall":
                 arguments = [self._get(name) for name in ("rdi", "rsi", "rdx")]
-                answer = system_call(self.did, self._memory, self._get("rax"), arguments, exits=(60, 231), write=1)
+                answer = system_call(self.effects, self._memory, self._get("rax"), arguments, exits=(60, 231), write=1)
                 self._set("rcx", self.pc + 2)
                 self._set("rax", answer % 2**64)
             case "AArch64", "svc":
                 arguments = [self._get(name) for name in ("x0", "x1", "x2")]
-                answer = system_call(self.did, self._memory, self._get("x8"), arguments, exits=(93, 94), write=64)
+                answer = system_call(self.effects, self._memory, self._get("x8"), arguments, exits=(93, 94), write=64)
                 self._set("x0", answer % 2**64)
             case "ARM", "bkpt":
-                self._set("r0", semihosting(self.did, self._memory, self._get("r0"), self._get("r1")))
+                self._set("r0", semihosting(self.effects, self._memory, self._get("r0"), self._get("r1")))
             case "ARM", "svc":
                 raise EndError("halt", "`svc` calls a system, and there is none on this machine.")
             case "ARM", "wfi" | "wfe":
-                self.did.note = "The processor would wait here; the stepper goes on."
+                self.effects.note = "The processor would wait here; the stepper goes on."
             case _:
                 return False
         self._set(self.machine.pc, self.pc + instruction.size)
@@ -230,8 +230,8 @@ class Stepper:
     def _on_write(self, _uc: Any, _access: int, address: int, size: int, value: int, _data: Any) -> None:
         if self._memory(address, size) != (value % 2 ** (8 * size)).to_bytes(size, "little"):
             self.changes += 1
-        if len(self.did.written) < _MOST_WRITES:
-            self.did.written.append((address, size, value % 2 ** (8 * size)))
+        if len(self.effects.written) < _MOST_WRITES:
+            self.effects.written.append((address, size, value % 2 ** (8 * size)))
 
     def _on_invalid(self, _uc: Any, access: int, address: int, _size: int, _value: int, _data: Any) -> bool:
         self._stumbled = (access, address)

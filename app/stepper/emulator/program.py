@@ -16,29 +16,33 @@ _LARGEST_LINES = 512 * 1024
 MOST_NAMES = 20_000
 
 
-class RefusedError(Exception):
+class UnsupportedProgramError(Exception):
     """The program cannot be stepped through; the message is one sentence."""
 
 
 def opened(elf: ELFFile) -> tuple[Processor, list[Any]]:
-    """The machine of a file and the segments to load; raises ``RefusedError``."""
+    """The machine of a file and the segments to load; raises ``UnsupportedProgramError``."""
     machine = PROCESSORS.get(str(elf["e_machine"]))
     if machine is None or not elf.little_endian or elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
-        raise RefusedError("Programs for x86-64, ARM and AArch64 can be stepped through, and this is none.")
+        raise UnsupportedProgramError("Programs for x86-64, ARM and AArch64 can be stepped through, and this is none.")
     segments = [one for one in elf.iter_segments() if one["p_type"] == "PT_LOAD" and one["p_memsz"]]
     size = sum(one["p_memsz"] for one in segments)
     if not segments or len(segments) > _MOST_SEGMENTS or size > _LARGEST:
-        raise RefusedError("Only small programs can be stepped through: up to 16 MiB in up to 32 segments.")
+        raise UnsupportedProgramError("Only small programs can be stepped through: up to 16 MiB in up to 32 segments.")
     one: Any
     for one in elf.iter_segments():
         if isinstance(one, DynamicSegment) and any(tag.entry.d_tag == "DT_NEEDED" for tag in one.iter_tags()):
-            raise RefusedError("This program needs shared libraries; only one that needs none can be stepped through.")
+            raise UnsupportedProgramError(
+                "This program needs shared libraries; only one that needs none can be stepped through."
+            )
         if one["p_type"] == "PT_NOTE" and any(note["n_name"] == "Xen" for note in one.iter_notes()):
-            raise RefusedError(
+            raise UnsupportedProgramError(
                 "This kernel begins in 32-bit mode, in which its loader enters it. The stepper begins in 64-bit mode."
             )
     if not elf["e_entry"]:
-        raise RefusedError("The file's entry address is 0: the linker found no entry point, so there is no first step.")
+        raise UnsupportedProgramError(
+            "The file's entry address is 0: the linker found no entry point, so there is no first step."
+        )
     return machine, segments
 
 

@@ -18,7 +18,7 @@ class EndError(Exception):
 
 
 @dataclass
-class Did:
+class Effects:
     """What the last instruction did to the memory and to the outside."""
 
     written: list[tuple[int, int, int]] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Did:
 
 
 def system_call(
-    did: Did, memory: Memory, number: int, arguments: list[int], *, exits: tuple[int, ...], write: int
+    effects: Effects, memory: Memory, number: int, arguments: list[int], *, exits: tuple[int, ...], write: int
 ) -> int:
     """The answer of the system; raises ``EndError`` when it is asked for the end."""
     first, second, third = arguments
@@ -37,13 +37,13 @@ def system_call(
         data = memory(second, min(third, _PRINTED))
         if data is None:
             return _EFAULT
-        did.output = data.decode("utf-8", "replace")
+        effects.output = data.decode("utf-8", "replace")
         return len(data)
-    did.note = f"The stepper does not answer system call {number}: the program gets the error ENOSYS."
+    effects.note = f"The stepper does not answer system call {number}: the program gets the error ENOSYS."
     return _ENOSYS
 
 
-def semihosting(did: Did, memory: Memory, operation: int, parameter: int) -> int:
+def semihosting(effects: Effects, memory: Memory, operation: int, parameter: int) -> int:
     """The answer of a debugger on ARM; raises ``EndError`` when it is asked for the end."""
     match operation:
         case 0x18 | 0x20:
@@ -57,9 +57,9 @@ def semihosting(did: Did, memory: Memory, operation: int, parameter: int) -> int
             start, size = (int.from_bytes(words[at : at + 4], "little") for at in (4, 8))
             data = memory(start, min(size, _PRINTED)) or b""
         case _:
-            did.note = f"The stepper does not answer request {operation:#x} to a debugger."
+            effects.note = f"The stepper does not answer request {operation:#x} to a debugger."
             return 2**32 - 1
-    did.output = data.decode("utf-8", "replace")
+    effects.output = data.decode("utf-8", "replace")
     return 0
 
 

@@ -7,12 +7,12 @@ from typing import Any
 from elftools.elf.elffile import ELFFile
 
 from .machine import Stepper
-from .program import RefusedError
+from .program import UnsupportedProgramError
 from .requests import EndError
 
 
 def trace(file: Any, most: int) -> dict[str, Any]:
-    """Every state from the entry point on, up to ``most`` of them; raises ``RefusedError``."""
+    """Every state from the entry point on, up to ``most`` of them; raises ``UnsupportedProgramError``."""
     stepper = Stepper(ELFFile(file))
     states: list[dict[str, Any]] = []
     known: dict[tuple[Any, ...], int] = {}
@@ -56,9 +56,9 @@ def _state(stepper: Stepper, instruction: Any) -> dict[str, Any]:
         "line": line[1] if line else None,
         "values": [hex(value) for value in stepper.values()],
         "stack": [(address, hex(value)) for address, value in stepper.stack()],
-        "written": [(address, size, hex(value)) for address, size, value in stepper.did.written],
-        "output": stepper.did.output,
-        "note": stepper.did.note,
+        "written": [(address, size, hex(value)) for address, size, value in stepper.effects.written],
+        "output": stepper.effects.output,
+        "note": stepper.effects.note,
     }
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     try:
         with open(path, "rb") as file:
             found = trace(file, most)
-    except RefusedError as refusal:
+    except UnsupportedProgramError as refusal:
         found = {"refused": str(refusal)}
     except Exception:
         # Damaged in whatever way: the libraries raise what they stumble over.

@@ -20,7 +20,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CardDifferences:
     """The differences, and the names that came and went as far as both files let all be listed."""
 
     changes: tuple[Change, ...]
@@ -28,10 +28,10 @@ class Comparison:
     went: tuple[str, ...] = ()
 
 
-def compared(before: Card, after: Card) -> Comparison:
+def compared(before: Card, after: Card) -> CardDifferences:
     """What is different in ``after``."""
     came, went = _names(before, after)
-    return Comparison((*_said(before, after), *_sizes(before, after)), came, went)
+    return CardDifferences((*_said(before, after), *_sizes(before, after)), came, went)
 
 
 def _said(before: Card, after: Card) -> Iterator[Change]:
