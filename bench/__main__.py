@@ -121,7 +121,7 @@ def levels(folder: Path, rounds: int) -> None:
             for level in ("none", "landlock", "namespaces")
         }
         for server in servers.values():
-            # The first ones have waited for the others, longer than a server keeps a connection that is not used.
+            # The first connections have waited for the others longer than a server keeps idle ones.
             server.close()
         for count in range(-2, rounds):
             for level, server in servers.items():

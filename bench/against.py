@@ -105,7 +105,7 @@ def tree_seconds(stats: Iterable[str], root: int, ticks: int) -> float:
     parents: dict[int, int] = {}
     used: dict[int, int] = {}
     for stat in stats:
-        # A name may hold spaces and parentheses; behind its last one stand state, parent and so on.
+        # A name may contain spaces and parentheses; state, parent and so on follow the last parenthesis.
         pid, fields = int(stat.split(maxsplit=1)[0]), stat.rpartition(")")[2].split()
         parents[pid] = int(fields[1])
         used[pid] = sum(map(int, fields[11:15]))
@@ -136,7 +136,7 @@ def _stats() -> Iterator[str]:
         if entry.name.isdigit():
             try:
                 yield (entry / "stat").read_text(errors="replace")
-            except OSError:  # it has ended meanwhile
+            except OSError:  # the process has ended meanwhile
                 continue
 
 

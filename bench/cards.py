@@ -36,7 +36,7 @@ def cards(folder: Path) -> None:
             goal = GOALS.get(case.lesson.slug)
             if goal is None:
                 continue
-            # The first of a profile also builds the std program that it is measured against.
+            # The first card of a profile also builds the std program for the comparison.
             found = [first_look(server, case) for _ in range(ROUNDS + 3)][3:]
             took = [one for one, _ in found]
             cells = f"{found[-1][1]:12,}{statistics.median(took):11.1f}{max(took):9.1f}{goal:7.0f}"

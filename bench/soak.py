@@ -38,7 +38,7 @@ _SETTINGS = {
     "PLAYGROUND_MEMORY_BYTES": str(512 << 20),
     "PLAYGROUND_WORKSPACE_BYTES": str(64 << 20),
     "PLAYGROUND_FILE_SIZE_BYTES": str(32 << 20),
-    # Artefacts and logs of ended runs are no leftovers, but they would count.
+    # Artifacts and logs of ended runs are expected, but would be counted as leftovers.
     "PLAYGROUND_RUN_TTL": "2",
 }
 _MANIFEST = '[package]\nname = "soak"\nversion = "0.1.0"\nedition = "2021"\n'
@@ -85,7 +85,7 @@ HOSTILE = (
         ' for n in 0..20000 { std::fs::write(format!("g{n}"), "").ok(); } }',
     ),
     ClientKind(
-        "folder as artefact",
+        "folder as artifact",
         main='fn main() { let e = "target/debug/soak"; std::fs::remove_file(e).unwrap();'
         ' std::fs::create_dir_all(format!("{e}/a/b")).unwrap(); }',
     ),
@@ -208,7 +208,7 @@ class Server:
             "processes": len(self._processes()),
             "mounts": len(Path("/proc/mounts").read_text().splitlines()),
             "open files of the server": len(os.listdir(f"/proc/{pid}/fd")),
-            # os.walk passes over what is deleted meanwhile, where Path.rglob raises.
+            # os.walk skips files deleted meanwhile, where Path.rglob raises.
             "files of runs": sum(len(files) for _, _, files in os.walk(self._folder / "scratch")),
             "folders of runs": sum(len(folders) for _, folders, _ in os.walk(self._folder / "scratch")),
             "temporary files": sum(len(folders + files) for _, folders, files in os.walk(self._folder / "tmp")),
@@ -252,7 +252,7 @@ def serving() -> Iterator[tuple[Server, Path]]:
     """Run a real server with separate folders; yield it and the file of its log."""
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
-        folder.chmod(0o711)  # the runs' users pass here
+        folder.chmod(0o711)  # the users of runs must be able to enter
         (folder / "tmp").mkdir()
         folders = {
             "PLAYGROUND_DATA_DIR": f"{name}/data",

@@ -88,9 +88,9 @@ def test_a_colour_left_open_reaches_into_the_next_piece() -> None:
 @pytest.mark.parametrize(
     ("codes", "classes"),
     [
-        ("38;5;9", "sgr-91"),  # rustc writes its bright colours so
+        ("38;5;9", "sgr-91"),  # the form of rustc's bright colours
         ("38;5;12", "sgr-94"),
-        ("38;5;196", "sgr-31"),  # a red of the cube: the nearest of the sixteen
+        ("38;5;196", "sgr-31"),  # a red of the colour cube becomes the nearest of the sixteen colours
         ("38;5;231", "sgr-97"),
         ("48;5;4", "sgr-44"),
         ("38;2;250;250;250", "sgr-97"),

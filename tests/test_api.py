@@ -266,7 +266,7 @@ def test_a_server_without_the_target_serves_but_is_not_ready(
         assert state.status_code == 503
         assert "thumbv7em-none-eabihf" in state.json()["toolchain"]
         assert client.get("/lessons/bare-metal").status_code == 200
-    # Which has begun to build the target: that ends with the server.
+    # The server has begun to build the target; the build ends with the server.
     server.stop()
 
 

@@ -162,7 +162,7 @@ def test_what_changed_since_an_earlier_run(server: str, client: httpx.Client) ->
         assert changes["bytes"]["more"] < 0
         named = learner.get(f"/api/runs/{second}/artifact", params={"since": second}).json()["since"]
         assert [(one["run"], one["changes"]) for one in named] == [(second, [])]
-        # Another seat sees neither, also not as something to compare with.
+        # Another seat sees neither artifact, not even for a comparison.
         for path in (f"{first}/artifact", f"{first}/artifact/file"):
             assert client.get(f"/api/runs/{path}").status_code == 404
         own = ran(client, "hello-std", "cargo build")

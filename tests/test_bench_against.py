@@ -23,7 +23,7 @@ def stat(pid: int, parent: int, *used: int, name: str = "x") -> str:
 def test_a_tree_is_a_process_with_its_descendants_and_their_reaped_children() -> None:
     stats = [
         stat(10, 1, 100, 20, 3, 4),
-        stat(30, 20, 5, 0, 0, 1, name="a) S 1 (b"),  # stands before its parent, and has a name made to mislead
+        stat(30, 20, 5, 0, 0, 1, name="a) S 1 (b"),  # listed before its parent, with a misleading name
         stat(20, 10, 10, 0, 0, 0),
         stat(11, 1, 1000, 1000, 1000, 1000),
         stat(40, 11, 1000, 0, 0, 0),

@@ -145,7 +145,7 @@ def test_output_after_the_last_message_in_the_same_chunk_is_kept() -> None:
     ]
 
 
-def test_tests_are_no_artefacts() -> None:
+def test_tests_are_not_artifacts() -> None:
     reader = CargoReader(classify)
     reader.stdout(built("/t/debug/deps/blog_os-1", test=True) + built("/t/debug/blog_os"))
     assert reader.executables == ["/t/debug/blog_os"]

@@ -155,7 +155,7 @@ async def expired(engine: LocalEngine, run_id: str) -> None:
         await engine.status(run_id)
 
 
-async def test_a_finished_run_expires_with_its_artefact(
+async def test_a_finished_run_expires_with_its_artifact(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), (taught,)) as engine:
@@ -304,7 +304,7 @@ async def test_owners_take_turns_and_leave_the_last_slot_to_others(
         assert status(await bench.run("rustc --version", queue_owner="other")) == "ok"
         assert status(await bench.run("rustc --version")) == "ok", "without an owner, as of the command line"
         assert [(await engine.status(run)).state for run in hog] == ["running", "queued", "queued"]
-        engine._dispatcher.queue._seen.clear()  # the others have been away for long
+        engine._dispatcher.queue._seen.clear()  # the others have been away for a long time
         with anyio.fail_after(5):
             await bench.until(hog[1], "turning")
         assert (await engine.status(hog[2])).state == "queued"

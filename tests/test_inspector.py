@@ -52,7 +52,7 @@ async def test_a_worker_that_has_gone_is_followed_by_another(settings: Settings)
     async with inspecting(settings) as reader:
         await reader.warm()
         for worker in running_workers():
-            # A reader goes with its worker.
+            # A reader ends with its worker.
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
         assert (await reader.facts_of(SHELL)).format == "ELF"
@@ -217,7 +217,7 @@ async def test_an_answer_without_an_end_is_not_kept() -> None:
 def running_workers() -> set[int]:
     """Return the inspector workers among our processes, without their children."""
     found = {one for one in descendants(os.getpid()) if b"worker.py" in command_line(one)}
-    # The launcher and bubblewrap name it too.
+    # The launcher and bubblewrap have it in their arguments, too.
     pythons = {one for one in found if program_of(one) == os.path.realpath(sys.executable)}
     return pythons - {below for one in pythons for below in [*descendants(one)][1:]}
 

@@ -156,7 +156,7 @@ async def test_a_kernel_that_ends_the_emulator_is_not_given_the_firmwares_regist
     assert toolchain
     machine = the(Machine, await boot(engine, job_of(lesson, lesson.solution, parse("cargo run"), toolchain)))
     assert machine.ended == "exited"
-    # 16-bit mode is the firmware's; version 7 of QEMU lets nobody look at the end.
+    # The firmware runs in 16-bit mode. QEMU 7 allows no inspection at the end.
     assert "EIP=" not in machine.registers
 
 
@@ -261,7 +261,7 @@ async def test_a_description_is_read_from_the_runs_own_folder_only(tmp_path: Pat
         monitor = Monitor(folder, "home", told.append)
         (home / "machine.json").symlink_to(elsewhere / "machine.json")
         await monitor.end()
-        # The folder exchanged for a link while the run goes on.
+        # The run replaces the folder by a link while it is going on.
         home.rename(tmp_path / "away")
         home.symlink_to(elsewhere)
         await monitor.end()

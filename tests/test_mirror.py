@@ -22,6 +22,7 @@ ACROSS: Mapping[str, str] = {
     "test_container.py": "the Dockerfile, compose.yaml and deploy/",
     "test_courses.py": "a second course in the engine, the command line and the pages",
     "test_docs.py": "docs/",
+    "test_docstrings.py": "the docstrings of every file",
     "test_mirror.py": "the tests themselves",
     "test_names.py": "the source of the whole program",
     "test_openapi.py": "the OpenAPI document of all routes",

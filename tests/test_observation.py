@@ -64,7 +64,7 @@ STOPS = f"""{HEAD}{START} -> ! {{ unsafe {{
     core::arch::asm!("udf #0");
 }} loop {{}} }}"""
 WAITS = f"{CALL}{START} -> ! {{ loop {{ unsafe {{ call(271, 73, 0) }} }} }}"
-# Without a loader on AArch64: it leaves an address of its own in x30, so that a return begins anew, for ever.
+# On AArch64 only without a loader, which leaves its own address in x30, so that a return loops for ever.
 ALONE = "-nostartfiles" if MACHINE == "x86-64" else "-nostartfiles -static"
 CONFIG = f'[build]\nrustflags = ["-C", "link-args={ALONE}"]\n'
 
@@ -101,7 +101,7 @@ def test_one_place_again_and_again_is_a_loop_and_many_are_work() -> None:
 def test_a_return_from_the_entry_point_is_known_by_where_it_led() -> None:
     there = {RIP: 1, RSP: SP + 8}
     assert seen(line(signal=11, code=1, address=1, registers=there)).reason == "returned"
-    # The same address with a stack that no return has left behind is another jump.
+    # The same address with a stack that no return leaves behind means another jump.
     assert seen(line(signal=11, code=1, address=1, registers=there | {RSP: SP})).reason == "jumped-away"
 
 
@@ -118,7 +118,7 @@ def test_on_aarch64_a_return_from_the_entry_point_leads_where_x30_began() -> Non
     event = seen(arm(**nowhere, registers={"sp": SP}))
     assert (event.reason, event.pc) == ("returned", 0)
     assert "took the register `x30`, in which a call leaves it, for one, and jumped to 0x0" in event.detail
-    # A call of a function that is not there leaves its own address, and a function's stack is lower.
+    # Calling a missing function leaves the call's own address and a lower stack.
     assert seen(arm(**nowhere, registers={"sp": SP, "x30": ENTRY + 4})).reason == "jumped-away"
     assert seen(arm(**nowhere, registers={"sp": SP - 16})).reason == "jumped-away"
 
@@ -142,7 +142,7 @@ def test_a_misaligned_operand_is_computed_from_the_registers() -> None:
     event = seen(line(signal=11, code=128, registers=there, bytes=movaps))
     assert (event.reason, event.instruction) == ("misaligned", "movaps xmmword ptr [rsp], xmm0")
     assert event.address == SP - 8
-    # An aligned one stumbles over something else.
+    # An aligned stack means a different fault.
     assert seen(line(signal=11, code=128, registers=there | {RSP: SP}, bytes=movaps)).reason == "bad-address"
 
 
@@ -274,7 +274,7 @@ def the(events: list[Event]) -> tuple[Observed, Finished]:
 async def test_a_loop_is_a_result_and_not_a_timeout(programs: Programs) -> None:
     found, finished = the(await programs.run(LOOPS))
     assert (found.outcome, found.reason, found.system_calls) == ("running", "loops", 0)
-    assert found.cpu_seconds > 0.01  # of half a second, on a machine that may be busy
+    assert found.cpu_seconds > 0.01  # of half a second, on a possibly busy machine
     assert (finished.status, finished.exit_code) == ("ok", None)
     assert finished.seconds < 5
 

@@ -331,7 +331,7 @@ def test_every_schedule_keeps_the_rules_and_serves_every_owner(slots: int, steps
             getattr(played, step)(what)
     while played.held.total():
         played.release(0)
-    # Runs in progress count as well: an owner may have to wait until its own has ended.
+    # Runs in progress count as well, because an owner may have to wait for its own run to end.
     for _ in range(played.waiting() + len(played.running) + 1):
         while played.start() is not None:
             pass

@@ -163,7 +163,7 @@ def test_closing_remarks_are_for_the_terminal_only(level: str, message: str) -> 
     assert "<span>" in slots["terminal"]
 
 
-def test_an_artefact_can_be_looked_at_by_the_next_command() -> None:
+def test_the_next_command_can_inspect_an_artifact() -> None:
     event = Artifact(
         path="target/debug/blog_os",
         bytes=1234,

@@ -20,7 +20,7 @@ async def proxied(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client behind a proxy that keeps the root path in requests."""
     app = create_app(settings.model_copy(update={"root_path": ROOT}))
     async with app.router.lifespan_context(app):
-        # Or the end of a quick test would cut its first looks off.
+        # Otherwise the end of a quick test would interrupt the first search for toolchains.
         await app.state.playground.engine.warm()
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url=f"http://localhost{ROOT}") as client:

@@ -49,7 +49,7 @@ def test_every_form_of_a_lesson_has_an_address_that_leads_back(routes: list[tupl
 def test_every_page_is_among_those_that_browsers_walk(
     routes: list[tuple[str, str]], lessons: dict[str, Lesson]
 ) -> None:
-    # A page of a course stands at two addresses, of which that of the default course is walked.
+    # A course's page has two addresses; the tests walk that of the default course.
     answers = {path.removeprefix("/courses/{course}") or "/" for method, path in routes if method == "GET"}
     forms = {path.removeprefix("/courses/{course}") for method, path in routes if method == "POST"}
     others = {path for path in answers if path.startswith("/api/") or path in ("/healthz", "/readyz")}

@@ -80,7 +80,7 @@ def open_below(top: Path) -> list[str]:
     """Return the files below a folder that this process has open."""
     found = []
     for number in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # the list's own
+        with suppress(FileNotFoundError):  # the descriptor of the listing itself
             found.append(os.readlink(f"/proc/self/fd/{number}"))
     return [path for path in found if path.startswith(f"{top}/")]
 
@@ -90,7 +90,7 @@ class Hostile:
 
     def __init__(self, root: Path, outside: Path, chance: random.Random) -> None:
         self._root, self._outside, self._chance = root, outside, chance
-        # About 300 steps are there to come between, most of them of the removal at the end.
+        # There are about 300 steps to interrupt, most of them in the removal at the end.
         self._moments = set(chance.sample(range(chance.choice([60, 120, 300])), 4))
         self._steps = count()
 

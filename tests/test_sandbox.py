@@ -450,7 +450,7 @@ async def test_a_run_that_fails_is_not_blamed_for_a_neighbours_memory(
     settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     isolation = await detect(settings, toolchains)
-    # Whenever it is asked, the kernel has killed one more somewhere.
+    # Each query reports one more process killed somewhere by the kernel.
     monkeypatch.setattr(sandbox, "memory_kills", itertools.count().__next__)
     limits: list[Limit | None] = []
     with isolation.slots(1) as (box,):

@@ -202,7 +202,7 @@ def test_a_seat_that_was_tossed_in_never_wins(server: str) -> None:
         old = f"seat={attacker.cookies[name]}"
         for both in (f"{own}; {old}", f"{old}; {own}"):
             assert "the victim" in _asked(server, both).text
-        # By TLS a cookie that a page without TLS, or another host, has set is not even read.
+        # Over TLS the server ignores cookies set by another host or by a page without TLS.
         assert "the attacker" not in _asked(server, tossed, **{"x-forwarded-proto": "https"}).text
 
 

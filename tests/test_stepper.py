@@ -106,7 +106,7 @@ async def test_a_fault_is_described_in_words(engine: LocalEngine, tmp_path: Path
 async def test_counting_is_no_loop_and_ends_at_the_bound(engine: LocalEngine, tmp_path: Path) -> None:
     found = await traced(engine, tmp_path, elf(bytes.fromhex("48ffc0ebfb")))
     assert (found.end.kind, len(found.steps)) == ("more", 300)
-    # Also when only a register counts that is not shown: addss xmm0, xmm1 with something in xmm1.
+    # This holds even if only a hidden register changes: addss xmm0, xmm1 with a value in xmm1.
     counting = "b80000803f 660f6ec8 f30f58c1 ebfa".replace(" ", "")
     assert (await traced(engine, tmp_path, elf(bytes.fromhex(counting)))).end.kind == "more"
 
@@ -137,13 +137,13 @@ async def test_hostile_files_are_refused_or_bounded(engine: LocalEngine, tmp_pat
     flips=st.lists(st.tuples(st.integers(4, 119), st.integers(0, 255)), max_size=4),
 )
 def test_any_code_and_any_damage_ends_in_a_trace_or_a_sentence(code: bytes, flips: list[tuple[int, int]]) -> None:
-    # In this very process, where a crash would be seen, and without the sandbox's time for each.
+    # Run in this process, where a crash shows and each file is faster than in the sandbox.
     data = bytearray(elf(code))
     for at, value in flips:
         data[at] = value
     try:
         found = trace(io.BytesIO(bytes(data)), 20)
-    except Exception:  # of which main() makes a refusal: the libraries raise whatever they stumble over
+    except Exception:  # main() turns it into a refusal; the libraries raise many kinds of errors
         return
     Trace.model_validate(found)
 
@@ -188,7 +188,7 @@ def test_a_mutated_program_ends_in_time_and_within_its_memory(
     began = time.monotonic()
     with suppress(NotSteppedError):
         assert len(portal.call(stepper.trace, box, root).steps) <= stepper.MOST_STEPS
-    # Two seconds of processor time and 200 MB are what its box gives it; the machine may be busy.
+    # Its box allows two seconds of processor time and 200 MB; a busy machine takes longer.
     assert time.monotonic() - began < stepper._SECONDS + 2
     assert (stepper._CPU_SECONDS, stepper._MEMORY) == (2.0, 200_000_000)
 

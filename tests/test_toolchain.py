@@ -223,7 +223,7 @@ async def test_a_program_that_takes_too_long_ends_with_all_it_started() -> None:
     lines: list[str] = []
     code = await stream(["sh", "-c", "sleep 600 & echo $!; wait"], lines.append, seconds=0.5)
     assert code == TIMED_OUT
-    # Killed, it may take a busy machine a moment to be gone; nobody here waits for it.
+    # On a busy machine the killed process may take a moment to disappear.
     for _ in range(100):
         if not Path(f"/proc/{lines[0]}").exists() or "zombie" in Path(f"/proc/{lines[0]}/status").read_text():
             return

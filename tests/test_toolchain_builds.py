@@ -91,7 +91,7 @@ async def test_no_build_mixes_two_compilers(
         monkeypatch.setenv("RUSTUP_TOOLCHAIN", "none-such")
         target = await cargo(toolchain, tmp_path / toolchain.name, HELLO)
         assert compilers_asked(target) == {toolchain.version}
-        # The standard library of this very compiler is linked in: another one's would not load at all.
+        # The compiler links its own standard library; that of another compiler would not load.
         assert compilers_in(target / "debug/blog_os") == {toolchain.version}
 
 

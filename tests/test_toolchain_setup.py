@@ -286,7 +286,7 @@ async def test_old_package_lists_are_renewed_before_a_compiler_is_chosen(
     monkeypatch.setattr("app.toolchain.provision.debian.compiler_packages", choose)
     monkeypatch.setattr("app.toolchain.provision._add_tools", nothing_added)
     assert not await setup(tmp_path, lambda _line: None, (BARE_METAL,))
-    # Once more at the end, to say what is missing.
+    # One more search at the end reports what is missing.
     assert done == (["update", "choose", "choose"] if asked else ["update", "choose"])
 
 

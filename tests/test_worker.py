@@ -38,7 +38,7 @@ _FAULT = "its operator finds why in the log"
 async def engine(settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
     async with LocalEngine(settings.model_copy(update={"max_runs": 1}), (taught,)) as engine:
         yield engine
-    # Collected here, because a later test of another module would fail by it.
+    # Collect garbage here, because a warning from it would fail a later test.
     gc.collect()
 
 
@@ -61,7 +61,7 @@ async def settled(engine: LocalEngine, kept: int = 1) -> None:
     left: list[str] = []
     for _ in range(600):
         left = [path.name for path in engine._scratch.path.iterdir() if path.name.isdigit()]
-        # One folder each is that of a reader of artifacts.
+        # Each reader of artifacts has one folder.
         if len(left) <= 4 and len(list((engine._scratch.path / "artifacts").iterdir())) <= kept:
             break
         await anyio.sleep(0.05)
@@ -98,7 +98,7 @@ class Stepped(Awaitable[None]):
                 self._act()
             try:
                 step, value = self._work.send, (yield waits)
-            except BaseException as error:  # as it is thrown into the coroutine
+            except BaseException as error:  # thrown into the coroutine
                 step, value = self._work.throw, error
 
 
@@ -124,7 +124,7 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
     assert status(await bench.run("cargo build")) == "ok"
     await settled(engine, kept=3)
     assert stat.S_IMODE(engine._scratch.path.stat().st_mode) == mode
-    # A reader of artifacts that is started meanwhile holds four; a leak would be one for each of the many runs.
+    # A reader of artifacts started meanwhile holds four; a leak would hold one for each of the many runs.
     most = open_before + 2 + 4
     for _ in range(100):
         if descriptors() <= most:

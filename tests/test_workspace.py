@@ -184,7 +184,7 @@ def test_only_what_lies_in_the_crate_is_an_artifact(name: str, path: str | None)
 
 @pytest.mark.parametrize("length", [100, 4_000, 10_000_000])
 def test_a_forged_path_is_refused_at_once(folder: RunFolder, crate: Path, tmp_path: Path, length: int) -> None:
-    # Thousands of links, each to a long way round, and a path through them: what takes a resolver seconds.
+    # A path through thousands of links with long detours would take a resolver seconds.
     (crate / "d").mkdir()
     for number in range(300):
         (crate / f"l{number}").symlink_to("d/../" * 800 + f"l{number + 1}")

@@ -37,9 +37,9 @@ PROFILE = "usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/defaul
 RUN = shlex.split(os.environ.get("CONTAINER_RUN", "--ulimit nofile=20000:20000 --ulimit nproc=20000:20000"))
 ENGINE = shlex.split(os.environ.get("CONTAINER_ENGINE", "podman --runtime runc"))
 IS_DOCKER = ENGINE[0] == "docker"
-# Podman alone would add further places that can be written.
+# Podman by itself would add more writable places.
 READ_ONLY = ["--read-only", *([] if IS_DOCKER else ["--read-only-tmpfs=false"])]
-# Podman may be unable to make a bridge; containers share the host's network then, and each has a port of its own.
+# If Podman cannot create a bridge, containers share the host's network, each with a different port.
 NETWORK = os.environ.get("CONTAINER_NETWORK", "bridge" if IS_DOCKER else "host")
 BUILD = shlex.split(os.environ.get("CONTAINER_BUILD", "--network host --isolation chroot"))
 CERTIFICATES, PIP = Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pip.conf")
@@ -141,7 +141,7 @@ class Layer:
         said = dict(last_stage())
         cache = Settings().cache_dir
         site = sysconfig.get_path("purelib")
-        # The packages are those of the environment that runs this, where the program lies elsewhere.
+        # Use the packages of this environment, which contains the program at a different place.
         variables = [*shlex.split(said["ENV"]), f"PLAYGROUND_CACHE_DIR={cache}", f"PYTHONPATH=/{_PROGRAM}"]
         self._options = [f"--volume={cache}:{cache}:ro", f"--volume={site}:/{_PACKAGES}:ro"]
         self._options += [f"--env={variable}" for variable in variables]
@@ -152,7 +152,7 @@ class Layer:
     def words(self, command: list[str], entry: str | None = None) -> Iterator[list[str]]:
         """Return the last arguments of ``podman run`` for a new container."""
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            # A copy, because a layer that lies in the one below can only be the uppermost.
+            # Copy it, because a layer below another one cannot be stacked again.
             top = Path(folder, "top")
             run("cp", "-a", self._layer, top)
             with self._over_this_machine(top) as root:
@@ -183,14 +183,14 @@ class Layer:
                     run("cp", "-rT" if (ROOT / sources[0]).is_dir() else "-t", *_copied(sources, root / target[1:]))
             self._install(root)
         for name, mode in (("tmp", 0o1777), ("var/tmp", 0o1777), ("run", 0o755)):
-            # Not what lies there on this machine.
+            # Hide this machine's contents.
             (self._layer / name).mkdir(parents=True)
             (self._layer / name).chmod(mode)
             os.setxattr(self._layer / name, "trusted.overlay.opaque", b"y")
 
     @staticmethod
     def _hide_this_machine(root: Path) -> None:
-        # Users as a fresh Debian has them.
+        # The users of a fresh Debian.
         for name in ("passwd", "group"):
             shutil.copy(f"/usr/share/base-passwd/{name}.master", root / "etc" / name)
             (root / "etc" / f"{name}-").unlink(missing_ok=True)
@@ -266,7 +266,7 @@ def docker_profile() -> Path:
             subprocess.run(["apt-get", "download", "-qq", PROFILE_PACKAGE], cwd=folder, check=True, capture_output=True)
             [package] = Path(folder).glob("*.deb")
             run("dpkg", "--extract", package, folder)
-            # Whole or not at all, for others may ask at this moment.
+            # Write it atomically, because others may read it at the same time.
             os.replace(shutil.copy(Path(folder, PROFILE), f"{place}.{os.getpid()}"), place)
     return place
 
@@ -307,7 +307,7 @@ class Container:
         self.port = free_port()
         published = [] if NETWORK == "host" else [f"--publish=127.0.0.1:{self.port}:{self.port}"]
         self.url = f"http://127.0.0.1:{self.port}"
-        # Behind a bridge we are not the machine itself, which is exempt from rates.
+        # Behind a bridge the test is not a local client, which the rates would exempt.
         variables = {"PLAYGROUND_PORT": str(self.port), "PLAYGROUND_SEAT_RUNS": "1000/minute", **variables}
         given = [*published, *(f"--env={name}={value}" for name, value in variables.items())]
         began = time.monotonic()

@@ -166,7 +166,7 @@ def _never_frozen(world: World, story: Story) -> None:
 
 
 def _closed_and_gone(world: World, story: Story) -> None:
-    # A watcher of a normal user's server cannot look behind the closed folder and counts all that may be there.
+    # The watcher of a normal user's server cannot read the closed folder, so it counts the most that it may hold.
     assert story.finished["limit"] in ("processes", "files")
     _scratch_small(world, story)
     assert [event["status"] for event in world.honest() if event["type"] == "finished"] == ["ok"]
@@ -187,7 +187,7 @@ def _still(world: World, _story: Story) -> None:
 def _scratch_small(world: World, _story: Story) -> None:
     """Check that soon only running runs have a folder."""
     for _ in range(40):
-        # The neighbour's and those of attacks that go on at the same time.
+        # The folders of the neighbour and of attacks that run at the same time.
         if (
             len([path for path in below(world.scratch) if path.parent.parent == world.scratch and path.name.isdigit()])
             <= 6
@@ -347,7 +347,7 @@ CASES = (
     ),
     Case(
         "forge-by-program",
-        "print cargo's message of an artefact that lies outside",
+        "print cargo's message about an artifact outside",
         _no_secret_file,
         program('print!("{}", forged("@OUT@/secret"));', _FORGE),
     ),

@@ -100,7 +100,7 @@ def _still_warm(world: World, _story: Story) -> None:
             ctypes.CDLL(None).mincore(ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(len(pages)), here) == 0
         )
         del first
-        # After the attack it would be next to nothing; other programs' needs may take some.
+        # A successful attack would leave almost nothing; other programs may evict some pages.
         assert sum(here) > 0.5 * count
 
 

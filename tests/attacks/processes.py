@@ -19,7 +19,7 @@ def gone(id_: str) -> Check:
         time.sleep(0.5)
         left: list[int] = []
         for _ in range(15):
-            # One look may miss a process that is just being replaced by its child.
+            # A single scan may miss a process that is being replaced by its child.
             left = [pid for _ in range(5) for pid in world.marked(mark)]
             if not left:
                 return

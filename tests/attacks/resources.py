@@ -7,13 +7,13 @@ from tests.attacks.world import World
 from tests.support.environment import SLOWER_BY
 
 _MB = 1 << 20
-# Two attacks and an honest run go on at a time, each within the tight world's limits; the bombs are far larger.
+# Two attacks and an honest run go on at once, each within the tight limits; an unlimited bomb uses far more.
 _MOST = {
     "memory": 1600 * _MB,
     "shared": 900 * _MB,
     "server": 200 * _MB,
     "tasks": 700,
-    # The kernel counts processes by user: those of a run that has the server's own are counted by the watcher alone.
+    # The kernel limits processes by user. For a run of the server's own user, only the watcher counts them.
     "descriptors": 20_000 if may_give() else 30_000,
     "disk": 900 * _MB,
     "files": 9_000,

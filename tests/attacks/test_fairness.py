@@ -78,7 +78,7 @@ def _bound(alone: float) -> float:
 @attack("queue-hog", "make ten other seats wait by 25 endless programs of one seat, on two slots")
 def test_queue_hog(narrow: str) -> None:
     with seated(narrow) as hog:
-        _served(hog)  # the first run of a server takes longer
+        _served(hog)  # the first run of a server is slower
         endless = _hog(hog, running=_SLOTS)
         with _seats(narrow, 10) as seats:
             first, later = _wave(seats), _wave(seats)

@@ -13,7 +13,7 @@ _PAGE = Path(__file__).parents[2] / "docs/security.md"
 def test_the_table_and_the_attacks_agree() -> None:
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.+?) \| (.+?) \|$", _PAGE.read_text(), re.MULTILINE)
     for path in Path(__file__).parent.glob("test_*.py"):
-        import_module(f"{__package__}.{path.stem}")  # which registers the attacks of the web
+        import_module(f"{__package__}.{path.stem}")  # registers the attacks of the web
     attacks = {case.id: case.tries for case in CASES} | WEB
     assert {name: tries for name, tries, _ in rows} == attacks
     assert len(rows) == len(attacks) == len(CASES) + len(WEB)

@@ -318,7 +318,7 @@ class World:
         env = {"MEMORY": self.secrets["memory"], "ENVIRONMENT": self.secrets["environment"]}
         words.append(self.secrets["argument"])
         if self.user is not None:
-            # The same Python as this one, which that user may not read, would be another with libraries of its own.
+            # That user may not read this Python; another Python would bring different libraries.
             words[0] = "/usr/bin/python3"
         return subprocess.Popen(
             words, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True, user=self.user, group=self.user

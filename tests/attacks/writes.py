@@ -16,7 +16,7 @@ def nothing_planted(*places: str) -> Check:
         mark = story.text.partition("my mark is ")[2].partition("\n")[0]
         assert mark
         found = [Path(world.filled(place)) / mark for place in places]
-        # Not Path.exists, which raises for a folder that is closed to whoever runs the tests.
+        # Path.exists raises for a folder that is closed to the tests' user.
         found = [path for path in found if os.path.exists(path)]
         for path in found:
             path.rmdir() if path.is_dir() else path.unlink()

@@ -15,7 +15,7 @@ def browser() -> Iterator[Browser]:
     if not chromium:
         pytest.skip("no chromium here; apt-get install chromium")
     with sync_playwright() as playwright:
-        # No sandbox: as root, which a container's user is, Chromium does not start with one.
+        # As root, the user of most containers, Chromium does not start with its sandbox.
         started = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )

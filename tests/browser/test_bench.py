@@ -24,7 +24,7 @@ fn main() {
     }
 }
 """
-# How long the page draws nothing, and how long a key waits for its picture, in milliseconds.
+# Record, in milliseconds, how long the page draws nothing and how long a key press waits for its frame.
 WATCH = """() => {
     window.gaps = [];
     window.waits = [];
@@ -41,7 +41,7 @@ WATCH = """() => {
     }, true);
 }"""
 
-# When a key was pressed, and when the picture that answers it was drawn.
+# The times of a key press and of the frame that answers it.
 ANSWER = """() => {
     addEventListener("keydown", ({ timeStamp }) => { window.pressed = timeStamp }, { capture: true, once: true });
     new MutationObserver((_, observer) => {
@@ -49,7 +49,7 @@ ANSWER = """() => {
         requestAnimationFrame(() => setTimeout(() => { window.answered = performance.now() }));
     }).observe(document.getElementById("run-status"), { childList: true, subtree: true, characterData: true });
 }"""
-# Until a draft with these words is stored, or a sentence that it is not.
+# Wait until a draft with these words is stored, or the page says that it is not.
 KEPT = """(words) => new Promise((kept, lost) => {
     setTimeout(() => lost(new Error(`no draft with ${words}`)), 5000);
     const look = () => Object.values(localStorage).some((text) => text.includes(words)) ? kept() : setTimeout(look, 20);
@@ -203,7 +203,7 @@ def test_a_flood_is_shown_up_to_its_bound_and_what_was_typed_meanwhile_stays(pag
     gaps, waits = page.evaluate("[gaps, waits]")
     assert typed
     assert "y" * typed in area(page).input_value()
-    # The text of what is not drawn too: innerText is what is drawn.
+    # textContent includes text that is not drawn, unlike innerText.
     shown = re.findall(r"~(\d+) go\n", page.evaluate("document.getElementById('run-terminal').textContent"))
     everything = [str(number) for number in range(50_000)]
     assert len(shown) > 10_000

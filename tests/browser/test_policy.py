@@ -16,7 +16,7 @@ HOSTILE = (
     "<b id='injected' style='color:red' hx-get='/forget' hx-trigger='load'>x</b>"
     "\x1b]8;;javascript:window.hit=1\x07link\x1b]8;;\x07\x1b[31m<svg onload='window.hit = 1'>\x1b[0m\n"
 )
-# The browser tells of each breach; the pages' own scripts may not be the ones to ask.
+# The browser reports each violation, so the test does not rely on the page's scripts.
 WATCH = "window.breaches = []; addEventListener('securitypolicyviolation', e => breaches.push(e.violatedDirective))"
 
 

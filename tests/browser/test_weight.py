@@ -11,8 +11,8 @@ FIRST, NEXT = 250_000, 25_000
 """Limits in bytes for the first lesson and for the next one, compressed, with headers."""
 PATIENCE_MS = 500
 LOADS, MOST_LOADS = 7, 40
-# From the request for the page on: htmx has the form, the editor stands, and a key that is pressed then is in the text
-# and the browser idle again.
+# Measure from the page's request until htmx has the form, the editor is ready, a pressed key is in the text and the
+# browser is idle again.
 INTERACTIVE = """
     const wanted = new Set(["bench:ready", "htmx:after:init"]);
     const come = ({ type, target }) => {

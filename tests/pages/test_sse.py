@@ -80,7 +80,7 @@ class _Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if attrs in ([("class", "lines")], [("class", "lines many")]) or (tag == "span" and not attrs):
-            return  # how the terminal lays out whole lines and what is between them
+            return  # the terminal's elements for whole lines and for the text between them
         self.seen.append((tag, tuple(name for name, _ in attrs)))
 
     def handle_comment(self, data: str) -> None:

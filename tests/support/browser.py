@@ -81,7 +81,7 @@ class Wire:
                 near, _ = self._listener.accept()
                 try:
                     far = socket.create_connection(self._to)
-                except OSError:  # there is no server just now
+                except OSError:  # the server is down at the moment
                     near.close()
                     continue
                 self._ends += [near, far]

@@ -13,7 +13,7 @@ NASTY = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0
 def damages(draw: st.DrawFn) -> list[tuple[str, float, int, int]]:
     """Draw damages to a file, each as kind, relative position from 0 to 1, value, and width in bytes."""
     kinds = st.sampled_from(("number", "number", "number", "byte", "cut", "copy"))
-    # Most of what leads a reader astray stands in headers, at the ends of a file.
+    # Readers fail mostly on headers, which lie at the ends of a file.
     places = st.one_of(st.floats(0, 0.05), st.floats(0, 1), st.floats(0.9, 1))
     numbers = st.one_of(st.sampled_from(NASTY), st.integers(0, (1 << 64) - 1))
     return draw(st.lists(st.tuples(kinds, places, numbers, st.sampled_from((1, 2, 4, 8))), min_size=1, max_size=12))

@@ -139,7 +139,7 @@ class RemoteEngine:
         try:
             found: RunStatus = await self._call("status", run_id)
         except NoSuchRunError:
-            self._drop(run)  # no reader may have it longer than whoever asked now
+            self._drop(run)  # the other readers must not keep it either
             raise
         except OSError:
             return run.status()

@@ -83,7 +83,7 @@ def serving(data_dir: Path, user: int | None = None, /, **variables: str) -> Ite
     scratch = data_dir.with_name("scratch")
     folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(scratch)}
     env = os.environ | folders | variables
-    # pytest closes its folders; the users that runs get when root runs the tests must pass.
+    # pytest closes its folders, but as root the users of runs must be able to enter them.
     for folder in (scratch.parent, *scratch.parent.parents):
         if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(folder.stat().st_mode | 0o011)
