@@ -30,7 +30,7 @@ from app.protocol.events import (
     Started,
     Verdict,
 )
-from app.run.cargo import plain
+from app.protocol.visible import plain
 
 UNKNOWN = "(another error)"
 """Stands for the class of an error that ``errors.toml`` does not know."""
@@ -99,7 +99,7 @@ def summarize(command: Command, events: Iterable[Event], host: str = "") -> Fini
             case Finished():
                 finished = finished or event
             case Diagnostic():
-                errors += [event] if event.level.startswith("error") and not _counts(event) else []
+                errors += [event] if event.level.startswith("error") and not event.is_summary else []
             case Artifact():
                 artifact = event
             case Output():
@@ -117,11 +117,6 @@ def summarize(command: Command, events: Iterable[Event], host: str = "") -> Fini
     if finished is None:
         raise ValueError("the run has not finished")
     return FinishedRun(command, finished, tuple(errors), artifact, "".join(texts), host, observed, machine, screen)
-
-
-def _counts(error: Diagnostic) -> bool:
-    """Whether this only counts the errors before it, as compilers up to about 1.75 did in a message of its own."""
-    return error.message.startswith("aborting due to") and not error.spans
 
 
 def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun) -> Verdict:

@@ -179,6 +179,11 @@ class Lesson:
         return f"{self.base}/lessons/{self.slug}"
 
     @property
+    def editable_files(self) -> dict[str, str]:
+        """The texts that a learner begins with and may edit, by path."""
+        return {path: self.files[path] for path in self.editable}
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """Every triple that the lesson builds for besides the host, each once."""
         return tuple(dict.fromkeys((*((self.target,) if self.target else ()), *self.further_targets)))

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from app.course.recordings import Recording, RecordingError, words
+from app.protocol.visible import plain
 
 _EXAMPLE = 'recorded solution "cargo build"'
 _CUT = "…"
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -101,4 +101,4 @@ def _excerpt(run: Recording, wanted: Quote) -> str:
 
 
 def _matching(lines: Iterable[str], pattern: str) -> Iterator[int]:
-    return (number for number, line in enumerate(lines) if re.search(pattern, _COLOUR.sub("", line)))
+    return (number for number, line in enumerate(lines) if re.search(pattern, plain(line)))

@@ -26,6 +26,7 @@ from app.protocol.events import (
     from_json,
     to_json,
 )
+from app.protocol.visible import plain
 
 # What differs from run to run, and this machine's folders; for the text of an event's JSON.
 _TIDY = (
@@ -195,7 +196,7 @@ def _sights(event: Event) -> Iterable[str]:
 def shown(events: Iterable[Event]) -> str:
     """What a run's reader looks at: see ``Recording.shown``."""
     events = tuple(events)
-    messages = [event.rendered for event in _of(events, Diagnostic) if not _closing(event)]
+    messages = [event.rendered for event in _of(events, Diagnostic) if not event.is_summary]
     printed = messages or [event.text for event in _of(events, Output)]
     lines = _FOLDERS.sub("…/", "".join(printed)).split("\n")
     return "\n".join(_cut(line).rstrip() for line in lines).strip("\n")
@@ -203,18 +204,13 @@ def shown(events: Iterable[Event]) -> str:
 
 def words(text: str) -> str:
     """A text as it is read: without colours, times, addresses and folders."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", _essential(text))
+    return plain(_essential(text))
 
 
 def _essential(text: str) -> str:
     for pattern, instead in _INCIDENTAL:
         text = pattern.sub(instead, text)
     return text
-
-
-def _closing(event: Diagnostic) -> bool:
-    """Whether this is rustc's count of its own messages."""
-    return bool(re.match(r"aborting due to|\d+ warnings? emitted", event.message))
 
 
 def _cut(line: str) -> str:

@@ -4,12 +4,14 @@ The program is built once for each toolchain and profile, when the first binary 
 """
 
 import logging
+from functools import partial
 from pathlib import PurePosixPath
 
 import anyio
 
 from app.engine import HelloWorldSize
 from app.engine.builds import EngineBuilds
+from app.engine.memo import Memo
 from app.engine.seeds import Seeds
 from app.runfiles import in_thread
 from app.sandbox import ProgramGoneError
@@ -36,27 +38,20 @@ class HelloWorldSizes:
     def __init__(self, builds: EngineBuilds, seeds: Seeds) -> None:
         self._builds = builds
         self._seeds = seeds
-        self._known: dict[tuple[str, str], HelloWorldSize | None] = {}
-        self._lock = anyio.Lock()
+        self._sizes = Memo[tuple[str, str], HelloWorldSize | None]()
 
-    def known(self, toolchain: Toolchain, profile: str) -> HelloWorldSize | None:
-        """Return the size if it has been measured."""
-        return self._known.get((toolchain.name, profile))
+    async def of(self, toolchain: Toolchain, profile: str) -> HelloWorldSize | None:
+        """Return the size; build and measure the program first, if need be. None if it cannot be built."""
+        return await self._sizes.get((toolchain.name, profile), partial(self._measure, toolchain, profile))
 
-    async def learn(self, toolchain: Toolchain, profile: str) -> None:
-        """Build and measure the program, unless an earlier call did so or failed."""
-        async with self._lock:
-            if (toolchain.name, profile) not in self._known:
-                size = await self._measure(toolchain, profile)
-                self._known[toolchain.name, profile] = HelloWorldSize(size, toolchain.name, profile) if size else None
-
-    async def _measure(self, toolchain: Toolchain, profile: str) -> int | None:
+    async def _measure(self, toolchain: Toolchain, profile: str) -> HelloWorldSize | None:
         seed = await self._seeds.of(toolchain)
         try:
             async with self._builds.crate(_CRATE, seed) as workspace:
                 with anyio.move_on_after(_SECONDS):
                     await self._builds.cargo(toolchain, workspace, "build", "-q", *_PROFILES[profile])
-                return await in_thread(workspace.size_of, f"target/{profile}/hello")
+                size = await in_thread(workspace.size_of, f"target/{profile}/hello")
         except (OSError, ProgramGoneError) as error:
-            _log.warning("no std program of toolchain %s to measure against: %s", toolchain.name, error)
+            _log.warning("the std program of toolchain %s could not be measured: %s", toolchain.name, error)
             return None
+        return HelloWorldSize(size, toolchain.name, profile) if size else None

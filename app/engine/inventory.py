@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import anyio
 
 from app import toolchain as this_machine
 from app.course import Course
+from app.engine.memo import Memo
 from app.engine.targets import Targets, best_for
 from app.protocol.job import JobSpec
 from app.protocol.machine import TargetStatus, ToolchainInfo
@@ -91,10 +93,8 @@ class LocalInventory:
         self._looked = 0.0
         self._look = anyio.Lock()
         self._wanted = anyio.Event()
-        self._examined: dict[str, tuple[DoctorReport, float]] = {}
-        self._examining = anyio.Lock()
-        self._explanations: dict[tuple[str, str], str | None] = {}
-        self._explaining = anyio.Lock()
+        self._examined = Memo[str, DoctorReport](ttl=_LOOK_AGAIN, clock=clock)
+        self._explanations = Memo[tuple[str, str], str | None]()
 
     def begin(self, found: LocalSetup) -> None:
         """Take what was found on this machine."""
@@ -188,22 +188,13 @@ class LocalInventory:
         chosen = self.named(toolchain)
         if chosen is None:
             return None
-        key = (chosen.version, code)
-        if key not in self._explanations:
-            # One compiler at a time, and each question once, also when its answer is that there is none.
-            async with self._explaining:
-                if key not in self._explanations:
-                    self._explanations[key] = await self._source.explanation(chosen, code)
-        return self._explanations[key]
+        return await self._explanations.get((chosen.version, code), partial(self._source.explanation, chosen, code))
 
     async def examine(self, name: str, targets: Sequence[str]) -> DoctorReport:
         """Return what is missing for the targets of the lesson ``name``; an answer counts for five seconds."""
-        async with self._examining:
-            report, then = self._examined.get(name, (None, 0.0))
-            if report is None or self._clock() - then > _LOOK_AGAIN:
-                report = await self._source.examine(self._cache_dir, {name: targets}, self._essential)
-                self._examined[name] = report, self._clock()
-        return report
+        return await self._examined.get(
+            name, partial(self._source.examine, self._cache_dir, {name: targets}, self._essential)
+        )
 
     async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
         """Return those programs that are not installed, and the command that installs them if one is known."""

@@ -13,12 +13,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
 
 from app import __version__
 from app.engine.builds import EngineBuilds
+from app.engine.memo import Memo
 from app.run.workspace import HOME, Seed, Workspace
 from app.runfiles import in_thread
 from app.sandbox import ProgramGoneError
@@ -45,16 +47,11 @@ class Seeds:
         self._builds = builds
         self._kept = cache_dir / "seeds"
         self._configs = configs
-        self._known: dict[Path, Seed] = {}
-        self._lock = anyio.Lock()
+        self._known = Memo[Path, Seed]()
 
     async def of(self, toolchain: Toolchain) -> Seed:
-        """The seed for this toolchain's runs; empty when it cannot be learned, which only costs time."""
-        if toolchain.rustc not in self._known:
-            async with self._lock:
-                if toolchain.rustc not in self._known:
-                    self._known[toolchain.rustc] = await self._find(toolchain)
-        return self._known[toolchain.rustc]
+        """Return the seed for this toolchain's runs. It is empty if it cannot be learned, which only costs time."""
+        return await self._known.get(toolchain.rustc, partial(self._find, toolchain))
 
     async def _find(self, toolchain: Toolchain) -> Seed:
         try:

@@ -5,6 +5,7 @@ recordings of the lessons and from ``playground try --json``. ``id`` counts from
 run and equals the id of the server-sent event; an event that no log has numbered yet has id 0.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -126,6 +127,11 @@ class Diagnostic(_Numbered):
     notes: tuple[str, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
     error_class: str | None = Field(default=None, alias="class")
+
+    @property
+    def is_summary(self) -> bool:
+        """Return True if the message only counts the ones before it, as rustc's last messages do."""
+        return not self.spans and bool(re.match(r"aborting due to|\d+ warnings? emitted", self.message))
 
 
 class Artifact(_Numbered):

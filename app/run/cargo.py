@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 from app.protocol.events import Diagnostic, Event, Output, Replacement, Span, Suggestion
+from app.protocol.visible import plain
 
 Classify = Callable[[Diagnostic, Literal["rustc", "cargo"]], str | None]
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Lines that cargo writes once the compiler's messages are out: they wait for these messages, because
 # the two pipes may be read in the other order.
 _CLOSING = re.compile(r"error\b|warning: `.*generated \d+ warning|\s+Finished ")
@@ -222,11 +222,6 @@ def _close(result: list[Event], parts: list[str]) -> None:
         assert isinstance(last, Output)
         result[-1] = last.model_copy(update={"text": last.text + "".join(parts)})
         parts.clear()
-
-
-def plain(text: str) -> str:
-    """The text without ANSI sequences."""
-    return _ANSI.sub("", text)
 
 
 def _keep_ends(text: str) -> list[str]:

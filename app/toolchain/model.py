@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from app.course.facts import in_range
+from app.course.lessons import Lesson
 from app.protocol.machine import ToolchainInfo
 
 Origin = Literal["shipped", "rustup", "built", "distribution"]
@@ -103,6 +104,11 @@ def missing(toolchains: Sequence[_Builds], targets: Iterable[_Target]) -> tuple[
     """Those of the targets that none of the toolchains builds for, each once; None is the host."""
     wanted = dict.fromkeys(targets)
     return tuple(target for target in wanted if not any(one.can_build(target) for one in toolchains))
+
+
+def default_toolchain(toolchains: Sequence[_Builder], lesson: Lesson) -> _Builder | None:
+    """Return the toolchain that runs the lesson unless a learner chooses another one."""
+    return preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
 
 
 def preferred(

@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Iterable
 
+from app.protocol import qemu
 from app.toolchain import debian
 from app.toolchain.progress import Say
 
-EMULATORS = ("qemu-system-arm", "qemu-system-x86_64")
-PLACES = "/usr/local/bin:/usr/bin:/bin"
-"""Where runs find programs."""
+EMULATORS = qemu.PROGRAMS
+TOOL_PATH = "/usr/local/bin:/usr/bin:/bin"
+"""The search path of runs."""
 
 PACKAGES = {
     "qemu-system-arm": "qemu-system-arm",
@@ -20,7 +21,7 @@ PACKAGES = {
 
 def missing_tools(names: Iterable[str]) -> tuple[str, ...]:
     """Those of these programs that are not on this machine."""
-    return tuple(name for name in names if shutil.which(name, path=PLACES) is None)
+    return tuple(name for name in names if shutil.which(name, path=TOOL_PATH) is None)
 
 
 def tools_command(names: Iterable[str]) -> str | None:

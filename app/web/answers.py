@@ -87,7 +87,7 @@ def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
     """Each kind of error once; one without a kind by its own words."""
     found: dict[str, Markup] = {}
     for event in log:
-        if isinstance(event, Diagnostic) and event.level.startswith("error") and not _closing(event.message):
+        if isinstance(event, Diagnostic) and event.level.startswith("error") and not event.is_summary:
             message = event.message
             shown = message if len(message) <= _LONGEST_ERROR else f"{message[:_LONGEST_ERROR]}…"
             key = event.error_class or message
@@ -99,7 +99,3 @@ def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
 def _lines(text: Sequence[str]) -> list[_Line]:
     terminal = Terminal()
     return [(words(line).strip(), terminal.feed(f"{line}\n")) for line in text]
-
-
-def _closing(message: str) -> bool:
-    return message.startswith("aborting due to")

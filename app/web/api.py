@@ -11,7 +11,7 @@ from app.course.lessons import Lesson
 from app.engine import NoSuchRunError, RunPhase, RunStatus
 from app.protocol.events import Event, Finished, Verdict, to_json
 from app.protocol.machine import TargetState, TargetStatus
-from app.toolchain import preferred
+from app.toolchain import default_toolchain
 from app.web.problem import ProblemError, no_such_run
 from app.web.prose import markdown
 from app.web.sse import EventStream, frame
@@ -295,7 +295,7 @@ def _error(problem: ProblemError) -> ErrorAnswer:
 
 async def _names(app: Playground, lesson: Lesson) -> tuple[str, ...]:
     toolchains = await app.inventory.toolchains(lesson.targets)
-    default = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
+    default = default_toolchain(toolchains, lesson)
     names = [toolchain.name for toolchain in toolchains]
     return tuple(sorted(names, key=lambda name: default is None or name != default.name))
 

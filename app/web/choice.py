@@ -4,7 +4,7 @@ from app.course import Lesson
 from app.engine import Inventory
 from app.engine.owner_lock import PerOwnerLock
 from app.protocol.machine import ToolchainInfo
-from app.toolchain import is_code, preferred
+from app.toolchain import default_toolchain, is_code, preferred
 from app.web.problem import ProblemError
 
 
@@ -25,7 +25,7 @@ class ToolchainChoice:
                 message = f"There is no toolchain {name[:20]!r} here; there is {names or 'none at all'}."
                 raise ProblemError(422, "no-such-toolchain", message, "toolchain")
             return chosen
-        default = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
+        default = default_toolchain(toolchains, lesson)
         if default is None:
             message = (
                 "No Rust toolchain is on this machine; whoever runs the playground can mend it with playground setup."

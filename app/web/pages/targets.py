@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.course.lessons import Lesson
-from app.toolchain import missing, preferred
+from app.toolchain import default_toolchain, missing
 from app.web.pages.common import Home, Step, fragment, in_turn
 from app.web.state import Playground
 
@@ -25,7 +25,7 @@ async def targets_of(home: Playground, lesson: Lesson) -> Mapping[str, object]:
     await home.inventory.want(lesson.targets)
     target_statuses = await home.inventory.target_statuses(lesson.targets)
     lost = any(one.state == "failed" for one in target_statuses) or bool(missing(toolchains, (None,)))
-    best = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
+    best = default_toolchain(toolchains, lesson)
     return {
         "targets": [one for one in target_statuses if one.state != "ready"],
         "toolchains": toolchains,
