@@ -1,4 +1,4 @@
-"""The command line as a program: exit codes, events a line, a sentence for bad use."""
+"""The command line as a program: exit codes, one event per line, one sentence for bad use."""
 
 import json
 import os
