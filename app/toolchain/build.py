@@ -1,4 +1,4 @@
-"""Build ``core`` for a target from the compiler's own sources, and prove that it can be used."""
+"""Build the libraries of a target from the compiler's own sources, as rustup ships them, and prove that they work."""
 
 import os
 import re
@@ -45,6 +45,16 @@ pub extern "C" fn _start() -> ! {
 """
 _HOSTED = 'fn main() {\n    println!("{}", 1);\n}\n'
 _EMPTY = "#![no_std]\n"
+_OVERRIDES = """
+[profile.release.package.compiler_builtins]
+codegen-units = 10000
+
+[profile.release.package.panic_abort]
+rustflags = ["-Cpanic=abort"]
+"""
+"""What the standard library's own workspace says: each intrinsic in an object file of its own, for instance."""
+_LIBRARIES = "core,alloc,compiler_builtins"
+_PANIC = ",panic_abort,panic_unwind"
 
 
 class BuildError(Exception):
@@ -64,7 +74,7 @@ def vendored(sources: Path) -> Path | None:
 
 
 async def build_targets(toolchain: Toolchain, targets: Sequence[str], cache_dir: Path, say: Say, lock: int) -> None:
-    """Build ``core`` and ``compiler_builtins`` for the targets into the compiler's private sysroot.
+    """Build the libraries of the targets into the compiler's private sysroot.
 
     One cargo builds them all, so that every core of the machine is busy. The caller holds the cache folder's lock,
     whose descriptor is ``lock``. Each target appears under its own name in one step, after it compiled and linked a
@@ -79,8 +89,7 @@ async def build_targets(toolchain: Toolchain, targets: Sequence[str], cache_dir:
         draft = PrivateSysroot(folder / "sysroot")
         lay_out(draft, compiler, linker)
         for target in targets:
-            libraries = built / target / "release/deps"
-            await anyio.to_thread.run_sync(_install, libraries, draft.target(target) / "lib")
+            await anyio.to_thread.run_sync(_install, built / target / "release/deps", draft, target)
         for target in (*targets, compiler.host):
             await prove(replace(compiler, rustc=draft.wrapper), target)
         _publish(draft, place(compiler, cache_dir), compiler.host, targets, folder)
@@ -118,7 +127,7 @@ class _Probe:
 async def _probe_for(toolchain: Toolchain, target: str) -> _Probe:
     if target == toolchain.host:
         return _Probe("main.rs" if await links_host() else "lib.rs", _HOSTED)
-    if "-none" in target:
+    if is_bare(target):
         return _Probe("main.rs", _BARE, magic=b"\x7fELF")
     if target.endswith("-windows-msvc"):
         arguments = "link-args=/ENTRY:_start /SUBSYSTEM:console /NODEFAULTLIB"
@@ -129,15 +138,49 @@ async def _probe_for(toolchain: Toolchain, target: str) -> _Probe:
     return _Probe("lib.rs", _EMPTY)
 
 
+def is_bare(target: str) -> bool:
+    """Return True for a target without an operating system."""
+    return "-none" in target
+
+
 async def _compile(
     compiler: Toolchain, targets: Sequence[str], sources: Path, crate: Path, say: Say, lock: int
 ) -> Path:
+    """Compile the libraries as rustup has them; return the folder with those of each target.
+
+    Where there is no system, ``memcpy`` and its kin are in ``compiler_builtins``. Elsewhere the C library has them, and
+    there are the crates that panic.
+    """
     _write_crate(crate, "lib.rs", _EMPTY)
+    manifest = crate / "Cargo.toml"
+    manifest.write_text(f'cargo-features = ["profile-rustflags"]\n\n{manifest.read_text()}{_OVERRIDES}')
     if vendor := vendored(sources):
         (crate / "home/.cargo").mkdir(parents=True)
         (crate / "home/.cargo/config.toml").write_text(_replacing_registry(vendor))
-    more = {"RUSTC_BOOTSTRAP": "1", "CARGO_NET_OFFLINE": "true" if vendor else "false"}
-    arguments = ["build", "--release", "-Z", "build-std=core", *(f"--target={target}" for target in targets)]
+    for group in ([one for one in targets if is_bare(one)], [one for one in targets if not is_bare(one)]):
+        if group:
+            await _compile_alike(compiler, group, crate, say, lock)
+    return crate / "target"
+
+
+async def _compile_alike(compiler: Toolchain, targets: Sequence[str], crate: Path, say: Say, lock: int) -> None:
+    bare = is_bare(targets[0])
+    offline = (crate / "home/.cargo/config.toml").is_file()
+    more = {
+        "RUSTC_BOOTSTRAP": "1",
+        "CARGO_NET_OFFLINE": "true" if offline else "false",
+        # Of two the last counts: cargo says embed-bitcode=no by itself, because its own profile asks for no LTO.
+        "RUSTFLAGS": "-C embed-bitcode=yes",
+    }
+    arguments = [
+        "build",
+        "--release",
+        "-Z",
+        f"build-std={_LIBRARIES}{'' if bare else _PANIC}",
+        "-Z",
+        f"build-std-features={'compiler-builtins-mem' if bare else 'panic-unwind'}",
+        *(f"--target={target}" for target in targets),
+    ]
     lines: list[str] = []
     async with progress(say) as shown:
 
@@ -149,7 +192,6 @@ async def _compile(
         code = await _cargo(compiler, crate, arguments, line, more=more, lock=lock, gently=True)
     if code:
         raise BuildError(f"core could not be built for {' and '.join(targets)}: {_reason(lines)}")
-    return crate / "target"
 
 
 async def _cargo(
@@ -190,11 +232,13 @@ def _replacing_registry(folder: Path) -> str:
     return f"[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = '{folder}'\n"
 
 
-def _install(built: Path, libraries: Path) -> None:
+def _install(built: Path, draft: PrivateSysroot, target: str) -> None:
+    libraries = draft.target(target) / "lib"
     libraries.mkdir(parents=True)
-    for name in ("core", "compiler_builtins"):
-        for library in built.glob(f"lib{name}-*.rlib"):
+    for library in built.glob("lib*.rlib"):
+        if not library.name.startswith("libprobe-"):
             shutil.copy2(library, libraries)
+    draft.sign(target)
 
 
 def _publish(draft: PrivateSysroot, private: PrivateSysroot, host: str, targets: Sequence[str], attic: Path) -> None:
