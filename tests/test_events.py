@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from app.protocol.events import (
     Artifact,
     Diagnostic,
+    Edit,
     Event,
     Finished,
     Machine,
@@ -63,6 +64,8 @@ SAMPLES: tuple[Event, ...] = (
     ),
     Screen(id=9, columns=2, rows=1, text=("Hi",), colors=("0f0f",)),
     Machine(id=10, emulator="qemu-system-arm", ended="exited", exit_code=0, seconds=1.5, meaning="…", registers="pc=0"),
+    Started(id=2, toolchain="1.96", argv=("cargo", "build"), isolation="none", note="Read as `cargo build`."),
+    Edit(id=11, path="src/main.rs", text="fn main() {}\n"),
     Finished(id=6, status="limit", exit_code=None, seconds=0.5, limit="output"),
     Finished(id=6, status="failed", exit_code=None, seconds=0.5, reason="engine-lost"),
     Verdict(id=7, reached=False, checks=()),

@@ -60,12 +60,16 @@ class Queued(_Numbered):
 
 
 class Started(_Numbered):
-    """The process runs: by which toolchain, with which arguments, behind which isolation level."""
+    """The process runs: by which toolchain, with which arguments, behind which isolation level.
+
+    ``note`` says what was read otherwise than typed, such as a pasted prompt; other runs have none in their JSON.
+    """
 
     type: Literal["started"] = "started"
     toolchain: str
     argv: tuple[str, ...]
     isolation: str
+    note: str | None = Field(default=None, exclude_if=lambda note: note is None)
 
 
 class Output(_Numbered):
@@ -218,6 +222,14 @@ class Machine(_Numbered):
     registers: str
 
 
+class Edit(_Numbered):
+    """A file of the crate as a tool such as ``cargo fmt`` would write it; the learner decides whether to take it."""
+
+    type: Literal["edit"] = "edit"
+    path: str
+    text: str
+
+
 class Finished(_Numbered):
     """The process has ended; ``seconds`` is wall-clock time, the queue not counted.
 
@@ -257,7 +269,7 @@ class Verdict(_Numbered):
     advice: tuple[Advice, ...] = ()
 
 
-Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Screen | Machine | Finished | Verdict
+Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Screen | Machine | Edit | Finished | Verdict
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 

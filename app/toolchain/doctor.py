@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 from pydantic import BaseModel, ConfigDict
 
+from app.toolchain import components
 from app.toolchain.discover import Survey, survey
 from app.toolchain.linkers import find_lld
 from app.toolchain.model import Origin, Source, Toolchain, preferred
@@ -29,7 +30,8 @@ class _Frozen(BaseModel):
 class CompilerReport(_Frozen):
     """One toolchain. ``targets`` says how each came; ``default_for`` holds ``host`` and ``bare-metal``.
 
-    ``hidden`` is true for a compiler that another one of the same version stands before.
+    ``hidden`` is true for a compiler that another one of the same version stands before. ``lacks`` names the components
+    that are missing, Clippy and rustfmt.
     """
 
     name: str
@@ -42,6 +44,7 @@ class CompilerReport(_Frozen):
     targets: dict[str, Origin]
     default_for: tuple[str, ...] = ()
     hidden: bool = False
+    lacks: tuple[str, ...] = ()
 
 
 class ToolReport(_Frozen):
@@ -169,6 +172,7 @@ def _compiler(toolchain: Toolchain, found: Survey, essential: tuple[str, ...]) -
         targets=dict(toolchain.targets),
         default_for=tuple(default_for),
         hidden=toolchain in found.shadowed,
+        lacks=components.lacking(toolchain),
     )
 
 
@@ -210,6 +214,11 @@ def _compiler_lines(compiler: CompilerReport) -> list[str]:
     return [
         f"  {compiler.name}  {versions}{purposes}{hidden}",
         *(f"        {name}{' (host)' * (name == compiler.host)}: {_CAME[came]}" for name, came in targets),
+        *(
+            [f"        missing: {' and '.join(compiler.lacks)}; set-up adds them where it can"]
+            if compiler.lacks
+            else []
+        ),
     ]
 
 

@@ -11,9 +11,9 @@ from app.toolchain.model import Toolchain
 from app.toolchain.places import rustup_program
 from app.toolchain.process import capture
 
-LOOKUPS = ("readelf", "objdump", "nm", "size", "file")
+LOOKUPS = ("readelf", "objdump", "nm", "size", "strings", "file", "xxd", "hexdump")
 _OBJDUMP = "binutils-multiarch"
-_PACKAGE_OF = dict.fromkeys(LOOKUPS, _OBJDUMP) | {"file": "file"}
+_PACKAGE_OF = dict.fromkeys(LOOKUPS, _OBJDUMP) | {"file": "file", "xxd": "xxd", "hexdump": "bsdextrautils"}
 _HOST_LINKER = ("gcc", "libc6-dev")
 
 

@@ -15,7 +15,9 @@ PACKAGES = {
     "qemu-system-arm": "qemu-system-arm",
     "qemu-system-x86_64": "qemu-system-x86",
     "file": "file",
-} | dict.fromkeys(("readelf", "objdump", "nm", "size"), "binutils-multiarch")
+    "xxd": "xxd",
+    "hexdump": "bsdextrautils",
+} | dict.fromkeys(("readelf", "objdump", "nm", "size", "strings"), "binutils-multiarch")
 """What Debian calls the package that a program comes in."""
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.course.lessons import Lesson
+from app.protocol.events import Edit
 from app.web.diff import FileDiff, apply, compare_files
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
 from app.web.pages.form import Typed, text, typed
@@ -56,6 +57,27 @@ async def offer(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     now = {**before, **offered}
     if now != before:
         await home.progress.versions.keep(seat, lesson.key, before, "you took what the text offers")
+        await home.progress.save(seat, lesson.key, now)
+    return await given(request, lesson, form, now)
+
+
+@router.post("/lessons/{slug}/accept")
+async def accept(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Put the files as a run's tool would write them in the place of the posted ones, which stay as a version."""
+    form = await typed(request)
+    run_id = form.choice or ""
+    status = await home.runs.owned(run_id, seat, field="choice")
+    offered: dict[str, str] = {}
+    if status.state == "done" and (status.job.course, status.job.lesson) == (lesson.course, lesson.slug):
+        async for event in home.engine.events(run_id):
+            if isinstance(event, Edit) and event.path in lesson.editable:
+                offered[event.path] = event.text
+    if not offered:
+        raise ProblemError(422, "no-such-offer", "This run offers no such files; run the command again.", "choice")
+    before = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
+    now = {**before, **offered}
+    if now != before:
+        await home.progress.versions.keep(seat, lesson.key, before, "you accepted the changes of a tool")
         await home.progress.save(seat, lesson.key, now)
     return await given(request, lesson, form, now)
 
