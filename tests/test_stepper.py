@@ -93,7 +93,7 @@ async def test_registers_memory_output_and_exit_code_are_told(engine: LocalEngin
         ("0f29442408", "divided by 16"),
         ("8b042510000000", "reads 0x10"),
         ("0f0b", "`ud2`"),
-        ("f4", "for the system alone"),
+        ("f4", "Only the kernel may execute"),
         ("48b80000000000010000ffe0", "sent to 0x10000000000"),
     ],
 )

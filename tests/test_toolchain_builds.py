@@ -225,7 +225,7 @@ async def test_the_proof_for_another_system_is_a_linked_program(
     if not able:
         pytest.skip(f"no {target} here; playground setup --all makes it ready")
     await prove(able[-1], target)
-    monkeypatch.setattr("app.toolchain.build._BARE", "#![no_std]\n#![no_main]\n")
+    monkeypatch.setattr("app.toolchain.build._FREESTANDING", "#![no_std]\n#![no_main]\n")
     with pytest.raises(BuildError, match=target):
         await prove(able[-1], target)
 
@@ -250,7 +250,7 @@ def precompiled(
     async def compile_core(*_arguments: object) -> Path:
         return tmp_path / "target"
 
-    monkeypatch.setattr("app.toolchain.build._compile", compile_core)
+    monkeypatch.setattr("app.toolchain.build._compile_core", compile_core)
     return own(built), libraries
 
 

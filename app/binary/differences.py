@@ -1,17 +1,19 @@
-"""What has changed from one binary to the next: two cards in, the differences out."""
+"""The differences between two binaries, by their cards."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.binary.model import Card
 
-_NAMES = 12
+_MOST_NAMES = 12
+_CHAIN = "before main"
+_WORDS = ("format", "machine", "entry", "libraries", "loader", "subsystem", "C runtime", _CHAIN)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is not as it was, in words; ``more`` is by how many bytes or names it grew, where it is a size."""
+    """One difference, in words. ``more`` is the growth in bytes or symbols, or None if it is not a size or a count."""
 
     what: str
     before: str
@@ -21,7 +23,7 @@ class Change:
 
 @dataclass(frozen=True)
 class CardDifferences:
-    """The differences, and the names that came and went as far as both files let all be listed."""
+    """The differences, and the symbols that were added and removed if both cards list all their names."""
 
     changes: tuple[Change, ...]
     came: tuple[str, ...] = ()
@@ -29,21 +31,27 @@ class CardDifferences:
 
 
 def compared(before: Card, after: Card) -> CardDifferences:
-    """What is different in ``after``."""
-    came, went = _names(before, after)
-    return CardDifferences((*_said(before, after), *_sizes(before, after)), came, went)
-
-
-def _said(before: Card, after: Card) -> Iterator[Change]:
+    """Return the differences between two cards."""
+    changes = []
+    # Two chains of one call each would only repeat the entry.
+    short = len(before.calls) == len(after.calls) == 1
     for what, one, other in zip(_WORDS, _words(before), _words(after), strict=True):
-        alone = what == _CHAIN and len(before.calls) == len(after.calls) == 1
-        if one != other and not alone:
-            yield Change(what, one, other)
-
-
-_CHAIN = "before main"
-"""With one link on both sides it would only say the entry once more."""
-_WORDS = ("format", "machine", "entry", "libraries", "loader", "subsystem", "C runtime", _CHAIN)
+        if one != other and not (what == _CHAIN and short):
+            changes.append(Change(what, one, other))
+    counts = [("bytes", before.bytes, after.bytes)]
+    if before.symbols and after.symbols:
+        counts.append(("symbols", before.symbols.defined, after.symbols.defined))
+    was, now = by_kind(before), by_kind(after)
+    counts += [(f"bytes of {kind}", was[kind], now[kind]) for kind in dict.fromkeys((*was, *now))]
+    changes += [Change(what, f"{old:,}", f"{new:,}", new - old) for what, old, new in counts if old != new]
+    if not before.symbols or not after.symbols or before.symbols.names is None or after.symbols.names is None:
+        return CardDifferences(tuple(changes))
+    old_names, new_names = set(before.symbols.names), set(after.symbols.names)
+    return CardDifferences(
+        tuple(changes),
+        came=tuple(sorted(new_names - old_names))[:_MOST_NAMES],
+        went=tuple(sorted(old_names - new_names))[:_MOST_NAMES],
+    )
 
 
 def _words(card: Card) -> tuple[str, ...]:
@@ -61,31 +69,13 @@ def _words(card: Card) -> tuple[str, ...]:
     )
 
 
-def _sizes(before: Card, after: Card) -> Iterator[Change]:
-    counted = [("bytes", before.bytes, after.bytes)]
-    if before.symbols and after.symbols:
-        counted.append(("symbols", before.symbols.defined, after.symbols.defined))
-    one, other = by_kind(before), by_kind(after)
-    counted += [(f"bytes of {kind}", one[kind], other[kind]) for kind in dict.fromkeys((*one, *other))]
-    for what, was, now in counted:
-        if was != now:
-            yield Change(what, f"{was:,}", f"{now:,}", now - was)
-
-
 def by_kind(card: Card) -> Counter[str]:
-    """The bytes of each kind of section; what no section holds counts as ``other``."""
+    """Return the bytes of each kind of section. Bytes outside of all sections count as ``other``."""
     sizes: Counter[str] = Counter()
     for section in card.sections:
         sizes[section.kind] += section.bytes
     sizes["other"] += max(card.bytes - sizes.total(), 0)
     return +sizes
-
-
-def _names(before: Card, after: Card) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if not before.symbols or not after.symbols or before.symbols.names is None or after.symbols.names is None:
-        return (), ()
-    was, now = set(before.symbols.names), set(after.symbols.names)
-    return tuple(sorted(now - was))[:_NAMES], tuple(sorted(was - now))[:_NAMES]
 
 
 def _listed(names: Sequence[str]) -> str:

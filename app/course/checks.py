@@ -1,7 +1,7 @@
-"""Whether a run reaches a lesson's goal, and what helps when it does not.
+"""The verdict on a run: whether it reaches the lesson's goal, and which advice applies if it does not.
 
-Pure: a lesson and the events of a run go in, a ``Verdict`` comes out. Only the command, what the
-compiler said and what is in the binary count; the text of the code is never looked at.
+Pure: takes a lesson and the events of a run, returns a ``Verdict``. The verdict depends only on the command, the
+compiler's messages and the contents of the binary, never on the source text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ from app.protocol.events import (
 from app.protocol.visible import plain
 
 UNKNOWN = "(another error)"
-"""Stands for the class of an error that ``errors.toml`` does not know."""
+"""The class given to an error that no class in ``errors.toml`` matches."""
 
 _ENDED = {
     "ok": "ended well",
@@ -66,7 +66,7 @@ _STOPPED: Mapping[Ended, str] = {
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run as the conditions look at it."""
+    """The parts of a finished run that conditions can test."""
 
     command: Command
     finished: Finished
@@ -78,16 +78,19 @@ class FinishedRun:
     machine: Machine | None = None
     screen: str = ""
     titles: Mapping[str, str] = field(default_factory=dict)
-    """How learners know the error classes; without one, a class goes by its id."""
+    """The learner-facing title of each error class; a class without a title is shown by its id."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The error classes of the run, each once, in the order in which they came."""
+        """The run's error classes in order of first appearance, without duplicates."""
         return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
 
 
 def summarize(command: Command, events: Iterable[Event], host: str = "") -> FinishedRun:  # noqa: C901 - a branch for each type
-    """What the events of a run on the host of that triple show; raises ``ValueError`` when the run has not finished."""
+    """Collect what conditions can test from a run's events.
+
+    ``host`` is the triple of the compiler's host. Raises ``ValueError`` if the run has not finished.
+    """
     finished: Finished | None = None
     artifact: Artifact | None = None
     observed: Observed | None = None
@@ -121,7 +124,7 @@ def summarize(command: Command, events: Iterable[Event], host: str = "") -> Fini
 
 
 def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun) -> Verdict:
-    """The verdict on a run by that compiler version."""
+    """Return the verdict on a run by this compiler version."""
     seen = replace(seen, titles={known.id: known.title for known in diagnosis.classes})
     checks = []
     expected: set[str] = set()
@@ -136,13 +139,13 @@ def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun)
 
 
 def matching_options(prediction: Prediction, version: str, seen: FinishedRun) -> tuple[Option, ...]:
-    """The options whose facts hold of a run by that compiler version: exactly one, when the lesson is sound."""
+    """Return the options whose facts hold for a run by this compiler version; a sound lesson has exactly one."""
     facts = ((option, at_version(option, option.on, version)) for option in prediction.option)
     return tuple(option for option, outcome in facts if not any(_misses(outcome, seen)))
 
 
 def misses(facts: RunFacts, seen: FinishedRun) -> tuple[str, ...]:
-    """What of ``facts`` does not hold, a sentence each; none when all holds."""
+    """Return one sentence for each condition in ``facts`` that does not hold."""
     return tuple(_misses(facts, seen))
 
 
@@ -275,7 +278,7 @@ def _entry_miss(wanted: str, artifact: Artifact) -> str:
 
 
 def _advice(specs: Iterable[AdviceSpec], seen: FinishedRun, expected: set[str]) -> tuple[Advice, ...]:
-    """The advice that fits; what only explains the errors that the goal asks for is left out."""
+    """Return the advice that applies, without advice that only explains errors that the goal asks for."""
     given: dict[str, Advice] = {}
     unexpected = {name for name in seen.classes if name not in expected}
     for spec in specs:

@@ -1,4 +1,4 @@
-"""The error classes that lessons and advice name, and where they name them."""
+"""References from lessons and advice to error classes."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,12 +8,12 @@ from app.course.lessons import Lesson
 
 
 def unknown_class(lesson: Lesson, diagnosis: Diagnosis) -> str | None:
-    """Return a sentence on an error class of the lesson that ``errors.toml`` lacks, with its key; None without one."""
+    """Return a sentence on the first error class that the lesson names and ``errors.toml`` lacks, or None."""
     return _first(_of_lesson(lesson), diagnosis)
 
 
 def unknown_advised(diagnosis: Diagnosis) -> str | None:
-    """Return the same for the advice of ``errors.toml`` itself."""
+    """Return the same for the advice in ``errors.toml`` itself."""
     return _first((("advice.when.errors", advice.when) for advice in diagnosis.advice), diagnosis)
 
 

@@ -1,4 +1,4 @@
-"""Find cargo, rustc and targets; set up what is missing; say what is there."""
+"""Find compilers and their targets, set up missing ones, and report the state of the machine."""
 
 from app.toolchain.compiled import compiled
 from app.toolchain.demand import Demand, Preparation
