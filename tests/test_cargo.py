@@ -94,6 +94,33 @@ def test_cargos_summary_waits_for_the_compilers_messages() -> None:
     assert [event.type for event in events].count("diagnostic") == 1
 
 
+@pytest.mark.parametrize(
+    ("package", "target", "named"),
+    [
+        ("path+file:///tmp/blog_os#0.1.0", {"kind": ["bin"], "name": "blog_os"}, '`blog_os` (bin "blog_os")'),
+        ("path+file:///tmp/crate#kernel@0.1.0", {"kind": ["test"], "name": "boot"}, '`kernel` (test "boot")'),
+        ("kernel 0.1.0 (path+file:///tmp/crate)", {"kind": ["lib"], "name": "kernel"}, "`kernel` (lib)"),
+        ("kernel 0.1.0 (path+file:///tmp/crate)", {"kind": ["custom-build"], "name": "b"}, "`kernel` (build script)"),
+    ],
+)
+def test_cargos_count_of_warnings_is_said_where_cargo_leaves_it_out(
+    package: str, target: dict[str, object], named: str
+) -> None:
+    def warning(text: str) -> bytes:
+        whole = json.loads(message(text, "warning")) | {"package_id": package, "target": target}
+        return (json.dumps(whole, separators=(",", ":")) + "\n").encode()
+
+    def said(*lines: bytes, quiet: bool = False) -> list[str]:
+        reader = CargoReader(classify, quiet=quiet)
+        events = reader.stdout(b"".join(lines)) + reader.stdout(finished(success=True))
+        return [plain(text) for text in texts(events + reader.end()) if "generated" in text]
+
+    assert said(warning("unused")) == [f"warning: {named} generated 1 warning\n"]
+    assert said(warning("a"), warning("b"), warning("2 warnings emitted"))[0].endswith("generated 2 warnings\n")
+    assert said(warning("a"), quiet=True) == []
+    assert said(message("boom")) == []
+
+
 def test_an_error_without_any_json_is_a_diagnostic_and_stands_once() -> None:
     reader = CargoReader(classify)
     events = reader.stderr(b"warning: unused manifest key: build\n")

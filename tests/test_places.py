@@ -33,6 +33,7 @@ LINES: Mapping[CommandKind, str] = {
     "rustup": "rustup target list",
     "lookup": "readelf -h target/debug/blog_os",
     "program": "target/debug/blog_os",
+    "answer": "ls",
     "emulate": "qemu-system-arm -kernel target/debug/blog_os",
 }
 """A command of each kind."""

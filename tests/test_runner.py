@@ -11,9 +11,9 @@ from app.course import Course
 from app.course.lessons import Lesson
 from app.engine.local import LocalEngine
 from app.protocol.command import parse
-from app.protocol.events import Artifact, Diagnostic, Finished, Output
+from app.protocol.events import Artifact, Diagnostic, Edit, Finished, Output, Started
 from app.settings import Settings
-from app.toolchain import Toolchain
+from app.toolchain import Toolchain, components
 from tests.support.bench import Bench, only, printed
 from tests.support.jobs import job as job_of
 from tests.support.processes import has_ended, has_started
@@ -175,3 +175,36 @@ async def test_rustup_is_answered_truthfully(bench: Bench, toolchain: Toolchain)
     assert statuses == ["ok", "failed", "failed"]
     assert "playground setup" in printed(missing)
     assert "knows no target" in printed(unknown)
+
+
+async def test_rustfmt_proposes_and_changes_nothing(bench: Bench, toolchain: Toolchain) -> None:
+    if not components.has(toolchain, "rustfmt"):
+        pytest.skip("rustfmt is not installed for this compiler")
+    events = await bench.run("cargo fmt", source="fn main(){let _x=1;}\n")
+    assert [(event.path, event.text) for event in events if isinstance(event, Edit)] == [
+        ("src/main.rs", "fn main() {\n    let _x = 1;\n}\n")
+    ]
+    events = await bench.run("cargo fmt", source="fn main() {}\n")
+    assert not any(isinstance(event, Edit) for event in events)
+    assert "formatted already" in "".join(event.text for event in events if isinstance(event, Output))
+    events = await bench.run("cargo fmt", source="fn main( {\n")
+    assert not any(isinstance(event, Edit) for event in events)
+    assert next(event.status for event in events if isinstance(event, Finished)) == "failed"
+
+
+async def test_clippys_hints_are_diagnostics(bench: Bench, toolchain: Toolchain) -> None:
+    if not components.has(toolchain, "clippy"):
+        pytest.skip("Clippy is not installed for this compiler")
+    events = await bench.run("cargo clippy", source="fn main() { let x = 1; let _ = x == x; }\n")
+    assert "clippy::eq_op" in [event.code for event in events if isinstance(event, Diagnostic)]
+
+
+async def test_questions_about_the_crate_need_no_process(bench: Bench) -> None:
+    events = await bench.run("$ cat src/main.rs # the program", source="fn main() {}\n")
+    assert [event.text for event in events if isinstance(event, Output)] == ["fn main() {}\n"]
+    started = next(event for event in events if isinstance(event, Started))
+    assert started.argv == ("cat", "src/main.rs")
+    assert started.note == "Read as `cat src/main.rs`, without the prompt and without the comment."
+    assert next(event for event in events if isinstance(event, Finished)).exit_code == 0
+    events = await bench.run("cat nothing")
+    assert next(event for event in events if isinstance(event, Finished)).status == "failed"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from app.settings import Settings
 from app.toolchain import Toolchain, build_env, discover
@@ -29,6 +30,27 @@ fn panic(_info: &core::panic::PanicInfo) -> ! {
 }
 #[no_mangle]
 pub extern "C" fn _start() -> ! {
+    loop {}
+}
+"""
+ALLOCATING = """#![no_std]
+#![no_main]
+extern crate alloc;
+use core::alloc::{GlobalAlloc, Layout};
+struct Nothing;
+unsafe impl GlobalAlloc for Nothing {
+    unsafe fn alloc(&self, _: Layout) -> *mut u8 { core::ptr::null_mut() }
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+}
+#[global_allocator]
+static HEAP: Nothing = Nothing;
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! { loop {} }
+#[no_mangle]
+pub extern "C" fn _start() -> ! {
+    let mut bytes = alloc::vec::Vec::new();
+    bytes.extend_from_slice(&[1u8; 1000]);
+    core::hint::black_box(bytes);
     loop {}
 }
 """
@@ -57,10 +79,10 @@ def own(toolchain: Toolchain) -> Toolchain:
     return replace(toolchain, rustc=toolchain.compiler, targets=targets)
 
 
-async def cargo(toolchain: Toolchain, folder: Path, code: str, *arguments: str) -> Path:
+async def cargo(toolchain: Toolchain, folder: Path, code: str, *arguments: str, manifest: str = MANIFEST) -> Path:
     (folder / "src").mkdir(parents=True)
     (folder / "src/main.rs").write_text(code)
-    (folder / "Cargo.toml").write_text(MANIFEST)
+    (folder / "Cargo.toml").write_text(manifest)
     (folder / "home").mkdir()
     env = build_env(toolchain, folder / "home")
     result = await capture([toolchain.cargo, "build", "-vv", *arguments], env=env, cwd=folder, seconds=60)
@@ -148,13 +170,42 @@ def test_without_a_built_target_the_compiler_itself_is_used(built: Toolchain, tm
     assert with_built_targets(own(built), tmp_path).rustc == built.compiler
 
 
+def test_a_target_that_was_built_in_another_way_is_built_anew(moved: Toolchain, tmp_path: Path) -> None:
+    assert moved.targets[BARE_METAL] == "built"
+    (place(moved, tmp_path).target(BARE_METAL) / "recipe").write_text("1")
+    assert not with_built_targets(own(moved), tmp_path).can_build(BARE_METAL)
+
+
+@pytest.mark.anyio
+async def test_link_time_optimization_works_as_with_libraries_of_rustup(built: Toolchain, tmp_path: Path) -> None:
+    manifest = f'{MANIFEST}[profile.release]\npanic = "abort"\nlto = true\n'
+    target = await cargo(built, tmp_path, BARE, "--release", "--target", BARE_METAL, manifest=manifest)
+    assert (target / BARE_METAL / "release/blog_os").is_file()
+
+
+@pytest.mark.anyio
+async def test_there_are_a_heap_and_memcpy_for_bare_metal(built: Toolchain, tmp_path: Path) -> None:
+    target = await cargo(built, tmp_path, ALLOCATING, "--target", BARE_METAL)
+    with (target / BARE_METAL / "debug/blog_os").open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        names = {symbol.name for symbol in table.iter_symbols()}
+    assert {"_start", "memcpy"} <= names
+
+
 def test_an_upgraded_compiler_does_not_meet_the_old_libraries(moved: Toolchain, tmp_path: Path) -> None:
     for upgraded in (replace(own(moved), commit="f" * 40), replace(own(moved), version="1.999.0")):
         assert not with_built_targets(upgraded, tmp_path).can_build(BARE_METAL)
 
 
 @pytest.mark.parametrize(
-    "part", ["bin/rustc", "lib/rustlib/HOST/bin/rust-lld", "lib/rustlib/TARGET/lib/libcore-*.rlib"]
+    "part",
+    [
+        "bin/rustc",
+        "lib/rustlib/HOST/bin/rust-lld",
+        "lib/rustlib/TARGET/lib/libcore-*.rlib",
+        "lib/rustlib/TARGET/recipe",
+    ],
 )
 def test_a_sysroot_that_lost_a_part_is_not_used(moved: Toolchain, tmp_path: Path, part: str) -> None:
     folder = place(moved, tmp_path).folder
@@ -174,7 +225,7 @@ async def test_the_proof_for_another_system_is_a_linked_program(
     if not able:
         pytest.skip(f"no {target} here; playground setup --all makes it ready")
     await prove(able[-1], target)
-    monkeypatch.setattr("app.toolchain.build._BARE", "#![no_std]\n#![no_main]\n")
+    monkeypatch.setattr("app.toolchain.build._FREESTANDING", "#![no_std]\n#![no_main]\n")
     with pytest.raises(BuildError, match=target):
         await prove(able[-1], target)
 

@@ -36,6 +36,29 @@ def test_a_path_that_is_not_offered_is_refused(lesson: Lesson, path: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("slug", "path", "says"),
+    [
+        ("cargo-config", ".cargo/config", "its text belongs in `.cargo/config.toml`"),
+        ("cargo-config", "config.toml", "its text belongs in `.cargo/config.toml`"),
+        ("hello-std", ".cargo/config", "belongs in `.cargo/config.toml`, which this lesson leaves out"),
+        ("hello-std", "main.rs", "its text belongs in `src/main.rs`"),
+        ("hello-std", "src/lib.rs", "its text belongs in `src/main.rs`"),
+        ("hello-std", "blog_os/cargo.toml", "its text belongs in `Cargo.toml`"),
+        ("hello-std", "rust-toolchain.toml", "the compiler is chosen beside the command"),
+        ("hello-std", "Cargo.lock", "cargo makes it by itself"),
+        ("hello-std", "x86_64-blog_os.json", "no lesson has a target of its own making"),
+    ],
+)
+def test_a_refused_file_is_told_where_its_text_belongs(
+    lessons: dict[str, Lesson], slug: str, path: str, says: str
+) -> None:
+    with pytest.raises(EditError) as refused:
+        merge(lessons[slug], {path: "x"}, 1000)
+    assert says in str(refused.value)
+    assert str(refused.value).endswith(".")
+
+
+@pytest.mark.parametrize(
     ("text", "code"), [("a\0b", "nul-byte"), ("ä" * 501, "file-too-large"), ("\ud800", "not-unicode")]
 )
 def test_a_text_that_cannot_be_a_file_is_refused(lesson: Lesson, text: str, code: str) -> None:

@@ -291,6 +291,11 @@ def no_such_hint(most: int) -> ProblemError:
     return ProblemError(422, "no-such-hint", f"This step has {count(most, 'hint')}. Ask for one of them.")
 
 
+def no_such_edit() -> ProblemError:
+    """Return the refusal to accept files that the run's tool did not write."""
+    return ProblemError(422, "no-such-offer", "This run offers no such files. Run the command again.", "choice")
+
+
 def no_such_offer() -> ProblemError:
     """Refuse files that the lesson's text does not offer."""
     return ProblemError(422, "no-such-offer", "This step does not offer such files. Reload its page.", "choice")

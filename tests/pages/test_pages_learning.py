@@ -10,9 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from app.course import Part, Shelf
+from app.protocol.events import Edit
 from app.web.state import Playground
 from tests.support.clients import seat_of
-from tests.support.scripted import HTMX, START, post
+from tests.support.scripted import HTMX, LOG, START, ScriptedEngine, post
 
 pytestmark = pytest.mark.anyio
 
@@ -132,6 +133,32 @@ async def test_what_the_text_offers_to_try_is_put_in_place_and_taken_back(
     assert "Your text before you took what the text offers is kept." in (await learner.get("/lessons/one")).text
     assert given(await press(learner, "undo", main="// other\n")) == MINE
     assert (await press(learner, "offer", "another")).status_code == 422
+
+
+@pytest.mark.parametrize("htmx", [True, False])
+async def test_what_a_tool_would_write_is_offered_and_taken_back(
+    app: FastAPI, learner: httpx.AsyncClient, engine: ScriptedEngine, htmx: bool
+) -> None:
+    formatted = "fn main() {}\n"
+    edits = (Edit(id=2, path="src/main.rs", text=formatted), Edit(id=3, path="build.rs", text="// not offered\n"))
+    engine.log = (LOG[0], *edits, *LOG[3:])
+    page = (await post(learner, main=MINE, command="cargo fmt", htmx=False)).text
+    (way,) = re.findall(r'value="(\w+)" data-show="code"\s+formaction="/lessons/one/accept#bench"', page)
+    assert await kept(app, learner) == {"src/main.rs": MINE}, "nothing has changed so far"
+    answer = await press(learner, "accept", way, MINE, htmx=htmx)
+    assert answer.status_code == (200 if htmx else 303)
+    assert not htmx or given(answer) == formatted
+    assert await kept(app, learner) == {"src/main.rs": formatted}
+    assert given(await press(learner, "undo", main=formatted)) == MINE
+    assert (await press(learner, "accept", f"{9:032x}")).status_code == 404
+    engine.state = "running"
+    assert (await press(learner, "accept", way)).status_code == 422
+
+
+async def test_a_run_without_edits_offers_none(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    await post(learner, main=MINE)
+    assert (await press(learner, "accept", f"{1:032x}")).status_code == 422
+    assert len(engine.jobs) == 1
 
 
 async def test_a_reset_of_an_untouched_step_offers_nothing(learner: httpx.AsyncClient) -> None:

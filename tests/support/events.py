@@ -3,6 +3,7 @@
 from app.protocol.events import (
     Artifact,
     Diagnostic,
+    Edit,
     Event,
     Finished,
     Machine,
@@ -17,7 +18,7 @@ from app.protocol.events import (
 
 SAMPLES: tuple[Event, ...] = (
     Queued(id=1, position=3),
-    Started(id=2, toolchain="1.96", argv=("cargo", "build"), isolation="none"),
+    Started(id=2, toolchain="1.96", argv=("cargo", "build"), isolation="none", note="Read as `cargo build`."),
     Output(id=3, stream="stderr", text="\x1b[1mfat\x1b[0m\u2028\n"),
     Diagnostic(
         id=4,
@@ -56,6 +57,7 @@ SAMPLES: tuple[Event, ...] = (
     ),
     Screen(id=9, columns=2, rows=1, text=("Hi",), colors=("0f0f",)),
     Machine(id=10, emulator="qemu-system-arm", ended="exited", exit_code=0, seconds=1.5, meaning="…", registers="pc=0"),
+    Edit(id=11, path="src/main.rs", text="fn main() {}\n"),
     Finished(id=6, status="limit", exit_code=None, seconds=0.5, limit="output"),
     Finished(id=6, status="failed", exit_code=None, seconds=0.5, reason="engine-lost"),
     Verdict(id=7, reached=False, checks=()),
