@@ -292,7 +292,7 @@ def no_such_hint(most: int) -> ProblemError:
 
 
 def no_such_edit() -> ProblemError:
-    """Return the refusal to accept files that the run's tool did not write."""
+    """Refuse to accept files that no tool of the run wrote."""
     return ProblemError(422, "no-such-offer", "This run offers no such files. Run the command again.", "choice")
 
 
