@@ -84,12 +84,14 @@ class Option(Outcome):
 
 
 class Prediction(Content):
-    """What the learner is asked before the first run: what the first command says to the step's own files.
+    """A question about the run that reaches the goal, asked before the first run.
 
-    Which option is right is nowhere written down: it is the one whose facts hold of the run.
+    With ``on_start`` it is about that command on the step's own files instead. The right option is not written down
+    anywhere: it is the one whose facts hold of the run.
     """
 
     question: str = Field(min_length=1)
+    on_start: str | None = Field(None, min_length=1)
     option: tuple[Option, ...] = Field(min_length=2, max_length=4)
 
     @field_validator("option")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from app.course.checks import foretold, misses, see
+from app.course.checks import Seen, foretold, misses, see
 from app.course.facts import at_version, in_range
 from app.course.lessons import RECORDED, Expectation, Lesson, Prediction
 from app.course.model import Course
@@ -96,7 +96,8 @@ def _quote_problems(lesson: Lesson) -> Iterable[str]:
 
 
 def _command_problems(lesson: Lesson) -> Iterable[str]:
-    for line in (*lesson.commands, *(item.command for item in lesson.expectations)):
+    asked = lesson.prediction.on_start if lesson.prediction else None
+    for line in (*lesson.commands, *((asked,) if asked else ()), *(item.command for item in lesson.expectations)):
         try:
             target = parse(line).target
         except CommandError as error:
@@ -109,6 +110,15 @@ def _command_problems(lesson: Lesson) -> Iterable[str]:
     solved = ("start", "solution") if lesson.solution == lesson.files else ("solution",)
     if not any(item.files in solved and item.reached for item in lesson.expectations):
         yield "no expectation says that the solution reaches the goal"
+    if lesson.prediction and not _is_asked_for(lesson, lesson.prediction):
+        yield f"predict: the text does not ask for {asked or 'any command that reaches the goal'}"
+
+
+def _is_asked_for(lesson: Lesson, prediction: Prediction) -> bool:
+    """Return True if the text names a command that settles the prediction."""
+    reaching = (item.command for item in lesson.expectations if item.reached)
+    settling = (prediction.on_start,) if prediction.on_start else reaching
+    return any(line in lesson.text for line in settling)
 
 
 async def prove(
@@ -116,9 +126,9 @@ async def prove(
 ) -> AsyncIterator[Proof]:
     """Every expectation of these lessons on every toolchain that has the target of its command, in course order.
 
-    A command that looks at a binary looks at the one that the same files built last. And the prediction: that exactly
-    one of its options is what the first command says to ``start/``. A lesson's toolchains are proven side by side, as
-    many at once as the engine runs.
+    A command that looks at a binary looks at the one that the same files built last. And the prediction: exactly one
+    of its options holds of the run that it is about, the same one for every run that reaches the goal. A lesson's
+    toolchains are proven side by side, as many at once as the engine runs.
     """
     for lesson in lessons:
         found: dict[str, list[Proof]] = {toolchain.name: [] for toolchain in toolchains}
@@ -160,13 +170,16 @@ class _Bench:
 
 async def _prove_on(bench: _Bench, found: list[Proof]) -> None:
     lesson = bench.lesson
-    if lesson.prediction and bench.toolchain.can_build(lesson.target):
-        found.append(await _prove_prediction(bench, lesson.prediction))
+    prediction = lesson.prediction
+    if prediction and prediction.on_start and bench.toolchain.can_build(lesson.target):
+        found.append(await _prove_on_start(bench, prediction, prediction.on_start))
     built: dict[str, str] = {}
     for expectation in lesson.expectations:
         if _applies(lesson, expectation, bench.toolchain):
             proof = await _prove(bench, expectation, built)
             found.append(proof)
+    if prediction and not prediction.on_start:
+        found += _prove_on_goal(bench, prediction, found)
 
 
 def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> bool:
@@ -203,15 +216,37 @@ async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str])
     return Proof(*name, tuple(problems), seen.classes, _is_stale(lesson, run), run)
 
 
-async def _prove_prediction(bench: _Bench, prediction: Prediction) -> Proof:
+async def _prove_on_start(bench: _Bench, prediction: Prediction, line: str) -> Proof:
     lesson, toolchain = bench.lesson, bench.toolchain
-    command = parse(lesson.commands[0])
+    command = parse(line)
     _, events = await bench.run(lesson.files, command)
     seen = see(command, events, toolchain.host)
-    right = foretold(prediction, toolchain.version, seen)
-    named = " and ".join(option.id for option in right) or "none"
-    problems = () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
-    return Proof(lesson.name, toolchain.name, "predict", lesson.commands[0], problems, seen.classes)
+    return Proof(lesson.name, toolchain.name, "predict", line, _not_one(_right(prediction, bench, seen)), seen.classes)
+
+
+def _prove_on_goal(bench: _Bench, prediction: Prediction, proofs: Sequence[Proof]) -> list[Proof]:
+    """Return a proof for each run that reached the goal; an answer must not depend on the way there."""
+    reaching = {(one.files, one.command) for one in bench.lesson.expectations if one.reached}
+    found, first = [], ""
+    for proof in proofs:
+        if proof.run is None or (proof.files, proof.command) not in reaching:
+            continue
+        right = _right(prediction, bench, see(parse(proof.command), proof.run.events, bench.toolchain.host))
+        problems = _not_one(right)
+        if not problems and first and right[0] != first:
+            problems = (f"Another run that reaches the goal makes {first} right, this one {right[0]}.",)
+        first = first or "".join(right[:1])
+        found.append(Proof(proof.lesson, proof.toolchain, "predict", proof.command, problems, proof.classes))
+    return found
+
+
+def _right(prediction: Prediction, bench: _Bench, seen: Seen) -> tuple[str, ...]:
+    return tuple(option.id for option in foretold(prediction, bench.toolchain.version, seen))
+
+
+def _not_one(right: Sequence[str]) -> tuple[str, ...]:
+    named = " and ".join(right) or "none"
+    return () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
 
 
 def _is_stale(lesson: Lesson, run: Recording) -> bool:
