@@ -47,6 +47,7 @@ def test_a_recorded_run_gets_its_classes_again_and_shows_what_the_lesson_expects
     for one in expected:
         assert not list(misses(at_version(one, one.on, what.version), seen))
         assert verdict.reached == one.reached
+        assert (verdict.detour.id if verdict.detour else None) == one.detour
     assert all(check.ok or check.detail for check in verdict.checks)
     assert verdict.reached == all(check.ok for check in verdict.checks)
 

@@ -64,6 +64,12 @@ def test_a_course_has_everything_that_is_taught(taught: Course) -> None:
             ),
             "errors.toml: advice.when.errors: there is no error class 'nothing'",
         ),
+        (
+            lambda folder: replaced(
+                folder / "04-panic-handler/lesson.toml", "edit = ", 'side_trip_of = "no-std"\nedit = '
+            ),
+            "04-panic-handler/lesson.toml: side_trip_of: no lesson before it is 'no-std'",
+        ),
         (lambda folder: (folder / "course.toml").unlink(), "course.toml: cannot be read"),
         (lambda folder: (folder / "errors.toml").unlink(), "errors.toml: cannot be read"),
         (lambda folder: (folder / "04-panic-handler/text.md").unlink(), "04-panic-handler/text.md: cannot be read"),

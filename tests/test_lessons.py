@@ -69,6 +69,7 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
         (lambda folder: (folder / "lesson.toml").unlink(), "lesson.toml"),
         (edit("because", "why"), "predict.option.0.why: Extra inputs"),
         (edit('status = "ok"', ""), "predict.option.0: Value error, an option names facts"),
+        (edit("[[check]]", '[[detour]]\nid = "x"\ncommand = "frobnicate"\ntext = "?"\n[[check]]'), "detour.0.command"),
         (edit('id = "handler"', 'id = "no"'), "predict.option: Value error, two options have the same id"),
     ],
 )
@@ -90,6 +91,18 @@ def test_a_further_folder_is_a_variant_of_the_solution(folder: Path) -> None:
     edit('files = "start"', 'files = "edition-2018"')(folder)
     with pytest.raises(LessonError, match="there is no folder 'edition-2018'"):
         load(folder)
+
+
+def test_a_detour_is_asked_for_by_the_text_and_proven(folder: Path) -> None:
+    assert reference_problems([load(folder)]) == []
+    detour = '[[detour]]\nid = "checked"\ncommand = "cargo check --release"\ntext = "?"\n[[check]]'
+    edit("[[check]]", detour)(folder)
+    [asked] = reference_problems([load(folder)])
+    assert asked.endswith("detour checked: the text does not ask for 'cargo check --release'")
+    text = folder / "text.md"
+    text.write_text(f"{text.read_text()}\nTry `cargo check --release`.\n")
+    [proven] = reference_problems([load(folder)])
+    assert proven.endswith("detour checked: no expectation proves it")
 
 
 def test_a_text_offers_the_files_of_a_variants_folder(folder: Path) -> None:

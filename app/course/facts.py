@@ -78,6 +78,7 @@ class Outcome(Content):
     status: Literal["ok", "failed", "timeout", "cancelled", "limit"] | None = None
     errors: tuple[str, ...] | None = None  # exactly these error classes; an error without a class is one too many
     output: Pattern | None = None  # it matches somewhere in what was printed
+    linker: Pattern | None = None  # it matches somewhere in what a failing linker printed
     artifact: ArtifactFacts | None = None
     observed: ObservedFacts | None = None
     exit_code: int | None = None

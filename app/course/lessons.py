@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError, field
 
 from app.course.facts import Content, Facts, Outcome, Versions
 from app.course.recordings import Recording, RecordingError, from_text
+from app.protocol.command import parse
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -49,12 +50,30 @@ class AdviceSpec(Content):
     when: Facts
 
 
+class Detour(Outcome):
+    """A command that the text asks for and that does not reach the goal; ``text`` says what it shows.
+
+    It is answered so when its facts hold, too.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9-]+$")
+    command: str
+    text: str = Field(min_length=1)
+
+    @field_validator("command")
+    @classmethod
+    def _understood(cls, line: str) -> str:
+        parse(line)
+        return line
+
+
 class Expectation(Outcome):
     """What ``lessons check`` proves: these files under this command show these facts."""
 
     files: str = Field(pattern=r"^[a-z0-9-]+$")  # start, solution, or the folder of a variant
     command: str
     reached: bool
+    detour: str | None = Field(None, pattern=r"^[a-z0-9-]+$")  # the detour as which it is answered; None: as none
     toolchains: Versions | None = None  # only for these compilers; None: for all
     host: str | None = Field(None, pattern=r"^[a-z0-9_]+$")  # only where the compiler's own triple begins so
     lacks_target: bool = False  # only for compilers that have not what the command builds for
@@ -113,10 +132,12 @@ class _Manifest(Content):
     target: str | None = None
     targets: tuple[str, ...] = ()
     compilers: Versions | None = None
+    side_trip_of: str | None = Field(None, pattern=r"^[a-z0-9-]+$")
     needs: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]+$")], ...] = ()
     hints: tuple[str, ...] = Field(min_length=1)
     predict: Prediction | None = None
     check: tuple[CheckSpec, ...] = Field(min_length=1)
+    detour: tuple[Detour, ...] = ()
     advice: tuple[AdviceSpec, ...] = ()
     expect: tuple[Expectation, ...] = Field(min_length=1)
 
@@ -132,7 +153,9 @@ class Lesson:
     about, where it is about one; ``variants`` are further files to prove, as whole crates by their names;
     ``offers`` are those that the text offers, each with the files that it is about.
     ``recordings`` are what compilers printed for it, the newest compiler's first; ``folder`` is where it was
-    loaded from. ``number``, from 1, and ``course``, an id, are its place; a lesson loaded alone has none.
+    loaded from. ``detours`` are the commands of the text that lead elsewhere than to the goal. ``side_trip_of`` is the
+    slug of the lesson that this one, which may be left out, belongs to. ``number``, from 1, and ``course``, an id, are
+    its place; a lesson loaded alone has none.
     ``key`` is the name under which a learner's texts and progress are kept; ``base`` is the path of the course's pages,
     empty for those of the default course, and ``map`` that of the course map.
     """
@@ -163,6 +186,8 @@ class Lesson:
     compilers: str | None = None
     variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     offers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    detours: tuple[Detour, ...] = ()
+    side_trip_of: str | None = None
     recordings: tuple[Recording, ...] = ()
     folder: Path = Path()
 
@@ -235,6 +260,8 @@ def load(folder: Path) -> Lesson:
         recordings=_recordings(folder / RECORDED),
         folder=folder,
         needs=manifest.needs,
+        detours=manifest.detour,
+        side_trip_of=manifest.side_trip_of,
     )
 
 

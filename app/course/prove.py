@@ -105,6 +105,7 @@ def _command_problems(lesson: Lesson) -> Iterable[str]:
         else:
             if target and target not in lesson.targets and line in lesson.commands:
                 yield f"{line!r}: {target} stands neither in target nor in targets"
+    yield from _detour_problems(lesson)
     if not any(item.files == "start" for item in lesson.expectations):
         yield "nothing is expected of start/"
     solved = ("start", "solution") if lesson.solution == lesson.files else ("solution",)
@@ -112,6 +113,15 @@ def _command_problems(lesson: Lesson) -> Iterable[str]:
         yield "no expectation says that the solution reaches the goal"
     if lesson.prediction and not _is_asked_for(lesson, lesson.prediction):
         yield f"predict: the text does not ask for {asked or 'any command that reaches the goal'}"
+
+
+def _detour_problems(lesson: Lesson) -> Iterable[str]:
+    proven = {(item.detour, parse(item.command).argv) for item in lesson.expectations if item.detour}
+    for detour in lesson.detours:
+        if detour.command not in lesson.text:
+            yield f"detour {detour.id}: the text does not ask for {detour.command!r}"
+        elif (detour.id, parse(detour.command).argv) not in proven:
+            yield f"detour {detour.id}: no expectation proves it"
 
 
 def _is_asked_for(lesson: Lesson, prediction: Prediction) -> bool:
@@ -211,6 +221,9 @@ async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str])
     if verdict.reached != expectation.reached:
         details = " ".join(check.detail for check in verdict.checks if not check.ok)
         problems.append(f"The goal was {'reached' if verdict.reached else 'not reached'}. {details}".strip())
+    answered = verdict.detour.id if verdict.detour else None
+    if answered != expectation.detour:
+        problems.append(f"It was answered as the detour {answered}, not {expectation.detour}.")
     what = What(expectation.files, expectation.command, toolchain.version, toolchain.host, toolchain.source)
     run = record(what, events)
     return Proof(*name, tuple(problems), seen.classes, _is_stale(lesson, run), run)

@@ -243,12 +243,16 @@ class Advice(_Frozen):
 
 
 class Verdict(_Numbered):
-    """Whether the lesson's goal is reached; always the last event of a run."""
+    """Whether the lesson's goal is reached; always the last event of a run.
+
+    ``detour`` is set when the lesson's text itself asks for this run, to show something other than the goal.
+    """
 
     type: Literal["verdict"] = "verdict"
     reached: bool
     checks: tuple[Check, ...]
     advice: tuple[Advice, ...] = ()
+    detour: Advice | None = Field(default=None, exclude_if=lambda detour: detour is None)
 
 
 Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Screen | Machine | Finished | Verdict
