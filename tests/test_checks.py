@@ -39,7 +39,9 @@ def test_a_recorded_run_gets_its_classes_again_and_shows_what_the_lesson_expects
     expected = [
         one
         for one in lesson.expectations
-        if (one.files, one.command) == (what.files, what.command) and one.is_for(what.host)
+        if (one.files, one.command) == (what.files, what.command)
+        and one.is_for(what.host)
+        and (one.toolchains is None or in_range(what.version, one.toolchains))
     ]
     assert expected, "the lesson expects nothing of this run any more: playground lessons check --record"
     seen = see(parse(what.command), run.events, what.host)
