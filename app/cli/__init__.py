@@ -313,7 +313,7 @@ def _print_plain(event: Event) -> None:
             typer.echo("The goal is reached." if event.reached else "The goal is not reached.")
             for check in event.checks:
                 typer.echo(f"  {'✓' if check.ok else '✗'} {check.title}{': ' + check.detail if check.detail else ''}")
-            for advice in (*event.advice, *((event.detour,) if event.detour else ())):
+            for advice in (event.detour,) if event.detour else event.advice:
                 typer.echo(f"  → {advice.text}")
         case Queued() | Started() | Artifact() | Screen() | Finished():
             pass

@@ -141,10 +141,8 @@ def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Ver
         expected |= set(facts.errors or ())
     if all(check.ok for check in checks):
         return Verdict(reached=True, checks=tuple(checks))
-    if detour := _detour(lesson.detours, seen):
-        return Verdict(reached=False, checks=tuple(checks), detour=detour)
     advice = _advice((*lesson.advice, *diagnosis.advice), seen, expected)
-    return Verdict(reached=False, checks=tuple(checks), advice=advice)
+    return Verdict(reached=False, checks=tuple(checks), advice=advice, detour=_detour(lesson.detours, seen))
 
 
 def foretold(prediction: Prediction, version: str, seen: Seen) -> tuple[Option, ...]:

@@ -181,7 +181,7 @@ class _Bench:
 async def _prove_on(bench: _Bench, found: list[Proof]) -> None:
     lesson = bench.lesson
     prediction = lesson.prediction
-    if prediction and prediction.on_start and bench.toolchain.can_build(lesson.target):
+    if prediction and prediction.on_start and _can_be_asked(lesson, prediction.on_start, bench.toolchain):
         found.append(await _prove_on_start(bench, prediction, prediction.on_start))
     built: dict[str, str] = {}
     for expectation in lesson.expectations:
@@ -201,6 +201,10 @@ def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> 
         return False
     wanted = expectation.toolchains
     return wanted is None or in_range(toolchain.version, wanted)
+
+
+def _can_be_asked(lesson: Lesson, on_start: str, toolchain: Toolchain) -> bool:
+    return all(toolchain.can_build(target) for target in (lesson.target, parse(on_start).target))
 
 
 async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str]) -> Proof:
