@@ -15,8 +15,8 @@ from tests.conftest import course_toml
 SLUGS = (
     "hello-std no-std empty-main panic-handler eh-personality panic-abort no-main entry-point linker-error "
     "target-triple bare-metal linker-arguments windows-linker-arguments macos-linker-arguments cargo-config summary "
-    "look-inside quiet-the-tools hello-without-libc stack-alignment boot-arm panic-message boot-x86 vga-text "
-    "kernel-tests"
+    "look-inside quiet-the-tools hello-without-libc stack-alignment boot-arm boot-arm-uart panic-message boot-x86 "
+    "vga-text kernel-tests"
 ).split()
 
 
