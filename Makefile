@@ -3,12 +3,14 @@ PORT ?= 8000
 SOAK_SECONDS ?= 600
 PLAYGROUND := .venv/bin/playground
 SH := bash tools/environment
+SCRIPTS := $(shell grep -lE '^\#!.*python|^"""' tools/* deploy/* 2>/dev/null)
+SHELL_SCRIPTS := $(shell grep -lE '^\#!.*\b(ba)?sh$$' tools/* tools/editor/* deploy/* .ci/run 2>/dev/null)
 
 # V=1 shows what pip, apt and cargo print.
 export V
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup targets toolchains check test test-all bench container-test soak format
+.PHONY: help run setup targets toolchains check lint test test-all bench container-test soak format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,14 +27,21 @@ targets: .venv/.run ## Every target of every lesson, and the programs that lesso
 toolchains: .venv/.run ## What check and test use: every target, and the compiler of the post's time
 	@$(PLAYGROUND) setup --all --era || test $$? = 1 # a test that lacks something says so; in CI that is a failure
 
-check: .venv/.dev toolchains ## Lint, types, imports, lessons on the real toolchains
-	.venv/bin/ruff format --check app tests bench
-	.venv/bin/ruff check app tests bench
+check: .venv/.dev toolchains lint ## Lint, types, imports, lessons on the real toolchains
+	$(PLAYGROUND) lessons check
+
+lint: .venv/.dev ## What check does before the lessons: format, lint, types, imports, spelling
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
 	.venv/bin/mypy
+	.venv/bin/mypy --scripts-are-modules $(SCRIPTS)
 	.venv/bin/lint-imports
+	.venv/bin/biome lint --error-on-warnings static/js
+	.venv/bin/shellcheck $(SHELL_SCRIPTS)
+	.venv/bin/codespell
+	@tools/check-rust
 	cd static/vendor && sha256sum --check --quiet SHA256SUMS
 	@sh tools/editor/check
-	$(PLAYGROUND) lessons check
 
 test: .venv/.dev toolchains ## Every test, on the real toolchains and a real browser
 	@.venv/bin/python tools/test-tools
@@ -52,8 +61,10 @@ soak: .venv/.dev setup ## A warm-up and ten minutes of honest and hostile runs, 
 	.venv/bin/python -m bench.soak $(SOAK_SECONDS)
 
 format: .venv/.dev ## Format the code and mend what can be mended
-	.venv/bin/ruff format app tests bench
-	.venv/bin/ruff check --fix app tests bench
+	.venv/bin/ruff format
+	.venv/bin/ruff check --fix
+	.venv/bin/biome lint --write static/js
+	rustfmt app/sandbox/launcher.rs app/run/machine/standin.rs
 
 .venv/.run: pyproject.toml uv.lock tools/environment
 	@$(SH)

@@ -13,9 +13,15 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_ROOT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
 _NAME = "freestanding-playground"
 _MOST_MEMORY = 1024 * 1024 * 1024
+
+
+def _content(name: str) -> Path:
+    # A wheel carries lessons and static files inside the package; in a checkout they stand beside it.
+    installed = _PACKAGE / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
 
 
 def _cache_folder() -> Path:
@@ -97,11 +103,11 @@ class Settings(BaseSettings):
     )
     cache_dir: Path = Field(default_factory=_cache_folder, description="built targets and unpacked toolchains")
     lessons_dir: Path = Field(
-        _ROOT / "lessons",
+        _content("lessons"),
         description="where the lessons are read from: a folder of courses, or the folder of one course",
     )
     course: str = Field("", description="folder of the default course; empty for the first one by name")
-    static_dir: Path = Field(_ROOT / "static", description="style sheets and scripts")
+    static_dir: Path = Field(_content("static"), description="style sheets and scripts")
     max_runs: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="runs at once; further ones are queued"
     )

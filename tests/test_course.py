@@ -87,6 +87,18 @@ def test_what_is_wrong_is_one_sentence_with_file_and_key(
         assert "\n" not in str(refused.value)
 
 
+def test_a_lesson_without_commands_offers_the_one_of_the_course(folder: Path) -> None:
+    lesson = folder / "04-panic-handler" / "lesson.toml"
+    text = lesson.read_text()
+    begin = text.index("commands = [")
+    end = text.index("]", begin) + 1
+    lesson.write_text(text[:begin] + text[end:])
+    replaced(folder / "course.toml", "[post]\n", 'command = "cargo check"\n[post]\n')
+    found = load_course(folder).lesson("panic-handler")
+    assert found is not None
+    assert found.commands == ("cargo check",)
+
+
 def test_the_digest_is_of_what_is_taught_and_of_nothing_beside(folder: Path) -> None:
     first = load_course(folder).digest
     assert len(bytes.fromhex(first)) == 32

@@ -10,7 +10,7 @@ import * as files from "./files.js";
 const KINDS = { error: "error", warning: "warning" };
 // The texts that the compiler read, as far as we know them: only for those do its lines and columns hold.
 let read = null;
-let marked = new Set();
+const marked = new Set();
 let pending = [];
 
 const panel = () => document.getElementById("run");

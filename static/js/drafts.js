@@ -114,7 +114,7 @@ const start = (lesson) => {
 
 document.addEventListener("submit", ({ target }) => {
   if (target.dataset?.carry) attempt(() => localStorage.removeItem(key(target.dataset.carry)));
-  if (target.action?.endsWith?.("/forget")) attempt(() => all().forEach((name) => localStorage.removeItem(name)));
+  if (target.action?.endsWith?.("/forget")) attempt(() => all().forEach((name) => { localStorage.removeItem(name); }));
 });
 
 if (form) start(form.dataset.draft);

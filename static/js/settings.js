@@ -17,7 +17,7 @@ const value = (control) => (control.type === "checkbox" ? control.checked : cont
 
 const tell = (name, chosen) => {
   if (typeof chosen === "string") document.documentElement.dataset[name] = chosen;
-  listeners.get(name)?.forEach((listener) => listener(chosen));
+  listeners.get(name)?.forEach((listener) => { listener(chosen); });
 };
 
 // Call `listener` with the setting as it is, and again whenever it changes.

@@ -82,7 +82,16 @@ fn watch(name: &str, real: PathBuf, arguments: &[String], path: String) -> i32 {
     drop(theirs);
     let said = Arc::new(Mutex::new(Vec::new()));
     let copying = copy_errors(&mut child, said.clone());
-    let mut seen = Seen { name: name.to_string(), path, started, ended: None, status: None, said: String::new(), screen: None, registers: None };
+    let mut seen = Seen {
+        name: name.to_string(),
+        path,
+        started,
+        ended: None,
+        status: None,
+        said: String::new(),
+        screen: None,
+        registers: None,
+    };
     let (ended, status) = follow(&mut child, ours, pc, Duration::from_secs_f64(limit), &mut seen);
     let _ = copying.join();
     seen.said = said.lock().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
@@ -134,7 +143,13 @@ fn copy_errors(child: &mut Child, said: Arc<Mutex<Vec<u8>>>) -> thread::JoinHand
 }
 
 /// Until the machine has ended, or is ended here: how, and how QEMU ended.
-fn follow(child: &mut Child, socket: UnixStream, pc: bool, limit: Duration, seen: &mut Seen) -> (&'static str, ExitStatus) {
+fn follow(
+    child: &mut Child,
+    socket: UnixStream,
+    pc: bool,
+    limit: Duration,
+    seen: &mut Seen,
+) -> (&'static str, ExitStatus) {
     let mut control = Control::new(socket);
     let mut idle = Idle::new(child.id());
     loop {
@@ -260,7 +275,8 @@ impl Control {
     }
 
     fn monitor(&mut self, line: &str) -> Option<String> {
-        let answer = self.send("human-monitor-command", &format!(", \"arguments\": {{\"command-line\": {}}}", quoted(line)))?;
+        let answer =
+            self.send("human-monitor-command", &format!(", \"arguments\": {{\"command-line\": {}}}", quoted(line)))?;
         let start = answer.find("\"return\": \"")? + 11;
         Some(unescaped(&answer[start..answer.rfind('"')?]))
     }
@@ -291,7 +307,9 @@ impl Control {
 
 /// Bit 9 of the flags, from `RFL=00000046` or `EFL=00000046`: whether the processor listens to interrupts.
 fn interrupts_are_off(registers: &str) -> bool {
-    let flags = registers.find("FL=").map(|at| registers[at + 3..].chars().take_while(char::is_ascii_hexdigit).collect::<String>());
+    let flags = registers
+        .find("FL=")
+        .map(|at| registers[at + 3..].chars().take_while(char::is_ascii_hexdigit).collect::<String>());
     flags.and_then(|digits| u64::from_str_radix(&digits, 16).ok()).map_or(false, |flags| flags & 0x200 == 0)
 }
 
@@ -370,5 +388,40 @@ impl Seen {
         if fs::write(&draft, json).is_ok() {
             let _ = fs::rename(&draft, &self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_shown_in_its_own_order() {
+        assert_eq!(hexadecimal("000b8000: 0x0720074807200721\n"), "2107200748072007");
+        assert_eq!(hexadecimal("000b8000: 0xnot hexadecimal"), "");
+    }
+
+    #[test]
+    fn bit_nine_of_the_flags_tells_whether_interrupts_are_on() {
+        assert!(interrupts_are_off("RIP=0 RFL=00000046 [---Z-P-]"));
+        assert!(!interrupts_are_off("EIP=0 EFL=00000246 [---Z-P-]"));
+        assert!(!interrupts_are_off("R0=0"));
+    }
+
+    #[test]
+    fn quoting_is_undone_by_unescaping() {
+        let text = "a \"b\" \\ c\n\tdü";
+        let escaped = quoted(text);
+        assert_eq!(escaped, "\"a \\\"b\\\" \\\\ c\\n\\tdü\"");
+        assert_eq!(unescaped(&escaped[1..escaped.len() - 1]), text);
+        assert_eq!(quoted("\u{1}"), "\"\\u0001\"");
+    }
+
+    #[test]
+    fn a_machine_gets_no_window_and_no_network() {
+        let more = additions(true, &[], 7).join(" ");
+        assert!(more.starts_with("-display none -nic none"), "{more}");
+        let chosen = additions(true, &["-nographic".to_string(), "-nic".to_string()], 7).join(" ");
+        assert!(!chosen.contains("-display") && !chosen.contains("-nic"), "{chosen}");
     }
 }

@@ -10,9 +10,9 @@ from app.course.lessons import Lesson
 from app.protocol.command import LONGEST
 from app.web.diff import FileDiff
 from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answer, playground_of, seat_of
-from app.web.pages.compare import Comparison
+from app.web.pages.compare import CompilerComparison
 from app.web.pages.form import Typed
-from app.web.pages.guide import Foreseen, guide_of, renewed
+from app.web.pages.guide import PredictionStatus, guide_of, renewed
 from app.web.pages.panel import Panel, about, last_run
 from app.web.pages.targets import targets_of
 from app.web.pages.where import where
@@ -55,8 +55,8 @@ async def lesson_page(
     problem: ProblemError | None = None,
     after: str | None = None,
     changes: Changes | None = None,
-    before: Foreseen | None = None,
-    comparison: Comparison | None = None,
+    before: PredictionStatus | None = None,
+    comparison: CompilerComparison | None = None,
 ) -> HTMLResponse:
     """The page of a lesson with what stands in the form, a run, and what went wrong.
 
@@ -78,7 +78,7 @@ async def lesson_page(
         previous=lessons[number - 1] if number else None,
         following=following(home, lesson),
         where=where(home.course_of(lesson), await home.progress.reached(seat), lesson),
-        guide=replace(guide, foreseen=renewed(guide.foreseen, before)) if before else guide,
+        guide=replace(guide, prediction_status=renewed(guide.prediction_status, before)) if before else guide,
         files=_files(lesson, form.files),
         shown=form.shown if form.shown in lesson.files else lesson.editable[0],
         command=form.command,

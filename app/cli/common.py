@@ -1,0 +1,53 @@
+"""What the commands share: settings, courses and lessons by name, and how a command ends."""
+
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
+
+import anyio
+import typer
+
+from app.course import Lesson, LessonError, Shelf, load_shelf
+from app.settings import Settings
+
+_T = TypeVar("_T")
+BAD_USE = 2
+"""The exit code of a command that cannot begin."""
+
+
+def settings_of(**given: Any) -> Settings:
+    """Read the settings, with those given on the command line over them."""
+    try:
+        return Settings(**given)
+    except ValueError as error:
+        stop(f"A PLAYGROUND_ setting cannot be used: {error}")
+
+
+def shelf_of(settings: Settings) -> Shelf:
+    """Load the courses, or stop with the sentence that says what is wrong."""
+    try:
+        return load_shelf(settings.lessons_dir, settings.course)
+    except LessonError as error:
+        stop(str(error))
+
+
+def lesson_of(shelf: Shelf, name: str) -> Lesson:
+    """Return the lesson of that name, or stop with the names of all."""
+    found = shelf.find(name)
+    if found is None:
+        stop(f"There is no lesson {name!r}; there are {', '.join(lesson.name for lesson in shelf.lessons)}.")
+    return found
+
+
+def run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    """Run asynchronous work to its end; an interrupt stops with exit code 130."""
+    try:
+        return anyio.run(work)
+    except KeyboardInterrupt:
+        stop("Interrupted.", code=130)
+
+
+def stop(sentence: str, code: int = BAD_USE) -> NoReturn:
+    """Print the sentence to standard error and end the command."""
+    print(sentence, file=sys.stderr)
+    raise typer.Exit(code)

@@ -1,0 +1,31 @@
+"""``playground setup``."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from app import toolchain
+from app.cli.common import run, settings_of, shelf_of
+from app.cli.console import Console
+
+
+def setup(
+    target: Annotated[list[str] | None, typer.Option(help="A target triple to make ready; may repeat.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every target and program of every lesson.")] = False,
+    era: Annotated[bool, typer.Option("--era", help="Also unpack the compiler of the post's time.")] = False,
+) -> None:
+    """Make the toolchain and the essential targets ready; the other targets follow when a lesson needs them."""
+    settings = settings_of()
+    shelf = shelf_of(settings)
+    further = [triple for lesson in shelf.lessons for triple in lesson.targets] if everything else []
+    wanted = tuple(dict.fromkeys((*(target or shelf.essential_targets), *further)))
+    tools = dict.fromkeys(tool for lesson in shelf.lessons for tool in lesson.needs) if everything else {}
+    with Console(sys.stdout) as say:
+        ready = run(lambda: toolchain.setup(settings.cache_dir, say, wanted, shelf.essential_targets))
+        if era and not run(lambda: toolchain.setup_era(settings.cache_dir, say)):
+            say("The course works without the compiler of the post's time; the lessons quote its words.")
+        ready = run(lambda: toolchain.setup_tools(tools, say)) and ready
+        if not ready:
+            say("The course can be served all the same; the lessons that lack something say what.")
+            raise typer.Exit(1)

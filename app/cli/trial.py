@@ -1,0 +1,164 @@
+"""``playground try``."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, assert_never
+
+import typer
+
+from app import toolchain
+from app.binary import Card
+from app.cli.common import lesson_of, run, settings_of, shelf_of, stop
+from app.course import Lesson, Shelf
+from app.engine import Engine, JobSpec, NothingBuiltError
+from app.engine.local import LocalEngine
+from app.protocol.command import CommandError, parse
+from app.protocol.events import (
+    Artifact,
+    Diagnostic,
+    Event,
+    Finished,
+    Machine,
+    Observed,
+    Output,
+    Queued,
+    Screen,
+    Started,
+    Verdict,
+    to_json,
+)
+from app.run.workspace import EditError, merge
+from app.settings import Settings
+from app.toolchain import Toolchain
+
+
+def try_lesson(
+    lesson_name: Annotated[str, typer.Argument(metavar="[COURSE/]SLUG", help="The lesson.")],
+    directory: Annotated[Path | None, typer.Option("--dir", help="Take the editable files from here.")] = None,
+    command: Annotated[list[str] | None, typer.Option(help="What to run; may repeat, in order.")] = None,
+    name: Annotated[str | None, typer.Option("--toolchain", help="Which toolchain, such as 1.96.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One event a line, as JSON.")] = False,
+) -> None:
+    """Run a lesson's start, or DIR's files, and print the events; exit 0 when the goal is reached, 1 when not."""
+    settings = settings_of()
+    shelf = shelf_of(settings)
+    lesson = lesson_of(shelf, lesson_name)
+    course = shelf.course_of(lesson)
+    try:
+        commands = [parse(line, course.crate) for line in command or lesson.commands[:1]]
+        files = merge(lesson, _read_edits(lesson, directory), settings.file_bytes)
+    except (CommandError, EditError) as error:
+        stop(str(error))
+    chosen = _toolchain(settings, lesson, name)
+    common = {"course": course.id, "digest": course.digest, "lesson": lesson.slug, "toolchain": chosen.name}
+    jobs = [JobSpec(**common, files=files, command=parsed) for parsed in commands]
+    reached = run(lambda: _try(settings, shelf, jobs, as_json=as_json))
+    if reached is None:
+        stop("Nothing has been built that could be looked at; give a --command that builds before it.")
+    if not reached:
+        raise typer.Exit(1)
+
+
+async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_json: bool) -> bool | None:
+    """Run the jobs in order, each on what the last one built; None when one has nothing to look at."""
+    reached = False
+    built: str | None = None
+    async with LocalEngine(settings, shelf.courses) as engine:
+        for job in jobs:
+            if job.command.needs_artifact and built is None:
+                return None
+            run_id = await engine.submit(job.model_copy(update={"after": built}))
+            reached = await _follow(engine, run_id, as_json=as_json) or reached
+            built = run_id if await _has_built(engine, run_id) else built
+    return reached
+
+
+async def _follow(engine: Engine, run_id: str, *, as_json: bool) -> bool:
+    reached = False
+    async for event in _carded(engine, run_id) if as_json else engine.events(run_id):
+        (_print_json if as_json else _print_plain)(event)
+        reached = isinstance(event, Verdict) and event.reached
+    return reached
+
+
+async def _carded(engine: Engine, run_id: str) -> AsyncIterator[Event]:
+    """The run's events, the one of its artefact with the card, which can be read once the run has ended."""
+    held: list[Event] = []
+    async for event in engine.events(run_id):
+        if not held and not isinstance(event, Artifact):
+            yield event
+            continue
+        held.append(event)
+        if isinstance(event, Verdict):
+            card = await engine.card(run_id)
+            for one in held:
+                yield one.model_copy(update={"card": _card(card)}) if card and isinstance(one, Artifact) else one
+
+
+def _card(card: Card) -> dict[str, Any]:
+    """What the card says beyond the event's own fields."""
+    return {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
+
+
+async def _has_built(engine: Engine, run_id: str) -> bool:
+    try:
+        await engine.artifact(run_id)
+    except NothingBuiltError:
+        return False
+    return True
+
+
+def _print_json(event: Event) -> None:
+    typer.echo(to_json(event))
+
+
+def _print_plain(event: Event) -> None:
+    match event:
+        case Output():
+            typer.echo(event.text, nl=False)
+        case Diagnostic():
+            typer.echo(event.rendered, nl=False)
+        case Observed():
+            typer.echo(event.detail)
+        case Machine():
+            typer.echo(f"\n{event.meaning}")
+        case Verdict():
+            typer.echo("The goal is reached." if event.reached else "The goal is not reached.")
+            for check in event.checks:
+                typer.echo(f"  {'✓' if check.ok else '✗'} {check.title}{': ' + check.detail if check.detail else ''}")
+            for advice in (event.detour,) if event.detour else event.advice:
+                typer.echo(f"  → {advice.text}")
+        case Queued() | Started() | Artifact() | Screen() | Finished():
+            pass
+        case _:
+            assert_never(event)
+
+
+def _read_edits(lesson: Lesson, directory: Path | None) -> dict[str, str]:
+    if directory is None:
+        return {}
+    if not directory.is_dir():
+        stop(f"{directory} is no folder.")
+    edits = {}
+    for path in lesson.editable:
+        if (directory / path).is_file():
+            try:
+                edits[path] = (directory / path).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                stop(f"{directory / path} cannot be read: {error}")
+    if not edits:
+        stop(f"{directory} holds none of the files that this lesson lets you edit: {', '.join(lesson.editable)}.")
+    return edits
+
+
+def _toolchain(settings: Settings, lesson: Lesson, name: str | None) -> Toolchain:
+    found = run(lambda: toolchain.discover(settings.cache_dir))
+    if name is None:
+        chosen = toolchain.default_toolchain(found, lesson)
+    else:
+        chosen = next((one for one in found if one.name == name), None)
+    if chosen is None:
+        names = ", ".join(one.name for one in found) or "none at all"
+        stop(f"There is no toolchain {name or ''} here; there is {names}.")
+    return chosen
