@@ -37,6 +37,14 @@ def test_a_lesson_says_what_it_is_for(lessons: dict[str, Lesson], slug: str) -> 
     assert set(lesson.editable) <= set(lesson.files)
 
 
+@pytest.mark.parametrize("slug", SLUGS[1:])
+def test_a_lesson_is_not_reached_by_one_click_on_run(lessons: dict[str, Lesson], slug: str) -> None:
+    lesson = lessons[slug]
+    untouched = {one.command for one in lesson.expectations if one.reached and one.files == "start" and not one.host}
+    untouched |= {one.command for one in lesson.expectations if one.reached and lesson.solution == lesson.files}
+    assert lesson.first_command not in untouched
+
+
 @pytest.fixture
 def folder(tmp_path: Path, taught: Course) -> Path:
     copy = tmp_path / "04-panic-handler"
@@ -70,7 +78,7 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
         (edit("because", "why"), "predict.option.0.why: Extra inputs"),
         (edit('status = "ok"', ""), "predict.option.0: Value error, an option names facts"),
         (edit("[[check]]", '[[detour]]\nid = "x"\ncommand = "frobnicate"\ntext = "?"\n[[check]]'), "detour.0.command"),
-        (edit('id = "handler"', 'id = "no"'), "predict.option: Value error, two options have the same id"),
+        (edit('id = "handler"', 'id = "builds"'), "predict.option: Value error, two options have the same id"),
     ],
 )
 def test_what_is_wrong_is_named(folder: Path, change: Callable[[Path], None], says: str) -> None:

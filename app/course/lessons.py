@@ -105,7 +105,8 @@ class Option(RunFacts):
 class Prediction(Content):
     """A question about the run that reaches the goal, asked before the first run.
 
-    With ``on_start`` it is about that command on the step's own files instead. The right option is not written down anywhere: it is the one whose facts hold for the run.
+    With ``on_start`` it is about that command on the step's own files instead. The right option is not written down
+    anywhere: it is the one whose facts hold for the run.
     """
 
     question: str = Field(min_length=1)
@@ -128,6 +129,7 @@ class _Manifest(Content):
     shared: Mapping[str, str] = {}
     edit: tuple[str, ...] = Field(min_length=1)
     commands: tuple[str, ...] | None = Field(None, min_length=1)
+    prefill: str | None = Field(None, min_length=1)
     target: str | None = None
     targets: tuple[str, ...] = ()
     compilers: VersionRange | None = None
@@ -151,8 +153,9 @@ class Lesson:
     ``compilers`` is the range of versions that it is about, if it is about particular ones. ``variants`` maps a name to
     a whole crate that ``lessons check`` runs; ``offers`` maps the variants that the text offers to their own files.
     ``recordings`` are the recorded runs, newest compiler first. ``folder`` is the folder that the lesson was loaded
-    from. ``detours`` are the commands of the text that do not reach the goal. ``side_trip_of`` is the slug of the lesson
-    that this optional one belongs to, or None.
+    from. ``detours`` are the commands of the text that do not reach the goal. ``side_trip_of`` is the slug of the
+    lesson that this optional one belongs to, or None. ``prefill`` is the command that the command line begins with, or
+    None for the first of ``commands``.
 
     A course sets ``number`` (from 1), ``course`` (its id) and ``key``, under which a learner's texts and progress are
     stored. ``base`` is the path prefix of the course's pages, empty for the default course; ``map`` is the path of the
@@ -187,6 +190,7 @@ class Lesson:
     offers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     detours: tuple[Detour, ...] = ()
     side_trip_of: str | None = None
+    prefill: str | None = None
     recordings: tuple[Recording, ...] = ()
     folder: Path = Path()
 
@@ -213,6 +217,11 @@ class Lesson:
     def targets(self) -> tuple[str, ...]:
         """The triples other than the host's that the lesson builds for, without duplicates."""
         return tuple(dict.fromkeys((*((self.target,) if self.target else ()), *self.further_targets)))
+
+    @property
+    def first_command(self) -> str:
+        """The command that the command line begins with."""
+        return self.prefill or self.commands[0]
 
     @property
     def ends_with_a_code(self) -> bool:
@@ -269,6 +278,7 @@ def load(folder: Path, command: str = "cargo build") -> Lesson:
         needs=manifest.needs,
         detours=manifest.detour,
         side_trip_of=manifest.side_trip_of,
+        prefill=manifest.prefill,
     )
 
 

@@ -97,7 +97,8 @@ def _quote_problems(lesson: Lesson) -> Iterable[str]:
 
 def _command_problems(lesson: Lesson) -> Iterable[str]:
     asked = lesson.prediction.on_start if lesson.prediction else None
-    for line in (*lesson.commands, *((asked,) if asked else ()), *(item.command for item in lesson.expectations)):
+    further = (line for line in (asked, lesson.prefill) if line)
+    for line in (*lesson.commands, *further, *(item.command for item in lesson.expectations)):
         try:
             target = parse(line).target
         except CommandError as error:
