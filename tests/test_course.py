@@ -34,7 +34,7 @@ def test_a_course_has_everything_that_is_taught(taught: Course) -> None:
     assert taught.id == "freestanding-rust-binary"
     assert [(part.title, part.beyond, len(part.lessons)) for part in taught.parts] == [
         ("The post\N{RIGHT SINGLE QUOTATION MARK}s steps", False, 16),
-        ("Beyond the post", True, 9),
+        ("Beyond the post", True, 10),
     ]
     lesson = taught.lesson("entry-point")
     assert lesson
@@ -63,6 +63,12 @@ def test_a_course_has_everything_that_is_taught(taught: Course) -> None:
                 (folder / "errors.toml").read_text() + '[[advice]]\nid = "a"\ntext = "t"\nwhen.errors = ["nothing"]\n'
             ),
             "errors.toml: advice.when.errors: there is no error class 'nothing'",
+        ),
+        (
+            lambda folder: replaced(
+                folder / "04-panic-handler/lesson.toml", "edit = ", 'side_trip_of = "no-std"\nedit = '
+            ),
+            "04-panic-handler/lesson.toml: side_trip_of: no lesson before it is 'no-std'",
         ),
         (lambda folder: (folder / "course.toml").unlink(), "course.toml: cannot be read"),
         (lambda folder: (folder / "errors.toml").unlink(), "errors.toml: cannot be read"),

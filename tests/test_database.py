@@ -90,6 +90,18 @@ async def test_what_an_old_database_holds_is_there_after_a_start(path: Path, old
     assert version(path) == LATEST
 
 
+@pytest.mark.parametrize("old", [1, 2])
+async def test_who_had_reached_a_lesson_before_it_was_split_has_both_halves(path: Path, old: int) -> None:
+    restore(path, old)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("insert into reached values ('carl', 'boot-arm', '2026-01-01T00:00:00+00:00', '1.96')")
+    progress = Progress(path)
+    assert (await progress.reached("carl")).keys() == {"boot-arm", "boot-arm-uart"}
+    await progress.mark("ada", "boot-arm", "1.96")
+    assert "boot-arm-uart" not in await progress.reached("ada"), "from now on each half counts for itself"
+    progress.close()
+
+
 def test_there_is_a_dump_of_every_version() -> None:
     assert names(DUMPS) == {f"version-{number}.sql" for number in range(1, LATEST + 1)}
 

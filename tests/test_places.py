@@ -63,6 +63,7 @@ NEVER: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "status": "failed",
         "errors": ("nothing",),
         "output": "never printed",
+        "linker": "never printed",
         "artifact": {"format": "PE"},
         "observed": {"outcome": "killed"},
         "exit_code": 7,

@@ -236,6 +236,15 @@ def test_a_verdict_shows_each_check_and_the_advice() -> None:
     assert "/lessons/next" not in html
 
 
+def test_a_detour_of_the_text_is_answered_as_what_it_is() -> None:
+    checks = (Check(id="a", title="It links", ok=False, detail="Seen: nothing."),)
+    verdict = Verdict(reached=False, checks=checks, detour=Advice(id="c", text="It *only* checks."))
+    html = fold(renderer(lesson("next")), [finished(), verdict])["verdict"]
+    assert "It <em>only</em> checks." in html
+    assert "Seen: nothing." not in html
+    assert "Not there yet" not in html
+
+
 def test_a_reached_goal_leads_on() -> None:
     verdict = Verdict(reached=True, checks=())
     html = fold(renderer(lesson("next", "No `main`")), [finished(), verdict])["verdict"]

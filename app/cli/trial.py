@@ -133,7 +133,7 @@ def _print_plain(event: Event) -> None:  # noqa: C901 - a branch for each type
             typer.echo("The goal is reached." if event.reached else "The goal is not reached.")
             for check in event.checks:
                 typer.echo(f"  {'✓' if check.ok else '✗'} {check.title}{': ' + check.detail if check.detail else ''}")
-            for advice in event.advice:
+            for advice in (event.detour,) if event.detour else event.advice:
                 typer.echo(f"  → {advice.text}")
         case Queued() | Artifact() | Screen() | Finished():
             pass

@@ -261,12 +261,16 @@ class Advice(_Frozen):
 
 
 class Verdict(_Numbered):
-    """The verdict on the lesson's goal: always the last event of a run."""
+    """The verdict on the lesson's goal: always the last event of a run.
+
+    ``detour`` is set if the lesson's text itself asks for this run, to show something other than the goal.
+    """
 
     type: Literal["verdict"] = "verdict"
     reached: bool
     checks: tuple[Check, ...]
     advice: tuple[Advice, ...] = ()
+    detour: Advice | None = Field(default=None, exclude_if=lambda detour: detour is None)
 
 
 Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Screen | Machine | Edit | Finished | Verdict
