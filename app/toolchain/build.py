@@ -52,7 +52,7 @@ codegen-units = 10000
 [profile.release.package.panic_abort]
 rustflags = ["-Cpanic=abort"]
 """
-"""What the standard library's own workspace says: each intrinsic in an object file of its own, for instance."""
+"""Settings of the standard library's own workspace, such as an object file for each intrinsic."""
 _LIBRARIES = "core,alloc,compiler_builtins"
 _PANIC = ",panic_abort,panic_unwind"
 
