@@ -12,6 +12,7 @@ CARRIED = "you brought your files along"
 TOOK_OFFER = "you took what the text offers"
 TOOK_LINK = "you took the files of a link"
 APPLIED_SOLUTION = "you applied the solution"
+ACCEPTED_EDIT = "you accepted the changes of a tool"
 
 RATES = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
 """The requests that a rate counts, in the plural."""

@@ -15,7 +15,7 @@ from app.web.pages.guide import difference, guide_of
 from app.web.pages.lesson import Changes, again
 from app.web.problem import no_such_offer
 from app.web.state import Playground
-from app.web.words import APPLIED_SOLUTION, CARRIED, RESET, TOOK_OFFER
+from app.web.words import ACCEPTED_EDIT, APPLIED_SOLUTION, CARRIED, RESET, TOOK_OFFER
 
 router = APIRouter()
 
@@ -64,7 +64,7 @@ async def offer(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
 
 @router.post("/lessons/{slug}/accept")
 async def accept(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Put the files as a run's tool would write them in the place of the posted ones, which stay as a version."""
+    """Replace the posted files by those that a run's tool would write, and keep the posted ones as a version."""
     form = await typed(request)
     run_id = form.choice or ""
     status = await home.runs.owned(run_id, seat, field="choice")
@@ -74,11 +74,11 @@ async def accept(request: Request, home: Home, seat: Seat, lesson: Step) -> Resp
             if isinstance(event, Edit) and event.path in lesson.editable:
                 offered[event.path] = event.text
     if not offered:
-        raise ProblemError(422, "no-such-offer", "This run offers no such files; run the command again.", "choice")
+        raise no_such_offer()
     before = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
     now = {**before, **offered}
     if now != before:
-        await home.progress.versions.keep(seat, lesson.key, before, "you accepted the changes of a tool")
+        await home.progress.versions.keep(seat, lesson.key, before, ACCEPTED_EDIT)
         await home.progress.save(seat, lesson.key, now)
     return await given(request, lesson, form, now)
 
