@@ -110,6 +110,11 @@ def test_a_patch_names_its_place_and_how_it_is_swapped() -> None:
         (Queued(position=1), "status", "1 run stands before this one"),
         (Queued(position=3), "status", "3 runs stand before this one"),
         (Started(toolchain="1.96", argv=("cargo", "build"), isolation="none"), "status", "Running on Rust 1.96"),
+        (
+            Started(toolchain="1.96", argv=("cargo", "b"), isolation="none", note="Read as `cargo b`, in lower case."),
+            "note",
+            "Read as <code>cargo b</code>, in lower case.",
+        ),
         (Started(toolchain="1.96", argv=("cargo", "a b"), isolation="none"), "command", "cargo &#39;a b&#39;"),
         (finished("ok"), "status", "Finished in 0.42 s"),
         (finished("failed"), "status", "Ended with exit code 101 after 0.42 s"),

@@ -319,7 +319,7 @@ async def test_a_missing_host_linker_is_fatal_a_missing_look_up_tool_is_not(
     monkeypatch.setattr(debian, "is_debian", lambda: True)
     monkeypatch.setattr(debian, "is_root", lambda: False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    for name in ("cc", "readelf", "objdump", "nm", "size"):
+    for name in ("cc", "readelf", "objdump", "nm", "size", "strings", "xxd", "hexdump"):
         (tmp_path / name).write_text("#!/bin/sh\necho /elf32-littlearm\n")
         (tmp_path / name).chmod(0o755)
     lacking = await needs(found, (BARE_METAL,))

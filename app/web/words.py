@@ -13,6 +13,7 @@ ACCEPTED_EDIT = "you accepted the changes of a tool"
 TOOK_OFFER = "you took what the text offers"
 TOOK_LINK = "you took the files of a link"
 APPLIED_SOLUTION = "you applied the solution"
+ACCEPTED_EDIT = "you accepted the changes of a tool"
 
 RATES = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
 """The requests that a rate counts, in the plural."""
