@@ -1,4 +1,4 @@
-"""The verdict: over recorded runs of three compilers, and over made-up ones."""
+"""The verdict, for recorded runs of three compilers and for constructed ones."""
 
 from typing import Any
 
@@ -223,7 +223,7 @@ def test_a_nightly_is_in_the_ranges_of_the_version_that_it_becomes(version: str,
 
 
 @pytest.mark.parametrize("slug", ["boot-arm", "panic-message"])
-def test_what_an_emulator_started_is_not_said_to_be_impossible(
+def test_a_program_for_an_emulator_is_not_called_impossible_to_run(
     lessons: dict[str, Lesson], diagnosis: Diagnosis, slug: str
 ) -> None:
     machine = Machine(emulator="qemu-system-arm", ended="lockup", exit_code=None, seconds=0.1, meaning="", registers="")

@@ -1,4 +1,4 @@
-"""The command line as a program: exit codes, events a line, a sentence for bad use."""
+"""The command line as a program: exit codes, one event per line, one sentence for bad use."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_commands_follow_each_other_on_what_was_built(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["try", "nothing"], "There is no lesson 'nothing'"),
-        (["try", "hello-std", "--command", "ls"], "cannot be run here"),
+        (["try", "hello-std", "--command", "xyzzy"], "a command line for cargo"),
         (["try", "hello-std", "--dir", "/nowhere"], "/nowhere is no folder"),
         (["try", "hello-std", "--dir", "."], "holds none of the files"),
         (["try", "hello-std", "--toolchain", "0.1"], "There is no toolchain 0.1"),

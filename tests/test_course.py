@@ -1,4 +1,4 @@
-"""A folder becomes a course, several become a shelf, and whatever is wrong is named with its file and key."""
+"""Loading courses and shelves from folders; an error names the file and the key."""
 
 import shutil
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from app.course import Course, LessonError, load_course, load_shelf
-from tests.conftest import course_toml
+from tests.support.courses import course_toml
 
 
 @pytest.fixture
 def folder(tmp_path: Path, taught: Course) -> Path:
-    """A course of one lesson, in a folder of courses."""
+    """A folder of courses that holds one course with one lesson."""
     copy = tmp_path / "courses" / "one"
     shutil.copytree(taught.folder / "04-panic-handler", copy / "04-panic-handler")
     shutil.copy(taught.folder / "errors.toml", copy)

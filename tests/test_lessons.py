@@ -1,4 +1,4 @@
-"""A folder becomes a lesson, and whatever is wrong in it is named with its file and key."""
+"""Loading a lesson from a folder; an error names the file and the key."""
 
 import shutil
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from app.course import Course, Lesson, load_course, load_shelf
 from app.course.lessons import LessonError, load
 from app.course.prove import reference_problems
 from app.settings import Settings
-from tests.conftest import course_toml
+from tests.support.courses import course_toml
 
 SLUGS = (
     "hello-std no-std empty-main panic-handler eh-personality panic-abort no-main entry-point linker-error "

@@ -1,4 +1,4 @@
-"""Lesson text and events as HTML."""
+"""Rendering lesson texts and events as HTML."""
 
 import re
 from typing import get_args
@@ -163,7 +163,7 @@ def test_closing_remarks_are_for_the_terminal_only(level: str, message: str) -> 
     assert "<span>" in slots["terminal"]
 
 
-def test_an_artefact_can_be_looked_at_by_the_next_command() -> None:
+def test_the_next_command_can_inspect_an_artifact() -> None:
     event = Artifact(
         path="target/debug/blog_os",
         bytes=1234,
@@ -181,7 +181,7 @@ def test_an_artefact_can_be_looked_at_by_the_next_command() -> None:
     assert fold(renderer(), [event.model_copy(update={"entry": None})])["artifact"].count("none") == 3
 
 
-def test_nothing_is_said_of_an_artefact_that_could_not_be_read() -> None:
+def test_an_unreadable_artifact_is_not_described() -> None:
     event = Artifact(
         path="target/debug/blog_os",
         bytes=1234,
@@ -384,7 +384,7 @@ FLOODS: dict[str, list[Event]] = {
 
 
 @pytest.mark.parametrize("events", FLOODS.values(), ids=FLOODS)
-def test_a_panel_is_bounded_whatever_is_printed(events: list[Event]) -> None:
+def test_a_panel_is_bounded_for_any_output(events: list[Event]) -> None:
     started = Started(toolchain="1.96", argv=("cargo", "run"), isolation="none")
     log = [event.numbered(number) for number, event in enumerate([started, *events], 1)]
     drawn = fold(renderer(), log)
@@ -394,7 +394,7 @@ def test_a_panel_is_bounded_whatever_is_printed(events: list[Event]) -> None:
     assert sum(len(patch.html.encode()) for patch in one_by_one) < 4_000_000
 
 
-def test_what_is_left_out_is_said_once_and_can_be_read() -> None:
+def test_omitted_output_is_announced_once_and_can_be_read() -> None:
     log = [loud("x" * 100_000), loud("y" * 200_000), loud("z"), message("told"), loud("z")]
     one = renderer()
     html = "".join(patch.html for event in log for patch in one.patches(event))

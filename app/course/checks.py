@@ -19,6 +19,7 @@ from app.protocol.events import (
     Artifact,
     Check,
     Diagnostic,
+    Edit,
     Ended,
     Event,
     Finished,
@@ -118,7 +119,7 @@ def summarize(command: Command, events: Iterable[Event], host: str = "") -> Fini
                 machine = machine or event
             case Screen():
                 screen = "\n".join(row.rstrip() for row in event.text)
-            case Queued() | Started() | Verdict():
+            case Queued() | Started() | Edit() | Verdict():
                 pass
             case _:
                 assert_never(event)

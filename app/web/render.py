@@ -29,6 +29,7 @@ from app.course.lessons import Lesson
 from app.protocol.events import (
     Artifact,
     Diagnostic,
+    Edit,
     Event,
     Finished,
     Machine,
@@ -48,7 +49,9 @@ from app.web.screen import rows
 from app.web.words import LIST_ENDS, TERMINAL_ENDS, WHOLE_OUTPUT, file_size
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_APPENDED = {"terminal", "diagnostics"}
+_APPENDED = {"terminal", "diagnostics", "edits"}
+_TELLS = ("--version", "-V", "-vV", "-Vv", "--list", "--help", "-h", "--explain")
+_LOOKS = ("new", "clean", "clippy", "fmt", "tree", "help", "version")
 _MOST_TEXT = 256 * 1024
 """Characters that a terminal shows. HTML is up to fifty times as long, and each reader's browser must lay it out."""
 _MOST_LISTED = 256 * 1024
@@ -162,6 +165,8 @@ class RunRenderer:
                 return {"by_path": self._by_path}
             case Diagnostic():
                 return self._message(event)
+            case Edit():
+                return {"offered": event.path in self._lesson.editable}
             case Queued() | Started() | Artifact() | Screen() | Machine() | Finished() | Verdict():
                 return {}
             case _:
@@ -211,7 +216,8 @@ def fixes(event: Diagnostic, files: Sequence[str]) -> Iterator[Suggestion]:
 def only_looks(argv: Sequence[str], lesson: Lesson) -> bool:
     """Return True if the command only looks at something, and the lesson's goal is about building."""
     if argv[0] == "cargo":
-        return argv[1] in ("new", "clean", "--version", "-V")
+        words = argv[: argv.index("--")] if "--" in argv else argv
+        return bool(set(_TELLS) & set(words) or set(_LOOKS) & set(words[1:3]))
     return all(check.command is None or check.command.program != argv[0] for check in lesson.checks)
 
 

@@ -1,4 +1,4 @@
-"""What leads the learner, over HTTP: predictions, hints, the solution beside the own files, versions."""
+"""Learner guidance over HTTP: predictions, hints, the solution as a diff, earlier versions."""
 
 import io
 import re
@@ -10,9 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from app.course import Part, Shelf
+from app.protocol.events import Edit
 from app.web.state import Playground
-from tests.conftest import seat_of
-from tests.test_pages import HTMX, START, ScriptedEngine, app, course, engine, inventory, learner, post
+from tests.support.clients import seat_of
+from tests.support.scripted import HTMX, LOG, START, ScriptedEngine, post
 
 pytestmark = pytest.mark.anyio
 
@@ -22,12 +23,12 @@ MINE = 'fn main() {\n    println!("Mine");\n}\n'
 async def press(
     client: httpx.AsyncClient, action: str, choice: str = "", main: str = START, *, htmx: bool = True
 ) -> httpx.Response:
-    """A button that sends the form elsewhere."""
+    """Post the form as one of its buttons does."""
     return await post(client, f"/lessons/one/{action}", main, htmx=htmx, choice=choice)
 
 
 def given(answer: httpx.Response) -> str:
-    """The text that an answer brings for src/main.rs."""
+    """Return the text for src/main.rs in an answer."""
     found = re.search(r'<textarea data-given="file:src/main.rs"[^>]*>\n(.*?)</textarea>', answer.text, re.DOTALL)
     assert found, answer.text
     return found[1].replace("&#34;", '"')
@@ -134,6 +135,32 @@ async def test_what_the_text_offers_to_try_is_put_in_place_and_taken_back(
     assert (await press(learner, "offer", "another")).status_code == 422
 
 
+@pytest.mark.parametrize("htmx", [True, False])
+async def test_what_a_tool_would_write_is_offered_and_taken_back(
+    app: FastAPI, learner: httpx.AsyncClient, engine: ScriptedEngine, htmx: bool
+) -> None:
+    formatted = "fn main() {}\n"
+    edits = (Edit(id=2, path="src/main.rs", text=formatted), Edit(id=3, path="build.rs", text="// not offered\n"))
+    engine.log = (LOG[0], *edits, *LOG[3:])
+    page = (await post(learner, main=MINE, command="cargo fmt", htmx=False)).text
+    (way,) = re.findall(r'value="(\w+)" data-show="code"\s+formaction="/lessons/one/accept#bench"', page)
+    assert await kept(app, learner) == {"src/main.rs": MINE}, "nothing has changed so far"
+    answer = await press(learner, "accept", way, MINE, htmx=htmx)
+    assert answer.status_code == (200 if htmx else 303)
+    assert not htmx or given(answer) == formatted
+    assert await kept(app, learner) == {"src/main.rs": formatted}
+    assert given(await press(learner, "undo", main=formatted)) == MINE
+    assert (await press(learner, "accept", f"{9:032x}")).status_code == 404
+    engine.state = "running"
+    assert (await press(learner, "accept", way)).status_code == 422
+
+
+async def test_a_run_without_edits_offers_none(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    await post(learner, main=MINE)
+    assert (await press(learner, "accept", f"{1:032x}")).status_code == 422
+    assert len(engine.jobs) == 1
+
+
 async def test_a_reset_of_an_untouched_step_offers_nothing(learner: httpx.AsyncClient) -> None:
     await press(learner, "reset")
     assert "is kept.</span>" not in (await learner.get("/lessons/one")).text
@@ -198,7 +225,7 @@ async def test_a_step_without_a_question_asks_none(learner: httpx.AsyncClient) -
 
 @pytest.fixture
 def with_bonus(app: FastAPI) -> Playground:
-    """The last lesson is one beyond the post."""
+    """A playground whose last lesson goes beyond the post."""
     playground: Playground = app.state.playground
     *steps, last = playground.shelf.lessons
     parts = Part("Steps", tuple(steps)), Part("Beyond the post", (last,), beyond=True)
