@@ -387,7 +387,7 @@ async def test_without_scripts_a_run_answers_with_the_finished_page(
     assert engine.jobs[0].attended
     assert "red &lt;/pre&gt;&lt;script&gt;" in answer.text
     assert "This is the error we came for." in answer.text
-    assert "Ended as it should, with an error" in answer.text
+    assert "Failed as expected after" in answer.text
     assert "fn a() {}\nfn b() {}\n</textarea>" in answer.text
     assert '<option value="1.98" selected>' in answer.text
     assert "hx-sse:connect" not in answer.text

@@ -83,7 +83,8 @@ def test_output_is_appended_with_its_colours_open_across_events() -> None:
         ],
     )
     assert slots["terminal"] == (
-        '<span><span class="sgr-31">red</span></span><span><span class="sgr-31">still</span></span><span>.</span>'
+        '<span><span class="sgr-31">red</span></span><span data-error></span>'
+        '<span><span class="sgr-31">still</span></span><span>.</span>'
     )
 
 
@@ -112,11 +113,11 @@ def test_a_patch_names_its_place_and_how_it_is_swapped() -> None:
         (Started(toolchain="1.96", argv=("cargo", "build"), isolation="none"), "status", "Running on Rust 1.96"),
         (Started(toolchain="1.96", argv=("cargo", "a b"), isolation="none"), "command", "cargo &#39;a b&#39;"),
         (finished("ok"), "status", "Finished in 0.42 s"),
-        (finished("failed"), "status", "Ended with exit code 101 after 0.42 s"),
+        (finished("failed"), "status", "Failed with exit code 101 after 0.42 s"),
         (finished("cancelled"), "status", "Cancelled after 0.42 s"),
-        (finished("timeout"), "status", "its time was up"),
+        (finished("timeout"), "status", "Timed out after"),
         (finished("limit", limit="output"), "status", "it printed too much"),
-        (finished("limit", limit="memory"), "status", "it needed too much memory"),
+        (finished("limit", limit="memory"), "status", "it used too much memory"),
     ],
 )
 def test_status(event: Event, slot: str, words: str) -> None:
@@ -218,7 +219,7 @@ def test_an_exit_code_that_was_the_goal_is_no_error(lessons: dict[str, Lesson]) 
     end = Finished(status="failed", exit_code=33, seconds=0.5)
     slots = fold(step, [end, Verdict(reached=True, checks=())])
     assert "Goal reached." in slots["verdict"]
-    assert "Ended as it should, with exit code 33, after 0.50 s" in slots["status"]
+    assert "Exit code 33 as expected after 0.50 s" in slots["status"]
 
 
 def test_a_verdict_shows_each_check_and_the_advice() -> None:
@@ -242,7 +243,7 @@ def test_a_reached_goal_leads_on() -> None:
     assert 'href="/lessons/next"' in html
     assert 'action="/lessons/next/carry"' in html
     assert 'name="from" value="here"' in html
-    assert "last one" in fold(renderer(), [finished(), verdict])["verdict"]
+    assert "last step" in fold(renderer(), [finished(), verdict])["verdict"]
 
 
 @pytest.mark.parametrize(

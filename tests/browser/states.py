@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from app.course import Lesson, load_shelf
 from app.settings import Settings
-from tests.browser.test_course import ENDLESS, RUN_MS, type_files
+from tests.browser.test_course import ENDLESS, RUN_MS, menu, show, type_files
 from tests.conftest import BARE_METAL, disagreement, seated
 
 State = Callable[[Page, str], None]
@@ -177,13 +177,14 @@ def screened(page: Page, server: str) -> None:
 def carded(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/bare-metal")
     run(page, f"cargo build --target {BARE_METAL}")
-    page.get_by_text("Built:").click()
+    show(page, "binary")
     expect(page.get_by_role("heading", name="Who runs before main")).to_be_visible(timeout=RUN_MS)
 
 
 def stepped(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/bare-metal")
     run(page, f"cargo build --target {BARE_METAL}")
+    show(page, "binary")
     page.get_by_role("link", name="Step through it").click()
     expect(page.locator("#stepper-title")).to_be_visible(timeout=RUN_MS)
     page.keyboard.press("ArrowRight")
@@ -230,7 +231,8 @@ def changed(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/hello-std")
     run(page)
     type_files(page, {"src/main.rs": "fn main() {} // mine\n"})
-    page.get_by_role("button", name="What changed since my last run").click()
+    menu(page, "Reset")
+    page.get_by_role("button", name="Show changes since my last run").click()
     expect(page.locator("#changes .new")).to_be_visible()
 
 

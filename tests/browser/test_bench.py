@@ -241,7 +241,7 @@ def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
         """How far the end is below what is shown."""
         found = page.evaluate(
             """() => {
-                const terminal = document.getElementById("run-terminal");
+                const terminal = document.getElementById("run-output");
                 return terminal.scrollHeight - terminal.scrollTop - terminal.clientHeight;
             }"""
         )
@@ -264,10 +264,10 @@ def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
     terminal.hover()
     page.mouse.wheel(0, -300)
     expect(terminal).to_contain_text("line 250", timeout=RUN_MS)
-    seen = page.evaluate("document.getElementById('run-terminal').scrollTop")
+    seen = page.evaluate("document.getElementById('run-output').scrollTop")
     assert below() > 600
     expect(terminal).to_contain_text("line 300", timeout=RUN_MS)
-    assert page.evaluate("document.getElementById('run-terminal').scrollTop") == seen
+    assert page.evaluate("document.getElementById('run-output').scrollTop") == seen
     page.mouse.wheel(0, 1_000_000)
     expect(terminal).to_contain_text("line 400", timeout=RUN_MS)
     assert at_the_end()

@@ -127,6 +127,22 @@ def type_files(page: Page, texts: dict[str, str]) -> None:
         page.get_by_role("textbox", name=path, exact=True).fill(text)
 
 
+def show(page: Page, pane: str) -> None:
+    """Bring a pane of the results to the front by its tab."""
+    page.locator(f"label[for=pane-{pane}]").click()
+
+
+def menu(page: Page, name: str) -> None:
+    """Open one of the menus below the command line."""
+    page.locator(".tools .menu > summary", has_text=name).click()
+
+
+def offered(page: Page, text: str) -> None:
+    """Run the first of the step's own commands that has this text."""
+    page.locator(".offers > summary").click()
+    page.locator(".offered button", has_text=text).first.click()
+
+
 def area(page: Page, path: str = "src/main.rs") -> Locator:
     """The field of the form that holds a file's text; where scripts run an editor stands before it."""
     return page.locator(f'textarea[data-path="{path}"]')
@@ -152,12 +168,12 @@ def test_what_was_built_can_be_looked_into(browser: Browser, server: str, lesson
         for slug in ("hello-std", "bare-metal"):
             page.goto(f"{server}/lessons/{slug}")
             reach(page, lessons[slug])
-        page.get_by_text("Built:").click()
+        show(page, "binary")
         card = page.locator("#run-artifact")
         expect(card).to_contain_text("Nobody. The first instruction is the first of _start")
         expect(card.get_by_role("img", name="machine code:")).to_be_visible()
         expect(card.get_by_role("heading", name="Since your build in")).to_be_visible()
-        page.locator(".offered button", has_text="readelf").first.click()
+        offered(page, "readelf")
         expect(page.locator("#run-terminal")).to_contain_text("ELF Header", timeout=RUN_MS)
         expect(page.locator("#command")).to_have_value(re.compile("^readelf"))
 
@@ -167,7 +183,7 @@ def test_the_same_with_scripts_off(browser: Browser, server: str, lessons: dict[
     with learner(browser, server, scripts=False) as page:
         page.goto(f"{server}/lessons/bare-metal")
         reach(page, lessons["bare-metal"])
-        page.get_by_text("Built:").click()
+        show(page, "binary")
         page.get_by_role("link", name="Look inside").click()
         expect(page.get_by_role("heading", name="Who runs before main")).to_be_visible()
         page.get_by_role("link", name="Back to the step").click()
@@ -255,7 +271,7 @@ def test_a_new_run_takes_the_place_of_one_that_goes_on(browser: Browser, server:
         page.locator("#command").fill("cargo run")
         page.get_by_role("button", name="Run", exact=True).click()
         expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
-        page.locator(".offered button", has_text="cargo build").first.click()
+        offered(page, "cargo build")
         expect(page.locator(".verdict.reached")).to_be_visible(timeout=RUN_MS)
         expect(page.locator("#run-terminal")).not_to_contain_text("line")
         expect(page.locator("#run")).to_have_count(1)

@@ -44,7 +44,7 @@ def test_a_course_is_chosen_and_walked_through(browser: Browser, two: str, scrip
         page.get_by_role("button", name="Run", exact=True).click()
         expect(page.locator("#run-verdict")).to_contain_text("Goal reached", timeout=RUN_MS)
         expect(page.locator("#run-progress .count")).to_contain_text("1/2")
-        page.get_by_role("button", name="Go on with my files").click()
+        page.get_by_role("button", name="Keep my files").click()
         expect(page).to_have_url(f"{two}/courses/tiny/lessons/missing-name")
         page.locator("header a.home").click()
         expect(page.locator("li.step.done")).to_have_count(1)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
+from tests.browser.test_course import RUN_MS, area, browser, learner, menu, show, type_files
 
 __all__ = ["browser"]
 
@@ -44,6 +44,7 @@ def test_the_compilers_fix_is_one_click_and_the_next_run_is_clean(page: Page) ->
     run(page)
     expect(page.locator("#run-diagnostics li.warning")).to_have_count(2)
     expect(page.locator(".cm-lintRange-warning")).to_have_count(2)
+    show(page, "messages")
     for _ in range(2):
         page.locator("[data-fix]:not([disabled])").first.click()
     assert area(page).input_value() == UNUSED_MUT.replace("mut ", "")
@@ -56,6 +57,7 @@ def test_the_compilers_fix_is_one_click_and_the_next_run_is_clean(page: Page) ->
 def test_a_fix_that_a_key_applies_leaves_the_cursor_behind_it(page: Page) -> None:
     type_files(page, {"src/main.rs": UNUSED_MUT})
     run(page)
+    show(page, "messages")
     page.locator("[data-fix]").last.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("textbox", name="src/main.rs")).to_be_focused()
@@ -69,6 +71,7 @@ def test_a_fix_that_a_key_applies_leaves_the_cursor_behind_it(page: Page) -> Non
 def test_marks_go_with_the_next_edit_and_rustcs_words_stand_at_the_cursor(page: Page) -> None:
     type_files(page, {"src/main.rs": UNUSED_MUT})
     run(page)
+    show(page, "messages")
     page.locator("#run-diagnostics .place a").first.click()
     expect(page.locator(".said:visible")).to_contain_text("warning: variable does not need to be mutable")
     expect(page.get_by_role("textbox", name="src/main.rs")).to_be_focused()
@@ -85,6 +88,7 @@ def test_marks_come_back_with_a_reload(page: Page) -> None:
     run(page)
     page.reload()
     expect(page.locator(".cm-lintRange-warning")).to_have_count(2)
+    show(page, "messages")
     page.locator("[data-fix]").first.click()
     assert area(page).input_value().count("mut ") == 1
 
@@ -119,7 +123,7 @@ def test_vim_keys_and_the_size_are_kept_for_every_lesson(page: Page, server: str
     page.on("request", lambda request: loaded.append(request.url) if "vim" in request.url else None)
     page.reload()
     assert not loaded, "only whoever wants Vim's keys loads them"
-    page.get_by_text("Editor", exact=True).click()
+    menu(page, "Settings")
     page.get_by_label("Vim keys").check()
     page.get_by_label("Text size").select_option("huge")
     page.goto(f"{server}/lessons/no-std")

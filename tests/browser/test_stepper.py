@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import states
-from tests.browser.test_course import RUN_MS, browser, learner
+from tests.browser.test_course import RUN_MS, browser, learner, show
 from tests.conftest import BARE_METAL
 
 COMMAND = f"cargo build --target {BARE_METAL}"
@@ -26,6 +26,7 @@ def build(page: Page, server: str) -> None:
 def test_the_keys_step_forwards_and_backwards_and_round_the_loop(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         build(page, server)
+        show(page, "binary")
         page.get_by_role("link", name="Step through it").click()
         title = page.locator("#stepper-title")
         expect(title).to_have_text(re.compile(r"^Step 0 of \d+, and round again$"), timeout=RUN_MS)
@@ -50,6 +51,7 @@ def test_the_keys_step_forwards_and_backwards_and_round_the_loop(browser: Browse
 def test_without_scripts_each_step_is_a_page(browser: Browser, server: str) -> None:
     with learner(browser, server, scripts=False, width=360) as page:
         build(page, server)
+        show(page, "binary")
         page.get_by_role("link", name="Step through it").click()
         expect(page.locator("h1")).to_have_text("Step through it")
         page.get_by_role("link", name="One step on").click()
@@ -77,6 +79,7 @@ def test_a_refusal_stands_where_it_was_asked_for(browser: Browser, server: str) 
     with browser.new_context() as context:
         page = context.new_page()
         states.solved(page, server, "boot-x86")
+        show(page, "binary")
         page.get_by_role("link", name="Step through it").click()
         expect(page.locator("#stepper .problem")).to_contain_text("32-bit mode", timeout=RUN_MS)
         expect(page.locator("#problem")).to_be_empty()
