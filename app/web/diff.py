@@ -55,10 +55,13 @@ class FileDiff:
         return len(self.hunks)
 
 
-def compare(old: str, new: str) -> tuple[Hunk, ...]:
-    """The places where ``new`` differs from ``old``, from the top down; none when they are equal."""
+def compare(old: str, new: str, context: int = _CONTEXT) -> tuple[Hunk, ...]:
+    """The places where ``new`` differs from ``old``, from the top down; none when they are equal.
+
+    ``context``: how many lines around a difference belong to its hunk. Differences with fewer between them are one.
+    """
     before, behind = old.split("\n"), new.split("\n")
-    groups = _groups(before, behind)
+    groups = _groups(before, behind, context)
     hunks: list[Hunk] = []
     for group in groups:
         lines = tuple(line for code in group for line in _lines(code, before, behind))
@@ -69,11 +72,11 @@ def compare(old: str, new: str) -> tuple[Hunk, ...]:
     return tuple(hunks)
 
 
-def _groups(before: Sequence[str], behind: Sequence[str]) -> Iterable[list[_Code]]:
+def _groups(before: Sequence[str], behind: Sequence[str], context: int) -> Iterable[list[_Code]]:
     if max(len(before), len(behind)) > _MOST_LINES or _steps(before, behind) > _MOST_STEPS:
         whole = ("replace", 0, len(before), 0, len(behind))
         return [[whole]] if before != behind else []
-    return SequenceMatcher(None, before, behind).get_grouped_opcodes(_CONTEXT)
+    return SequenceMatcher(None, before, behind).get_grouped_opcodes(context)
 
 
 def _steps(before: Sequence[str], behind: Sequence[str]) -> int:

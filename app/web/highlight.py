@@ -1,6 +1,7 @@
 """Colour code for the page: tokens become spans with the classes that the editor's own colours have."""
 
 from functools import cache
+from itertools import groupby
 
 from markupsafe import Markup
 from pygments.lexer import Lexer
@@ -33,8 +34,8 @@ def highlighted(code: str, language: str) -> Markup:
     if lexer is None:
         return Markup.escape(code)
     pieces = []
-    for kind, text in lexer.get_tokens(code):
-        name = _class(kind)
+    for name, group in groupby(lexer.get_tokens(code), key=lambda token: _class(token[0])):
+        text = "".join(text for _, text in group)
         pieces.append(Markup('<span class="tok-{}">{}</span>').format(name, text) if name else Markup.escape(text))
     return Markup().join(pieces)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 from markdown_it import MarkdownIt
@@ -15,13 +16,17 @@ from app.course.glossary import Glossary, Term
 from app.course.lessons import Lesson
 from app.course.quotation import Quote, quote, quoted
 from app.course.recordings import RecordingError
+from app.protocol.command import CommandError, parse
 from app.web.ansi import Terminal, strip
 from app.web.render import fence, inline, made, new_parser, page
+from app.web.snippets import code_blocks, home_of
 
 _OURS = re.compile(r"^```((?:recorded|offer)\b.*)\n(?:(?!```).*\n)*```\n", re.MULTILINE)
 _ERA = "1.63"
 _FROM_THE_POST = "from the time of the post"
 _SEEN = "what the playground saw"
+_MOST_LINES = 120
+"""Lines of a recording up to which the whole of it is offered below an excerpt."""
 
 
 def prose(lesson: Lesson, glossary: Glossary = (), root: str = "") -> Markup:
@@ -55,11 +60,40 @@ def _parser() -> MarkdownIt:
 
 
 def _fence(self: RendererHTML, tokens: list[Token], number: int, options: OptionsDict, env: EnvType) -> str:
-    if tokens[number].info.startswith("recorded"):
-        return _recorded(env["lesson"], tokens[number].info)
-    if tokens[number].info.startswith("offer "):
-        return _offer(env["lesson"], env["root"], tokens[number].info.split()[1], tokens[number].content)
-    return fence(self, tokens, number, options, env)
+    token = tokens[number]
+    if token.info.startswith("recorded"):
+        return _recorded(env["lesson"], token.info, number)
+    if token.info.startswith("offer "):
+        return _offer(env["lesson"], env["root"], token.info.split()[1], token.content)
+    block = next(place for place, each in enumerate(code_blocks(tokens)) if each is token)
+    code = Markup(fence(self, tokens, number, options, env))  # noqa: S704  (it escapes what it is given)
+    return made(page("_code.html", **_block(env["lesson"], env["root"], token, block), code=code))
+
+
+def _block(lesson: Lesson, root: str, token: Token, number: int) -> dict[str, object]:
+    """What can be done with a block of code: a command is run, a part of the solution inserted."""
+    command = token.content.strip() if token.info.startswith("console") else ""
+    return {
+        "root": root,
+        "lesson": lesson,
+        "number": number,
+        "command": command if _runs(command) else None,
+        "path": None if command else home_of(lesson, token.content),
+    }
+
+
+def _runs(command: str) -> bool:
+    try:
+        parse(command)
+    except CommandError:
+        return False
+    return "\n" not in command
+
+
+def snippet(lesson: Lesson, number: int) -> str | None:
+    """Return the text of a lesson's code block; None if there is none of that number."""
+    blocks = list(code_blocks(_parser().parse(lesson.text, {"lesson": lesson})))
+    return blocks[number].content if 0 <= number < len(blocks) else None
 
 
 def _offer(lesson: Lesson, root: str, name: str, says: str) -> Markup:
@@ -67,8 +101,11 @@ def _offer(lesson: Lesson, root: str, name: str, says: str) -> Markup:
     return made(page("_offer.html", root=root, lesson=lesson, name=name, says=says.strip()))
 
 
-def _recorded(lesson: Lesson, info: str) -> Markup:
-    """What compilers printed, side by side; a sentence when there is nothing to show."""
+def _recorded(lesson: Lesson, info: str, number: int) -> Markup:
+    """What compilers printed, a tab for each that says something else; a sentence when there is nothing to show.
+
+    What the learner is about to see is folded until the command has been run.
+    """
     try:
         wanted = quote(info)
     except RecordingError as error:
@@ -78,19 +115,30 @@ def _recorded(lesson: Lesson, info: str) -> Markup:
         return Markup('<p class="note">What <code>{}</code> prints has not been recorded yet.</p>\n').format(
             wanted.command
         )
-    columns = Markup().join(_column(wanted, names, text) for names, text in shown)
-    return Markup('<div class="recorded"><div>{}</div></div>\n').format(columns)
+    whole = quoted(lesson.recordings, replace(wanted, first=None, last=None))
+    figures = [
+        _figure(wanted, names, text, next((all_ for group, all_ in whole if names[0] in group), text))
+        for names, text in shown
+    ]
+    outcome = wanted.command in lesson.commands and wanted.files in ("start", "solution")
+    return made(page("_recorded.html", figures=figures, number=number, folded=wanted.command if outcome else None))
 
 
-def _column(wanted: Quote, names: tuple[str, ...], text: str) -> Markup:
+def _figure(wanted: Quote, names: tuple[str, ...], text: str, whole: str) -> dict[str, object]:
     label = f"Rust {' and '.join(names)}"
-    what = f"{label}: what was seen of {wanted.command}" if wanted.seen else f"{label}: what {wanted.command} prints"
     notes = [note for note, holds in ((_SEEN, wanted.seen), (_FROM_THE_POST, _ERA in names)) if holds]
-    soft = Markup().join(Markup(' <span class="soft">{}</span>').format(note) for note in notes)
-    return Markup(
-        '<figure><figcaption>{}{}</figcaption><pre class="terminal{}" tabindex="0" role="group" aria-label="{}" '
-        'translate="no">{}</pre></figure>'
-    ).format(label, soft, "" if wanted.command.startswith("cargo ") else " table", what, Terminal().feed(text))
+    longer = whole != text and whole.count("\n") < _MOST_LINES
+    return {
+        "label": label,
+        "what": f"{label}: what was seen of {wanted.command}"
+        if wanted.seen
+        else f"{label}: what {wanted.command} prints",
+        "notes": notes,
+        "table": not wanted.command.startswith("cargo "),
+        "text": Terminal().feed(text),
+        "whole": Terminal().feed(whole) if longer else None,
+        "lines": whole.count("\n") + 1,
+    }
 
 
 def _words(glossary: Glossary) -> dict[str, Term]:

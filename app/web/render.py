@@ -41,6 +41,7 @@ from app.protocol.events import (
 )
 from app.run.cargo import joined
 from app.web.ansi import Terminal, strip
+from app.web.highlight import highlighted
 from app.web.linking import explain, find_command
 from app.web.links import code_link, linked, place_link
 from app.web.screen import rows
@@ -54,6 +55,8 @@ _MOST_LISTED = 256 * 1024
 _LONGEST_COMMAND = 32 * 1024
 """A linker's command that is longer is shown and not explained: each part of it has a sentence of its own."""
 _LONGEST_MESSAGE = 8 * 1024
+_SHORT = 24
+"""Characters of code that fit into a line of the narrowest page."""
 _PLACE = 80
 """Characters of a replacement without its text."""
 _MOST_SPANS = 50
@@ -280,9 +283,7 @@ def inline(text: str) -> Markup:
 def ticks(text: str) -> Markup:
     """Text as it is, but what stands between backticks as code: compilers and authors both write so."""
     pieces = re.split(r"`([^`\n]+)`", text)
-    return Markup().join(
-        Markup("<code>{}</code>").format(piece) if odd % 2 else escape(piece) for odd, piece in enumerate(pieces)
-    )
+    return Markup().join(code(piece) if odd % 2 else escape(piece) for odd, piece in enumerate(pieces))
 
 
 def plain(text: str) -> str:
@@ -323,6 +324,7 @@ def new_parser() -> MarkdownIt:
     parser.add_render_rule("link_open", _link)
     parser.add_render_rule("fence", fence)
     parser.add_render_rule("code_block", fence)
+    parser.add_render_rule("code_inline", _code_inline)
     return parser
 
 
@@ -362,4 +364,14 @@ def fence(  # markdown-it hands every rule the same arguments
     """A block of code that the keyboard can scroll."""
     token = tokens[number]
     language = token.info.split()[0] if token.info.split() else "text"
-    return Markup('<pre tabindex="0"><code class="language-{}">{}</code></pre>\n').format(language, token.content)
+    shown = highlighted(token.content, language)
+    return Markup('<pre tabindex="0"><code class="language-{}">{}</code></pre>\n').format(language, shown)
+
+
+def _code_inline(_self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, _env: EnvType) -> str:
+    return code(tokens[number].content)
+
+
+def code(text: str) -> Markup:
+    """Return code within a sentence; only a long piece may be broken at the end of a line."""
+    return Markup("<code{}>{}</code>").format(Markup(' class="long"') if len(text) > _SHORT else "", text)

@@ -4,6 +4,7 @@ Where a block belongs is not written down: it is where the solution has its line
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from markdown_it.token import Token
 
@@ -25,12 +26,14 @@ def inserted(lesson: Lesson, code: str, files: Mapping[str, str]) -> Mapping[str
     path = home_of(lesson, code)
     if path is None:
         return files
-    wanted = set(_lines(code))
+    wanted, given = set(_lines(code)), set(_lines(lesson.files[path]))
     text = files.get(path, lesson.files[path])
     # From the end, so that the places before it keep their lines.
-    for hunk in reversed(compare(text, lesson.solution[path])):
+    for hunk in reversed(compare(text, lesson.solution[path], context=0)):
         if any(line.kind == "new" and line.text.strip() in wanted for line in hunk.lines):
-            text = apply(text, hunk)
+            # What the solution replaces goes, but nothing that the learner has written.
+            mine = [line.text for line in hunk.lines if line.kind == "old" and line.text.strip() not in given | {""}]
+            text = apply(text, replace(hunk, new=(*hunk.new, *mine)))
     return {**files, path: text}
 
 

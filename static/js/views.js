@@ -4,11 +4,20 @@
 //   data-opens         on what comes into the results: the pane that then opens, because the step is about it
 // `bench:show` on the document, detail: one of the values, brings it to the front.
 
+const pane = (name) => {
+  const radio = document.getElementById(`pane-${name}`);
+  if (radio) radio.checked = true;
+};
+
+let run = document.getElementById("run");
+
 const open = () => {
+  const now = document.getElementById("run");
+  if (now !== run) pane("terminal"); // A run begins.
+  run = now;
   for (const each of document.querySelectorAll("[data-opens]")) {
-    const pane = document.getElementById(`pane-${each.dataset.opens}`);
+    pane(each.dataset.opens);
     each.removeAttribute("data-opens");
-    if (pane) pane.checked = true;
   }
 };
 

@@ -13,6 +13,8 @@ from app.web.pages.form import Typed, text, typed
 from app.web.pages.guide import difference, guide_of
 from app.web.pages.lesson import Changes, again
 from app.web.problem import ProblemError
+from app.web.prose import snippet
+from app.web.snippets import home_of, inserted
 from app.web.state import Playground
 
 router = APIRouter()
@@ -56,6 +58,22 @@ async def offer(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     now = {**before, **offered}
     if now != before:
         await home.progress.versions.keep(seat, lesson.key, before, "you took what the text offers")
+        await home.progress.save(seat, lesson.key, now)
+    return await given(request, lesson, form, now)
+
+
+@router.post("/lessons/{slug}/insert")
+async def insert(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Insert a code block of the text into the posted files, which stay as a version."""
+    form = await typed(request)
+    wanted = form.choice or ""
+    code = snippet(lesson, int(wanted)) if wanted.isascii() and wanted.isdigit() and len(wanted) < 4 else None
+    if code is None or home_of(lesson, code) is None:
+        raise ProblemError(422, "no-such-block", "This step has no such code to insert; load its page again.", "choice")
+    before = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
+    now = inserted(lesson, code, before)
+    if now != before:
+        await home.progress.versions.keep(seat, lesson.key, before, "you inserted code from the text")
         await home.progress.save(seat, lesson.key, now)
     return await given(request, lesson, form, now)
 
