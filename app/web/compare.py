@@ -1,5 +1,6 @@
 """One source, several compilers: their answers beside each other, with what not all of them say marked."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ _LONGEST_ERROR = 1000
 """Characters shown of an error's own words; ``compile_error!`` makes them as long as a run may print."""
 _DRAWN = {"", "|"}
 """Lines that say nothing."""
+
+_HASHES = re.compile(r"(?<=[-./])(?:[0-9a-z]{20,}|[0-9a-f]{16}|rustc[0-9A-Za-z]{6})(?![0-9A-Za-z])")
+"""Parts of the names of files that a compiler makes up anew for each build."""
 
 _Line = tuple[str, Markup]
 
@@ -98,7 +102,7 @@ def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
 
 def _lines(text: Sequence[str]) -> list[_Line]:
     terminal = Terminal()
-    return [(words(line).strip(), terminal.feed(f"{line}\n")) for line in text]
+    return [(_HASHES.sub("…", words(line)).strip(), terminal.feed(f"{line}\n")) for line in text]
 
 
 def _closing(message: str) -> bool:

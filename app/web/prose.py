@@ -55,6 +55,7 @@ def _parser() -> MarkdownIt:
     parser = new_parser()
     parser.core.ruler.push("terms", _mark_terms)
     parser.add_render_rule("fence", _fence)
+    parser.add_render_rule("heading_close", _anchor)
     parser.add_render_rule("term", _term)
     return parser
 
@@ -68,6 +69,13 @@ def _fence(self: RendererHTML, tokens: list[Token], number: int, options: Option
     block = next(place for place, each in enumerate(code_blocks(tokens)) if each is token)
     code = Markup(fence(self, tokens, number, options, env))  # noqa: S704  (it escapes what it is given)
     return made(page("_code.html", **_block(env["lesson"], env["root"], token, block), code=code))
+
+
+def _anchor(_self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, _env: EnvType) -> str:
+    """End a heading with a link to it, so that a section's address can be copied."""
+    name = tokens[number - 2].attrGet("id")
+    link = Markup(' <a class="anchor" href="#{}" aria-label="Link to this section">#</a></{}>\n')
+    return link.format(name, tokens[number].tag)
 
 
 def _block(lesson: Lesson, root: str, token: Token, number: int) -> dict[str, object]:

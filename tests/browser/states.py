@@ -216,13 +216,13 @@ def compared(page: Page, server: str) -> None:
     page.select_option("select[name=toolchain]", "all")
     page.locator("#command").fill(command)
     page.locator("[data-run]").click()
-    expect(page.locator("#run-status")).to_have_text(re.compile("differ"), timeout=2 * RUN_MS)
+    expect(page.locator("#run-status")).to_have_text(re.compile("(?i)differ"), timeout=2 * RUN_MS)
     expect(page.locator("#run-columns mark").first).to_be_visible()
 
 
 def compared_alone(page: Page, server: str) -> None:
     compared(page, server)
-    page.get_by_role("link", name="On a page of its own").click()
+    page.get_by_role("link", name="Open as page").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("then and now")
 
 

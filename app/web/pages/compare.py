@@ -53,6 +53,23 @@ class Comparison:
         """Whether all say the same."""
         return not self.live and not any(column.differs for column in self.columns)
 
+    @property
+    def summary(self) -> str:
+        """Who agrees with whom about the kinds of error, in a sentence."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for column in self.columns:
+            groups.setdefault(tuple(error.html for error in column.errors), []).append(f"Rust {column.toolchain}")
+        if self.same:
+            return f"All {len(self.columns)} compilers say the same."
+        if len(groups) == 1:
+            return f"All {len(self.columns)} compilers report the same; only their words differ. Differences are highlighted."
+        agreeing = "; ".join(_agreement(names) for names in groups.values())
+        return f"The compilers disagree: {agreeing}. Differences are highlighted."
+
+
+def _agreement(names: list[str]) -> str:
+    return f"{names[0]} differs" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} agree"
+
 
 async def start(request: Request, home: Playground, seat: str, lesson: Lesson, form: Typed) -> tuple[str, ...]:
     """Queue the posted command once for each compiler that builds for its target; the ids of the runs.
