@@ -105,9 +105,7 @@ def test_a_divider_is_moved_by_mouse_and_keys_and_stays(browser: Browser, server
         expect(page.locator("form[data-ready]")).to_be_attached()
 
         def size(part: str, side: str) -> float:
-            box = page.locator(part).bounding_box()
-            assert box
-            return box[side]
+            return float(page.locator(part).evaluate("(part, side) => part.getBoundingClientRect()[side]", side))
 
         text, editor = size(".reading", "width"), size("#bench", "height")
         upright, level = page.locator("[data-divider=text]"), page.locator("[data-divider=editor]")
