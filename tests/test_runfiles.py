@@ -475,7 +475,7 @@ _REASONS = {
         ("_begin", "ensure_private", "_warn_if_closed", "_warn_of_configurations", "_remove_abandoned"),
         "the server's own folders, which no run can write to",
     ),
-    "sandbox/box.py": {"_system": "the system's own", "_reachable": "folders of toolchains"},
+    "sandbox/box.py": {"_bubblewrap": "the system's own links", "_open_to_all": "folders of toolchains"},
     "sandbox/__init__.py": {"_may_start": "before the run"},
     "sandbox/watch.py": dict.fromkeys(
         ("_fields", "_living", "_own_memory", "descendants", "_socket_bytes", "_open_files", "_maps"), "/proc"

@@ -9,16 +9,17 @@ from typing import Protocol
 
 from app.binary import Card
 from app.protocol.events import Artifact, Event, Verdict
-from app.protocol.job import JobSpec, RunStatus, State
-from app.protocol.machine import Standing, ToolchainInfo
+from app.protocol.job import JobSpec, RunPhase, RunStatus
+from app.protocol.machine import TargetStatus, ToolchainInfo
 from app.stepper import Trace
 from app.toolchain import DoctorReport
 
 __all__ = [
+    "ArtifactDetails",
     "ArtifactFile",
-    "Earlier",
+    "EarlierArtifact",
     "Engine",
-    "Inside",
+    "HelloWorldSize",
     "Inventory",
     "JobSpec",
     "NoSuchRunError",
@@ -26,9 +27,8 @@ __all__ = [
     "OnVerdict",
     "OwnerQueueFullError",
     "QueueFullError",
+    "RunPhase",
     "RunStatus",
-    "State",
-    "Std",
 ]
 
 OnVerdict = Callable[[JobSpec, Sequence[Event], Verdict], Awaitable[None]]
@@ -36,7 +36,7 @@ OnVerdict = Callable[[JobSpec, Sequence[Event], Verdict], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Std:
+class HelloWorldSize:
     """The std hello world of a toolchain and a profile: its size in bytes."""
 
     bytes: int
@@ -45,7 +45,7 @@ class Std:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierArtifact:
     """An earlier binary: its run, the course and lesson of that run, and its card."""
 
     run_id: str
@@ -55,15 +55,15 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Inside:
+class ArtifactDetails:
     """A look into what a run built. ``std`` is None where nothing is measured, or not yet."""
 
     run_id: str
     job: JobSpec
     artifact: Artifact
     card: Card
-    std: Std | None
-    earlier: tuple[Earlier, ...]
+    std: HelloWorldSize | None
+    earlier: tuple[EarlierArtifact, ...]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Engine(Protocol):
         its page, because without scripts nobody follows it meanwhile.
         """
 
-    async def seen(self, owner: str | None) -> None:
+    async def note_presence(self, owner: str | None) -> None:
         """Note that an owner in the queue's sense is present: it asked for a page, a stream or a run."""
 
     async def status(self, run_id: str) -> RunStatus:
@@ -150,7 +150,7 @@ class Engine(Protocol):
     async def card(self, run_id: str) -> Card | None:
         """Return the card of what the run built, None if it built nothing. Raises ``NoSuchRunError``."""
 
-    async def inside(self, run_id: str, since: str | None = None) -> Inside:
+    async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
         """Return a look into what the run built, partial rather than late.
 
         ``earlier`` are the owner's last binary of the same lesson and of the lesson before; or that of the run
@@ -180,7 +180,7 @@ class Inventory(Protocol):
     async def want(self, targets: Sequence[str]) -> None:
         """Have those of the targets set up that are missing."""
 
-    async def standing(self, targets: Sequence[str]) -> tuple[Standing, ...]:
+    async def target_statuses(self, targets: Sequence[str]) -> tuple[TargetStatus, ...]:
         """Return the state of each target."""
 
     async def explain(self, toolchain: str, code: str) -> str | None:

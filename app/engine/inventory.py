@@ -4,13 +4,15 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 
 from app.course import Course
+from app.engine.memo import Memo
 from app.engine.targets import Targets, best_for
 from app.protocol.job import JobSpec
-from app.protocol.machine import Standing, ToolchainInfo
+from app.protocol.machine import TargetStatus, ToolchainInfo
 from app.sandbox import Isolation, detect
 from app.settings import Settings
 from app.toolchain import (
@@ -30,17 +32,17 @@ _LOOK_AGAIN = 5.0
 
 
 @dataclass(frozen=True)
-class Found:
+class LocalSetup:
     """The isolation that runs get on this machine, and its toolchains."""
 
     isolation: Isolation
     toolchains: tuple[Toolchain, ...]
 
 
-async def find(settings: Settings) -> Found:
+async def find_setup(settings: Settings) -> LocalSetup:
     """Look for both. Raises ``IsolationError`` when a level that was asked for by name does not work."""
     toolchains = await discover(settings.cache_dir)
-    return Found(await detect(settings, toolchains), toolchains)
+    return LocalSetup(await detect(settings, toolchains), toolchains)
 
 
 class LocalInventory:
@@ -56,17 +58,15 @@ class LocalInventory:
         self.targets = Targets(known, demand or Demand(settings.cache_dir))
         self._essential = tuple(dict.fromkeys(one for course in courses for one in course.essential_targets))
         """The targets that the courses cannot do without; other targets are set up when a lesson asks for them."""
-        self._found: Found | None = None
+        self._found: LocalSetup | None = None
         self._toolchains: tuple[Toolchain, ...] = ()
         self._looked = 0.0
         self._look = anyio.Lock()
         self._wanted = anyio.Event()
-        self._examined: dict[str, tuple[DoctorReport, float]] = {}
-        self._examining = anyio.Lock()
-        self._explanations: dict[tuple[str, str], str | None] = {}
-        self._explaining = anyio.Lock()
+        self._examined = Memo[str, DoctorReport](ttl=_LOOK_AGAIN)
+        self._explanations = Memo[tuple[str, str], str | None]()
 
-    def begin(self, found: Found) -> None:
+    def begin(self, found: LocalSetup) -> None:
         """Take what was found on this machine."""
         self._found = found
         self._toolchains = self.usable(found.toolchains)
@@ -152,31 +152,20 @@ class LocalInventory:
         """Have those of the targets set up that are missing."""
         self.targets.want(self._toolchains, targets)
 
-    async def standing(self, targets: Sequence[str]) -> tuple[Standing, ...]:
+    async def target_statuses(self, targets: Sequence[str]) -> tuple[TargetStatus, ...]:
         """Return the state of each target."""
-        return self.targets.standing(self._toolchains, targets)
+        return self.targets.target_statuses(self._toolchains, targets)
 
     async def explain(self, toolchain: str, code: str) -> str | None:
         """Return a toolchain's explanation of an error code as Markdown, None if it has none."""
         chosen = self.named(toolchain)
         if chosen is None:
             return None
-        key = (chosen.version, code)
-        if key not in self._explanations:
-            # One compiler at a time, and each question once, also when its answer is that there is none.
-            async with self._explaining:
-                if key not in self._explanations:
-                    self._explanations[key] = await explanation(chosen, code)
-        return self._explanations[key]
+        return await self._explanations.get((chosen.version, code), partial(explanation, chosen, code))
 
     async def examine(self, name: str, targets: Sequence[str]) -> DoctorReport:
         """Return what is missing for the targets of the lesson ``name``; an answer counts for five seconds."""
-        async with self._examining:
-            report, then = self._examined.get(name, (None, 0.0))
-            if report is None or time.monotonic() - then > _LOOK_AGAIN:
-                report = await examine(self._cache_dir, {name: targets}, self._essential)
-                self._examined[name] = report, time.monotonic()
-        return report
+        return await self._examined.get(name, partial(examine, self._cache_dir, {name: targets}, self._essential))
 
     async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
         """Return those programs that are not installed, and the command that installs them if one is known."""

@@ -13,19 +13,19 @@ import anyio
 
 from app.binary import Card
 from app.course import Course
-from app.engine import ArtifactFile, Inside, JobSpec, NoSuchRunError, NothingBuiltError, OnVerdict, RunStatus
+from app.engine import ArtifactDetails, ArtifactFile, JobSpec, NoSuchRunError, NothingBuiltError, OnVerdict, RunStatus
+from app.engine.builds import EngineBuilds
+from app.engine.cards import ArtifactCards
 from app.engine.dispatcher import TICK, Dispatcher
-from app.engine.inventory import Found, LocalInventory, find
+from app.engine.hello_world import HelloWorldSizes
+from app.engine.inventory import LocalInventory, LocalSetup, find_setup
 from app.engine.log import Run
-from app.engine.look import Looks
 from app.engine.retention import Retention
 from app.engine.scratch import Scratch
 from app.engine.seeds import Config, Seeds
-from app.engine.side import Side
 from app.engine.steps import Steps
 from app.engine.supervisor import Supervisor
 from app.engine.worker import Worker
-from app.engine.yardstick import Yardsticks
 from app.inspector import Inspector
 from app.protocol.events import Event, Finished, Output, Verdict
 from app.runfiles import in_thread
@@ -61,7 +61,7 @@ class LocalEngine:
         settings: Settings,
         courses: Iterable[Course],
         on_verdict: OnVerdict = _nothing,
-        found: Found | None = None,
+        found: LocalSetup | None = None,
         *,
         inventory: LocalInventory | None = None,
         on_demand: bool = False,
@@ -83,15 +83,15 @@ class LocalEngine:
             # Left last, when every run has ended.
             stack.push_async_callback(in_thread, settle)
             self._scratch = await stack.enter_async_context(Scratch(self._settings.scratch_dir))
-            found = self._found or await find(self._settings)
+            found = self._found or await find_setup(self._settings)
             self.inventory.begin(found)
             # More than runs: the engine's own builds, the stepper, trials and the readers of artifacts are beside them.
             boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + _OWN + _READERS))
             spare, second, trial, *readers = boxes[: _OWN + _READERS]
             self._steps = Steps(self._scratch, second)
-            self._inspector = await stack.enter_async_context(Inspector.begun(readers, self._scratch.new_root))
-            side = Side(self._scratch, spare)
-            self._seeds = Seeds(side, self._configs, self._settings.cache_dir)
+            self._inspector = await stack.enter_async_context(Inspector.start(readers, self._scratch.new_root))
+            builds = EngineBuilds(self._scratch, spare)
+            self._seeds = Seeds(builds, self._configs, self._settings.cache_dir)
             self._worker = Worker(
                 self._settings,
                 self._courses,
@@ -104,7 +104,9 @@ class LocalEngine:
                 self._runs.built,
             )
             self._tasks = Supervisor(await stack.enter_async_context(anyio.create_task_group()))
-            self._looks = Looks(self._inspector, Yardsticks(side, self._seeds), self._tasks, self.inventory.named)
+            self._cards = ArtifactCards(
+                self._inspector, HelloWorldSizes(builds, self._seeds), self._tasks, self.inventory.named
+            )
             self._tasks.start_soon(self._tend)
             if self._on_demand:
                 self._tasks.start_soon(self.inventory.work)
@@ -164,9 +166,9 @@ class LocalEngine:
             self._dispatcher.line_up(run)
         return run.id
 
-    async def seen(self, owner: str | None) -> None:
+    async def note_presence(self, owner: str | None) -> None:
         """Note that an owner is present: for a while, others leave it the last free slot."""
-        self._dispatcher.queue.see(owner)
+        self._dispatcher.queue.note_presence(owner)
 
     async def status(self, run_id: str) -> RunStatus:
         """Return where the run stands. Raises ``NoSuchRunError``."""
@@ -189,7 +191,7 @@ class LocalEngine:
             if self._dispatcher.leave(run):
                 self._end_unbegun(run, "cancelled")
             else:
-                run.held.cancel()
+                run.preparation.cancel()
         elif run.state == "running":
             run.scope.cancel()
 
@@ -218,10 +220,10 @@ class LocalEngine:
             while piece := await file.read(_PIECE):
                 yield piece
 
-    async def inside(self, run_id: str, since: str | None = None) -> Inside:
+    async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
         """Return a look into what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
         run = self._runs[run_id]
-        return await self._looks.at(run, self._runs.before(run) if since is None else [self._runs[since]])
+        return await self._cards.details(run, self._runs.before(run) if since is None else [self._runs[since]])
 
     async def steps(self, run_id: str) -> Trace:
         """Return what the run built, or started without building it, step by step.
@@ -231,19 +233,19 @@ class LocalEngine:
         run = self._runs[run_id]
         built = self._runs.built(run.job.after if run.built is None and run.job.after else run_id)
         try:
-            return await self._steps.of(run_id, built.file, run.job.turn)
+            return await self._steps.of(run_id, built.file, run.job.lock_owner)
         except FileNotFoundError:
             raise NothingBuiltError(run_id) from None
 
     async def card(self, run_id: str) -> Card | None:
         """Return the card of what the run built, if it built something. Raises ``NoSuchRunError``."""
-        return await self._looks.card(self._runs[run_id])
+        return await self._cards.card(self._runs[run_id])
 
     async def _prepare(self, run: Run, targets: Sequence[str]) -> None:
         """Let a run wait for its targets, outside of the queue, so that it holds nobody up."""
         status: Literal["cancelled", "failed"] = "cancelled"
         try:
-            with run.held:
+            with run.preparation:
                 say = partial(_say, run)
                 name = await self.inventory.prepared(run.job, targets, say)
                 run.job = run.job.model_copy(update={"toolchain": name})
@@ -255,7 +257,7 @@ class LocalEngine:
         finally:
             self._dispatcher.release(run)
         # A cancellation may come when nothing is waited for any more.
-        if run.preparing or run.held.cancel_called:
+        if run.preparing or run.preparation.cancel_called:
             run.preparing = False
             self._end_unbegun(run, status)
         else:
@@ -271,7 +273,7 @@ class LocalEngine:
     async def _execute(self, run: Run) -> None:
         await self._worker.execute(run, partial(self._dispatcher.free, run), partial(self._close, run))
         if run.job.attended:
-            self._looks.prepare(run)
+            self._cards.prepare(run)
 
     async def _close(self, run: Run, verdict: Verdict) -> None:
         """Have the progress stored, and then append the verdict."""

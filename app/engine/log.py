@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from app.binary import Card
 from app.engine import NoSuchRunError
 from app.protocol.events import Artifact, Event, Finished, Output, Queued, Started, Verdict
-from app.protocol.job import JobSpec, RunStatus, State
+from app.protocol.job import JobSpec, RunPhase, RunStatus
 from app.run import runner
 
 _PACE = 0.05
@@ -26,14 +26,14 @@ class Run:
     def __init__(self, job: JobSpec) -> None:
         self.id = job.run_id
         self.job = job
-        self.state: State = "queued"
+        self.state: RunPhase = "queued"
         self.started: float | None = None
-        self.held_bytes = _held(tuple(job.files.values()))
+        self.memory_bytes = _memory_of(tuple(job.files.values()))
         self.log: list[Event] = []
         self.built: runner.Built | None = None
         self.card: Card | None = None
         self.preparing = False
-        self.held = anyio.CancelScope()
+        self.preparation = anyio.CancelScope()
         self.scope = anyio.CancelScope()
         self.readers = 0
         self.dropped = False
@@ -45,7 +45,7 @@ class Run:
         """Append an event; nothing comes after the verdict."""
         if self.verdict():
             return
-        self.held_bytes += _held(event)
+        self.memory_bytes += _memory_of(event)
         if isinstance(event, Started):
             self.started = time.monotonic()
         self.log.append(event.numbered(len(self.log) + 1))
@@ -139,10 +139,10 @@ class Run:
         return last if isinstance(last, Verdict) else None
 
 
-def _held(value: object) -> int:
+def _memory_of(value: object) -> int:
     """About how much memory a value takes: many small parts of a message weigh more than its text."""
     if isinstance(value, BaseModel):
-        return _OBJECT + sum(map(_held, vars(value).values()))
+        return _OBJECT + sum(map(_memory_of, vars(value).values()))
     if isinstance(value, tuple):
-        return sum(map(_held, value))
+        return sum(map(_memory_of, value))
     return sys.getsizeof(value) if isinstance(value, str) else 0

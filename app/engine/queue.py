@@ -51,7 +51,7 @@ class FairQueue(Generic[T]):
         """The number of runs in all lines, those on hold not counted."""
         return self._waiting
 
-    def see(self, owner: Owner) -> None:
+    def note_presence(self, owner: Owner) -> None:
         """Note that the owner is present.
 
         The two owners seen last are enough to tell for each owner when another one was seen.
@@ -72,7 +72,7 @@ class FairQueue(Generic[T]):
 
     def hold(self, owner: Owner) -> None:
         """Count a run that cannot line up yet against both bounds, until ``release``."""
-        self.see(owner)
+        self.note_presence(owner)
         self._held[owner] += 1
 
     def release(self, owner: Owner) -> None:
@@ -81,7 +81,7 @@ class FairQueue(Generic[T]):
 
     def put(self, owner: Owner, run: T) -> int:
         """Put the run into its owner's line and return its position, as ``positions`` defines it."""
-        self.see(owner)
+        self.note_presence(owner)
         line = self._lines.setdefault(owner, deque())
         at = len(line)
         while at and self._priority(line[at - 1]) < self._priority(run):
@@ -125,13 +125,13 @@ class FairQueue(Generic[T]):
         For the first run of an owner with none in progress this is the number of owners whose turn comes before. The
         owner's further runs may have to let all other owners pass, because of the last slot.
         """
-        for turn, (owner, line) in enumerate(self._lines.items()):
+        for lock_owner, (owner, line) in enumerate(self._lines.items()):
             for index, run in enumerate(line):
-                yield run, self._position(owner, line, turn, index)
+                yield run, self._position(owner, line, lock_owner, index)
 
-    def _position(self, owner: Owner, line: deque[T], turn: int, index: int) -> int:
+    def _position(self, owner: Owner, line: deque[T], lock_owner: int, index: int) -> int:
         if index == 0 and (self._slots == 1 or not self._running[owner]):
-            return turn
+            return lock_owner
         return self._waiting - len(line) + index
 
     def _must_share(self, owner: Owner) -> bool:

@@ -9,7 +9,7 @@ from app.engine.log import Run
 from app.run import runner
 
 _MOST_KEPT = 1000
-_MOST_HELD = 64 * 1024 * 1024
+_MOST_MEMORY = 64 * 1024 * 1024
 _MOST_BUILT = 1024 * 1024 * 1024
 """Finished runs kept at most, whatever their age: their number, the memory of their files and events, the bytes they
 built."""
@@ -88,5 +88,5 @@ class Retention:
 
 def _share(runs: Sequence[Run]) -> float:
     """Return the part of the room for finished runs that these take."""
-    held, built = sum(run.held_bytes for run in runs), sum(run.built.bytes for run in runs if run.built)
-    return max(len(runs) / _MOST_KEPT, held / _MOST_HELD, built / _MOST_BUILT)
+    memory, built = sum(run.memory_bytes for run in runs), sum(run.built.bytes for run in runs if run.built)
+    return max(len(runs) / _MOST_KEPT, memory / _MOST_MEMORY, built / _MOST_BUILT)

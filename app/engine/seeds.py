@@ -13,12 +13,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
 
 from app import __version__
-from app.engine.side import Side
+from app.engine.builds import EngineBuilds
+from app.engine.memo import Memo
 from app.run.workspace import HOME, Seed, Workspace
 from app.runfiles import in_thread
 from app.sandbox import ProgramGoneError
@@ -41,20 +43,15 @@ Config = tuple[str, str]
 class Seeds:
     """The seed of each toolchain, learned when it is first asked for."""
 
-    def __init__(self, side: Side, configs: Sequence[Config], cache_dir: Path) -> None:
-        self._side = side
+    def __init__(self, builds: EngineBuilds, configs: Sequence[Config], cache_dir: Path) -> None:
+        self._builds = builds
         self._kept = cache_dir / "seeds"
         self._configs = configs
-        self._known: dict[Path, Seed] = {}
-        self._lock = anyio.Lock()
+        self._known = Memo[Path, Seed]()
 
     async def of(self, toolchain: Toolchain) -> Seed:
-        """The seed for this toolchain's runs; empty when it cannot be learned, which only costs time."""
-        if toolchain.rustc not in self._known:
-            async with self._lock:
-                if toolchain.rustc not in self._known:
-                    self._known[toolchain.rustc] = await self._find(toolchain)
-        return self._known[toolchain.rustc]
+        """Return the seed for this toolchain's runs. It is empty if it cannot be learned, which only costs time."""
+        return await self._known.get(toolchain.rustc, partial(self._find, toolchain))
 
     async def _find(self, toolchain: Toolchain) -> Seed:
         try:
@@ -71,7 +68,7 @@ class Seeds:
 
     async def _learn(self, toolchain: Toolchain) -> tuple[Seed, bool]:
         """Have cargo learn a seed; also return True if it was asked everything in time."""
-        async with self._side.crate(_CRATE) as workspace:
+        async with self._builds.crate(_CRATE) as workspace:
             with anyio.move_on_after(_SECONDS) as limit:
                 await self._ask(toolchain, workspace)
             found = await in_thread(_learned, workspace)
@@ -79,13 +76,13 @@ class Seeds:
 
     async def _ask(self, toolchain: Toolchain, workspace: Workspace) -> None:
         foreign = [triple for triple in toolchain.targets if triple != toolchain.host]
-        await self._side.cargo(toolchain, workspace, *_CHECK)
+        await self._builds.cargo(toolchain, workspace, *_CHECK)
         for triple in foreign:
-            await self._side.cargo(toolchain, workspace, *_CHECK, "--target", triple)
+            await self._builds.cargo(toolchain, workspace, *_CHECK, "--target", triple)
         for path, text in self._configs:
             there = f"{workspace.crate}/{path}"
             await in_thread(workspace.folder.write, there, text.encode())
-            await self._side.cargo(toolchain, workspace, *_CHECK)
+            await self._builds.cargo(toolchain, workspace, *_CHECK)
             await in_thread(workspace.folder.delete, there)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import anyio
 
 from app import stepper
+from app.engine.owner_lock import PerOwnerLock
 from app.engine.scratch import Scratch
-from app.engine.turns import Turns
 from app.runfiles import RunFolder, in_thread
 from app.sandbox import Box
 from app.stepper import NotSteppedError, Trace
@@ -21,13 +21,13 @@ class Steps:
     def __init__(self, scratch: Scratch, box: Box) -> None:
         self._scratch = scratch
         self._box = box
-        self._turns = Turns()
+        self._owner_lock = PerOwnerLock()
         self._lock = anyio.Lock()
         self._known: OrderedDict[str, Trace | NotSteppedError] = OrderedDict()
 
-    async def of(self, run_id: str, program: Path, turn: str) -> Trace:
-        """The trace of a run's program, in the ``turn`` of its job. Raises ``NotSteppedError``, ``OSError``."""
-        async with self._turns.of(turn), self._lock:
+    async def of(self, run_id: str, program: Path, lock_owner: str) -> Trace:
+        """The trace of a run's program, in the ``lock_owner`` of its job. Raises ``NotSteppedError``, ``OSError``."""
+        async with self._owner_lock.of(lock_owner), self._lock:
             if run_id not in self._known:
                 self._known[run_id] = await self._trace(program)
             self._known.move_to_end(run_id)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
 from app.protocol.command import Command
-from app.protocol.machine import Standing
+from app.protocol.machine import TargetStatus
 from app.run.workspace import configured_targets
 from app.toolchain import Demand, Toolchain, missing, preferred
 
@@ -40,20 +40,20 @@ class Targets:
         """Have those set up that lack."""
         self._demand.want(missing(toolchains, targets))
 
-    def standing(self, toolchains: tuple[Toolchain, ...], targets: Iterable[str]) -> tuple[Standing, ...]:
+    def target_statuses(self, toolchains: tuple[Toolchain, ...], targets: Iterable[str]) -> tuple[TargetStatus, ...]:
         """Return the state of each target."""
         lacking = missing(toolchains, targets)
         return tuple(
-            self._standing(target) if target in lacking else Standing(triple=target, state="ready")
+            self._status(target) if target in lacking else TargetStatus(triple=target, state="ready")
             for target in targets
         )
 
-    def _standing(self, target: str) -> Standing:
+    def _status(self, target: str) -> TargetStatus:
         known = self._demand.of(target)
         if known is None:
-            return Standing(triple=target, state="missing")
+            return TargetStatus(triple=target, state="missing")
         doing = _BEAT.sub("", known.doing)  # its own seconds are those of one step
-        return Standing(triple=target, state=known.state, doing=doing, seconds=round(monotonic() - known.since))
+        return TargetStatus(triple=target, state=known.state, doing=doing, seconds=round(monotonic() - known.since))
 
     def pending(self, command: Command, crate: Mapping[str, str], toolchains: tuple[Toolchain, ...]) -> tuple[str, ...]:
         """Return the targets that a run has to wait for first, and have them set up.

@@ -9,7 +9,7 @@ from typing import Literal
 import anyio
 
 from app.course import Course
-from app.course.checks import judge, see
+from app.course.checks import judge, summarize
 from app.course.lessons import Lesson
 from app.engine import NoSuchRunError, NothingBuiltError
 from app.engine.log import Run
@@ -36,7 +36,7 @@ _PAUSE = 2.0
 """Seconds between two trials, however often somebody asks."""
 
 
-class RefusedError(Exception):
+class JobRefusedError(Exception):
     """This machine cannot execute the job; the message is one sentence."""
 
 
@@ -102,9 +102,9 @@ class Worker:
         try:
             toolchain = self._present(job)
             course, lesson = self._taught(job)
-            seen = see(job.command, run.log, toolchain.host)
+            seen = summarize(job.command, run.log, toolchain.host)
             return judge(lesson, course.diagnosis, toolchain.version, seen)
-        except RefusedError:
+        except JobRefusedError:
             return Verdict(reached=False, checks=())
         except Exception:
             _log.exception("run %s of lesson %s could not be judged", run.id, job.lesson)
@@ -129,7 +129,7 @@ class Worker:
         except (NoSuchRunError, NothingBuiltError):
             run.emit(Output(stream="stderr", text=_NOT_KEPT))
             self._finish(run, "failed", began)
-        except RefusedError as error:
+        except JobRefusedError as error:
             run.emit(Output(stream="stderr", text=f"{error}\n"))
             self._finish(run, "failed", began)
         except Exception:
@@ -147,14 +147,16 @@ class Worker:
     def _present(self, job: JobSpec) -> Toolchain:
         toolchain = self._toolchain(job.toolchain)
         if toolchain is None:
-            raise RefusedError(f"Rust {job.toolchain} is not on this machine any more; choose another toolchain.")
+            raise JobRefusedError(f"Rust {job.toolchain} is not on this machine any more; choose another toolchain.")
         return toolchain
 
     def _taught(self, job: JobSpec) -> tuple[Course, Lesson]:
         course = self._courses.get(job.course)
         lesson = course.lesson(job.lesson) if course else None
         if course is None or lesson is None or course.digest != job.digest:
-            raise RefusedError("The course has changed since this run was posted. Load the page again and run again.")
+            raise JobRefusedError(
+                "The course has changed since this run was posted. Load the page again and run again."
+            )
         return course, lesson
 
     async def _task(self, job: JobSpec, box: Box, folder: RunFolder, kept: Path) -> runner.Task:

@@ -13,15 +13,15 @@ from app.progress.database import UnusableDatabaseError, describe_database
 from app.progress.guides import Guides, Predicted
 from app.progress.schema import TABLES
 from app.progress.store import Store
-from app.progress.versions import Offers, Versions, fingerprint
+from app.progress.versions import Offers, TextVersions, fingerprint
 
 __all__ = [
     "Guides",
     "Offers",
     "Predicted",
     "Progress",
+    "TextVersions",
     "UnusableDatabaseError",
-    "Versions",
     "describe_database",
     "fingerprint",
 ]
@@ -35,7 +35,7 @@ class Progress:
 
     def __init__(self, path: Path) -> None:
         self._store = Store(path)
-        self.versions = Versions(self._store)
+        self.versions = TextVersions(self._store)
         self.guides = Guides(self._store)
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ from typing import Literal
 
 from app.progress.store import Store
 
-Side = Literal["undo", "redo"]
-Kind = Literal["ran", "given"]
+UndoOrRedo = Literal["undo", "redo"]
+SnapshotKind = Literal["ran", "given"]
 _MOST = 20
 
 
@@ -22,7 +22,7 @@ class Offers:
     redo: str | None = None
 
 
-class Versions:
+class TextVersions:
     """Texts by path, for each seat and lesson.
 
     A version is what stood there before something other than the learner's typing replaced it. Taking one back
@@ -41,12 +41,12 @@ class Versions:
         """Keep these texts, all or none of them."""
         await self._store.together(lambda db: _save(db, seat, lesson, files))
 
-    async def note(self, seat: str, lesson: str, kind: Kind, files: Mapping[str, str]) -> None:
+    async def note(self, seat: str, lesson: str, kind: SnapshotKind, files: Mapping[str, str]) -> None:
         """Keep these texts as those that were run, or as those that were given to begin with."""
         query = "insert or replace into snapshots values (?, ?, ?, ?)"
         await self._store.rows(query, seat, lesson, kind, json.dumps(dict(files)))
 
-    async def noted(self, seat: str, lesson: str, kind: Kind) -> dict[str, str] | None:
+    async def noted(self, seat: str, lesson: str, kind: SnapshotKind) -> dict[str, str] | None:
         """The texts that were run, or given; None when none were."""
         query = "select files from snapshots where seat = ? and lesson = ? and kind = ?"
         rows = await self._store.rows(query, seat, lesson, kind)
@@ -61,7 +61,7 @@ class Versions:
 
         await self._store.together(work)
 
-    async def turn(self, seat: str, lesson: str, side: Side, current: Mapping[str, str]) -> bool:
+    async def turn(self, seat: str, lesson: str, side: UndoOrRedo, current: Mapping[str, str]) -> bool:
         """Put the latest version of that side in place of ``current``, which goes to the other side; False: none."""
         other = "redo" if side == "undo" else "undo"
 

@@ -5,6 +5,7 @@ recordings of the lessons and from ``playground try --json``. ``id`` counts from
 run and equals the id of the server-sent event; an event that no log has numbered yet has id 0.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -16,7 +17,7 @@ Status = Literal["ok", "failed", "timeout", "cancelled", "limit"]
 Ended = Literal["exited", "off", "halted", "time", "reset", "lockup", "refused", "crashed"]
 Limit = Literal["cpu", "memory", "processes", "files", "file-size", "workspace", "output"]
 
-Outcome = Literal["running", "exited", "killed"]
+ProgramOutcome = Literal["running", "exited", "killed"]
 Reason = Literal[
     "loops",
     "waits",
@@ -127,6 +128,11 @@ class Diagnostic(_Numbered):
     suggestions: tuple[Suggestion, ...] = ()
     error_class: str | None = Field(default=None, alias="class")
 
+    @property
+    def is_summary(self) -> bool:
+        """Return True if the message only counts the ones before it, as rustc's last messages do."""
+        return not self.spans and bool(re.match(r"aborting due to|\d+ warnings? emitted", self.message))
+
 
 class Artifact(_Numbered):
     """What the build left, read from the file itself.
@@ -166,7 +172,7 @@ class Observed(_Numbered):
 
     type: Literal["observed"] = "observed"
     path: Visible
-    outcome: Outcome
+    outcome: ProgramOutcome
     reason: Reason
     detail: str
     seconds: float

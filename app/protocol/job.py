@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.protocol.command import Command
 from app.protocol.events import Finished, Verdict
 
-State = Literal["queued", "running", "done"]
+RunPhase = Literal["queued", "running", "done"]
 
 
 def new_run_id() -> str:
@@ -49,7 +49,7 @@ class JobSpec(_Frozen):
     priority: int = 0
 
     @property
-    def turn(self) -> str:
+    def lock_owner(self) -> str:
         """The owner whose requests to read or draw the run are served one after the other."""
         return self.owner or self.queue_owner or ""
 
@@ -62,7 +62,7 @@ class RunStatus(_Frozen):
     """
 
     id: str
-    state: State
+    state: RunPhase
     job: JobSpec
     finished: Finished | None = None
     verdict: Verdict | None = None

@@ -31,7 +31,7 @@ class ToolchainInfo(_Frozen):
         return (target or self.host) in self.targets
 
 
-class Standing(_Frozen):
+class TargetStatus(_Frozen):
     """The state of a target. ``missing``: nobody has asked for it yet.
 
     ``doing`` is the set-up's last line, ``seconds`` the time since the state began.

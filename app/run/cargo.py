@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 from app.protocol.events import Diagnostic, Event, Output, Replacement, Span, Suggestion
+from app.protocol.visible import plain
 
 Classify = Callable[[Diagnostic, Literal["rustc", "cargo"]], str | None]
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Lines that cargo writes once the compiler's messages are out: they wait for these messages, because
 # the two pipes may be read in the other order.
 _CLOSING = re.compile(r"error\b|warning: `.*generated \d+ warning|\s+Finished ")
@@ -36,9 +36,9 @@ class CargoReader:
         self._early: list[str] | None = [] if program else None
         self.executables: list[str] = []
         self._classify = classify
-        self._out = _Lines()
-        self._err = _Lines()
-        self._held: list[str] = []
+        self._out = _LineDecoder()
+        self._err = _LineDecoder()
+        self._deferred: list[str] = []
         self._building = True
 
     def stdout(self, data: bytes) -> list[Event]:
@@ -58,21 +58,21 @@ class CargoReader:
             return [*_output("stderr", text), *self._announced(text)]
         at_once: list[str] = []
         for line in self._err.feed(data):
-            waits = self._held or _CLOSING.match(plain(line))
-            (self._held if waits else at_once).append(line)
+            waits = self._deferred or _CLOSING.match(plain(line))
+            (self._deferred if waits else at_once).append(line)
         return _output("stderr", "".join(at_once))
 
     def end(self) -> list[Event]:
         """What is left when both streams have ended."""
-        self._held += self._err.finish()
-        held = "".join(self._held)
-        self._held = []
+        self._deferred += self._err.finish()
+        deferred = "".join(self._deferred)
+        self._deferred = []
         early, self._early = self._early or [], None
         events = _output("stdout", "".join([*early, *self._out.finish()]))
-        if self._building and plain(held).startswith("error"):
-            events.append(self._text_error(held))
+        if self._building and plain(deferred).startswith("error"):
+            events.append(self._text_error(deferred))
         else:
-            events += _output("stderr", held)
+            events += _output("stderr", deferred)
         return events
 
     def _line(self, line: str) -> list[Event]:
@@ -112,8 +112,8 @@ class CargoReader:
                 return []
             case "build-finished":
                 self._building = False
-                held, self._held = "".join([*self._held, self._err.rest()]), []
-                return [*_output("stderr", held), *self._announced(held)]
+                deferred, self._deferred = "".join([*self._deferred, self._err.rest()]), []
+                return [*_output("stderr", deferred), *self._announced(deferred)]
             case "build-script-executed":
                 return []
         return _output("stdout", line)
@@ -154,8 +154,8 @@ class PlainReader:
     executables: tuple[str, ...] = ()
 
     def __init__(self) -> None:
-        self._out = _Lines()
-        self._err = _Lines()
+        self._out = _LineDecoder()
+        self._err = _LineDecoder()
 
     def stdout(self, data: bytes) -> list[Event]:
         """The bytes as text."""
@@ -171,7 +171,7 @@ class PlainReader:
         return _output("stdout", out) + _output("stderr", err)
 
 
-class _Lines:
+class _LineDecoder:
     """Splits a stream of bytes into lines of text; bytes that are no UTF-8 become U+FFFD."""
 
     def __init__(self) -> None:
@@ -222,11 +222,6 @@ def _close(result: list[Event], parts: list[str]) -> None:
         assert isinstance(last, Output)
         result[-1] = last.model_copy(update={"text": last.text + "".join(parts)})
         parts.clear()
-
-
-def plain(text: str) -> str:
-    """The text without ANSI sequences."""
-    return _ANSI.sub("", text)
 
 
 def _keep_ends(text: str) -> list[str]:

@@ -26,7 +26,7 @@ class HiddenError(Exception):
 
 
 @dataclass(frozen=True)
-class Found:
+class FolderEntry:
     """One entry of a walk: the descriptor of its folder, its path below the run's folder, and what the listing says."""
 
     folder: int
@@ -150,7 +150,7 @@ class RunFolder:
             _discard(there.with_name(name))
         return None
 
-    def walk(self, below: str = "") -> Iterator[Found]:
+    def walk(self, below: str = "") -> Iterator[FolderEntry]:
         """All that lies below a folder, as far as it is there when it is looked at; links are not followed.
 
         Raises ``HiddenError``, and ``OSError`` where the machine fails.
@@ -167,7 +167,7 @@ class RunFolder:
                         path = f"{above}/{entry.name}" if above else entry.name
                         if entry.is_dir(follow_symlinks=False):
                             waiting.append(path)
-                        yield Found(folder, path, entry)
+                        yield FolderEntry(folder, path, entry)
             finally:
                 os.close(folder)
 

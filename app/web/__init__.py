@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from app import __version__
 from app.engine import NoSuchRunError
-from app.engine.inventory import Found
+from app.engine.inventory import LocalSetup
 from app.settings import Settings
 from app.web import api, artifacts, pages
 from app.web.files import Files
@@ -22,18 +22,18 @@ from app.web.guard import Guard
 from app.web.guard.bodies import BodyError
 from app.web.guard.paths import path_of
 from app.web.problem import ProblemError, no_such_run
-from app.web.state import Machine, Playground
+from app.web.state import Backend, Playground
 
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, found: Found | None = None, machine: Machine | None = None) -> FastAPI:
+def create_app(settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> FastAPI:
     """The application; raises ``LessonError`` when a lesson cannot be loaded.
 
-    ``found``: what was found on this machine, if somebody has looked already. ``machine``: an engine that is somewhere
+    ``found``: what was found on this machine, if somebody has looked already. ``backend``: an engine that is somewhere
     else, and is opened and closed by the caller.
     """
-    state = Playground(settings, found, machine)
+    state = Playground(settings, found, backend)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -62,7 +62,9 @@ def create_app(settings: Settings, found: Found | None = None, machine: Machine 
     app.add_exception_handler(NoSuchRunError, _dropped)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)  # streams of events are left alone
-    app.add_middleware(Guard, settings=settings, seats=state.seats, refuse=_answer, seen=state.engine.seen)
+    app.add_middleware(
+        Guard, settings=settings, seats=state.seats, refuse=_answer, note_presence=state.engine.note_presence
+    )
     return app
 
 

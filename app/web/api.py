@@ -8,10 +8,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from app.course.lessons import Lesson
-from app.engine import NoSuchRunError, RunStatus, State
+from app.engine import NoSuchRunError, RunPhase, RunStatus
 from app.protocol.events import Event, Finished, Verdict, to_json
-from app.protocol.machine import Standing, TargetState
-from app.toolchain import preferred
+from app.protocol.machine import TargetState, TargetStatus
+from app.toolchain import default_toolchain
 from app.web.problem import ProblemError, no_such_run
 from app.web.prose import markdown
 from app.web.sse import EventStream, frame
@@ -94,7 +94,7 @@ class RunState(BaseModel):
     """Where a run stands."""
 
     id: str
-    state: State
+    state: RunPhase
     finished: Finished | None
     verdict: Verdict | None
 
@@ -140,13 +140,13 @@ async def known_seat(request: Request) -> str | None:
     return str(request.state.seat) if request.state.seat_known else None
 
 
-async def owned_run(run_id: str, app: "App", seat: "Seat") -> RunStatus:
+async def owned_run(run_id: str, app: "App", seat: "OptionalSeat") -> RunStatus:
     """The run of the path, if this seat may see it."""
     return await app.runs.owned(run_id, seat)
 
 
 App = Annotated[Playground, Depends(playground)]
-Seat = Annotated[str | None, Depends(known_seat)]
+OptionalSeat = Annotated[str | None, Depends(known_seat)]
 Owned = Annotated[RunStatus, Depends(owned_run)]
 
 
@@ -226,11 +226,11 @@ async def lesson(slug: str, app: App, course: str | None = None) -> LessonDetail
     """One lesson."""
     found = app.lesson(slug, course)
     names = await _names(app, found)
-    return _detail(found, names, await app.inventory.standing(found.targets))
+    return _detail(found, names, await app.inventory.target_statuses(found.targets))
 
 
 @router.post("/api/runs", status_code=202, responses=errors(403, 404, 408, 409, 413, 422, 503))
-async def start_run(wanted: RunRequest, request: Request, app: App, seat: Seat) -> RunAccepted:
+async def start_run(wanted: RunRequest, request: Request, app: App, seat: OptionalSeat) -> RunAccepted:
     """Queue a run."""
     parts = (app.lesson(wanted.lesson), wanted.files, wanted.command, wanted.toolchain, wanted.after)
     run_id = await app.runs.submit(*parts, seat=seat, queue_owner=request.state.queue_owner)
@@ -295,12 +295,12 @@ def _error(problem: ProblemError) -> ErrorAnswer:
 
 async def _names(app: Playground, lesson: Lesson) -> tuple[str, ...]:
     toolchains = await app.inventory.toolchains(lesson.targets)
-    default = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
+    default = default_toolchain(toolchains, lesson)
     names = [toolchain.name for toolchain in toolchains]
     return tuple(sorted(names, key=lambda name: default is None or name != default.name))
 
 
-def _detail(lesson: Lesson, toolchains: tuple[str, ...], standing: tuple[Standing, ...]) -> LessonDetail:
+def _detail(lesson: Lesson, toolchains: tuple[str, ...], target_statuses: tuple[TargetStatus, ...]) -> LessonDetail:
     return LessonDetail(
         slug=lesson.slug,
         number=lesson.number,
@@ -312,5 +312,5 @@ def _detail(lesson: Lesson, toolchains: tuple[str, ...], standing: tuple[Standin
         toolchains=toolchains,
         minutes=lesson.minutes,
         target=lesson.target,
-        targets={one.triple: one.state for one in standing},
+        targets={one.triple: one.state for one in target_statuses},
     )

@@ -10,12 +10,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from app.binary.compare import Change, compared
+from app.binary.differences import Change, compared
 from app.binary.model import Call, Card, Code, Section, Symbols
-from app.engine import Earlier, Inside
+from app.engine import ArtifactDetails, EarlierArtifact
 from app.protocol.visible import visible
 from app.stepper import Trace
-from app.web.api import App, Seat, as_json, errors
+from app.web.api import App, OptionalSeat, as_json, errors
 
 router = APIRouter()
 
@@ -68,14 +68,16 @@ class ArtifactCard(BaseModel):
 
 @router.get("/api/runs/{run_id}/artifact", responses=errors(404, 409, 422))
 async def artifact(
-    run_id: str, app: App, seat: Seat, since: Annotated[str | None, Query(max_length=64)] = None
+    run_id: str, app: App, seat: OptionalSeat, since: Annotated[str | None, Query(max_length=64)] = None
 ) -> ArtifactCard:
     """What is in the binary that a run built, and what has changed since an earlier one."""
-    return card_of(await app.runs.inside(run_id, seat, since), lambda one: app.lesson(one.lesson, one.course).name)
+    return card_of(
+        await app.runs.artifact_details(run_id, seat, since), lambda one: app.lesson(one.lesson, one.course).name
+    )
 
 
 @router.get("/api/runs/{run_id}/steps", responses=errors(404, 409, 422))
-async def steps(run_id: str, app: App, seat: Seat) -> Trace:
+async def steps(run_id: str, app: App, seat: OptionalSeat) -> Trace:
     """Every state of the program that a run built, from its entry point on, as an emulator executes it."""
     return await app.runs.steps(run_id, seat)
 
@@ -117,18 +119,18 @@ class Download(StreamingResponse):
     responses={200: _FILE, **as_json(errors(404, 409, 422, 503))},
     dependencies=[Depends(_downloading)],
 )
-async def artifact_file(run_id: str, app: App, seat: Seat) -> Download:
+async def artifact_file(run_id: str, app: App, seat: OptionalSeat) -> Download:
     """The binary itself, to be kept and never to be shown by a browser."""
     file, pieces = await app.runs.built(run_id, seat)
     # A browser shows the name before the learner keeps the file: an ending must not stand in its middle.
     return Download(pieces, visible(file.path.rsplit("/", 1)[-1]), file.bytes)
 
 
-def card_of(inside: Inside, name_of: Callable[[Earlier], str]) -> ArtifactCard:
+def card_of(artifact_details: ArtifactDetails, name_of: Callable[[EarlierArtifact], str]) -> ArtifactCard:
     """A look into a binary in the API's shape; ``name_of`` says how programs name the lesson of an earlier one."""
-    card: Card = inside.card
-    facts = inside.artifact.model_dump(include=set(ArtifactCard.model_fields))
-    changes = ((one, compared(one.card, card)) for one in inside.earlier)
+    card: Card = artifact_details.card
+    facts = artifact_details.artifact.model_dump(include=set(ArtifactCard.model_fields))
+    changes = ((one, compared(one.card, card)) for one in artifact_details.earlier)
     return ArtifactCard(
         **facts,
         sections=card.sections,
@@ -136,7 +138,7 @@ def card_of(inside: Inside, name_of: Callable[[Earlier], str]) -> ArtifactCard:
         code=card.code,
         calls=card.calls,
         unread=card.unread,
-        std=StdSize(**vars(inside.std)) if inside.std else None,
+        std=StdSize(**vars(artifact_details.std)) if artifact_details.std else None,
         since=tuple(
             Since(run=one.run_id, lesson=name_of(one), changes=seen.changes, came=seen.came, went=seen.went)
             for one, seen in changes

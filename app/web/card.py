@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from app.binary.compare import Change, Comparison, by_kind, compared
+from app.binary.differences import CardDifferences, Change, by_kind, compared
 from app.binary.model import Card, Instruction
 from app.course import Lesson
-from app.engine import Inside
+from app.engine import ArtifactDetails
 
 _WIDTH = 1000
 """Units that a whole bar is wide."""
@@ -57,7 +57,7 @@ class Difference:
 
     lesson: Lesson
     here: bool
-    seen: Comparison
+    seen: CardDifferences
 
     @property
     def rows(self) -> tuple[Change, ...]:
@@ -80,7 +80,7 @@ class View:
     unread: str
 
 
-def view(inside: Inside, lesson_of: Callable[[str, str], Lesson]) -> View:
+def view(inside: ArtifactDetails, lesson_of: Callable[[str, str], Lesson]) -> View:
     """The card, ready to be drawn; ``lesson_of`` finds the lesson of a slug and a course."""
     card = inside.card
     std = inside.std.bytes if inside.std else 0

@@ -2,9 +2,9 @@
 
 from app.course import Lesson
 from app.engine import Inventory
-from app.engine.turns import Turns
+from app.engine.owner_lock import PerOwnerLock
 from app.protocol.machine import ToolchainInfo
-from app.toolchain import is_code, preferred
+from app.toolchain import default_toolchain, is_code, preferred
 from app.web.problem import ProblemError
 
 
@@ -13,7 +13,7 @@ class ToolchainChoice:
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
-        self._askers = Turns()
+        self._explaining = PerOwnerLock()
 
     async def choose(self, lesson: Lesson, name: str | None) -> ToolchainInfo:
         """Return the toolchain of that name, or the lesson's default; raises ``ProblemError``."""
@@ -25,7 +25,7 @@ class ToolchainChoice:
                 message = f"There is no toolchain {name[:20]!r} here; there is {names or 'none at all'}."
                 raise ProblemError(422, "no-such-toolchain", message, "toolchain")
             return chosen
-        default = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
+        default = default_toolchain(toolchains, lesson)
         if default is None:
             message = (
                 "No Rust toolchain is on this machine; whoever runs the playground can mend it with playground setup."
@@ -42,7 +42,7 @@ class ToolchainChoice:
         chosen = next((one for one in toolchains if one.name == name), None) or preferred(toolchains, None)
         if chosen is None:
             raise ProblemError(404, "no-toolchain", "No Rust toolchain is on this machine that could explain an error.")
-        async with self._askers.of(asker):
+        async with self._explaining.of(asker):
             text = await self._inventory.explain(chosen.name, code) if is_code(code) else None
         if text is None:
             message = f"Rust {chosen.name} has no explanation of {code[:20]!r}; a code looks like E0463."

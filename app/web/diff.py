@@ -20,7 +20,7 @@ _Code = tuple[str, int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Line:
+class DiffLine:
     """One line of a hunk: in both texts, or only in the old or the new one."""
 
     kind: Literal["same", "old", "new"]
@@ -39,7 +39,7 @@ class Hunk:
     first: int
     after: int
     new: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[DiffLine, ...]
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,15 @@ def compare_files(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileD
     return tuple(diff for diff in diffs if diff.hunks)
 
 
-def _lines(code: _Code, before: Sequence[str], behind: Sequence[str]) -> list[Line]:
+def _lines(code: _Code, before: Sequence[str], behind: Sequence[str]) -> list[DiffLine]:
     kind, old, old_end, new, new_end = code
     if kind == "equal":
-        return [Line("same", text) for text in before[old:old_end]]
-    return [Line("old", text) for text in before[old:old_end]] + [Line("new", text) for text in behind[new:new_end]]
+        return [DiffLine("same", text) for text in before[old:old_end]]
+    return [DiffLine("old", text) for text in before[old:old_end]] + [
+        DiffLine("new", text) for text in behind[new:new_end]
+    ]
 
 
-def _name(lines: Sequence[Line], same: int) -> str:
+def _name(lines: Sequence[DiffLine], same: int) -> str:
     content = "\n".join(f"{line.kind} {line.text}" for line in lines)
     return hashlib.sha256(f"{same} {content}".encode()).hexdigest()[:12]

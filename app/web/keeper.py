@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from app.course import Course, Lesson
-from app.course.checks import foretold, see
+from app.course.checks import matching_options, summarize
 from app.engine import Inventory, JobSpec
 from app.progress import Progress, fingerprint
 from app.protocol.command import parse
@@ -53,6 +53,6 @@ class ProgressKeeper:
         toolchain = next((one for one in await self._inventory.toolchains() if one.name == job.toolchain), None)
         if toolchain is None:
             return
-        right = foretold(prediction, toolchain.version, see(job.command, events, toolchain.host))
+        right = matching_options(prediction, toolchain.version, summarize(job.command, events, toolchain.host))
         if len(right) == 1:
             await self._progress.guides.turned_out(seat, key, right[0].id, job.toolchain)

@@ -16,7 +16,7 @@ _START_FILE = re.compile(r"(?<![^\s:()'\"])[^\s:()'\"]*/((?:g|r|S)?crt1\.o|crt0\
 
 
 @dataclass(frozen=True)
-class Part:
+class LinkPart:
     """One word of the command, or an option and its value, and what it is for."""
 
     text: str
@@ -28,7 +28,7 @@ class LinkLine:
     """A linker's command. ``start`` says, in Markdown, who supplies ``_start``."""
 
     program: str
-    parts: tuple[Part, ...]
+    parts: tuple[LinkPart, ...]
     start: str
 
 
@@ -43,7 +43,7 @@ def find_command(notes: Iterable[str]) -> str | None:
 def explain(command: str, notes: Iterable[str] = ()) -> LinkLine:
     """What the parts of a linker's command are; ``notes`` are the other words of the same message."""
     words = re.findall(r'(?<![^ ])"([^"]*)"', command)
-    parts = tuple(Part(text, _means(text, first=not number)) for number, text in enumerate(_grouped(words)))
+    parts = tuple(LinkPart(text, _means(text, first=not number)) for number, text in enumerate(_grouped(words)))
     return LinkLine(_name(words[0]), parts, _start(words, "\n".join(notes)))
 
 

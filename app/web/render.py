@@ -308,8 +308,7 @@ def is_explained(code: str) -> bool:
 
 def is_listed(diagnostic: Diagnostic) -> bool:
     """Whether a message stands in the summary: rustc's closing remarks are for the terminal only."""
-    closing = diagnostic.message.startswith("aborting due to") or re.match(r"\d+ warnings? emitted", diagnostic.message)
-    return diagnostic.level.startswith(("error", "warning")) and not closing
+    return diagnostic.level.startswith(("error", "warning")) and not diagnostic.is_summary
 
 
 @cache

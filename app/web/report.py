@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from app.course import Course, Lesson
-from app.course.prove import Proof, Report
+from app.course.prove import CourseReport, Proof
 from app.toolchain.model import release
 from app.web.render import page
 
@@ -35,18 +35,18 @@ class Row:
         return len({cell.classes for cell in self.cells if cell}) > 1
 
 
-def report_page(courses: Sequence[Course], report: Report, style: str) -> str:
+def report_page(courses: Sequence[Course], report: CourseReport, style: str) -> str:
     """The file as HTML; ``style`` is the matrix's own sheet."""
     return page("report.html", style=Markup(style), **matrix(courses, report))  # noqa: S704 - ours
 
 
-def of_course(report: Report, course: Course) -> tuple[Proof, ...]:
+def of_course(report: CourseReport, course: Course) -> tuple[Proof, ...]:
     """Return the proofs that are about a course's lessons."""
     names = {lesson.name for lesson in course.lessons}
     return tuple(proof for proof in report.proofs if proof.lesson in names)
 
 
-def matrix(courses: Sequence[Course], report: Report) -> dict[str, Any]:
+def matrix(courses: Sequence[Course], report: CourseReport) -> dict[str, Any]:
     """What the templates show: a row for each expectation, a column for each compiler, the newest first."""
     found = [(course, of_course(report, course)) for course in courses]
     proofs = [proof for _, ours in found for proof in ours]

@@ -6,9 +6,9 @@ from contextlib import aclosing
 
 from app.course import Course, Lesson
 from app.engine import (
+    ArtifactDetails,
     ArtifactFile,
     Engine,
-    Inside,
     JobSpec,
     NoSuchRunError,
     NothingBuiltError,
@@ -108,13 +108,13 @@ class RunService:
             raise no_such_run(field)
         return status
 
-    async def inside(self, run_id: str, seat: str | None, since: str | None = None) -> Inside:
+    async def artifact_details(self, run_id: str, seat: str | None, since: str | None = None) -> ArtifactDetails:
         """Return what is in the binary that a run of this seat built; raises ``ProblemError``."""
         await self.owned(run_id, seat)
         if since is not None:
             await self.owned(since, seat, field="since")
         try:
-            return await self._engine.inside(run_id, since)
+            return await self._engine.artifact_details(run_id, since)
         except (NothingBuiltError, NoSuchRunError):
             raise _nothing_built() from None
 

@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from app.course import Course, Lesson, Shelf, is_course_id, load_shelf
 from app.engine import Engine, Inventory
-from app.engine.inventory import Found, LocalInventory
+from app.engine.inventory import LocalInventory, LocalSetup
 from app.engine.local import LocalEngine
-from app.engine.turns import Turns
+from app.engine.owner_lock import PerOwnerLock
 from app.progress import Progress
 from app.settings import Settings
 from app.web.choice import ToolchainChoice
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Machine:
+class Backend:
     """The engine that runs the jobs, and what is on its machine."""
 
     engine: Engine
@@ -42,11 +42,11 @@ class Machine:
 class Playground:
     """One running playground; made by the web factory, which opens and closes the engine.
 
-    ``machine`` is an engine that is somewhere else; without one a ``LocalEngine`` is made, ``local``.
+    ``backend`` is an engine that is somewhere else; without one a ``LocalEngine`` is made, ``local``.
     Raises ``LessonError``, ``sqlite3.Error``, and ``OSError`` when the folder for data cannot be used.
     """
 
-    def __init__(self, settings: Settings, found: Found | None = None, machine: Machine | None = None) -> None:
+    def __init__(self, settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> None:
         self.settings = settings
         self.shelf: Shelf = load_shelf(settings.lessons_dir, settings.course)
         for sentence in self.shelf.broken.values():
@@ -57,18 +57,18 @@ class Playground:
         self.downloads = Downloads(settings)
         self.panels = Panels()
         self._drawing = anyio.CapacityLimiter(1)
-        self._turns = Turns()
-        self._page_turns = Turns()
+        self._drawing_lock = PerOwnerLock()
+        self._page_lock = PerOwnerLock()
         self._prose: dict[str, Markup] = {}
         self.editor_imports = imports(settings.static_dir, "js/editor.js")
         courses: Mapping[str, Course] = {course.id: course for course in self.shelf.courses}
         here = LocalInventory(settings, courses.values())
-        self.inventory: Inventory = machine.inventory if machine else here
+        self.inventory: Inventory = backend.inventory if backend else here
         keeper = ProgressKeeper(self.progress, courses, self.inventory)
         self.engine: Engine
         self.local: LocalEngine | None = None
-        if machine:
-            self.engine = machine.engine
+        if backend:
+            self.engine = backend.engine
         else:
             self.engine = self.local = LocalEngine(
                 settings, courses.values(), keeper.verdict, found, inventory=here, on_demand=True
@@ -121,18 +121,18 @@ class Playground:
         self.panels.forget(seat)
 
     @asynccontextmanager
-    async def turn(self, run_id: str) -> AsyncIterator[None]:
-        """The turn of the run's owner to have something drawn: a seat that wants much delays only itself.
+    async def drawing_lock(self, run_id: str) -> AsyncIterator[None]:
+        """Hold the lock under which the run's owner has things drawn, so that a heavy seat delays only itself.
 
         Raises ``NoSuchRunError``.
         """
         status = await self.engine.status(run_id)
-        async with self._turns.of(status.job.turn):
+        async with self._drawing_lock.of(status.job.lock_owner):
             yield
 
-    def page_turn(self, asker: str | None) -> AbstractAsyncContextManager[None]:
-        """The turn of a seat, or of an address without one, to have a page made; others come in between."""
-        return self._page_turns.of(asker or "")
+    def page_lock(self, asker: str | None) -> AbstractAsyncContextManager[None]:
+        """Hold the lock under which a seat, or an address without one, has pages made."""
+        return self._page_lock.of(asker or "")
 
     def prose(self, lesson: Lesson) -> Markup:
         """The lesson's text as HTML, made once."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.binary.code import readable
-from app.stepper import State, Trace
+from app.stepper import MachineState, Trace
 
 _AROUND = 3
 _LIBRARY = "/library/"
@@ -20,7 +20,7 @@ class Register:
 
 
 @dataclass(frozen=True)
-class Line:
+class SourceLine:
     """A line of the source; ``here``: the next instruction comes from it."""
 
     number: int
@@ -29,7 +29,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class StepView:
     """A state on the page. ``number`` counts from 0; ``back`` and ``on`` are the neighbours' numbers, if any.
 
     ``loops``: the step on leads back to where it was.
@@ -37,25 +37,25 @@ class Drawn:
 
     number: int
     last: int
-    state: State
+    state: MachineState
     function: str
     registers: Sequence[Register]
     place: str
-    lines: Sequence[Line]
+    lines: Sequence[SourceLine]
     back: int | None
     on: int | None
     loops: bool
     ends: bool
 
 
-def drawn(trace: Trace, wanted: int, files: Mapping[str, str]) -> Drawn:
+def step_view(trace: Trace, wanted: int, files: Mapping[str, str]) -> StepView:
     """The state of that number, or the nearest there is; ``files`` are the crate's, to show the line of."""
     last = len(trace.steps) - 1
     number = min(max(wanted, 0), last)
     state = trace.steps[number]
     before = trace.steps[number - 1].values if number else state.values
     loops = number == last and trace.end.back_to is not None
-    return Drawn(
+    return StepView(
         number=number,
         last=last,
         state=state,
@@ -73,17 +73,17 @@ def drawn(trace: Trace, wanted: int, files: Mapping[str, str]) -> Drawn:
     )
 
 
-def _place(state: State) -> str:
+def _place(state: MachineState) -> str:
     if state.file is None:
         return ""
     file = state.file.rpartition(_LIBRARY)[2] if _LIBRARY in state.file else state.file
     return f"{file}:{state.line}"
 
 
-def _lines(state: State, files: Mapping[str, str]) -> Sequence[Line]:
+def _lines(state: MachineState, files: Mapping[str, str]) -> Sequence[SourceLine]:
     if state.file is None or state.line is None or state.file not in files:
         return ()
     texts = files[state.file].split("\n")
     first = max(state.line - _AROUND, 1)
     rows = enumerate(texts[first - 1 : state.line + _AROUND - 1], first)
-    return [Line(number, text, number == state.line) for number, text in rows]
+    return [SourceLine(number, text, number == state.line) for number, text in rows]

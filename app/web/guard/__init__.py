@@ -63,8 +63,8 @@ class Guard:
 
     ``request.state.charge()`` counts the request once more, for one that starts several runs.
     ``request.state.seat_cookie`` is the name of the seat's cookie, ``request.state.caller`` who has sent the request.
-    ``request.state.queue_owner`` is the seat, or without a cookie the address as the rates count it; ``seen`` is told
-    whose request each is that the rates count.
+    ``request.state.queue_owner`` is the seat, or without a cookie the address as the rates count it; ``note_presence``
+    gets that owner of each request that the rates count.
 
     A forged seat cookie counts as none. ``refuse`` says a problem in the form that the address is read in.
     """
@@ -75,13 +75,13 @@ class Guard:
         settings: Settings,
         seats: Seats,
         refuse: Refuse,
-        seen: Callable[[str | None], Awaitable[None]],
+        note_presence: Callable[[str | None], Awaitable[None]],
     ) -> None:
         self._app = app
         self._settings = settings
         self._seats = seats
         self._refuse = refuse
-        self._seen = seen
+        self._note_presence = note_presence
         self._hosts = Hosts(settings.allowed_hosts)
         self._rates = Rates(settings)
         self._bodies = Bodies()
@@ -111,7 +111,7 @@ class Guard:
             return
         if kind(scope["method"], path_of(scope)):
             # A browser's first page gives it the seat under which it will ask from then on.
-            await self._seen(seat if answer.cookies else state["queue_owner"])
+            await self._note_presence(seat if answer.cookies else state["queue_owner"])
         most, seconds = self._settings.body_bytes, self._settings.request_seconds
         is_form = any("urlencoded" in each.lower() for each in _values(scope, b"content-type"))
         body = Body(receive, most, seconds, caller, self._bodies, is_form=is_form)

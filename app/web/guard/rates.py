@@ -15,12 +15,12 @@ from app.web.guard.paths import path_of
 from app.web.guard.windows import Windows
 from app.web.problem import ProblemError
 
-Kind = Literal["runs", "changes", "streams", "reads"]
+RequestKind = Literal["runs", "changes", "streams", "reads"]
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _WORDS = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
 
 
-def kind(method: str, path: str) -> Kind | None:
+def kind(method: str, path: str) -> RequestKind | None:
     """What a request costs; None for what costs next to nothing."""
     if method == "POST" and path.endswith("/runs"):
         return "runs"
@@ -51,7 +51,7 @@ class Rates:
 
     def __init__(self, settings: Settings) -> None:
         self._windows = Windows()
-        self._limits: dict[Kind, tuple[RateLimitItem, RateLimitItem]] = {
+        self._limits: dict[RequestKind, tuple[RateLimitItem, RateLimitItem]] = {
             "runs": (parse(settings.seat_runs), parse(settings.address_runs)),
             "changes": (parse(settings.seat_changes), parse(settings.address_changes)),
             "streams": (parse(settings.seat_streams), parse(settings.address_streams)),
@@ -69,7 +69,7 @@ class Rates:
         if seat is not None:
             self._hit(by_seat, what, seat)
 
-    def _hit(self, limit: RateLimitItem, what: Kind, who: str) -> None:
+    def _hit(self, limit: RateLimitItem, what: RequestKind, who: str) -> None:
         wait = self._windows.hit(limit, what, who)
         if not wait:
             return

@@ -15,10 +15,18 @@ router = APIRouter()
 @router.get("/runs/{run_id}/artifact")
 async def artifact(request: Request, run_id: str, home: Home, seat: Seat) -> Response:
     """What is in the binary."""
-    inside = await home.runs.inside(run_id, seat)
-    shown: dict[str, Any] = {"inside": inside, "card": inside.card, "view": view(inside, home.lesson)}
+    artifact_details = await home.runs.artifact_details(run_id, seat)
+    shown: dict[str, Any] = {
+        "inside": artifact_details,
+        "card": artifact_details.card,
+        "view": view(artifact_details, home.lesson),
+    }
     if by_htmx(request):
         return HTMLResponse(page("_inside.html", root=home.root, **shown))
     return await page_answer(
-        request, "inside.html", lesson=home.lesson(inside.job.lesson, inside.job.course), event=inside.artifact, **shown
+        request,
+        "inside.html",
+        lesson=home.lesson(artifact_details.job.lesson, artifact_details.job.course),
+        event=artifact_details.artifact,
+        **shown,
     )

@@ -47,7 +47,7 @@ async def _lesson(slug: str, request: Request) -> Lesson:
 
 
 async def _turn(request: Request) -> AsyncIterator[None]:
-    async with playground_of(request).page_turn(request.state.queue_owner):
+    async with playground_of(request).page_lock(request.state.queue_owner):
         yield
 
 

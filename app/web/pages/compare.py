@@ -14,7 +14,7 @@ from app.course.lessons import Lesson
 from app.engine import NoSuchRunError
 from app.protocol.command import CommandError, parse
 from app.protocol.events import Event
-from app.web.compare import Answer, Column, columns
+from app.web.answers import Answer, Column, columns
 from app.web.pages.common import Home, Seat, Step, by_htmx, page_answer, to
 from app.web.pages.form import Typed, looked_at
 from app.web.pages.where import where
@@ -35,7 +35,7 @@ _CLOSE = "run-done"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CompilerComparison:
     """Runs of one command, the newest compiler first."""
 
     ids: str
@@ -62,7 +62,7 @@ class Comparison:
         if self.same:
             return f"All {len(self.columns)} compilers say the same."
         if len(groups) == 1:
-            return f"All {len(self.columns)} compilers report the same; only their words differ. Differences are highlighted."
+            return f"All {len(self.columns)} compilers report the same; their words differ, as highlighted."
         agreeing = "; ".join(_agreement(names) for names in groups.values())
         return f"The compilers disagree: {agreeing}. Differences are highlighted."
 
@@ -111,7 +111,7 @@ async def _names(home: Playground, command: str) -> list[str]:
     return able[:_MOST]
 
 
-async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wait: bool = False) -> Comparison:
+async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wait: bool = False) -> CompilerComparison:
     """The runs as they stand; with ``wait`` when all have ended."""
     if wait:
         for run_id in ids:
@@ -121,9 +121,9 @@ async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wai
     answers = [
         Answer(one.job.toolchain, one.state, await _log(home, one.id) if one.state == "done" else ()) for one in status
     ]
-    async with home.turn(ids[0]):
+    async with home.drawing_lock(ids[0]):
         made = await home.draw(partial(columns, answers, home.course_of(lesson).diagnosis))
-    return Comparison(_SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson)
+    return CompilerComparison(_SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson)
 
 
 async def _log(home: Playground, run_id: str) -> tuple[Event, ...]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from app.course import Course, Lesson
-from app.course.prove import Report, last_report
+from app.course.prove import CourseReport, last_report
 from app.web.guard import OLD_NAME
 from app.web.pages.common import Home, Seat, Step, Taught, fragment, in_turn, page_answer
 from app.web.pages.where import where
@@ -91,7 +91,7 @@ async def forget(request: Request, home: Home, seat: Seat) -> Response:
     return answer
 
 
-async def _report(home: Playground) -> Report | None:
+async def _report(home: Playground) -> CourseReport | None:
     return await anyio.to_thread.run_sync(last_report, home.settings.data_dir)
 
 

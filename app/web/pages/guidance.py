@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment
 from app.web.pages.form import typed
-from app.web.pages.guide import foreseen, guide_of
+from app.web.pages.guide import guide_of, prediction_status
 from app.web.pages.lesson import again
 from app.web.problem import ProblemError
 
@@ -24,7 +24,9 @@ async def predict(request: Request, home: Home, seat: Seat, lesson: Step) -> Res
     await home.progress.guides.predict(seat, lesson.key, form.choice or "")
     if not by_htmx(request):
         return await again(request, lesson, form)
-    return fragment(home, "_prediction.html", lesson=lesson, foreseen=await foreseen(home, seat, lesson))
+    return fragment(
+        home, "_prediction.html", lesson=lesson, prediction_status=await prediction_status(home, seat, lesson)
+    )
 
 
 @router.post("/lessons/{slug}/hints")

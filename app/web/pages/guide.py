@@ -7,13 +7,13 @@ from markupsafe import Markup
 
 from app.course.lessons import Lesson, Option
 from app.progress import Offers, Predicted, fingerprint
-from app.web.diff import FileDiff, Line, compare_files
+from app.web.diff import DiffLine, FileDiff, compare_files
 from app.web.render import Patch, made, page
 from app.web.state import Playground
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class PredictionStatus:
     """The prediction as the page shows it. ``asked``: nothing has run yet, so the question stands open.
 
     ``fresh``: it has turned out just now.
@@ -37,7 +37,7 @@ class Guide:
 
     opened: int
     solution: tuple[FileDiff, ...] | None
-    foreseen: Foreseen
+    prediction_status: PredictionStatus
     offers: Offers
     base: str
     newest: int = 0
@@ -51,22 +51,22 @@ async def guide_of(home: Playground, seat: str, lesson: Lesson, files: Mapping[s
     return Guide(
         opened=min(opened, len(lesson.hints)),
         solution=difference(lesson, files) if shown else None,
-        foreseen=await foreseen(home, seat, lesson),
+        prediction_status=await prediction_status(home, seat, lesson),
         offers=await progress.versions.offers(seat, key),
         base=fingerprint(await progress.files(seat, key)),
     )
 
 
-async def foreseen(home: Playground, seat: str, lesson: Lesson) -> Foreseen:
+async def prediction_status(home: Playground, seat: str, lesson: Lesson) -> PredictionStatus:
     """Where the seat's prediction stands."""
     predicted = await home.progress.guides.predicted(seat, lesson.key)
     ran = await home.progress.last_run(seat, lesson.key) is not None
     if lesson.prediction is None:
-        return Foreseen(asked=False, ran=ran)
+        return PredictionStatus(asked=False, ran=ran)
     options = {option.id: option for option in lesson.prediction.option}
     known = predicted or Predicted("")
     chosen = options.get(known.choice)
-    return Foreseen(
+    return PredictionStatus(
         asked=chosen is None and not ran,
         ran=ran,
         chosen=chosen,
@@ -85,18 +85,18 @@ def difference(lesson: Lesson, files: Mapping[str, str]) -> tuple[FileDiff, ...]
     return tuple(diff for diff in found if diff.hunks)
 
 
-def _shows(line: Line) -> bool:
+def _shows(line: DiffLine) -> bool:
     """Return True if the line is a difference that can be seen: a blank line more or less is none."""
     return line.kind != "same" and bool(line.text.strip())
 
 
-async def prediction_patch(home: Playground, seat: str, lesson: Lesson, before: Foreseen) -> Patch:
+async def prediction_patch(home: Playground, seat: str, lesson: Lesson, before: PredictionStatus) -> Patch:
     """The prediction's card as it stands now; ``before``: how it stood when the run began."""
-    now = await foreseen(home, seat, lesson)
-    html: Markup = made(page("_prediction.html", root=home.root, lesson=lesson, foreseen=renewed(now, before)))
+    now = await prediction_status(home, seat, lesson)
+    html: Markup = made(page("_prediction.html", root=home.root, lesson=lesson, prediction_status=renewed(now, before)))
     return Patch("prediction", html, append=False)
 
 
-def renewed(now: Foreseen, before: Foreseen) -> Foreseen:
+def renewed(now: PredictionStatus, before: PredictionStatus) -> PredictionStatus:
     """How it stands now, fresh when it has turned out in between."""
     return replace(now, fresh=before.happened is None and now.happened is not None)

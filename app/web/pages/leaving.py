@@ -33,7 +33,7 @@ async def take(request: Request, home: Home, seat: Seat, lesson: Step) -> Respon
     """Put the files that a link brought in place of the posted ones, which stay as a version."""
     form, fields = await typed(request), await request.form()
     brought = {path: clean(text(fields, f"taken:{path}")) for path in lesson.editable if f"taken:{path}" in fields}
-    current = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
+    current = {**lesson.editable_files, **checked(home, lesson, form.files)}
     now = {**current, **checked(home, lesson, brought)}
     if now != current:
         await home.progress.versions.keep(seat, lesson.key, current, "you took the files of a link")

@@ -10,9 +10,9 @@ from app.course.lessons import Lesson
 from app.protocol.command import LONGEST
 from app.web.diff import FileDiff
 from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answer, playground_of, seat_of
-from app.web.pages.compare import Comparison
+from app.web.pages.compare import CompilerComparison
 from app.web.pages.form import Typed
-from app.web.pages.guide import Foreseen, guide_of, renewed
+from app.web.pages.guide import PredictionStatus, guide_of, renewed
 from app.web.pages.panel import Panel, about, last_run
 from app.web.pages.targets import targets_of
 from app.web.pages.where import where
@@ -55,8 +55,8 @@ async def lesson_page(
     problem: ProblemError | None = None,
     after: str | None = None,
     changes: Changes | None = None,
-    before: Foreseen | None = None,
-    comparison: Comparison | None = None,
+    before: PredictionStatus | None = None,
+    comparison: CompilerComparison | None = None,
 ) -> HTMLResponse:
     """The page of a lesson with what stands in the form, a run, and what went wrong.
 
@@ -78,7 +78,7 @@ async def lesson_page(
         previous=lessons[number - 1] if number else None,
         following=following(home, lesson),
         where=where(home.course_of(lesson), await home.progress.reached(seat), lesson),
-        guide=replace(guide, foreseen=renewed(guide.foreseen, before)) if before else guide,
+        guide=replace(guide, prediction_status=renewed(guide.prediction_status, before)) if before else guide,
         files=_files(lesson, form.files),
         shown=form.shown if form.shown in lesson.files else lesson.editable[0],
         command=form.command,
@@ -89,7 +89,7 @@ async def lesson_page(
         after=after or form.after,
         problem=problem,
         view="code" if problem else "result" if panel and request.method == "POST" else "text",
-        pane=_pane(guide.foreseen, shows_run=bool(panel or comparison), shows_changes=changes is not None),
+        pane=_pane(guide.prediction_status, shows_run=bool(panel or comparison), shows_changes=changes is not None),
         run=await about(
             home, panel, {**lesson.files, **{path: form.files[path] for path in lesson.editable if path in form.files}}
         ),
@@ -100,11 +100,11 @@ async def lesson_page(
     )
 
 
-def _pane(foreseen: Foreseen, *, shows_run: bool, shows_changes: bool) -> str:
+def _pane(status: PredictionStatus, *, shows_run: bool, shows_changes: bool) -> str:
     """Return the name of the pane of results that the page opens with."""
     if shows_changes:
         return "changes"
-    return "prediction" if not shows_run and (foreseen.asked or foreseen.chosen) else "terminal"
+    return "prediction" if not shows_run and (status.asked or status.chosen) else "terminal"
 
 
 def _files(lesson: Lesson, texts: Mapping[str, str]) -> list[Mapping[str, object]]:

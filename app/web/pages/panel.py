@@ -11,7 +11,7 @@ from app.engine import NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
 from app.web.batches import batches, size
 from app.web.pages.common import following
-from app.web.pages.guide import foreseen, prediction_patch
+from app.web.pages.guide import prediction_patch, prediction_status
 from app.web.pages.where import where
 from app.web.problem import no_such_run
 from app.web.render import Patch, RunRenderer, fold, made, merged, page, partials, rendered
@@ -55,7 +55,7 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
     """A run's panel when it has ended, which this waits for; and its id once more if it built something."""
     log: list[Event] = [event async for event in home.engine.events(run_id)]
     built = run_id if any(isinstance(event, Artifact) for event in log) else None
-    async with home.turn(run_id):
+    async with home.drawing_lock(run_id):
         slots = home.panels.get(run_id)
         if slots is None:
             status = await home.engine.status(run_id)
@@ -76,7 +76,7 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
 
 async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
     renderer = _renderer(home, lesson, await home.engine.status(run_id))
-    before = await foreseen(home, seat, lesson)
+    before = await prediction_status(home, seat, lesson)
     # From the first event on, also after a lost connection: a colour may have been left open before.
     async for batch in batches(home.engine.events(run_id)):
         last = batch[-1]
@@ -108,7 +108,7 @@ async def _drawn(home: Playground, run_id: str, renderer: RunRenderer, batch: li
 
     if sum(map(size, batch)) < QUICK:
         return draw()
-    async with home.turn(run_id):
+    async with home.drawing_lock(run_id):
         return await home.draw(draw)
 
 

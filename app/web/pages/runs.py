@@ -16,7 +16,7 @@ from app.web.batches import said
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
 from app.web.pages.compare import ALL, compare, start
 from app.web.pages.form import Typed, looked_at, typed
-from app.web.pages.guide import foreseen, guide_of
+from app.web.pages.guide import guide_of, prediction_status
 from app.web.pages.lesson import lesson_page
 from app.web.pages.panel import QUICK, Panel, finished, frames
 from app.web.problem import ProblemError
@@ -51,7 +51,7 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
     form = await typed(request)
     if form.toolchain == ALL:
         return await _run_on_all(request, home, seat, lesson, form)
-    before = await foreseen(home, seat, lesson)
+    before = await prediction_status(home, seat, lesson)
     try:
         parts = (lesson, form.files, form.command, form.toolchain, looked_at(form), seat)
         run_id = await home.runs.submit(*parts, attended=True, base=form.base, queue_owner=request.state.queue_owner)
@@ -112,7 +112,7 @@ async def _plain(home: Playground, run_id: str, terminal: Terminal, text: str) -
     """The text without its colours; a long one is read where nobody else waits for it."""
     if len(text) < QUICK:
         return terminal.plain(text)
-    async with home.turn(run_id):
+    async with home.drawing_lock(run_id):
         return await home.draw(partial(terminal.plain, text))
 
 

@@ -25,7 +25,7 @@ async def reset(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     """Give the lesson's own files back; the learner's stay as a version."""
     form = await typed(request)
     before = {**await home.progress.files(seat, lesson.key), **checked(home, lesson, form.files)}
-    own = {path: lesson.files[path] for path in lesson.editable}
+    own = lesson.editable_files
     if {**own, **before} != own:
         await home.progress.versions.keep(seat, lesson.key, {**own, **before}, "you took the files of the step")
     await home.progress.reset(seat, lesson.key)
@@ -38,7 +38,7 @@ async def carry(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     origin = home.lesson(text(await request.form(), "from"))
     carried = await home.progress.files(seat, origin.key)
     brought = {path: carried[path] for path in lesson.editable if path in carried}
-    own = {path: lesson.files[path] for path in lesson.editable}
+    own = lesson.editable_files
     before = {**own, **await home.progress.files(seat, lesson.key)}
     if before not in (own, {**before, **brought}):
         await home.progress.versions.keep(seat, lesson.key, before, "you brought your files along")
@@ -54,7 +54,7 @@ async def offer(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     offered = lesson.offers.get(form.choice or "")
     if offered is None:
         raise ProblemError(422, "no-such-offer", "This step offers no such files; load its page again.", "choice")
-    before = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
+    before = {**lesson.editable_files, **checked(home, lesson, form.files)}
     now = {**before, **offered}
     if now != before:
         await home.progress.versions.keep(seat, lesson.key, before, "you took what the text offers")
@@ -132,7 +132,7 @@ async def _turn(
     request: Request, home: Playground, seat: str, lesson: Lesson, side: Literal["undo", "redo"]
 ) -> Response:
     form = await typed(request)
-    own = {path: lesson.files[path] for path in lesson.editable}
+    own = lesson.editable_files
     current = {**own, **checked(home, lesson, form.files)}
     turned = await home.progress.versions.turn(seat, lesson.key, side, current)
     if not turned and not by_htmx(request):

@@ -7,7 +7,7 @@ from app.course import Course, Lesson, Part
 
 
 @dataclass(frozen=True)
-class Stretch:
+class PartProgress:
     """A part of the course for one learner: which of its lessons are reached, by their keys."""
 
     about: str
@@ -28,14 +28,14 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Where:
+class CourseProgress:
     """The course for one learner, seen from ``current`` or, where that is None, from the map."""
 
-    parts: tuple[Stretch, ...]
+    parts: tuple[PartProgress, ...]
     current: Lesson | None = None
 
     @property
-    def part(self) -> Stretch:
+    def part(self) -> PartProgress:
         """The part that the current lesson is in; the first one for the map."""
         return next((part for part in self.parts if self.current in part.lessons), self.parts[0])
 
@@ -45,11 +45,11 @@ class Where:
         return self.part.lessons.index(self.current) + 1 if self.current else 0
 
 
-def where(course: Course, reached: Collection[str], current: Lesson | None = None) -> Where:
+def where(course: Course, reached: Collection[str], current: Lesson | None = None) -> CourseProgress:
     """Return the course as a learner who has reached these lessons sees it."""
-    return Where(tuple(_stretch(part, reached) for part in course.parts), current)
+    return CourseProgress(tuple(_stretch(part, reached) for part in course.parts), current)
 
 
-def _stretch(part: Part, reached: Collection[str]) -> Stretch:
+def _stretch(part: Part, reached: Collection[str]) -> PartProgress:
     known = frozenset(lesson.key for lesson in part.lessons if lesson.key in reached)
-    return Stretch(part.about, part.title, part.beyond, part.lessons, known)
+    return PartProgress(part.about, part.title, part.beyond, part.lessons, known)

@@ -35,7 +35,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Said:
+class Statement:
     """One thing that a compiler said; ``shared``: all the others that have ended say it too."""
 
     html: Markup
@@ -50,8 +50,8 @@ class Column:
     state: str
     finished: Finished | None
     reached: bool
-    errors: tuple[Said, ...]
-    lines: tuple[Said, ...]
+    errors: tuple[Statement, ...]
+    lines: tuple[Statement, ...]
     left_out: int
 
     @property
@@ -74,8 +74,8 @@ def columns(answers: Sequence[Answer], diagnosis: Diagnosis) -> tuple[Column, ..
             state=answer.state,
             finished=next((event for event in answer.log if isinstance(event, Finished)), None),
             reached=any(isinstance(event, Verdict) and event.reached for event in answer.log),
-            errors=tuple(Said(html, key in both[0]) for key, html in errors[number]),
-            lines=tuple(Said(html, key in both[1] or key in _DRAWN) for key, html in lines[number]),
+            errors=tuple(Statement(html, key in both[0]) for key, html in errors[number]),
+            lines=tuple(Statement(html, key in both[1] or key in _DRAWN) for key, html in lines[number]),
             left_out=max(0, len(texts[number]) - _MOST_LINES),
         )
         for number, answer in enumerate(answers)
@@ -91,7 +91,7 @@ def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
     """Each kind of error once; one without a kind by its own words."""
     found: dict[str, Markup] = {}
     for event in log:
-        if isinstance(event, Diagnostic) and event.level.startswith("error") and not _closing(event.message):
+        if isinstance(event, Diagnostic) and event.level.startswith("error") and not event.is_summary:
             message = event.message
             shown = message if len(message) <= _LONGEST_ERROR else f"{message[:_LONGEST_ERROR]}…"
             key = event.error_class or message
@@ -103,7 +103,3 @@ def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
 def _lines(text: Sequence[str]) -> list[_Line]:
     terminal = Terminal()
     return [(_HASHES.sub("…", words(line)).strip(), terminal.feed(f"{line}\n")) for line in text]
-
-
-def _closing(message: str) -> bool:
-    return message.startswith("aborting due to")
