@@ -151,3 +151,46 @@ NO_MAIN = (
     "#![no_std]\n#![no_main]\n\nuse core::panic::PanicInfo;\n\n"
     "#[panic_handler]\nfn panic(_info: &PanicInfo) -> ! {\n    loop {}\n}\n"
 )
+
+
+def test_a_message_stands_beside_its_line_until_the_line_changes_or_it_is_switched_off(page: Page) -> None:
+    type_files(page, {"src/main.rs": 'fn main() {\n    let x: u8 = "two";\n}\n'})
+    run(page)
+    line = page.locator(".cm-line[data-lens]")
+    expect(line).to_have_attribute("data-lens", re.compile("mismatched types"))
+    words = "line => getComputedStyle(line, '::after').content"
+    assert "mismatched types" in line.evaluate(words)
+    menu(page, "Settings")
+    page.get_by_label("Messages beside their lines").uncheck()
+    assert line.evaluate(words) == "none"
+    page.keyboard.press("Escape")
+    page.get_by_role("textbox", name="src/main.rs").focus()
+    page.keyboard.type("x")
+    expect(line).to_have_count(0)
+
+
+def test_an_attribute_of_the_whole_crate_has_a_colour(page: Page) -> None:
+    type_files(page, {"src/main.rs": "#![no_std]\n#[inline]\nfn f() {}\n"})
+    expect(page.locator(".cm-line .tok-macro").first).to_have_text("#![no_std]")
+
+
+def test_the_theme_is_kept_and_is_there_before_the_page_is_painted(page: Page, server: str) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    menu(page, "Settings")
+    page.get_by_label("Theme").select_option("dark")
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.goto(f"{server}/glossary")
+    assert page.evaluate(ground) == dark
+
+
+def test_a_dot_leads_to_its_step_and_a_heading_to_itself(page: Page, server: str) -> None:
+    dot = page.locator(".meter a").nth(3)
+    expect(dot).to_have_attribute("title", re.compile(r"^4\. "))
+    dot.click()
+    expect(page).to_have_url(f"{server}/lessons/panic-handler")
+    heading = page.locator(".prose h2").first
+    heading.hover()
+    heading.locator(".anchor").click()
+    expect(page).to_have_url(re.compile(r"/lessons/panic-handler#[a-z-]+$"))
