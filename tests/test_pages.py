@@ -256,7 +256,7 @@ def messages(body: str) -> list[Mapping[str, str]]:
 async def test_the_course_map(learner: httpx.AsyncClient) -> None:
     page = (await learner.get("/")).text
     assert page.count('<li class="step">') == 3
-    assert "Begin: Step <code>one</code>" in page
+    assert "Start: Step <code>one</code>" in page
     assert "0 of 3 steps reached" in page
     assert "An Author" in page
     assert '<a href="https://example.org/licence" rel="noopener">free</a>' in page
@@ -266,7 +266,7 @@ async def test_the_course_map(learner: httpx.AsyncClient) -> None:
 
 async def test_the_map_knows_where_the_learner_was(learner: httpx.AsyncClient) -> None:
     await post(learner, "/lessons/two/runs")
-    assert "Continue where you were: Step <code>two</code>" in (await learner.get("/")).text
+    assert "Continue: Step <code>two</code>" in (await learner.get("/")).text
 
 
 async def test_reached_steps_are_marked_and_the_next_open_one_is_offered(
@@ -276,7 +276,7 @@ async def test_reached_steps_are_marked_and_the_next_open_one_is_offered(
     await app.state.playground.progress.mark(seat_of(learner.cookies), "two", "1.99")
     page = (await learner.get("/")).text
     assert page.count('<li class="step done">') == 1
-    assert "Go on: Step <code>three</code>" in page
+    assert "Continue: Step <code>three</code>" in page
     for slug in ("one", "three"):
         await app.state.playground.progress.mark(seat_of(learner.cookies), slug, "1.99")
     assert "All 3 steps of the post reached." in (await learner.get("/")).text
@@ -292,7 +292,7 @@ async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
     assert "read-only" in page
     assert 'value="cargo build" required' in page
     assert page.count('name="offered"') == 2
-    assert "A hint" in page
+    assert "Show a hint" in page
     assert "First" not in page, "a hint is opened when it is asked for"
     assert "// two" not in page, "the solution, too"
     assert '<option value="1.99" selected>' in page
@@ -319,9 +319,9 @@ async def test_a_step_whose_target_is_missing_has_it_set_up_and_says_so(
     learner: httpx.AsyncClient, wanting: LocalInventory
 ) -> None:
     page = (await learner.get("/lessons/one")).text
-    assert "is being set up for <code>thumbv7em-none-eabihf</code>" in page
+    assert "is setting up <code>core</code> for this step: <code>thumbv7em-none-eabihf</code>" in page
     assert 'hx-get="/lessons/one/targets" hx-trigger="load delay:2s"' in page
-    assert "1.99, target missing" in page
+    assert "1.99: cannot build this step" in page
     assert "being set up" not in (await learner.get("/lessons/two")).text
     assert 'hx-get="/lessons/one/targets"' in (await learner.get("/lessons/one/targets")).text
     (toolchain, *others) = wanting._toolchains
@@ -330,7 +330,7 @@ async def test_a_step_whose_target_is_missing_has_it_set_up_and_says_so(
     assert "Ready:" in ready
     assert "hx-get" not in ready
     assert '<hx-partial hx-target="#toolchain"' in ready
-    assert "1.99, target ready" in ready
+    assert ">1.99</option>" in ready
 
 
 async def test_a_run_without_scripts_that_waits_for_a_target_is_shown_waiting(
@@ -373,7 +373,7 @@ async def test_a_step_whose_program_is_missing_says_what_mends_it(app: FastAPI, 
     playground: Playground = app.state.playground
     first(playground, needs=("qemu-system-nothing", "readelf"))
     page = (await learner.get("/lessons/one")).text
-    assert "This step needs <code>qemu-system-nothing</code>, which is not on this machine" in page
+    assert "This step needs <code>qemu-system-nothing</code>, which" in page
     assert "This step needs" not in (await learner.get("/lessons/two")).text
 
 
@@ -581,7 +581,7 @@ async def test_a_learner_can_be_forgotten(learner: httpx.AsyncClient) -> None:
     assert answer.status_code == 303
     assert "deleted" in (await learner.get(answer.headers["location"])).text
     assert "// mine" not in (await learner.get("/lessons/one")).text
-    assert "Begin:" in (await learner.get("/")).text
+    assert "Start:" in (await learner.get("/")).text
 
 
 async def test_only_a_page_allows_the_sheet_of_its_own_editor(learner: httpx.AsyncClient) -> None:

@@ -44,7 +44,7 @@ async def test_hints_open_one_at_a_time_and_stay_open(learner: httpx.AsyncClient
     assert ("<html" in answer.text) is not htmx
     assert "First" in answer.text
     assert "Second" not in answer.text
-    assert "Another hint" in answer.text
+    assert "Show another hint" in answer.text
     assert htmx or "Mine" in answer.text, "what was typed is still there"
     page = (await learner.get("/lessons/one")).text
     assert "First" in page
@@ -71,7 +71,7 @@ async def test_the_whole_solution_is_applied_and_taken_back(app: FastAPI, learne
     await press(learner, "hints", "3", MINE)
     answer = await press(learner, "apply", "all", MINE)
     assert given(answer) == "// one\n"
-    assert "Your files are like this one." in answer.text
+    assert "Your files match this solution." in answer.text
     assert "Restore my text" in answer.text
     assert await kept(app, learner) == {"src/main.rs": "// one\n"}
     answer = await press(learner, "undo", main="// one\n// more\n")
@@ -172,7 +172,7 @@ async def test_what_changed_since_the_last_run(learner: httpx.AsyncClient) -> No
     answer = (await press(learner, "changes", main=MINE)).text
     assert '<span class="old">-     println!(&#34;Hello&#34;);' in answer
     assert '<span class="new">+     println!(&#34;Mine&#34;);' in answer
-    assert "as you last ran them" in (await press(learner, "changes")).text
+    assert "changed since your last run" in (await press(learner, "changes")).text
     page = (await press(learner, "changes", main=MINE, htmx=False)).text
     assert "<html" in page
     assert '<span class="new">' in page
@@ -212,7 +212,7 @@ async def test_the_map_has_two_parts(learner: httpx.AsyncClient) -> None:
     assert page.index('id="part-1"') < page.index('href="/lessons/two"') < page.index("Beyond the post")
     assert page.index("Beyond the post") < page.index('href="/lessons/three"')
     assert "0 of 2 steps reached" in page
-    assert "6 minutes in all" in page
+    assert "6 minutes in total" in page
     assert "A section" in page
 
 
@@ -233,13 +233,13 @@ async def test_a_lesson_beyond_the_post_counts_in_its_own_part(
 
 
 async def test_the_map_shows_where_one_was(learner: httpx.AsyncClient) -> None:
-    assert "You were here" not in (await learner.get("/")).text
+    assert "You are here" not in (await learner.get("/")).text
     await post(learner, "/lessons/two/runs")
     page = (await learner.get("/")).text
-    assert page.count("You were here") == 1
+    assert page.count("You are here") == 1
     assert (
         page.index("Step <code>two</code></span>")
-        < page.index("You were here")
+        < page.index("You are here")
         < page.index("<code>three</code></span>")
     )
 

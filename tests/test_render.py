@@ -108,8 +108,8 @@ def test_a_patch_names_its_place_and_how_it_is_swapped() -> None:
     ("event", "slot", "words"),
     [
         (Queued(position=0), "status", "Next in the queue."),
-        (Queued(position=1), "status", "1 run stands before this one"),
-        (Queued(position=3), "status", "3 runs stand before this one"),
+        (Queued(position=1), "status", "1 run is ahead of this one"),
+        (Queued(position=3), "status", "3 runs are ahead of this one"),
         (Started(toolchain="1.96", argv=("cargo", "build"), isolation="none"), "status", "Running on Rust 1.96"),
         (Started(toolchain="1.96", argv=("cargo", "a b"), isolation="none"), "command", "cargo &#39;a b&#39;"),
         (finished("ok"), "status", "Finished in 0.42 s"),
@@ -127,7 +127,7 @@ def test_status(event: Event, slot: str, words: str) -> None:
 def test_before_the_start_output_says_what_is_waited_for() -> None:
     events: list[Event] = [Queued(position=0), Output(stream="stderr", text="Setting up the target.\n")]
     slots = fold(renderer(), events)
-    assert "Waiting for what it builds for" in slots["status"]
+    assert "Waiting for the target" in slots["status"]
     assert "Setting up the target." in slots["terminal"]
     started = Started(toolchain="1.96", argv=("cargo", "build"), isolation="none")
     slots = fold(renderer(), [*events, started, Output(stream="stderr", text="Compiling\n")])
@@ -324,7 +324,7 @@ def test_only_what_the_compiler_is_sure_of_is_offered_as_a_fix() -> None:
     proposals = (sure, proposal("src/main.rs", "MaybeIncorrect"), proposal("/rustc/core.rs", "MachineApplicable"))
     html = fold(renderer(), [error(suggestions=proposals)])["diagnostics"]
     assert html.count("data-fix=") == 1
-    assert "The compiler proposes: write <code>this</code>" in html
+    assert "The compiler suggests: write <code>this</code>" in html
     assert "<b>" not in html
 
 

@@ -16,7 +16,7 @@ const cancelButton = () => document.querySelector("#run-cancel button:not([disab
 
 const usable = (element) => element.checkVisibility?.() ?? element.getClientRects().length > 0;
 
-const NAMES = { n: ["next", "next step"], p: ["previous", "previous step"], h: ["hint", "one more hint"] };
+const NAMES = { n: ["next", "next step"], p: ["previous", "previous step"], h: ["hint", "show a hint"] };
 
 const holder = (name) => [...document.querySelectorAll(`[data-key="${name}"]`)].find(usable);
 
@@ -29,9 +29,9 @@ const show = (what) => document.dispatchEvent(new CustomEvent("bench:show", { de
 
 const rows = () => {
   const mod = /Mac|iP/.test(navigator.platform) ? "⌘" : "Ctrl";
-  const fixed = [[`${mod} + Enter`, "run"], [`${mod} + .`, "cancel the run"], ["Esc", "outside the editor: cancel the run"], ["Esc, then Tab", "leave the editor"], ["e", "to the editor"], ["o", "to the output"]];
+  const fixed = [[`${mod} + Enter`, "run"], [`${mod} + .`, "cancel the run"], ["Esc", "cancel the run (outside the editor)"], ["Esc, then Tab", "leave the editor"], ["e", "go to the editor"], ["o", "go to the terminal"]];
   const letters = Object.entries(NAMES).filter(([, [name]]) => document.querySelector(`[data-key="${name}"]`));
-  return [...fixed, ...letters.map(([key, [, says]]) => [key, says]), ["?", "this list"]];
+  return [...fixed, ...letters.map(([key, [, says]]) => [key, says]), ["?", "show this list"]];
 };
 
 const help = () => {

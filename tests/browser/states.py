@@ -107,7 +107,7 @@ def queued(page: Page, server: str) -> None:
     when_closed(page, lambda: [httpx.delete(address, cookies=seat) for address, seat in runs])
     page.goto(f"{server}/lessons/hello-std")
     page.locator("[data-run]").click()
-    expect(page.locator("#run-status")).to_contain_text("before this one", timeout=RUN_MS)
+    expect(page.locator("#run-status")).to_contain_text("ahead of this one", timeout=RUN_MS)
 
 
 def cancelled(page: Page, server: str) -> None:
@@ -121,7 +121,7 @@ def offline(page: Page, server: str) -> None:
     running(page, server)
     page.context.set_offline(True)
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#problem")).to_contain_text("does not answer")
+    expect(page.locator("#problem")).to_contain_text("answering")
 
 
 def explained(page: Page, server: str) -> None:
@@ -137,13 +137,13 @@ def missed(page: Page, server: str) -> None:
     """Another error than the one that was to come, foreseen wrongly, with every hint and the solution open."""
     page.goto(f"{server}/lessons/panic-handler")
     page.locator(".options button").first.click()
-    expect(page.locator("#run-prediction h2")).to_have_text("You said")
+    expect(page.locator("#run-prediction h2")).to_have_text("Your prediction")
     run(page)
     expect(page.locator("#run-verdict")).to_contain_text("Not there yet")
     for number in range(1, 5):
         page.get_by_role("button", name=re.compile("hint")).click()
         expect(page.locator(".hints li")).to_have_count(number)
-    page.get_by_role("button", name="Show one way").click()
+    page.get_by_role("button", name="Show solution").click()
     expect(page.locator("#solution .new").first).to_be_visible()
 
 

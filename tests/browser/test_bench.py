@@ -97,9 +97,9 @@ def test_two_tabs_do_not_fight(page: Page, server: str) -> None:
     type_files(other, {"src/main.rs": THERE})
     expect(page.locator("#draft")).to_contain_text("open in another tab")
     expect(area(page)).to_have_value(start)
-    page.get_by_role("button", name="Take that text").click()
+    page.get_by_role("button", name="Use that text").click()
     expect(area(page)).to_have_value(THERE)
-    page.get_by_role("button", name="Back to mine").click()
+    page.get_by_role("button", name="Go back to mine").click()
     expect(area(page)).to_have_value(start)
 
 
@@ -108,22 +108,22 @@ def test_a_run_in_another_tab_is_offered_and_not_forced(page: Page, server: str)
     page.evaluate(KEPT, "// here")
     other = page.context.new_page()
     open_lesson(other, server)
-    expect(other.locator("#draft")).to_contain_text("another text")
+    expect(other.locator("#draft")).to_contain_text("different text")
     type_files(other, {"src/main.rs": THERE})
     other.get_by_role("button", name="Run", exact=True).click()
     expect(other.locator(".verdict")).to_be_visible(timeout=RUN_MS)
     page.reload()
     expect(area(page)).to_have_value(HERE)
-    expect(page.locator("#draft")).to_contain_text("run with another text")
-    page.get_by_role("button", name="Take that text").click()
+    expect(page.locator("#draft")).to_contain_text("with a different text")
+    page.get_by_role("button", name="Use that text").click()
     expect(area(page)).to_have_value(THERE)
 
 
 def test_deleting_all_that_is_stored_deletes_drafts(page: Page, server: str) -> None:
     type_files(page, {"src/main.rs": HERE})
     page.goto(server)
-    page.get_by_text("Delete all of it").click()
-    page.get_by_role("button", name="Yes, delete").click()
+    page.get_by_text("Delete my data").click()
+    page.get_by_role("button", name="Delete everything").click()
     expect(page.get_by_text("Everything that was stored of you is deleted.")).to_be_visible()
     assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
 
@@ -177,11 +177,11 @@ def test_a_server_that_ends_in_the_middle_loses_nothing(browser: Browser, start_
             expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
             first.stop(signal.SIGKILL)  # asked to stop, it would still end the run and say so
             wire.cut()
-            expect(page.locator("#problem")).to_contain_text("does not answer", timeout=RUN_MS)
+            expect(page.locator("#problem")).to_contain_text("answering", timeout=RUN_MS)
             type_files(page, {"src/main.rs": HERE})
             second = start_server()
             wire._to = ("127.0.0.1", urlsplit(second.url).port or 0)
-            expect(page.locator("#run-status")).to_have_text("Ended without a result.", timeout=RUN_MS)
+            expect(page.locator("#run-status")).to_have_text("Lost: the server no longer has this run.", timeout=RUN_MS)
             expect(page.locator("#run-cancel button")).to_have_count(0)
             page.reload()
             expect(area(page)).to_have_value(HERE)

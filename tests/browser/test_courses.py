@@ -37,7 +37,7 @@ def test_a_course_is_chosen_and_walked_through(browser: Browser, two: str, scrip
         page.goto(two)
         page.get_by_role("link", name="A Tiny Course").click()
         expect(page.locator("h1")).to_have_text("A Tiny Course")
-        page.get_by_role("link", name="Begin: A tiny program").click()
+        page.get_by_role("link", name="Start: A tiny program").click()
         expect(page).to_have_url(f"{two}/courses/tiny/lessons/hello-std")
         if scripts:
             expect(page.locator("form[data-ready]")).to_be_attached()

@@ -20,7 +20,7 @@ def run(page: Page) -> None:
 
 def answer(page: Page, text: str) -> None:
     page.locator(".options button", has_text=text).click()
-    expect(page.locator("#run-prediction h2")).to_have_text("You said")
+    expect(page.locator("#run-prediction h2")).to_have_text("Your prediction")
 
 
 @both
@@ -33,11 +33,11 @@ def test_a_prediction_is_made_with_one_click_and_stands_beside_the_outcome(
         expect(card).to_contain_text("Will the compiler ask for a panic handler?")
         answer(page, "No: what cannot happen")
         run(page)
-        expect(card).to_contain_text("It came differently")
+        expect(card).to_contain_text("Not quite")
         expect(card).to_contain_text("The compiler does not look whether a panic can happen.")
         expect(card).to_contain_text("Yes, and it objects to unwinding as well")
         page.reload()
-        expect(card).to_contain_text("It came differently")
+        expect(card).to_contain_text("Not quite")
 
 
 @both
@@ -45,10 +45,10 @@ def test_a_right_prediction_says_so(browser: Browser, server: str, scripts: bool
     with learner(browser, server, scripts=scripts) as page:
         page.goto(f"{server}/lessons/no-main")
         answer(page, "That all is well")
-        page.get_by_text("Something else, after all").click()
+        page.get_by_text("Change my answer").click()
         answer(page, "needs the standard library")
         run(page)
-        expect(page.locator("#run-prediction h2")).to_have_text("As you said")
+        expect(page.locator("#run-prediction h2")).to_have_text("You were right")
 
 
 def test_the_question_is_in_nobodys_way(browser: Browser, server: str) -> None:
@@ -66,12 +66,12 @@ def test_a_run_of_other_files_settles_nothing(browser: Browser, server: str, les
         answer(page, "That all is well")
         type_files(page, {"src/main.rs": lessons["no-main"].solution["src/main.rs"]})
         run(page)
-        expect(page.locator("#run-prediction")).to_contain_text("have not been run yet")
+        expect(page.locator("#run-prediction")).to_contain_text("Not settled yet")
         menu(page, "Reset")
         page.get_by_role("button", name="Discard my changes").click()
         expect(area(page)).to_have_value(lessons["no-main"].files["src/main.rs"])
         run(page)
-        expect(page.locator("#run-prediction h2")).to_have_text("It came differently")
+        expect(page.locator("#run-prediction h2")).to_have_text("Not quite")
 
 
 @both
@@ -83,7 +83,7 @@ def test_hints_then_the_solution_by_hunks_and_back(browser: Browser, server: str
             page.get_by_role("button", name=re.compile("hint")).click()
             expect(page.locator(".hints li")).to_have_count(number)
         expect(page.get_by_role("button", name=re.compile("hint"))).to_have_count(0)
-        page.get_by_role("button", name="Show one way").click()
+        page.get_by_role("button", name="Show solution").click()
         expect(page.locator("#solution .old")).to_contain_text("// mine")
         page.get_by_role("button", name="Apply this change").first.click()
         expect(area(page)).to_have_value(re.compile("panic_handler"))
@@ -99,7 +99,7 @@ def test_hints_then_the_solution_by_hunks_and_back(browser: Browser, server: str
 def test_the_focus_goes_to_what_has_come(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/panic-handler")
-        page.get_by_role("button", name=re.compile("A hint")).focus()
+        page.get_by_role("button", name=re.compile("Show a hint")).focus()
         page.keyboard.press("Enter")
         expect(page.locator(".hints li")).to_be_focused()
 
@@ -107,10 +107,10 @@ def test_the_focus_goes_to_what_has_come(browser: Browser, server: str) -> None:
 def test_the_focus_goes_on_where_a_button_was_that_has_gone(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/panic-abort")
-        page.get_by_role("button", name="Show one way").press("Enter")
+        page.get_by_role("button", name="Show solution").press("Enter")
         expect(page.locator("#solution")).to_be_focused()
         page.get_by_role("button", name="Apply this change").press("Enter")
-        expect(page.locator("#solution")).to_contain_text("Your files are like this one.")
+        expect(page.locator("#solution")).to_contain_text("Your files match this solution.")
         expect(page.locator("#solution")).to_be_focused()
         page.get_by_role("button", name="Restore my text").press("Enter")
         expect(page.get_by_role("button", name="Redo")).to_be_focused()
@@ -213,11 +213,11 @@ def test_a_link_carries_the_files_and_replaces_nothing_unasked(browser: Browser,
         offer = page.locator("#brought")
         expect(offer).to_contain_text("src/main.rs, 4 lines")
         expect(area(page)).to_have_value(theirs)
-        page.get_by_role("button", name="Leave mine").click()
+        page.get_by_role("button", name="Keep mine").click()
         expect(offer).to_be_hidden()
         assert "#" not in page.url
         page.goto(link)
-        page.get_by_role("button", name="Take them in").click()
+        page.get_by_role("button", name="Open them").click()
         expect(area(page)).to_have_value(MINE)
         expect(offer).to_be_hidden()
         expect(page.locator("#command")).to_have_value("cargo check")
