@@ -237,6 +237,61 @@ def test_a_verdict_shows_each_check_and_the_advice() -> None:
     assert "/lessons/next" not in html
 
 
+def test_a_goal_reached_earlier_stays_reached(lessons: dict[str, Lesson]) -> None:
+    step = RunRenderer(
+        "ab" * 16, lessons["no-std"], lessons["empty-main"], Diagnosis(classes=(), advice=()), earlier=True
+    )
+    missed = Verdict(
+        reached=False,
+        checks=(Check(id="a", title="It fails", ok=False, detail="No error was seen."),),
+        advice=(Advice(id="b", text="Do it."),),
+    )
+    html = fold(step, [finished(), missed])["verdict"]
+    assert "Goal reached earlier" in html
+    assert "Not there yet" not in html
+    assert "<details>" in html, "its advice is not unfolded"
+    assert "Next: An empty" in html
+
+
+def test_files_are_only_carried_where_the_next_step_starts_with_them(lessons: dict[str, Lesson]) -> None:
+    verdict = Verdict(reached=True, checks=())
+    for here, there, carried in (("no-std", "empty-main", True), ("cargo-config", "summary", False)):
+        step = RunRenderer("ab" * 16, lessons[here], lessons[there], Diagnosis(classes=(), advice=()))
+        html = fold(step, [finished(), verdict])["verdict"]
+        assert ("/carry" in html) == carried, here
+        assert ("starts with its own files" in html) != carried, here
+
+
+def test_a_command_that_no_check_is_about_gets_no_verdict(lessons: dict[str, Lesson]) -> None:
+    step = RunRenderer("ab" * 16, lessons["look-inside"], None, Diagnosis(classes=(), advice=()))
+    started = Started(toolchain="1.96", argv=("cargo", "build"), isolation="none")
+    missed = Verdict(reached=False, checks=(Check(id="a", title="t", ok=False, detail="d"),))
+    html = fold(step, [started, finished(), missed])["verdict"]
+    assert "Your goal is checked when you run <code>objdump</code>" in html
+
+
+def test_what_several_checks_found_is_said_once() -> None:
+    checks = tuple(Check(id=each, title=each, ok=False, detail="No executable was built.") for each in "abc")
+    html = fold(renderer(), [finished("failed"), Verdict(reached=False, checks=checks)])["verdict"]
+    assert html.count('<span class="detail">No executable was built.</span>') == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "title", "words"),
+    [
+        ("cancelled", "Cancelled.", "You stopped the run"),
+        ("timeout", "Timed out.", "took too long"),
+        ("limit", "Stopped.", "stopped at a limit"),
+    ],
+)
+def test_a_run_that_was_ended_is_not_told_that_it_missed_its_goal(status: str, title: str, words: str) -> None:
+    missed = Verdict(reached=False, checks=(Check(id="a", title="t", ok=False, detail="d"),))
+    html = fold(renderer(), [finished(status, limit="cpu" if status == "limit" else None), missed])["verdict"]
+    assert title in html
+    assert words in html
+    assert "Not there yet" not in html
+
+
 def test_a_reached_goal_leads_on() -> None:
     verdict = Verdict(reached=True, checks=())
     html = fold(renderer(lesson("next", "No `main`")), [finished(), verdict])["verdict"]

@@ -80,7 +80,7 @@ class Patch:
 class RunRenderer:
     """Renders one run's events in their order; colours that one event leaves open reach into the next.
 
-    ``seconds``: how long the run has gone on already.
+    ``seconds``: how long the run has gone on already. ``earlier``: the learner has reached the goal in an earlier run.
     """
 
     def __init__(
@@ -91,6 +91,8 @@ class RunRenderer:
         diagnosis: Diagnosis,
         root: str = "",
         seconds: float = 0.0,
+        *,
+        earlier: bool = False,
     ) -> None:
         self._terminal = Terminal()
         self._files = [*lesson.editable, *(path for path in lesson.files if path not in lesson.editable)]
@@ -107,6 +109,8 @@ class RunRenderer:
             "lesson": lesson,
             "following": following,
             "seconds": seconds,
+            "earlier": earlier,
+            "judged": judged_command(lesson),
         }
 
     def patches(self, event: Event) -> list[Patch]:
@@ -210,10 +214,17 @@ def fixes(event: Diagnostic, files: Sequence[str]) -> Iterator[Suggestion]:
 
 
 def only_looks(argv: Sequence[str], lesson: Lesson) -> bool:
-    """Whether a command is one for looking, in a lesson whose goal is about building."""
-    if argv[0] == "cargo":
-        return argv[1] in ("new", "clean", "--version", "-V")
-    return all(check.command is None or check.command.program != argv[0] for check in lesson.checks)
+    """Return True if a command is none that the lesson's goal is about, so that it gets no verdict."""
+    if argv[0] == "cargo" and argv[1] in ("new", "clean", "--version", "-V"):
+        return True
+    programs = {check.command.program for check in lesson.checks if check.command} or {"cargo"}
+    return argv[0] not in programs
+
+
+def judged_command(lesson: Lesson) -> str:
+    """Return the command, without its options, whose runs are judged in this lesson."""
+    facts = next((check.command for check in lesson.checks if check.command), None)
+    return " ".join((facts.program, *facts.subcommand[:1])) if facts else "cargo build"
 
 
 def partials(patches: Iterable[Patch]) -> str:

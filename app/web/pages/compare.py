@@ -15,7 +15,7 @@ from app.engine import NoSuchRunError
 from app.protocol.command import CommandError, parse
 from app.protocol.events import Event
 from app.web.answers import Answer, Column, columns
-from app.web.pages.common import Home, Seat, Step, by_htmx, page_answer, to
+from app.web.pages.common import Home, Seat, Step, by_htmx, following, page_answer, to
 from app.web.pages.form import Typed, looked_at
 from app.web.pages.where import where
 from app.web.problem import ProblemError
@@ -42,6 +42,12 @@ class CompilerComparison:
     command: str
     columns: tuple[Column, ...]
     lesson: Lesson
+    following: Lesson | None
+
+    @property
+    def reached(self) -> bool:
+        """Return True if one of the runs has reached the goal."""
+        return any(column.reached for column in self.columns)
 
     @property
     def live(self) -> bool:
@@ -123,7 +129,9 @@ async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wai
     ]
     async with home.drawing_lock(ids[0]):
         made = await home.draw(partial(columns, answers, home.course_of(lesson).diagnosis))
-    return CompilerComparison(_SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson)
+    return CompilerComparison(
+        _SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson, following(home, lesson)
+    )
 
 
 async def _log(home: Playground, run_id: str) -> tuple[Event, ...]:

@@ -59,7 +59,7 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
         slots = home.panels.get(run_id)
         if slots is None:
             status = await home.engine.status(run_id)
-            renderer = _renderer(home, lesson, status)
+            renderer = await _renderer(home, lesson, status)
             slots = home.panels.keep(run_id, status.job.owner, await home.draw(partial(fold, renderer, log)))
     return Panel(run_id, live=False, slots=slots), built
 
@@ -75,7 +75,7 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
 
 
 async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
-    renderer = _renderer(home, lesson, await home.engine.status(run_id))
+    renderer = await _renderer(home, lesson, await home.engine.status(run_id))
     before = await prediction_status(home, seat, lesson)
     # From the first event on, also after a lost connection: a colour may have been left open before.
     async for batch in batches(home.engine.events(run_id)):
@@ -123,9 +123,10 @@ async def about(home: Playground, panel: Panel | None, files: Mapping[str, str])
     return replace(panel, same_files=dict(job.files) == dict(files))
 
 
-def _renderer(home: Playground, lesson: Lesson, run: RunStatus) -> RunRenderer:
-    diagnosis = home.course_of(lesson).diagnosis
-    return RunRenderer(run.id, lesson, following(home, lesson), diagnosis, home.root, run.seconds)
+async def _renderer(home: Playground, lesson: Lesson, run: RunStatus) -> RunRenderer:
+    owner, diagnosis = run.job.owner, home.course_of(lesson).diagnosis
+    earlier = owner is not None and lesson.key in await home.progress.reached(owner)
+    return RunRenderer(run.id, lesson, following(home, lesson), diagnosis, home.root, run.seconds, earlier=earlier)
 
 
 async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:
