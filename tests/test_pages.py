@@ -776,7 +776,7 @@ async def test_a_full_queue_is_said_with_its_bound(
                 "owner-queue-full",
                 "Your address, without a cookie, has 8 runs waiting",
             ),
-            (learner, QueueFullError(), 503, "queue-full", "200 runs are waiting"),
+            (learner, QueueFullError(), 503, "queue-full", "The queue is full (200 runs)"),
         ):
             engine.full = error
             refused = await client.post("/api/runs", json=run)

@@ -63,8 +63,8 @@ def test_a_text_can_choose_the_compilers(lessons: dict[str, Lesson]) -> None:
 
 def test_what_was_seen_is_not_called_printed(lessons: dict[str, Lesson]) -> None:
     html = prose(lessons["hello-without-libc"])
-    assert '<span class="soft">what the playground saw</span>' in html
-    assert re.search(r'aria-label="Rust 1.96[^"]*: what was seen of cargo run"', html)
+    assert '<span class="soft">as the playground observed it</span>' in html
+    assert re.search(r'aria-label="Rust 1.96[^"]*: what was observed of cargo run"', html)
 
 
 def test_what_readelf_and_its_kin_print_keeps_its_columns(lessons: dict[str, Lesson]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.engine import OwnerQueueFullError, QueueFullError
-from app.engine.queue import SEEN_SECONDS, FairQueue
+from app.engine.queue import PRESENT_SECONDS, FairQueue
 from bench.pace import processor_time
 
 OWNERS = ("a", "b", "c", "d", None)
@@ -79,7 +79,7 @@ def test_the_last_slot_is_left_to_others_who_were_seen() -> None:
     queue.finish("b")
     assert taken(queue) == ["b2"], "b has nothing else in progress, and a has"
     queue.finish("b")
-    clock.now += SEEN_SECONDS - 1
+    clock.now += PRESENT_SECONDS - 1
     assert taken(queue) == []
     clock.now += 2
     assert taken(queue) == ["a3"], "b has been away for long enough"
@@ -114,7 +114,7 @@ def test_only_the_two_owners_seen_last_are_kept() -> None:
         clock.now += 0.001
         queue.note_presence(f"x{number}")
     queue.note_presence("a")
-    assert len(queue._seen) == 2
+    assert len(queue._present) == 2
     put(queue, "a1", "a2")
     assert taken(queue) == ["a1"]
 
@@ -281,7 +281,7 @@ class Played:
 
     def kept_from(self, owner: str | None) -> bool:
         """Return True if the owner may not have the last slot."""
-        since = self.clock.now - SEEN_SECONDS
+        since = self.clock.now - PRESENT_SECONDS
         others = any(at > since for other, at in self.seen.items() if other != owner)
         return self.slots > 1 and others and any(one == owner for one, _ in self.running)
 
@@ -311,7 +311,7 @@ class Played:
 STEPS = st.one_of(
     st.tuples(st.sampled_from(("put", "put", "put", "hold", "note_presence")), st.sampled_from(OWNERS)),
     st.tuples(st.sampled_from(("cancel", "finish", "finish", "release")), st.integers(0, 50)),
-    st.tuples(st.just("wait"), st.sampled_from((1.0, SEEN_SECONDS - 1, SEEN_SECONDS + 1))),
+    st.tuples(st.just("wait"), st.sampled_from((1.0, PRESENT_SECONDS - 1, PRESENT_SECONDS + 1))),
     st.just(("start", None)),
 )
 

@@ -461,9 +461,9 @@ _FILE_METHODS = frozenset(
 _RUNS = (
     "run/workspace.py", "run/runner.py", "run/machine/monitor.py",
     "sandbox/watch.py", "sandbox/__init__.py", "sandbox/box.py",
-    "engine/worker.py", "engine/local.py", "engine/scratch.py", "engine/seeds.py", "engine/side.py", "engine/steps.py",
+    "engine/worker.py", "engine/local.py", "engine/scratch.py", "engine/seeds.py", "engine/builds.py", "engine/steps.py",
     "engine/dispatcher.py", "engine/retention.py",
-    "engine/yardstick.py", "engine/look.py", "engine/log.py", "inspector/__init__.py", "stepper/__init__.py",
+    "engine/hello_world.py", "engine/cards.py", "engine/log.py", "inspector/__init__.py", "stepper/__init__.py",
 )  # fmt: skip
 """Modules that know the folders of runs."""
 _REASONS = {

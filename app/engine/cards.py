@@ -16,14 +16,15 @@ from app.protocol.events import Artifact
 from app.toolchain import Toolchain
 
 _PATIENCE = 0.15
-"""Seconds that a card waits for the size of the std program, which can also come later."""
+"""Seconds that the details wait for the size of the std program. A later look may have it."""
 _AT_ONCE = 2
+"""Cards that are read at once, so that readers are left for the facts that verdicts need."""
 
 
 class ArtifactCards:
-    """Reads the cards of artifacts, few at a time, so that the verdicts of runs need not wait for them.
+    """Reads the cards of artifacts, few at a time, so that verdicts need not wait for them.
 
-    ``toolchain`` finds the toolchain of a run by its name.
+    ``toolchain`` finds a toolchain by its name.
     """
 
     def __init__(
@@ -57,14 +58,14 @@ class ArtifactCards:
         return ArtifactDetails(run.id, run.job, artifact, card, await self._std(run, artifact), tuple(earlier))
 
     def prepare(self, run: Run) -> None:
-        """Begin what a look at the run's binary would have to wait for."""
+        """Start to measure the std program, so that the details of the run's artifact need not wait for it."""
         artifact, toolchain = run.artifact(), self._toolchain(run.job.toolchain)
         profile = profile_of(artifact.path) if artifact else None
         if profile and toolchain:
             self._tasks.start_soon(self._hello_world_sizes.of, toolchain, profile)
 
     async def card(self, run: Run) -> Card | None:
-        """The card of what the run built; None when there is nothing."""
+        """Return the card of the run's artifact, or None if it has none."""
         known = run.card
         if known is not None or run.built is None:
             return known
@@ -78,7 +79,7 @@ class ArtifactCards:
         except FileNotFoundError:
             return None
         except TimeoutError:
-            # The next look may find the machine less busy; what the run itself said is known all the same.
+            # The machine may be less busy next time. Until then, the card has the facts of the run's own event.
             artifact = run.artifact()
             return Card(_facts(artifact), artifact.bytes, unread=PARTS) if artifact else None
         run.card = card

@@ -37,7 +37,7 @@ _IN_CRATE = ("target/.rustc_info.json",)
 _IN_HOME = (".cargo/.global-cache",)
 _LARGEST = 1024 * 1024
 Config = tuple[str, str]
-"""A cargo configuration whose flags change what cargo asks: its path in the crate and its text."""
+"""A cargo configuration whose flags change what cargo asks the compiler: its path in the crate, and its text."""
 
 
 class Seeds:
@@ -67,7 +67,7 @@ class Seeds:
         return found
 
     async def _learn(self, toolchain: Toolchain) -> tuple[Seed, bool]:
-        """Have cargo learn a seed; also return True if it was asked everything in time."""
+        """Have cargo make a seed. Also return True if it is complete, which it is not after a timeout."""
         async with self._builds.crate(_CRATE) as workspace:
             with anyio.move_on_after(_SECONDS) as limit:
                 await self._ask(toolchain, workspace)
@@ -95,15 +95,15 @@ def _learned(workspace: Workspace) -> Seed:
 
 
 def _key(toolchain: Toolchain, configs: Sequence[Config]) -> str:
-    """The name of the file that holds the seed of exactly this compiler; raises ``OSError`` when it is gone."""
-    # Cargo throws away what it knows of a compiler whose file has changed.
+    """Return the name of the file with this compiler's seed. Raises ``OSError`` if the compiler is gone."""
+    # Cargo discards what it knows of a compiler whose file has changed.
     files = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in toolchain.programs]
     about = [__version__, toolchain.commit, files, sorted(toolchain.targets), configs]
     return f"{toolchain.name}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.json"
 
 
 def _read(kept: Path) -> Seed | None:
-    """The seed that an earlier start has kept; None when there is none, or none that can be read."""
+    """Return the seed that an earlier start has kept, or None if there is no readable one."""
     try:
         texts = json.loads(kept.read_bytes())
         found = Seed(_decoded(texts["crate"], _IN_CRATE), _decoded(texts["home"], _IN_HOME))
@@ -121,7 +121,7 @@ def _encoded(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def _write(kept: Path, seed: Seed) -> None:
-    """Keep a seed; where the cache folder cannot be written, the next start learns it again."""
+    """Keep a seed. If the cache folder cannot be written, the next start learns the seed again."""
     with suppress(OSError):
         kept.parent.mkdir(exist_ok=True)
         draft = kept.with_suffix(f".{os.getpid()}")

@@ -6,7 +6,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def visible(name: str) -> str:
-    """Return a name with U+FFFD for each control, direction mark and other character that cannot be seen."""
+    """Return a name with U+FFFD for each invisible character, such as a control or a direction mark."""
     return name if name.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in name)
 
 

@@ -1,4 +1,4 @@
-"""One source, several compilers: their answers beside each other, with what not all of them say marked."""
+"""Show the answers of several compilers to one source side by side, with the differences marked."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from app.web.render import ticks
 _MOST_LINES = 400
 _MOST_ERRORS = 50
 _LONGEST_ERROR = 1000
-"""Characters shown of an error's own words; ``compile_error!`` makes them as long as a run may print."""
+"""Characters shown of an error's message; with ``compile_error!`` it can be as long as a run's output."""
 _DRAWN = {"", "|"}
-"""Lines that say nothing."""
+"""Lines without content, which never count as a difference."""
 
 _HASHES = re.compile(r"(?<=[-./])(?:[0-9a-z]{20,}|[0-9a-f]{16}|rustc[0-9A-Za-z]{6})(?![0-9A-Za-z])")
 """Parts of the names of files that a compiler makes up anew for each build."""
@@ -27,7 +27,7 @@ _Line = tuple[str, Markup]
 
 @dataclass(frozen=True)
 class Answer:
-    """What one compiler has said so far: the run's ``log``, and its place in the queue while it is not done."""
+    """One compiler's answer so far: the state of its run and, once that is done, the run's ``log``."""
 
     toolchain: str
     state: str
@@ -36,7 +36,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Statement:
-    """One thing that a compiler said; ``shared``: all the others that have ended say it too."""
+    """A part of a compiler's answer; ``shared``: every other compiler that has ended says it too."""
 
     html: Markup
     shared: bool
@@ -44,7 +44,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Column:
-    """One compiler's answer; ``errors`` are kinds of error by their titles, ``lines`` what a terminal shows."""
+    """One compiler's answer; ``errors`` are kinds of error by title, ``lines`` the lines of its terminal."""
 
     toolchain: str
     state: str
@@ -56,16 +56,21 @@ class Column:
 
     @property
     def differs(self) -> bool:
-        """Whether it says what not all say."""
+        """Return True if some other compiler does not say the same."""
         return not all(one.shared for one in (*self.errors, *self.lines))
 
 
 def columns(answers: Sequence[Answer], diagnosis: Diagnosis) -> tuple[Column, ...]:
-    """The answers in their order; what is compared are those that have ended."""
+    """Return the answers in their order; only those that have ended are compared."""
     titles = {known.id: known.title for known in diagnosis.classes}
     errors = [_errors(answer.log, titles) for answer in answers]
     texts = [shown(answer.log).split("\n") for answer in answers]
-    lines = [_lines(text[:_MOST_LINES]) for text in texts]
+    lines: list[list[_Line]] = []
+    for text in texts:
+        terminal = Terminal()
+        lines.append(
+            [(_HASHES.sub("…", words(line)).strip(), terminal.feed(f"{line}\n")) for line in text[:_MOST_LINES]]
+        )
     ended = [number for number, answer in enumerate(answers) if answer.state == "done"]
     both = [_shared([kind[number] for number in ended]) for kind in (errors, lines)]
     return tuple(
@@ -83,12 +88,12 @@ def columns(answers: Sequence[Answer], diagnosis: Diagnosis) -> tuple[Column, ..
 
 
 def _shared(said: Sequence[Sequence[_Line]]) -> set[str]:
-    """What all of them say."""
+    """Return the keys that all answers have."""
     return set.intersection(*({key for key, _ in one} for one in said)) if said else set()
 
 
 def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
-    """Each kind of error once; one without a kind by its own words."""
+    """Return each error class once, and each error without a class by its message."""
     found: dict[str, Markup] = {}
     for event in log:
         if isinstance(event, Diagnostic) and event.level.startswith("error") and not event.is_summary:
@@ -98,8 +103,3 @@ def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
             if key not in found and len(found) < _MOST_ERRORS:
                 found[key] = ticks(titles.get(event.error_class or "", shown))
     return list(found.items())
-
-
-def _lines(text: Sequence[str]) -> list[_Line]:
-    terminal = Terminal()
-    return [(_HASHES.sub("…", words(line)).strip(), terminal.feed(f"{line}\n")) for line in text]

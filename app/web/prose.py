@@ -1,4 +1,4 @@
-"""A lesson's text as HTML: Markdown, what the compilers printed, and the glossary's words at their first use."""
+"""Render a lesson's text as HTML: Markdown, recorded compiler output, and the glossary's terms at their first use."""
 
 import re
 from collections.abc import Iterator
@@ -20,34 +20,34 @@ from app.protocol.command import CommandError, parse
 from app.web.ansi import Terminal, strip
 from app.web.render import fence, inline, made, new_parser, page
 from app.web.snippets import code_blocks, home_of
+from app.web.words import FROM_THE_POST, OBSERVED, recording_label, recording_of
 
 _OURS = re.compile(r"^```((?:recorded|offer)\b.*)\n(?:(?!```).*\n)*```\n", re.MULTILINE)
 _ERA = "1.63"
-_FROM_THE_POST = "from the time of the post"
-_SEEN = "what the playground saw"
 _MOST_LINES = 120
 """Lines of a recording up to which the whole of it is offered below an excerpt."""
 
 
 def prose(lesson: Lesson, glossary: Glossary = (), root: str = "") -> Markup:
-    """The text of a lesson; ``root`` is the path below which the playground is served."""
-    return made(_parser().render(lesson.text, {"lesson": lesson, "words": _words(glossary), "root": root}))
+    """Return the text of a lesson as HTML; ``root`` is the path under which the playground is served."""
+    terms = {word.lower(): term for term in glossary for word in (term.name, *term.match)}
+    return made(_parser().render(lesson.text, {"lesson": lesson, "terms": terms, "root": root}))
 
 
 def markdown(lesson: Lesson) -> str:
-    """The text of a lesson for programs: what it quotes of compilers is in it, and no button."""
-    return _OURS.sub(lambda found: _spelled(lesson, found[1]), lesson.text)
+    """Return the text of a lesson as Markdown for programs, with quoted compiler output and without buttons."""
+    return _OURS.sub(lambda found: _as_markdown(lesson, found[1]), lesson.text)
 
 
-def _spelled(lesson: Lesson, info: str) -> str:
-    """What a fence of the lesson format stands for, as Markdown that anybody reads."""
+def _as_markdown(lesson: Lesson, info: str) -> str:
+    """Return plain Markdown in place of a fence of the lesson format."""
     if not info.startswith("recorded"):
         return ""
     try:
         shown = quoted(lesson.recordings, quote(info))
     except RecordingError:
         return ""
-    return "\n".join(f"Rust {' and '.join(names)}:\n\n```text\n{strip(text).rstrip()}\n```\n" for names, text in shown)
+    return "\n".join(f"{recording_of(names)}:\n\n```text\n{strip(text).rstrip()}\n```\n" for names, text in shown)
 
 
 @cache
@@ -65,7 +65,8 @@ def _fence(self: RendererHTML, tokens: list[Token], number: int, options: Option
     if token.info.startswith("recorded"):
         return _recorded(env["lesson"], token.info, number)
     if token.info.startswith("offer "):
-        return _offer(env["lesson"], env["root"], token.info.split()[1], token.content)
+        name, says = token.info.split()[1], token.content.strip()
+        return made(page("_offer.html", root=env["root"], lesson=env["lesson"], name=name, says=says))
     block = next(place for place, each in enumerate(code_blocks(tokens)) if each is token)
     code = Markup(fence(self, tokens, number, options, env))  # noqa: S704  (it escapes what it is given)
     return made(page("_code.html", **_block(env["lesson"], env["root"], token, block), code=code))
@@ -79,7 +80,7 @@ def _anchor(_self: RendererHTML, tokens: list[Token], number: int, _options: Opt
 
 
 def _block(lesson: Lesson, root: str, token: Token, number: int) -> dict[str, object]:
-    """What can be done with a block of code: a command is run, a part of the solution inserted."""
+    """Return the context of a block's buttons: a command can be run, a part of the solution inserted."""
     command = token.content.strip() if token.info.startswith("console") else ""
     return {
         "root": root,
@@ -104,15 +105,10 @@ def snippet(lesson: Lesson, number: int) -> str | None:
     return blocks[number].content if 0 <= number < len(blocks) else None
 
 
-def _offer(lesson: Lesson, root: str, name: str, says: str) -> Markup:
-    """A button that puts the files of a variant into the editor."""
-    return made(page("_offer.html", root=root, lesson=lesson, name=name, says=says.strip()))
-
-
 def _recorded(lesson: Lesson, info: str, number: int) -> Markup:
-    """What compilers printed, a tab for each that says something else; a sentence when there is nothing to show.
+    """Return recorded compiler output, with a tab for each compiler that differs, or a sentence if there is none.
 
-    What the learner is about to see is folded until the command has been run.
+    Output that the learner is about to see is folded until the command has been run.
     """
     try:
         wanted = quote(info)
@@ -133,24 +129,17 @@ def _recorded(lesson: Lesson, info: str, number: int) -> Markup:
 
 
 def _figure(wanted: Quote, names: tuple[str, ...], text: str, whole: str) -> dict[str, object]:
-    label = f"Rust {' and '.join(names)}"
-    notes = [note for note, holds in ((_SEEN, wanted.seen), (_FROM_THE_POST, _ERA in names)) if holds]
+    notes = [note for note, holds in ((OBSERVED, wanted.seen), (FROM_THE_POST, _ERA in names)) if holds]
     longer = whole != text and whole.count("\n") < _MOST_LINES
     return {
-        "label": label,
-        "what": f"{label}: what was seen of {wanted.command}"
-        if wanted.seen
-        else f"{label}: what {wanted.command} prints",
+        "label": recording_of(names),
+        "what": recording_label(names, wanted.command, observed=wanted.seen),
         "notes": notes,
         "table": not wanted.command.startswith("cargo "),
         "text": Terminal().feed(text),
         "whole": Terminal().feed(whole) if longer else None,
         "lines": whole.count("\n") + 1,
     }
-
-
-def _words(glossary: Glossary) -> dict[str, Term]:
-    return {word.lower(): term for term in glossary for word in (term.name, *term.match)}
 
 
 @cache
@@ -160,34 +149,34 @@ def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _mark_terms(state: StateCore) -> None:
-    """Mark each word's first use outside of headings and links; a word in bold is one that the text itself explains."""
-    words: dict[str, Term] = state.env.get("words", {})
-    if not words:
+    """Mark each term's first use outside of headings and links. The text itself explains terms in bold."""
+    terms: dict[str, Term] = state.env.get("terms", {})
+    if not terms:
         return
     seen: set[str] = set()
     heading = False
     for token in state.tokens:
         heading = token.type == "heading_open" if token.type != "inline" else heading
         if token.type == "inline" and not heading:
-            token.children = list(_marked(token.children or [], words, seen))
+            token.children = list(_marked(token.children or [], terms, seen))
 
 
-def _marked(children: list[Token], words: dict[str, Term], seen: set[str]) -> Iterator[Token]:
+def _marked(children: list[Token], terms: dict[str, Term], seen: set[str]) -> Iterator[Token]:
     inside = {"link": 0, "strong": 0}
     for child in children:
         kind, _, edge = child.type.rpartition("_")
         if kind in inside:
             inside[kind] += {"open": 1, "close": -1}.get(edge, 0)
         if child.type == "text" and not inside["link"]:
-            yield from _split(child, words, seen, explained=bool(inside["strong"]))
+            yield from _split(child, terms, seen, explained=bool(inside["strong"]))
         else:
             yield child
 
 
-def _split(text: Token, words: dict[str, Term], seen: set[str], *, explained: bool) -> Iterator[Token]:
+def _split(text: Token, terms: dict[str, Term], seen: set[str], *, explained: bool) -> Iterator[Token]:
     at = 0
-    for match in _pattern(tuple(words)).finditer(text.content):
-        term = words[match[0].lower()]
+    for match in _pattern(tuple(terms)).finditer(text.content):
+        term = terms[match[0].lower()]
         if term.id in seen:
             continue
         seen.add(term.id)
@@ -203,7 +192,7 @@ def _text(content: str) -> Token:
 
 
 def _term(_self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, env: EnvType) -> str:
-    """A link to the glossary that shows the meaning on hover and focus; the style sheet does it, without a script."""
+    """Return a link to the glossary. On hover and focus, the style sheet shows the meaning without a script."""
     word, term = tokens[number].content, tokens[number].meta["term"]
     return Markup(
         '<span class="term" data-term><a href="{}/glossary#{}" aria-describedby="term-{}">{}</a>'

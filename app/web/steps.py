@@ -1,4 +1,4 @@
-"""One state of a trace as it is drawn: the instruction, the registers that have changed, the stack, the source."""
+"""Prepare one state of a trace for the page: the instruction, the changed registers, the stack, the source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _LIBRARY = "/library/"
 
 @dataclass(frozen=True)
 class Register:
-    """A register's name and value, and whether the instruction before changed it."""
+    """A register's name and value; ``changed`` by the previous instruction."""
 
     name: str
     value: str
@@ -21,7 +21,7 @@ class Register:
 
 @dataclass(frozen=True)
 class SourceLine:
-    """A line of the source; ``here``: the next instruction comes from it."""
+    """A line of the source; ``here``: the next instruction was compiled from it."""
 
     number: int
     text: str
@@ -30,9 +30,9 @@ class SourceLine:
 
 @dataclass(frozen=True)
 class StepView:
-    """A state on the page. ``number`` counts from 0; ``back`` and ``on`` are the neighbours' numbers, if any.
+    """A state on the page. ``number`` counts from 0; ``back`` and ``on`` are the numbers of its neighbours, if any.
 
-    ``loops``: the step on leads back to where it was.
+    ``loops``: the next step leads back to an earlier state. ``ends``: there is no next step.
     """
 
     number: int
@@ -49,7 +49,7 @@ class StepView:
 
 
 def step_view(trace: Trace, wanted: int, files: Mapping[str, str]) -> StepView:
-    """The state of that number, or the nearest there is; ``files`` are the crate's, to show the line of."""
+    """Return the state of that number, or the nearest one; ``files`` are the crate's, for the source lines."""
     last = len(trace.steps) - 1
     number = min(max(wanted, 0), last)
     state = trace.steps[number]

@@ -1,4 +1,4 @@
-"""What leads a learner through one lesson: the prediction, the hints, the solution beside the own files, versions."""
+"""Gather a lesson's guidance for a learner: prediction, hints, the solution as a diff, and earlier versions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,9 +14,9 @@ from app.web.state import Playground
 
 @dataclass(frozen=True)
 class PredictionStatus:
-    """The prediction as the page shows it. ``asked``: nothing has run yet, so the question stands open.
+    """The prediction as the page shows it. ``asked``: nothing has run yet, so the question is still open.
 
-    ``fresh``: it has turned out just now.
+    ``fresh``: the outcome has just become known.
     """
 
     asked: bool
@@ -29,10 +29,11 @@ class PredictionStatus:
 
 @dataclass(frozen=True)
 class Guide:
-    """What the page shows beside text, files and result.
+    """The guidance that the page shows besides text, files and result.
 
-    ``opened`` hints are shown; ``solution`` is how the solution differs from the learner's files, or None as long
-    as it was not asked for. ``base`` names the texts that are kept; ``newest`` is the hint that was opened just now.
+    ``opened`` is the number of open hints. ``solution`` is the difference from the learner's files to the solution, or
+    None if the learner has not opened it. ``base`` is the fingerprint of the stored texts; ``newest`` is the hint
+    opened last.
     """
 
     opened: int
@@ -44,7 +45,7 @@ class Guide:
 
 
 async def guide_of(home: Playground, seat: str, lesson: Lesson, files: Mapping[str, str]) -> Guide:
-    """The guide for a learner who has these files in the form."""
+    """Return the guidance for a learner with these files in the form."""
     progress, key = home.progress, lesson.key
     opened = await progress.guides.opened(seat, key)
     shown = opened > len(lesson.hints)
@@ -58,7 +59,7 @@ async def guide_of(home: Playground, seat: str, lesson: Lesson, files: Mapping[s
 
 
 async def prediction_status(home: Playground, seat: str, lesson: Lesson) -> PredictionStatus:
-    """Where the seat's prediction stands."""
+    """Return the state of the seat's prediction."""
     predicted = await home.progress.guides.predicted(seat, lesson.key)
     ran = await home.progress.last_run(seat, lesson.key) is not None
     if lesson.prediction is None:
@@ -76,7 +77,7 @@ async def prediction_status(home: Playground, seat: str, lesson: Lesson) -> Pred
 
 
 def difference(lesson: Lesson, files: Mapping[str, str]) -> tuple[FileDiff, ...]:
-    """How the solution differs from the learner's own files."""
+    """Return the difference from the learner's own files to the solution."""
     wanted = {path: lesson.solution[path] for path in lesson.editable}
     found = (
         FileDiff(diff.path, tuple(hunk for hunk in diff.hunks if any(_shows(line) for line in hunk.lines)))
@@ -91,12 +92,12 @@ def _shows(line: DiffLine) -> bool:
 
 
 async def prediction_patch(home: Playground, seat: str, lesson: Lesson, before: PredictionStatus) -> Patch:
-    """The prediction's card as it stands now; ``before``: how it stood when the run began."""
+    """Return a patch with the prediction's current state; ``before`` is its state at the start of the run."""
     now = await prediction_status(home, seat, lesson)
     html: Markup = made(page("_prediction.html", root=home.root, lesson=lesson, prediction_status=renewed(now, before)))
     return Patch("prediction", html, append=False)
 
 
 def renewed(now: PredictionStatus, before: PredictionStatus) -> PredictionStatus:
-    """How it stands now, fresh when it has turned out in between."""
+    """Return the current state, marked as fresh if the outcome was not known before."""
     return replace(now, fresh=before.happened is None and now.happened is not None)

@@ -1,4 +1,4 @@
-"""The stepper: one state of the program that a run built, a fragment for htmx, else a page."""
+"""Show one state of a run's program in the stepper: a fragment for htmx, else a page."""
 
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ router = APIRouter()
 async def step(
     request: Request, run_id: str, home: Home, seat: Seat, at: Annotated[int, Query(ge=0, le=100_000)] = 0
 ) -> Response:
-    """The state before the instruction of that number."""
+    """Show the state before the instruction of that number."""
     trace = await home.runs.steps(run_id, seat)
     job = (await home.runs.owned(run_id, seat)).job
     shown: dict[str, Any] = {"trace": trace, "at": step_view(trace, at, job.files), "run_id": run_id}
