@@ -127,7 +127,7 @@ def test_a_look_at_one_binary_is_not_compared(server: str) -> None:
         looked = form(command="nm target/debug/blog_os", after="0" * 32)
         refused = client.post("/lessons/empty-main/runs", data=looked, headers=HTMX)
         assert refused.status_code == 422
-        assert "choose one compiler" in refused.text
+        assert "Choose one compiler" in refused.text
 
 
 def test_each_compiler_counts_as_a_run(start_server: Callable[..., Server], hosts: list[str]) -> None:

@@ -83,6 +83,7 @@ class RunRenderer:
     """Render one run's events in order; colours that one event leaves open continue in the next.
 
     ``seconds``: the time that the run has taken so far. ``earlier``: the learner reached the goal in an earlier run.
+    ``finish``: the lesson is the last of the post's own steps, and leads to the page about what was built.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class RunRenderer:
         seconds: float = 0.0,
         *,
         earlier: bool = False,
+        finish: bool = False,
     ) -> None:
         self._terminal = Terminal()
         self._files = [*lesson.editable, *(path for path in lesson.files if path not in lesson.editable)]
@@ -112,6 +114,7 @@ class RunRenderer:
             "following": following,
             "seconds": seconds,
             "earlier": earlier,
+            "finish": finish,
             "judged": judged_command(lesson),
         }
 

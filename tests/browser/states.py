@@ -26,12 +26,14 @@ PAGES = {
     "/explain/{code}": "/explain/E0658",
     "/lessons/{slug}": "/lessons/hello-std",
     "/lessons/{slug}/comparisons/{ids}": "compared_alone",
+    "/lessons/{slug}/finish": "finished",
     "/runs/{run_id}/artifact": "carded_alone",
     "/runs/{run_id}/step": "stepped_alone",
 }
 """For each page's route an address of ``paths``, or a state, by which the tests come to it."""
 NO_PAGES = {
     "/lessons/{slug}/comparisons/{ids}/events",
+    "/lessons/{slug}/finish.svg",
     "/lessons/{slug}/targets",
     "/progress/{slug}",
     "/runs/{run_id}/events",
@@ -244,11 +246,18 @@ def keys(page: Page, server: str) -> None:
     expect(page.locator("dialog[data-keys]")).to_be_visible()
 
 
+def finished(page: Page, server: str) -> None:
+    """The page at the end of the post's steps, with the binary of the last one."""
+    solved(page, server, "summary")
+    page.get_by_role("link", name="See what you built").click()
+    expect(page.locator(".card img")).to_be_visible()
+
+
 STATES: dict[str, PageState] = {
     each.__name__: each
     for each in (
         reached, expected, missed, running, queued, cancelled, offline, explained, linked, observed, flooded, screened,
-        carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, keys
+        carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, finished, keys
     )
 }  # fmt: skip
 

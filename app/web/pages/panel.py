@@ -11,6 +11,7 @@ from app.engine import NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
 from app.web.batches import batches, size
 from app.web.pages.common import following
+from app.web.pages.finish import is_finish
 from app.web.pages.guide import prediction_patch, prediction_status
 from app.web.pages.where import where
 from app.web.problem import no_such_run
@@ -122,7 +123,8 @@ async def about(home: Playground, panel: Panel | None, files: Mapping[str, str])
 async def _renderer(home: Playground, lesson: Lesson, run: RunStatus) -> RunRenderer:
     owner, diagnosis = run.job.owner, home.course_of(lesson).diagnosis
     earlier = owner is not None and lesson.key in await home.progress.reached(owner)
-    return RunRenderer(run.id, lesson, following(home, lesson), diagnosis, home.root, run.seconds, earlier=earlier)
+    ends = {"earlier": earlier, "finish": is_finish(home, lesson)}
+    return RunRenderer(run.id, lesson, following(home, lesson), diagnosis, home.root, run.seconds, **ends)
 
 
 async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:
