@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from app.toolchain import Toolchain, components, debian
-from tests.test_toolchain_setup import program
+from tests.support.processes import put_on_path
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +30,7 @@ def test_a_component_is_there_with_all_its_programs(bare: Toolchain) -> None:
 
 @pytest.mark.parametrize("source", ["system", "rustup"])
 async def test_packages_are_those_of_the_compilers_own_version(
-    bare: Toolchain, source: str, monkeypatch: pytest.MonkeyPatch
+    bare: Toolchain, source: Literal["system", "rustup"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def offered(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
         assert "rustfmt-web" in names
@@ -48,7 +49,7 @@ async def test_rustup_is_asked_for_what_its_toolchain_lacks(
     add = (
         f'[ "$*" = "component add --toolchain fresh clippy rustfmt" ] && touch {tmp_path}/bin/rustfmt {tmp_path}/asked'
     )
-    program(tmp_path / "rustup", add, monkeypatch)
+    put_on_path(tmp_path / "rustup", add, monkeypatch)
     assert await components.obtainable([bare])
     told: list[str] = []
     await components.add([bare], told.append)
@@ -62,7 +63,7 @@ async def test_rustup_is_asked_for_what_its_toolchain_lacks(
 async def test_a_refusal_of_rustup_is_told_and_hinders_nothing(
     bare: Toolchain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program(tmp_path / "rustup", "echo 'error: no network' >&2; exit 1", monkeypatch)
+    put_on_path(tmp_path / "rustup", "echo 'error: no network' >&2; exit 1", monkeypatch)
     told: list[str] = []
     await components.add([bare], told.append)
     assert told[-1] == "  rustup could not: error: no network"
