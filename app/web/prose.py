@@ -18,7 +18,7 @@ from app.course.quotation import Quote, quote, quoted
 from app.course.recordings import RecordingError
 from app.protocol.command import CommandError, parse
 from app.web.ansi import Terminal, strip
-from app.web.render import fence, inline, made, new_parser, page
+from app.web.render import code, fence, inline, made, new_parser, page
 from app.web.snippets import code_blocks, home_of
 from app.web.words import FROM_THE_POST, OBSERVED, recording_label, recording_of
 
@@ -68,8 +68,8 @@ def _fence(self: RendererHTML, tokens: list[Token], number: int, options: Option
         name, says = token.info.split()[1], token.content.strip()
         return made(page("_offer.html", root=env["root"], lesson=env["lesson"], name=name, says=says))
     block = next(place for place, each in enumerate(code_blocks(tokens)) if each is token)
-    code = Markup(fence(self, tokens, number, options, env))  # noqa: S704  (it escapes what it is given)
-    return made(page("_code.html", **_block(env["lesson"], env["root"], token, block), code=code))
+    drawn = made(fence(self, tokens, number, options, env))
+    return made(page("_code.html", **_block(env["lesson"], env["root"], token, block), code=drawn))
 
 
 def _anchor(_self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, _env: EnvType) -> str:
@@ -116,9 +116,8 @@ def _recorded(lesson: Lesson, info: str, number: int) -> Markup:
         return Markup('<p class="note">{}</p>\n').format(str(error))
     shown = quoted(lesson.recordings, wanted)
     if not shown:
-        return Markup('<p class="note">What <code>{}</code> prints has not been recorded yet.</p>\n').format(
-            wanted.command
-        )
+        said = Markup('<p class="note">What {} prints has not been recorded yet.</p>\n')
+        return said.format(code(wanted.command))
     whole = quoted(lesson.recordings, replace(wanted, first=None, last=None))
     figures = [
         _figure(wanted, names, text, next((all_ for group, all_ in whole if names[0] in group), text))

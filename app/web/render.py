@@ -282,6 +282,7 @@ def environment() -> Environment:
     )
     env.filters |= {"markdown": markdown, "inline": inline, "ticks": ticks, "plain": plain, "size": file_size}
     env.filters["shell"] = shlex.join
+    env.filters["code"] = code
     env.filters["json"] = as_json
     env.filters["screen_rows"] = rows
     env.tests |= {"listed": is_listed, "explained": is_explained}
