@@ -98,7 +98,7 @@ def test_changes_are_described_with_the_names_of_the_bar(job: JobSpec, step_view
     assert "\N{MINUS SIGN}1,000" in html
     assert "headers and gaps" in html
     same = EarlierArtifact("1" * 32, job.course, job.lesson, card())
-    assert "Nothing that is looked at here has changed." in step_view(inside(job, card(), earlier=(same,)))
+    assert "Nothing shown here has changed." in step_view(inside(job, card(), earlier=(same,)))
 
 
 def test_nothing_of_a_hostile_file_becomes_markup(job: JobSpec, step_view: StepView) -> None:
@@ -115,6 +115,6 @@ def test_nothing_of_a_hostile_file_becomes_markup(job: JobSpec, step_view: StepV
 def test_a_real_card_can_be_drawn(bare_metal: Toolchain, tmp_path: Path, job: JobSpec, step_view: StepView) -> None:
     flags = ("-g", "-Cpanic=abort", "--target", "thumbv7em-none-eabihf")
     html = step_view(inside(job, examine(io.BytesIO(compile_with(bare_metal, tmp_path, BARE % "_start", *flags)))))
-    assert "Nobody. The first instruction is the first of <code>_start</code>" in html
+    assert "Nothing. The first instruction is the first of <code>_start</code>" in html
     assert 'role="img" aria-label="machine code: ' in html
     assert "style=" not in html

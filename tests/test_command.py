@@ -2,9 +2,10 @@
 
 import re
 import shlex
+import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.protocol.command import RUN, CommandError, parse
@@ -363,6 +364,18 @@ def test_only_looks_at_the_target_folder_need_something_built() -> None:
     assert not parse("cargo build").needs_artifact
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["user@" + "a" * 990, "PS " * 330, "-C " * 330, "<" + "a " * 490, "cargo rustc -- " + "-e " * 320, "$ " * 490],
+)
+def test_no_line_takes_long(line: str) -> None:
+    began = time.process_time()
+    with pytest.raises(CommandError):
+        parse(line)
+    assert time.process_time() - began < 0.1
+
+
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_a_command_or_a_sentence(line: str) -> None:
     try:
@@ -374,6 +387,7 @@ def test_any_text_is_a_command_or_a_sentence(line: str) -> None:
         assert command.argv
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from("cargo rustc build -- --target=x -C / .. ../x -o --config +n run new nm @x $(x)".split()))
 )

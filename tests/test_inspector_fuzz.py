@@ -19,6 +19,7 @@ from app.protocol.events import Artifact
 from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.support.damage import BASES, damaged, damages
+from tests.support.environment import EVERYTHING
 from tests.support.inspector import inspecting
 from tests.support.programs import (
     BARE,
@@ -31,7 +32,7 @@ from tests.support.programs import (
 )
 
 MEMORY_KB = 200_000
-EXAMPLES = 150
+EXAMPLES = 150 if EVERYTHING else 60
 
 
 @pytest.fixture(scope="module")

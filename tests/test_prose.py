@@ -37,10 +37,11 @@ def step(lessons: dict[str, Lesson], text: str, *recordings: Recording) -> Lesso
 
 
 def columns(html: str) -> list[str]:
-    return re.findall(r"<figcaption>(.*?)</figcaption>", html)
+    """The compilers that a quotation has a tab for, or its one caption."""
+    return re.findall(r'<(?:figcaption|label for="recorded-[0-9-]+")>(.*?)</(?:figcaption|label)>', html)
 
 
-def test_what_now_and_then_printed_stands_side_by_side_in_the_terminals_colours(lessons: dict[str, Lesson]) -> None:
+def test_what_now_and_then_printed_has_a_tab_each_in_the_terminals_colours(lessons: dict[str, Lesson]) -> None:
     runs = run("1.96.0", "\x1b[91merror\x1b[0m: <new>\n"), run("1.95.0", "between\n"), run("1.63.0", "old\n")
     html = prose(step(lessons, FENCE.format(""), *runs))
     assert columns(html) == ["Rust 1.96", 'Rust 1.63 <span class="soft">from the time of the post</span>']
@@ -72,6 +73,36 @@ def test_what_readelf_and_its_kin_print_keeps_its_columns(lessons: dict[str, Les
     )
     assert '<pre class="terminal table"' in prose(step(lessons, '```recorded solution "nm it"\n```', nm))
     assert '<pre class="terminal"' in prose(step(lessons, FENCE.format(""), run("1.96.0", "no\n")))
+
+
+def test_the_outcome_is_folded_and_an_excerpt_offers_the_rest(lessons: dict[str, Lesson]) -> None:
+    said = run("1.96.0", "one\ntwo\nthree\n")
+    html = prose(step(lessons, FENCE.format(' from "two" to "two"'), said))
+    assert '<details class="recorded" data-expects="cargo build">' in html
+    assert html.count("<details") == html.count("</details>") == 2
+    assert "All 3 lines" in html
+    other = replace(said, what=replace(said.what, command="cargo fetch"))
+    assert "data-expects" not in prose(step(lessons, '```recorded solution "cargo fetch"\n```', other))
+
+
+def test_a_command_can_be_run_and_a_part_of_the_solution_inserted(lessons: dict[str, Lesson]) -> None:
+    blocks = {
+        "console\ncargo build": 'name="offered" value="cargo build"',
+        "rust\n#![no_std]": 'formaction="/lessons/no-std/insert#bench"',
+        "rust\nfn other() {}": None,
+        "console\nmake coffee": None,
+    }
+    for block, button in blocks.items():
+        html = prose(step(lessons, f"```{block}\n```\n"))
+        assert "data-copies" in html
+        assert button in html if button else 'form="bench"' not in html, block
+
+
+def test_code_is_coloured_and_stays_the_same_text(lessons: dict[str, Lesson]) -> None:
+    html = prose(step(lessons, "```rust\n#![no_std]\nfn main() { let x = a < b; }\n```\n"))
+    assert '<span class="tok-macro">#![no_std]</span>' in html
+    assert '<span class="tok-keyword">fn</span>' in html
+    assert "&lt;" in html
 
 
 def test_a_missing_recording_is_reported(lessons: dict[str, Lesson]) -> None:

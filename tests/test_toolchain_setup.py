@@ -34,6 +34,7 @@ from app.toolchain.lock import locked
 from app.toolchain.needs import can_build_core, needs
 from app.toolchain.sysroot import PrivateSysroot, lay_out, lineage, place
 from tests.support.environment import BARE_METAL
+from tests.support.processes import put_on_path
 
 SCRIPT = """
 import signal
@@ -90,19 +91,12 @@ def built(toolchains: tuple[Toolchain, ...]) -> list[Toolchain]:
     return [toolchain for toolchain in toolchains if toolchain.targets.get(BARE_METAL) == "built"]
 
 
-def program(path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a program first on the search path."""
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
-
-
 @pytest.fixture
 def builder(
     toolchains: tuple[Toolchain, ...], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Toolchain:
     """A compiler with sources, as the only way to the target: rustup has no network."""
-    program(tmp_path_factory.mktemp("bin") / "rustup", "echo 'error: no network' >&2; exit 1", monkeypatch)
+    put_on_path(tmp_path_factory.mktemp("bin") / "rustup", "echo 'error: no network' >&2; exit 1", monkeypatch)
     if any(came != "built" for one in toolchains if (came := one.targets.get(BARE_METAL))):
         pytest.skip(f"{BARE_METAL} came by rustup or the distribution: nothing would be built")
     able = [toolchain for toolchain in toolchains if can_build_core(toolchain)]
@@ -197,7 +191,7 @@ async def test_rustup_is_asked_first_and_what_it_gives_is_used(
     monkeypatch.setenv("RUSTUP_HOME", str(tmp_path / "rustup"))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     add = f'[ "$*" = "target add {BARE_METAL}" ] && ln -s {core} {folder}/lib/rustlib/'
-    program(tmp_path / "rustup/rustup", add, monkeypatch)
+    put_on_path(tmp_path / "rustup/rustup", add, monkeypatch)
     lines: list[str] = []
     assert await setup(tmp_path / "cache", lines.append, (BARE_METAL,))
     assert lines[0] == f"Asking rustup for the target: rustup target add {BARE_METAL}"
@@ -319,7 +313,7 @@ async def test_a_missing_host_linker_is_fatal_a_missing_look_up_tool_is_not(
     monkeypatch.setattr(debian, "is_debian", lambda: True)
     monkeypatch.setattr(debian, "is_root", lambda: False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    for name in ("cc", "readelf", "objdump", "nm", "size"):
+    for name in ("cc", "readelf", "objdump", "nm", "size", "strings", "xxd", "hexdump"):
         (tmp_path / name).write_text("#!/bin/sh\necho /elf32-littlearm\n")
         (tmp_path / name).chmod(0o755)
     lacking = await needs(found, (BARE_METAL,))

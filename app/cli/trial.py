@@ -98,7 +98,7 @@ async def _carded(engine: Engine, run_id: str) -> AsyncIterator[Event]:
 
 
 def _card(card: Card) -> dict[str, Any]:
-    """What the card says beyond the event's own fields."""
+    """Return the card's fields that the event does not have."""
     return {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
 
 

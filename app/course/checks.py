@@ -232,7 +232,7 @@ def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterabl
 def _artifact_misses(facts: ArtifactFacts, seen: FinishedRun) -> Iterable[str]:
     artifact = seen.artifact
     if artifact is None:
-        yield "The run left no binary."
+        yield "No executable was built."
         return
     if artifact.format == UNREAD:
         yield "What was built could not be read: it is damaged, or the machine was too busy. Run the command once more."

@@ -203,6 +203,10 @@ class Lesson:
         """The lesson's name in commands and requests: the slug alone in the default course, else ``course/slug``."""
         return f"{self.course}/{self.slug}" if self.base else self.slug
 
+    def leads_into(self, following: "Lesson") -> bool:
+        """Return True if the next lesson starts with exactly the files that this one ends with."""
+        return self.solution == following.files
+
     @property
     def address(self) -> str:
         """The path of the lesson's page, relative to the playground's root."""

@@ -43,6 +43,7 @@ from app.protocol.events import (
 )
 from app.run.cargo import joined
 from app.web.ansi import Terminal, strip
+from app.web.highlight import highlighted
 from app.web.linking import explain, find_command
 from app.web.links import code_link, linked, place_link
 from app.web.screen import rows
@@ -59,6 +60,8 @@ _MOST_LISTED = 256 * 1024
 _LONGEST_COMMAND = 32 * 1024
 """Longer linker commands are shown without an explanation, which has a sentence for each part."""
 _LONGEST_MESSAGE = 8 * 1024
+_SHORT = 24
+"""Characters of code that fit into a line of the narrowest page."""
 _PLACE = 80
 """Characters of a replacement's position."""
 _MOST_SPANS = 50
@@ -82,7 +85,8 @@ class Patch:
 class RunRenderer:
     """Render one run's events in order; colours that one event leaves open continue in the next.
 
-    ``seconds``: the time that the run has taken so far.
+    ``seconds``: the time that the run has taken so far. ``earlier``: the learner reached the goal in an earlier run.
+    ``finish``: the lesson is the last of the post's own steps, and leads to the page about what was built.
     """
 
     def __init__(
@@ -93,6 +97,9 @@ class RunRenderer:
         diagnosis: Diagnosis,
         root: str = "",
         seconds: float = 0.0,
+        *,
+        earlier: bool = False,
+        finish: bool = False,
     ) -> None:
         self._terminal = Terminal()
         self._files = [*lesson.editable, *(path for path in lesson.files if path not in lesson.editable)]
@@ -109,6 +116,9 @@ class RunRenderer:
             "lesson": lesson,
             "following": following,
             "seconds": seconds,
+            "earlier": earlier,
+            "finish": finish,
+            "judged": judged_command(lesson),
         }
 
     def patches(self, event: Event) -> list[Patch]:
@@ -214,11 +224,19 @@ def fixes(event: Diagnostic, files: Sequence[str]) -> Iterator[Suggestion]:
 
 
 def only_looks(argv: Sequence[str], lesson: Lesson) -> bool:
-    """Return True if the command only looks at something, and the lesson's goal is about building."""
+    """Return True if a command is none that the lesson's goal is about, so that it gets no verdict."""
     if argv[0] == "cargo":
         words = argv[: argv.index("--")] if "--" in argv else argv
-        return bool(set(_TELLS) & set(words) or set(_LOOKS) & set(words[1:3]))
-    return all(check.command is None or check.command.program != argv[0] for check in lesson.checks)
+        if set(_TELLS) & set(words) or set(_LOOKS) & set(words[1:3]):
+            return True
+    programs = {check.command.program for check in lesson.checks if check.command} or {"cargo"}
+    return argv[0] not in programs
+
+
+def judged_command(lesson: Lesson) -> str:
+    """Return the command, without its options, whose runs are judged in this lesson."""
+    facts = next((check.command for check in lesson.checks if check.command), None)
+    return " ".join((facts.program, *facts.subcommand[:1])) if facts else "cargo build"
 
 
 def partials(patches: Iterable[Patch]) -> str:
@@ -288,9 +306,7 @@ def inline(text: str) -> Markup:
 def ticks(text: str) -> Markup:
     """Escape text and render the parts between backticks as code, as compilers and authors mean them."""
     pieces = re.split(r"`([^`\n]+)`", text)
-    return Markup().join(
-        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces)
-    )
+    return Markup().join(code(piece) if odd % 2 else escape(piece) for odd, piece in enumerate(pieces))
 
 
 def plain(text: str) -> str:
@@ -325,6 +341,7 @@ def new_parser() -> MarkdownIt:
     parser.add_render_rule("link_open", _link)
     parser.add_render_rule("fence", fence)
     parser.add_render_rule("code_block", fence)
+    parser.add_render_rule("code_inline", _code_inline)
     return parser
 
 
@@ -351,4 +368,14 @@ def fence(  # markdown-it passes the same arguments to every rule
     """Return a block of code that can be scrolled with the keyboard."""
     token = tokens[number]
     language = token.info.split()[0] if token.info.split() else "text"
-    return Markup('<pre tabindex="0"><code class="language-{}">{}</code></pre>\n').format(language, token.content)
+    shown = highlighted(token.content, language)
+    return Markup('<pre tabindex="0"><code class="language-{}">{}</code></pre>\n').format(language, shown)
+
+
+def _code_inline(_self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, _env: EnvType) -> str:
+    return code(tokens[number].content)
+
+
+def code(text: str) -> Markup:
+    """Return code within a sentence; only a long piece may be broken at the end of a line."""
+    return Markup("<code{}>{}</code>").format(Markup(' class="long"') if len(text) > _SHORT else "", text)

@@ -94,9 +94,9 @@ def test_two_tabs_do_not_fight(page: Page, server: str) -> None:
     type_files(other, {"src/main.rs": THERE})
     expect(page.locator("#draft")).to_contain_text("open in another tab")
     expect(area(page)).to_have_value(start)
-    page.get_by_role("button", name="Take that text").click()
+    page.get_by_role("button", name="Use that text").click()
     expect(area(page)).to_have_value(THERE)
-    page.get_by_role("button", name="Back to mine").click()
+    page.get_by_role("button", name="Go back to mine").click()
     expect(area(page)).to_have_value(start)
 
 
@@ -105,22 +105,22 @@ def test_a_run_in_another_tab_is_offered_and_not_forced(page: Page, server: str)
     page.evaluate(KEPT, "// here")
     other = page.context.new_page()
     open_lesson(other, server)
-    expect(other.locator("#draft")).to_contain_text("another text")
+    expect(other.locator("#draft")).to_contain_text("different text")
     type_files(other, {"src/main.rs": THERE})
     other.get_by_role("button", name="Run", exact=True).click()
     expect(other.locator(".verdict")).to_be_visible(timeout=RUN_MS)
     page.reload()
     expect(area(page)).to_have_value(HERE)
-    expect(page.locator("#draft")).to_contain_text("run with another text")
-    page.get_by_role("button", name="Take that text").click()
+    expect(page.locator("#draft")).to_contain_text("with a different text")
+    page.get_by_role("button", name="Use that text").click()
     expect(area(page)).to_have_value(THERE)
 
 
 def test_deleting_the_stored_data_deletes_drafts(page: Page, server: str) -> None:
     type_files(page, {"src/main.rs": HERE})
     page.goto(server)
-    page.get_by_text("Delete all of it").click()
-    page.get_by_role("button", name="Yes, delete").click()
+    page.get_by_text("Delete my data").click()
+    page.get_by_role("button", name="Delete everything").click()
     expect(page.get_by_text("All data stored about you has been deleted.")).to_be_visible()
     assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
 
@@ -174,11 +174,11 @@ def test_a_server_that_ends_in_the_middle_loses_nothing(browser: Browser, start_
             expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
             first.stop(signal.SIGKILL)  # asked to stop, it would still end the run and say so
             wire.cut()
-            expect(page.locator("#problem")).to_contain_text("does not answer", timeout=RUN_MS)
+            expect(page.locator("#problem")).to_contain_text("answering", timeout=RUN_MS)
             type_files(page, {"src/main.rs": HERE})
             second = start_server()
             wire.redirect(second.url)
-            expect(page.locator("#run-status")).to_have_text("Ended without a result.", timeout=RUN_MS)
+            expect(page.locator("#run-status")).to_have_text("Lost: the server no longer has this run.", timeout=RUN_MS)
             expect(page.locator("#run-cancel button")).to_have_count(0)
             page.reload()
             expect(area(page)).to_have_value(HERE)
@@ -238,7 +238,7 @@ def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
         """Return the distance from the visible part to the end, in pixels."""
         found = page.evaluate(
             """() => {
-                const terminal = document.getElementById("run-terminal");
+                const terminal = document.getElementById("run-output");
                 return terminal.scrollHeight - terminal.scrollTop - terminal.clientHeight;
             }"""
         )
@@ -261,10 +261,10 @@ def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
     terminal.hover()
     page.mouse.wheel(0, -300)
     expect(terminal).to_contain_text("line 250", timeout=RUN_MS)
-    seen = page.evaluate("document.getElementById('run-terminal').scrollTop")
+    seen = page.evaluate("document.getElementById('run-output').scrollTop")
     assert below() > 600
     expect(terminal).to_contain_text("line 300", timeout=RUN_MS)
-    assert page.evaluate("document.getElementById('run-terminal').scrollTop") == seen
+    assert page.evaluate("document.getElementById('run-output').scrollTop") == seen
     page.mouse.wheel(0, 1_000_000)
     expect(terminal).to_contain_text("line 400", timeout=RUN_MS)
     assert at_the_end()

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lessons import Lesson
-from tests.support.browser import ENDLESS, RUN_MS, Wire, area, learner, type_files
+from tests.support.browser import ENDLESS, RUN_MS, Wire, area, learner, offered, show, type_files
 
 
 def lines(page: Page) -> list[int]:
@@ -35,12 +35,12 @@ def test_an_artifact_can_be_inspected(browser: Browser, server: str, lessons: di
         for slug in ("hello-std", "bare-metal"):
             page.goto(f"{server}/lessons/{slug}")
             reach(page, lessons[slug])
-        page.get_by_text("Built:").click()
+        show(page, "binary")
         card = page.locator("#run-artifact")
-        expect(card).to_contain_text("Nobody. The first instruction is the first of _start")
+        expect(card).to_contain_text("Nothing. The first instruction is the first of _start")
         expect(card.get_by_role("img", name="machine code:")).to_be_visible()
         expect(card.get_by_role("heading", name="Since your build in")).to_be_visible()
-        page.locator(".offered button", has_text="readelf").first.click()
+        offered(page, "readelf")
         expect(page.locator("#run-terminal")).to_contain_text("ELF Header", timeout=RUN_MS)
         expect(page.locator("#command")).to_have_value(re.compile("^readelf"))
 
@@ -52,7 +52,7 @@ def test_an_artifact_can_be_inspected_without_scripts(
     with learner(browser, server, scripts=False) as page:
         page.goto(f"{server}/lessons/bare-metal")
         reach(page, lessons["bare-metal"])
-        page.get_by_text("Built:").click()
+        show(page, "binary")
         page.get_by_role("link", name="Look inside").click()
         expect(page.get_by_role("heading", name="Who runs before main")).to_be_visible()
         page.get_by_role("link", name="Back to the step").click()
@@ -110,7 +110,7 @@ def test_a_lost_connection_is_taken_up_where_it_broke(browser: Browser, wire: Wi
         page.get_by_role("button", name="Run", exact=True).click()
         expect(page.locator("#run-terminal")).to_contain_text("line 3", timeout=RUN_MS)
         wire.cut()
-        expect(page.locator("#problem")).to_contain_text("does not answer")
+        expect(page.locator("#problem")).to_contain_text("answering")
         expect(page.locator("#problem")).to_be_empty(timeout=RUN_MS)
         expect(page.locator("#run-terminal")).to_contain_text("line 20", timeout=RUN_MS)
         page.get_by_role("button", name="Cancel").click()
@@ -127,7 +127,7 @@ def test_a_cancel_that_did_not_arrive_can_be_given_again(browser: Browser, serve
         expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
         page.context.set_offline(True)
         page.get_by_role("button", name="Cancel").click()
-        expect(page.locator("#problem")).to_contain_text("does not answer")
+        expect(page.locator("#problem")).to_contain_text("answering")
         page.context.set_offline(False)
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator(".verdict")).to_contain_text("Cancelled", timeout=RUN_MS)
@@ -140,7 +140,7 @@ def test_a_new_run_replaces_one_in_progress(browser: Browser, server: str) -> No
         page.locator("#command").fill("cargo run")
         page.get_by_role("button", name="Run", exact=True).click()
         expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
-        page.locator(".offered button", has_text="cargo build").first.click()
+        offered(page, "cargo build")
         expect(page.locator(".verdict.reached")).to_be_visible(timeout=RUN_MS)
         expect(page.locator("#run-terminal")).not_to_contain_text("line")
         expect(page.locator("#run")).to_have_count(1)
@@ -167,8 +167,8 @@ def test_the_stored_data_can_be_deleted(browser: Browser, server: str) -> None:
         expect(page.locator(".verdict.reached")).to_be_visible(timeout=RUN_MS)
         page.goto(server)
         expect(page.locator(".step.done")).to_have_count(1)
-        page.get_by_text("Delete all of it").click()
-        page.get_by_role("button", name="Yes, delete").click()
+        page.get_by_text("Delete my data").click()
+        page.get_by_role("button", name="Delete everything").click()
         expect(page.locator(".step.done")).to_have_count(0)
         page.goto(f"{server}/lessons/hello-std")
         expect(area(page)).not_to_have_value(re.compile("mine"))

@@ -53,14 +53,14 @@ def take(page: Page, step: Lesson, press: Press, *, scripts: bool) -> None:
     if scripts:
         expect(page.locator("#bench[data-ready]")).to_have_count(1)
     press(page, "#run-prediction .options button")
-    expect(page.locator("#run-prediction h2")).to_have_text("You said")
+    expect(page.locator("#run-prediction h2")).to_have_text("Your prediction")
     if step.solution != step.files:
         press(page, "#help button.quiet")
         expect(page.locator("#solution .diff").first).to_be_visible()
         alone = page.locator("#solution button").count() == 1
         press(page, "#solution .diff button" if alone else "#solution > .asks button")
         expect(page.locator("#solution .diff")).to_have_count(0)
-        expect(page.locator("#solution")).to_contain_text("Your files are like this one.")
+        expect(page.locator("#solution")).to_contain_text("Your files match this solution.")
     command = page.locator("#command")
     expect(command).to_have_value(step.first_command)
     command.fill(step.commands[0])

@@ -56,7 +56,7 @@ def messages(body: str) -> list[Mapping[str, str]]:
 async def test_the_course_map(learner: httpx.AsyncClient) -> None:
     page = (await learner.get("/")).text
     assert page.count('<li class="step">') == 3
-    assert "Begin: Step <code>one</code>" in page
+    assert "Start: Step <code>one</code>" in page
     assert "0 of 3 steps reached" in page
     assert "An Author" in page
     assert '<a href="https://example.org/licence" rel="noopener">free</a>' in page
@@ -66,7 +66,7 @@ async def test_the_course_map(learner: httpx.AsyncClient) -> None:
 
 async def test_the_map_knows_where_the_learner_was(learner: httpx.AsyncClient) -> None:
     await post(learner, "/lessons/two/runs")
-    assert "Continue where you were: Step <code>two</code>" in (await learner.get("/")).text
+    assert "Continue: Step <code>two</code>" in (await learner.get("/")).text
 
 
 async def test_reached_steps_are_marked_and_the_next_open_one_is_offered(
@@ -76,7 +76,7 @@ async def test_reached_steps_are_marked_and_the_next_open_one_is_offered(
     await app.state.playground.progress.mark(seat_of(learner.cookies), "two", "1.99")
     page = (await learner.get("/")).text
     assert page.count('<li class="step done">') == 1
-    assert "Go on: Step <code>three</code>" in page
+    assert "Continue: Step <code>three</code>" in page
     for slug in ("one", "three"):
         await app.state.playground.progress.mark(seat_of(learner.cookies), slug, "1.99")
     assert "All 3 steps of the post reached." in (await learner.get("/")).text
@@ -92,7 +92,7 @@ async def test_a_lesson_page(learner: httpx.AsyncClient) -> None:
     assert "read-only" in page
     assert 'value="cargo build" required' in page
     assert page.count('name="offered"') == 2
-    assert "A hint" in page
+    assert "Show a hint" in page
     assert "First" not in page, "a hint is opened when it is asked for"
     assert "// two" not in page, "the solution, too"
     assert '<option value="1.99" selected>' in page
@@ -113,9 +113,9 @@ async def test_a_step_whose_target_is_missing_has_it_set_up_and_says_so(
     learner: httpx.AsyncClient, wanting: LocalInventory, machine: ScriptedToolchains
 ) -> None:
     page = (await learner.get("/lessons/one")).text
-    assert "is being set up for <code>thumbv7em-none-eabihf</code>" in page
+    assert "is setting up <code>core</code> for this step: <code>thumbv7em-none-eabihf</code>" in page
     assert 'hx-get="/lessons/one/targets" hx-trigger="load delay:2s"' in page
-    assert "1.99, target missing" in page
+    assert "1.99: cannot build this step" in page
     assert "being set up" not in (await learner.get("/lessons/two")).text
     assert 'hx-get="/lessons/one/targets"' in (await learner.get("/lessons/one/targets")).text
     (toolchain, *others) = machine.toolchains
@@ -126,7 +126,7 @@ async def test_a_step_whose_target_is_missing_has_it_set_up_and_says_so(
     assert "Ready:" in ready
     assert "hx-get" not in ready
     assert '<hx-partial hx-target="#toolchain"' in ready
-    assert "1.99, target ready" in ready
+    assert ">1.99</option>" in ready
 
 
 async def test_a_run_without_scripts_that_waits_for_a_target_is_shown_waiting(
@@ -163,7 +163,7 @@ async def test_a_step_whose_program_is_missing_says_what_mends_it(app: FastAPI, 
     playground: Playground = app.state.playground
     first(playground, needs=("qemu-system-nothing", "readelf"))
     page = (await learner.get("/lessons/one")).text
-    assert "This step needs <code>qemu-system-nothing</code>, which is not on this machine" in page
+    assert "This step needs <code>qemu-system-nothing</code>, which" in page
     assert "This step needs" not in (await learner.get("/lessons/two")).text
 
 
@@ -177,7 +177,7 @@ async def test_without_scripts_a_run_answers_with_the_finished_page(
     assert engine.jobs[0].attended
     assert "red &lt;/pre&gt;&lt;script&gt;" in answer.text
     assert "This is the error we came for." in answer.text
-    assert "Ended as it should, with an error" in answer.text
+    assert "Failed as expected after" in answer.text
     assert "fn a() {}\nfn b() {}\n</textarea>" in answer.text
     assert '<option value="1.98" selected>' in answer.text
     assert "hx-sse:connect" not in answer.text
@@ -371,7 +371,7 @@ async def test_a_learner_can_be_forgotten(learner: httpx.AsyncClient) -> None:
     assert answer.status_code == 303
     assert "deleted" in (await learner.get(answer.headers["location"])).text
     assert "// mine" not in (await learner.get("/lessons/one")).text
-    assert "Begin:" in (await learner.get("/")).text
+    assert "Start:" in (await learner.get("/")).text
 
 
 async def test_only_pages_allow_the_editors_style_sheet_by_nonce(learner: httpx.AsyncClient) -> None:
@@ -483,9 +483,9 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_colours_have_the_contrast_of_wcag_aa(shipped: Settings, mode: str) -> None:
     sheet = (shipped.static_dir / "css/site.css").read_text(encoding="utf-8")
-    light, dark = (dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6});", part)) for part in sheet.split("@media", 2)[:2])
-    assert set(dark) == set(light)
-    colours = light if mode == "light" else dark
+    both = re.findall(r"--([a-z0-9-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\);", sheet)
+    assert len(both) > 20
+    colours = {name: light if mode == "light" else dark for name, light, dark in both}
     text = {(ink, ground) for ink in ("ink", "soft", "accent") for ground in ("paper", "raised", "sunk")}
     text |= {(f"ansi-{number}", "terminal") for number in range(16)} | {("terminal-ink", "terminal")}
     for name in ("good", "open", "bad"):

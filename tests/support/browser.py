@@ -101,6 +101,22 @@ def type_files(page: Page, texts: dict[str, str]) -> None:
         page.get_by_role("textbox", name=path, exact=True).fill(text)
 
 
+def show(page: Page, pane: str) -> None:
+    """Bring a pane of the results to the front by its tab."""
+    page.locator(f"label[for=pane-{pane}]").click()
+
+
+def menu(page: Page, name: str) -> None:
+    """Open one of the menus below the command line."""
+    page.locator(".tools .menu > summary", has_text=name).click()
+
+
+def offered(page: Page, text: str) -> None:
+    """Run the first of the step's own commands that has this text."""
+    page.locator(".offers > summary").click()
+    page.locator(".offered button", has_text=text).first.click()
+
+
 def area(page: Page, path: str = "src/main.rs") -> Locator:
     """The text area that holds a file's text; with scripts on, the editor covers it."""
     return page.locator(f'textarea[data-path="{path}"]')

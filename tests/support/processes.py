@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import pytest
 
 
 def pids_with(text: str) -> list[int]:
@@ -50,3 +51,10 @@ def is_running(mark: str) -> bool:
         except OSError:
             continue
     return False
+
+
+def put_on_path(path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program first on the search path."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from app.course import Lesson, load_shelf
 from app.settings import Settings
-from tests.support.browser import ENDLESS, RUN_MS, type_files
+from tests.support.browser import ENDLESS, RUN_MS, menu, show, type_files
 from tests.support.clients import disagreement, seated
 from tests.support.environment import BARE_METAL
 
@@ -27,12 +27,14 @@ PAGES = {
     "/explain/{code}": "/explain/E0658",
     "/lessons/{slug}": "/lessons/hello-std",
     "/lessons/{slug}/comparisons/{ids}": "compared_alone",
+    "/lessons/{slug}/finish": "finished",
     "/runs/{run_id}/artifact": "carded_alone",
     "/runs/{run_id}/step": "stepped_alone",
 }
 """For each page route, a path or the name of the state that leads to it."""
 NO_PAGES = {
     "/lessons/{slug}/comparisons/{ids}/events",
+    "/lessons/{slug}/finish.svg",
     "/lessons/{slug}/targets",
     "/progress/{slug}",
     "/runs/{run_id}/events",
@@ -108,7 +110,7 @@ def queued(page: Page, server: str) -> None:
     when_closed(page, lambda: [httpx.delete(address, cookies=seat) for address, seat in runs])
     page.goto(f"{server}/lessons/hello-std")
     page.locator("[data-run]").click()
-    expect(page.locator("#run-status")).to_contain_text("before this one", timeout=RUN_MS)
+    expect(page.locator("#run-status")).to_contain_text("ahead of this one", timeout=RUN_MS)
 
 
 def cancelled(page: Page, server: str) -> None:
@@ -122,7 +124,7 @@ def offline(page: Page, server: str) -> None:
     running(page, server)
     page.context.set_offline(True)
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#problem")).to_contain_text("does not answer")
+    expect(page.locator("#problem")).to_contain_text("answering")
 
 
 def explained(page: Page, server: str) -> None:
@@ -138,13 +140,13 @@ def missed(page: Page, server: str) -> None:
     """Miss the goal after a wrong prediction, with every hint and the solution open."""
     page.goto(f"{server}/lessons/panic-handler")
     page.locator(".options button").first.click()
-    expect(page.locator("#run-prediction h2")).to_have_text("You said")
+    expect(page.locator("#run-prediction h2")).to_have_text("Your prediction")
     run(page)
     expect(page.locator("#run-verdict")).to_contain_text("Not there yet")
     for number in range(1, 5):
         page.get_by_role("button", name=re.compile("hint")).click()
         expect(page.locator(".hints li")).to_have_count(number)
-    page.get_by_role("button", name="Show one way").click()
+    page.get_by_role("button", name="Show solution").click()
     expect(page.locator("#solution .new").first).to_be_visible()
 
 
@@ -178,13 +180,14 @@ def screened(page: Page, server: str) -> None:
 def carded(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/bare-metal")
     run(page, f"cargo build --target {BARE_METAL}")
-    page.get_by_text("Built:").click()
+    show(page, "binary")
     expect(page.get_by_role("heading", name="Who runs before main")).to_be_visible(timeout=RUN_MS)
 
 
 def stepped(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/bare-metal")
     run(page, f"cargo build --target {BARE_METAL}")
+    show(page, "binary")
     page.get_by_role("link", name="Step through it").click()
     expect(page.locator("#stepper-title")).to_be_visible(timeout=RUN_MS)
     page.keyboard.press("ArrowRight")
@@ -216,13 +219,13 @@ def compared(page: Page, server: str) -> None:
     page.select_option("select[name=toolchain]", "all")
     page.locator("#command").fill(command)
     page.locator("[data-run]").click()
-    expect(page.locator("#run-status")).to_have_text(re.compile("differ"), timeout=2 * RUN_MS)
+    expect(page.locator("#run-status")).to_have_text(re.compile("differ|disagree"), timeout=2 * RUN_MS)
     expect(page.locator("#run-columns mark").first).to_be_visible()
 
 
 def compared_alone(page: Page, server: str) -> None:
     compared(page, server)
-    page.get_by_role("link", name="On a page of its own").click()
+    page.get_by_role("link", name="Open as page").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("then and now")
 
 
@@ -231,7 +234,8 @@ def changed(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/hello-std")
     run(page)
     type_files(page, {"src/main.rs": "fn main() {} // mine\n"})
-    page.get_by_role("button", name="What changed since my last run").click()
+    menu(page, "Reset")
+    page.get_by_role("button", name="Show changes since my last run").click()
     expect(page.locator("#changes .new")).to_be_visible()
 
 
@@ -243,11 +247,18 @@ def keys(page: Page, server: str) -> None:
     expect(page.locator("dialog[data-keys]")).to_be_visible()
 
 
+def finished(page: Page, server: str) -> None:
+    """The page at the end of the post's steps, with the binary of the last one."""
+    solved(page, server, "summary")
+    page.get_by_role("link", name="See what you built").click()
+    expect(page.locator(".card img")).to_be_visible()
+
+
 STATES: dict[str, PageState] = {
     each.__name__: each
     for each in (
         reached, expected, missed, running, queued, cancelled, offline, explained, linked, observed, flooded, screened,
-        carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, keys
+        carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, finished, keys
     )
 }  # fmt: skip
 

@@ -40,7 +40,7 @@ PROGRAMS: Mapping[str, Answer] = {
     **_each(
         "cd chdir pushd popd", "Every command already runs in the crate's folder, so there is no need to change it."
     ),
-    **_each("sudo doas su runas", "Nothing here needs an administrator's rights.", "rest"),
+    **_each("sudo doas su runas", "Nothing here needs sudo or an administrator's rights.", "rest"),
     **_each("time nice nohup exec command watch stdbuf", "The command runs by itself.", "rest"),
     **_each(
         "ldd",

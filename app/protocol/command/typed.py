@@ -15,7 +15,7 @@ from app.protocol.command.model import CommandError, RefusedError, shown
 LONGEST = 1000
 
 _PROMPT = re.compile(
-    r"\s*(?:PS(?: [A-Za-z]:[^<>|\n]*)?|[A-Za-z]:\\[^<>|\n]*|[\w.-]+@[\w.-]+[^\s$#%>]*(?: [^\s$#%>]+)?|~\S*)?"
+    r"\s*(?:PS(?: [A-Za-z]:[^<>|\n]*)?|[A-Za-z]:\\[^<>|\n]*|[\w.-]{1,60}@[^\s$#%>]{1,120}(?: [^\s$#%>]{1,120})?|~\S*)?"
     "\\s*[$>%#\u276f\u279c\u00bb](\\s*)(?=\\S)"
 )
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
