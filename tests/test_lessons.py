@@ -45,6 +45,20 @@ def test_a_lesson_is_not_reached_by_one_click_on_run(lessons: dict[str, Lesson],
     assert lesson.first_command not in untouched
 
 
+def test_only_the_side_trips_may_be_left_out(lessons: dict[str, Lesson]) -> None:
+    optional = {slug: lesson.side_trip_of for slug, lesson in lessons.items() if lesson.side_trip_of}
+    assert optional == dict.fromkeys(("windows-linker-arguments", "macos-linker-arguments"), "linker-arguments")
+    assert all("This step is optional" in lessons[slug].text for slug in optional)
+
+
+def test_the_capstone_does_not_show_its_own_code(lessons: dict[str, Lesson]) -> None:
+    capstone = lessons["summary"]
+    code = {line.strip() for path in capstone.editable for line in capstone.solution[path].splitlines()}
+    code -= {line.strip() for path in capstone.editable for line in capstone.files[path].splitlines()}
+    page = f"{capstone.text}{capstone.goal}{capstone.prediction}{capstone.detours}"
+    assert [line for line in code if len(line) > 3 and line in page] == []
+
+
 @pytest.fixture
 def folder(tmp_path: Path, taught: Course) -> Path:
     copy = tmp_path / "04-panic-handler"
