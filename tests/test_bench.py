@@ -1,4 +1,4 @@
-"""The measurements say what they leave out, and how to get it, on a machine where only `make setup` has run."""
+"""After `make setup` alone, the measurements name what they leave out and the command that installs it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The verdict: over recorded runs of three compilers, and over made-up ones."""
+"""The verdict, for recorded runs of three compilers and for constructed ones."""
 
 from typing import Any
 
@@ -39,7 +39,9 @@ def test_a_recorded_run_gets_its_classes_again_and_shows_what_the_lesson_expects
     expected = [
         one
         for one in lesson.expectations
-        if (one.files, one.command) == (what.files, what.command) and one.is_for(what.host)
+        if (one.files, one.command) == (what.files, what.command)
+        and one.is_for(what.host)
+        and (one.toolchains is None or in_range(what.version, one.toolchains))
     ]
     assert expected, "the lesson expects nothing of this run any more: playground lessons check --record"
     seen = summarize(parse(what.command), run.events, what.host)
@@ -47,6 +49,7 @@ def test_a_recorded_run_gets_its_classes_again_and_shows_what_the_lesson_expects
     for one in expected:
         assert not list(misses(at_version(one, one.on, what.version), seen))
         assert verdict.reached == one.reached
+        assert (verdict.detour.id if verdict.detour else None) == one.detour
     assert all(check.ok or check.detail for check in verdict.checks)
     assert verdict.reached == all(check.ok for check in verdict.checks)
 
@@ -220,7 +223,7 @@ def test_a_nightly_is_in_the_ranges_of_the_version_that_it_becomes(version: str,
 
 
 @pytest.mark.parametrize("slug", ["boot-arm", "panic-message"])
-def test_what_an_emulator_started_is_not_said_to_be_impossible(
+def test_a_program_for_an_emulator_is_not_called_impossible_to_run(
     lessons: dict[str, Lesson], diagnosis: Diagnosis, slug: str
 ) -> None:
     machine = Machine(emulator="qemu-system-arm", ended="lockup", exit_code=None, seconds=0.1, meaning="", registers="")

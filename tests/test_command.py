@@ -1,4 +1,4 @@
-"""The command line: what is understood, and a sentence for everything else."""
+"""Parsing a learner's command: accepted commands, and one sentence for every other."""
 
 import re
 import shlex
@@ -352,7 +352,7 @@ def test_the_typed_target() -> None:
     assert parse("cargo run -- --target x").target is None
 
 
-def test_flags_by_hand_are_those_behind_cargo_rustc() -> None:
+def test_flags_by_hand_are_those_after_cargo_rustc() -> None:
     assert not parse("cargo build --release").flags_by_hand
     assert not parse("cargo rustc").flags_by_hand
     assert not parse("cargo run -- -x").flags_by_hand

@@ -1,4 +1,4 @@
-"""One source on every compiler: what they say side by side, and what not all of them say."""
+"""One crate on every compiler: the answers side by side, with their differences marked."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from app.course.diagnosis import Diagnosis
 from app.protocol.events import Diagnostic, Event, Finished
 from app.toolchain import Toolchain
 from app.web.answers import Answer, columns
-from tests.conftest import Server, disagreement, seated
+from tests.support.clients import disagreement, seated
+from tests.support.server import Server
 
 HTMX = {"hx-request": "true"}
 

@@ -1,4 +1,4 @@
-"""A lesson's text: recorded output beside each other, words of the glossary at their first use."""
+"""Lesson texts: recorded outputs side by side, glossary terms at their first use."""
 
 import re
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_a_text_can_choose_the_compilers(lessons: dict[str, Lesson]) -> None:
     assert columns(prose(step(lessons, FENCE.format(" 1.95 1.96"), *runs))) == ["Rust 1.95", "Rust 1.96"]
 
 
-def test_what_was_seen_is_not_called_printed(lessons: dict[str, Lesson]) -> None:
+def test_an_observation_is_not_called_output(lessons: dict[str, Lesson]) -> None:
     html = prose(lessons["hello-without-libc"])
     assert '<span class="soft">as the playground observed it</span>' in html
     assert re.search(r'aria-label="Rust 1.96[^"]*: what was observed of cargo run"', html)
@@ -74,7 +74,7 @@ def test_what_readelf_and_its_kin_print_keeps_its_columns(lessons: dict[str, Les
     assert '<pre class="terminal"' in prose(step(lessons, FENCE.format(""), run("1.96.0", "no\n")))
 
 
-def test_what_has_not_been_recorded_is_said(lessons: dict[str, Lesson]) -> None:
+def test_a_missing_recording_is_reported(lessons: dict[str, Lesson]) -> None:
     html = prose(step(lessons, FENCE.format("")))
     assert "What <code>cargo build</code> prints has not been recorded yet." in html
     assert "recorded solution" in prose(step(lessons, "```recorded cargo\n```"))

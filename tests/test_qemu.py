@@ -1,4 +1,4 @@
-"""What may be asked of QEMU: a kernel of the crate on a few boards, and a sentence for everything else."""
+"""Parsing QEMU commands: a kernel of the crate on a few boards, and one sentence for every other command."""
 
 import pytest
 

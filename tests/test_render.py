@@ -1,4 +1,4 @@
-"""Lesson text and events as HTML."""
+"""Rendering lesson texts and events as HTML."""
 
 import re
 from typing import get_args
@@ -168,7 +168,7 @@ def test_closing_remarks_are_for_the_terminal_only(level: str, message: str) -> 
     assert "<span>" in slots["terminal"]
 
 
-def test_an_artefact_can_be_looked_at_by_the_next_command() -> None:
+def test_the_next_command_can_inspect_an_artifact() -> None:
     event = Artifact(
         path="target/debug/blog_os",
         bytes=1234,
@@ -186,7 +186,7 @@ def test_an_artefact_can_be_looked_at_by_the_next_command() -> None:
     assert fold(renderer(), [event.model_copy(update={"entry": None})])["artifact"].count("none") == 3
 
 
-def test_nothing_is_said_of_an_artefact_that_could_not_be_read() -> None:
+def test_an_unreadable_artifact_is_not_described() -> None:
     event = Artifact(
         path="target/debug/blog_os",
         bytes=1234,
@@ -239,6 +239,15 @@ def test_a_verdict_shows_each_check_and_the_advice() -> None:
     assert "Seen: nothing." in html
     assert "Try <strong>this</strong>." in html
     assert "/lessons/next" not in html
+
+
+def test_a_detour_of_the_text_is_answered_as_what_it_is() -> None:
+    checks = (Check(id="a", title="It links", ok=False, detail="Seen: nothing."),)
+    verdict = Verdict(reached=False, checks=checks, detour=Advice(id="c", text="It *only* checks."))
+    html = fold(renderer(lesson("next")), [finished(), verdict])["verdict"]
+    assert "It <em>only</em> checks." in html
+    assert "Seen: nothing." not in html
+    assert "Not there yet" not in html
 
 
 def test_a_reached_goal_leads_on() -> None:
@@ -380,7 +389,7 @@ FLOODS: dict[str, list[Event]] = {
 
 
 @pytest.mark.parametrize("events", FLOODS.values(), ids=FLOODS)
-def test_a_panel_is_bounded_whatever_is_printed(events: list[Event]) -> None:
+def test_a_panel_is_bounded_for_any_output(events: list[Event]) -> None:
     started = Started(toolchain="1.96", argv=("cargo", "run"), isolation="none")
     log = [event.numbered(number) for number, event in enumerate([started, *events], 1)]
     drawn = fold(renderer(), log)
@@ -390,7 +399,7 @@ def test_a_panel_is_bounded_whatever_is_printed(events: list[Event]) -> None:
     assert sum(len(patch.html.encode()) for patch in one_by_one) < 4_000_000
 
 
-def test_what_is_left_out_is_said_once_and_can_be_read() -> None:
+def test_omitted_output_is_announced_once_and_can_be_read() -> None:
     log = [loud("x" * 100_000), loud("y" * 200_000), loud("z"), message("told"), loud("z")]
     one = renderer()
     html = "".join(patch.html for event in log for patch in one.patches(event))

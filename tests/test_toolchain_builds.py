@@ -1,4 +1,4 @@
-"""Builds with the toolchains of this machine: never two compilers in one, and the private sysroot in use."""
+"""Builds with this machine's toolchains: one compiler for each build, and the private sysroot in use."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from app.toolchain import Toolchain, build_env, discover
 from app.toolchain.build import BuildError, build_targets, prove
 from app.toolchain.process import capture
 from app.toolchain.sysroot import PrivateSysroot, lay_out, place, refresh, with_built_targets
-from tests.conftest import BARE_METAL
+from tests.support.environment import BARE_METAL
 
 MANIFEST = (
     '[package]\nname = "blog_os"\nversion = "0.1.0"\nedition = "2018"\n[profile.dev]\npanic = "abort"\n[workspace]\n'
@@ -58,7 +58,7 @@ pub extern "C" fn _start() -> ! {
 
 @pytest.fixture
 def built(toolchains: tuple[Toolchain, ...]) -> Toolchain:
-    """A toolchain whose bare-metal target was built here."""
+    """A toolchain whose bare-metal target set-up has built."""
     able = [one for one in toolchains if one.targets.get(BARE_METAL) == "built"]
     if not able:
         pytest.skip(f"no {BARE_METAL} was built here: rustup or the distribution provided it")
@@ -67,14 +67,14 @@ def built(toolchains: tuple[Toolchain, ...]) -> Toolchain:
 
 @pytest.fixture
 def moved(built: Toolchain, shipped: Settings, tmp_path: Path) -> Toolchain:
-    """The same toolchain with a copy of its private sysroot in another place, there to be damaged."""
+    """The same toolchain with a copy of its private sysroot that a test may damage."""
     original = place(built, shipped.cache_dir).folder
     shutil.copytree(original, tmp_path / "sysroots" / original.name, symlinks=True)
     return with_built_targets(own(built), tmp_path)
 
 
 def own(toolchain: Toolchain) -> Toolchain:
-    """The toolchain as it was before anything was built for it."""
+    """The toolchain without the targets that set-up has built."""
     targets = {name: came for name, came in toolchain.targets.items() if came != "built"}
     return replace(toolchain, rustc=toolchain.compiler, targets=targets)
 
@@ -91,12 +91,12 @@ async def cargo(toolchain: Toolchain, folder: Path, code: str, *arguments: str, 
 
 
 def compilers_in(program: Path) -> set[str]:
-    """The releases of all compilers that signed a part of a binary, in its notes or its debug information."""
+    """Return the releases of the compilers named in a binary's notes or debug information."""
     return {found.decode() for found in re.findall(rb"rustc version (\d+\.\d+\.\d+[^\s()\0]*)", program.read_bytes())}
 
 
 def compilers_asked(target: Path) -> set[str]:
-    """The releases of all compilers that cargo asked for their version."""
+    """Return the releases of the compilers that cargo asked for their version."""
     outputs = json.loads((target / ".rustc_info.json").read_text())["outputs"].values()
     lines = [line for output in outputs for line in output["stdout"].splitlines()]
     return {line.removeprefix("release: ") for line in lines if line.startswith("release: ")}
@@ -113,7 +113,7 @@ async def test_no_build_mixes_two_compilers(
         monkeypatch.setenv("RUSTUP_TOOLCHAIN", "none-such")
         target = await cargo(toolchain, tmp_path / toolchain.name, HELLO)
         assert compilers_asked(target) == {toolchain.version}
-        # The standard library of this very compiler is linked in: another one's would not load at all.
+        # The compiler links its own standard library; that of another compiler would not load.
         assert compilers_in(target / "debug/blog_os") == {toolchain.version}
 
 
@@ -242,7 +242,7 @@ async def test_a_damaged_library_does_not_pass_the_proof(moved: Toolchain, tmp_p
 def precompiled(
     built: Toolchain, shipped: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Toolchain, Path]:
-    """A compiler without any built target, and the libraries that compiling core would give, there to be damaged."""
+    """A compiler without built targets, and compiled core libraries that a test may damage."""
     libraries = tmp_path / "target" / BARE_METAL / "release/deps"
     shutil.copytree(place(built, shipped.cache_dir).target(BARE_METAL) / "lib", libraries)
     (tmp_path / "target/other-none-target").symlink_to(BARE_METAL)

@@ -1,4 +1,4 @@
-"""Set-up: by the first way that works, said before it is done, never half, and never with rights not given."""
+"""Set-up: the first way that works, announced beforehand, complete or not at all, within its permissions."""
 
 import fcntl
 import os
@@ -33,7 +33,7 @@ from app.toolchain.linkers import find_lld
 from app.toolchain.lock import locked
 from app.toolchain.needs import can_build_core, needs
 from app.toolchain.sysroot import PrivateSysroot, lay_out, lineage, place
-from tests.conftest import BARE_METAL
+from tests.support.environment import BARE_METAL
 
 SCRIPT = """
 import signal
@@ -52,7 +52,7 @@ except KeyboardInterrupt:
 
 @contextmanager
 def set_up(cache: Path) -> Iterator[subprocess.Popen[str]]:
-    """A set-up in a process of its own that has come as far as compiling core."""
+    """Run a set-up in a second process until it compiles core."""
     argv = [sys.executable, "-c", SCRIPT, str(cache), BARE_METAL]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout
@@ -91,7 +91,7 @@ def built(toolchains: tuple[Toolchain, ...]) -> list[Toolchain]:
 
 
 def program(path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that is found first."""
+    """Put a program first on the search path."""
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
@@ -101,7 +101,7 @@ def program(path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def builder(
     toolchains: tuple[Toolchain, ...], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Toolchain:
-    """A compiler with its sources that set-up would build with: the target is nowhere else, rustup has no network."""
+    """A compiler with sources, as the only way to the target: rustup has no network."""
     program(tmp_path_factory.mktemp("bin") / "rustup", "echo 'error: no network' >&2; exit 1", monkeypatch)
     if any(came != "built" for one in toolchains if (came := one.targets.get(BARE_METAL))):
         pytest.skip(f"{BARE_METAL} came by rustup or the distribution: nothing would be built")
@@ -143,7 +143,7 @@ def test_killed_in_the_middle_it_leaves_nothing_in_use_and_can_be_repeated(tmp_p
 
 @pytest.mark.usefixtures("builder")
 def test_interrupted_it_ends_the_build_and_cleans_up(tmp_path: Path) -> None:
-    # What lies above the cache folder is the user's and must not reach the build.
+    # Files above the cache folder are the user's and must not affect the build.
     (tmp_path / ".cargo").mkdir()
     (tmp_path / ".cargo/config.toml").write_text("not toml [")
     (tmp_path / "Cargo.toml").write_text("[workspace]\nmembers = []\n")
@@ -235,7 +235,9 @@ async def test_a_normal_user_gets_one_command_and_nothing_is_installed(
 
 
 @pytest.mark.anyio
-async def test_root_is_told_what_is_installed_before_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_packages_are_announced_to_root_before_they_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
     asked: list[tuple[str, ...]] = []
 
@@ -284,7 +286,7 @@ async def test_old_package_lists_are_renewed_before_a_compiler_is_chosen(
     monkeypatch.setattr("app.toolchain.provision.debian.compiler_packages", choose)
     monkeypatch.setattr("app.toolchain.provision._add_tools", nothing_added)
     assert not await setup(tmp_path, lambda _line: None, (BARE_METAL,))
-    # Once more at the end, to say what is missing.
+    # One more search at the end reports what is missing.
     assert done == (["update", "choose", "choose"] if asked else ["update", "choose"])
 
 
@@ -334,7 +336,9 @@ async def test_a_missing_host_linker_is_fatal_a_missing_look_up_tool_is_not(
 
 
 @pytest.mark.anyio
-async def test_a_cache_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cache_folder_that_cannot_be_created_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.toolchain.provision.survey", nothing_found)
     (tmp_path / "file").touch()
     lines: list[str] = []
@@ -446,7 +450,7 @@ async def test_the_old_compiler_is_not_fetched_twice(shipped: Settings, toolchai
 
 
 @pytest.mark.anyio
-async def test_several_targets_are_built_at_once_and_one_that_cannot_be_does_not_hinder_the_others(
+async def test_several_targets_are_built_at_once_and_a_failure_does_not_stop_the_others(
     tmp_path: Path, builder: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, ...]] = []

@@ -1,4 +1,4 @@
-"""Which edits are accepted, and a scratch crate that leaves nothing behind."""
+"""Accepted and refused edits, and a scratch crate that leaves nothing behind."""
 
 import os
 import time
@@ -75,7 +75,7 @@ def test_edits_lie_over_the_lessons_files(lesson: Lesson) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=3))
-def test_whatever_is_accepted_stays_inside(edits: dict[str, str]) -> None:
+def test_every_accepted_edit_stays_inside_the_crate(edits: dict[str, str]) -> None:
     lesson = Lesson("s", "", "", 1, "", "", {"a/b": ""}, {}, ("a/b",), (), None, (), (), (), ())
     try:
         files = merge(lesson, edits, 100)
@@ -207,7 +207,7 @@ def test_only_what_lies_in_the_crate_is_an_artifact(name: str, path: str | None)
 
 @pytest.mark.parametrize("length", [100, 4_000, 10_000_000])
 def test_a_forged_path_is_refused_at_once(folder: RunFolder, crate: Path, tmp_path: Path, length: int) -> None:
-    # Thousands of links, each to a long way round, and a path through them: what takes a resolver seconds.
+    # A path through thousands of links with long detours would take a resolver seconds.
     (crate / "d").mkdir()
     for number in range(300):
         (crate / f"l{number}").symlink_to("d/../" * 800 + f"l{number + 1}")

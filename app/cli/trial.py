@@ -98,7 +98,7 @@ async def _carded(engine: Engine, run_id: str) -> AsyncIterator[Event]:
 
 
 def _card(card: Card) -> dict[str, Any]:
-    """What the card says beyond the event's own fields."""
+    """Return the card's fields that the event does not have."""
     return {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
 
 
@@ -133,7 +133,7 @@ def _print_plain(event: Event) -> None:  # noqa: C901 - a branch for each type
             typer.echo("The goal is reached." if event.reached else "The goal is not reached.")
             for check in event.checks:
                 typer.echo(f"  {'✓' if check.ok else '✗'} {check.title}{': ' + check.detail if check.detail else ''}")
-            for advice in event.advice:
+            for advice in (event.detour,) if event.detour else event.advice:
                 typer.echo(f"  → {advice.text}")
         case Queued() | Artifact() | Screen() | Finished():
             pass

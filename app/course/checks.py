@@ -10,9 +10,9 @@ from typing import assert_never
 
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, RunFacts, at_version
-from app.course.lessons import AdviceSpec, Lesson, Option, Prediction
+from app.course.lessons import AdviceSpec, Detour, Lesson, Option, Prediction
 from app.course.patterns import found
-from app.protocol.command import Command
+from app.protocol.command import Command, parse
 from app.protocol.events import (
     UNREAD,
     Advice,
@@ -81,6 +81,11 @@ class FinishedRun:
     """The learner-facing title of each error class; a class without a title is shown by its id."""
 
     @property
+    def linker(self) -> str:
+        """The linker's own words: the notes of the errors without a place in the code."""
+        return "\n".join(note for error in self.errors if not error.spans for note in error.notes)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The run's error classes in order of first appearance, without duplicates."""
         return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
@@ -133,9 +138,10 @@ def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun)
         misses = list(_misses(facts, seen))
         checks.append(Check(id=spec.id, title=spec.title, ok=not misses, detail=" ".join(misses)))
         expected |= set(facts.errors or ())
-    reached = all(check.ok for check in checks)
-    advice = () if reached else _advice((*lesson.advice, *diagnosis.advice), seen, expected)
-    return Verdict(reached=reached, checks=tuple(checks), advice=advice)
+    if all(check.ok for check in checks):
+        return Verdict(reached=True, checks=tuple(checks))
+    advice = _advice((*lesson.advice, *diagnosis.advice), seen, expected)
+    return Verdict(reached=False, checks=tuple(checks), advice=advice, detour=_detour(lesson.detours, seen))
 
 
 def matching_options(prediction: Prediction, version: str, seen: FinishedRun) -> tuple[Option, ...]:
@@ -156,6 +162,8 @@ def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
         yield from _error_misses(facts.errors, seen)
     if facts.output is not None and not found(facts.output, seen.text):
         yield "What was printed is not what this step is about."
+    if facts.linker is not None and not found(facts.linker, seen.linker):
+        yield "The linker did not print what this step is about." if seen.linker else "The linker printed nothing."
     if isinstance(facts, Facts) and facts.command:
         yield from _command_misses(facts.command, seen.command, seen.host)
     if facts.artifact:
@@ -275,6 +283,12 @@ def _entry_miss(wanted: str, artifact: Artifact) -> str:
     if artifact.entry_symbol is None:
         return f"The binary starts at {artifact.entry:#x}, where no name can be seen: its symbols were removed."
     return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
+
+
+def _detour(detours: Iterable[Detour], seen: FinishedRun) -> Advice | None:
+    """Return the first detour of the text that this run is."""
+    taken = (one for one in detours if parse(one.command) == seen.command and not misses(one, seen))
+    return next((Advice(id=one.id, text=one.text) for one in taken), None)
 
 
 def _advice(specs: Iterable[AdviceSpec], seen: FinishedRun, expected: set[str]) -> tuple[Advice, ...]:

@@ -62,7 +62,8 @@ class Queued(_Numbered):
 class Started(_Numbered):
     """The process starts, with this toolchain, these arguments and this isolation level.
 
-    ``note`` says what was read otherwise than typed, such as a pasted prompt. The JSON of other runs has no ``note``.
+    ``note`` says how the command was read if that differs from what was typed, such as without a pasted prompt. The
+    JSON of other runs has no ``note``.
     """
 
     type: Literal["started"] = "started"
@@ -260,12 +261,16 @@ class Advice(_Frozen):
 
 
 class Verdict(_Numbered):
-    """The verdict on the lesson's goal: always the last event of a run."""
+    """The verdict on the lesson's goal: always the last event of a run.
+
+    ``detour`` is set if the lesson's text itself asks for this run, to show something other than the goal.
+    """
 
     type: Literal["verdict"] = "verdict"
     reached: bool
     checks: tuple[Check, ...]
     advice: tuple[Advice, ...] = ()
+    detour: Advice | None = Field(default=None, exclude_if=lambda detour: detour is None)
 
 
 Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Screen | Machine | Edit | Finished | Verdict

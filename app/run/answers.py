@@ -14,7 +14,7 @@ _COMPONENT = {"clippy": "clippy", "fmt": "rustfmt"}
 
 @dataclass(frozen=True)
 class Answer:
-    """What is printed on standard output, or on standard error for an exit code other than 0."""
+    """The text for standard output, or for standard error if the exit code is not 0."""
 
     text: str
     exit_code: int = 0

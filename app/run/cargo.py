@@ -30,8 +30,8 @@ class CargoReader:
     """Turns the output of one cargo process into events.
 
     ``executables`` lists the absolute paths of what cargo built, without tests. With ``program``, cargo announces the
-    program that it runs after the build, and the program's output is deferred until that line has been read. With
-    ``quiet``, cargo was asked to print nothing of its own.
+    program that it runs after the build, and the program's output is deferred until that line has been read. ``quiet``:
+    cargo was asked to print nothing of its own.
     """
 
     def __init__(self, classify: Classify, *, program: bool = False, quiet: bool = False) -> None:

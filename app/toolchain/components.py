@@ -12,7 +12,7 @@ from app.toolchain.progress import Say, progress
 PROGRAMS = {"clippy": ("cargo-clippy", "clippy-driver"), "rustfmt": ("cargo-fmt", "rustfmt")}
 """The programs of each component, which lie beside cargo."""
 _PACKAGES = {"clippy": ("rust-clippy", "rust-web-clippy"), "rustfmt": ("rustfmt", "rustfmt-web")}
-"""What Debian calls them, in the order of its two flavours of the compiler."""
+"""Their Debian packages, in the order of its two flavours of the compiler."""
 _SECONDS = 120.0
 
 

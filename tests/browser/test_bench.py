@@ -1,18 +1,15 @@
-"""The workbench around the editor: drafts, tabs, keys, a narrow page, a flood, a server that goes and comes."""
+"""The workbench around the editor: drafts, tabs, keys, narrow pages, floods of output, server restarts."""
 
 import re
 import signal
 import statistics
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_course import ENDLESS, RUN_MS, Wire, area, browser, learner, type_files
-from tests.conftest import Server
-
-__all__ = ["browser"]
+from tests.support.browser import ENDLESS, RUN_MS, Wire, area, learner, type_files
+from tests.support.server import Server
 
 HERE, THERE = "fn main() {} // here\n", "fn main() {} // there\n"
 FLOOD = """\
@@ -27,7 +24,7 @@ fn main() {
     }
 }
 """
-# How long the page draws nothing, and how long a key waits for its picture, in milliseconds.
+# Record, in milliseconds, how long the page draws nothing and how long a key press waits for its frame.
 WATCH = """() => {
     window.gaps = [];
     window.waits = [];
@@ -44,7 +41,7 @@ WATCH = """() => {
     }, true);
 }"""
 
-# When a key was pressed, and when the picture that answers it was drawn.
+# The times of a key press and of the frame that answers it.
 ANSWER = """() => {
     addEventListener("keydown", ({ timeStamp }) => { window.pressed = timeStamp }, { capture: true, once: true });
     new MutationObserver((_, observer) => {
@@ -52,7 +49,7 @@ ANSWER = """() => {
         requestAnimationFrame(() => setTimeout(() => { window.answered = performance.now() }));
     }).observe(document.getElementById("run-status"), { childList: true, subtree: true, characterData: true });
 }"""
-# Until a draft with these words is stored, or a sentence that it is not.
+# Wait until a draft with these words is stored, or the page says that it is not.
 KEPT = """(words) => new Promise((kept, lost) => {
     setTimeout(() => lost(new Error(`no draft with ${words}`)), 5000);
     const look = () => Object.values(localStorage).some((text) => text.includes(words)) ? kept() : setTimeout(look, 20);
@@ -119,7 +116,7 @@ def test_a_run_in_another_tab_is_offered_and_not_forced(page: Page, server: str)
     expect(area(page)).to_have_value(THERE)
 
 
-def test_deleting_all_that_is_stored_deletes_drafts(page: Page, server: str) -> None:
+def test_deleting_the_stored_data_deletes_drafts(page: Page, server: str) -> None:
     type_files(page, {"src/main.rs": HERE})
     page.goto(server)
     page.get_by_text("Delete all of it").click()
@@ -180,7 +177,7 @@ def test_a_server_that_ends_in_the_middle_loses_nothing(browser: Browser, start_
             expect(page.locator("#problem")).to_contain_text("does not answer", timeout=RUN_MS)
             type_files(page, {"src/main.rs": HERE})
             second = start_server()
-            wire._to = ("127.0.0.1", urlsplit(second.url).port or 0)
+            wire.redirect(second.url)
             expect(page.locator("#run-status")).to_have_text("Ended without a result.", timeout=RUN_MS)
             expect(page.locator("#run-cancel button")).to_have_count(0)
             page.reload()
@@ -206,7 +203,7 @@ def test_a_flood_is_shown_up_to_its_bound_and_what_was_typed_meanwhile_stays(pag
     gaps, waits = page.evaluate("[gaps, waits]")
     assert typed
     assert "y" * typed in area(page).input_value()
-    # The text of what is not drawn too: innerText is what is drawn.
+    # textContent includes text that is not drawn, unlike innerText.
     shown = re.findall(r"~(\d+) go\n", page.evaluate("document.getElementById('run-terminal').textContent"))
     everything = [str(number) for number in range(50_000)]
     assert len(shown) > 10_000
@@ -218,7 +215,7 @@ def test_a_flood_is_shown_up_to_its_bound_and_what_was_typed_meanwhile_stays(pag
 
 
 def test_a_line_without_an_end_leaves_the_editor_its_keys(page: Page) -> None:
-    """Ten megabytes of it, as far as a run may print."""
+    """The line has ten megabytes, the most that a run may print."""
     type_files(page, {"src/main.rs": ONE_LINE})
     page.locator("#command").fill("cargo run")
     page.keyboard.press("Control+Enter")
@@ -238,7 +235,7 @@ def test_a_line_without_an_end_leaves_the_editor_its_keys(page: Page) -> None:
 
 def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
     def below() -> float:
-        """How far the end is below what is shown."""
+        """Return the distance from the visible part to the end, in pixels."""
         found = page.evaluate(
             """() => {
                 const terminal = document.getElementById("run-terminal");
@@ -248,7 +245,7 @@ def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
         return float(found)
 
     def at_the_end() -> bool:
-        """Whether the end comes into view: what arrives while we look is followed a frame later."""
+        """Return True if the end scrolls into view; new output is followed one frame later."""
         for _ in range(50):
             if below() < 60:
                 return True

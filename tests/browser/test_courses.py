@@ -1,4 +1,4 @@
-"""A second course in the browser: chosen on the start page, with texts, drafts and progress of its own."""
+"""A second course in the browser, with its own texts, drafts and progress."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
-from tests.conftest import serving
+from tests.support.browser import RUN_MS, area, learner, type_files
+from tests.support.server import serving
 
 MINE = 'fn main() {\n    println!("my own words");\n}\n'
 

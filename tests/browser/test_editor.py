@@ -1,4 +1,4 @@
-"""The editor and what the compiler says in it, in headless Chromium with the real cargo."""
+"""The editor and the compiler's diagnostics in it, in headless Chromium with the real cargo."""
 
 import re
 from collections.abc import Iterator
@@ -6,9 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
-
-__all__ = ["browser"]
+from tests.support.browser import RUN_MS, area, learner, type_files
 
 UNUSED_MUT = 'fn main() {\n    let mut ünïcode = "ä"; let mut y = 2;\n    println!("{ünïcode} {y}");\n}\n'
 
@@ -26,7 +24,7 @@ def run(page: Page) -> None:
     expect(page.locator("#run:not([data-live]) .verdict, #run .verdict")).to_be_visible(timeout=RUN_MS)
 
 
-def test_undo_goes_back_behind_a_run(page: Page) -> None:
+def test_undo_reaches_back_past_a_run(page: Page) -> None:
     before = area(page).input_value()
     editor = page.get_by_role("textbox", name="src/main.rs")
     editor.click()
@@ -53,7 +51,7 @@ def test_the_compilers_fix_is_one_click_and_the_next_run_is_clean(page: Page) ->
     expect(page.locator("#run-status")).to_contain_text("Finished")
 
 
-def test_a_fix_that_a_key_applies_leaves_the_cursor_behind_it(page: Page) -> None:
+def test_applying_a_fix_by_key_puts_the_cursor_after_it(page: Page) -> None:
     type_files(page, {"src/main.rs": UNUSED_MUT})
     run(page)
     page.locator("[data-fix]").last.focus()

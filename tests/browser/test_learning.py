@@ -1,4 +1,4 @@
-"""What leads a learner through a lesson, in headless Chromium with the real cargo: with scripts and without."""
+"""Learner guidance in headless Chromium with the real cargo, with and without scripts."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lessons import Lesson
-from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
+from tests.support.browser import RUN_MS, area, learner, type_files
 
 both = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
 MINE = "#![no_std]\n\nfn main() {}\n// mine\n"
@@ -28,14 +28,14 @@ def test_a_prediction_is_made_with_one_click_and_stands_beside_the_outcome(
     browser: Browser, server: str, scripts: bool
 ) -> None:
     with learner(browser, server, scripts=scripts) as page:
-        page.goto(f"{server}/lessons/panic-handler")
+        page.goto(f"{server}/lessons/hello-std")
         card = page.locator("#run-prediction")
-        expect(card).to_contain_text("Will the compiler ask for a panic handler?")
-        answer(page, "No: what cannot happen")
+        expect(card).to_contain_text("What must be on the machine for the executable to start?")
+        answer(page, "Nothing but the executable")
         run(page)
         expect(card).to_contain_text("It came differently")
-        expect(card).to_contain_text("The compiler does not look whether a panic can happen.")
-        expect(card).to_contain_text("Yes, and it objects to unwinding as well")
+        expect(card).to_contain_text("the executable only names it.")
+        expect(card).to_contain_text("The C library, and a program that loads it")
         page.reload()
         expect(card).to_contain_text("It came differently")
 
@@ -43,15 +43,15 @@ def test_a_prediction_is_made_with_one_click_and_stands_beside_the_outcome(
 @both
 def test_a_right_prediction_says_so(browser: Browser, server: str, scripts: bool) -> None:
     with learner(browser, server, scripts=scripts) as page:
-        page.goto(f"{server}/lessons/no-main")
-        answer(page, "That all is well")
+        page.goto(f"{server}/lessons/hello-std")
+        answer(page, "Nothing but the executable")
         page.get_by_text("Something else, after all").click()
-        answer(page, "needs the standard library")
+        answer(page, "The C library")
         run(page)
         expect(page.locator("#run-prediction h2")).to_have_text("As you said")
 
 
-def test_the_question_is_in_nobodys_way(browser: Browser, server: str) -> None:
+def test_the_question_can_be_ignored(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/no-main")
         run(page)
@@ -62,14 +62,14 @@ def test_the_question_is_in_nobodys_way(browser: Browser, server: str) -> None:
 
 def test_a_run_of_other_files_settles_nothing(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
     with learner(browser, server) as page:
-        page.goto(f"{server}/lessons/no-main")
-        answer(page, "That all is well")
-        type_files(page, {"src/main.rs": lessons["no-main"].solution["src/main.rs"]})
+        page.goto(f"{server}/lessons/eh-personality")
+        answer(page, "Yes: what was missing is there")
+        type_files(page, {"src/main.rs": lessons["eh-personality"].solution["src/main.rs"]})
         run(page)
-        expect(page.locator("#run-prediction")).to_contain_text("have not been run yet")
+        expect(page.locator("#run-prediction")).to_contain_text("before you edited them")
         page.locator(".again summary").click()
         page.get_by_role("button", name="Drop my changes").click()
-        expect(area(page)).to_have_value(lessons["no-main"].files["src/main.rs"])
+        expect(area(page)).to_have_value(lessons["eh-personality"].files["src/main.rs"])
         run(page)
         expect(page.locator("#run-prediction h2")).to_have_text("It came differently")
 
@@ -227,7 +227,7 @@ def test_a_link_carries_the_files_and_replaces_nothing_unasked(browser: Browser,
 
 
 @pytest.mark.parametrize("broken", ["%%%", "e30", "A" * 20_000], ids=["not base64", "not deflated", "too long"])
-def test_a_damaged_link_is_said_to_be_one(browser: Browser, server: str, broken: str) -> None:
+def test_a_damaged_link_is_reported(browser: Browser, server: str, broken: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/empty-main#crate={broken}")
         expect(page.locator("[data-said]")).to_contain_text("damaged")
@@ -271,7 +271,7 @@ def test_a_handout_has_the_text_the_files_and_the_result_and_no_controls(browser
 
 @pytest.mark.parametrize("width", [1280, 360])
 def test_what_the_text_offers_to_try_leaves_the_rest_of_the_crate(browser: Browser, server: str, width: int) -> None:
-    """Edition 2024 by one click, what it asks of the attribute by the compiler's own."""
+    """Offered code switches to edition 2024; the compiler's suggestion then fixes the attribute."""
     with learner(browser, server, width=width) as page:
         page.goto(f"{server}/lessons/entry-point")
         if width < 1000:

@@ -1,13 +1,13 @@
-"""Stepping through what was built, and what a program was seen to do, in headless Chromium."""
+"""The stepper and the observation of a program, in headless Chromium."""
 
 import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import states
-from tests.browser.test_course import RUN_MS, browser, learner
-from tests.conftest import BARE_METAL
+from tests.support import states
+from tests.support.browser import RUN_MS, learner
+from tests.support.environment import BARE_METAL
 
 COMMAND = f"cargo build --target {BARE_METAL}"
 

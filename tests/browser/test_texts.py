@@ -1,4 +1,4 @@
-"""What lessons quote, explain and compare, in headless Chromium on a real server."""
+"""Quotations, explanations and comparisons in lessons, in headless Chromium on a real server."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.conftest import disagreement
+from tests.support.clients import disagreement
 
 RUN_MS = 60_000
 

@@ -27,7 +27,7 @@ async def show(request: Request, home: Home, seat: Seat, lesson: Step, command: 
     panel, after, toolchain = await last_run(home, seat, lesson)
     form = Typed(
         files=await home.progress.files(seat, lesson.key),
-        command=command[:LONGEST] or await home.progress.last_command(seat, lesson.key) or lesson.commands[0],
+        command=command[:LONGEST] or await home.progress.last_command(seat, lesson.key) or lesson.first_command,
         toolchain=toolchain,
         after=after,
     )

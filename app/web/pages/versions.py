@@ -13,7 +13,7 @@ from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground
 from app.web.pages.form import Typed, text, typed
 from app.web.pages.guide import difference, guide_of
 from app.web.pages.lesson import Changes, again
-from app.web.problem import no_such_offer
+from app.web.problem import no_such_edit, no_such_offer
 from app.web.state import Playground
 from app.web.words import ACCEPTED_EDIT, APPLIED_SOLUTION, CARRIED, RESET, TOOK_OFFER
 
@@ -64,7 +64,7 @@ async def offer(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
 
 @router.post("/lessons/{slug}/accept")
 async def accept(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Replace the posted files by those that a run's tool would write, and keep the posted ones as a version."""
+    """Replace the posted files by those that a run's tool wrote; keep the posted ones as a version."""
     form = await typed(request)
     run_id = form.choice or ""
     status = await home.runs.owned(run_id, seat, field="choice")
@@ -74,7 +74,7 @@ async def accept(request: Request, home: Home, seat: Seat, lesson: Step) -> Resp
             if isinstance(event, Edit) and event.path in lesson.editable:
                 offered[event.path] = event.text
     if not offered:
-        raise no_such_offer()
+        raise no_such_edit()
     before = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
     now = {**before, **offered}
     if now != before:

@@ -1,4 +1,4 @@
-"""What leads the learner, over HTTP: predictions, hints, the solution beside the own files, versions."""
+"""Learner guidance over HTTP: predictions, hints, the solution as a diff, earlier versions."""
 
 import io
 import re
@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from app.course import Part, Shelf
 from app.protocol.events import Edit
 from app.web.state import Playground
-from tests.conftest import seat_of
-from tests.test_pages import HTMX, LOG, START, ScriptedEngine, app, course, engine, inventory, learner, post
+from tests.support.clients import seat_of
+from tests.support.scripted import HTMX, LOG, START, ScriptedEngine, post
 
 pytestmark = pytest.mark.anyio
 
@@ -23,12 +23,12 @@ MINE = 'fn main() {\n    println!("Mine");\n}\n'
 async def press(
     client: httpx.AsyncClient, action: str, choice: str = "", main: str = START, *, htmx: bool = True
 ) -> httpx.Response:
-    """A button that sends the form elsewhere."""
+    """Post the form as one of its buttons does."""
     return await post(client, f"/lessons/one/{action}", main, htmx=htmx, choice=choice)
 
 
 def given(answer: httpx.Response) -> str:
-    """The text that an answer brings for src/main.rs."""
+    """Return the text for src/main.rs in an answer."""
     found = re.search(r'<textarea data-given="file:src/main.rs"[^>]*>\n(.*?)</textarea>', answer.text, re.DOTALL)
     assert found, answer.text
     return found[1].replace("&#34;", '"')
@@ -225,7 +225,7 @@ async def test_a_step_without_a_question_asks_none(learner: httpx.AsyncClient) -
 
 @pytest.fixture
 def with_bonus(app: FastAPI) -> Playground:
-    """The last lesson is one beyond the post."""
+    """A playground whose last lesson goes beyond the post."""
     playground: Playground = app.state.playground
     *steps, last = playground.shelf.lessons
     parts = Part("Steps", tuple(steps)), Part("Beyond the post", (last,), beyond=True)

@@ -1,4 +1,4 @@
-"""Every state that a page can be in, for the tests that look at all of them."""
+"""Functions that bring a page into each of its states, for the tests that look at all of them."""
 
 import re
 from collections.abc import Callable
@@ -8,8 +8,9 @@ from playwright.sync_api import Page, expect
 
 from app.course import Lesson, load_shelf
 from app.settings import Settings
-from tests.browser.test_course import ENDLESS, RUN_MS, type_files
-from tests.conftest import BARE_METAL, disagreement, seated
+from tests.support.browser import ENDLESS, RUN_MS, type_files
+from tests.support.clients import disagreement, seated
+from tests.support.environment import BARE_METAL
 
 PageState = Callable[[Page, str], None]
 NO_MAIN = (
@@ -18,7 +19,7 @@ NO_MAIN = (
 )
 FLOOD = 'fn main() {\n    loop {\n        println!("{}", "flood ".repeat(400));\n    }\n}\n'
 LONELY = ("/", "/glossary", "/compilers", "/explain/E0658", "/nowhere")
-"""Pages that are no lesson."""
+"""Paths of the pages other than lessons."""
 PAGES = {
     "/": "/",
     "/glossary": "/glossary",
@@ -29,7 +30,7 @@ PAGES = {
     "/runs/{run_id}/artifact": "carded_alone",
     "/runs/{run_id}/step": "stepped_alone",
 }
-"""For each page's route an address of ``paths``, or a state, by which the tests come to it."""
+"""For each page route, a path or the name of the state that leads to it."""
 NO_PAGES = {
     "/lessons/{slug}/comparisons/{ids}/events",
     "/lessons/{slug}/targets",
@@ -37,16 +38,16 @@ NO_PAGES = {
     "/runs/{run_id}/events",
     "/runs/{run_id}/output",
 }
-"""Routes that answer with a stream, a text or a part of a page."""
+"""Routes that answer with a stream, plain text or a fragment."""
 
 
 def opened(page: Page) -> None:
-    """With all that unfolds unfolded."""
+    """Open every ``details`` element."""
     page.locator("summary").evaluate_all("all => all.forEach(each => each.parentElement.open = true)")
 
 
 def when_closed(page: Page, end: Callable[[], object]) -> None:
-    """End what would keep a place that others wait for."""
+    """Call ``end`` when the page closes, to free the slots it holds."""
 
     def closed(_: Page) -> None:
         end()
@@ -55,7 +56,7 @@ def when_closed(page: Page, end: Callable[[], object]) -> None:
 
 
 def run(page: Page, command: str = "") -> None:
-    """Give a command, the offered one when none is said, and wait for its verdict."""
+    """Run a command, by default the offered one, and wait for the verdict."""
     expect(page.locator("form[data-ready]")).to_be_attached()
     if command:
         page.locator("#command").fill(command)
@@ -64,7 +65,7 @@ def run(page: Page, command: str = "") -> None:
 
 
 def solved(page: Page, server: str, slug: str) -> None:
-    """A lesson with the files of its solution and the command that it offers first, run."""
+    """Run the lesson's solution with its first command."""
     lesson = load_shelf(Settings().lessons_dir).default.lesson(slug)
     assert lesson
     page.goto(f"{server}/lessons/{slug}")
@@ -80,7 +81,7 @@ def reached(page: Page, server: str) -> None:
 
 
 def expected(page: Page, server: str) -> None:
-    """The error that the step came for."""
+    """Run a step whose goal is an error."""
     solved(page, server, "panic-handler")
 
 
@@ -97,7 +98,7 @@ def running(page: Page, server: str) -> None:
 
 
 def queued(page: Page, server: str) -> None:
-    """Other seats have every place; they go when the page is closed."""
+    """Queue behind the runs of other seats, which end when the page closes."""
     body = {"lesson": "hello-std", "files": {"src/main.rs": ENDLESS}, "command": "cargo run"}
     runs = []
     for _ in range(Settings().max_runs + 1):
@@ -117,7 +118,7 @@ def cancelled(page: Page, server: str) -> None:
 
 
 def offline(page: Page, server: str) -> None:
-    """In the middle of a run."""
+    """Lose the connection in the middle of a run."""
     running(page, server)
     page.context.set_offline(True)
     page.get_by_role("button", name="Cancel").click()
@@ -125,7 +126,7 @@ def offline(page: Page, server: str) -> None:
 
 
 def explained(page: Page, server: str) -> None:
-    """What the compiler says at length of an error's code."""
+    """Open the compiler's explanation of an error code."""
     page.goto(f"{server}/lessons/hello-std")
     type_files(page, {"src/main.rs": 'fn main() {\n    let x: u8 = "two";\n}\n'})
     run(page)
@@ -134,7 +135,7 @@ def explained(page: Page, server: str) -> None:
 
 
 def missed(page: Page, server: str) -> None:
-    """Another error than the one that was to come, foreseen wrongly, with every hint and the solution open."""
+    """Miss the goal after a wrong prediction, with every hint and the solution open."""
     page.goto(f"{server}/lessons/panic-handler")
     page.locator(".options button").first.click()
     expect(page.locator("#run-prediction h2")).to_have_text("You said")
@@ -148,7 +149,7 @@ def missed(page: Page, server: str) -> None:
 
 
 def linked(page: Page, server: str) -> None:
-    """The linker's long command, unfolded."""
+    """Unfold the linker's command line."""
     page.goto(f"{server}/lessons/no-main")
     type_files(page, {"src/main.rs": NO_MAIN})
     run(page, "cargo build")
@@ -191,7 +192,7 @@ def stepped(page: Page, server: str) -> None:
 
 
 def run_id(page: Page) -> str:
-    """The id of the run that the page shows."""
+    """Return the id of the run that the page shows."""
     address = page.locator("#run a[href*='/runs/']").first.get_attribute("href") or ""
     return address.split("/runs/")[1].split("/")[0]
 
@@ -226,7 +227,7 @@ def compared_alone(page: Page, server: str) -> None:
 
 
 def changed(page: Page, server: str) -> None:
-    """What changed since the last run, as a diff, and the list of keys."""
+    """Show the changes since the last run as a diff."""
     page.goto(f"{server}/lessons/hello-std")
     run(page)
     type_files(page, {"src/main.rs": "fn main() {} // mine\n"})
@@ -252,5 +253,5 @@ STATES: dict[str, PageState] = {
 
 
 def paths(lessons: dict[str, Lesson]) -> list[str]:
-    """Every page that needs no run."""
+    """Return the path of every page that needs no run."""
     return [*LONELY, *(f"/lessons/{slug}" for slug in lessons)]
