@@ -27,7 +27,7 @@ MOST = 15
 """The number of rounds, which is small because the kernel on the ARM board runs until the timeout."""
 
 LESSONS = {
-    "boot-arm": "qemu-system-arm -M mps2-an386 -serial stdio -display none -kernel",
+    "boot-arm-uart": "qemu-system-arm -M mps2-an386 -serial stdio -display none -kernel",
     "boot-x86": "qemu-system-x86_64 -serial stdio -display none -device isa-debug-exit,iobase=0xf4,iosize=0x04 -kernel",
 }
 

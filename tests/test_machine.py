@@ -102,7 +102,7 @@ async def test_the_posts_own_arm_binary_locks_up_in_qemus_own_words(
 async def test_a_kernel_that_runs_for_ever_is_a_success_and_prints_as_it_runs(
     engine: LocalEngine, lessons: dict[str, Lesson], arm: Toolchain
 ) -> None:
-    lesson = lessons["boot-arm"]
+    lesson = lessons["boot-arm-uart"]
     seen: list[str] = []
     text = ""
     with anyio.fail_after(20):

@@ -279,7 +279,7 @@ def _runtime_misses(facts: ArtifactFacts, artifact: Artifact) -> Iterable[str]:
 
 def _entry_miss(wanted: str, artifact: Artifact) -> str:
     if not artifact.entry:
-        return f"The binary's entry address is 0: the linker found no symbol named {wanted}."
+        return "The binary's entry address is 0: the linker did not find the name that it was told to begin with."
     if artifact.entry_symbol is None:
         return f"The binary starts at {artifact.entry:#x}, where no name can be seen: its symbols were removed."
     return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."

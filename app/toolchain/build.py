@@ -49,7 +49,7 @@ _OVERRIDES = """
 [profile.release.package.panic_abort]
 rustflags = ["-Cpanic=abort"]
 """
-"""As in the standard library's own workspace, whose profiles do not apply here. Its 10,000 codegen units for
+"""Profiles of the standard library's own workspace, which do not apply here. Its 10,000 codegen units for
 ``compiler_builtins`` are left out: they would cost a quarter of the whole build."""
 _LIBRARIES = "core,alloc,compiler_builtins"
 _PANIC = ",panic_abort,panic_unwind"
