@@ -9,7 +9,6 @@ from collections.abc import Iterable
 RAN_ELSEWHERE = "you ran other files in another tab"
 RESET = "you took the files of the step"
 CARRIED = "you brought your files along"
-ACCEPTED_EDIT = "you accepted the changes of a tool"
 TOOK_OFFER = "you took what the text offers"
 TOOK_LINK = "you took the files of a link"
 INSERTED = "you inserted code from the text"
