@@ -128,7 +128,7 @@ def _print_plain(event: Event) -> None:
             for check in event.checks:
                 typer.echo(f"  {'✓' if check.ok else '✗'} {check.title}{': ' + check.detail if check.detail else ''}")
             for advice in event.advice:
-                typer.echo(f"  → {advice.text}")
+                typer.echo(f"  → {advice.title}: {advice.text}")
         case Queued() | Started() | Artifact() | Screen() | Finished():
             pass
         case _:

@@ -1,4 +1,4 @@
-"""Whether a run reaches a lesson's goal, and what helps when it does not.
+"""Whether a run reaches a lesson's goal. What helps when it does not is ``advice``'s.
 
 Pure: a lesson and the events of a run go in, a ``Verdict`` comes out. Only the command, what the
 compiler said and what is in the binary count; the text of the code is never looked at.
@@ -10,12 +10,11 @@ from typing import assert_never
 
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, Outcome, at_version
-from app.course.lessons import AdviceSpec, Lesson, Option, Prediction
+from app.course.lessons import Lesson, Option, Prediction
 from app.course.patterns import found
 from app.protocol.command import Command
 from app.protocol.events import (
     UNREAD,
-    Advice,
     Artifact,
     Check,
     Diagnostic,
@@ -76,6 +75,7 @@ class Seen:
     observed: Observed | None = None
     machine: Machine | None = None
     screen: str = ""
+    warnings: tuple[Diagnostic, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
     """How learners know the error classes; without one, a class goes by its id."""
 
@@ -85,13 +85,14 @@ class Seen:
         return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
 
 
-def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # noqa: C901 - a branch for each type
+def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # noqa: C901, PLR0912 - a branch for each type
     """What the events of a run on the host of that triple show; raises ``ValueError`` when the run has not finished."""
     finished: Finished | None = None
     artifact: Artifact | None = None
     observed: Observed | None = None
     machine: Machine | None = None
     errors: list[Diagnostic] = []
+    warnings: list[Diagnostic] = []
     texts: list[str] = []
     screen = ""
     for event in events:
@@ -99,7 +100,10 @@ def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # n
             case Finished():
                 finished = finished or event
             case Diagnostic():
-                errors += [event] if event.level.startswith("error") and not _counts(event) else []
+                if event.level == "warning":
+                    warnings.append(event)
+                elif event.level.startswith("error") and not _counts(event):
+                    errors.append(event)
             case Artifact():
                 artifact = event
             case Output():
@@ -116,7 +120,8 @@ def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # n
                 assert_never(event)
     if finished is None:
         raise ValueError("the run has not finished")
-    return Seen(command, finished, tuple(errors), artifact, "".join(texts), host, observed, machine, screen)
+    text = "".join(texts)
+    return Seen(command, finished, tuple(errors), artifact, text, host, observed, machine, screen, tuple(warnings))
 
 
 def _counts(error: Diagnostic) -> bool:
@@ -125,18 +130,25 @@ def _counts(error: Diagnostic) -> bool:
 
 
 def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Verdict:
-    """The verdict on a run by that compiler version."""
+    """Return the verdict on a run by that compiler version, without advice."""
     seen = replace(seen, titles={known.id: known.title for known in diagnosis.classes})
     checks = []
-    expected: set[str] = set()
     for spec in lesson.checks:
         facts = at_version(spec, spec.on, version)
         misses = list(_misses(facts, seen))
         checks.append(Check(id=spec.id, title=spec.title, ok=not misses, detail=" ".join(misses)))
-        expected |= set(facts.errors or ())
-    reached = all(check.ok for check in checks)
-    advice = () if reached else _advice((*lesson.advice, *diagnosis.advice), seen, expected)
-    return Verdict(reached=reached, checks=tuple(checks), advice=advice)
+    return Verdict(reached=all(check.ok for check in checks), checks=tuple(checks))
+
+
+def reaches(lesson: Lesson, version: str, seen: Seen) -> bool:
+    """Return True if a run by that compiler version reaches the lesson's goal."""
+    return not any(any(_misses(at_version(spec, spec.on, version), seen)) for spec in lesson.checks)
+
+
+def goal_errors(lesson: Lesson, version: str) -> frozenset[str]:
+    """Return the error classes that the lesson's goal asks for."""
+    facts = (at_version(spec, spec.on, version) for spec in lesson.checks)
+    return frozenset(name for one in facts for name in one.errors or ())
 
 
 def foretold(prediction: Prediction, version: str, seen: Seen) -> tuple[Option, ...]:
@@ -273,22 +285,11 @@ def _runtime_misses(facts: ArtifactFacts, artifact: Artifact) -> Iterable[str]:
 def _entry_miss(wanted: str, artifact: Artifact) -> str:
     if not artifact.entry:
         return f"The binary's entry address is 0: the linker found no symbol named {wanted}."
+    if artifact.entry_symbol is None and artifact.format == "PE":
+        return f"The binary starts at {artifact.entry:#x}; a program for Windows holds no names."
     if artifact.entry_symbol is None:
         return f"The binary starts at {artifact.entry:#x}, where no name can be seen: its symbols were removed."
     return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
-
-
-def _advice(specs: Iterable[AdviceSpec], seen: Seen, expected: set[str]) -> tuple[Advice, ...]:
-    """The advice that fits; what only explains the errors that the goal asks for is left out."""
-    given: dict[str, Advice] = {}
-    unexpected = {name for name in seen.classes if name not in expected}
-    for spec in specs:
-        named = set(spec.when.errors or ())
-        if named and not named & unexpected:
-            continue
-        if not any(_misses(spec.when.model_copy(update={"errors": None}), seen)):
-            given.setdefault(spec.id, Advice(id=spec.id, text=spec.text))
-    return tuple(given.values())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,8 +9,10 @@ from typing import Literal
 import anyio
 
 from app.course import Course
+from app.course.advice import Case, advise
 from app.course.checks import judge, see
 from app.course.lessons import Lesson
+from app.crate import READ, CrateFacts
 from app.engine import NoSuchRunError, NothingBuiltError
 from app.engine.log import Run
 from app.engine.scratch import Scratch
@@ -89,7 +91,7 @@ class Worker:
                 finally:
                     self._free.append(box)
                     freed()
-                await judged(self.judge(run))
+                await judged(await self._advised(run, self.judge(run)))
         finally:
             if run.built is None:
                 # It may have been cancelled when its artifact was out of the crate already.
@@ -97,7 +99,7 @@ class Worker:
                     await removed(kept)
 
     def judge(self, run: Run) -> Verdict:
-        """Return the verdict on a run that has finished; never raises, because readers wait for it."""
+        """Return the verdict on a run that has finished, without advice; never raises, because readers wait for it."""
         job = run.job
         try:
             toolchain = self._present(job)
@@ -109,6 +111,25 @@ class Worker:
         except Exception:
             _log.exception("run %s of lesson %s could not be judged", run.id, job.lesson)
             return Verdict(reached=False, checks=())
+
+    async def _advised(self, run: Run, verdict: Verdict) -> Verdict:
+        """Return the verdict with advice when the goal was missed; never raises."""
+        job = run.job
+        if verdict.reached or not verdict.checks:
+            return verdict
+        try:
+            toolchain = self._present(job)
+            course, lesson = self._taught(job)
+            crate = await self._crate(job)
+            seen = see(job.command, run.log, toolchain.host)
+            case = Case(lesson, course.lessons, course.diagnosis, toolchain.version, seen, crate)
+            return verdict.model_copy(update={"advice": advise(case)})
+        except Exception:
+            _log.exception("there is no advice for run %s of lesson %s", run.id, job.lesson)
+            return verdict
+
+    async def _crate(self, job: JobSpec) -> CrateFacts:
+        return await self._inspector.crate_of({path: job.files[path] for path in READ if path in job.files})
 
     async def works(self) -> bool:
         """Return True if runs work; a trial finds out when the last one failed for a reason of ours."""

@@ -1,15 +1,17 @@
-"""Reads what a stranger's run built: in boxes of its own, by processes that can do nothing but read and answer.
+"""Reads what a stranger wrote, and what their run built: in boxes of its own, by processes that only read and answer.
 
 A file can be made so that reading it takes for ever, all memory, or the reader itself over. ``worker`` says how each is
 read by a process of its own. What it answers is JSON, which is taken only in the shape, and within the size, of facts
 or a card; anything else is reported as a file of an unknown format.
 """
 
+import json
 import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from pydantic import TypeAdapter, ValidationError
 
 from app.binary import BinaryFacts, Card
+from app.crate import CrateFacts
 from app.runfiles import RunFolder, in_thread, removed
 from app.sandbox import Box, Confined, confined, for_python, python_folders
 
@@ -39,8 +42,8 @@ _WAIT = 30.0
 _MEMORY = 256 * 1024 * 1024
 _PROCESSES = 8
 _TRIES = 2
-_LONGEST_ANSWERS = {b"f": 128 * 1024, b"c": 512 * 1024}
-"""Bytes of facts and of a card: what is no such thing still takes the server's time until it is refused."""
+_LONGEST_ANSWERS = {b"f": 128 * 1024, b"c": 512 * 1024, b"s": 256 * 1024}
+"""Bytes of facts, of a card and of a crate's facts: what is no such thing still takes time until it is refused."""
 _LONGEST_TEXT = 1000
 _MOST_PARTS = 1000
 _LARGEST_NUMBER = 2**66
@@ -48,6 +51,7 @@ _CHUNK = 64 * 1024
 _T = TypeVar("_T")
 _FACTS = TypeAdapter(BinaryFacts)
 _CARD = TypeAdapter(Card)
+_CRATE = TypeAdapter(CrateFacts)
 
 
 class _GoneError(Exception):
@@ -56,11 +60,12 @@ class _GoneError(Exception):
 
 @dataclass
 class _Question:
-    """What to read, and what was answered; without a file a worker is only to be there."""
+    """What to read, and what was answered; without anything to read a worker is only to be there."""
 
-    what: Literal[b"f", b"c"] = b"f"
+    what: Literal[b"f", b"c", b"s"] = b"f"
     file: Path | None = None
     companions: Sequence[Path] = ()
+    text: bytes = b""
     answer: bytes = b""
     tries: int = 0
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -107,6 +112,14 @@ class Inspector:
         draft, _, whole = (await self._ask(_Question(b"c", file, companions), places)).partition(b"\x1e")
         card = _read(_CARD, whole) or _read(_CARD, draft)
         return replace(card, bytes=size) if card else Card(UNKNOWN, size, unread=PARTS)
+
+    async def crate_of(self, files: Mapping[str, str]) -> CrateFacts:
+        """Return the facts of a crate's files; empty ones when reading them takes too long or too much."""
+        try:
+            answer = await self._ask(_Question(b"s", text=json.dumps(dict(files)).encode()))
+        except TimeoutError:
+            return CrateFacts()
+        return _read(_CRATE, answer) or CrateFacts()
 
     async def warm(self) -> None:
         """Start the workers now rather than in a learner's first run."""
@@ -193,9 +206,9 @@ class _Worker:
     async def answer(self, question: _Question) -> None:
         """Answer one question. Raises ``_GoneError``, ``TimeoutError``, ``OSError``: its end is due then."""
         with anyio.fail_after(_WAIT):
-            if question.file is not None:
+            if question.file is not None or question.text:
                 with suppress(FileNotFoundError), ExitStack() as opened:
-                    files = [opened.enter_context(question.file.open("rb")).fileno()]
+                    files = [_opened(question, opened)]
                     for one in question.companions:
                         with suppress(FileNotFoundError):
                             files.append(opened.enter_context(one.open("rb")).fileno())
@@ -224,6 +237,19 @@ class _Worker:
             raise _GoneError
         # More than one when a child was ended before it was asked, as the kernel does when memory runs out.
         self.peak_kb = max(map(int, line.split()))
+
+
+def _opened(question: _Question, opened: ExitStack) -> int:
+    """Return the descriptor of what is to be read."""
+    if question.file is not None:
+        return opened.enter_context(question.file.open("rb")).fileno()
+    with tempfile.TemporaryFile() as file:
+        file.write(question.text)
+        file.seek(0)
+        # A file of its own, without a name: it ends with its last descriptor.
+        descriptor = os.dup(file.fileno())
+    opened.callback(os.close, descriptor)
+    return descriptor
 
 
 async def _all_of(source: int, most: int) -> bytes:

@@ -1,13 +1,14 @@
-"""``python -I -B worker.py CPU_SECONDS``: read artefacts that come over the socket at standard input, for the server.
+"""``python -I -B worker.py CPU_SECONDS``: read what strangers made, which comes over the socket at standard input.
 
 It lives in a box and imports the readers once. Each file is read by a child of its own, forked beforehand, which then
 may do nothing but read that file, use memory and write an answer: it can open, start, signal and wait for nothing. What
 a hostile file does to its reader ends with that child; this process never sees a byte of the file or of the answer.
 
-A message is one byte, ``f`` for the facts or ``c`` for the card, with descriptors: the file, a pipe for the answer, and
-for a card the files beside it that know its lines. The answer is one line with a JSON object or nothing; with such
-files a card without lines and a separator stand before it, for they may be what ends the child. Whenever the last
-child is gone and the next one is there, a line goes back: the most memory, in KB, that a child has had.
+A message is one byte, ``f`` for the facts, ``c`` for the card or ``s`` for the facts of a crate, with descriptors: the
+file (of a crate, a JSON object from paths to texts), a pipe for the answer, and for a card the files beside it that
+know its lines. The answer is one line with a JSON object or nothing; with such files a card without lines and a
+separator stand before it, for they may be what ends the child. Whenever the last child is gone and the next one is
+there, a line goes back: the most memory, in KB, that a child has had.
 """
 
 import ctypes
@@ -33,6 +34,7 @@ sys.modules.setdefault("app", _APP)
 
 from app.binary.code import readable  # noqa: E402  (the package is known from here on)
 from app.binary.reading import drafts, examine, inspect  # noqa: E402  (as above)
+from app.crate.reading import read_crate  # noqa: E402  (as above)
 
 _PART_SECONDS = 0.2
 """No part of a card is begun after so much processor time, so that it comes in time with what was read."""
@@ -91,7 +93,8 @@ def main() -> None:
 
 
 def _try_out() -> None:
-    """Read a file of this system, so that its memory is there and its own when the stranger's file comes."""
+    """Read a file of this system and a crate, so that their memory is there when the stranger's file comes."""
+    read_crate({"src/main.rs": "fn main() {} // x", "Cargo.toml": ""})
     with suppress(OSError, ValueError), open(_HARMLESS, "rb") as file:
         examine(file)
 
@@ -118,6 +121,8 @@ def _answer(message: bytes, descriptors: Sequence[int], seconds: int) -> None:
     _confine(seconds)
     if message == b"f":
         _write(json.dumps(asdict(inspect(opened))))
+    elif message == b"s":
+        _write(json.dumps(asdict(read_crate(json.load(opened)))))
     else:
         late = time.process_time() + _PART_SECONDS
         for number, card in enumerate(drafts(opened, lambda: time.process_time() > late, companions)):
