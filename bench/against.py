@@ -166,7 +166,7 @@ def imported(tree: Tree) -> Path:
 
 
 @dataclass(frozen=True)
-class Side:
+class MeasuredServer:
     """One of the two servers."""
 
     connection: http.client.HTTPConnection
@@ -179,9 +179,9 @@ class Side:
         return ours(self.connection, case, case.source())[0]
 
 
-def measure(case: Case, this: Side, other: Side, rounds: int) -> Row:
+def measure(case: Case, this: MeasuredServer, other: MeasuredServer, rounds: int) -> Row:
     """Post the case to both servers, round by round."""
-    took: dict[Side, list[float]] = {this: [], other: []}
+    took: dict[MeasuredServer, list[float]] = {this: [], other: []}
     for side in (this, other) * _WARM_UP:
         side.run(case)
     before = {side: settled(side.pid) for side in took}
@@ -201,7 +201,7 @@ def against(commit: str, rounds: int) -> bool:
         for tree in trees:
             assert imported(tree) == tree.root, f"app is imported from {imported(tree)}, not from {tree.root}"
         this, other = (
-            Side(*stack.enter_context(serving(folder / name, command=tree.command, variables=tree.variables)))
+            MeasuredServer(*stack.enter_context(serving(folder / name, command=tree.command, variables=tree.variables)))
             for name, tree in zip(("this", "other"), trees, strict=True)
         )
         print(f"this tree against {commit}, {rounds} rounds, {os.cpu_count()} processors\n{HEAD}")

@@ -47,7 +47,7 @@ _NAP = "fn nap() { std::thread::sleep(std::time::Duration::from_secs(60)); }\n"
 
 
 @dataclass(frozen=True)
-class Kind:
+class ClientKind:
     """One thing that clients do; ``status`` is what an honest one must end with."""
 
     name: str
@@ -61,47 +61,51 @@ class Kind:
 
 
 HONEST = (
-    Kind("build", "cargo build", status="ok"),
-    Kind("run", main='fn main() { println!("honest"); }', status="ok"),
-    Kind("goal is an error", "cargo build", main="#![no_std]\nfn main() {}", status="failed"),
-    Kind("look", "rustc --version --verbose", status="ok"),
-    Kind("new", "cargo new soak --bin --edition 2018", status="ok"),
-    Kind("read only a little", "cargo build", leaves="drop"),
-    Kind("cancel", main=_NAP + "fn main() { nap() }", leaves="cancel"),
+    ClientKind("build", "cargo build", status="ok"),
+    ClientKind("run", main='fn main() { println!("honest"); }', status="ok"),
+    ClientKind("goal is an error", "cargo build", main="#![no_std]\nfn main() {}", status="failed"),
+    ClientKind("look", "rustc --version --verbose", status="ok"),
+    ClientKind("new", "cargo new soak --bin --edition 2018", status="ok"),
+    ClientKind("read only a little", "cargo build", leaves="drop"),
+    ClientKind("cancel", main=_NAP + "fn main() { nap() }", leaves="cancel"),
 )
 HOSTILE = (
-    Kind("flood", main='fn main() { loop { println!("{}", "x".repeat(999)); } }'),
-    Kind("fork bomb", main=_C + _NAP + "fn main() { for _ in 0..1000 { unsafe { if fork() == 0 { nap(); } } } nap() }"),
-    Kind("daemon", main=_C + _NAP + "fn main() { unsafe { if fork() == 0 { setsid(); if fork() == 0 { nap(); } } } }"),
-    Kind("deaf", main=_C + "fn main() { for n in 1..65 { unsafe { signal(n, 1); } } loop {} }"),
-    Kind("memory", main="fn main() { let mut a = vec![]; for _ in 0..64 { a.push(vec![1u8; 32 << 20]); } }"),
-    Kind(
+    ClientKind("flood", main='fn main() { loop { println!("{}", "x".repeat(999)); } }'),
+    ClientKind(
+        "fork bomb", main=_C + _NAP + "fn main() { for _ in 0..1000 { unsafe { if fork() == 0 { nap(); } } } nap() }"
+    ),
+    ClientKind(
+        "daemon", main=_C + _NAP + "fn main() { unsafe { if fork() == 0 { setsid(); if fork() == 0 { nap(); } } } }"
+    ),
+    ClientKind("deaf", main=_C + "fn main() { for n in 1..65 { unsafe { signal(n, 1); } } loop {} }"),
+    ClientKind("memory", main="fn main() { let mut a = vec![]; for _ in 0..64 { a.push(vec![1u8; 32 << 20]); } }"),
+    ClientKind(
         "disk",
         main='fn main() { for n in 0..64 { std::fs::write(format!("f{n}"), vec![1u8; 8 << 20]).ok(); }'
         ' for n in 0..20000 { std::fs::write(format!("g{n}"), "").ok(); } }',
     ),
-    Kind(
+    ClientKind(
         "folder as artefact",
         main='fn main() { let e = "target/debug/soak"; std::fs::remove_file(e).unwrap();'
         ' std::fs::create_dir_all(format!("{e}/a/b")).unwrap(); }',
     ),
-    Kind(
+    ClientKind(
         "deep folders",
         main='fn main() { for _ in 0..400 { let d = "d".repeat(200); if std::fs::create_dir(&d).is_err() { break; }'
         " if std::env::set_current_dir(&d).is_err() { break; } } }",
     ),
-    Kind(
+    ClientKind(
         "compile for ever",
         "cargo build",
         main="#![allow(long_running_const_eval)]\nconst A: () = loop {};\nfn main() { A }",
     ),
-    Kind(
+    ClientKind(
         "build script",
         "cargo build",
         main='fn main() { std::process::Command::new("sleep").arg("60").spawn().ok(); println!("cargo:warning=x"); }',
         manifest=_MANIFEST.replace("edition", 'build = "src/main.rs"\nedition'),
     ),
-    Kind("no crate at all", "cargo build", manifest="[package\n"),
+    ClientKind("no crate at all", "cargo build", manifest="[package\n"),
 )
 
 
@@ -113,7 +117,7 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
-    def note(self, kind: Kind, how: str, took: float) -> None:
+    def note(self, kind: ClientKind, how: str, took: float) -> None:
         """One run has ended so."""
         self.ended[kind.name, how] += 1
         if kind.status:
@@ -140,7 +144,7 @@ class Client:
         while time.monotonic() < until:
             self._do(self._random.choice(HONEST if self._random.random() < 0.6 else HOSTILE))
 
-    def _do(self, kind: Kind) -> None:
+    def _do(self, kind: ClientKind) -> None:
         began = time.monotonic()
         try:
             how = self._run(kind)
@@ -150,7 +154,7 @@ class Client:
         else:
             self._tally.note(kind, how, time.monotonic() - began)
 
-    def _run(self, kind: Kind) -> str:
+    def _run(self, kind: ClientKind) -> str:
         files = {"Cargo.toml": kind.manifest} if kind.lesson == "hello-std" else {}
         files |= {"src/main.rs": kind.main} if kind.main else {}
         body = {"lesson": kind.lesson, "command": kind.command, "files": files}

@@ -18,7 +18,7 @@ import pytest
 
 from app.course import Course, Lesson, load_shelf
 from app.course.diagnosis import Diagnosis
-from app.course.prove import Proof, Report, keep_report
+from app.course.prove import CourseReport, Proof, keep_report
 from app.engine.scratch import Scratch
 from app.inspector import Inspector
 from app.protocol.events import Diagnostic
@@ -59,7 +59,7 @@ async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
     isolation = await detect(settings, await discover(settings.cache_dir))
     async with Scratch(settings.scratch_dir) as scratch:
         with isolation.slots(2) as boxes:
-            async with Inspector.begun(boxes, scratch.new_root) as inspector:
+            async with Inspector.start(boxes, scratch.new_root) as inspector:
                 yield inspector
 
 
@@ -278,8 +278,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, lessons: dict[str, Lesson])
     Its page of compilers shows what is recorded beside the lessons.
     """
     data = tmp_path_factory.mktemp("server")
-    keep_report(data, Report(datetime.now(UTC), tuple(recorded_proofs(lessons))))
-    with serving(data) as running:
+    keep_report(data, CourseReport(datetime.now(UTC), tuple(recorded_proofs(lessons))))
+    # On a busy machine a page takes seconds, and a run that it watches must not end by itself meanwhile.
+    with serving(data, PLAYGROUND_RUN_SECONDS="120") as running:
         yield running.url
 
 

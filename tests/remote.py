@@ -21,8 +21,8 @@ from pydantic import TypeAdapter
 from app.binary import Card
 from app.course import load_shelf
 from app.engine import (
+    ArtifactDetails,
     ArtifactFile,
-    Inside,
     JobSpec,
     NoSuchRunError,
     NothingBuiltError,
@@ -47,14 +47,14 @@ _ANSWERS: dict[str, TypeAdapter[Any]] = {
     "warm": TypeAdapter(None),
     "stop": TypeAdapter(None),
     "submit": TypeAdapter(str),
-    "seen": TypeAdapter(None),
+    "note_presence": TypeAdapter(None),
     "status": TypeAdapter(RunStatus),
     "cancel": TypeAdapter(None),
     "forget": TypeAdapter(None),
     "artifact": TypeAdapter(ArtifactFile),
     "steps": TypeAdapter(Trace),
     "card": TypeAdapter(Card | None),
-    "inside": TypeAdapter(Inside),
+    "artifact_details": TypeAdapter(ArtifactDetails),
 }
 
 
@@ -131,8 +131,8 @@ class RemoteEngine:
                 self._tasks.start_soon(self._attend, run)
         return run_id
 
-    async def seen(self, owner: str | None) -> None:
-        await self._call("seen", owner)
+    async def note_presence(self, owner: str | None) -> None:
+        await self._call("note_presence", owner)
 
     async def status(self, run_id: str) -> RunStatus:
         run = self._run(run_id)
@@ -174,8 +174,8 @@ class RemoteEngine:
     async def card(self, run_id: str) -> Card | None:
         return await self._call("card", run_id)  # type: ignore[no-any-return]
 
-    async def inside(self, run_id: str, since: str | None = None) -> Inside:
-        return await self._call("inside", run_id, since)  # type: ignore[no-any-return]
+    async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
+        return await self._call("artifact_details", run_id, since)  # type: ignore[no-any-return]
 
     def _run(self, run_id: str) -> Run:
         if run_id not in self._runs:

@@ -7,7 +7,7 @@ import pytest
 
 from app.course import Lesson
 from app.course.advice import HOST, Case, advise, like
-from app.course.checks import see
+from app.course.checks import summarize
 from app.course.diagnosis import Diagnosis
 from app.course.facts import Facts, Situation, SourceFacts, TableFacts
 from app.course.lessons import AdviceSpec
@@ -33,7 +33,7 @@ def case_of(
     lesson: Lesson, diagnosis: Diagnosis, *events: Event, command: str = "cargo build", crate: CrateFacts = CRATE
 ) -> Case:
     events = events if any(isinstance(event, Finished) for event in events) else (*events, ended())
-    return Case(lesson, (lesson,), diagnosis, "1.96.0", see(parse(command), events, HOST_TRIPLE), crate)
+    return Case(lesson, (lesson,), diagnosis, "1.96.0", summarize(parse(command), events, HOST_TRIPLE), crate)
 
 
 def given(lesson: Lesson, diagnosis: Diagnosis, *events: Event, **more: Any) -> str:
@@ -206,7 +206,7 @@ def test_another_step_is_recognised_by_its_goal(lessons: dict[str, Lesson], diag
     steps = tuple(lessons.values())
     here = lessons["no-std"]
     ahead: list[Event] = [error("panic-handler-missing"), error("unwinding-unsupported"), ended()]
-    case = Case(here, steps, diagnosis, "1.96.0", see(parse("cargo build"), ahead, HOST_TRIPLE), CrateFacts())
+    case = Case(here, steps, diagnosis, "1.96.0", summarize(parse("cargo build"), ahead, HOST_TRIPLE), CrateFacts())
     text = alone(advice(step="later"), case)
     assert text
     assert not alone(advice(step="earlier"), case)

@@ -15,7 +15,7 @@ async def no_toolchains(_cache: Path) -> tuple[Toolchain, ...]:
 def test_without_an_emulator_the_boots_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tools, "PLACES", str(tmp_path))
+    monkeypatch.setattr(tools, "TOOL_PATH", str(tmp_path))
     boot.boots(tmp_path / "boot", 1)
     said = capsys.readouterr().out
     for slug, program in (("boot-arm", "qemu-system-arm"), ("boot-x86", "qemu-system-x86_64")):

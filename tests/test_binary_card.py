@@ -7,7 +7,7 @@ from pathlib import Path, PureWindowsPath
 import pytest
 
 from app.binary import Card, model
-from app.binary.compare import by_kind, compared
+from app.binary.differences import by_kind, compared
 from app.binary.lines import within
 from app.binary.reading import drafts, examine
 from app.toolchain import Toolchain

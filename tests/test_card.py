@@ -10,7 +10,7 @@ from markupsafe import escape
 from app.binary.model import BinaryFacts, Call, Card, Code, Instruction, Section, Symbols
 from app.binary.reading import examine
 from app.course.lessons import Lesson
-from app.engine import Earlier, Inside, JobSpec, Std
+from app.engine import ArtifactDetails, EarlierArtifact, HelloWorldSize, JobSpec
 from app.protocol.command import parse
 from app.protocol.events import Artifact
 from app.toolchain import Toolchain
@@ -23,7 +23,7 @@ HOSTILE = '"><script>alert(1)</script>'
 FACTS = BinaryFacts("ELF", "ARM", 0x200E5, "_start", (), None, ())
 
 
-Drawn = Callable[[Inside], str]
+StepView = Callable[[ArtifactDetails], str]
 
 
 def card(**changes: object) -> Card:
@@ -36,15 +36,17 @@ def job(lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]) -> JobSpe
     return job_of(lessons["bare-metal"], {"src/main.rs": "one\ntwo\n"}, parse("cargo build"), toolchains[0])
 
 
-def inside(job: JobSpec, shown: Card, *, std: Std | None = None, earlier: tuple[Earlier, ...] = ()) -> Inside:
+def inside(
+    job: JobSpec, shown: Card, *, std: HelloWorldSize | None = None, earlier: tuple[EarlierArtifact, ...] = ()
+) -> ArtifactDetails:
     facts = {name: getattr(shown.facts, name) for name in ("format", "machine", "entry", "entry_symbol", "needed")}
     event = Artifact(path="target/debug/x", bytes=shown.bytes, sha256="0", interpreter=None, **facts)
-    return Inside("0" * 32, job, event, shown, std, earlier)
+    return ArtifactDetails("0" * 32, job, event, shown, std, earlier)
 
 
 @pytest.fixture
-def drawn(lessons: dict[str, Lesson]) -> Drawn:
-    def html(look: Inside) -> str:
+def step_view(lessons: dict[str, Lesson]) -> StepView:
+    def html(look: ArtifactDetails) -> str:
         return page(
             "_inside.html", root="", inside=look, card=look.card, view=view(look, lambda slug, _course: lessons[slug])
         )
@@ -81,38 +83,38 @@ def test_instructions_stand_under_their_line_of_the_source(job: JobSpec) -> None
     ("size", "words"),
     [(10, "1/100 of"), (500, "50% of"), (1000, "about as large as"), (9000, "larger than")],
 )
-def test_the_size_is_measured_against_the_std_program(job: JobSpec, drawn: Drawn, size: int, words: str) -> None:
-    assert f"It is {words} the std hello world: 1,000 bytes" in drawn(
-        inside(job, card(bytes=size), std=Std(1000, "1.96", "debug"))
+def test_the_size_is_measured_against_the_std_program(job: JobSpec, step_view: StepView, size: int, words: str) -> None:
+    assert f"It is {words} the std hello world: 1,000 bytes" in step_view(
+        inside(job, card(bytes=size), std=HelloWorldSize(1000, "1.96", "debug"))
     )
 
 
-def test_what_changed_is_said_with_the_names_of_the_bar(job: JobSpec, drawn: Drawn) -> None:
+def test_what_changed_is_said_with_the_names_of_the_bar(job: JobSpec, step_view: StepView) -> None:
     before = card(bytes=2000, calls=(Call("_start", "entry", 1), Call("main", "calls", 2)))
-    earlier = Earlier("1" * 32, job.course, "hello-std", before)
-    html = drawn(inside(job, card(calls=(Call("_start", "entry", 1),)), earlier=(earlier,)))
+    earlier = EarlierArtifact("1" * 32, job.course, "hello-std", before)
+    html = step_view(inside(job, card(calls=(Call("_start", "entry", 1),)), earlier=(earlier,)))
     assert "Since your build in" in html
     assert "<del>_start → main</del>" in html
     assert "\N{MINUS SIGN}1,000" in html
     assert "headers and gaps" in html
-    same = Earlier("1" * 32, job.course, job.lesson, card())
-    assert "Nothing that is looked at here has changed." in drawn(inside(job, card(), earlier=(same,)))
+    same = EarlierArtifact("1" * 32, job.course, job.lesson, card())
+    assert "Nothing that is looked at here has changed." in step_view(inside(job, card(), earlier=(same,)))
 
 
-def test_nothing_of_a_hostile_file_becomes_markup(job: JobSpec, drawn: Drawn) -> None:
+def test_nothing_of_a_hostile_file_becomes_markup(job: JobSpec, step_view: StepView) -> None:
     facts = BinaryFacts("ELF", HOSTILE, 1, HOSTILE, (HOSTILE,), HOSTILE, (HOSTILE,), HOSTILE)
     code = Code(HOSTILE, (Instruction(1, HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1),), True)
     symbols = Symbols(1, 1, (), (HOSTILE,))
     calls = (Call(HOSTILE, "entry", 1), Call(HOSTILE, "names"))
     shown = card(facts=facts, sections=(Section(HOSTILE, "code", 1),), code=code, symbols=symbols, calls=calls)
-    html = drawn(inside(job, shown, earlier=(Earlier("1", job.course, "hello-std", card()),)))
+    html = step_view(inside(job, shown, earlier=(EarlierArtifact("1", job.course, "hello-std", card()),)))
     assert "<script>" not in html
     assert str(escape(HOSTILE)) in html
 
 
-def test_a_real_card_can_be_drawn(bare_metal: Toolchain, tmp_path: Path, job: JobSpec, drawn: Drawn) -> None:
+def test_a_real_card_can_be_drawn(bare_metal: Toolchain, tmp_path: Path, job: JobSpec, step_view: StepView) -> None:
     flags = ("-g", "-Cpanic=abort", "--target", "thumbv7em-none-eabihf")
-    html = drawn(inside(job, examine(io.BytesIO(compile_with(bare_metal, tmp_path, BARE % "_start", *flags)))))
+    html = step_view(inside(job, examine(io.BytesIO(compile_with(bare_metal, tmp_path, BARE % "_start", *flags)))))
     assert "Nobody. The first instruction is the first of <code>_start</code>" in html
     assert 'role="img" aria-label="machine code: ' in html
     assert "style=" not in html

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.protocol.events import Diagnostic, Event, Output
-from app.run.cargo import CargoReader, PlainReader, joined, plain
+from app.protocol.visible import plain
+from app.run.cargo import CargoReader, PlainReader, joined
 
 BOLD, RED, RESET = "\x1b[1m", "\x1b[91m", "\x1b[0m"
 

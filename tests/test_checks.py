@@ -6,7 +6,7 @@ import pytest
 
 from app.course import Lesson, load_shelf
 from app.course.advice import Case, advise
-from app.course.checks import UNKNOWN, foretold, judge, misses, see
+from app.course.checks import UNKNOWN, judge, matching_options, misses, summarize
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, at_version, in_range
 from app.course.lessons import Prediction
@@ -45,7 +45,7 @@ def test_a_recorded_run_gets_its_classes_again_and_shows_what_the_lesson_expects
         if (one.files, one.command) == (what.files, what.command) and one.is_for(what.host)
     ]
     assert expected, "the lesson expects nothing of this run any more: playground lessons check --record"
-    seen = see(parse(what.command), run.events, what.host)
+    seen = summarize(parse(what.command), run.events, what.host)
     verdict = judge(lesson, diagnosis, what.version, seen)
     for one in expected:
         assert not list(misses(at_version(one, one.on, what.version), seen))
@@ -82,7 +82,7 @@ def binary(**changes: Any) -> Artifact:
 
 
 def missed(facts: Facts, *events: Event, command: str = "cargo build") -> str:
-    return " ".join(misses(facts, see(parse(command), [*events, ended()])))
+    return " ".join(misses(facts, summarize(parse(command), [*events, ended()])))
 
 
 def test_a_failure_goal_is_the_whole_set_of_classes() -> None:
@@ -161,7 +161,7 @@ def test_output_and_status_count() -> None:
 
 def test_a_run_that_has_not_finished_has_no_verdict() -> None:
     with pytest.raises(ValueError, match="not finished"):
-        see(parse("cargo build"), [error("a")])
+        summarize(parse("cargo build"), [error("a")])
 
 
 def test_a_learner_reads_what_an_error_is_called_and_not_its_id(
@@ -170,7 +170,7 @@ def test_a_learner_reads_what_an_error_is_called_and_not_its_id(
     named = {known.id: known.title for known in diagnosis.classes}
     lesson = lessons["panic-handler"]
     seen = [error("unwinding-unsupported"), error("panic-handler-missing")]
-    found = judge(lesson, diagnosis, "1.96.0", see(parse("cargo build"), [*seen, ended()]))
+    found = judge(lesson, diagnosis, "1.96.0", summarize(parse("cargo build"), [*seen, ended()]))
     [detail] = [check.detail for check in found.checks if not check.ok]
     assert named["panic-handler-missing"] in detail
     assert "panic-handler-missing" not in detail
@@ -190,7 +190,7 @@ def test_a_nightly_is_in_the_ranges_of_the_version_that_it_becomes(version: str,
 
 
 def test_an_unknown_error_has_a_name() -> None:
-    assert see(parse("cargo build"), [error(None), ended()]).classes == (UNKNOWN,)
+    assert summarize(parse("cargo build"), [error(None), ended()]).classes == (UNKNOWN,)
 
 
 PREDICTION = Prediction.model_validate(
@@ -221,5 +221,5 @@ PREDICTION = Prediction.model_validate(
     ],
 )
 def test_the_right_answer_is_the_one_whose_facts_hold(version: str, events: list[Event], right: list[str]) -> None:
-    seen = see(parse("cargo build"), events)
-    assert [option.id for option in foretold(PREDICTION, version, seen)] == right
+    seen = summarize(parse("cargo build"), events)
+    assert [option.id for option in matching_options(PREDICTION, version, seen)] == right

@@ -9,7 +9,7 @@ import pytest
 from app.course.diagnosis import Diagnosis
 from app.protocol.events import Diagnostic, Event, Finished
 from app.toolchain import Toolchain
-from app.web.compare import Answer, columns
+from app.web.answers import Answer, columns
 from tests.conftest import Server, disagreement, seated
 
 HTMX = {"hx-request": "true"}

@@ -14,7 +14,7 @@ import pytest
 from app.course import Course
 from app.course.lessons import Lesson
 from app.engine import JobSpec, NoSuchRunError, NothingBuiltError, OwnerQueueFullError, QueueFullError, retention
-from app.engine.inventory import LocalInventory, find
+from app.engine.inventory import LocalInventory, find_setup
 from app.engine.local import LocalEngine
 from app.protocol.command import parse
 from app.protocol.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
@@ -338,7 +338,7 @@ async def test_a_toolchain_that_has_gone_is_a_clear_error(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     gone = replace(toolchain, cargo=Path("/nowhere/cargo"))
-    found = replace(await find(settings), toolchains=(gone,))
+    found = replace(await find_setup(settings), toolchains=(gone,))
     async with LocalEngine(settings, (taught,), found=found) as engine:
         events = await Bench(engine, lessons["hello-std"], gone).run("cargo build")
         assert status(events) == "failed"
@@ -549,7 +549,7 @@ async def test_owners_take_turns_and_leave_the_last_slot_to_others(
     narrow = settings.model_copy(update={"max_runs": 2, "owner_queue_length": 2})
     async with LocalEngine(narrow, (taught,)) as engine:
         bench = Bench(engine, lessons["hello-std"], toolchain)
-        await engine.seen("other")
+        await engine.note_presence("other")
         hog = [await bench.submit("cargo run", source=LOOP, queue_owner="hog") for _ in range(3)]
         with pytest.raises(OwnerQueueFullError):
             await bench.submit("cargo run", queue_owner="hog")
@@ -557,7 +557,7 @@ async def test_owners_take_turns_and_leave_the_last_slot_to_others(
         assert status(await bench.run("rustc --version", queue_owner="other")) == "ok"
         assert status(await bench.run("rustc --version")) == "ok", "without an owner, as of the command line"
         assert [(await engine.status(run)).state for run in hog] == ["running", "queued", "queued"]
-        engine._dispatcher.queue._seen.clear()  # the others have been away for long
+        engine._dispatcher.queue._present.clear()  # the others have been away for long
         with anyio.fail_after(5):
             await bench.until(hog[1], "turning")
         assert (await engine.status(hog[2])).state == "queued"

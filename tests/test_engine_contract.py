@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 from app.course import Lesson, load_shelf
 from app.engine import (
+    ArtifactDetails,
     Engine,
-    Inside,
     JobSpec,
     NoSuchRunError,
     NothingBuiltError,
@@ -172,11 +172,11 @@ async def test_what_was_built_can_be_had_and_looked_into(start: Start, jobs: Cal
         assert (file.path, file.bytes) == (artifact.path, artifact.bytes)
         data = b"".join([piece async for piece in made.engine.artifact_bytes(run_id)])
         assert hashlib.sha256(data).hexdigest() == artifact.sha256
-        inside = await made.engine.inside(run_id)
-        assert [(one.run_id, one.lesson) for one in inside.earlier] == [(first, "hello-std")]
-        assert inside.card == await made.engine.card(run_id)
-        adapter = TypeAdapter(Inside)
-        assert adapter.validate_json(adapter.dump_json(inside)) == inside
+        artifact_details = await made.engine.artifact_details(run_id)
+        assert [(one.run_id, one.lesson) for one in artifact_details.earlier] == [(first, "hello-std")]
+        assert artifact_details.card == await made.engine.card(run_id)
+        adapter = TypeAdapter(ArtifactDetails)
+        assert adapter.validate_json(adapter.dump_json(artifact_details)) == artifact_details
         with pytest.raises(NotSteppedError, match="shared"):
             await made.engine.steps(run_id)
         looked = await made.engine.submit(jobs("readelf -h target/debug/blog_os", after=first))
@@ -188,7 +188,7 @@ async def test_of_a_run_that_built_nothing_there_is_nothing(start: Start, jobs: 
         run_id = await made.engine.submit(jobs("rustc --version"))
         await followed(made.engine, run_id)
         assert await made.engine.card(run_id) is None
-        for answer in (made.engine.artifact(run_id), made.engine.inside(run_id), made.engine.steps(run_id)):
+        for answer in (made.engine.artifact(run_id), made.engine.artifact_details(run_id), made.engine.steps(run_id)):
             with pytest.raises(NothingBuiltError):
                 await answer
         with pytest.raises(NothingBuiltError):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.web.linking import explain, find_command
+from app.web.linking import PARTS, explain, find_command
+from app.web.words import LINKER_PARTS
 
 CC = '"cc" "-m64" "/tmp/r/symbols.o" "<1 object files omitted>" "-Wl,--as-needed" "-L" "/tmp/r/raw" "-o" "out" "-pie"'
 
@@ -14,10 +15,10 @@ CC = '"cc" "-m64" "/tmp/r/symbols.o" "<1 object files omitted>" "-Wl,--as-needed
         (CC.replace('"-pie"', '"-no-pie"'), "`crt1.o`, an object file"),
         (CC.replace('"-pie"', '"-static-pie"'), "`rcrt1.o`, an object file"),
         (CC.replace("cc", "arm-linux-gnueabihf-gcc-12", 1), "`arm-linux-gnueabihf-gcc-12` adds it by itself"),
-        (f'{CC} "-nostartfiles"', "Nobody but you: this line tells `cc`"),
-        ('"rust-lld" "-flavor" "gnu" "a.o" "-o" "out"', "Nobody but you: `rust-lld` is called directly"),
+        (f'{CC} "-nostartfiles"', "Only you: this command tells `cc`"),
+        ('"rust-lld" "-flavor" "gnu" "a.o" "-o" "out"', "Only you: `rust-lld` is called directly"),
         ('"link.exe" "/NOLOGO" "a.o" "/OUT:x.exe" "/DEBUG"', "`mainCRTStartup`"),
-        ('"rust-lld" "-flavor" "link" "a.o" "/ENTRY:_start"', "You: this line names the entry point"),
+        ('"rust-lld" "-flavor" "link" "a.o" "/ENTRY:_start"', "You: this command names the entry point"),
     ],
 )
 def test_it_says_who_supplies_start(command: str, words: str) -> None:
@@ -36,6 +37,10 @@ def test_every_part_is_explained_and_an_option_keeps_its_value() -> None:
     assert {"-L /tmp/r/raw", "-o out"} <= set(texts)
     assert all(part.means for part in line.parts)
     assert line.parts[-1].means == "an option of the linker"
+
+
+def test_every_meaning_has_words_and_all_words_are_used() -> None:
+    assert {name for _, name in PARTS} == LINKER_PARTS.keys()
 
 
 @pytest.mark.parametrize("note", ["some arguments are omitted", '"cc"', '"a" "b', "", '"cc" "-m64" "x" "y" and more'])

@@ -18,16 +18,16 @@ from fastapi import FastAPI
 from app.binary import Card
 from app.course import Shelf, load_shelf
 from app.engine import (
+    ArtifactDetails,
     ArtifactFile,
-    Inside,
     JobSpec,
     NoSuchRunError,
     OwnerQueueFullError,
     QueueFullError,
+    RunPhase,
     RunStatus,
-    State,
 )
-from app.engine.inventory import Found, LocalInventory
+from app.engine.inventory import LocalInventory, LocalSetup
 from app.engine.targets import Targets
 from app.protocol.command import parse
 from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Started, Verdict
@@ -37,7 +37,7 @@ from app.stepper import NotSteppedError, Trace
 from app.toolchain import Demand, DoctorReport, Toolchain, examine
 from app.web import create_app
 from app.web.readiness import ReadinessCheck
-from app.web.state import Machine, Playground
+from app.web.state import Backend, Playground
 from tests.conftest import course_toml, seat_of
 
 pytestmark = pytest.mark.anyio
@@ -91,7 +91,7 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.jobs: list[JobSpec] = []
         self.log = LOG
-        self.state: State = "done"
+        self.state: RunPhase = "done"
         self.cancelled: list[str] = []
         self.visitors: list[str | None] = []
         self.full: QueueFullError | None = None
@@ -107,7 +107,7 @@ class ScriptedEngine:
     async def stop(self) -> None:
         """Nothing goes on."""
 
-    async def seen(self, owner: str | None) -> None:
+    async def note_presence(self, owner: str | None) -> None:
         self.visitors.append(owner)
 
     async def submit(self, job: JobSpec) -> str:
@@ -148,7 +148,7 @@ class ScriptedEngine:
     async def steps(self, run_id: str) -> Trace:
         raise NotSteppedError(run_id)
 
-    async def inside(self, run_id: str, since: str | None = None) -> Inside:
+    async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
         raise NotImplementedError
 
 
@@ -207,7 +207,7 @@ def inventory(settings: Settings, course: Path) -> LocalInventory:
     )
     found = LocalInventory(settings, load_shelf(course).courses)
     isolation = Isolation(Box("none", Limits.of(settings), None), ())
-    found.begin(Found(isolation, (toolchain, replace(toolchain, name="1.98", version="1.98.0"))))
+    found.begin(LocalSetup(isolation, (toolchain, replace(toolchain, name="1.98", version="1.98.0"))))
     return found
 
 
@@ -215,7 +215,7 @@ def inventory(settings: Settings, course: Path) -> LocalInventory:
 async def app(
     settings: Settings, course: Path, engine: ScriptedEngine, inventory: LocalInventory
 ) -> AsyncIterator[FastAPI]:
-    made = create_app(settings.model_copy(update={"lessons_dir": course}), machine=Machine(engine, inventory))
+    made = create_app(settings.model_copy(update={"lessons_dir": course}), backend=Backend(engine, inventory))
     yield made
     made.state.playground.progress.close()
 
@@ -523,7 +523,7 @@ async def test_a_seat_that_has_much_drawn_waits_for_itself(learner: httpx.AsyncC
             time.sleep(0.05)
             order.append(number)
 
-        async with home.turn(f"{number:032x}"):
+        async with home.drawing_lock(f"{number:032x}"):
             await home.draw(work)
 
     async with anyio.create_task_group() as tasks:
@@ -629,8 +629,13 @@ async def test_a_lesson_weighs_little_and_the_next_one_next_to_nothing(learner: 
         assert "content-security-policy" not in again.headers
 
 
-async def test_an_explanation_is_a_page_and_a_fragment(learner: httpx.AsyncClient, inventory: LocalInventory) -> None:
-    inventory._explanations["1.99.0", "E0001"] = "Its `text` <b>\n"
+async def test_an_explanation_is_a_page_and_a_fragment(
+    learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def explained(_toolchain: Toolchain, code: str) -> str | None:
+        return "Its `text` <b>\n" if code == "E0001" else None
+
+    monkeypatch.setattr("app.engine.inventory.explanation", explained)
     page = (await learner.get("/explain/E0001")).text
     assert "<title>E0001" in page
     assert "Its <code>text</code> &lt;b&gt;" in page
@@ -771,7 +776,7 @@ async def test_a_full_queue_is_said_with_its_bound(
                 "owner-queue-full",
                 "Your address, without a cookie, has 8 runs waiting",
             ),
-            (learner, QueueFullError(), 503, "queue-full", "200 runs are waiting"),
+            (learner, QueueFullError(), 503, "queue-full", "The queue is full (200 runs)"),
         ):
             engine.full = error
             refused = await client.post("/api/runs", json=run)

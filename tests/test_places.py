@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from app.course.checks import Seen, misses
+from app.course.checks import FinishedRun, misses
 from app.course.diagnosis import ErrorClass
 from app.course.facts import (
     ArtifactFacts,
@@ -24,8 +24,8 @@ from app.course.facts import (
 )
 from app.course.glossary import Term
 from app.course.lessons import Lesson
-from app.course.recordings import What, from_text, record, to_text
-from app.protocol.command import Kind, parse
+from app.course.recordings import RecordingKey, from_text, record, to_text
+from app.protocol.command import CommandKind, parse
 from app.protocol.events import Artifact, Event, Finished, Machine, Observed
 from tests.test_events import SAMPLES
 
@@ -35,7 +35,7 @@ LESSON_FORMAT = (ROOT / "docs/lesson-format.md").read_text(encoding="utf-8")
 
 EVENTS = {kind.model_fields["type"].default for kind in get_args(Event)}
 
-LINES: Mapping[Kind, str] = {
+LINES: Mapping[CommandKind, str] = {
     "cargo": "cargo build",
     "new": "cargo new blog_os",
     "rustc": "rustc --version",
@@ -142,14 +142,14 @@ def test_every_event_has_a_sample() -> None:
 
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
 def test_every_event_comes_back_from_a_recording(event: Event) -> None:
-    what = What("start", "cargo build", "1.96.0", "x86_64-unknown-linux-gnu", "system")
+    what = RecordingKey("start", "cargo build", "1.96.0", "x86_64-unknown-linux-gnu", "system")
     kept = record(what, [event])
     assert from_text(to_text([kept])) == (kept,)
     assert [one.type for one in kept.events] == ([] if event.type == "verdict" else [event.type])
 
 
 def test_every_kind_of_command_is_understood() -> None:
-    assert LINES.keys() == set(get_args(Kind))
+    assert LINES.keys() == set(get_args(CommandKind))
     assert {kind: parse(line).kind for kind, line in LINES.items()} == {kind: kind for kind in LINES}
 
 
@@ -164,7 +164,7 @@ def test_there_is_a_value_that_does_not_hold_for_every_fact() -> None:
 )
 def test_every_fact_is_asked_for(model: type[BaseModel], name: str) -> None:
     """A fact that nothing looks at would hold of every run."""
-    seen = Seen(
+    seen = FinishedRun(
         parse("cargo build"), Finished(status="ok", exit_code=0, seconds=0), (), BINARY, "", "", PROGRAM, EMULATED
     )
     fact: dict[str, Any] = {name: NEVER[model][name]}

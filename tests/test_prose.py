@@ -11,7 +11,7 @@ from app.course.glossary import Glossary, Term, load_glossary
 from app.course.lessons import Lesson, LessonError
 from app.course.prove import reference_problems
 from app.course.quotation import quotes
-from app.course.recordings import Recording, What
+from app.course.recordings import Recording, RecordingKey
 from app.protocol.events import Diagnostic, Output
 from app.web.prose import markdown, prose
 
@@ -29,7 +29,7 @@ def glossary(taught: Course) -> Glossary:
 
 def run(version: str, rendered: str, command: str = "cargo build") -> Recording:
     said = Diagnostic(level="error", code=None, message="m", rendered=rendered)
-    return Recording(What("solution", command, version, "x86_64-unknown-linux-gnu", "system"), (said,))
+    return Recording(RecordingKey("solution", command, version, "x86_64-unknown-linux-gnu", "system"), (said,))
 
 
 def step(lessons: dict[str, Lesson], text: str, *recordings: Recording) -> Lesson:
@@ -62,8 +62,8 @@ def test_a_text_can_choose_the_compilers(lessons: dict[str, Lesson]) -> None:
 
 def test_what_was_seen_is_not_called_printed(lessons: dict[str, Lesson]) -> None:
     html = prose(lessons["hello-without-libc"])
-    assert '<span class="soft">what the playground saw</span>' in html
-    assert re.search(r'aria-label="Rust 1.96[^"]*: what was seen of cargo run"', html)
+    assert '<span class="soft">as the playground observed it</span>' in html
+    assert re.search(r'aria-label="Rust 1.96[^"]*: what was observed of cargo run"', html)
 
 
 def test_what_readelf_and_its_kin_print_keeps_its_columns(lessons: dict[str, Lesson]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.engine import OwnerQueueFullError, QueueFullError
-from app.engine.queue import SEEN_SECONDS, FairQueue
+from app.engine.queue import PRESENT_SECONDS, FairQueue
 from bench.pace import processor_time
 
 OWNERS = ("a", "b", "c", "d", None)
@@ -71,7 +71,7 @@ def test_a_newcomer_waits_for_one_run_of_each_owner_at_most() -> None:
 def test_the_last_slot_is_left_to_others_who_were_seen() -> None:
     clock = Clock()
     queue = queue_of(3, clock)
-    queue.see("b")
+    queue.note_presence("b")
     put(queue, "a1", "a2", "a3", "a4")
     assert taken(queue) == ["a1", "a2"]
     put(queue, "b1", "b2")
@@ -79,7 +79,7 @@ def test_the_last_slot_is_left_to_others_who_were_seen() -> None:
     queue.finish("b")
     assert taken(queue) == ["b2"], "b has nothing else in progress, and a has"
     queue.finish("b")
-    clock.now += SEEN_SECONDS - 1
+    clock.now += PRESENT_SECONDS - 1
     assert taken(queue) == []
     clock.now += 2
     assert taken(queue) == ["a3"], "b has been away for long enough"
@@ -87,7 +87,7 @@ def test_the_last_slot_is_left_to_others_who_were_seen() -> None:
 
 def test_a_lone_owner_gets_every_slot() -> None:
     queue = queue_of(2)
-    queue.see("a")
+    queue.note_presence("a")
     put(queue, "a1", "a2", "a3")
     assert taken(queue) == ["a1", "a2"]
 
@@ -102,7 +102,7 @@ def test_two_owners_with_a_run_each_leave_the_last_slot_to_a_third() -> None:
 
 def test_one_slot_is_never_left_empty() -> None:
     queue = queue_of(1)
-    queue.see("b")
+    queue.note_presence("b")
     put(queue, "a1", "a2")
     assert one_by_one(queue) == ["a1", "a2"]
 
@@ -112,9 +112,9 @@ def test_only_the_two_owners_seen_last_are_kept() -> None:
     queue = queue_of(2, clock)
     for number in range(10_000):
         clock.now += 0.001
-        queue.see(f"x{number}")
-    queue.see("a")
-    assert len(queue._seen) == 2
+        queue.note_presence(f"x{number}")
+    queue.note_presence("a")
+    assert len(queue._present) == 2
     put(queue, "a1", "a2")
     assert taken(queue) == ["a1"]
 
@@ -219,9 +219,9 @@ class Played:
     def waiting(self) -> int:
         return sum(map(len, self.lines.values()))
 
-    def see(self, owner: str | None) -> None:
+    def note_presence(self, owner: str | None) -> None:
         self.seen[owner] = self.clock.now
-        self.queue.see(owner)
+        self.queue.note_presence(owner)
 
     def may_wait(self, owner: str | None) -> bool:
         own = len(self.lines.get(owner, ())) + self.held[owner]
@@ -281,7 +281,7 @@ class Played:
 
     def kept_from(self, owner: str | None) -> bool:
         """Return True if the owner may not have the last slot."""
-        since = self.clock.now - SEEN_SECONDS
+        since = self.clock.now - PRESENT_SECONDS
         others = any(at > since for other, at in self.seen.items() if other != owner)
         return self.slots > 1 and others and any(one == owner for one, _ in self.running)
 
@@ -309,9 +309,9 @@ class Played:
 
 
 STEPS = st.one_of(
-    st.tuples(st.sampled_from(("put", "put", "put", "hold", "see")), st.sampled_from(OWNERS)),
+    st.tuples(st.sampled_from(("put", "put", "put", "hold", "note_presence")), st.sampled_from(OWNERS)),
     st.tuples(st.sampled_from(("cancel", "finish", "finish", "release")), st.integers(0, 50)),
-    st.tuples(st.just("wait"), st.sampled_from((1.0, SEEN_SECONDS - 1, SEEN_SECONDS + 1))),
+    st.tuples(st.just("wait"), st.sampled_from((1.0, PRESENT_SECONDS - 1, PRESENT_SECONDS + 1))),
     st.just(("start", None)),
 )
 

@@ -3,7 +3,7 @@
 import pytest
 
 from app.course.quotation import Quote, quote, quoted, without
-from app.course.recordings import Recording, RecordingError, What
+from app.course.recordings import Recording, RecordingError, RecordingKey
 from app.protocol.events import Diagnostic, Event, Machine, Observed, Output, Screen
 
 LINES = "\x1b[1merror\x1b[0m: no\n  note: one\n  note: two\n"
@@ -11,7 +11,7 @@ LINES = "\x1b[1merror\x1b[0m: no\n  note: one\n  note: two\n"
 
 def run(version: str, *events: Event) -> Recording:
     said = events or (Diagnostic(level="error", code=None, message="no", rendered=LINES),)
-    return Recording(What("start", "cargo run", version, "x86_64-unknown-linux-gnu", "system"), said)
+    return Recording(RecordingKey("start", "cargo run", version, "x86_64-unknown-linux-gnu", "system"), said)
 
 
 def text(info: str, *recordings: Recording) -> list[str]:

@@ -13,11 +13,11 @@ import pytest
 from app.course import Course
 from app.course.lessons import LessonError, load
 from app.course.prove import Proof, keep
-from app.course.recordings import Recording, What, from_text, record, renewed, to_text
+from app.course.recordings import Recording, RecordingKey, from_text, record, renewed, to_text
 from app.protocol.events import Diagnostic, Event, Finished, Output, Queued, Verdict
 from tests.conftest import course_toml
 
-WHAT = What("solution", "cargo build", "1.96.0", "x86_64-unknown-linux-gnu", "system")
+WHAT = RecordingKey("solution", "cargo build", "1.96.0", "x86_64-unknown-linux-gnu", "system")
 SCRATCH = "/var/tmp/scratch-0/server-ab12cd/17"
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.course import Course
-from app.course.prove import Proof, Report, keep_report, last_report
+from app.course.prove import CourseReport, Proof, keep_report, last_report
 from app.web.report import report_page
 from tests.conftest import Server, seated
 
@@ -15,7 +15,7 @@ STYLE = ".matrix td { color: red }"
 
 
 def made(taught: Course, *proofs: Proof) -> str:
-    return report_page((taught,), Report(NOW, proofs), STYLE)
+    return report_page((taught,), CourseReport(NOW, proofs), STYLE)
 
 
 def said(toolchain: str, *classes: str, problems: tuple[str, ...] = ()) -> Proof:
@@ -52,7 +52,7 @@ def test_what_was_proven_last_is_a_page_of_the_course(start_server: Callable[...
         assert client.get("/compilers").status_code == 404
         assert "/compilers" not in client.get("/").text
         wrong = said("1.96", "unwinding-unsupported", problems=("Not <seen>.",))
-        report = Report(NOW, (said("1.63", "eh-personality-missing"), wrong))
+        report = CourseReport(NOW, (said("1.63", "eh-personality-missing"), wrong))
         keep_report(data, report)
         assert last_report(data) == report
         assert "as proven here on 2026-05-04" in client.get("/").text

@@ -461,9 +461,9 @@ _FILE_METHODS = frozenset(
 _RUNS = (
     "run/workspace.py", "run/runner.py", "run/machine/monitor.py",
     "sandbox/watch.py", "sandbox/__init__.py", "sandbox/box.py",
-    "engine/worker.py", "engine/local.py", "engine/scratch.py", "engine/seeds.py", "engine/side.py", "engine/steps.py",
+    "engine/worker.py", "engine/local.py", "engine/scratch.py", "engine/seeds.py", "engine/builds.py", "engine/steps.py",
     "engine/dispatcher.py", "engine/retention.py",
-    "engine/yardstick.py", "engine/look.py", "engine/log.py", "inspector/__init__.py", "stepper/__init__.py",
+    "engine/hello_world.py", "engine/cards.py", "engine/log.py", "inspector/__init__.py", "stepper/__init__.py",
 )  # fmt: skip
 """Modules that know the folders of runs."""
 _REASONS = {
@@ -475,7 +475,7 @@ _REASONS = {
         ("_begin", "ensure_private", "_warn_if_closed", "_warn_of_configurations", "_remove_abandoned"),
         "the server's own folders, which no run can write to",
     ),
-    "sandbox/box.py": {"_system": "the system's own", "_reachable": "folders of toolchains"},
+    "sandbox/box.py": {"_bubblewrap": "the system's own links", "_open_to_all": "folders of toolchains"},
     "sandbox/__init__.py": {"_may_start": "before the run"},
     "sandbox/watch.py": dict.fromkeys(
         ("_fields", "_living", "_own_memory", "descendants", "_socket_bytes", "_open_files", "_maps"), "/proc"

@@ -477,7 +477,7 @@ async def test_what_was_seen_of_a_program_passes_all_launchers(
         environment = {"PATH": "/usr/bin:/bin"}
         async with process(box, ["./loop"], open_folder, open_folder, environment, observe=0.5) as child:
             await child.process.wait()
-            assert json.loads(child.seen())["calls"] == 0, "it makes no system calls"
+            assert json.loads(child.read_report())["calls"] == 0, "it makes no system calls"
 
 
 def delegated() -> bool:
@@ -501,7 +501,7 @@ def test_only_a_group_that_was_handed_over_is_divided(
     controllers.write_text(offered)
     if marked:
         os.setxattr(tmp_path / marked, "user.delegate", b"1")
-    assert cgroup._divide(tmp_path / own) == (tmp_path / divided if divided else None)
+    assert cgroup._delegated(tmp_path / own) == (tmp_path / divided if divided else None)
     assert handed_on.exists() == bool(divided)
     assert not divided or handed_on.read_text() == "+memory +pids"
 
@@ -512,9 +512,9 @@ def test_what_lies_at_the_top_is_not_divided_for_a_server_just_below_it(
     """At the machine's own root systemd rules; only a leaf of the server's own shows that the root is ours."""
     monkeypatch.setattr(cgroup, "_ROOT", tmp_path)
     (tmp_path / "cgroup.controllers").write_text("memory pids")
-    assert cgroup._divide(tmp_path / "init.scope") is None
-    assert cgroup._divide(tmp_path / "playground-server") == tmp_path
-    assert cgroup._divide(tmp_path) == tmp_path
+    assert cgroup._delegated(tmp_path / "init.scope") is None
+    assert cgroup._delegated(tmp_path / "playground-server") == tmp_path
+    assert cgroup._delegated(tmp_path) == tmp_path
 
 
 async def test_every_process_of_a_run_is_put_into_its_group_where_one_can_be_made(

@@ -129,7 +129,7 @@ def test_a_key_that_others_may_know_or_have_put_there_is_refused(tmp_path: Path,
 def test_a_key_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Seats.kept_in(tmp_path)
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(SeatKeyError, match="others can read"):
+    with pytest.raises(SeatKeyError, match="other users can read"):
         Seats.kept_in(tmp_path)
 
 

@@ -28,15 +28,15 @@ async def seed(settings: Settings, toolchain: Toolchain) -> tuple[Seed, int]:
     """The seed that a new engine without courses has of a toolchain, and how often it asked cargo for it."""
     async with LocalEngine(settings, ()) as engine:
         asked = 0
-        side = engine._seeds._side
-        cargo = side.cargo
+        builds = engine._seeds._builds
+        cargo = builds.cargo
 
         async def counted(*arguments: object) -> int | None:
             nonlocal asked
             asked += 1
             return await cargo(*arguments)  # type: ignore[arg-type]
 
-        side.cargo = counted  # type: ignore[method-assign, assignment]
+        builds.cargo = counted  # type: ignore[method-assign, assignment]
         return await engine._seeds.of(toolchain), asked
 
 

@@ -12,10 +12,10 @@ from app.settings import Settings
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("SEAT_RUNS", "often", "is no rate; write one such as 30/minute"),
-        ("ROOT_PATH", "rust", "is no path of an address; write one such as /rust"),
-        ("ROOT_PATH", "/a b", "is no path of an address"),
-        ("ROOT_PATH", "//evil.example", "is no path of an address"),
+        ("SEAT_RUNS", "often", "is not a rate; write one such as 30/minute"),
+        ("ROOT_PATH", "rust", "is not a URL path; write one such as /rust"),
+        ("ROOT_PATH", "/a b", "is not a URL path"),
+        ("ROOT_PATH", "//evil.example", "is not a URL path"),
         ("TRUSTED_PROXIES", '["10.0.0.0/33"]', "10.0.0.0/33"),
         ("ADDRESS_SHARE", "1.5", "less than or equal to 1"),
         ("RUN_SECONDS", "0", "greater than 0"),

@@ -23,7 +23,7 @@ from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
 from app.stepper.emulator.trace import trace
 from app.toolchain import Toolchain, preferred
-from app.web.steps import drawn
+from app.web.steps import step_view
 from tests.jobs import job as job_of
 from tests.test_binary import BARE, compile_with
 from tests.test_inspector_fuzz import damaged, damages
@@ -93,7 +93,7 @@ async def test_registers_memory_output_and_exit_code_are_told(engine: LocalEngin
         ("0f29442408", "divided by 16"),
         ("8b042510000000", "reads 0x10"),
         ("0f0b", "`ud2`"),
-        ("f4", "for the system alone"),
+        ("f4", "Only the kernel may execute"),
         ("48b80000000000010000ffe0", "sent to 0x10000000000"),
     ],
 )
@@ -207,7 +207,7 @@ async def test_the_loop_of_start_is_seen_with_its_line(
     last = found.steps[-1]
     assert (found.machine, found.end.kind, last.function, last.file) == ("ARM", "loops", "_start", "src/main.rs")
     assert last.instruction == f"b #{last.address:#x}"
-    shown = drawn(found, 99, job.files)
+    shown = step_view(found, 99, job.files)
     assert (shown.number, shown.on, shown.loops) == (len(found.steps) - 1, found.end.back_to, True)
     assert [line.text for line in shown.lines if line.here] == ["    loop {}"]
-    assert drawn(found, 0, job.files).back is None
+    assert step_view(found, 0, job.files).back is None

@@ -44,13 +44,13 @@ async def test_only_what_lessons_build_for_can_be_asked_for(
     targets = Targets(known(lessons), demand)
     for line in ("cargo build", "cargo build --target riscv32imac-unknown-none-elf", "rustup target list"):
         assert targets.pending(parse(line), {}, bare) == ()
-    assert [one.state for one in targets.standing(bare, [WINDOWS])] == ["missing"], "nobody has asked yet"
+    assert [one.state for one in targets.target_statuses(bare, [WINDOWS])] == ["missing"], "nobody has asked yet"
     assert targets.pending(parse(f"rustup target add {WINDOWS}"), {}, bare) == (WINDOWS,)
     assert targets.offers(WINDOWS)
     assert not targets.offers("riscv32imac-unknown-none-elf")
     pending = targets.pending(parse(f"cargo build --target {WINDOWS}"), {}, bare)
     assert pending == (WINDOWS,)
-    assert [one.pending for one in targets.standing(bare, [WINDOWS])] == [True]
+    assert [one.pending for one in targets.target_statuses(bare, [WINDOWS])] == [True]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(targets.work, find)
         await targets.settled(pending, print)
@@ -58,7 +58,7 @@ async def test_only_what_lessons_build_for_can_be_asked_for(
         tasks.cancel_scope.cancel()
     assert best_for(pending, bare[0].name, bare) == bare[0].name, "nobody has it"
     assert targets.pending(parse(f"cargo build --target {WINDOWS}"), {}, able) == ()
-    assert [one.state for one in targets.standing(able, [WINDOWS])] == ["ready"]
+    assert [one.state for one in targets.target_statuses(able, [WINDOWS])] == ["ready"]
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def precompiled(
     async def compile_core(*_arguments: object) -> Path:
         return tmp_path / "target"
 
-    monkeypatch.setattr("app.toolchain.build._compile", compile_core)
+    monkeypatch.setattr("app.toolchain.build._compile_core", compile_core)
     return own(built), libraries
 
 

@@ -97,7 +97,7 @@ async def test_a_failure_is_tried_again_after_a_while(
     demand.want(["broken"])
     with anyio.fail_after(5):
         await demand.settled(["broken"], print)
-    monkeypatch.setattr("app.toolchain.demand._AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("app.toolchain.demand._RETRY_SECONDS", 0.0)
     demand.want(["broken"])
     with anyio.fail_after(5):
         await demand.settled(["broken"], print)
@@ -133,4 +133,4 @@ async def test_whoever_waits_hears_all_that_its_set_up_says(builder: Builder, de
         tasks.start_soon(demand.settled, ["one"], late.append)
         await anyio.wait_all_tasks_blocked()
         builder.go.set()
-    assert early == late == ["Setting up one, once for all who need it.", "  compiling core, 5 s", "done"]
+    assert early == late == ["Setting up one, once for all users of this playground.", "  compiling core, 5 s", "done"]

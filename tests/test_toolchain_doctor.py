@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from app.protocol.command import LOOKUPS
 from app.settings import Settings
 from app.toolchain import EMULATORS, DoctorReport, Flaw, Survey, Toolchain, examine, preferred
 from app.toolchain.debian import is_debian
 from app.toolchain.doctor import ToolReport, report
-from app.toolchain.needs import LOOKUPS, Needs, needs
+from app.toolchain.needs import Needs, needs
 from tests.conftest import BARE_METAL
 
 
@@ -75,7 +76,7 @@ def test_missing_emulators_hinder_only_the_lessons_that_boot(toolchains: tuple[T
     (problem,) = seen.problems
     assert "Lessons that boot a machine cannot be done" in problem
     if is_debian():
-        assert problem.endswith("install --no-install-recommends qemu-system-arm qemu-system-x86.")
+        assert problem.endswith("install --no-install-recommends qemu-system-arm qemu-system-x86")
     assert "qemu-system-arm: missing" in seen.to_text()
 
 
@@ -106,4 +107,4 @@ async def test_it_says_which_lessons_need_a_target_that_is_missing_and_how_to_ha
     monkeypatch.setattr("app.toolchain.doctor.obtainable", lambda _found: False)
     seen = await examine(shipped.cache_dir, lessons, (BARE_METAL,))
     assert not seen.ok
-    assert "Nothing here builds for none-such-target." in seen.problems
+    assert "No toolchain here can build for none-such-target." in seen.problems

@@ -138,7 +138,7 @@ def test_killed_in_the_middle_it_leaves_nothing_in_use_and_can_be_repeated(tmp_p
     said = [line for line in lines if not line.startswith("  ")]
     order = ["Asking rustup", "Building core", f"Rust {toolchain.version} builds"]
     assert [line[: len(start)] for line, start in zip(said, order, strict=True)] == order
-    assert "  rustup could not: no network" in lines
+    assert "  rustup failed: no network" in lines
 
 
 @pytest.mark.usefixtures("builder")
@@ -227,7 +227,7 @@ async def test_a_normal_user_gets_one_command_and_nothing_is_installed(
     monkeypatch.setattr(debian, "update", never)
     lines: list[str] = []
     assert not await setup(tmp_path, lines.append, (BARE_METAL,))
-    (command,) = [line.removeprefix("To mend it: ") for line in lines if line.startswith("To mend it: ")]
+    (command,) = [line.removeprefix("To fix it: ") for line in lines if line.startswith("To fix it: ")]
     assert command.startswith("sudo apt-get ")
     assert "-src" in command
     assert " lld" in command
@@ -255,7 +255,7 @@ async def test_root_is_told_what_is_installed_before_it_is(tmp_path: Path, monke
     monkeypatch.setattr(debian, "_apt", apt)
     assert not await setup(tmp_path, told.append, (BARE_METAL,))
     assert set(asked[0]) >= {"rustc", "cargo", "rust-src", "lld"}
-    assert told[-1].startswith("To mend it: apt-get install "), "after a failure root is shown apt's own command"
+    assert told[-1].startswith("To fix it: apt-get install "), "after a failure root is shown apt's own command"
 
 
 @pytest.mark.anyio
@@ -470,3 +470,21 @@ async def test_several_targets_are_built_at_once_and_one_that_cannot_be_does_not
     assert asked == [("one", "two"), ("broken", "three"), ("broken",), ("three",)]
     assert there == {"one", "two", "three"}
     assert f"Building core for one two once, from the sources of Rust {builder.version}" in "\n".join(lines)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("checkout", "on_path", "setup_command"),
+    [(True, False, "make setup"), (True, True, "playground setup"), (False, False, "playground setup")],
+)
+async def test_the_command_is_one_that_the_user_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, checkout: bool, on_path: bool, setup_command: str
+) -> None:
+    if checkout:
+        (tmp_path / "Makefile").touch()
+    monkeypatch.setattr("app.toolchain.needs._MAKEFILE", tmp_path / "Makefile")
+    monkeypatch.setattr("app.toolchain.needs.shutil.which", lambda name: name if on_path or name == "cc" else None)
+    monkeypatch.setattr(debian, "is_debian", lambda: True)
+    monkeypatch.setattr(debian, "is_root", lambda: True)
+    monkeypatch.setattr(debian, "compiler_packages", compiler_packages)
+    assert (await needs(Survey(()), (BARE_METAL,))).command == setup_command

@@ -32,7 +32,7 @@ from tests.test_runfiles import descriptors, interrupted
 
 pytestmark = pytest.mark.anyio
 __all__ = ["toolchain"]
-_FAULT = "its operator finds why in the log"
+_FAULT = "Its operator finds the reason in the log"
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""What is in a binary: a file's bytes in, facts out.
+"""Readers of binaries: they take a file's bytes and return facts about it.
 
-``model`` has the types; ``reading`` finds the reader of a format. The readers and their libraries are imported only by
-who reads: the server does not, its inspector's workers do.
+``model`` defines the types and ``reading`` chooses the reader for a format. The readers import large libraries, so the
+server does not import them; only the inspector's workers do.
 """
 
 from app.binary.model import BinaryFacts, Card, NotABinaryError

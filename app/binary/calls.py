@@ -1,6 +1,6 @@
-"""Who calls whom before ``main``: from the first instruction to the learner's function, as the file shows it.
+"""The chain of calls from the entry point to the learner's ``main``, as far as the file shows it.
 
-On x86-64 each step is found in the code of the one before; for other processors only the names are.
+On x86-64 each step is found in the code of the previous one. On other processors only the symbols' names are known.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,13 +14,13 @@ _RUST_RUNTIME = "std::rt::lang_start"
 
 
 def before_main(image: Image, entry: int, name: str | None, undefined: Iterable[str] = ()) -> tuple[Call, ...]:
-    """The chain; only its first step for a program that brings no runtime."""
+    """Return the chain. A program without a runtime has only the first step."""
     first = Call(name or f"{entry:#x}", "entry", entry)
-    steps = tuple(_followed(image, entry))
-    return (first, *(steps or _by_name(image, undefined)))
+    steps = tuple(_from_code(image, entry))
+    return (first, *(steps or _from_symbols(image, undefined)))
 
 
-def _followed(image: Image, entry: int) -> Iterator[Call]:
+def _from_code(image: Image, entry: int) -> Iterator[Call]:
     found = list(references(image, entry))
     runtime = next((one for one in found if one.how == "calls" and _name(image, one).startswith(_C_RUNTIME)), None)
     if runtime is None:
@@ -49,9 +49,8 @@ def _name(image: Image, one: Reference) -> str:
     return readable(symbol.name) if symbol else readable(one.name or "").partition("@")[0]
 
 
-def _by_name(image: Image, undefined: Iterable[str]) -> Iterator[Call]:
-    asked = [name.partition("@")[0] for name in undefined]
-    if _C_RUNTIME in asked:
+def _from_symbols(image: Image, undefined: Iterable[str]) -> Iterator[Call]:
+    if _C_RUNTIME in (name.partition("@")[0] for name in undefined):
         yield Call(_C_RUNTIME, "names", library=True)
     defined = {one.name: one for one in image.functions if one.name in (_C_RUNTIME, "main") or "lang_start" in one.name}
     for name, one in sorted(defined.items(), key=lambda item: (item[0] != _C_RUNTIME, item[0] != "main")):

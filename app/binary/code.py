@@ -1,4 +1,4 @@
-"""Machine code becomes text: the function at an address, and what a function refers to. By capstone."""
+"""Disassembly with capstone: the instructions of a function, and the functions that it refers to."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ import demangle
 from app.binary.image import Image
 from app.binary.model import Code, Instruction, text
 
-_MOST = 64
-_BYTES = 1024
+_MOST_INSTRUCTIONS = 64
+_MOST_BYTES = 1024
 _MACHINES = {
     ("x86-64", 64): (cs.CS_ARCH_X86, cs.CS_MODE_64),
     ("x86", 32): (cs.CS_ARCH_X86, cs.CS_MODE_32),
@@ -25,7 +25,7 @@ _MACHINES = {
 
 @dataclass(frozen=True)
 class Reference:
-    """What an instruction leads to: an address in this file, or a name elsewhere."""
+    """A function that an instruction refers to: by its address in this file, or by its name in another one."""
 
     how: Literal["calls", "hands over"]
     address: int | None
@@ -33,7 +33,7 @@ class Reference:
 
 
 def readable(name: str) -> str:
-    """A symbol as a Rust programmer writes it; what is not mangled as it is."""
+    """Return a demangled Rust symbol; a name that is not mangled is returned unchanged."""
     try:
         return text(demangle.demangle(name, language="rust"))
     except (ValueError, RecursionError, demangle.DemanglingError):
@@ -41,20 +41,20 @@ def readable(name: str) -> str:
 
 
 def function(image: Image, address: int) -> Code | None:
-    """The function that begins there; None for a machine that is not known or where there is no code."""
+    """Disassemble the function at an address; return None if there is no code or the machine is not supported."""
     decoded = list(_decoded(image, address))
     if not decoded:
         return None
     shown = [
-        Instruction(one.address, one.bytes.hex(), f"{one.mnemonic} {one.op_str}".strip(), _target(image, one))
-        for one in decoded[:_MOST]
+        Instruction(one.address, one.bytes.hex(), f"{one.mnemonic} {one.op_str}".strip(), _target_name(image, one))
+        for one in decoded[:_MOST_INSTRUCTIONS]
     ]
     symbol = image.function_at(address)
-    return Code(readable(symbol.name) if symbol else None, tuple(shown), len(decoded) > _MOST)
+    return Code(readable(symbol.name) if symbol else None, tuple(shown), len(decoded) > _MOST_INSTRUCTIONS)
 
 
 def references(image: Image, address: int) -> Iterator[Reference]:
-    """What the function that begins there calls and whose address it takes, in the order of its instructions."""
+    """Yield the functions that the function at an address calls or takes the address of, in instruction order."""
     for one in _decoded(image, address):
         if one.group(cs.CS_GRP_CALL) or one.group(cs.CS_GRP_JUMP):
             how: Literal["calls", "hands over"] = "calls"
@@ -62,13 +62,13 @@ def references(image: Image, address: int) -> Iterator[Reference]:
             how = "hands over"
         else:
             continue
-        place, name = _leads_to(image, one)
-        if name is not None or (place is not None and image.function_at(place)):
-            yield Reference(how, place, name)
+        target, name = _target(image, one)
+        if name is not None or (target is not None and image.function_at(target)):
+            yield Reference(how, target, name)
 
 
 def _decoded(image: Image, address: int) -> Iterator[Any]:
-    """The instructions of a function as capstone gives them, one more than are shown."""
+    """Yield a function's instructions, up to one more than are shown, so that the caller knows if there are more."""
     known = _MACHINES.get((image.machine, image.mode))
     if known is None:
         return
@@ -76,29 +76,28 @@ def _decoded(image: Image, address: int) -> Iterator[Any]:
     decoder = cs.Cs(machine, mode | (cs.CS_MODE_BIG_ENDIAN if image.big_endian else 0))
     decoder.detail = True
     extent = image.extent(address)
-    data = image.code_at(address, _BYTES if extent is None else min(extent, _BYTES))
-    yield from decoder.disasm(data, address, _MOST + 1)
+    data = image.code_at(address, _MOST_BYTES if extent is None else min(extent, _MOST_BYTES))
+    yield from decoder.disasm(data, address, _MOST_INSTRUCTIONS + 1)
 
 
-def _target(image: Image, one: Any) -> str | None:
-    """The name that an instruction leads to, unless it lies in the text already."""
-    place, name = _leads_to(image, one)
+def _target_name(image: Image, one: Any) -> str | None:
+    target, name = _target(image, one)
     if name is not None:
         return readable(name)
-    found = image.function_at(place) if place is not None else None
-    return readable(found.name) if found else None
+    symbol = image.function_at(target) if target is not None else None
+    return readable(symbol.name) if symbol else None
 
 
-def _leads_to(image: Image, one: Any) -> tuple[int | None, str | None]:
-    """The address that an instruction names, or the name that the loader puts there."""
+def _target(image: Image, one: Any) -> tuple[int | None, str | None]:
+    """Return the address that an instruction refers to, or the name of the symbol whose address the loader supplies."""
     flow = one.group(cs.CS_GRP_CALL) or one.group(cs.CS_GRP_JUMP)
     for operand in one.operands:
         if operand.type == cs.CS_OP_IMM and (flow or one.mnemonic == "mov"):
             return int(operand.imm), None
         if image.machine == "x86-64" and operand.type == cs.CS_OP_MEM and operand.mem.base == cs.x86.X86_REG_RIP:
-            place = one.address + one.size + operand.mem.disp
+            address = one.address + one.size + operand.mem.disp
             if one.mnemonic == "lea":
-                return place, None
-            written = image.slots.get(place)
-            return (written, None) if isinstance(written, int) else (None, written)
+                return address, None
+            loaded = image.slots.get(address)
+            return (loaded, None) if isinstance(loaded, int) else (None, loaded)
     return None, None

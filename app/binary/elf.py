@@ -1,7 +1,7 @@
-"""ELF, the format of Linux and of bare metal, as pyelftools reads it.
+"""The reader of ELF, the format of Linux and of bare metal. Uses pyelftools.
 
-Tables of symbols are unpacked in one go, because a debug build of a std program has ten thousand of them and a
-lesson's verdict should not wait for an object each.
+Symbol tables are unpacked with ``struct``: a debug build of a std program has ten thousand symbols, and one pyelftools
+object for each would delay the verdict.
 """
 
 import struct
@@ -16,15 +16,15 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
 from app.binary import lines
-from app.binary.image import Image, Span, in_order, largest, listed
+from app.binary.image import CodeRange, Image, in_order, largest, listed
 from app.binary.model import (
     NAME,
     NAMES,
     BinaryFacts,
     Instruction,
-    Kind,
     NotABinaryError,
     Section,
+    SectionKind,
     Symbol,
     Symbols,
     text,
@@ -38,64 +38,68 @@ _MACHINES = {
     "EM_RISCV": "RISC-V",
 }
 _RUNTIME = (b"__libc_start_main", b"__libc_start_call_main", b"__libc_csu_init", b"malloc", b"_Unwind_RaiseException")
-"""Symbols that only a file with the C runtime names: its start-up code, which supplies a ``_start`` too, or what the
-standard library calls when it is linked in without that code."""
+"""Symbols that only occur in a file with the C runtime: its start-up code, which also supplies a ``_start``, or
+functions that the standard library calls if it is linked in without that code."""
 _LOADER = (
     *("SHT_DYNAMIC", "SHT_DYNSYM", "SHT_HASH", "SHT_GNU_HASH", "SHT_REL", "SHT_RELA"),
     *("SHT_GNU_versym", "SHT_GNU_verneed", "SHT_GNU_verdef"),
 )
 _MOST_SYMBOLS = 50_000
-_LONGEST = 4 * NAME
-"""Bytes of a name that are looked at."""
+_LONGEST_NAME = 4 * NAME  # bytes
 _RELA = struct.Struct("<QQq")
 _RELATIVE = 8
 _SYMBOLIC = (1, 6, 7)  # R_X86_64_64, GLOB_DAT, JUMP_SLOT
 
 
 class Elf(ELFFile):
-    """An opened file whose sections are read once."""
+    """An open file that reads its section headers once."""
 
     @cached_property
     def parts(self) -> tuple[Any, ...]:
-        """The sections in their order."""
+        """The sections, in the file's order."""
         return tuple(self.iter_sections())
 
 
 def parsed(file: BinaryIO) -> Elf:
-    """The file as pyelftools sees it."""
+    """Open a file with pyelftools."""
     return Elf(file)
 
 
 def facts(elf: Elf) -> BinaryFacts:
-    """The facts of an opened file."""
+    """Return the facts about an open file."""
     entry = int(elf.header["e_entry"])
     machine = str(elf.header["e_machine"])
-    at_entry, runtime = _symbols(elf, entry)
+    at_entry, runtime = _entry_symbol_and_runtime(elf, entry)
+    dynamic = next((one for one in elf.parts if isinstance(one, DynamicSection)), None)
+    libraries: Iterable[Any] = () if dynamic is None else dynamic.iter_tags("DT_NEEDED")
     return BinaryFacts(
         format="ELF",
         machine=_MACHINES.get(machine, machine.removeprefix("EM_")),
         entry=entry,
         entry_symbol=at_entry,
-        needed=_needed(elf),
-        interpreter=next((_loader(elf, one) for one in elf.iter_segments() if isinstance(one, InterpSegment)), None),
+        needed=tuple(text(tag.needed) for tag in islice(libraries, NAMES)),
+        interpreter=_interpreter(elf),
         runtime=runtime,
     )
 
 
-def _loader(elf: Elf, segment: InterpSegment) -> str:
-    # Not get_interp_name, which reads byte by byte up to a NUL, however far away that is.
+def _interpreter(elf: Elf) -> str | None:
+    segment = next((one for one in elf.iter_segments() if isinstance(one, InterpSegment)), None)
+    if segment is None:
+        return None
+    # pyelftools' get_interp_name reads byte by byte up to a NUL, however far away it is.
     elf.stream.seek(segment["p_offset"])
-    return text(elf.stream.read(min(segment["p_filesz"], _LONGEST)).partition(b"\0")[0])
+    return text(elf.stream.read(min(segment["p_filesz"], _LONGEST_NAME)).partition(b"\0")[0])
 
 
 def sections(elf: Elf) -> Iterator[Section]:
-    """The file's sections in their order, without those that have no bytes in it."""
+    """Yield the sections that have bytes in the file, in the file's order."""
     for one in elf.parts:
         if one["sh_type"] not in ("SHT_NULL", "SHT_NOBITS"):
             yield Section(text(one.name), _kind(one), int(one["sh_size"]), int(one["sh_addr"]))
 
 
-def _kind(section: Any) -> Kind:
+def _kind(section: Any) -> SectionKind:
     if section["sh_type"] in _LOADER or section.name == ".interp":
         return "loader"
     flags = int(section["sh_flags"])
@@ -109,9 +113,9 @@ def _kind(section: Any) -> Kind:
 
 
 def names(elf: Elf) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
-    """What the file names: for show, its functions by address, and what it only asks for.
+    """Return the symbols for display, the functions sorted by address, and the names of undefined symbols.
 
-    Raises ``NotABinaryError`` when there are too many to be read in time.
+    Raises ``NotABinaryError`` if there are too many symbols to read in time.
     """
     tables = {one["sh_type"]: one for one in reversed(elf.parts)}
     table = tables.get("SHT_SYMTAB") or tables.get("SHT_DYNSYM")
@@ -124,7 +128,7 @@ def names(elf: Elf) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
     thumb = ~1 if elf["e_machine"] == "EM_ARM" else ~0
     for offset, value, size, kind, section in _entries(elf, table):
         name = _name(strings, offset)
-        # Kinds 3 and 4 are sections and source files; ARM marks its kinds of code with symbols such as $t.
+        # Types 3 and 4 are sections and source files. ARM marks ranges of code and data with symbols such as $t.
         if not name or kind > 2 or name.startswith("$"):
             continue
         if not section:
@@ -139,62 +143,53 @@ def names(elf: Elf) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
 
 
 def image(elf: Elf, functions: Sequence[Symbol]) -> Image:
-    """The file as it lies in memory, as far as code and the loader's table go."""
+    """Return the file's code as it lies in memory, with the addresses that the loader fills in."""
     machine = _MACHINES.get(str(elf["e_machine"]), "")
     short = machine == "ARM" and elf["e_entry"] & 1
     return Image(
         machine=machine,
         mode=16 if short else int(elf.elfclass),
         spans=tuple(
-            Span(int(one["sh_addr"]), int(one["sh_size"]), partial(_bytes, elf, int(one["sh_offset"])))
+            CodeRange(int(one["sh_addr"]), int(one["sh_size"]), partial(_read, elf, int(one["sh_offset"])))
             for one in elf.parts
             if one["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and one["sh_type"] != "SHT_NOBITS"
         ),
         functions=functions,
-        slots=dict(_slots(elf)) if machine == "x86-64" else {},
+        slots=dict(_loader_slots(elf)) if machine == "x86-64" else {},
         big_endian=not elf.little_endian,
     )
 
 
 def rows(elf: Elf, shown: Sequence[Instruction], _companions: Sequence[BinaryIO]) -> Iterable[lines.Row]:
-    """Which lines the instructions come from, by the file's own tables."""
+    """Return the line table's rows for the instructions, from the file's DWARF sections."""
     if not any(one.name in (".debug_line", ".zdebug_line") for one in elf.parts):
         return ()
     return lines.rows(elf.get_dwarf_info(relocate_dwarf_sections=False, follow_links=False), shown[0].address)
 
 
-def _bytes(elf: Elf, start: int, at: int, size: int) -> bytes:
+def _read(elf: Elf, start: int, at: int, size: int) -> bytes:
     elf.stream.seek(start + at)
     data: bytes = elf.stream.read(size)
     return data
 
 
-def _slots(elf: Elf) -> Iterator[tuple[int, str | int]]:
-    """Where the loader writes addresses on x86-64: of which name, or which address of this file."""
+def _loader_slots(elf: Elf) -> Iterator[tuple[int, str | int]]:
+    """Yield the slots that the loader fills in on x86-64: their address, and the symbol or address in this file."""
     for table in elf.parts:
         if table["sh_type"] != "SHT_RELA" or not table["sh_flags"] & SH_FLAGS.SHF_ALLOC or not table["sh_link"]:
             continue
         symbols = elf.parts[table["sh_link"]]
         strings: bytes = elf.parts[symbols["sh_link"]].data()
-        asked = [entry[0] for entry in islice(_entries(elf, symbols), _MOST_SYMBOLS)]
+        offsets = [entry[0] for entry in islice(_entries(elf, symbols), _MOST_SYMBOLS)]
         for place, info, addend in islice(_RELA.iter_unpack(_whole(table.data(), _RELA.size)), _MOST_SYMBOLS):
             kind, number = info & 0xFFFFFFFF, info >> 32
             if kind == _RELATIVE:
                 yield place, addend
-            elif kind in _SYMBOLIC and 0 < number < len(asked):
-                yield place, _name(strings, asked[number])
+            elif kind in _SYMBOLIC and 0 < number < len(offsets):
+                yield place, _name(strings, offsets[number])
 
 
-def _needed(elf: Elf) -> tuple[str, ...]:
-    section = next((s for s in elf.parts if isinstance(s, DynamicSection)), None)
-    if section is None:
-        return ()
-    tags: Iterator[Any] = section.iter_tags("DT_NEEDED")
-    return tuple(text(tag.needed) for tag in islice(tags, NAMES))
-
-
-def _symbols(elf: Elf, entry: int) -> tuple[str | None, tuple[str, ...]]:
-    """The name at the entry address, and the symbols of the C runtime that the file names."""
+def _entry_symbol_and_runtime(elf: Elf, entry: int) -> tuple[str | None, tuple[str, ...]]:
     at_entry: str | None = None
     runtime: set[str] = set()
     for table in elf.parts:
@@ -202,11 +197,11 @@ def _symbols(elf: Elf, entry: int) -> tuple[str | None, tuple[str, ...]]:
             continue
         names: bytes = elf.parts[table["sh_link"]].data()
         for offset, value, _size, kind, section in _entries(elf, table):
-            # A mapping symbol such as ARM's $t has the entry's address too, but no type.
+            # ARM's mapping symbols, such as $t, can have the entry's address too.
             if at_entry is None and value == entry and section and kind in (0, 2) and entry:
                 name = _name(names, offset)
                 at_entry = name if name and not name.startswith("$") else None
-        # Also with a version behind it: __libc_start_main@GLIBC_2.34.
+        # A name can be followed by a version: __libc_start_main@GLIBC_2.34.
         runtime |= {
             symbol.decode() for symbol in _RUNTIME if any(b"\0" + symbol + end in names for end in (b"\0", b"@"))
         }
@@ -214,7 +209,7 @@ def _symbols(elf: Elf, entry: int) -> tuple[str | None, tuple[str, ...]]:
 
 
 def _entries(elf: Elf, table: Any) -> Iterator[tuple[int, int, int, int, int]]:
-    """Of each symbol: its name's offset, its value, its size, its type and its section (0: undefined)."""
+    """Yield each symbol's name offset, value, size, type and section index (0 if it is undefined)."""
     order = "<" if elf.little_endian else ">"
     if elf.elfclass == 64:
         layout = struct.Struct(order + "IBBHQQ")
@@ -233,4 +228,4 @@ def _whole(data: bytes, size: int) -> bytes:
 
 
 def _name(names: bytes, offset: int) -> str:
-    return text(names[offset : offset + _LONGEST].partition(b"\0")[0])
+    return text(names[offset : offset + _LONGEST_NAME].partition(b"\0")[0])

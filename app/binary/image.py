@@ -1,4 +1,4 @@
-"""What the disassembler needs to know of a file, whatever its format: bytes by address, and names."""
+"""A format-independent view of a file for the disassembler: code by address, and symbols."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,13 +8,13 @@ from operator import attrgetter
 from app.binary.model import Symbol
 
 _address = attrgetter("address")
-_SHOWN = 24
-_LISTED = 200
+_MOST_SHOWN = 24
+_MOST_LISTED = 200
 
 
 @dataclass(frozen=True)
-class Span:
-    """Code that lies in memory from ``address`` on; ``read`` gives so many bytes of it from an offset on."""
+class CodeRange:
+    """A range of code that starts at ``address``. ``read(offset, size)`` returns bytes of it."""
 
     address: int
     size: int
@@ -25,20 +25,20 @@ class Span:
 class Image:
     """A file as it lies in memory.
 
-    ``functions`` are the symbols of code, sorted by address. ``slots`` says whose address the loader writes where: by
-    the slot's address the name, or the address in this file. ``mode`` are the bits of a register, or 16 for ARM's
-    short instructions.
+    ``mode`` is the width of a register in bits, or 16 for ARM's Thumb instructions. ``functions`` are the symbols of
+    code, sorted by address. ``slots`` maps the address of each slot that the loader fills in to a symbol's name or to
+    an address in this file.
     """
 
     machine: str
     mode: int
-    spans: Sequence[Span]
+    spans: Sequence[CodeRange]
     functions: Sequence[Symbol]
     slots: Mapping[int, str | int] = field(default_factory=dict)
     big_endian: bool = False
 
     def code_at(self, address: int, size: int) -> bytes:
-        """At most so many bytes of code from there on; none where there is no code."""
+        """Return up to ``size`` bytes of code at an address, or no bytes if there is no code."""
         for span in self.spans:
             at = address - span.address
             if 0 <= at < span.size:
@@ -46,12 +46,12 @@ class Image:
         return b""
 
     def function_at(self, address: int) -> Symbol | None:
-        """The function that begins exactly there."""
+        """Return the function that begins exactly at an address."""
         found = self._before(address)
         return found if found and found.address == address else None
 
     def extent(self, address: int) -> int | None:
-        """The bytes from there to the end of the function or the next symbol; None when nothing says it."""
+        """Return the number of bytes up to the end of the function or the next symbol, or None if it is unknown."""
         found = self._before(address)
         if found and found.address <= address < found.address + found.bytes:
             return found.address + found.bytes - address
@@ -59,7 +59,7 @@ class Image:
         return self.functions[after].address - address if after < len(self.functions) else None
 
     def _before(self, address: int) -> Symbol | None:
-        """The function at the last address that is not behind it; of several names there the first."""
+        """Return the last function that begins at or before an address; of several at one address, the first."""
         at = bisect_right(self.functions, address, key=_address)
         if not at:
             return None
@@ -67,24 +67,24 @@ class Image:
 
 
 def in_order(functions: Iterable[Symbol]) -> tuple[Symbol, ...]:
-    """By address; of several names at one, first those with a size, the shortest before the others."""
+    """Sort by address. Of several names at one address, those with a size come first, then shorter ones."""
     return tuple(sorted(functions, key=lambda one: (one.address, not one.bytes, len(one.name), one.name)))
 
 
-def held(address: int, data: bytes) -> Span:
-    """A span whose bytes are in memory already."""
-    return Span(address, len(data), lambda at, size: data[at : at + size])
+def in_memory(address: int, data: bytes) -> CodeRange:
+    """Return a span of bytes that are already in memory."""
+    return CodeRange(address, len(data), lambda at, size: data[at : at + size])
 
 
 def largest(symbols: Iterable[Symbol]) -> tuple[Symbol, ...]:
-    """The largest symbols, each place once."""
+    """Return the largest symbols, with only one for each address."""
     first: dict[int, Symbol] = {}
     for symbol in symbols:
         first.setdefault(symbol.address, symbol)
-    return tuple(sorted(first.values(), key=lambda one: (-one.bytes, one.address))[:_SHOWN])
+    return tuple(sorted(first.values(), key=lambda one: (-one.bytes, one.address))[:_MOST_SHOWN])
 
 
 def listed(names: Iterable[str]) -> tuple[str, ...] | None:
-    """The names, each once and sorted; None when they are too many."""
-    once = set(names)
-    return tuple(sorted(once)) if len(once) <= _LISTED else None
+    """Return the distinct names, sorted, or None if there are too many."""
+    distinct = set(names)
+    return tuple(sorted(distinct)) if len(distinct) <= _MOST_LISTED else None

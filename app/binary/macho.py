@@ -1,4 +1,4 @@
-"""Mach-O, the format of macOS, as LIEF reads it; of a file for several processors the first part."""
+"""The reader of Mach-O, the format of macOS. Uses LIEF. Of a universal binary it reads the first architecture."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,14 @@ import lief
 from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
 
 from app.binary import lines
-from app.binary.image import Image, held, in_order, largest, listed
+from app.binary.image import Image, in_memory, in_order, largest, listed
 from app.binary.model import (
     NAMES,
     BinaryFacts,
     Instruction,
-    Kind,
     NotABinaryError,
     Section,
+    SectionKind,
     Symbol,
     Symbols,
     text,
@@ -29,10 +29,10 @@ MAGIC = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 _MACHINES = {0x01000007: "x86-64", 7: "x86", 0x0100000C: "AArch64", 12: "ARM"}
 _RUNTIME = {"_malloc", "dyld_stub_binder", "__Unwind_RaiseException", "_exit"}
 _STAB = 0xE0
-"""Bits of a symbol's type that only debuggers' symbols have."""
+"""Bits of a symbol's type that only symbols for debuggers have."""
 _DEFINED = 0x0E
 _INSTRUCTIONS = 0x80000400
-"""Flags of a section that holds nothing but code, or some."""
+"""Flags of a section that holds only code or some code."""
 _ZEROS = (0x1, 0xC, 0x12)
 _MOST_SYMBOLS = 50_000
 
@@ -42,7 +42,7 @@ lief.logging.disable()
 
 
 def parsed(file: BinaryIO) -> Any:
-    """The file, or the first of those in it, as LIEF sees it; raises ``NotABinaryError``."""
+    """Parse a file with LIEF. Raises ``NotABinaryError``."""
     found = lief.MachO.parse(whole(file))
     if found is None or not len(found):
         raise NotABinaryError("the Mach-O file is damaged")
@@ -50,11 +50,11 @@ def parsed(file: BinaryIO) -> Any:
 
 
 def facts(binary: Any) -> BinaryFacts:
-    """The facts of a parsed file; names have the underscore in front that Apple's linker gives them."""
+    """Return the facts about a parsed file. Names keep the leading underscore of Apple's platforms."""
     machine = int(binary.header.cpu_type)
-    begins = binary.has_main_command or binary.has_thread_command
-    entry = int(binary.entrypoint) if begins else None
-    at_entry, runtime = _symbols(binary, entry)
+    has_entry = binary.has_main_command or binary.has_thread_command
+    entry = int(binary.entrypoint) if has_entry else None
+    at_entry, runtime = _symbol_at_and_runtime(binary, entry)
     return BinaryFacts(
         format="Mach-O",
         machine=_MACHINES.get(machine, f"{machine:#x}"),
@@ -67,9 +67,9 @@ def facts(binary: Any) -> BinaryFacts:
 
 
 def sections(binary: Any) -> Iterator[Section]:
-    """The file's sections in their order, and the segment of tables behind them."""
+    """Yield the sections in the file's order, then the segment with the linker's tables."""
     for one in binary.sections:
-        # A section of zeros takes no place in the file.
+        # A section of zeros has no bytes in the file.
         if int(one.raw_type if hasattr(one, "raw_type") else one.type) not in _ZEROS:
             name = f"{text(one.segment_name)},{text(one.name)}"
             yield Section(name, _kind(one), int(one.size), int(one.virtual_address))
@@ -78,7 +78,7 @@ def sections(binary: Any) -> Iterator[Section]:
             yield Section("__LINKEDIT", "names", int(segment.file_size), int(segment.virtual_address))
 
 
-def _kind(section: Any) -> Kind:
+def _kind(section: Any) -> SectionKind:
     if int(section.flags) & _INSTRUCTIONS:
         return "code"
     if text(section.segment_name).startswith("__DWARF"):
@@ -87,8 +87,8 @@ def _kind(section: Any) -> Kind:
 
 
 def names(binary: Any) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
-    """What the file names: for show, its functions by address, and what it only asks for."""
-    found, asked = [], []
+    """Return the symbols for display, the functions sorted by address, and the names of undefined symbols."""
+    found, undefined = [], []
     for symbol in islice(binary.symbols, _MOST_SYMBOLS):
         kind = int(symbol.raw_type)
         if kind & _STAB or not symbol.name:
@@ -96,37 +96,37 @@ def names(binary: Any) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
         if kind & _DEFINED == _DEFINED:
             found.append(Symbol(text(symbol.name), int(symbol.value)))
         elif not kind & _DEFINED:
-            asked.append(text(symbol.name))
-    shown = Symbols(len(found), len(asked), largest(found), listed(one.name for one in found))
-    return shown, in_order(found), tuple(asked)
+            undefined.append(text(symbol.name))
+    shown = Symbols(len(found), len(undefined), largest(found), listed(one.name for one in found))
+    return shown, in_order(found), tuple(undefined)
 
 
 def image(binary: Any, functions: Sequence[Symbol]) -> Image:
-    """The file as it lies in memory."""
+    """Return the file's code as it lies in memory."""
     machine = _MACHINES.get(int(binary.header.cpu_type), "")
     return Image(
         machine=machine,
         mode={"x86": 32, "ARM": 32}.get(machine, 64),
         spans=tuple(
-            held(int(one.virtual_address), bytes(one.content)) for one in binary.sections if _kind(one) == "code"
+            in_memory(int(one.virtual_address), bytes(one.content)) for one in binary.sections if _kind(one) == "code"
         ),
         functions=functions,
     )
 
 
 def rows(binary: Any, shown: Sequence[Instruction], companions: Sequence[BinaryIO]) -> Iterator[lines.Row]:
-    """Which lines the instructions come from: the tables lie in the object file that the function was linked from.
+    """Yield line table rows for the instructions, from the object file that defines their function.
 
-    The companions are object files, of which the one that defines the function's name is taken.
+    Apple's linker leaves the tables in the object files, which are the companions.
     """
-    name, start = _symbols(binary, shown[0].address)[0], shown[0].address
+    name, start = _symbol_at_and_runtime(binary, shown[0].address)[0], shown[0].address
     for file in companions:
         linked = parsed(file)
         functions = names(linked)[1]
         at = next((one.address for one in functions if one.name == name), None)
         if at is None:
             continue
-        # Behind the function the linker may have put another one than the compiler.
+        # After this function the linker may have placed a different function than the compiler did.
         extent = image(linked, functions).extent(at) or shown[-1].address - start + 1
         for address, path, line in lines.rows(_dwarf(linked), at):
             if at <= address < at + extent:
@@ -138,7 +138,7 @@ def rows(binary: Any, shown: Sequence[Instruction], companions: Sequence[BinaryI
 
 
 def _dwarf(binary: Any) -> DWARFInfo:
-    # A name of a section is cut at 16 bytes.
+    # A section's name is cut to 16 bytes.
     found = {text(one.name): bytes(one.content) for one in binary.sections}
     parts = {name: found.get(f"__{name.removesuffix('_sec')}"[:16]) for name in _DWARF}
     return DWARFInfo(
@@ -150,16 +150,16 @@ def _dwarf(binary: Any) -> DWARFInfo:
     )
 
 
-def _symbols(binary: Any, entry: int | None) -> tuple[str | None, tuple[str, ...]]:
-    at_entry = None
+def _symbol_at_and_runtime(binary: Any, address: int | None) -> tuple[str | None, tuple[str, ...]]:
+    at_address = None
     runtime = set()
     for symbol in binary.symbols:
         kind = int(symbol.raw_type)
         if kind & _STAB:
             continue
         name = text(symbol.name)
-        if kind & _DEFINED == _DEFINED and symbol.value == entry and at_entry is None and name:
-            at_entry = name
+        if kind & _DEFINED == _DEFINED and symbol.value == address and at_address is None and name:
+            at_address = name
         if name in _RUNTIME:
             runtime.add(name)
-    return at_entry, tuple(sorted(runtime))
+    return at_address, tuple(sorted(runtime))

@@ -1,4 +1,4 @@
-"""What is said of a binary: the types that its readers fill in."""
+"""The types that the readers of binaries return."""
 
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
@@ -6,24 +6,22 @@ from typing import BinaryIO, Literal
 from app.protocol.visible import visible
 
 NAME = 200
-"""The longest name that is passed on; a hostile file may hold megabytes of one."""
+"""The longest name in a result, in characters. A hostile file may contain a name of megabytes."""
 NAMES = 64
-"""The most names of one kind that are passed on."""
-
-
-_WHOLE = 24 * 1024 * 1024
+"""The largest number of names of one kind in a result."""
+_LARGEST_FILE = 24 * 1024 * 1024
 
 
 class NotABinaryError(ValueError):
-    """The bytes are of no format that is known here, or are damaged."""
+    """The file has an unknown format or is damaged."""
 
 
 @dataclass(frozen=True)
 class BinaryFacts:
-    """What a linked file says of itself; the fields are those of the ``artifact`` event.
+    """The facts about a linked file that the ``artifact`` event reports, under the same names.
 
-    ``entry`` is the address where it begins in memory; 0 when the linker found no such place, None when the format
-    gives none. ``subsystem`` is Windows' word for the kind of program, None in other formats.
+    ``entry`` is the entry address: 0 if the linker found no entry point, None if the format has none. ``subsystem`` is
+    Windows' name for the kind of program, None in other formats.
     """
 
     format: str
@@ -36,23 +34,23 @@ class BinaryFacts:
     subsystem: str | None = None
 
 
-Kind = Literal["code", "constants", "data", "loader", "names", "debug", "other"]
-"""What a section is for: ``loader`` is read by the dynamic loader, ``names`` are symbols and their texts."""
+SectionKind = Literal["code", "constants", "data", "loader", "names", "debug", "other"]
+"""A section's purpose. ``loader`` sections are read by the dynamic loader; ``names`` are symbols and their strings."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the file: its bytes in the file and its address in memory, 0 when it is not loaded."""
+    """A section, with its size in the file and its address in memory (0 if it is not loaded)."""
 
     name: str
-    kind: Kind
+    kind: SectionKind
     bytes: int
     address: int = 0
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A name that the file defines; ``bytes`` is 0 where the format does not say."""
+    """A symbol that the file defines. ``bytes`` is 0 if the format does not record sizes."""
 
     name: str
     address: int
@@ -61,10 +59,10 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Symbols:
-    """The names that a file defines (``defined``) and only asks for (``undefined``): how many there are.
+    """The numbers of defined and undefined symbols, with the largest and all names of the defined ones.
 
-    ``shown`` are the largest, in the order of their size. ``names`` are all that are defined, sorted; None when they
-    are too many to be passed on.
+    ``shown`` has the largest symbols, sorted by size. ``names`` has all defined names, sorted, or is None if there are
+    too many.
     """
 
     defined: int
@@ -75,9 +73,9 @@ class Symbols:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: its address, its bytes in hexadecimal, its text, the name that it leads to.
+    """One instruction: its address, its bytes in hexadecimal, its text, and the name of the function it refers to.
 
-    ``file`` and ``line`` are the place in the source, where debug information says it.
+    ``file`` and ``line`` are its place in the source, if debug information has it.
     """
 
     address: int
@@ -90,7 +88,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Code:
-    """The function at the entry address; ``truncated`` when it goes on behind what is shown."""
+    """The function at the entry address. ``truncated`` is True if it has more instructions than these."""
 
     symbol: str | None
     instructions: tuple[Instruction, ...]
@@ -99,10 +97,11 @@ class Code:
 
 @dataclass(frozen=True)
 class Call:
-    """A step from the first instruction to the learner's ``main``.
+    """A step from the entry point to the learner's ``main``.
 
-    ``how`` is ``entry`` for the first; ``calls`` when the one before calls it; ``hands over`` when it passes its
-    address on; ``names`` when only its name was found. ``library``: it lies in another file.
+    ``how`` is ``entry`` for the first step, ``calls`` if the previous step calls this function, ``hands over`` if it
+    passes the function's address on, and ``names`` if only the function's name was found. ``library`` is True if the
+    function is in another file.
     """
 
     name: str
@@ -113,7 +112,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Card:
-    """All that is shown of a binary. ``unread`` names the parts that could not be read, or not in time."""
+    """Everything that is shown of a binary. ``unread`` names the parts that could not be read, or not in time."""
 
     facts: BinaryFacts
     bytes: int
@@ -125,17 +124,20 @@ class Card:
 
 
 def whole(file: BinaryIO) -> bytes:
-    """All of a file, for a reader that holds it in memory twice; raises ``NotABinaryError`` when it is too large."""
-    data = file.read(_WHOLE + 1)
-    if len(data) > _WHOLE:
-        raise NotABinaryError("the file is too large to be looked into")
+    """Return all bytes of a file, for LIEF, which copies them. Raises ``NotABinaryError`` if the file is too large."""
+    data = file.read(_LARGEST_FILE + 1)
+    if len(data) > _LARGEST_FILE:
+        raise NotABinaryError("the file is too large to read")
     return data
 
 
 def text(value: bytes | str) -> str:
-    """A name as text of a sensible length; what is no UTF-8, or cannot be seen as it turns a line round, is U+FFFD."""
+    """Return a name, cut to ``NAME`` characters.
+
+    Invalid UTF-8 and invisible characters, such as those that change the direction of a line, become U+FFFD.
+    """
     if isinstance(value, bytes):
         value = value[: 4 * NAME].decode("utf-8", "replace")
-    # Lone surrogates can be in a string of ours, but not in JSON.
+    # LIEF can return lone surrogates, which JSON cannot hold.
     shown = value[:NAME].encode("utf-8", "replace").decode("utf-8")
     return visible(shown)

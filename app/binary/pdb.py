@@ -1,8 +1,8 @@
-"""PDB, the file beside a PE file that says from which lines its code comes. By hand, for LIEF's open build has it not.
+"""A reader of source lines in PDB files, which hold the debug information of PE files.
 
-The file is a set of streams, each in blocks of one size (https://llvm.org/docs/PDB/). What is read of it: to which
-module the code belongs, that module's tables of lines, the names of files, and where the compiler ran. In these tables
-the code of an inlined function has the line of its call.
+The open-source build of LIEF cannot read PDB. A PDB file is a set of streams, each stored in blocks of a fixed size
+(https://llvm.org/docs/PDB/). This module reads which module the code belongs to, that module's line tables, the names
+of the source files, and the folder in which the compiler ran. In these tables, inlined code has the line of the call.
 """
 
 import struct
@@ -16,51 +16,51 @@ from app.binary.model import NAME, NotABinaryError, text
 _MAGIC = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0"
 _LARGEST_DIRECTORY = 256 * 1024
 _LARGEST = 4 * 1024 * 1024
-"""Bytes of a stream that may be read: those of a learner's crate are some ten thousand."""
+"""The limit for a stream, in bytes. The streams of a learner's crate have about ten thousand."""
 _EMPTY, _NO_STREAM = 0xFFFFFFFF, 0xFFFF
 _INFO, _MODULES, _IDS = 1, 3, 4
 _LINES, _FILES = 0xF2, 0xF4
 _BUILD_INFO = 0x114C
 _NO_LINE = 0xF00000
-"""Lines from here on tell a debugger what to do."""
+"""Line numbers from here on are instructions to a debugger."""
 _CONTRIBUTION = struct.Struct("<HxxIIIHxxII")
 _LINE = struct.Struct("<II")
 
 
 def rows(file: BinaryIO, guid: bytes, section: int, first: int, last: int) -> Iterator[Row]:
-    """The rows of the code between two offsets into a section, with such offsets in place of addresses.
+    """Yield the rows of the code between two offsets into a section. Their addresses are offsets, too.
 
-    Sections count from 1. Raises ``NotABinaryError`` when it is no PDB, or of another program than that with the
-    ``guid``, and what Python raises for numbers that lead nowhere.
+    Sections count from 1. Raises ``NotABinaryError`` if the file is not a PDB or does not have this ``guid``. In a
+    damaged file, numbers may also point outside of the data, which raises ``IndexError``, ``struct.error`` and others.
     """
     streams = _Streams(file)
     info = streams.read(_INFO)
     if info[12:28] != guid:
         raise NotABinaryError("the PDB belongs to another program")
-    names = streams.read(_named(info, "/names"))[12:]
-    number, symbols, older, newer = _module(streams.read(_MODULES), section, first)
+    names = streams.read(_stream_number(info, "/names"))[12:]
+    number, symbols, older, newer = _module_of(streams.read(_MODULES), section, first)
     if number == _NO_STREAM:
         return
     module = streams.read(number)
-    home = _home(streams, module[4:symbols])
-    parts = list(_parts(module[symbols + older : symbols + older + newer]))
+    home = _compile_folder(streams, module[4:symbols])
+    parts = list(_subsections(module[symbols + older : symbols + older + newer]))
     files = next((data for kind, data in parts if kind == _FILES), b"")
     for kind, data in parts:
         if kind != _LINES:
             continue
         start, place, _, size = struct.unpack_from("<IHHI", data)
         if place == section and start <= last and first < start + size:
-            yield from _lines(data, start, files, names, home)
+            yield from _line_rows(data, start, files, names, home)
             yield start + size, None, 0
 
 
 class _Streams:
-    """The streams of an opened file by their number."""
+    """The streams of an open file, by number."""
 
     def __init__(self, file: BinaryIO) -> None:
         head = file.read(56)
         if not head.startswith(_MAGIC):
-            raise NotABinaryError("the file is no PDB")
+            raise NotABinaryError("the file is not a PDB")
         self._file = file
         self._block, _, _, size, _, place = struct.unpack_from("<6I", head, len(_MAGIC))
         if not 512 <= self._block <= 65536 or size > _LARGEST_DIRECTORY:
@@ -70,7 +70,7 @@ class _Streams:
         self._directory = _words(self._joined(blocks, size))
 
     def read(self, number: int) -> bytes:
-        """All of a stream; raises ``NotABinaryError`` when it is too large."""
+        """Return the content of a stream. Raises ``NotABinaryError`` if it is too large."""
         count, sizes = self._directory[0], self._directory[1 : self._directory[0] + 1]
         first = 1 + count + sum(self._blocks(size) for size in sizes[:number])
         size = 0 if sizes[number] == _EMPTY else sizes[number]
@@ -93,20 +93,20 @@ def _words(data: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // 4}I", data[: len(data) // 4 * 4])
 
 
-def _named(info: bytes, name: str) -> int:
-    """The number of the stream of that name."""
+def _stream_number(info: bytes, name: str) -> int:
+    """Return the number of a named stream."""
     (length,) = struct.unpack_from("<I", info, 28)
     texts = info[32 : 32 + length]
     table = _words(info[32 + length :])
-    # Two sets of bits stand between the table's size and its entries, each behind the number of its words.
+    # Between the hash table's size and its entries are two bit vectors, each preceded by its length in words.
     at = 3 + table[2]
     at += 1 + table[at]
     entries = zip(table[at::2], table[at + 1 :: 2], strict=False)
     return next(number for key, number in entries if _string(texts, key) == name)
 
 
-def _module(streams: bytes, section: int, offset: int) -> tuple[int, int, int, int]:
-    """The module that the code belongs to: its stream, and the bytes of symbols, of old and of new tables in it."""
+def _module_of(streams: bytes, section: int, offset: int) -> tuple[int, int, int, int]:
+    """Return the stream of the module that contains the code, and the sizes of its symbols, old and new line tables."""
     sizes = struct.unpack_from("<II", streams, 24)
     at, end = 64, 64 + sizes[0]
     found = _CONTRIBUTION.iter_unpack(_whole(streams[end + 4 : end + sizes[1]], _CONTRIBUTION.size))
@@ -117,7 +117,7 @@ def _module(streams: bytes, section: int, offset: int) -> tuple[int, int, int, i
     return struct.unpack_from("<HIII", streams, at + 34)
 
 
-def _parts(tables: bytes) -> Iterator[tuple[int, bytes]]:
+def _subsections(tables: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + 8 <= len(tables):
         kind, size = struct.unpack_from("<II", tables, at)
@@ -125,7 +125,7 @@ def _parts(tables: bytes) -> Iterator[tuple[int, bytes]]:
         at += 8 + size + -size % 4
 
 
-def _lines(data: bytes, start: int, files: bytes, names: bytes, home: str) -> Iterator[Row]:
+def _line_rows(data: bytes, start: int, files: bytes, names: bytes, home: str) -> Iterator[Row]:
     at = 12
     while at + 12 <= len(data):
         file, count, size = struct.unpack_from("<III", data, at)
@@ -137,19 +137,19 @@ def _lines(data: bytes, start: int, files: bytes, names: bytes, home: str) -> It
         at += max(size, 12)
 
 
-def _home(streams: _Streams, symbols: bytes) -> str:
-    """Where the compiler ran, when the module says it."""
+def _compile_folder(streams: _Streams, symbols: bytes) -> str:
+    """Return the folder in which the compiler ran, or "" if the module does not record it."""
     wanted = next((_words(data)[0] for kind, data in _records(symbols) if kind == _BUILD_INFO), None)
     if wanted is None:
         return ""
     ids = streams.read(_IDS)
     head, first = struct.unpack_from("<II", ids, 4)
-    said = []
+    records = []
     for number, (_, data) in enumerate(_records(ids[head:]), first):
-        said.append(data)
+        records.append(data)
         if number == wanted:
             (folder,) = struct.unpack_from("<I", data, 2)
-            return _string(said[folder - first], 4)
+            return _string(records[folder - first], 4)
     return ""
 
 

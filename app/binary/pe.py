@@ -1,6 +1,6 @@
-"""PE, the format of Windows, as LIEF reads it.
+"""The reader of PE, the format of Windows. Uses LIEF.
 
-Its names of functions lie in another file, the ``.pdb``; so the place where such a program begins mostly has none.
+The names of functions are usually in another file, the PDB, so most entry points have no name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,14 +9,14 @@ from typing import Any, BinaryIO
 import lief
 
 from app.binary import lines, pdb
-from app.binary.image import Image, held, in_order, largest, listed
+from app.binary.image import Image, in_memory, in_order, largest, listed
 from app.binary.model import (
     NAMES,
     BinaryFacts,
     Instruction,
-    Kind,
     NotABinaryError,
     Section,
+    SectionKind,
     Symbol,
     Symbols,
     text,
@@ -33,17 +33,17 @@ lief.logging.disable()
 
 
 def parsed(file: BinaryIO) -> Any:
-    """The file as LIEF sees it; raises ``NotABinaryError``."""
-    wanted = lief.PE.ParserConfig()
-    wanted.parse_signature = wanted.parse_rsrc = wanted.parse_reloc = wanted.parse_exceptions = False
-    binary = lief.PE.parse(whole(file), wanted)
+    """Parse a file with LIEF. Raises ``NotABinaryError``."""
+    config = lief.PE.ParserConfig()
+    config.parse_signature = config.parse_rsrc = config.parse_reloc = config.parse_exceptions = False
+    binary = lief.PE.parse(whole(file), config)
     if binary is None:
         raise NotABinaryError("the PE file is damaged")
     return binary
 
 
 def facts(binary: Any) -> BinaryFacts:
-    """The facts of a parsed file."""
+    """Return the facts about a parsed file."""
     machine = int(binary.header.machine)
     start = int(binary.optional_header.addressof_entrypoint)
     entry = start and start + int(binary.optional_header.imagebase)
@@ -53,7 +53,7 @@ def facts(binary: Any) -> BinaryFacts:
         format="PE",
         machine=_MACHINES.get(machine, f"{machine:#x}"),
         entry=entry,
-        entry_symbol=_name_at(binary, start) if start else None,
+        entry_symbol=_symbol_at(binary, start) if start else None,
         needed=tuple(text(library.name) for library in list(binary.imports)[:NAMES]),
         interpreter=None,
         runtime=tuple(sorted(_RUNTIME & imported)),
@@ -62,15 +62,15 @@ def facts(binary: Any) -> BinaryFacts:
 
 
 def sections(binary: Any) -> Iterator[Section]:
-    """The file's sections in their order."""
+    """Yield the sections, in the file's order."""
     base = int(binary.optional_header.imagebase)
     for one in binary.sections:
-        # In the file a section is filled up to a multiple of 512 bytes; its own end is in the virtual size.
+        # In the file each section is padded to a multiple of 512 bytes; the virtual size has no padding.
         size = min(int(one.sizeof_raw_data), int(one.virtual_size) or int(one.sizeof_raw_data))
         yield Section(text(one.name), _kind(one), size, base + int(one.virtual_address))
 
 
-def _kind(section: Any) -> Kind:
+def _kind(section: Any) -> SectionKind:
     flags = int(section.characteristics)
     if flags & (_CODE | _EXECUTE):
         return "code"
@@ -83,24 +83,24 @@ def _kind(section: Any) -> Kind:
 
 
 def names(binary: Any) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
-    """What the file names: for show, its functions by address, and what it only asks for."""
+    """Return the symbols for display, the functions sorted by address, and the names of undefined symbols."""
     base = int(binary.optional_header.imagebase)
     exported = binary.get_export().entries if binary.has_exports else ()
     found = [Symbol(text(one.name), base + int(one.address)) for one in exported if one.name]
-    asked = tuple(text(entry.name) for library in binary.imports for entry in library.entries if entry.name)
-    shown = Symbols(len(found), len(asked), largest(found), listed(one.name for one in found))
-    return shown, in_order(found), asked
+    undefined = tuple(text(entry.name) for library in binary.imports for entry in library.entries if entry.name)
+    shown = Symbols(len(found), len(undefined), largest(found), listed(one.name for one in found))
+    return shown, in_order(found), undefined
 
 
 def image(binary: Any, functions: Sequence[Symbol]) -> Image:
-    """The file as it lies in memory."""
+    """Return the file's code as it lies in memory."""
     machine = _MACHINES.get(int(binary.header.machine), "")
     base = int(binary.optional_header.imagebase)
     return Image(
         machine=machine,
         mode={"x86": 32, "ARM": 16}.get(machine, 64),
         spans=tuple(
-            held(base + int(one.virtual_address), bytes(one.content)[: int(one.virtual_size)])
+            in_memory(base + int(one.virtual_address), bytes(one.content)[: int(one.virtual_size)])
             for one in binary.sections
             if _kind(one) == "code"
         ),
@@ -109,7 +109,7 @@ def image(binary: Any, functions: Sequence[Symbol]) -> Image:
 
 
 def rows(binary: Any, shown: Sequence[Instruction], companions: Sequence[BinaryIO]) -> Iterator[lines.Row]:
-    """Which lines the instructions come from, by the PDB that lies beside the file."""
+    """Yield line table rows for the instructions, from the PDB beside the file."""
     if not companions:
         return
     base = int(binary.optional_header.imagebase)
@@ -121,9 +121,9 @@ def rows(binary: Any, shown: Sequence[Instruction], companions: Sequence[BinaryI
         yield start + offset, file, line
 
 
-def _name_at(binary: Any, start: int) -> str | None:
+def _symbol_at(binary: Any, start: int) -> str | None:
     for symbol in binary.symbols:
-        # Of those that GNU's tools leave in the file; the value counts from the start of the section.
+        # Only GNU's tools leave symbols in the file. Their values are offsets into the section.
         section = symbol.section
         if section is not None and section.virtual_address + symbol.value == start and symbol.name:
             return text(symbol.name)

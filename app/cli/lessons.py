@@ -39,7 +39,7 @@ def check(
     if record:
         _record(able, proofs)
     if report:
-        _report(report, shelf, prove.Report(datetime.now(UTC), tuple(proofs)), settings, whole=not names)
+        _report(report, shelf, prove.CourseReport(datetime.now(UTC), tuple(proofs)), settings, whole=not names)
     failed = any(proof.problems or (proof.stale and not record) for proof in proofs)
     if wrong or broken or failed or unproven or any(lacking.values()):
         raise typer.Exit(1)
@@ -72,7 +72,7 @@ def _record(lessons: tuple[Lesson, ...], proofs: Sequence[prove.Proof]) -> None:
             typer.echo(f"recorded {name}", err=True)
 
 
-def _report(path: Path, shelf: Shelf, found: prove.Report, settings: Settings, *, whole: bool) -> None:
+def _report(path: Path, shelf: Shelf, found: prove.CourseReport, settings: Settings, *, whole: bool) -> None:
     from app.web.report import report_page
 
     try:

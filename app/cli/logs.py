@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from app.settings import Settings
 
 
-class _Lines(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     """One JSON object for each record: time, level, logger, message, and ``error``, the trace, when there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -23,7 +23,7 @@ def configure(settings: Settings) -> None:
     """Send what every part of the server logs where the settings say."""
     as_json = settings.log_format == "json"
     handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
-    handler.setFormatter(_Lines() if as_json else logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO if as_json else logging.WARNING, force=True)
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)

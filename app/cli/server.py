@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.cli import logs
-from app.engine.inventory import Found, find
+from app.engine.inventory import LocalSetup, find_setup
 from app.engine.scratch import ensure_private
 from app.progress import UnusableDatabaseError
 from app.sandbox import IsolationError
@@ -97,10 +97,10 @@ def _keep_the_heap_small() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
-def _check_isolation(settings: Settings) -> Found:
+def _check_isolation(settings: Settings) -> LocalSetup:
     """Look what this machine has. Refuses an address that others can reach while nothing isolates the runs."""
     try:
-        found = anyio.run(find, settings)
+        found = anyio.run(find_setup, settings)
     except IsolationError as error:
         raise ServeError(str(error)) from error
     if found.isolation.level == "none" and not _is_loopback(settings.host):
@@ -137,7 +137,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _create(settings: Settings, found: Found) -> FastAPI:
+def _create(settings: Settings, found: LocalSetup) -> FastAPI:
     try:
         ensure_private(settings.scratch_dir)
         return create_app(settings, found)

@@ -155,7 +155,7 @@ def _read_edits(lesson: Lesson, directory: Path | None) -> dict[str, str]:
 def _toolchain(settings: Settings, lesson: Lesson, name: str | None) -> Toolchain:
     found = run(lambda: toolchain.discover(settings.cache_dir))
     if name is None:
-        chosen = toolchain.preferred(found, lesson.target, *lesson.further_targets, versions=lesson.compilers)
+        chosen = toolchain.default_toolchain(found, lesson)
     else:
         chosen = next((one for one in found if one.name == name), None)
     if chosen is None:

@@ -1,4 +1,4 @@
-"""A course is data: everything that is taught, and how a run is judged by it."""
+"""Courses as data: lessons, error classes, glossary and recordings, and how a run is judged by them."""
 
 from app.course.lessons import Lesson, LessonError
 from app.course.model import Course, Part, Post, is_course_id, load_course

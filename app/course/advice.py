@@ -6,7 +6,7 @@ Pure. Unlike the verdict, advice may ask what is written in the learner's files.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.course.checks import Seen, goal_errors, misses, reaches
+from app.course.checks import FinishedRun, goal_errors, misses, reaches
 from app.course.diagnosis import Diagnosis, said
 from app.course.facts import Facts, Situation, SourceFacts, TableFacts, in_range
 from app.course.lessons import AdviceSpec, Lesson
@@ -34,7 +34,7 @@ class Case:
     steps: Sequence[Lesson]
     diagnosis: Diagnosis
     version: str
-    seen: Seen
+    seen: FinishedRun
     crate: CrateFacts = field(default_factory=CrateFacts)
 
     @property

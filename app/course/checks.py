@@ -1,7 +1,7 @@
 """Whether a run reaches a lesson's goal. What helps when it does not is ``advice``'s.
 
-Pure: a lesson and the events of a run go in, a ``Verdict`` comes out. Only the command, what the
-compiler said and what is in the binary count; the text of the code is never looked at.
+Pure: takes a lesson and the events of a run, returns a ``Verdict``. The verdict depends only on the command, the
+compiler's messages and the contents of the binary, never on the source text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from app.course.diagnosis import Diagnosis
-from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, Outcome, at_version
+from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, RunFacts, at_version
 from app.course.lessons import Lesson, Option, Prediction
 from app.course.patterns import found
 from app.protocol.command import Command
@@ -29,10 +29,10 @@ from app.protocol.events import (
     Started,
     Verdict,
 )
-from app.run.cargo import plain
+from app.protocol.visible import plain
 
 UNKNOWN = "(another error)"
-"""Stands for the class of an error that ``errors.toml`` does not know."""
+"""The class given to an error that no class in ``errors.toml`` matches."""
 
 _ENDED = {
     "ok": "ended well",
@@ -63,8 +63,8 @@ _STOPPED: Mapping[Ended, str] = {
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A finished run as the conditions look at it."""
+class FinishedRun:
+    """The parts of a finished run that conditions can test."""
 
     command: Command
     finished: Finished
@@ -77,15 +77,15 @@ class Seen:
     screen: str = ""
     warnings: tuple[Diagnostic, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
-    """How learners know the error classes; without one, a class goes by its id."""
+    """The learner-facing title of each error class; a class without a title is shown by its id."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The error classes of the run, each once, in the order in which they came."""
+        """The run's error classes in order of first appearance, without duplicates."""
         return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
 
 
-def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # noqa: C901, PLR0912 - a branch for each type
+def summarize(command: Command, events: Iterable[Event], host: str = "") -> FinishedRun:  # noqa: C901, PLR0912 - a branch for each type
     """What the events of a run on the host of that triple show; raises ``ValueError`` when the run has not finished."""
     finished: Finished | None = None
     artifact: Artifact | None = None
@@ -102,7 +102,7 @@ def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # n
             case Diagnostic():
                 if event.level == "warning":
                     warnings.append(event)
-                elif event.level.startswith("error") and not _counts(event):
+                elif event.level.startswith("error") and not event.is_summary:
                     errors.append(event)
             case Artifact():
                 artifact = event
@@ -121,7 +121,9 @@ def see(command: Command, events: Iterable[Event], host: str = "") -> Seen:  # n
     if finished is None:
         raise ValueError("the run has not finished")
     text = "".join(texts)
-    return Seen(command, finished, tuple(errors), artifact, text, host, observed, machine, screen, tuple(warnings))
+    return FinishedRun(
+        command, finished, tuple(errors), artifact, text, host, observed, machine, screen, tuple(warnings)
+    )
 
 
 def _counts(error: Diagnostic) -> bool:
@@ -129,7 +131,7 @@ def _counts(error: Diagnostic) -> bool:
     return error.message.startswith("aborting due to") and not error.spans
 
 
-def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Verdict:
+def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun) -> Verdict:
     """Return the verdict on a run by that compiler version, without advice."""
     seen = replace(seen, titles={known.id: known.title for known in diagnosis.classes})
     checks = []
@@ -140,7 +142,7 @@ def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: Seen) -> Ver
     return Verdict(reached=all(check.ok for check in checks), checks=tuple(checks))
 
 
-def reaches(lesson: Lesson, version: str, seen: Seen) -> bool:
+def reaches(lesson: Lesson, version: str, seen: FinishedRun) -> bool:
     """Return True if a run by that compiler version reaches the lesson's goal."""
     return not any(any(_misses(at_version(spec, spec.on, version), seen)) for spec in lesson.checks)
 
@@ -151,18 +153,18 @@ def goal_errors(lesson: Lesson, version: str) -> frozenset[str]:
     return frozenset(name for one in facts for name in one.errors or ())
 
 
-def foretold(prediction: Prediction, version: str, seen: Seen) -> tuple[Option, ...]:
-    """The options whose facts hold of a run by that compiler version: exactly one, when the lesson is sound."""
+def matching_options(prediction: Prediction, version: str, seen: FinishedRun) -> tuple[Option, ...]:
+    """Return the options whose facts hold for a run by this compiler version; a sound lesson has exactly one."""
     facts = ((option, at_version(option, option.on, version)) for option in prediction.option)
     return tuple(option for option, outcome in facts if not any(_misses(outcome, seen)))
 
 
-def misses(facts: Outcome, seen: Seen) -> tuple[str, ...]:
-    """What of ``facts`` does not hold, a sentence each; none when all holds."""
+def misses(facts: RunFacts, seen: FinishedRun) -> tuple[str, ...]:
+    """Return one sentence for each condition in ``facts`` that does not hold."""
     return tuple(_misses(facts, seen))
 
 
-def _misses(facts: Outcome, seen: Seen) -> Iterable[str]:
+def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.status and facts.status != seen.finished.status:
         yield f"The run {_ENDED[seen.finished.status]}; it should {_SHOULD[facts.status]}."
     if facts.errors is not None:
@@ -185,7 +187,7 @@ def _code(finished: Finished) -> str:
     return "none" if finished.exit_code is None else str(finished.exit_code)
 
 
-def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
+def _machine_misses(facts: MachineFacts, seen: FinishedRun) -> Iterable[str]:
     if seen.machine is None:
         if facts.ended != ("none",):
             yield "No machine was started in the emulator."
@@ -196,7 +198,7 @@ def _machine_misses(facts: MachineFacts, seen: Seen) -> Iterable[str]:
         yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
 
 
-def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:
+def _error_misses(wanted: Sequence[str], seen: FinishedRun) -> Iterable[str]:
     absent = [name for name in wanted if name not in seen.classes]
     extra = [error for error in seen.errors if (error.error_class or UNKNOWN) not in wanted]
     if absent and not seen.errors:
@@ -209,11 +211,11 @@ def _error_misses(wanted: Sequence[str], seen: Seen) -> Iterable[str]:
         yield f"{'Seen' if not wanted else 'Also seen'}: {shown}{more}."
 
 
-def _titled(names: Sequence[str], seen: Seen) -> str:
+def _titled(names: Sequence[str], seen: FinishedRun) -> str:
     return "; ".join(seen.titles.get(name, name) for name in names) or "nothing"
 
 
-def _named(error: Diagnostic, seen: Seen) -> str:
+def _named(error: Diagnostic, seen: FinishedRun) -> str:
     message = error.message.splitlines()[0][:160] if error.message else "an error without words"
     return f"{_titled([error.error_class], seen)} ({message})" if error.error_class else message
 
@@ -234,7 +236,7 @@ def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterabl
         yield f"The command lacks {_listed(absent)}."
 
 
-def _artifact_misses(facts: ArtifactFacts, seen: Seen) -> Iterable[str]:
+def _artifact_misses(facts: ArtifactFacts, seen: FinishedRun) -> Iterable[str]:
     artifact = seen.artifact
     if artifact is None:
         yield "The run left no binary."

@@ -1,7 +1,7 @@
-"""What an error is: ``lessons/errors.toml`` names the classes and what helps against each.
+"""Error classes, and the advice for each, from a course's ``errors.toml``.
 
-Pure: the text of a message goes in, the id of a class comes out. The first class of the file
-that matches wins, so the order of the file matters.
+Classification is pure: it takes the text of a message and returns the id of a class. The first matching class in the
+file wins, so the order in the file matters.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from app.protocol.events import Diagnostic
 
 
 class ErrorClass(Content):
-    """One kind of error: its id, a short name, what it means, and the wordings it comes in.
+    """One kind of error: its id, its title, what it means, and the wordings that compilers give it.
 
-    ``match`` are regular expressions searched in the message line (``error[E0152]: …``) and the
-    notes below it. ``source`` says who prints it: rustc's JSON, or cargo's plain text. ``spans``
-    false: only a message that points at no line of code, which no ``compile_error!`` can forge.
+    ``match`` holds regular expressions that are searched for in the message line (``error[E0152]: …``) and the notes
+    below it. ``source`` is where the message comes from: rustc's JSON or cargo's plain text. With ``spans = false`` the
+    class matches only a message without spans, which a ``compile_error!`` in the crate cannot produce.
     """
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
@@ -45,7 +45,7 @@ class Diagnosis:
     advice: tuple[AdviceSpec, ...]
 
     def classify(self, diagnostic: Diagnostic, source: Literal["rustc", "cargo"]) -> str | None:
-        """The id of the first class that matches an error, or None."""
+        """Return the id of the first class that matches an error, or None."""
         if not diagnostic.level.startswith("error"):
             return None
         text = said(diagnostic)
@@ -65,7 +65,7 @@ def said(diagnostic: Diagnostic) -> str:
 
 
 def load_diagnosis(path: Path) -> Diagnosis:
-    """The error classes of a file such as ``lessons/errors.toml``; raises ``LessonError``."""
+    """Load the error classes and their advice from an ``errors.toml``; raises ``LessonError``."""
     content = parse_content(path, _File)
     ids = [known.id for known in content.error]
     if len(ids) != len(set(ids)):

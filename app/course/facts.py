@@ -1,4 +1,4 @@
-"""What a lesson can ask of a run, as data: the shape that lessons and error classes share.
+"""Conditions on a finished run, as data: the models that lessons and advice share.
 
 A ``Facts`` names conditions on a finished run. Every field that is set must hold. It looks at what was run, what the
 compiler said and what is in the binary, never at the learner's files. Only a ``Situation``, for which advice is
@@ -24,28 +24,28 @@ def _specifier(text: str) -> str:
     return text
 
 
-Versions = Annotated[str, AfterValidator(_specifier)]
+VersionRange = Annotated[str, AfterValidator(_specifier)]
 """A range of compiler versions in the notation of Python packaging: ``<1.70``, ``>=1.82``, ``==1.95``."""
 
 
 class Content(BaseModel):
-    """A table of a content file: unknown keys are errors, so that a misspelt one is found."""
+    """A table in a content file. Unknown keys are errors, so that a misspelled key is found."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class CommandFacts(Content):
-    """Conditions on the command that was run; aliases such as ``cargo b`` count as their long form."""
+    """Conditions on the command. Aliases such as ``cargo b`` count as their long form."""
 
     program: str
-    subcommand: tuple[str, ...] = ()  # one of these; empty: any
-    flags_by_hand: bool | None = None  # whether flags for the compiler or linker were typed
-    target: bool | None = None  # whether a --target was typed, so that the build is not for this computer
-    options: tuple[str, ...] = ()  # all of these were typed
+    subcommand: tuple[str, ...] = ()  # one of these; empty allows any
+    flags_by_hand: bool | None = None  # compiler or linker flags were on the command line
+    target: bool | None = None  # --target named a triple other than the host's
+    options: tuple[str, ...] = ()  # all of these were on the command line
 
 
 class ArtifactFacts(Content):
-    """Conditions on the artefact, as ``binary.py`` reads it; a tuple of alternatives where one is not enough."""
+    """Conditions on the artifact, in the values that ``app.binary`` reports."""
 
     format: str | None = None
     machine: tuple[str, ...] | None = None  # one of these
@@ -58,35 +58,35 @@ class ArtifactFacts(Content):
 
 
 class ObservedFacts(Content):
-    """Conditions on what became of the program that was run."""
+    """Conditions on how the program behaved when it ran."""
 
     outcome: Literal["running", "exited", "killed"] | None = None
     reason: tuple[Reason, ...] | None = None  # one of these
     exit_code: int | None = None
-    calls: tuple[str, ...] | None = None  # exactly these system calls, in this order; the first sixteen are seen
+    calls: tuple[str, ...] | None = None  # exactly these system calls in this order; only the first 16 are recorded
 
 
 class MachineFacts(Content):
-    """Conditions on the machine that an emulator played."""
+    """Conditions on the emulated machine."""
 
-    ended: tuple[Ended | Literal["none"], ...] | None = None  # in one of these ways; none: no machine was started
-    screen: Pattern | None = None  # it matches somewhere on its text screen, rows as lines
+    ended: tuple[Ended | Literal["none"], ...] | None = None  # one of these; "none" means that no machine was started
+    screen: Pattern | None = None  # matches somewhere on the text screen, where each row is a line
 
 
-class Outcome(Content):
-    """Conditions on what a finished run showed; a field that is not given is no condition."""
+class RunFacts(Content):
+    """Conditions on the result of a finished run. Only the fields that are given are conditions."""
 
     status: Literal["ok", "failed", "timeout", "cancelled", "limit"] | None = None
-    errors: tuple[str, ...] | None = None  # exactly these error classes; an error without a class is one too many
-    output: Pattern | None = None  # it matches somewhere in what was printed
+    errors: tuple[str, ...] | None = None  # exactly these error classes, and no error without a class
+    output: Pattern | None = None  # matches somewhere in the output
     artifact: ArtifactFacts | None = None
     observed: ObservedFacts | None = None
     exit_code: int | None = None
     machine: MachineFacts | None = None
 
 
-class Facts(Outcome):
-    """Conditions on one finished run: on what it showed and on its command."""
+class Facts(RunFacts):
+    """Conditions on a finished run: on its result and on its command."""
 
     command: CommandFacts | None = None
 
@@ -125,7 +125,7 @@ class Situation(Facts):
     target: tuple[str, ...] = ()  # the command builds for one of these; "host" for this computer
     own_target: bool | None = None  # whether that is what the step is about
     step: Literal["earlier", "later"] | None = None  # the run reaches the goal of such a step
-    compilers: Versions | None = None
+    compilers: VersionRange | None = None
     lookalike: bool | None = None  # a character in a broken file only looks like another one
     main: SourceFacts | None = None
     manifest: TableFacts | None = None
@@ -139,16 +139,16 @@ class Situation(Facts):
         return self
 
 
-_O = TypeVar("_O", bound=Outcome)
+_O = TypeVar("_O", bound=RunFacts)
 
 
-def in_range(version: str, versions: Versions) -> bool:
-    """Whether a compiler's version is in the range; a nightly, ``1.97.0-nightly``, counts as what it becomes."""
+def in_range(version: str, versions: VersionRange) -> bool:
+    """Return True if a compiler's version is in the range. ``1.97.0-nightly`` counts as the release 1.97.0."""
     return SpecifierSet(versions).contains(version.partition("-")[0])
 
 
-def at_version(facts: _O, on: Mapping[str, Outcome], version: str) -> _O:
-    """The conditions as they stand for a compiler version: those of the first range that holds it take precedence."""
+def at_version(facts: _O, on: Mapping[str, RunFacts], version: str) -> _O:
+    """Return the conditions for a compiler version: ``facts``, overridden by the first range in ``on`` that matches."""
     for versions, others in on.items():
         if in_range(version, versions):
             return facts.model_copy(update={name: getattr(others, name) for name in others.model_fields_set})

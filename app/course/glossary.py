@@ -1,4 +1,4 @@
-"""The course's words and what they mean, from ``lessons/glossary.toml``."""
+"""The terms that a course explains, from its ``glossary.toml``."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from app.course.lessons import LessonError, parse_content
 
 
 class Term(Content):
-    """One word: how it is written in texts, what it means, and the lesson that is about it."""
+    """One term: its spellings in texts, its meaning, and the lesson that teaches it."""
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     name: str = Field(min_length=1)
-    match: tuple[str, ...] = ()  # further ways to write it, such as its plural
+    match: tuple[str, ...] = ()  # further spellings, such as the plural
     means: str = Field(min_length=1)
     lesson: str | None = None
 
@@ -26,7 +26,7 @@ Glossary = tuple[Term, ...]
 
 
 def load_glossary(path: Path) -> Glossary:
-    """The terms of a file such as ``lessons/glossary.toml``, by name; none without a file. Raises ``LessonError``."""
+    """Load the terms of a ``glossary.toml``, sorted by name; empty if there is no file. Raises ``LessonError``."""
     if not path.exists():
         return ()
     terms = parse_content(path, _File).term

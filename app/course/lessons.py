@@ -1,4 +1,4 @@
-"""A folder becomes a ``Lesson``; whatever is wrong in it is reported with its file and key.
+"""Load a ``Lesson`` from its folder. Each mistake is reported with its file and key.
 
 ``docs/lesson-format.md`` describes the format for authors.
 """
@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from app.course.facts import Content, Facts, Outcome, Situation, Versions
+from app.course.facts import Content, Facts, RunFacts, Situation, VersionRange
 from app.course.patterns import part_names
 from app.course.recordings import Recording, RecordingError, from_text
 
@@ -21,9 +21,9 @@ _M = TypeVar("_M", bound=BaseModel)
 NEIGHBOURS = ("previous", "next")
 """The names of files of other steps: the solutions of those beside this one, as a learner would bring them along."""
 RECORDED = "recorded"
-"""The folder of a lesson's recordings, a file for each compiler generation: ``recorded/1.96.jsonl``."""
+"""The folder of a lesson's recordings, with one file per compiler generation: ``recorded/1.96.jsonl``."""
 SHARED = "shared"
-"""The folder beside the lessons with files that several of them give, each of which stands once."""
+"""The folder beside the lessons for files that several lessons use."""
 
 WORDS = frozenset(
     "attribute character class code column command expected file line looks meant number places said shown step target "
@@ -41,14 +41,14 @@ class LessonError(Exception):
 
 
 class CheckSpec(Facts):
-    """One condition of the goal: an id, what the learner reads, and the facts that must hold.
+    """One condition of the goal: an id, a title for the learner, and the facts that must hold.
 
-    ``on`` has other facts for some compilers, by a range of versions: ``on."<1.70".errors = [...]``.
+    ``on`` overrides facts for a range of compiler versions: ``on."<1.70".errors = [...]``.
     """
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str = Field(min_length=1)
-    on: Mapping[Versions, Facts] = {}
+    on: Mapping[VersionRange, Facts] = {}
 
 
 class Example(Content):
@@ -88,7 +88,7 @@ class AdviceSpec(Content):
         return self
 
 
-class Proven(Outcome):
+class Proven(RunFacts):
     """What ``lessons check`` sees: facts of the run, and the id of the advice, empty for none."""
 
     advice: str | None = Field(None, pattern=r"^[a-z0-9-]*$")
@@ -100,10 +100,10 @@ class Expectation(Proven):
     files: str = Field(pattern=r"^[a-z0-9-]+$")  # start, solution, previous, next, or the folder of a variant
     command: str
     reached: bool
-    toolchains: Versions | None = None  # only for these compilers; None: for all
+    toolchains: VersionRange | None = None  # only for these compilers; None: for all
     host: str | None = Field(None, pattern=r"^[a-z0-9_]+$")  # only where the compiler's own triple begins so
     lacks_target: bool = False  # only for compilers that have not what the command builds for
-    on: Mapping[Versions, Proven] = {}
+    on: Mapping[VersionRange, Proven] = {}
 
     @property
     def is_neighbour(self) -> bool:
@@ -111,32 +111,32 @@ class Expectation(Proven):
         return self.files in NEIGHBOURS
 
     def is_for(self, host: str) -> bool:
-        """Whether a compiler of that host triple can be asked."""
+        """Return True if the claim is about compilers with this host triple."""
         return self.host in (None, host.partition("-")[0])
 
 
-class Option(Outcome):
-    """One answer to the prediction's question: the facts that hold of the run when it is the right one.
+class Option(RunFacts):
+    """One answer to the prediction's question: it is right if its facts hold for the run.
 
-    ``because`` says why it is so, or why not: the learner reads it after the run.
+    ``because`` explains to the learner, after the run, why the answer is right or wrong.
     """
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     text: str = Field(min_length=1)
     because: str = Field(min_length=1)
-    on: Mapping[Versions, Outcome] = {}
+    on: Mapping[VersionRange, RunFacts] = {}
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not Outcome.model_fields.keys() & self.model_fields_set:
-            raise ValueError(f"an option names facts: {', '.join(Outcome.model_fields)}")
+        if not RunFacts.model_fields.keys() & self.model_fields_set:
+            raise ValueError(f"an option names facts: {', '.join(RunFacts.model_fields)}")
         return self
 
 
 class Prediction(Content):
-    """What the learner is asked before the first run: what the first command says to the step's own files.
+    """The question before the first run, which asks how the first command will end on the step's own files.
 
-    Which option is right is nowhere written down: it is the one whose facts hold of the run.
+    The right option is not written down anywhere: it is the one whose facts hold for the run.
     """
 
     question: str = Field(min_length=1)
@@ -160,7 +160,7 @@ class _Manifest(Content):
     commands: tuple[str, ...] | None = Field(None, min_length=1)
     target: str | None = None
     targets: tuple[str, ...] = ()
-    compilers: Versions | None = None
+    compilers: VersionRange | None = None
     needs: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]+$")], ...] = ()
     hints: tuple[str, ...] = Field(min_length=1)
     predict: Prediction | None = None
@@ -173,16 +173,17 @@ class _Manifest(Content):
 class Lesson:
     """One step of a course.
 
-    ``files`` and ``solution`` map a path in the crate to its text; ``editable`` lists those that
-    the learner may change, in the order in which they are shown. ``target`` is the triple that the
-    lesson cannot do without, or None for the host; ``further_targets`` are those of its other commands.
-    ``needs`` are the programs that it cannot do without. ``compilers`` is the range of versions that it is
-    about, where it is about one; ``variants`` are further files to prove, as whole crates by their names;
-    ``offers`` are those that the text offers, each with the files that it is about.
-    ``recordings`` are what compilers printed for it, the newest compiler's first; ``folder`` is where it was
-    loaded from. ``number``, from 1, and ``course``, an id, are its place; a lesson loaded alone has none.
-    ``key`` is the name under which a learner's texts and progress are kept; ``base`` is the path of the course's pages,
-    empty for those of the default course, and ``map`` that of the course map.
+    ``files`` and ``solution`` map paths in the crate to texts. ``editable`` lists the paths that the learner may
+    change, in display order. ``target`` is the triple that the lesson requires, or None for the host;
+    ``further_targets`` are the triples of its other commands. ``needs`` are the programs that it requires.
+    ``compilers`` is the range of versions that it is about, if it is about particular ones. ``variants`` maps a name to
+    a whole crate that ``lessons check`` runs; ``offers`` maps the variants that the text offers to their own files.
+    ``recordings`` are the recorded runs, newest compiler first. ``folder`` is the folder that the lesson was loaded
+    from.
+
+    A course sets ``number`` (from 1), ``course`` (its id) and ``key``, under which a learner's texts and progress are
+    stored. ``base`` is the path prefix of the course's pages, empty for the default course; ``map`` is the path of the
+    course map.
     """
 
     slug: str
@@ -215,41 +216,46 @@ class Lesson:
     folder: Path = Path()
 
     def crate(self, name: str) -> Mapping[str, str]:
-        """The files of ``start``, of ``solution`` or of a variant."""
+        """Return the files of ``start``, ``solution`` or a variant."""
         return {"start": self.files, "solution": self.solution, **self.variants}[name]
 
     @property
     def name(self) -> str:
-        """How commands and programs name the lesson: by its slug alone in the default course."""
+        """The lesson's name in commands and requests: the slug alone in the default course, else ``course/slug``."""
         return f"{self.course}/{self.slug}" if self.base else self.slug
 
     @property
     def address(self) -> str:
-        """The path of the lesson's page, below the playground's own."""
+        """The path of the lesson's page, relative to the playground's root."""
         return f"{self.base}/lessons/{self.slug}"
 
     @property
+    def editable_files(self) -> dict[str, str]:
+        """The texts that a learner begins with and may edit, by path."""
+        return {path: self.files[path] for path in self.editable}
+
+    @property
     def targets(self) -> tuple[str, ...]:
-        """Every triple that the lesson builds for besides the host, each once."""
+        """The triples other than the host's that the lesson builds for, without duplicates."""
         return tuple(dict.fromkeys((*((self.target,) if self.target else ()), *self.further_targets)))
 
     @property
     def ends_with_a_code(self) -> bool:
-        """Whether the goal is an exit code other than 0: a failure for cargo, and no error of anybody."""
+        """True if the goal is an exit code other than 0, which cargo reports as a failure although nothing is wrong."""
         return any(check.exit_code for check in self.checks)
 
 
 def load(folder: Path, command: str = "cargo build") -> Lesson:
-    """Load the lesson in one folder named ``NN-slug``; raises ``LessonError``.
+    """Load the lesson in a folder named ``NN-slug``; raises ``LessonError``.
 
-    ``command`` is offered by a lesson that names no commands.
+    A lesson that lists no commands offers ``command``.
     """
     name = _FOLDER.fullmatch(folder.name)
     if not name:
         raise LessonError(f"{folder}: a lesson's folder is named NN-slug, such as 01-hello-std")
     manifest = parse_content(folder / "lesson.toml", _Manifest)
     files = _start(folder, manifest.shared)
-    changed = folder / "solution"  # absent where the start is the solution: git keeps no empty folder
+    changed = folder / "solution"  # absent if the start is already the solution, since git keeps no empty folders
     solution = files | (_tree(changed) if changed.exists() else {})
     for path in manifest.edit:
         if path not in files:
@@ -290,7 +296,7 @@ def load(folder: Path, command: str = "cargo build") -> Lesson:
 
 
 def _start(folder: Path, shared: Mapping[str, str]) -> dict[str, str]:
-    """The files of ``start/`` and the shared ones that the lesson takes, in order of their paths."""
+    """Return the files of ``start/`` and the shared files that the lesson uses, sorted by path."""
     files = _tree(folder / "start")
     for path, name in shared.items():
         source = folder.parent / SHARED / name
@@ -307,7 +313,7 @@ def _is_variant(entry: Path) -> bool:
 
 
 def _offered(folder: Path, name: str, editable: tuple[str, ...]) -> Mapping[str, str]:
-    """The files of a variant that the text offers to a learner, who must be able to edit them."""
+    """Return the files of a variant that the text offers. The learner must be able to edit each of them."""
     if not re.fullmatch(r"[a-z0-9-]+", name) or not _is_variant(folder / name):
         raise LessonError(f"{folder / 'text.md'}: offer: there is no folder {name!r} beside solution/")
     files = _tree(folder / name)
@@ -317,7 +323,7 @@ def _offered(folder: Path, name: str, editable: tuple[str, ...]) -> Mapping[str,
 
 
 def parse_content(path: Path, model: type[_M]) -> _M:
-    """A TOML file as ``model``; raises ``LessonError`` that names the file and the key."""
+    """Parse and validate a TOML file as ``model``. Raises ``LessonError`` with the file and the key."""
     try:
         table = tomllib.loads(_read(path))
     except tomllib.TOMLDecodeError as error:

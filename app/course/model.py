@@ -1,4 +1,4 @@
-"""A folder becomes a ``Course``: everything that is taught, loaded once.
+"""Load a ``Course`` from its folder.
 
 ``docs/lesson-format.md`` describes ``course.toml`` for authors.
 """
@@ -27,9 +27,9 @@ def is_course_id(text: str) -> bool:
 
 
 class Post(Content):
-    """The text that a course follows, as the pages credit it.
+    """The post that a course follows, with what the pages need to credit it.
 
-    ``licence`` and ``series`` are Markdown; ``sections`` maps a heading to its anchor in the post.
+    ``licence`` and ``series`` are Markdown. ``sections`` maps each heading to its anchor in the post.
     """
 
     title: str = Field(min_length=1)
@@ -47,7 +47,7 @@ class Post(Content):
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a course: the post's own steps, or with ``beyond`` lessons that go further than the post."""
+    """A part of a course: steps of the post itself or, if ``beyond`` is True, lessons that go further than the post."""
 
     title: str
     lessons: tuple[Lesson, ...]
@@ -57,12 +57,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Course:
-    """Everything that one course teaches.
+    """One course with its lessons.
 
-    ``id`` is the name of its folder; ``digest`` is the SHA-256, in hexadecimal, of every file that the course consists
-    of, so that two machines can tell whether they teach the same. ``crate`` is the name of the crate that learners
-    build, and ``essential_targets`` are the triples without which the course cannot be taught. ``base`` is the path of
-    the course's pages, empty for the default course, and ``map`` that of the course map.
+    ``id`` is the name of its folder. ``digest`` is the SHA-256, in hexadecimal, of the files that the course consists
+    of, so that two machines can tell whether they have the same course. ``crate`` is the name of the crate that
+    learners build, and ``essential_targets`` are the triples that the course requires. ``base`` is the path prefix of
+    the course's pages, empty for the default course, and ``map`` is the path of the course map.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Course:
     map: str = "/"
 
     def at(self, base: str, course_map: str) -> "Course":
-        """Return the course with its pages at these paths."""
+        """Return a copy of the course with its pages at these paths."""
         parts = (
             replace(part, lessons=tuple(replace(one, base=base, map=course_map) for one in part.lessons))
             for part in self.parts
@@ -134,7 +134,7 @@ class _Manifest(Content):
 
 
 def load_course(folder: Path) -> Course:
-    """Load the course in a folder; raises ``LessonError`` that names the file and the key at fault."""
+    """Load the course in a folder. Raises ``LessonError`` with the file and the key at fault."""
     folder = folder.resolve()
     if not folder.is_dir():
         raise LessonError(f"{folder}: there is no such folder of a course")
@@ -193,7 +193,7 @@ def _placed(lesson: Lesson, course: str, number: int, *, bare: bool) -> Lesson:
 
 
 def _digest(folder: Path, lessons: Iterable[str]) -> str:
-    """Return the SHA-256 of the course's files by path and content; files beside them do not count."""
+    """Return the SHA-256 of the paths and contents of the course's files. Other files in the folder do not count."""
     files = [folder / name for name in (MANIFEST, "errors.toml", "glossary.toml")]
     for name in (SHARED, *lessons):
         files += (folder / name).rglob("*")

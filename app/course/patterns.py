@@ -1,8 +1,8 @@
-"""The regular expressions of lessons and error classes, searched in what strangers print while everybody waits.
+"""The regular expressions of lessons and error classes.
 
-RE2 searches them: its time grows with the text alone, whatever the pattern, so that no author has to think of a
-megabyte made to keep the search busy for hours. It knows neither lookaround nor references back to a group
-(https://github.com/google/re2/wiki/Syntax).
+They are searched for in untrusted output, on the server's event loop. RE2's time is linear in the length of the text
+for every pattern, so crafted output cannot cause catastrophic backtracking. RE2 supports neither lookaround nor
+backreferences (https://github.com/google/re2/wiki/Syntax).
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ def _readable(pattern: str) -> str:
 
 
 Pattern = Annotated[str, AfterValidator(_readable)]
-"""A regular expression in RE2's syntax; ``^`` and ``$`` are the ends of a line."""
+"""A regular expression in RE2 syntax, in which ``^`` and ``$`` match at the ends of each line."""
 
 
 def found(pattern: str, text: str) -> bool:
-    """Whether the pattern matches somewhere in the text."""
+    """Return True if the pattern matches somewhere in the text."""
     return _compiled(pattern).search(text.encode("utf-8", "replace")) is not None
 
 

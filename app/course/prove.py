@@ -1,4 +1,4 @@
-"""``playground lessons check``: prove on the real toolchains that each lesson does what it says."""
+"""``playground lessons check``: prove on real toolchains that each lesson's claims hold."""
 
 import json
 from collections import defaultdict
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import anyio
 
-from app.course.checks import foretold, misses, see
+from app.course.checks import matching_options, misses, summarize
 from app.course.facts import at_version, in_range
 from app.course.lessons import NEIGHBOURS, RECORDED, Expectation, Lesson, Prediction
 from app.course.model import Course
 from app.course.quotation import quote, quotes, without
-from app.course.recordings import Recording, RecordingError, What, record, renewed, to_text
+from app.course.recordings import Recording, RecordingError, RecordingKey, record, renewed, to_text
 from app.course.shelf import Shelf
 from app.engine import Engine, JobSpec
 from app.protocol.command import Command, CommandError, parse
@@ -27,9 +27,9 @@ _REPORT = "compilers.json"
 
 @dataclass(frozen=True)
 class Proof:
-    """One expectation on one toolchain: proven when ``problems`` is empty.
+    """One expectation on one toolchain, proven if ``problems`` is empty.
 
-    ``stale``: what is recorded of this run beside the lesson is not what the compiler says now.
+    ``stale`` is True if the recording beside the lesson differs from what the compiler prints now.
     """
 
     lesson: str
@@ -42,32 +42,32 @@ class Proof:
     run: Recording | None = None
 
     def facts(self) -> Mapping[str, object]:
-        """The proof as JSON can hold it, without the run."""
+        """Return the proof as JSON-serializable values, without the run."""
         return {name: value for name, value in vars(self).items() if name != "run"}
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a check of the whole course has proven, and when."""
+class CourseReport:
+    """The proofs of a check of the whole course, and its time."""
 
     at: datetime
     proofs: tuple[Proof, ...]
 
 
-def keep_report(folder: Path, report: Report) -> None:
-    """Keep the report in the folder, in the place of an earlier one. Raises ``OSError``."""
+def keep_report(folder: Path, report: CourseReport) -> None:
+    """Write the report to the folder, replacing an earlier one. Raises ``OSError``."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = folder / f"{_REPORT}.new"
     draft.write_text(json.dumps({"at": report.at.isoformat(), "proofs": [dict(one.facts()) for one in report.proofs]}))
     draft.rename(folder / _REPORT)
 
 
-def last_report(folder: Path) -> Report | None:
-    """The report that was kept last; None where there is none that can be read."""
+def last_report(folder: Path) -> CourseReport | None:
+    """Return the stored report, or None if there is none or it cannot be read."""
     try:
         found = json.loads((folder / _REPORT).read_text())
         proofs = (one | {name: tuple(one[name]) for name in ("problems", "classes")} for one in found["proofs"])
-        return Report(datetime.fromisoformat(found["at"]), tuple(Proof(**one) for one in proofs))
+        return CourseReport(datetime.fromisoformat(found["at"]), tuple(Proof(**one) for one in proofs))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -135,11 +135,11 @@ def _command_problems(lesson: Lesson) -> Iterable[str]:
 async def prove(
     engine: Engine, shelf: Shelf, lessons: Sequence[Lesson], toolchains: Sequence[Toolchain]
 ) -> AsyncIterator[Proof]:
-    """Every expectation of these lessons on every toolchain that has the target of its command, in course order.
+    """Prove each expectation on each toolchain that has the target of its command; yield the proofs in course order.
 
-    A command that looks at a binary looks at the one that the same files built last. And the prediction: that exactly
-    one of its options is what the first command says to ``start/``. A lesson's toolchains are proven side by side, as
-    many at once as the engine runs.
+    A command that inspects a binary gets the one that the same files built last. A prediction is proven too: exactly
+    one option must match the first command on ``start/``. The toolchains of a lesson run concurrently, as many at a
+    time as the engine allows.
     """
     for lesson in lessons:
         found: dict[str, list[Proof]] = {toolchain.name: [] for toolchain in toolchains}
@@ -215,7 +215,7 @@ async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str])
         built[expectation.files] = run_id
     verdict = events[-1]
     assert isinstance(verdict, Verdict)
-    seen = see(command, events, toolchain.host)
+    seen = summarize(command, events, toolchain.host)
     wanted = at_version(expectation, expectation.on, toolchain.version)
     problems = list(misses(wanted, seen))
     if verdict.reached != expectation.reached:
@@ -224,7 +224,7 @@ async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str])
     given = ", ".join(advice.id for advice in verdict.advice)
     if not verdict.reached and wanted.advice is not None and wanted.advice != given:
         problems.append(f"The advice was {given or 'none'}; it should be {wanted.advice or 'none'}.")
-    what = What(expectation.files, expectation.command, toolchain.version, toolchain.host, toolchain.source)
+    what = RecordingKey(expectation.files, expectation.command, toolchain.version, toolchain.host, toolchain.source)
     run = record(what, events)
     recorded = None if expectation.is_neighbour else run
     return Proof(*name, tuple(problems), seen.classes, _is_stale(lesson, run), recorded)
@@ -234,27 +234,28 @@ async def _prove_prediction(bench: _Bench, prediction: Prediction) -> Proof:
     lesson, toolchain = bench.lesson, bench.toolchain
     command = parse(lesson.commands[0])
     _, events = await bench.run(lesson.files, command)
-    seen = see(command, events, toolchain.host)
-    right = foretold(prediction, toolchain.version, seen)
+    seen = summarize(command, events, toolchain.host)
+    right = matching_options(prediction, toolchain.version, seen)
     named = " and ".join(option.id for option in right) or "none"
     problems = () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
     return Proof(lesson.name, toolchain.name, "predict", lesson.commands[0], problems, seen.classes)
 
 
 def _is_stale(lesson: Lesson, run: Recording) -> bool:
-    """Whether this very compiler was recorded with other words; one that was not recorded so makes nothing stale.
+    """Return True if a recording of the same compiler at the same isolation level says something else.
 
-    At another isolation level the crate lies in another folder, whose length shows in the sizes of what is built.
+    The level matters because the crate's folder differs between levels, and the length of its path changes the size of
+    the artifact.
     """
     alike = (one for one in lesson.recordings if (one.what, one.level) == (run.what, run.level))
     return not all(one.says_the_same(run) for one in alike)
 
 
 def keep(lesson: Lesson, proofs: Iterable[Proof]) -> list[str]:
-    """Write a lesson's proven runs beside it, a file for each compiler generation; the names of the changed files.
+    """Write a lesson's proven runs beside it, one file per compiler generation; return the names of the changed files.
 
-    What this machine cannot prove stays as it was recorded. Nightly compilers are left out, since nobody could record
-    them again. Raises ``OSError``.
+    Recordings that this machine cannot prove stay unchanged. Nightly compilers are left out, because a particular
+    nightly is hard to obtain again. Raises ``OSError``.
     """
     runs: dict[str, list[Recording]] = defaultdict(list)
     for proof in proofs:

@@ -1,4 +1,4 @@
-"""What a lesson's text quotes of its recordings: whose words, which lines of them, and beside which others."""
+"""Quotations of recorded compiler output in a lesson's text: which compilers, and which lines of their output."""
 
 import re
 import shlex
@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from app.course.recordings import Recording, RecordingError, words
+from app.protocol.visible import plain
 
 _EXAMPLE = 'recorded solution "cargo build"'
 _CUT = "…"
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
 class Quote:
-    """What a text wants to show of its lesson's recordings; no ``generations``: the newest compiler and the oldest.
+    """A quotation that a text asks for. Without ``generations`` it shows the newest and the oldest compiler.
 
-    ``seen`` asks for what the playground saw of the program or machine instead of what was printed. ``first`` and
-    ``last`` are regular expressions for the lines with which the quotation begins and ends.
+    If ``seen`` is True, it shows what the playground observed of the program or machine instead of the output.
+    ``first`` and ``last`` are regular expressions that match the first and the last quoted line.
     """
 
     files: str
@@ -29,7 +29,7 @@ class Quote:
 
 
 def quote(info: str) -> Quote:
-    """What stands behind the fence of ``recorded start "cargo build" 1.96 1.95``; raises ``RecordingError``."""
+    """Parse a fence's info string, such as ``recorded start "cargo build" 1.96 1.95``. Raises ``RecordingError``."""
     try:
         word, files, command, *rest = shlex.split(info)
     except ValueError as error:
@@ -49,12 +49,12 @@ def quote(info: str) -> Quote:
 
 
 def quotes(text: str) -> tuple[str, ...]:
-    """What stands behind each fence of a lesson's text that quotes a recording."""
+    """Return the info string of each fence in a lesson's text that quotes a recording."""
     return tuple(match[1].strip() for match in re.finditer(r"^```(recorded\b.*)$", text, re.MULTILINE))
 
 
 def quoted(recordings: Iterable[Recording], wanted: Quote) -> list[tuple[tuple[str, ...], str]]:
-    """The texts to show, each with the generations that say the same; empty when nothing was recorded."""
+    """Return the texts to show, each with the generations that print the same; empty if nothing was recorded."""
     shown: list[tuple[tuple[str, ...], str]] = []
     for one in _chosen(recordings, wanted):
         text = _excerpt(one, wanted)
@@ -68,7 +68,7 @@ def quoted(recordings: Iterable[Recording], wanted: Quote) -> list[tuple[tuple[s
 
 
 def without(recordings: Iterable[Recording], wanted: Quote) -> tuple[str, ...]:
-    """The generations whose recording has none of the lines that are wanted."""
+    """Return the generations whose recording lacks the quoted lines."""
     return tuple(one.what.generation for one in _chosen(recordings, wanted) if not _excerpt(one, wanted))
 
 
@@ -87,7 +87,10 @@ def _chosen(recordings: Iterable[Recording], wanted: Quote) -> list[Recording]:
 
 
 def _excerpt(run: Recording, wanted: Quote) -> str:
-    """The lines from the first that matches to the next that does, with a mark where some are left out; else ""."""
+    """Return the lines from the match of ``first`` to the match of ``last``, or "" if one of them does not match.
+
+    An ellipsis marks lines that are left out before or after.
+    """
     lines = (run.seen if wanted.seen else run.shown).split("\n")
     begin = next(_matching(lines, wanted.first), None) if wanted.first else 0
     if begin is None:
@@ -101,4 +104,4 @@ def _excerpt(run: Recording, wanted: Quote) -> str:
 
 
 def _matching(lines: Iterable[str], pattern: str) -> Iterator[int]:
-    return (number for number, line in enumerate(lines) if re.search(pattern, _COLOUR.sub("", line)))
+    return (number for number, line in enumerate(lines) if re.search(pattern, plain(line)))

@@ -1,8 +1,8 @@
-"""Recorded runs: what a compiler printed for a lesson's files and command, kept beside the lesson as JSON lines.
+"""Recorded runs: the events of a lesson's commands, stored beside the lesson as JSON lines.
 
-A file holds the runs of one compiler generation, such as ``recorded/1.96.jsonl``: for each run a line that says what
-was run, then its events as the engine gave them, without the verdict, which is for ``checks`` to find again. What
-belongs to the machine or the moment is replaced when a run is recorded, and ignored when two runs are compared.
+A file such as ``recorded/1.96.jsonl`` holds the runs of one compiler generation. Each run is a line that identifies the
+run, followed by its events without the verdict, which ``checks`` can compute again. Details that depend on the machine
+or the time are replaced when a run is recorded and ignored when two runs are compared.
 """
 
 import json
@@ -26,8 +26,9 @@ from app.protocol.events import (
     from_json,
     to_json,
 )
+from app.protocol.visible import plain
 
-# What differs from run to run, and this machine's folders; for the text of an event's JSON.
+# Replacements in the JSON text of an event, for details that differ between runs and machines.
 _TIDY = (
     (re.compile(r'/[^\s"\\:]*?/server-\w+/\d+'), "/playground"),
     (re.compile(r'/[^\s"\\:<>]*?/lib/rustlib/'), "/toolchain/lib/rustlib/"),
@@ -35,32 +36,32 @@ _TIDY = (
     (re.compile(r"(?<=[.-])[0-9a-f]{16}\b"), "…"),
     (re.compile(r"17h[0-9a-f]{16}E"), "17h…E"),
     (re.compile(r'PATH=\\"[^"]*\\"'), 'PATH=\\"…\\"'),
-    # What objdump tells of a PE file: when it was linked, and the name of its debug information.
+    # objdump's output for a PE file: its link time and the signature of its debug information.
     (re.compile(r"(?<=Time/Date\\t\\t)[^\\]+"), "…"),
     (re.compile(r"(?<=signature )[0-9a-f]{32}\b"), "…"),
 )
 _E = TypeVar("_E", bound=Event)
 _COMMAND_LINE = re.compile(r'^.*"cc".*"-o".*$', re.MULTILINE)
 _FOLDERS = re.compile(r"(?<![\w.…<>:/])/(?:[\w.…+-]+/){3,}")
-# What may differ between two runs that say the same: times, addresses, folders, the linker's long command line.
+# Details that may differ between two runs that say the same: times, addresses, folders and the linker's command line.
 _INCIDENTAL = (
     (_COMMAND_LINE, '"cc"'),
     (_FOLDERS, "…/"),
     (re.compile(r"0x[0-9a-f]+"), "0x…"),
     (re.compile(r"\b\d+\.\d+s\b"), "…s"),
-    # Whether another part of the crate was still being built when one failed.
+    # Cargo prints this only if another unit was still being built when one failed.
     (re.compile(r"^.*build failed, waiting for other jobs to finish\.\.\.\n", re.MULTILINE), ""),
 )
 _LONGEST_LINE = 240
 
 
 class RecordingError(ValueError):
-    """A recording that cannot be read; the message says why."""
+    """A recording or quotation that is malformed; the message says why."""
 
 
 @dataclass(frozen=True)
-class What:
-    """What was run: ``files`` is ``start``, ``solution`` or a variant; the compiler by version, host and source."""
+class RecordingKey:
+    """The identity of a run: its files (``start``, ``solution`` or a variant), its command and its compiler."""
 
     files: str
     command: str
@@ -75,39 +76,39 @@ class What:
 
     @property
     def generation(self) -> str:
-        """The compiler's version in two parts, which is also the toolchain's name."""
+        """The first two numbers of the compiler's version, which are also the toolchain's name."""
         return ".".join(self.version.split(".")[:2])
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One run and what came of it, from ``queued`` to ``finished``."""
+    """One run and its events, from ``queued`` to ``finished``."""
 
-    what: What
+    what: RecordingKey
     events: tuple[Event, ...]
 
     @property
     def shown(self) -> str:
-        """The messages, or what was printed when there are none, with ANSI; folders and long lines cut short."""
+        """The compiler's messages, or else the output, with ANSI escapes; folders and long lines are shortened."""
         return shown(self.events)
 
     @property
     def seen(self) -> str:
-        """What the playground saw beside it: of the program, or of the emulated machine, its screen and registers."""
+        """The playground's observations: how the program ended, or the emulated machine's screen and registers."""
         return "\n".join(line.rstrip() for event in self.events for line in _sights(event)).strip("\n")
 
     @property
     def level(self) -> str | None:
-        """The isolation of the run, on which depends in which folder it lies; None when it never began."""
+        """The run's isolation level, or None if it never started. The crate's folder depends on the level."""
         return next((event.isolation for event in _of(self.events, Started)), None)
 
     def says_the_same(self, other: "Recording") -> bool:
-        """Whether both runs showed the same, but for times, folders and addresses."""
+        """Return True if both runs show the same, apart from times, folders and addresses."""
         return _essence(self.events) == _essence(other.events)
 
 
-def record(what: What, events: Iterable[Event]) -> Recording:
-    """A run as it is kept: without its verdict, and with nothing of this machine or moment in it."""
+def record(what: RecordingKey, events: Iterable[Event]) -> Recording:
+    """Return a run in the form in which it is stored: without its verdict or details of this machine and time."""
     log = list(events)
     begun = [Queued(position=0)] if any(isinstance(event, Queued) for event in log) else []
     kept = [*begun, *(event for event in log if not isinstance(event, Queued | Verdict))]
@@ -117,9 +118,10 @@ def record(what: What, events: Iterable[Event]) -> Recording:
 def renewed(
     old: Iterable[Recording], new: Iterable[Recording], expected: Iterable[tuple[str, str]]
 ) -> tuple[Recording, ...]:
-    """The recordings of what is expected, by files and command and in that order: the new ones, else the old.
+    """Return the recording of each expected pair of files and command, in that order: the new one if any, else the old.
 
-    Where a new one says the same as an old one of the same compiler the old one stays, so that files rarely change.
+    If a new recording says the same as the old one of the same compiler, the old one stays, so that files rarely
+    change.
     """
     before = {(one.what.files, one.what.command): one for one in old}
     after = {(one.what.files, one.what.command): one for one in new}
@@ -133,7 +135,7 @@ def renewed(
 
 
 def to_text(recordings: Iterable[Recording]) -> str:
-    """The content of a file."""
+    """Serialize recordings as the content of a file."""
     lines: list[str] = []
     for one in recordings:
         lines += [json.dumps(asdict(one.what)), *(to_json(event) for event in one.events)]
@@ -141,15 +143,15 @@ def to_text(recordings: Iterable[Recording]) -> str:
 
 
 def from_text(text: str) -> tuple[Recording, ...]:
-    """The recordings of a file; raises ``RecordingError``."""
-    runs: list[tuple[What, list[Event]]] = []
-    # Not splitlines, which also cuts at characters that JSON leaves as they are, such as U+2028.
+    """Parse the content of a file. Raises ``RecordingError``."""
+    runs: list[tuple[RecordingKey, list[Event]]] = []
+    # Not splitlines, which also splits at characters that JSON does not escape, such as U+2028.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             if "type" in (head := json.loads(line)):
                 runs[-1][1].append(from_json(line))
             else:
-                runs.append((What(**head), []))
+                runs.append((RecordingKey(**head), []))
         except (ValueError, TypeError, IndexError) as error:
             raise RecordingError(f"line {number}: {error}") from error
     return tuple(Recording(what, tuple(events)) for what, events in runs)
@@ -168,7 +170,7 @@ def _of(events: Iterable[Event], kind: type[_E]) -> Iterator[_E]:
 
 
 def _essence(events: Iterable[Event]) -> tuple[object, ...]:
-    """What was said and printed, each stream for itself: how two of them interleave is chance."""
+    """Return the messages, each stream's output and the end of a run. How two streams interleave is left to chance."""
     events = tuple(events)
     said = [(one.level, one.code, one.error_class, _essential(one.rendered)) for one in _of(events, Diagnostic)]
     printed: dict[str, str] = {}
@@ -193,28 +195,23 @@ def _sights(event: Event) -> Iterable[str]:
 
 
 def shown(events: Iterable[Event]) -> str:
-    """What a run's reader looks at: see ``Recording.shown``."""
+    """Return the text that a run shows; see ``Recording.shown``."""
     events = tuple(events)
-    messages = [event.rendered for event in _of(events, Diagnostic) if not _closing(event)]
+    messages = [event.rendered for event in _of(events, Diagnostic) if not event.is_summary]
     printed = messages or [event.text for event in _of(events, Output)]
     lines = _FOLDERS.sub("…/", "".join(printed)).split("\n")
     return "\n".join(_cut(line).rstrip() for line in lines).strip("\n")
 
 
 def words(text: str) -> str:
-    """A text as it is read: without colours, times, addresses and folders."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", _essential(text))
+    """Return a text without colours, times, addresses and folders, for comparison."""
+    return plain(_essential(text))
 
 
 def _essential(text: str) -> str:
     for pattern, instead in _INCIDENTAL:
         text = pattern.sub(instead, text)
     return text
-
-
-def _closing(event: Diagnostic) -> bool:
-    """Whether this is rustc's count of its own messages."""
-    return bool(re.match(r"aborting due to|\d+ warnings? emitted", event.message))
 
 
 def _cut(line: str) -> str:

@@ -1,4 +1,4 @@
-"""The courses of one folder: those that can be taught, and why others cannot."""
+"""The courses in one folder: those that loaded, and why the others did not."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from app.course.model import MANIFEST, Course, load_course
 
 @dataclass(frozen=True)
 class Shelf:
-    """The sound courses, the default one first, and by its folder's name a sentence on each broken one."""
+    """The courses that loaded, the default first, and for each broken one a sentence under its folder's name."""
 
     courses: tuple[Course, ...]
     broken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def default(self) -> Course:
-        """The course that a bare slug means."""
+        """The course that a lesson's slug without a course refers to."""
         return self.courses[0]
 
     @property
@@ -30,26 +30,26 @@ class Shelf:
         return next((course for course in self.courses if course.id == course_id), None)
 
     def course_of(self, lesson: Lesson) -> Course:
-        """Return the course of a lesson that came from here."""
+        """Return the course of a lesson from this shelf."""
         return next(course for course in self.courses if course.id == lesson.course)
 
     @property
     def essential_targets(self) -> tuple[str, ...]:
-        """The triples without which one of the courses cannot be taught, each once."""
+        """The triples that at least one course requires, without duplicates."""
         return tuple(dict.fromkeys(target for course in self.courses for target in course.essential_targets))
 
     def find(self, name: str) -> Lesson | None:
-        """Return the lesson that ``course/slug``, or a bare slug of the default course, names; else None."""
+        """Return the lesson named ``course/slug``, or ``slug`` for the default course; None if there is none."""
         head, slash, slug = name.partition("/")
         course = self.course(head) if slash else self.default
         return course.lesson(slug if slash else head) if course else None
 
 
 def load_shelf(folder: Path, default: str = "") -> Shelf:
-    """Load a course, or every course below a folder of courses.
+    """Load a course, or every course in a folder of courses.
 
-    ``default`` is the id of the default course; without one it is the first by name. Raises ``LessonError`` when no
-    course can be taught, or the default one cannot.
+    ``default`` is the id of the default course; if empty, the first by name. Raises ``LessonError`` if no course loads
+    or the default course does not.
     """
     if not folder.is_dir():
         raise LessonError(f"{folder}: there is no such folder of courses")
@@ -71,7 +71,7 @@ def load_shelf(folder: Path, default: str = "") -> Shelf:
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """Yield the folder itself when it holds a course, also one whose manifest is missing; else those below it."""
+    """Yield the folder itself if it holds a course, even one without a manifest; else its subfolders."""
     if (folder / MANIFEST).exists() or any(folder.glob("*/lesson.toml")):
         yield folder
     else:

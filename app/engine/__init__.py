@@ -1,6 +1,6 @@
-"""The protocols of an engine: ``Engine`` runs jobs, ``Inventory`` tells what the machine of the runs has.
+"""The protocols of an engine: ``Engine`` runs jobs, ``Inventory`` describes the machine that runs them.
 
-All that crosses them is frozen data with JSON both ways. ``local.py`` runs jobs on this machine.
+Everything that crosses them is frozen data with JSON both ways. ``local.py`` runs jobs on this machine.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -9,16 +9,17 @@ from typing import Protocol
 
 from app.binary import Card
 from app.protocol.events import Artifact, Event, Verdict
-from app.protocol.job import JobSpec, RunStatus, State
-from app.protocol.machine import Standing, ToolchainInfo
+from app.protocol.job import JobSpec, RunPhase, RunStatus
+from app.protocol.machine import TargetStatus, ToolchainInfo
 from app.stepper import Trace
 from app.toolchain import DoctorReport
 
 __all__ = [
+    "ArtifactDetails",
     "ArtifactFile",
-    "Earlier",
+    "EarlierArtifact",
     "Engine",
-    "Inside",
+    "HelloWorldSize",
     "Inventory",
     "JobSpec",
     "NoSuchRunError",
@@ -26,18 +27,17 @@ __all__ = [
     "OnVerdict",
     "OwnerQueueFullError",
     "QueueFullError",
+    "RunPhase",
     "RunStatus",
-    "State",
-    "Std",
 ]
 
 OnVerdict = Callable[[JobSpec, Sequence[Event], Verdict], Awaitable[None]]
-"""Awaited by an engine with a run's job, its events and its verdict, before any reader sees that verdict."""
+"""An engine awaits it with a run's job, events and verdict before any reader gets the verdict."""
 
 
 @dataclass(frozen=True)
-class Std:
-    """The std hello world of a toolchain and a profile: its size in bytes."""
+class HelloWorldSize:
+    """The size in bytes of the std hello world, built by a toolchain with a profile."""
 
     bytes: int
     toolchain: str
@@ -45,8 +45,8 @@ class Std:
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """An earlier binary: its run, the course and lesson of that run, and its card."""
+class EarlierArtifact:
+    """The artifact of an earlier run: the run, its course and lesson, and the card."""
 
     run_id: str
     course: str
@@ -55,115 +55,114 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Inside:
-    """A look into what a run built. ``std`` is None where nothing is measured, or not yet."""
+class ArtifactDetails:
+    """The artifact of a run with its card. ``std`` is None if the std program was not measured, or not yet."""
 
     run_id: str
     job: JobSpec
     artifact: Artifact
     card: Card
-    std: Std | None
-    earlier: tuple[Earlier, ...]
+    std: HelloWorldSize | None
+    earlier: tuple[EarlierArtifact, ...]
 
 
 @dataclass(frozen=True)
 class ArtifactFile:
-    """The artifact of a run: the path where cargo had put it, and its size."""
+    """The artifact of a run as a file: its path in the crate, and its size."""
 
     path: str
     bytes: int
 
 
 class NoSuchRunError(LookupError):
-    """No run of that id is kept here: it never was, or it has expired."""
+    """There is no run of that id, or it has expired."""
 
 
 class NothingBuiltError(LookupError):
-    """The earlier run that a job refers to left no artefact, or is not kept any more."""
+    """The run has built nothing, or its artifact has expired."""
 
 
 class QueueFullError(RuntimeError):
-    """As many runs wait as may wait."""
+    """The queue is full."""
 
 
 class OwnerQueueFullError(QueueFullError):
-    """As many runs of one owner wait as may wait of one."""
+    """The owner has as many waiting runs as one owner may have."""
 
 
 class Engine(Protocol):
     """Runs jobs and keeps their events for a while.
 
-    Each accepted run ends with exactly one verdict, also when the engine or its machine is lost: such a run, if it
-    cannot begin again, ends with ``finished: failed`` and the reason ``engine-lost``.
+    Each accepted run ends with exactly one verdict. If the engine or its machine is lost and the run cannot begin
+    again, it ends with ``finished: failed`` and the reason ``engine-lost``.
     """
 
     async def health(self) -> str:
         """Return ``ok``, or a sentence that says why runs do not work."""
 
     async def warm(self) -> None:
-        """Learn ahead what the first run with each toolchain would have to wait for."""
+        """Prepare what the first run with each toolchain would otherwise have to wait for."""
 
     async def stop(self) -> None:
-        """Cancel every run; the streams of their readers end."""
+        """Cancel every run, so that the streams of their readers end."""
 
     async def submit(self, job: JobSpec) -> str:
         """Queue a job and return the run's id. Raises ``QueueFullError`` (or of one owner), ``NothingBuiltError``.
 
-        A run that has to wait for a target first lines up afterwards, and counts as not ``attended``: it may outlast
-        its page, because without scripts nobody follows it meanwhile.
+        A run that needs a missing target is queued once the target is set up, and counts as not ``attended``: without
+        scripts no page follows it meanwhile.
         """
 
-    async def seen(self, owner: str | None) -> None:
-        """Note that an owner in the queue's sense is present: it asked for a page, a stream or a run."""
+    async def note_presence(self, owner: str | None) -> None:
+        """Note that an owner (``JobSpec.queue_owner``) is present: it asked for a page, a stream or a run."""
 
     async def status(self, run_id: str) -> RunStatus:
-        """Return where the run stands. Raises ``NoSuchRunError``."""
+        """Return the status of a run. Raises ``NoSuchRunError``."""
 
     def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
         """Yield the run's events from ``after_id`` + 1 on, as they come; end after the verdict.
 
-        Raises ``NoSuchRunError``, also in the middle when the run is dropped. May be followed any number of times,
-        also by several readers.
+        Raises ``NoSuchRunError``, also in the middle when the run is dropped. Any number of readers may follow.
         """
 
     async def cancel(self, run_id: str) -> None:
-        """End the run and its whole process tree; its log still closes with finished and verdict.
+        """End the run and its whole process tree. Its log still ends with ``finished`` and the verdict.
 
-        Raises ``NoSuchRunError``; cancelling a run that is done does nothing.
+        Raises ``NoSuchRunError``. Does nothing if the run is done.
         """
 
     async def forget(self, owner: str) -> None:
-        """Cancel the owner's runs and drop their events and artefacts."""
+        """Cancel the owner's runs and drop their events and artifacts."""
 
     async def artifact(self, run_id: str) -> ArtifactFile:
-        """Return what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        """Return the run's artifact. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
 
     def artifact_bytes(self, run_id: str) -> AsyncGenerator[bytes]:
-        """Yield the file that the run built, in pieces. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        """Yield the content of the run's artifact in pieces. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
 
     async def steps(self, run_id: str) -> Trace:
-        """Return what the run built, or started without building it, step by step.
+        """Return the trace of the program that the run built, or started without building it.
 
         Raises ``NoSuchRunError``, ``NothingBuiltError``, ``NotSteppedError``.
         """
 
     async def card(self, run_id: str) -> Card | None:
-        """Return the card of what the run built, None if it built nothing. Raises ``NoSuchRunError``."""
+        """Return the card of the run's artifact, or None if it has none. Raises ``NoSuchRunError``."""
 
-    async def inside(self, run_id: str, since: str | None = None) -> Inside:
-        """Return a look into what the run built, partial rather than late.
+    async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
+        """Return the details of the run's artifact. A card may be incomplete rather than late.
 
-        ``earlier`` are the owner's last binary of the same lesson and of the lesson before; or that of the run
+        ``earlier`` has the owner's last artifacts of the same lesson and of the lesson before, or that of the run
         ``since``. Raises ``NoSuchRunError``, ``NothingBuiltError``.
         """
 
 
 class Inventory(Protocol):
-    """The compilers and targets of the machine that runs get, and the isolation."""
+    """The compilers, targets and isolation on the machine of the runs."""
 
     @property
     def isolation(self) -> str:
-        """The isolation level that runs get."""
+        """The isolation level of runs."""
 
     async def health(self) -> str:
         """Return ``ok`` if toolchains build for this computer and the essential targets, else a sentence."""
@@ -171,23 +170,23 @@ class Inventory(Protocol):
     async def toolchains(self, targets: Sequence[str] = ()) -> tuple[ToolchainInfo, ...]:
         """Return the toolchains that runs can use.
 
-        While one of the essential targets or of ``targets`` is missing, the machine looks for it behind this answer.
+        If one of the essential targets or of ``targets`` is missing, the machine looks for it after this answer.
         """
 
     async def offers(self, target: str | None) -> bool:
         """Return True if a lesson builds for the target, so that it may be set up on demand."""
 
     async def want(self, targets: Sequence[str]) -> None:
-        """Have those of the targets set up that are missing."""
+        """Have the missing ones of the targets set up."""
 
-    async def standing(self, targets: Sequence[str]) -> tuple[Standing, ...]:
+    async def target_statuses(self, targets: Sequence[str]) -> tuple[TargetStatus, ...]:
         """Return the state of each target."""
 
     async def explain(self, toolchain: str, code: str) -> str | None:
-        """Return a toolchain's explanation of an error code as Markdown, None if it has none."""
+        """Return a toolchain's explanation of an error code as Markdown, or None if it has none."""
 
     async def examine(self, name: str, targets: Sequence[str]) -> DoctorReport:
-        """Return what is missing for the targets of the lesson ``name``, and the command that mends it."""
+        """Return what is missing for the targets of the lesson ``name``, and the command that installs it."""
 
     async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
-        """Return those programs that are not installed, and the command that installs them if one is known."""
+        """Return those of the programs that are not installed, and the command that installs them if one is known."""

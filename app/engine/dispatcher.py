@@ -1,4 +1,4 @@
-"""Decides when accepted runs start, and tells those that wait their positions."""
+"""Decide when accepted runs start, and emit the positions of those that wait."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from app.engine.queue import FairQueue
 from app.settings import Settings
 
 TICK = 0.5
-"""Seconds within which changes of the queue are told as one."""
+"""Seconds in which changes of the queue make one event of a run."""
 
 
 class Dispatcher:
-    """The queue of this engine's runs. ``start`` is called with each run that gets a slot."""
+    """Owns the queue of this engine's runs. Calls ``start`` with each run that gets a slot."""
 
     def __init__(self, settings: Settings, start: Callable[[Run], None]) -> None:
         self.queue = FairQueue[Run](
@@ -23,39 +23,39 @@ class Dispatcher:
         )
         self._start = start
         self._moved = False
-        self._told = 0.0
+        self._emitted_at = 0.0
 
     def hold(self, run: Run) -> None:
-        """Count a run against the bounds that cannot line up yet, until ``release``."""
+        """Count a run that cannot be queued yet against the bounds, until ``release``."""
         self.queue.hold(run.job.queue_owner)
         run.stands_at(self.queue.waiting, time.monotonic())
 
     def release(self, run: Run) -> None:
-        """End what ``hold`` began; the run may line up now."""
+        """Stop counting a run that ``hold`` counted."""
         self.queue.release(run.job.queue_owner)
 
-    def line_up(self, run: Run) -> None:
-        """Let a run wait for a slot, or start it at once if one is free."""
+    def enqueue(self, run: Run) -> None:
+        """Queue a run, or start it at once if a slot is free."""
         run.stands_at(self.queue.put(run.job.queue_owner, run), time.monotonic())
         self._moved = True
         self._start_waiting()
 
     def leave(self, run: Run) -> bool:
-        """Take a run out of the queue; return False if it does not wait there."""
+        """Take a run out of the queue; return False if it is not in it."""
         left = self.queue.remove(run.job.queue_owner, run)
         self._moved |= left
         return left
 
     def free(self, run: Run) -> None:
-        """Take back the slot of a run."""
+        """Free the slot of a run."""
         self.queue.finish(run.job.queue_owner)
         self._start_waiting()
 
     def tick(self) -> None:
-        """Start what may start by now, and tell what has moved."""
-        self._start_waiting()  # the last slot is free for everybody once others have been away long enough
+        """Start the runs that may start by now, and emit the positions that have changed."""
+        self._start_waiting()  # an owner may get the last slot once the others have been away for a while
         if self._moved:
-            self._say_positions()
+            self._emit_positions()
 
     def _start_waiting(self) -> None:
         started = False
@@ -63,11 +63,11 @@ class Dispatcher:
             run.state = "running"
             self._start(run)
             started = self._moved = True
-        if started and time.monotonic() - self._told > TICK:
-            self._say_positions()
+        if started and time.monotonic() - self._emitted_at > TICK:
+            self._emit_positions()
 
-    def _say_positions(self) -> None:
-        """Tell the waiting runs that have moved: an event for each, so changes within a tick are told as one."""
-        self._told, self._moved = time.monotonic(), False
+    def _emit_positions(self) -> None:
+        """Emit the position of each waiting run that has moved, at most once a tick."""
+        self._emitted_at, self._moved = time.monotonic(), False
         for run, position in self.queue.positions():
-            self._moved |= not run.stands_at(position, self._told)
+            self._moved |= not run.stands_at(position, self._emitted_at)

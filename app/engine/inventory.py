@@ -1,16 +1,18 @@
-"""This machine's compilers and targets: found at the start, looked for again when something is missing."""
+"""The compilers and targets of this machine: found at the start, and looked for again when one is missing."""
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 
 from app.course import Course
+from app.engine.memo import Memo
 from app.engine.targets import Targets, best_for
 from app.protocol.job import JobSpec
-from app.protocol.machine import Standing, ToolchainInfo
+from app.protocol.machine import TargetStatus, ToolchainInfo
 from app.sandbox import Isolation, detect
 from app.settings import Settings
 from app.toolchain import (
@@ -27,26 +29,27 @@ from app.toolchain import (
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN = 5.0
+"""Seconds between two looks at this machine."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """The isolation that runs get on this machine, and its toolchains."""
+class LocalSetup:
+    """The isolation of runs on this machine, and its toolchains."""
 
     isolation: Isolation
     toolchains: tuple[Toolchain, ...]
 
 
-async def find(settings: Settings) -> Found:
-    """Look for both. Raises ``IsolationError`` when a level that was asked for by name does not work."""
+async def find_setup(settings: Settings) -> LocalSetup:
+    """Find the isolation and the toolchains. Raises ``IsolationError`` if the level in the settings does not work."""
     toolchains = await discover(settings.cache_dir)
-    return Found(await detect(settings, toolchains), toolchains)
+    return LocalSetup(await detect(settings, toolchains), toolchains)
 
 
 class LocalInventory:
     """The ``Inventory`` of this machine.
 
-    The targets of the ``courses`` may be set up on demand. ``begin`` comes first; ``work`` does what is asked for.
+    The targets of the ``courses`` may be set up on demand. Call ``begin`` first; ``work`` sets targets up.
     """
 
     def __init__(self, settings: Settings, courses: Iterable[Course], demand: Demand | None = None) -> None:
@@ -55,43 +58,41 @@ class LocalInventory:
         known = (target for course in courses for lesson in course.lessons for target in lesson.targets)
         self.targets = Targets(known, demand or Demand(settings.cache_dir))
         self._essential = tuple(dict.fromkeys(one for course in courses for one in course.essential_targets))
-        """The targets that the courses cannot do without; other targets are set up when a lesson asks for them."""
-        self._found: Found | None = None
+        """The targets that set-up provides. Others are set up when a lesson needs them."""
+        self._found: LocalSetup | None = None
         self._toolchains: tuple[Toolchain, ...] = ()
         self._looked = 0.0
         self._look = anyio.Lock()
         self._wanted = anyio.Event()
-        self._examined: dict[str, tuple[DoctorReport, float]] = {}
-        self._examining = anyio.Lock()
-        self._explanations: dict[tuple[str, str], str | None] = {}
-        self._explaining = anyio.Lock()
+        self._examined = Memo[str, DoctorReport](ttl=_LOOK_AGAIN)
+        self._explanations = Memo[tuple[str, str], str | None]()
 
-    def begin(self, found: Found) -> None:
-        """Take what was found on this machine."""
+    def begin(self, found: LocalSetup) -> None:
+        """Start with what was found on this machine."""
         self._found = found
         self._toolchains = self.usable(found.toolchains)
         self._looked = time.monotonic()
 
     async def work(self) -> None:
-        """Set up targets on demand, and look again for what is missing, until cancelled."""
+        """Set up targets on demand and look for what is missing, until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.targets.work, self.refresh)
             tasks.start_soon(self.keep_looking)
 
     @property
     def isolation(self) -> str:
-        """The isolation level that runs get."""
+        """The isolation level of runs."""
         assert self._found, "nothing was looked for yet"
         return self._found.isolation.level
 
     def usable(self, toolchains: tuple[Toolchain, ...]) -> tuple[Toolchain, ...]:
-        """Return those toolchains that a run can read at this level of isolation."""
+        """Return the toolchains that a run can read at this level of isolation."""
         assert self._found, "nothing was looked for yet"
         box = self._found.isolation.box
         return tuple(one for one in toolchains if box.unreadable(one.folders) is None)
 
     def named(self, name: str) -> Toolchain | None:
-        """Return the toolchain of that name as it was last seen."""
+        """Return the toolchain of that name, or None."""
         return next((one for one in self._toolchains if one.name == name), None)
 
     def pending(self, job: JobSpec) -> tuple[str, ...]:
@@ -104,9 +105,9 @@ class LocalInventory:
         return best_for(targets, job.toolchain, self._toolchains)
 
     async def present(self, targets: Sequence[str] = ()) -> tuple[Toolchain, ...]:
-        """Return the toolchains; looked for again when one has gone, or behind this answer while a target is missing.
+        """Return the toolchains. If one is gone, look for them first; if a target is missing, look after this answer.
 
-        The host and the essential targets of the courses always count, other ones when ``targets`` names them.
+        The host, the essential targets and ``targets`` count.
         """
         async with self._look:
             if not all(program.exists() for one in self._toolchains for program in one.programs):
@@ -120,7 +121,7 @@ class LocalInventory:
         return self._toolchains
 
     async def keep_looking(self) -> None:
-        """Look for the toolchains anew whenever something is missing, until cancelled."""
+        """Look for the toolchains again whenever something is missing, until cancelled."""
         while True:
             await self._wanted.wait()
             self._wanted = anyio.Event()
@@ -130,7 +131,7 @@ class LocalInventory:
                 _log.exception("the toolchains could not be looked at")
 
     async def refresh(self) -> tuple[Toolchain, ...]:
-        """Look for the toolchains anew."""
+        """Look for the toolchains again."""
         self._toolchains = self.usable(await discover(self._cache_dir))
         self._looked = time.monotonic()
         return self._toolchains
@@ -149,36 +150,25 @@ class LocalInventory:
         return self.targets.offers(target)
 
     async def want(self, targets: Sequence[str]) -> None:
-        """Have those of the targets set up that are missing."""
+        """Have the missing ones of the targets set up."""
         self.targets.want(self._toolchains, targets)
 
-    async def standing(self, targets: Sequence[str]) -> tuple[Standing, ...]:
+    async def target_statuses(self, targets: Sequence[str]) -> tuple[TargetStatus, ...]:
         """Return the state of each target."""
-        return self.targets.standing(self._toolchains, targets)
+        return self.targets.target_statuses(self._toolchains, targets)
 
     async def explain(self, toolchain: str, code: str) -> str | None:
-        """Return a toolchain's explanation of an error code as Markdown, None if it has none."""
+        """Return a toolchain's explanation of an error code as Markdown, or None if it has none."""
         chosen = self.named(toolchain)
         if chosen is None:
             return None
-        key = (chosen.version, code)
-        if key not in self._explanations:
-            # One compiler at a time, and each question once, also when its answer is that there is none.
-            async with self._explaining:
-                if key not in self._explanations:
-                    self._explanations[key] = await explanation(chosen, code)
-        return self._explanations[key]
+        return await self._explanations.get((chosen.version, code), partial(explanation, chosen, code))
 
     async def examine(self, name: str, targets: Sequence[str]) -> DoctorReport:
-        """Return what is missing for the targets of the lesson ``name``; an answer counts for five seconds."""
-        async with self._examining:
-            report, then = self._examined.get(name, (None, 0.0))
-            if report is None or time.monotonic() - then > _LOOK_AGAIN:
-                report = await examine(self._cache_dir, {name: targets}, self._essential)
-                self._examined[name] = report, time.monotonic()
-        return report
+        """Return what is missing for the targets of the lesson ``name``, at most ``_LOOK_AGAIN`` seconds old."""
+        return await self._examined.get(name, partial(examine, self._cache_dir, {name: targets}, self._essential))
 
     async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
-        """Return those programs that are not installed, and the command that installs them if one is known."""
+        """Return those of the programs that are not installed, and the command that installs them if one is known."""
         lacking = missing_tools(needs)
         return lacking, tools_command(lacking)

@@ -1,4 +1,4 @@
-"""An engine that runs jobs on this machine, as many at once as it is told; further ones wait their turn."""
+"""The engine that runs jobs on this machine: ``max_runs`` at a time, while others wait in a queue."""
 
 import logging
 import os
@@ -13,19 +13,28 @@ import anyio
 
 from app.binary import Card
 from app.course import Course
-from app.engine import ArtifactFile, Inside, JobSpec, NoSuchRunError, NothingBuiltError, OnVerdict, RunStatus
+from app.engine import (
+    ArtifactDetails,
+    ArtifactFile,
+    JobSpec,
+    NoSuchRunError,
+    NothingBuiltError,
+    OnVerdict,
+    RunStatus,
+    words,
+)
+from app.engine.builds import EngineBuilds
+from app.engine.cards import ArtifactCards
 from app.engine.dispatcher import TICK, Dispatcher
-from app.engine.inventory import Found, LocalInventory, find
+from app.engine.hello_world import HelloWorldSizes
+from app.engine.inventory import LocalInventory, LocalSetup, find_setup
 from app.engine.log import Run
-from app.engine.look import Looks
 from app.engine.retention import Retention
 from app.engine.scratch import Scratch
 from app.engine.seeds import Config, Seeds
-from app.engine.side import Side
 from app.engine.steps import Steps
 from app.engine.supervisor import Supervisor
 from app.engine.worker import Worker
-from app.engine.yardstick import Yardsticks
 from app.inspector import Inspector
 from app.protocol.events import Event, Finished, Output, Verdict
 from app.runfiles import in_thread
@@ -37,23 +46,24 @@ _log = logging.getLogger(__name__)
 _TIDY_SECONDS = 30.0
 _STOP_SECONDS = 1.5
 _READERS = min(4, max(2, os.cpu_count() or 1))
-"""Artefacts that are read at once; a std program takes a processor for a quarter of a second."""
+"""Artifacts that are read at once. A std program takes a processor for a quarter of a second."""
 _OWN = 3
+"""Boxes of the engine's own: for its builds, the stepper and trial runs."""
 _LATE = 30.0
-"""Seconds after which an engine that has not tended its runs is taken for gone."""
+"""Seconds without ``_tend_once`` after which the engine counts as ended."""
 _PIECE = 64 * 1024
 
 
 async def _nothing(job: JobSpec, events: Sequence[Event], verdict: Verdict) -> None:
-    """The default for an engine whose owner keeps no progress."""
+    """Do nothing: the default for an engine without stored progress."""
 
 
 class LocalEngine:
     """Runs jobs in scratch folders below ``settings.scratch_dir``; use it as an async context manager.
 
-    ``on_verdict`` is awaited before a verdict becomes visible, so that progress is stored first. ``found``: what was
-    found on this machine, if somebody has looked already. With ``on_demand`` it sets up targets that are missing.
-    ``inventory``: one that others hold, too.
+    ``on_verdict`` is awaited before a verdict becomes visible, so that progress is stored first. ``found`` is the setup
+    of this machine, if it is known already. With ``on_demand``, missing targets are set up. ``inventory`` is one to
+    share with others, instead of one of the engine's own.
     """
 
     def __init__(
@@ -61,7 +71,7 @@ class LocalEngine:
         settings: Settings,
         courses: Iterable[Course],
         on_verdict: OnVerdict = _nothing,
-        found: Found | None = None,
+        found: LocalSetup | None = None,
         *,
         inventory: LocalInventory | None = None,
         on_demand: bool = False,
@@ -80,18 +90,17 @@ class LocalEngine:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            # Left last, when every run has ended.
+            # Exits are called in reverse order: this one after every run has ended.
             stack.push_async_callback(in_thread, settle)
             self._scratch = await stack.enter_async_context(Scratch(self._settings.scratch_dir))
-            found = self._found or await find(self._settings)
+            found = self._found or await find_setup(self._settings)
             self.inventory.begin(found)
-            # More than runs: the engine's own builds, the stepper, trials and the readers of artifacts are beside them.
             boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + _OWN + _READERS))
             spare, second, trial, *readers = boxes[: _OWN + _READERS]
             self._steps = Steps(self._scratch, second)
-            self._inspector = await stack.enter_async_context(Inspector.begun(readers, self._scratch.new_root))
-            side = Side(self._scratch, spare)
-            self._seeds = Seeds(side, self._configs, self._settings.cache_dir)
+            self._inspector = await stack.enter_async_context(Inspector.start(readers, self._scratch.new_root))
+            builds = EngineBuilds(self._scratch, spare)
+            self._seeds = Seeds(builds, self._configs, self._settings.cache_dir)
             self._worker = Worker(
                 self._settings,
                 self._courses,
@@ -104,7 +113,9 @@ class LocalEngine:
                 self._runs.built,
             )
             self._tasks = Supervisor(await stack.enter_async_context(anyio.create_task_group()))
-            self._looks = Looks(self._inspector, Yardsticks(side, self._seeds), self._tasks, self.inventory.named)
+            self._cards = ArtifactCards(
+                self._inspector, HelloWorldSizes(builds, self._seeds), self._tasks, self.inventory.named
+            )
             self._tasks.start_soon(self._tend)
             if self._on_demand:
                 self._tasks.start_soon(self.inventory.work)
@@ -121,17 +132,17 @@ class LocalEngine:
     async def health(self) -> str:
         """Return ``ok``, or a sentence that says why runs do not work."""
         if self._tasks.ended or time.monotonic() - self._tended > _LATE:
-            return "the engine has ended; restart the playground"
-        return "ok" if await self._worker.works() else "runs fail for a reason of the machine's; see the log"
+            return words.ENGINE_ENDED
+        return "ok" if await self._worker.works() else words.RUNS_FAIL
 
     async def warm(self) -> None:
-        """Learn now what the first run with each toolchain would have to wait for."""
+        """Learn the seeds and start the readers, so that the first run need not wait for them."""
         for toolchain in await self.inventory.present():
             await self._seeds.of(toolchain)
             await self._inspector.warm()
 
     async def stop(self) -> None:
-        """Cancel every run and wait until each log has its last event; the streams of their readers end."""
+        """Cancel every run and wait for the last event of each log, so that the readers' streams end."""
         runs = self._runs.active()
         for run in runs:
             await self.cancel(run.id)
@@ -141,11 +152,11 @@ class LocalEngine:
                     pass
 
     async def submit(self, job: JobSpec) -> str:
-        """Queue a job and return the run's id; a job that is here already is not queued again.
+        """Queue a job and return the run's id. A job that is known already is not queued again.
 
         Raises ``OwnerQueueFullError``, ``QueueFullError``, ``NothingBuiltError``.
         """
-        # Nothing is awaited here, so that a bound that was checked still holds when the run is counted.
+        # Nothing is awaited here, so no other run can come between the check of the bounds and this run.
         if job.run_id in self._runs:
             return job.run_id
         self._dispatcher.queue.check(job.queue_owner)
@@ -161,12 +172,12 @@ class LocalEngine:
             self._dispatcher.hold(run)
             self._tasks.start_soon(self._prepare, run, pending)
         else:
-            self._dispatcher.line_up(run)
+            self._dispatcher.enqueue(run)
         return run.id
 
-    async def seen(self, owner: str | None) -> None:
-        """Note that an owner is present: for a while, others leave it the last free slot."""
-        self._dispatcher.queue.see(owner)
+    async def note_presence(self, owner: str | None) -> None:
+        """Note that an owner is present. For a while, others leave the last free slot to it."""
+        self._dispatcher.queue.note_presence(owner)
 
     async def status(self, run_id: str) -> RunStatus:
         """Return where the run stands. Raises ``NoSuchRunError``."""
@@ -177,26 +188,26 @@ class LocalEngine:
 
         Raises ``NoSuchRunError``, also in the middle when the run is dropped.
         """
-        # Closed with this generator, and not some time later: the run counts its readers.
+        # The run counts its readers, so the inner generator must close together with this one.
         async with aclosing(self._runs[run_id].follow(after_id)) as log:
             async for event in log:
                 yield event
 
     async def cancel(self, run_id: str) -> None:
-        """End the run and its process tree; nothing happens when it is done."""
+        """End the run and its process tree. Raises ``NoSuchRunError``; does nothing if the run is done."""
         run = self._runs[run_id]
         if run.state == "queued":
             if self._dispatcher.leave(run):
-                self._end_unbegun(run, "cancelled")
+                self._end_before_start(run, "cancelled")
             else:
-                run.held.cancel()
+                run.preparation.cancel()
         elif run.state == "running":
             run.scope.cancel()
 
     async def forget(self, owner: str) -> None:
-        """Cancel the owner's runs and drop their events and artefacts."""
+        """Cancel the owner's runs and drop their events and artifacts."""
         for run in self._runs.of(owner):
-            with suppress(NoSuchRunError):  # dropped meanwhile
+            with suppress(NoSuchRunError):  # it was dropped meanwhile
                 await self.cancel(run.id)
                 async for _ in run.follow():
                     pass
@@ -218,10 +229,10 @@ class LocalEngine:
             while piece := await file.read(_PIECE):
                 yield piece
 
-    async def inside(self, run_id: str, since: str | None = None) -> Inside:
-        """Return a look into what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+    async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
+        """Return the details of what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
         run = self._runs[run_id]
-        return await self._looks.at(run, self._runs.before(run) if since is None else [self._runs[since]])
+        return await self._cards.details(run, self._runs.before(run) if since is None else [self._runs[since]])
 
     async def steps(self, run_id: str) -> Trace:
         """Return what the run built, or started without building it, step by step.
@@ -231,37 +242,37 @@ class LocalEngine:
         run = self._runs[run_id]
         built = self._runs.built(run.job.after if run.built is None and run.job.after else run_id)
         try:
-            return await self._steps.of(run_id, built.file, run.job.turn)
+            return await self._steps.of(run_id, built.file, run.job.lock_owner)
         except FileNotFoundError:
             raise NothingBuiltError(run_id) from None
 
     async def card(self, run_id: str) -> Card | None:
         """Return the card of what the run built, if it built something. Raises ``NoSuchRunError``."""
-        return await self._looks.card(self._runs[run_id])
+        return await self._cards.card(self._runs[run_id])
 
     async def _prepare(self, run: Run, targets: Sequence[str]) -> None:
-        """Let a run wait for its targets, outside of the queue, so that it holds nobody up."""
+        """Let a run wait for its targets outside of the queue, so that it does not delay others."""
         status: Literal["cancelled", "failed"] = "cancelled"
         try:
-            with run.held:
+            with run.preparation:
                 say = partial(_say, run)
                 name = await self.inventory.prepared(run.job, targets, say)
                 run.job = run.job.model_copy(update={"toolchain": name})
                 run.preparing = False
         except Exception:
             _log.exception("run %s of lesson %s could not be prepared", run.id, run.job.lesson)
-            _say(run, "The playground could not prepare this run; its operator finds why in the log.")
+            _say(run, words.NOT_PREPARED)
             status = "failed"
         finally:
             self._dispatcher.release(run)
-        # A cancellation may come when nothing is waited for any more.
-        if run.preparing or run.held.cancel_called:
+        # A cancellation may also arrive after the wait has ended.
+        if run.preparing or run.preparation.cancel_called:
             run.preparing = False
-            self._end_unbegun(run, status)
+            self._end_before_start(run, status)
         else:
-            self._dispatcher.line_up(run)
+            self._dispatcher.enqueue(run)
 
-    def _end_unbegun(self, run: Run, status: Literal["cancelled", "failed"]) -> None:
+    def _end_before_start(self, run: Run, status: Literal["cancelled", "failed"]) -> None:
         run.emit(Finished(status=status, exit_code=None, seconds=0.0))
         run.end(self._worker.judge(run))
 
@@ -271,7 +282,7 @@ class LocalEngine:
     async def _execute(self, run: Run) -> None:
         await self._worker.execute(run, partial(self._dispatcher.free, run), partial(self._close, run))
         if run.job.attended:
-            self._looks.prepare(run)
+            self._cards.prepare(run)
 
     async def _close(self, run: Run, verdict: Verdict) -> None:
         """Have the progress stored, and then append the verdict."""
@@ -295,7 +306,7 @@ class LocalEngine:
                 except Exception:
                     _log.exception("the runs could not be tended")
         finally:
-            # The engine ends, and with it the tasks of these runs: their readers still wait for a verdict.
+            # The engine ends and cancels the tasks of these runs, but their readers still wait for a verdict.
             for run in self._runs.active():
                 run.lose()
 

@@ -1,4 +1,4 @@
-"""The log of one run, which is the only channel between the run and whoever follows it."""
+"""The log of one run: the only channel between the run and its readers."""
 
 import sys
 import time
@@ -8,44 +8,43 @@ import anyio
 from pydantic import BaseModel
 
 from app.binary import Card
-from app.engine import NoSuchRunError
+from app.engine import NoSuchRunError, words
 from app.protocol.events import Artifact, Event, Finished, Output, Queued, Started, Verdict
-from app.protocol.job import JobSpec, RunStatus, State
+from app.protocol.job import JobSpec, RunPhase, RunStatus
 from app.run import runner
 
 _PACE = 0.05
-"""Seconds by which the pause between two positions grows with each."""
+"""Seconds by which the pause before the next ``queued`` event grows with each of them."""
 _OBJECT = 1500
-"""Bytes of an event, or of a part of one, without its texts."""
-_LOST = "The engine that ran this is gone. Run it again.\n"
+"""About the bytes of memory that an event, or a model in it, takes besides its texts."""
 
 
 class Run:
-    """One run and its log; readers wait on ``changed``, which is replaced at each change."""
+    """One run and its log. Readers wait for ``changed``, which each change replaces by a new event."""
 
     def __init__(self, job: JobSpec) -> None:
         self.id = job.run_id
         self.job = job
-        self.state: State = "queued"
+        self.state: RunPhase = "queued"
         self.started: float | None = None
-        self.held_bytes = _held(tuple(job.files.values()))
+        self.memory_bytes = _memory_of(tuple(job.files.values()))
         self.log: list[Event] = []
         self.built: runner.Built | None = None
         self.card: Card | None = None
         self.preparing = False
-        self.held = anyio.CancelScope()
+        self.preparation = anyio.CancelScope()
         self.scope = anyio.CancelScope()
         self.readers = 0
         self.dropped = False
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
-        self._told, self._told_at = 0, -_PACE
+        self._positions, self._last_position_at = 0, -_PACE
 
     def emit(self, event: Event) -> None:
-        """Append an event; nothing comes after the verdict."""
+        """Append an event, unless the log has ended with the verdict."""
         if self.verdict():
             return
-        self.held_bytes += _held(event)
+        self.memory_bytes += _memory_of(event)
         if isinstance(event, Started):
             self.started = time.monotonic()
         self.log.append(event.numbered(len(self.log) + 1))
@@ -53,24 +52,24 @@ class Run:
         self.changed = anyio.Event()
 
     def stands_at(self, position: int, now: float) -> bool:
-        """Say the position in the queue; return False if it is too early to say it.
+        """Emit the position in the queue; return False if it is too early for another event.
 
-        Each position is an event that stays until the run is dropped, so each is said after a longer pause than the
-        one before: a run that waits for an hour tells some 400.
+        Every position is an event that stays until the run is dropped. So the pause grows with each of them: a run that
+        waits for an hour emits about 400.
         """
         last = self.log[-1] if self.log else None
         if isinstance(last, Queued) and last.position == position:
             return True
-        if now - self._told_at < self._told * _PACE:
+        if now - self._last_position_at < self._positions * _PACE:
             return False
-        self._told, self._told_at = self._told + 1, now
+        self._positions, self._last_position_at = self._positions + 1, now
         self.emit(Queued(position=position))
         return True
 
     async def follow(self, after_id: int = 0) -> AsyncGenerator[Event]:
         """Yield the events after ``after_id`` as they come; end after the verdict.
 
-        Raises ``NoSuchRunError`` when the run is dropped: a slow reader keeps no run.
+        Raises ``NoSuchRunError`` when the run is dropped: a slow reader does not keep it.
         """
         self.readers += 1
         at = max(after_id, 0)
@@ -91,15 +90,15 @@ class Run:
             self.idle_since = time.monotonic()
 
     def lose(self) -> None:
-        """End a run that nobody executes any more and that cannot begin again."""
+        """End a run whose engine is gone and that cannot begin again."""
         if self.finished() is None:
-            self.emit(Output(stream="stderr", text=_LOST))
+            self.emit(Output(stream="stderr", text=f"{words.ENGINE_LOST}\n"))
             seconds = round(self.seconds(), 3)
             self.emit(Finished(status="failed", exit_code=None, seconds=seconds, reason="engine-lost"))
         self.end(Verdict(reached=False, checks=()))
 
     def status(self) -> RunStatus:
-        """Where the run stands."""
+        """Return the run's status."""
         return RunStatus(
             id=self.id,
             state=self.state,
@@ -111,13 +110,14 @@ class Run:
         )
 
     def end(self, verdict: Verdict) -> None:
-        # The state first: whoever sees the verdict finds the run done.
+        """Append the verdict, which ends the log."""
+        # The state comes first, so that a reader of the verdict finds the run done.
         self.state = "done"
         self.idle_since = time.monotonic()
         self.emit(verdict)
 
     def drop(self) -> None:
-        """Let go of what the run holds, whoever still reads it."""
+        """Release the memory of the run. Its readers get ``NoSuchRunError``."""
         self.dropped = True
         self.log = []
         self.card = None
@@ -125,24 +125,27 @@ class Run:
         self.changed.set()
 
     def seconds(self) -> float:
-        """How long ago it began, 0 when it has not."""
+        """Return the seconds since the run started, or 0 if it has not."""
         return 0.0 if self.started is None else time.monotonic() - self.started
 
     def artifact(self) -> Artifact | None:
+        """Return the last ``artifact`` event."""
         return next((event for event in reversed(self.log) if isinstance(event, Artifact)), None)
 
     def finished(self) -> Finished | None:
+        """Return the ``finished`` event."""
         return next((event for event in reversed(self.log) if isinstance(event, Finished)), None)
 
     def verdict(self) -> Verdict | None:
+        """Return the verdict."""
         last = self.log[-1] if self.log else None
         return last if isinstance(last, Verdict) else None
 
 
-def _held(value: object) -> int:
-    """About how much memory a value takes: many small parts of a message weigh more than its text."""
+def _memory_of(value: object) -> int:
+    """Estimate the memory of a value: many small parts of a message can take more than its text."""
     if isinstance(value, BaseModel):
-        return _OBJECT + sum(map(_held, vars(value).values()))
+        return _OBJECT + sum(map(_memory_of, vars(value).values()))
     if isinstance(value, tuple):
-        return sum(map(_held, value))
+        return sum(map(_memory_of, value))
     return sys.getsizeof(value) if isinstance(value, str) else 0

@@ -1,6 +1,6 @@
 """The queue of runs: owners take turns, and an owner with a run in progress leaves the last free slot to others.
 
-Pure: it starts no task and does no IO. ``clock`` gives it the time.
+Pure: it starts no task, does no IO, and reads the time from ``clock``.
 """
 
 import time
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from app.engine import OwnerQueueFullError, QueueFullError
 
-SEEN_SECONDS = 300.0
+PRESENT_SECONDS = 300.0
 """An owner counts as present for this long after a page, a stream or a run."""
 
 T = TypeVar("T")
@@ -20,11 +20,10 @@ Owner = str | None
 class FairQueue(Generic[T]):
     """Runs that wait for one of ``slots``, in a line for each owner.
 
-    Owners are served round robin, and each line keeps its order. As long as another owner is present, an owner with a
-    run in progress does not get the last free slot, unless there is only one.
+    Owners are served round robin. A line is in order of ``priority``, then of arrival. While another owner is present,
+    an owner with a run in progress does not get the last free slot, unless there is only one slot.
 
-    At most ``length`` runs wait in all, and ``share`` of one owner. The owner None has no bound of its own.
-    In a line, runs of a higher ``priority`` come first.
+    At most ``length`` runs wait in all, and at most ``share`` of one owner. The owner None has only the first bound.
     """
 
     def __init__(
@@ -44,22 +43,22 @@ class FairQueue(Generic[T]):
         self._waiting = 0
         self._held: Counter[Owner] = Counter()
         self._running: Counter[Owner] = Counter()
-        self._seen: OrderedDict[Owner, float] = OrderedDict()
+        self._present: OrderedDict[Owner, float] = OrderedDict()
 
     @property
     def waiting(self) -> int:
-        """The number of runs in all lines, those on hold not counted."""
+        """The number of runs in all lines, without those on hold."""
         return self._waiting
 
-    def see(self, owner: Owner) -> None:
+    def note_presence(self, owner: Owner) -> None:
         """Note that the owner is present.
 
-        The two owners seen last are enough to tell for each owner when another one was seen.
+        Only the two owners that came last are kept: of each owner, that is enough to know when another one came.
         """
-        self._seen[owner] = self._clock()
-        self._seen.move_to_end(owner)
-        if len(self._seen) > 2:
-            self._seen.popitem(last=False)
+        self._present[owner] = self._clock()
+        self._present.move_to_end(owner)
+        if len(self._present) > 2:
+            self._present.popitem(last=False)
 
     def check(self, owner: Owner) -> None:
         """Raise ``OwnerQueueFullError`` or ``QueueFullError`` if no further run of the owner may wait."""
@@ -71,17 +70,17 @@ class FairQueue(Generic[T]):
             raise QueueFullError(f"{everyones} runs are waiting already")
 
     def hold(self, owner: Owner) -> None:
-        """Count a run that cannot line up yet against both bounds, until ``release``."""
-        self.see(owner)
+        """Count a run that cannot be queued yet against both bounds, until ``release``."""
+        self.note_presence(owner)
         self._held[owner] += 1
 
     def release(self, owner: Owner) -> None:
-        """End what ``hold`` began; the run may line up now."""
+        """Stop counting a run that ``hold`` counted."""
         _take_one(self._held, owner)
 
     def put(self, owner: Owner, run: T) -> int:
-        """Put the run into its owner's line and return its position, as ``positions`` defines it."""
-        self.see(owner)
+        """Put the run into its owner's line; return its position in the sense of ``positions``."""
+        self.note_presence(owner)
         line = self._lines.setdefault(owner, deque())
         at = len(line)
         while at and self._priority(line[at - 1]) < self._priority(run):
@@ -93,7 +92,7 @@ class FairQueue(Generic[T]):
         return self._position(owner, line, list(self._lines).index(owner), at)
 
     def take(self) -> T | None:
-        """Return the run that starts now and give it a slot; None if no run may start."""
+        """Give a slot to the run that starts next and return it, or None if no run may start."""
         free = self._slots - self._running.total()
         if free < 1:
             return None
@@ -107,11 +106,11 @@ class FairQueue(Generic[T]):
         return None
 
     def finish(self, owner: Owner) -> None:
-        """Return the slot of a run that ``take`` gave out."""
+        """Free the slot of a run that ``take`` returned."""
         _take_one(self._running, owner)
 
     def remove(self, owner: Owner, run: T) -> bool:
-        """Take a waiting run out of its line; return False if it does not wait there."""
+        """Take a waiting run out of its line; return False if it is not in it."""
         line = self._lines.get(owner)
         if line is None or run not in line:
             return False
@@ -120,26 +119,26 @@ class FairQueue(Generic[T]):
         return True
 
     def positions(self) -> Iterator[tuple[T, int]]:
-        """Yield each waiting run with an upper bound for how many of the others that wait now start before it.
+        """Yield each waiting run with an upper bound of the waiting runs that start before it.
 
-        For the first run of an owner with none in progress this is the number of owners whose turn comes before. The
-        owner's further runs may have to let all other owners pass, because of the last slot.
+        For the first run of an owner without a run in progress, it is the number of owners whose turn comes before.
+        Because of the last slot, all runs of other owners may start before an owner's further runs.
         """
-        for turn, (owner, line) in enumerate(self._lines.items()):
+        for lock_owner, (owner, line) in enumerate(self._lines.items()):
             for index, run in enumerate(line):
-                yield run, self._position(owner, line, turn, index)
+                yield run, self._position(owner, line, lock_owner, index)
 
-    def _position(self, owner: Owner, line: deque[T], turn: int, index: int) -> int:
+    def _position(self, owner: Owner, line: deque[T], lock_owner: int, index: int) -> int:
         if index == 0 and (self._slots == 1 or not self._running[owner]):
-            return turn
+            return lock_owner
         return self._waiting - len(line) + index
 
     def _must_share(self, owner: Owner) -> bool:
-        """Return True if the owner has a slot already and another owner may want the last one."""
+        """Return True if the owner has a slot and another owner is present, so that the last one stays free."""
         if self._slots == 1 or not self._running[owner]:
             return False
-        since = self._clock() - SEEN_SECONDS
-        return any(other != owner and at > since for other, at in self._seen.items())
+        since = self._clock() - PRESENT_SECONDS
+        return any(other != owner and at > since for other, at in self._present.items())
 
     def _left(self, owner: Owner, line: deque[T]) -> None:
         self._waiting -= 1

@@ -1,4 +1,4 @@
-"""The runs that are kept, and which of them go: those of an age, and the oldest of the owner who takes most room."""
+"""Keep finished runs until they are too old, or too many: then the oldest of the owner that takes most room goes."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,14 +9,13 @@ from app.engine.log import Run
 from app.run import runner
 
 _MOST_KEPT = 1000
-_MOST_HELD = 64 * 1024 * 1024
+_MOST_MEMORY = 64 * 1024 * 1024
 _MOST_BUILT = 1024 * 1024 * 1024
-"""Finished runs kept at most, whatever their age: their number, the memory of their files and events, the bytes they
-built."""
+"""Bounds of the finished runs: their number, the memory of their files and events, the bytes of their artifacts."""
 
 
 class Retention:
-    """The runs by their ids, in the order in which they came. ``dropped`` is told of each that goes."""
+    """The runs by their ids, in the order in which they came. Calls ``dropped`` with each run that goes."""
 
     def __init__(self, ttl: float, dropped: Callable[[Run], None]) -> None:
         self._ttl = ttl
@@ -46,14 +45,14 @@ class Retention:
         return [run for run in self._runs.values() if run.job.owner == owner]
 
     def built(self, run_id: str) -> runner.Built:
-        """Return what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        """Return the run's artifact. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
         built = self[run_id].built
         if built is None or not built.file.exists():
             raise NothingBuiltError(run_id)
         return built
 
     def before(self, run: Run) -> list[Run]:
-        """Return the owner's last binaries before this one: of the same lesson, and of the last other lesson."""
+        """Return the owner's last runs with an artifact before this one: of the same lesson, and of any other."""
         found: dict[bool, Run] = {}
         mine = (run.job.course, run.job.lesson)
         for one in reversed(list(takewhile(lambda one: one is not run, self._runs.values()))):
@@ -62,7 +61,7 @@ class Retention:
         return [found[same] for same in (True, False) if same in found]
 
     def drop(self, run: Run) -> None:
-        """Let go of a run, whoever still reads it."""
+        """Drop a run. Its readers get ``NoSuchRunError``."""
         self._runs.pop(run.id, None)
         run.drop()
         self._dropped(run)
@@ -75,7 +74,7 @@ class Retention:
         self._make_room()
 
     def _make_room(self) -> None:
-        """Drop finished runs as long as they take too much room: the oldest of whoever takes most of it."""
+        """While finished runs take too much room, drop the oldest one of the owner whose runs take most."""
         done = sorted((run for run in self._runs.values() if run.state == "done"), key=lambda run: run.idle_since)
         while _share(done) > 1:
             owners: dict[str | None, list[Run]] = {}
@@ -87,6 +86,6 @@ class Retention:
 
 
 def _share(runs: Sequence[Run]) -> float:
-    """Return the part of the room for finished runs that these take."""
-    held, built = sum(run.held_bytes for run in runs), sum(run.built.bytes for run in runs if run.built)
-    return max(len(runs) / _MOST_KEPT, held / _MOST_HELD, built / _MOST_BUILT)
+    """Return the share that the runs take of the bound that they use most of."""
+    memory, built = sum(run.memory_bytes for run in runs), sum(run.built.bytes for run in runs if run.built)
+    return max(len(runs) / _MOST_KEPT, memory / _MOST_MEMORY, built / _MOST_BUILT)

@@ -1,4 +1,4 @@
-"""Where the runs of one server lie, and the removal of what a killed server left."""
+"""The folder in which the runs of one server lie, and the removal of those that killed servers left."""
 
 import fcntl
 import itertools
@@ -26,10 +26,10 @@ _ARTIFACTS = "artifacts"
 
 
 class Scratch:
-    """A folder of this process's own below ``base``, removed at the end.
+    """A folder of this process below ``base``, removed at the end.
 
-    Each such folder holds a locked file. A folder whose file can be locked belongs to a server that is no
-    more, so it is removed at the next start; a server that still runs keeps its own.
+    The folder contains a file that this process locks. If a start can lock the file of another folder, the server that
+    made it is gone, and the folder is removed.
     """
 
     def __init__(self, base: Path) -> None:
@@ -48,30 +48,30 @@ class Scratch:
 
     def _begin(self) -> None:
         ensure_private(self._base)
-        # Cargo names files by their real paths.
+        # Cargo prints real paths, so they are compared to those.
         base = self._base.resolve()
         _warn_of_configurations(base)
         for folder in base.glob(f"{_PREFIX}*"):
             _remove_abandoned(folder)
-        # Made under another name and locked before it is seen, or a server that starts now could take it for abandoned.
+        # It gets its name once it is locked. Otherwise a server that starts now could remove it as abandoned.
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=base))
         self._lock = (draft / _LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         (draft / _ARTIFACTS).mkdir(mode=0o700)
         self.path = draft.rename(base / draft.name.replace(_DRAFT, _PREFIX, 1))
         if may_give():
-            # Runs have users of their own then; they may pass, and see nothing but their own folder.
+            # Runs have users of their own, who may pass these folders without listing them.
             for folder in (base, self.path):
                 folder.chmod(0o711)
             _warn_if_closed(base)
 
     def new_root(self) -> Path:
-        """A folder for one run; it does not exist yet. Its name is short, because cargo shows it."""
+        """Return the path of a new folder for one run. Its name is short, because cargo prints it."""
         return self.path / str(next(self._numbers))
 
     @asynccontextmanager
     async def folder(self, box: Box) -> AsyncIterator[RunFolder]:
-        """A folder for what runs in the box; it does not exist yet, and is gone afterwards."""
+        """Yield a folder for a process in the box, not yet made. It is removed afterwards."""
         folder = RunFolder(self.new_root(), box.user)
         try:
             yield folder
@@ -81,25 +81,25 @@ class Scratch:
                 await self.discard(folder.path)
 
     def new_kept(self) -> Path:
-        """A folder for what a run builds; it does not exist yet. Its name says nothing: others may come to see it."""
+        """Return the path of a new folder for a run's artifact. Its name is random, because learners can see it."""
         return self.path / _ARTIFACTS / secrets.token_hex(8)
 
     async def discard(self, folder: Path) -> None:
-        """Delete a folder, if it is there."""
+        """Delete a folder, if it exists. If that fails, ``tidy`` tries again."""
         if await removed(folder):
             self._left.discard(folder)
         elif folder not in self._left:
             self._left.add(folder)
-            _log.warning("%s could not be deleted; it is tried again from time to time", folder)
+            _log.warning("%s could not be deleted; the engine tries again from time to time", folder)
 
     async def tidy(self) -> None:
-        """Delete what could not be deleted before."""
+        """Try again to delete the folders that ``discard`` could not."""
         for folder in tuple(self._left):
             await self.discard(folder)
 
 
 def ensure_private(base: Path) -> None:
-    """Make the folder; raises ``PermissionError`` when another user could change it."""
+    """Make the folder. Raises ``PermissionError`` if another user could change it."""
     base.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = base.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
@@ -126,7 +126,7 @@ def _remove_abandoned(folder: Path) -> None:
             if not removal.remove(folder):
                 removal.remove_apart(folder)
     except FileNotFoundError:
-        # Without its lock file it is another server's that is just starting, or one that is just ending.
+        # A server that is just starting or ending owns it.
         return
     except BlockingIOError:
         return

@@ -13,12 +13,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
 
 from app import __version__
-from app.engine.side import Side
+from app.engine.builds import EngineBuilds
+from app.engine.memo import Memo
 from app.run.workspace import HOME, Seed, Workspace
 from app.runfiles import in_thread
 from app.sandbox import ProgramGoneError
@@ -35,26 +37,21 @@ _IN_CRATE = ("target/.rustc_info.json",)
 _IN_HOME = (".cargo/.global-cache",)
 _LARGEST = 1024 * 1024
 Config = tuple[str, str]
-"""A cargo configuration whose flags change what cargo asks: its path in the crate and its text."""
+"""A cargo configuration whose flags change what cargo asks the compiler: its path in the crate, and its text."""
 
 
 class Seeds:
     """The seed of each toolchain, learned when it is first asked for."""
 
-    def __init__(self, side: Side, configs: Sequence[Config], cache_dir: Path) -> None:
-        self._side = side
+    def __init__(self, builds: EngineBuilds, configs: Sequence[Config], cache_dir: Path) -> None:
+        self._builds = builds
         self._kept = cache_dir / "seeds"
         self._configs = configs
-        self._known: dict[Path, Seed] = {}
-        self._lock = anyio.Lock()
+        self._known = Memo[Path, Seed]()
 
     async def of(self, toolchain: Toolchain) -> Seed:
-        """The seed for this toolchain's runs; empty when it cannot be learned, which only costs time."""
-        if toolchain.rustc not in self._known:
-            async with self._lock:
-                if toolchain.rustc not in self._known:
-                    self._known[toolchain.rustc] = await self._find(toolchain)
-        return self._known[toolchain.rustc]
+        """Return the seed for this toolchain's runs. It is empty if it cannot be learned, which only costs time."""
+        return await self._known.get(toolchain.rustc, partial(self._find, toolchain))
 
     async def _find(self, toolchain: Toolchain) -> Seed:
         try:
@@ -70,8 +67,8 @@ class Seeds:
         return found
 
     async def _learn(self, toolchain: Toolchain) -> tuple[Seed, bool]:
-        """Have cargo learn a seed; also return True if it was asked everything in time."""
-        async with self._side.crate(_CRATE) as workspace:
+        """Have cargo make a seed. Also return True if it is complete, which it is not after a timeout."""
+        async with self._builds.crate(_CRATE) as workspace:
             with anyio.move_on_after(_SECONDS) as limit:
                 await self._ask(toolchain, workspace)
             found = await in_thread(_learned, workspace)
@@ -79,13 +76,13 @@ class Seeds:
 
     async def _ask(self, toolchain: Toolchain, workspace: Workspace) -> None:
         foreign = [triple for triple in toolchain.targets if triple != toolchain.host]
-        await self._side.cargo(toolchain, workspace, *_CHECK)
+        await self._builds.cargo(toolchain, workspace, *_CHECK)
         for triple in foreign:
-            await self._side.cargo(toolchain, workspace, *_CHECK, "--target", triple)
+            await self._builds.cargo(toolchain, workspace, *_CHECK, "--target", triple)
         for path, text in self._configs:
             there = f"{workspace.crate}/{path}"
             await in_thread(workspace.folder.write, there, text.encode())
-            await self._side.cargo(toolchain, workspace, *_CHECK)
+            await self._builds.cargo(toolchain, workspace, *_CHECK)
             await in_thread(workspace.folder.delete, there)
 
 
@@ -98,15 +95,15 @@ def _learned(workspace: Workspace) -> Seed:
 
 
 def _key(toolchain: Toolchain, configs: Sequence[Config]) -> str:
-    """The name of the file that holds the seed of exactly this compiler; raises ``OSError`` when it is gone."""
-    # Cargo throws away what it knows of a compiler whose file has changed.
+    """Return the name of the file with this compiler's seed. Raises ``OSError`` if the compiler is gone."""
+    # Cargo discards what it knows of a compiler whose file has changed.
     files = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in toolchain.programs]
     about = [__version__, toolchain.commit, files, sorted(toolchain.targets), configs]
     return f"{toolchain.name}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.json"
 
 
 def _read(kept: Path) -> Seed | None:
-    """The seed that an earlier start has kept; None when there is none, or none that can be read."""
+    """Return the seed that an earlier start has kept, or None if there is no readable one."""
     try:
         texts = json.loads(kept.read_bytes())
         found = Seed(_decoded(texts["crate"], _IN_CRATE), _decoded(texts["home"], _IN_HOME))
@@ -124,7 +121,7 @@ def _encoded(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def _write(kept: Path, seed: Seed) -> None:
-    """Keep a seed; where the cache folder cannot be written, the next start learns it again."""
+    """Keep a seed. If the cache folder cannot be written, the next start learns the seed again."""
     with suppress(OSError):
         kept.parent.mkdir(exist_ok=True)
         draft = kept.with_suffix(f".{os.getpid()}")

@@ -1,4 +1,4 @@
-"""Traces of what runs have built: made when first asked for, one at a time, and the latest kept."""
+"""Traces of the programs that runs have built: made on demand, one at a time. The latest are kept."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import anyio
 
 from app import stepper
+from app.engine.owner_lock import PerOwnerLock
 from app.engine.scratch import Scratch
-from app.engine.turns import Turns
 from app.runfiles import RunFolder, in_thread
 from app.sandbox import Box
 from app.stepper import NotSteppedError, Trace
@@ -16,18 +16,21 @@ _KEPT = 16
 
 
 class Steps:
-    """Makes traces in a box of its own."""
+    """Makes traces in a box of its own and keeps the last ``_KEPT``, refusals included."""
 
     def __init__(self, scratch: Scratch, box: Box) -> None:
         self._scratch = scratch
         self._box = box
-        self._turns = Turns()
+        self._owner_lock = PerOwnerLock()
         self._lock = anyio.Lock()
         self._known: OrderedDict[str, Trace | NotSteppedError] = OrderedDict()
 
-    async def of(self, run_id: str, program: Path, turn: str) -> Trace:
-        """The trace of a run's program, in the ``turn`` of its job. Raises ``NotSteppedError``, ``OSError``."""
-        async with self._turns.of(turn), self._lock:
+    async def of(self, run_id: str, program: Path, lock_owner: str) -> Trace:
+        """Return the trace of a run's program. Requests of one ``lock_owner`` wait for each other.
+
+        Raises ``NotSteppedError``, ``OSError``.
+        """
+        async with self._owner_lock.of(lock_owner), self._lock:
             if run_id not in self._known:
                 self._known[run_id] = await self._trace(program)
             self._known.move_to_end(run_id)
@@ -39,7 +42,7 @@ class Steps:
         return found
 
     def drop(self, run_id: str) -> None:
-        """Forget the run's trace."""
+        """Drop the run's trace."""
         self._known.pop(run_id, None)
 
     async def _trace(self, program: Path) -> Trace | NotSteppedError:

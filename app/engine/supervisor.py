@@ -1,4 +1,4 @@
-"""Tasks of the engine: no fault of one reaches another."""
+"""Tasks of the engine that fail alone."""
 
 import logging
 from collections.abc import Callable, Coroutine
@@ -9,14 +9,14 @@ _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """A task group in which a task that raises is logged and ends alone."""
+    """A task group that logs an exception of a task instead of cancelling the other tasks."""
 
     def __init__(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
 
     @property
     def ended(self) -> bool:
-        """True once nothing can be started any more."""
+        """Return True once the group is cancelled."""
         return self._tasks.cancel_scope.cancel_called
 
     def start_soon(self, work: Callable[..., Coroutine[object, object, object]], *args: object) -> None:

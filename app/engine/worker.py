@@ -1,4 +1,4 @@
-"""Executes jobs on this machine, each in its box, from crate to verdict; no fault of one reaches another."""
+"""Execute jobs on this machine, each in a sandbox, from crate to verdict. A fault of one does not reach another."""
 
 import logging
 import time
@@ -10,10 +10,10 @@ import anyio
 
 from app.course import Course
 from app.course.advice import Case, advise
-from app.course.checks import judge, see
+from app.course.checks import judge, summarize
 from app.course.lessons import Lesson
 from app.crate import READ, CrateFacts
-from app.engine import NoSuchRunError, NothingBuiltError
+from app.engine import NoSuchRunError, NothingBuiltError, words
 from app.engine.log import Run
 from app.engine.scratch import Scratch
 from app.engine.seeds import Seeds
@@ -30,23 +30,21 @@ from app.settings import Settings
 from app.toolchain import Toolchain
 
 _log = logging.getLogger(__name__)
-_OURS = "The playground could not run this; its operator finds why in the log.\n"
-_NOT_KEPT = "What the earlier run built is not kept any more; build it again.\n"
 _TRIAL = parse("rustc --version")
 _TRIAL_SECONDS = 10.0
 _PAUSE = 2.0
-"""Seconds between two trials, however often somebody asks."""
+"""Seconds between two trials, however often ``works`` is called."""
 
 
-class RefusedError(Exception):
-    """This machine cannot execute the job; the message is one sentence."""
+class JobRefusedError(Exception):
+    """A job that this machine cannot execute. The message is one sentence."""
 
 
 class Worker:
     """Executes jobs, one in each of its ``boxes`` at a time.
 
-    ``courses`` are those whose goals it knows. ``trial`` is the box for trials. ``toolchain`` finds one by its name.
-    ``artifact`` returns what an earlier run built, and raises ``NoSuchRunError`` or ``NothingBuiltError``.
+    ``courses`` have the goals by their ids. ``trial`` is the box for trial runs. ``toolchain`` finds a toolchain by its
+    name. ``artifact`` returns what an earlier run built, and raises ``NoSuchRunError`` or ``NothingBuiltError``.
     """
 
     def __init__(
@@ -72,15 +70,15 @@ class Worker:
         self._artifact = artifact
         self._machines: StandIn | None = None
         self._failed: str | None = None
-        """The toolchain of the last run, if that run failed for a reason of ours."""
+        """The toolchain of the last run, if a fault of the playground ended that run."""
         self._tried = 0.0
         self._trying = anyio.Lock()
 
     async def execute(self, run: Run, freed: Callable[[], None], judged: Callable[[Verdict], Awaitable[None]]) -> None:
-        """Take a run to its ``finished`` event and judge it.
+        """Execute a run up to its ``finished`` event and judge it.
 
-        ``freed`` is called once its box is free for the next run. ``judged`` is awaited with the verdict, before the
-        run's folder is removed, so that nobody waits for the disk.
+        ``freed`` is called as soon as the box is free for the next run. ``judged`` is awaited with the verdict before
+        the run's folder is removed, so that the verdict does not wait for the disk.
         """
         box = self._free.pop()
         kept = self._scratch.new_kept()
@@ -94,19 +92,19 @@ class Worker:
                 await judged(await self._advised(run, self.judge(run)))
         finally:
             if run.built is None:
-                # It may have been cancelled when its artifact was out of the crate already.
+                # A run that was cancelled late may have moved its artifact there already.
                 with anyio.CancelScope(shield=True):
                     await removed(kept)
 
     def judge(self, run: Run) -> Verdict:
-        """Return the verdict on a run that has finished, without advice; never raises, because readers wait for it."""
+        """Return the verdict on a finished run, without advice. Never raises, because readers wait for the verdict."""
         job = run.job
         try:
             toolchain = self._present(job)
             course, lesson = self._taught(job)
-            seen = see(job.command, run.log, toolchain.host)
+            seen = summarize(job.command, run.log, toolchain.host)
             return judge(lesson, course.diagnosis, toolchain.version, seen)
-        except RefusedError:
+        except JobRefusedError:
             return Verdict(reached=False, checks=())
         except Exception:
             _log.exception("run %s of lesson %s could not be judged", run.id, job.lesson)
@@ -121,7 +119,7 @@ class Worker:
             toolchain = self._present(job)
             course, lesson = self._taught(job)
             crate = await self._crate(job)
-            seen = see(job.command, run.log, toolchain.host)
+            seen = summarize(job.command, run.log, toolchain.host)
             case = Case(lesson, course.lessons, course.diagnosis, toolchain.version, seen, crate)
             return verdict.model_copy(update={"advice": advise(case)})
         except Exception:
@@ -132,7 +130,7 @@ class Worker:
         return await self._inspector.crate_of({path: job.files[path] for path in READ if path in job.files})
 
     async def works(self) -> bool:
-        """Return True if runs work; a trial finds out when the last one failed for a reason of ours."""
+        """Return True if runs work. If a fault ended the last run, a trial run finds out."""
         async with self._trying:
             if self._failed is not None and time.monotonic() - self._tried > _PAUSE:
                 await self._try(self._failed)
@@ -148,16 +146,16 @@ class Worker:
             self._failed = None if run.finished() else self._failed
             self._finish(run, "cancelled", began)
         except (NoSuchRunError, NothingBuiltError):
-            run.emit(Output(stream="stderr", text=_NOT_KEPT))
+            run.emit(Output(stream="stderr", text=f"{words.EXPIRED}\n"))
             self._finish(run, "failed", began)
-        except RefusedError as error:
+        except JobRefusedError as error:
             run.emit(Output(stream="stderr", text=f"{error}\n"))
             self._finish(run, "failed", began)
         except Exception:
-            # A fault of ours or of the machine (a full disk): the learner gets a sentence, the operator the trace.
+            # A fault of the playground or the machine, such as a full disk: the log gets the traceback.
             _log.exception("run %s of lesson %s failed", run.id, run.job.lesson)
             self._failed = run.job.toolchain
-            run.emit(Output(stream="stderr", text=_OURS))
+            run.emit(Output(stream="stderr", text=f"{words.FAULT}\n"))
             self._finish(run, "failed", began)
 
     @staticmethod
@@ -168,14 +166,14 @@ class Worker:
     def _present(self, job: JobSpec) -> Toolchain:
         toolchain = self._toolchain(job.toolchain)
         if toolchain is None:
-            raise RefusedError(f"Rust {job.toolchain} is not on this machine any more; choose another toolchain.")
+            raise JobRefusedError(words.toolchain_gone(job.toolchain))
         return toolchain
 
     def _taught(self, job: JobSpec) -> tuple[Course, Lesson]:
         course = self._courses.get(job.course)
         lesson = course.lesson(job.lesson) if course else None
         if course is None or lesson is None or course.digest != job.digest:
-            raise RefusedError("The course has changed since this run was posted. Load the page again and run again.")
+            raise JobRefusedError(words.COURSE_CHANGED)
         return course, lesson
 
     async def _task(self, job: JobSpec, box: Box, folder: RunFolder, kept: Path) -> runner.Task:
@@ -198,17 +196,17 @@ class Worker:
         )
 
     async def _stand_in(self, toolchain: Toolchain) -> StandIn | None:
-        # Asked for anew as long as there is none: an emulator may be installed while the server runs.
+        # An emulator may be installed while the server runs, so this looks again until there is one.
         if self._machines is None:
             settings = self._settings
             self._machines = await stand_in(settings.cache_dir, (toolchain,), settings.boot_seconds)
         return self._machines
 
     async def _try(self, name: str) -> None:
-        """Run the compiler for its version, from the laying of a folder to its removal."""
+        """Run ``rustc --version`` in a folder of its own, and note if that works."""
         toolchain = self._toolchain(name)
         if toolchain is None:
-            self._failed = None  # it was removed, and nothing else is known to fail
+            self._failed = None  # it was removed, and no other toolchain is known to fail
             return
         events: list[Event] = []
         try:
@@ -233,4 +231,4 @@ class Worker:
 
 
 def _unclassified(_diagnostic: Diagnostic, _source: Literal["rustc", "cargo"]) -> None:
-    """A trial's messages belong to no course."""
+    """Give no class to the messages of a trial run, which belongs to no course."""

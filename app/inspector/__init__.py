@@ -1,8 +1,8 @@
-"""Reads what a stranger wrote, and what their run built: in boxes of its own, by processes that only read and answer.
+"""Read untrusted artifacts and crates in processes that can only read and answer, each in its own sandbox.
 
-A file can be made so that reading it takes for ever, all memory, or the reader itself over. ``worker`` says how each is
-read by a process of its own. What it answers is JSON, which is taken only in the shape, and within the size, of facts
-or a card; anything else is reported as a file of an unknown format.
+A hostile file can make its reader loop, use all memory, or execute code of the file's choosing. ``worker`` describes
+how each file gets a process of its own. The answers are JSON, which is only accepted in the form and size of facts or a
+card. Everything else counts as a file of an unknown format.
 """
 
 import json
@@ -31,19 +31,19 @@ SECONDS = 2
 
 UNKNOWN = BinaryFacts("unknown", "", None, None, (), None, ())
 PARTS = ("sections", "symbols", "code")
-"""What a card leaves out when nothing but the facts can be said."""
+"""The parts that a card leaves out if only the facts are known."""
 
 _log = logging.getLogger(__name__)
 _APP = Path(__file__).parents[1]
 _WORKER = Path(__file__).with_name("worker.py")
 _WAIT = 30.0
-"""The longest that anybody waits for an answer, also on a busy machine and when a worker has to be started first."""
+"""The timeout for an answer, in seconds. It allows for a busy machine and for the start of a worker."""
 
 _MEMORY = 256 * 1024 * 1024
 _PROCESSES = 8
 _TRIES = 2
 _LONGEST_ANSWERS = {b"f": 128 * 1024, b"c": 512 * 1024, b"s": 256 * 1024}
-"""Bytes of facts, of a card and of a crate's facts: what is no such thing still takes time until it is refused."""
+"""The limits for facts, a card and a crate's facts, in bytes. Even an invalid answer takes the server time."""
 _LONGEST_TEXT = 1000
 _MOST_PARTS = 1000
 _LARGEST_NUMBER = 2**66
@@ -60,7 +60,7 @@ class _GoneError(Exception):
 
 @dataclass
 class _Question:
-    """What to read, and what was answered; without anything to read a worker is only to be there."""
+    """A file or a text to read, and the answer. A question without either only makes sure that a worker is running."""
 
     what: Literal[b"f", b"c", b"s"] = b"f"
     file: Path | None = None
@@ -72,7 +72,7 @@ class _Question:
 
 
 class Inspector:
-    """Reads artefacts, one in each of its boxes at a time."""
+    """Reads artifacts in its boxes, one at a time in each."""
 
     def __init__(self, send: MemoryObjectSendStream[_Question], count: int) -> None:
         self._send = send
@@ -81,8 +81,8 @@ class Inspector:
 
     @classmethod
     @asynccontextmanager
-    async def begun(cls, boxes: Sequence[Box], new_root: Callable[[], Path]) -> AsyncIterator[Self]:
-        """An inspector and its workers; ``new_root`` names a folder that does not exist yet."""
+    async def start(cls, boxes: Sequence[Box], new_root: Callable[[], Path]) -> AsyncIterator[Self]:
+        """Yield an inspector that runs its workers. ``new_root`` returns the path of a new folder."""
         send, receive = anyio.create_memory_object_stream[_Question](0)
         with send, receive:
             async with anyio.create_task_group() as tasks:
@@ -93,7 +93,7 @@ class Inspector:
                 tasks.cancel_scope.cancel()
 
     async def facts_of(self, file: Path) -> BinaryFacts:
-        """The facts of one file; ``UNKNOWN`` for what is no binary, is damaged, or takes too long or too much."""
+        """Return the facts about a file; ``UNKNOWN`` if it is not a binary, is damaged, or exceeds time or memory."""
         try:
             return _read(_FACTS, await self._ask(_Question(b"f", file))) or UNKNOWN
         except TimeoutError:
@@ -102,10 +102,10 @@ class Inspector:
     async def card_of(
         self, file: Path, companions: Sequence[Path] = (), places: anyio.CapacityLimiter | None = None
     ) -> Card:
-        """The card of one file, partial rather than late; of ``UNKNOWN`` facts for what cannot be read.
+        """Return the card of a file: a partial one if the time runs out, one of ``UNKNOWN`` facts if it is unreadable.
 
-        ``companions`` are files that know its lines; one that is damaged takes no more than these away. ``places``
-        limits how many are read at once. Raises ``TimeoutError`` when the machine is too busy to read it,
+        ``companions`` are files that hold its source lines; a damaged one only costs the card these lines. ``places``
+        limits how many cards are read at once. Raises ``TimeoutError`` if the machine is too busy, and
         ``FileNotFoundError``.
         """
         size = file.stat().st_size
@@ -122,7 +122,7 @@ class Inspector:
         return _read(_CRATE, answer) or CrateFacts()
 
     async def warm(self) -> None:
-        """Start the workers now rather than in a learner's first run."""
+        """Start the workers now, so that a learner's first run need not wait for them."""
         async with anyio.create_task_group() as group:
             for _ in range(self._count):
                 group.start_soon(self._ask, _Question())
@@ -137,7 +137,7 @@ class Inspector:
     async def _work(
         self, box: Box, new_root: Callable[[], Path], questions: MemoryObjectReceiveStream[_Question]
     ) -> None:
-        """Answer for ever; a worker that has gone, or was too slow, is followed by a new one when it is needed."""
+        """Answer questions until cancelled. Replace a worker that has ended or was too slow with the next question."""
         question = await questions.receive()
         while True:
             try:
@@ -147,10 +147,10 @@ class Inspector:
                         self.peak_kb = max(self.peak_kb, worker.peak_kb)
                         question = await questions.receive()
             except Exception as error:
-                # Whatever it was, even an answer that is none: it ends with its worker, and not with all runs.
-                _log.warning("a worker of the inspector has gone: %r", error)
+                # Any error ends only this worker. It must not end the task group, and with it all runs.
+                _log.warning("a worker of the inspector has ended: %r", error)
                 question.tries += 1
-                # No file can end a worker: it went for another reason, maybe before it was asked.
+                # A file cannot end a worker, only its child. The worker ended for another reason, so try again.
                 if not isinstance(error, TimeoutError) and not question.answer and question.tries < _TRIES:
                     continue
             question.done.set()
@@ -166,45 +166,45 @@ async def _worker(box: Box, root: Path) -> AsyncIterator["_Worker"]:
     ours, theirs = socket.socketpair()
     try:
         with ours, theirs:
-            await in_thread(_lay, root, kept)
+            await in_thread(_make_root, root, kept)
             ours.setblocking(False)
             async with confined(kept, argv, root, root, {}, folders, stdin=theirs.fileno()) as child:
                 theirs.close()
-                yield await _Worker.begun(ours, child)
+                yield await _Worker.start(ours, child)
     finally:
         with anyio.CancelScope(shield=True):
             await removed(root)
 
 
-def _lay(root: Path, box: Box) -> None:
+def _make_root(root: Path, box: Box) -> None:
     RunFolder(root).make().close()
     box.own(root)
 
 
 class _Worker:
-    """The server's end of a worker: it is asked for one answer at a time, and is ready when its child has gone."""
+    """The server's side of a worker. It takes the next question when the child that read the last file is gone."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self.peak_kb = 0
 
     @classmethod
-    async def begun(cls, control: socket.socket, child: Confined) -> "_Worker":
-        """A worker that has its readers. Raises ``_GoneError`` with what it said, ``TimeoutError``."""
+    async def start(cls, control: socket.socket, child: Confined) -> "_Worker":
+        """Return a worker that is ready. Raises ``_GoneError`` with its error output, and ``TimeoutError``."""
         worker = cls(control)
         with anyio.fail_after(_WAIT):
             try:
                 await worker._ready()
             except _GoneError:
                 assert child.process.stderr is not None
-                said = b""
+                errors = b""
                 with suppress(anyio.EndOfStream):
-                    said = await child.process.stderr.receive()
-                raise _GoneError(said.decode("utf-8", "replace")[-_LONGEST_TEXT:]) from None
+                    errors = await child.process.stderr.receive()
+                raise _GoneError(errors.decode("utf-8", "replace")[-_LONGEST_TEXT:]) from None
         return worker
 
     async def answer(self, question: _Question) -> None:
-        """Answer one question. Raises ``_GoneError``, ``TimeoutError``, ``OSError``: its end is due then."""
+        """Answer one question. After ``_GoneError``, ``TimeoutError`` or ``OSError`` the worker must be replaced."""
         with anyio.fail_after(_WAIT):
             if question.file is not None or question.text:
                 with suppress(FileNotFoundError), ExitStack() as opened:
@@ -212,13 +212,13 @@ class _Worker:
                     for one in question.companions:
                         with suppress(FileNotFoundError):
                             files.append(opened.enter_context(one.open("rb")).fileno())
-                    question.answer = await self._have_read(question.what, *files)
+                    question.answer = await self._request(question.what, *files)
                     if question.answer:
                         question.done.set()
                     await self._ready()
         question.done.set()
 
-    async def _have_read(self, what: bytes, file: int, *companions: int) -> bytes:
+    async def _request(self, what: bytes, file: int, *companions: int) -> bytes:
         source, sink = os.pipe()
         try:
             try:
@@ -226,7 +226,7 @@ class _Worker:
             finally:
                 os.close(sink)
             os.set_blocking(source, False)
-            return await _all_of(source, _LONGEST_ANSWERS[what])
+            return await _read_line(source, _LONGEST_ANSWERS[what])
         finally:
             os.close(source)
 
@@ -235,7 +235,7 @@ class _Worker:
         line = self._control.recv(_CHUNK)
         if not line:
             raise _GoneError
-        # More than one when a child was ended before it was asked, as the kernel does when memory runs out.
+        # There are several lines if the OOM killer ended a child before it got a question.
         self.peak_kb = max(map(int, line.split()))
 
 
@@ -252,10 +252,11 @@ def _opened(question: _Question, opened: ExitStack) -> int:
     return descriptor
 
 
-async def _all_of(source: int, most: int) -> bytes:
-    """What comes to the end of its line; nothing when that is too much.
+async def _read_line(source: int, most: int) -> bytes:
+    """Return one line, or no bytes if it is longer than ``most``.
 
-    Not to the end of the pipe: a child that ends closes its files last, after its memory, which takes 3 ms.
+    It does not wait for the end of the pipe: the kernel frees an ending child's memory, which takes 3 ms, before it
+    closes its files.
     """
     found = bytearray()
     data = b""
@@ -269,7 +270,7 @@ async def _all_of(source: int, most: int) -> bytes:
 
 
 def _read(form: TypeAdapter[_T], answer: bytes) -> _T | None:
-    """The answer in its form; None for anything else, for a reader that was taken over can answer what it likes."""
+    """Validate an answer; return None if it is invalid. A reader that a file has taken over can send anything."""
     try:
         found = form.validate_json(answer, strict=True)
     except ValidationError:

@@ -1,7 +1,7 @@
-"""What is kept of each seat: its files as last run, earlier versions, and the steps it has reached, in SQLite.
+"""Store the progress of each seat in SQLite: its files, their earlier versions, and the lessons it has reached.
 
-A seat is one browser; a lesson is named by its key (``Lesson.key``). Every change is committed at once, so that a
-killed server loses nothing.
+A seat is one browser. A lesson is named by its key (``Lesson.key``). Every change is committed at once, so a killed
+server loses nothing.
 """
 
 import sqlite3
@@ -13,29 +13,29 @@ from app.progress.database import UnusableDatabaseError, describe_database
 from app.progress.guides import Guides, Predicted
 from app.progress.schema import TABLES
 from app.progress.store import Store
-from app.progress.versions import Offers, Versions, fingerprint
+from app.progress.versions import Offers, TextVersions, fingerprint
 
 __all__ = [
     "Guides",
     "Offers",
     "Predicted",
     "Progress",
+    "TextVersions",
     "UnusableDatabaseError",
-    "Versions",
     "describe_database",
     "fingerprint",
 ]
 
 
 class Progress:
-    """The store; open until ``close``. Methods raise ``sqlite3.Error`` when the disk refuses.
+    """The open store, until ``close``. Methods raise ``sqlite3.Error`` when the disk fails.
 
-    Raises ``UnusableDatabaseError`` for a file of a newer version, or one that is no database.
+    Raises ``UnusableDatabaseError`` for a file of a newer version, and for one that is not a database.
     """
 
     def __init__(self, path: Path) -> None:
         self._store = Store(path)
-        self.versions = Versions(self._store)
+        self.versions = TextVersions(self._store)
         self.guides = Guides(self._store)
 
     def close(self) -> None:
@@ -47,15 +47,15 @@ class Progress:
         await self._store.together(lambda _: None)
 
     async def files(self, seat: str, lesson: str) -> dict[str, str]:
-        """The seat's texts by path; empty when nothing was kept in that lesson."""
+        """Return the seat's texts by path, or none if it has not changed any in the lesson."""
         return await self.versions.files(seat, lesson)
 
     async def save(self, seat: str, lesson: str, files: Mapping[str, str]) -> None:
-        """Keep these texts, all or none of them."""
+        """Store the texts, all or none of them."""
         await self.versions.save(seat, lesson, files)
 
     async def reset(self, seat: str, lesson: str) -> None:
-        """Forget the seat's texts and last run of a lesson; a step once reached stays reached."""
+        """Delete the seat's texts and last run of a lesson. A reached lesson stays reached."""
 
         def work(db: sqlite3.Connection) -> None:
             for table in ("files", "snapshots", "last_runs"):
@@ -64,39 +64,39 @@ class Progress:
         await self._store.together(work)
 
     async def mark(self, seat: str, lesson: str, toolchain: str) -> None:
-        """Note that the seat has reached the lesson's goal; the first time counts."""
+        """Record that the seat has reached the lesson's goal. Only the first time counts."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         await self._store.rows("insert or ignore into reached values (?, ?, ?, ?)", seat, lesson, now, toolchain)
 
     async def reached(self, seat: str) -> dict[str, datetime]:
-        """When the seat reached each lesson's goal, by the lesson's key."""
+        """Return when the seat reached each lesson's goal, by the lesson's key."""
         rows = await self._store.rows("select lesson, at from reached where seat = ?", seat)
         return {str(lesson): datetime.fromisoformat(str(at)) for lesson, at in rows}
 
     async def note_run(self, seat: str, lesson: str, run: str, command: str) -> None:
-        """Remember the seat's latest run of a lesson."""
+        """Record the seat's latest run of a lesson."""
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         await self._store.rows(
             "insert or replace into last_runs values (?, ?, ?, ?, ?)", seat, lesson, run, command, now
         )
 
     async def last_run(self, seat: str, lesson: str) -> str | None:
-        """The id of the seat's latest run of a lesson."""
+        """Return the id of the seat's latest run of a lesson."""
         rows = await self._store.rows("select run from last_runs where seat = ? and lesson = ?", seat, lesson)
         return str(rows[0][0]) if rows else None
 
     async def last_command(self, seat: str, lesson: str) -> str | None:
-        """The command of the seat's latest run of a lesson."""
+        """Return the command of the seat's latest run of a lesson."""
         rows = await self._store.rows("select command from last_runs where seat = ? and lesson = ?", seat, lesson)
         return str(rows[0][0]) if rows else None
 
     async def last_lesson(self, seat: str, among: Collection[str]) -> str | None:
-        """Return the key of the one of these lessons that the seat ran last, or None."""
+        """Return which of these lessons, by key, the seat ran last, or None."""
         rows = await self._store.rows("select lesson from last_runs where seat = ? order by at desc", seat)
         return next((str(lesson) for (lesson,) in rows if lesson in among), None)
 
     async def forget(self, seat: str) -> None:
-        """Delete all that is stored of a seat, or nothing of it when the disk refuses."""
+        """Delete everything that is stored of a seat, or nothing if the disk fails."""
 
         def work(db: sqlite3.Connection) -> None:
             for table in TABLES:

@@ -1,4 +1,4 @@
-"""Open the database: create it, migrate an older one beside a copy, refuse a newer one."""
+"""Open the database: create it, migrate an older one after copying it, refuse a newer one."""
 
 import logging
 import os
@@ -16,18 +16,18 @@ _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 class UnusableDatabaseError(Exception):
-    """The database cannot be used; the message is one sentence that says what to do."""
+    """A database that cannot be used. The message is one sentence that says what to do."""
 
 
 def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> sqlite3.Connection:
-    """Return a connection to the database at its latest version; any thread may use it, one at a time.
+    """Return a connection to the database at its latest version. Any thread may use it, one at a time.
 
-    Raises ``UnusableDatabaseError``, ``sqlite3.Error`` and ``OSError``; the file is then as it was.
+    Raises ``UnusableDatabaseError``, ``sqlite3.Error`` and ``OSError``; the file is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     db = _connect(path, "rwc")
     try:
-        # The version comes before any write: a newer database is left alone.
+        # The version is read before anything is written, so that a newer database stays as it is.
         found = _usable_version(db, path, len(migrations))
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = normal")
@@ -40,7 +40,7 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> sqlite3.Co
 
 
 def describe_database(path: Path, migrations: Migrations = MIGRATIONS) -> str:
-    """Return one sentence on the version of the database at ``path``; changes nothing in it."""
+    """Return one sentence about the version of the database at ``path``, without changing it."""
     if not os.path.exists(path):
         return f"{path} is made at the first start."
     try:
@@ -57,13 +57,13 @@ def describe_database(path: Path, migrations: Migrations = MIGRATIONS) -> str:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Commit what is done inside, or nothing of it when that or the commit raises."""
+    """Commit what the block does, or roll it back if the block or the commit raises."""
     db.execute("begin immediate")
     try:
         yield
         db.execute("commit")
     finally:
-        # Some errors, such as a full disk, have SQLite itself roll back.
+        # After some errors, such as a full disk, SQLite has rolled back by itself.
         if db.in_transaction:
             db.execute("rollback")
 
@@ -90,7 +90,7 @@ def _usable_version(db: sqlite3.Connection, path: Path, known: int) -> int:
 
 
 def _migrate(db: sqlite3.Connection, path: Path, migrations: Migrations) -> None:
-    """Bring the database to the latest version in one transaction, and keep a copy unless it is new."""
+    """Migrate the database to the latest version in one transaction, after copying it unless it is new."""
     found = 0
     try:
         with transaction(db):
@@ -110,14 +110,14 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Migrations) -> None
 
 
 def _copy(path: Path, version: int) -> Path:
-    """Copy the database, with what is in its write-ahead log, to one file beside it."""
+    """Copy the database, including its write-ahead log, to one file beside it."""
     kept = _kept(path, version)
     part = kept.with_name(f"{kept.name}.part")
     part.unlink(missing_ok=True)  # a process killed while copying left it
     try:
         mode = path.stat().st_mode & 0o777
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-        # A connection of its own: SQLite refuses to copy from one that has begun to write.
+        # SQLite does not copy from a connection that has begun to write, so this needs another one.
         with closing(_connect(path, "rw")) as source, closing(_connect(part, "rw")) as copy:
             copy.execute("pragma journal_mode = off")  # a journal would be a second file
             source.backup(copy)
@@ -130,7 +130,7 @@ def _copy(path: Path, version: int) -> Path:
 
 
 def _flush(path: Path) -> None:
-    """Have the file or folder on the disk before the migration begins."""
+    """Sync the file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

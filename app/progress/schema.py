@@ -1,14 +1,14 @@
-"""The tables, and how they came about: each migration leads from one version of the database to the next."""
+"""The tables, as migrations from each version of the database to the next."""
 
 from collections.abc import Iterable, Sequence
 
 Migrations = Sequence[Iterable[str]]
-"""Statements by version: those at index ``n`` make version ``n + 1`` out of version ``n``."""
+"""Statements by version: those at index ``n`` migrate version ``n`` to version ``n + 1``."""
 
 TABLES = ("files", "reached", "last_runs", "snapshots", "versions", "guides")
 """Every table; each has a column ``seat``."""
 
-# `if not exists`: a process killed while it made the first tables left some of them behind at version 0.
+# `if not exists`: a process that was killed while it made the first tables left some of them at version 0.
 MIGRATIONS: Migrations = (
     (
         """create table if not exists files (

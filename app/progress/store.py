@@ -1,4 +1,4 @@
-"""The SQLite file: one connection, one lock, every change committed at once in write-ahead mode."""
+"""The SQLite file: one connection and one lock. Every change is committed at once, in write-ahead mode."""
 
 import sqlite3
 import threading
@@ -14,14 +14,14 @@ _T = TypeVar("_T")
 
 
 class Store:
-    """The open file, until ``close``. Methods raise ``sqlite3.Error`` when the disk refuses.
+    """The open file, until ``close``. Methods raise ``sqlite3.Error`` when the disk fails.
 
     Raises ``UnusableDatabaseError`` for a file that cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        # A place of its own: whoever waits for a locked file would otherwise fill the threads that runs need.
+        # A limiter of its own: calls that wait for a locked file would otherwise use up the threads that runs need.
         self._thread = anyio.CapacityLimiter(1)
         self._db = open_database(path)
 
@@ -31,11 +31,11 @@ class Store:
             self._db.close()
 
     async def rows(self, query: str, *values: str | int | None) -> list[tuple[object, ...]]:
-        """The rows of one statement, which is committed by itself."""
+        """Execute and commit one statement; return its rows."""
         return await self._locked(lambda db: db.execute(query, values).fetchall())
 
     async def together(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """What ``work`` does in one transaction: all of it or nothing."""
+        """Call ``work`` in one transaction, which is rolled back if it raises; return its result."""
 
         def whole(db: sqlite3.Connection) -> _T:
             with transaction(db):

@@ -1,4 +1,4 @@
-"""The texts of a seat: as they stand, as last run, as given, and what they were before something replaced them."""
+"""The texts of a seat in a lesson: current, as last run, as given, and earlier versions for undo and redo."""
 
 import hashlib
 import json
@@ -9,51 +9,51 @@ from typing import Literal
 
 from app.progress.store import Store
 
-Side = Literal["undo", "redo"]
-Kind = Literal["ran", "given"]
+UndoOrRedo = Literal["undo", "redo"]
+SnapshotKind = Literal["ran", "given"]
 _MOST = 20
 
 
 @dataclass(frozen=True)
 class Offers:
-    """What can be taken back and what can be done again: what was done then, or None."""
+    """The actions that undo would take back and redo would repeat, in words for people; None where there is none."""
 
     undo: str | None = None
     redo: str | None = None
 
 
-class Versions:
+class TextVersions:
     """Texts by path, for each seat and lesson.
 
-    A version is what stood there before something other than the learner's typing replaced it. Taking one back
-    keeps the text that it replaces on the other side, so that nothing is lost either way.
+    A version is the texts before anything but the learner's typing replaced them. Undo moves the current texts to the
+    redo stack and redo moves them back, so nothing is lost.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def files(self, seat: str, lesson: str) -> dict[str, str]:
-        """The texts as they stand; empty when there are none but the lesson's."""
+        """Return the current texts, or none if they are the lesson's own."""
         rows = await self._store.rows("select path, text from files where seat = ? and lesson = ?", seat, lesson)
         return {str(path): str(text) for path, text in rows}
 
     async def save(self, seat: str, lesson: str, files: Mapping[str, str]) -> None:
-        """Keep these texts, all or none of them."""
+        """Store the current texts, all or none of them."""
         await self._store.together(lambda db: _save(db, seat, lesson, files))
 
-    async def note(self, seat: str, lesson: str, kind: Kind, files: Mapping[str, str]) -> None:
-        """Keep these texts as those that were run, or as those that were given to begin with."""
+    async def note(self, seat: str, lesson: str, kind: SnapshotKind, files: Mapping[str, str]) -> None:
+        """Store a snapshot: the texts as last run, or as given at the beginning."""
         query = "insert or replace into snapshots values (?, ?, ?, ?)"
         await self._store.rows(query, seat, lesson, kind, json.dumps(dict(files)))
 
-    async def noted(self, seat: str, lesson: str, kind: Kind) -> dict[str, str] | None:
-        """The texts that were run, or given; None when none were."""
+    async def noted(self, seat: str, lesson: str, kind: SnapshotKind) -> dict[str, str] | None:
+        """Return a snapshot, or None if there is none."""
         query = "select files from snapshots where seat = ? and lesson = ? and kind = ?"
         rows = await self._store.rows(query, seat, lesson, kind)
         return _texts(rows[0][0]) if rows else None
 
     async def keep(self, seat: str, lesson: str, files: Mapping[str, str], what: str) -> None:
-        """Keep these texts as the version before ``what``; what was taken back until now stays so."""
+        """Store the texts as the version before the action ``what``, and empty the redo stack."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("delete from versions where seat = ? and lesson = ? and side = 'redo'", (seat, lesson))
@@ -61,8 +61,8 @@ class Versions:
 
         await self._store.together(work)
 
-    async def turn(self, seat: str, lesson: str, side: Side, current: Mapping[str, str]) -> bool:
-        """Put the latest version of that side in place of ``current``, which goes to the other side; False: none."""
+    async def turn(self, seat: str, lesson: str, side: UndoOrRedo, current: Mapping[str, str]) -> bool:
+        """Undo or redo: swap ``current`` for the latest version of ``side``. Return False if there is none."""
         other = "redo" if side == "undo" else "undo"
 
         def work(db: sqlite3.Connection) -> bool:
@@ -83,14 +83,14 @@ class Versions:
         return await self._store.together(work)
 
     async def offers(self, seat: str, lesson: str) -> Offers:
-        """What can be taken back, and what can be done again."""
+        """Return what undo and redo would do now."""
         query = "select side, what from versions where seat = ? and lesson = ? order by number"
         latest = {str(side): str(what) for side, what in await self._store.rows(query, seat, lesson)}
         return Offers(latest.get("undo"), latest.get("redo"))
 
 
 def fingerprint(files: Mapping[str, str]) -> str:
-    """A short name for these texts, which other texts do not have."""
+    """Return a short digest of the texts."""
     return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()[:16]
 
 

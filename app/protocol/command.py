@@ -13,7 +13,7 @@ from typing import Literal
 
 from app.protocol import qemu
 
-Kind = Literal["cargo", "new", "rustc", "rustup", "lookup", "program", "emulate"]
+CommandKind = Literal["cargo", "new", "rustc", "rustup", "lookup", "program", "emulate"]
 
 LONGEST = 1000
 _ALIASES = {"b": "build", "c": "check", "r": "run", "t": "test"}
@@ -35,7 +35,7 @@ class Command:
     """
 
     argv: tuple[str, ...]
-    kind: Kind
+    kind: CommandKind
     subcommand: str = ""
     options: tuple[str, ...] = ()
     rest: tuple[str, ...] = field(default=())

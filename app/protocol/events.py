@@ -1,10 +1,11 @@
-"""The frozen event types of a run, JSON both ways.
+"""The event types of a run: frozen data with JSON both ways.
 
-A run is a sequence of these events. They are the same over server-sent events, in the
-recordings of the lessons and from ``playground try --json``. ``id`` counts from 1 within a
-run and equals the id of the server-sent event; an event that no log has numbered yet has id 0.
+A run is a sequence of these events. They are the same as server-sent events, in the recordings of the lessons and from
+``playground try --json``. ``id`` counts from 1 within a run and equals the id of the server-sent event. An event that
+no log has numbered yet has the id 0.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -16,7 +17,7 @@ Status = Literal["ok", "failed", "timeout", "cancelled", "limit"]
 Ended = Literal["exited", "off", "halted", "time", "reset", "lockup", "refused", "crashed"]
 Limit = Literal["cpu", "memory", "processes", "files", "file-size", "workspace", "output"]
 
-Outcome = Literal["running", "exited", "killed"]
+ProgramOutcome = Literal["running", "exited", "killed"]
 Reason = Literal[
     "loops",
     "waits",
@@ -33,10 +34,10 @@ Reason = Literal[
 ]
 
 Visible = Annotated[str, AfterValidator(visible)]
-"""A name that a stranger chose; what cannot be seen in it is U+FFFD."""
+"""A name that a stranger chose. Its invisible characters become U+FFFD."""
 
 UNREAD = "unknown"
-"""The format of an artefact that could not be read."""
+"""The format of an artifact that could not be read."""
 
 
 class _Frozen(BaseModel):
@@ -47,19 +48,19 @@ class _Numbered(_Frozen):
     id: int = 0
 
     def numbered(self, number: int) -> Self:
-        """This event under the number that its run's log gave it."""
+        """Return the event with the number that the run's log gives it as its id."""
         return self.model_copy(update={"id": number})
 
 
 class Queued(_Numbered):
-    """The run waits; at most ``position`` of the runs that wait now start before it (0: it is next)."""
+    """The run waits. At most ``position`` of the other waiting runs start before it (0: it is next)."""
 
     type: Literal["queued"] = "queued"
     position: int
 
 
 class Started(_Numbered):
-    """The process runs: by which toolchain, with which arguments, behind which isolation level."""
+    """The process starts, with this toolchain, these arguments and this isolation level."""
 
     type: Literal["started"] = "started"
     toolchain: str
@@ -68,7 +69,7 @@ class Started(_Numbered):
 
 
 class Output(_Numbered):
-    """Text as the terminal shows it, ANSI sequences included."""
+    """Text for the terminal, including ANSI sequences."""
 
     type: Literal["output"] = "output"
     stream: Literal["stdout", "stderr"]
@@ -76,7 +77,7 @@ class Output(_Numbered):
 
 
 class Span(_Frozen):
-    """A place in a file of the crate; lines and columns count from 1, as rustc counts them."""
+    """A range in a file of the crate. Lines and columns count from 1, as in rustc."""
 
     file: str
     line: int
@@ -88,7 +89,7 @@ class Span(_Frozen):
 
 
 class Replacement(_Frozen):
-    """Text to stand in the place of a span, which is counted as ``Span`` is; an empty span inserts."""
+    """A text that replaces a range, which is counted as in ``Span``. An empty range means an insertion."""
 
     file: str
     line: int
@@ -99,9 +100,9 @@ class Replacement(_Frozen):
 
 
 class Suggestion(_Frozen):
-    """A change that the compiler proposes: all of the replacements, or none.
+    """A change that the compiler proposes: either all of the replacements or none.
 
-    ``applicability`` is rustc's word for how sure it is: ``MachineApplicable`` can be applied without a look.
+    ``applicability`` is rustc's certainty: a ``MachineApplicable`` suggestion can be applied without review.
     """
 
     message: str
@@ -110,11 +111,10 @@ class Suggestion(_Frozen):
 
 
 class Diagnostic(_Numbered):
-    """One message of the compiler or of cargo; ``class`` is an id of ``errors.toml`` or null.
+    """A message of the compiler or of cargo. ``class`` is an id of ``errors.toml`` or null.
 
-    ``rendered`` is what the terminal shows, ANSI included. ``notes`` are the texts of rustc's child
-    messages; the linker's own words stand there. ``suggestions`` are those of the children that say what to
-    write where.
+    ``rendered`` is the text for the terminal, including ANSI sequences. ``notes`` are the texts of rustc's child
+    messages, among them the linker's output. ``suggestions`` come from those children that propose a change.
     """
 
     type: Literal["diagnostic"] = "diagnostic"
@@ -127,15 +127,20 @@ class Diagnostic(_Numbered):
     suggestions: tuple[Suggestion, ...] = ()
     error_class: str | None = Field(default=None, alias="class")
 
+    @property
+    def is_summary(self) -> bool:
+        """Return True if the message only counts the ones before it, as rustc's last messages do."""
+        return not self.spans and bool(re.match(r"aborting due to|\d+ warnings? emitted", self.message))
+
 
 class Artifact(_Numbered):
-    """What the build left, read from the file itself.
+    """The product of the build, with facts that were read from the file itself.
 
-    ``path`` is relative to the crate, with U+FFFD for what cannot be seen; ``format`` is ``UNREAD`` for what could not
-    be read, and then the rest says nothing; ``entry`` is an address; ``entry_symbol`` the name at that address or
-    null; ``interpreter`` the dynamic loader or null; ``runtime`` those symbols of the C runtime that the file names
-    (``__libc_start_main``, ``malloc`` and a few more); ``subsystem`` the kind of program in a PE file (``console``,
-    ``windows``, ``native``, ``efi``) or null. ``card`` is what else was read of the file, for which no verdict waits:
+    ``path`` is relative to the crate, with U+FFFD for invisible characters. ``format`` is ``UNREAD`` for a file that
+    could not be read; the other facts then mean nothing. ``entry`` is an address, ``entry_symbol`` the name at that
+    address or null, ``interpreter`` the dynamic loader or null. ``runtime`` has those symbols of the C runtime that the
+    file refers to (``__libc_start_main``, ``malloc`` and a few more). ``subsystem`` is the kind of program in a PE file
+    (``console``, ``windows``, ``native``, ``efi``) or null. ``card`` has the further facts, for which no verdict waits:
     only ``playground try --json`` fills it in.
     """
 
@@ -155,18 +160,18 @@ class Artifact(_Numbered):
 
 
 class Observed(_Numbered):
-    """What became of the program that was built, seen by its tracer.
+    """The end of the program that was built, as its tracer saw it.
 
-    ``outcome``: it was still ``running`` after its two seconds and was ended on purpose, it ``exited`` by itself, or a
-    signal ``killed`` it. ``reason`` is one word for what was seen, ``detail`` the same in a sentence or two.
-    ``system_calls`` counts those since the program's first instruction, ``calls`` names the first of them; null and
-    empty for a program with shared libraries, which is not slowed down by counting. ``pc`` and ``address`` (the one
-    that the program stumbled over) are as in the file for what lies in it.
+    ``outcome``: the program was still ``running`` after two seconds and was ended on purpose, it ``exited`` by itself,
+    or a signal ``killed`` it. ``reason`` is the cause in one word, ``detail`` in a sentence or two. ``system_calls`` is
+    their number since the first instruction, ``calls`` has the names of the first ones; they are null and empty for a
+    program with shared libraries, which counting would slow down. ``pc`` and ``address`` (the one that faulted) are the
+    file's addresses if they lie in the program.
     """
 
     type: Literal["observed"] = "observed"
     path: Visible
-    outcome: Outcome
+    outcome: ProgramOutcome
     reason: Reason
     detail: str
     seconds: float
@@ -181,10 +186,10 @@ class Observed(_Numbered):
 
 
 class Screen(_Numbered):
-    """The text screen of an emulated PC; a later one takes the place of an earlier one.
+    """The text screen of an emulated PC. A later one replaces an earlier one.
 
-    ``text`` has a string for each row, a character for each column. ``colors`` has two hexadecimal digits for each
-    character: the colour behind it, then its own, in the PC's numbers (0 black to f white).
+    ``text`` has a string for each row, with a character for each column. ``colors`` has two hexadecimal digits for each
+    character: the background colour and the foreground colour, as the PC numbers them (0 black to f white).
     """
 
     type: Literal["screen"] = "screen"
@@ -195,12 +200,12 @@ class Screen(_Numbered):
 
 
 class Machine(_Numbered):
-    """How an emulated machine ended, which ``meaning`` explains in a sentence.
+    """The end of an emulated machine, which ``meaning`` explains in a sentence.
 
-    ``exited``: the kernel ended the emulator, with ``exit_code``; ``off``: it switched the machine off; ``halted``: it
-    sleeps for good; ``time``: it still ran when its time was up; ``reset``: it would have begun anew; ``lockup``: the
-    processor could not go on; ``refused``: the emulator did not start it; ``crashed``: the emulator itself ended.
-    ``registers`` is QEMU's own list of them, empty when it could not be asked any more.
+    ``exited``: the kernel ended the emulator with ``exit_code``. ``off``: the kernel switched the machine off.
+    ``halted``: the processor sleeps for ever. ``time``: the timeout ended the machine. ``reset``: the machine would
+    have restarted. ``lockup``: the processor locked up. ``refused``: the emulator did not start the machine.
+    ``crashed``: a signal ended the emulator. ``registers`` is QEMU's list of them, empty if QEMU had ended already.
     """
 
     type: Literal["machine"] = "machine"
@@ -213,9 +218,9 @@ class Machine(_Numbered):
 
 
 class Finished(_Numbered):
-    """The process has ended; ``seconds`` is wall-clock time, the queue not counted.
+    """The process has ended. ``seconds`` is wall-clock time without the queue.
 
-    ``reason`` is ``engine-lost`` for a run whose engine ended in the middle of it; other runs have none in their JSON.
+    ``reason`` is ``engine-lost`` if the engine ended during the run. The JSON of other runs has no ``reason``.
     """
 
     type: Literal["finished"] = "finished"
@@ -227,7 +232,7 @@ class Finished(_Numbered):
 
 
 class Check(_Frozen):
-    """One condition of a lesson's goal; ``detail`` says what was seen and is never empty when ``ok`` is false."""
+    """One condition of a lesson's goal. ``detail`` says what the run showed; it is never empty if ``ok`` is false."""
 
     id: str
     title: str
@@ -244,7 +249,7 @@ class Advice(_Frozen):
 
 
 class Verdict(_Numbered):
-    """Whether the lesson's goal is reached; always the last event of a run."""
+    """The verdict on the lesson's goal: always the last event of a run."""
 
     type: Literal["verdict"] = "verdict"
     reached: bool
@@ -258,10 +263,10 @@ _adapter: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 
 
 def to_json(event: Event) -> str:
-    """The event as one line of JSON."""
+    """Return the event as one line of JSON."""
     return event.model_dump_json(exclude_none=False)
 
 
 def from_json(line: str | bytes) -> Event:
-    """The event that a line of JSON holds; raises ``pydantic.ValidationError`` for anything else."""
+    """Return the event in a line of JSON. Raises ``pydantic.ValidationError`` for anything else."""
     return _adapter.validate_json(line)

@@ -1,4 +1,4 @@
-"""A job for an engine, and where its run stands."""
+"""A job for an engine, and the status of its run."""
 
 import secrets
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.protocol.command import Command
 from app.protocol.events import Finished, Verdict
 
-State = Literal["queued", "running", "done"]
+RunPhase = Literal["queued", "running", "done"]
 
 
 def new_run_id() -> str:
@@ -22,17 +22,17 @@ class _Frozen(BaseModel):
 
 
 class JobSpec(_Frozen):
-    """All that one run needs: the whole crate as text, the command, the toolchain by its name.
+    """Everything that one run needs: the whole crate as text, the command, the toolchain by its name.
 
-    ``course`` and ``lesson`` name the goal. ``digest`` is the course's: a worker that has the course in another edition
-    refuses the job instead of judging it by another goal.
+    ``course`` and ``lesson`` name the goal. ``digest`` is the course's digest: a worker with another edition of the
+    course refuses the job instead of judging it by another goal.
 
     ``after`` is the id of an earlier run whose artifact is placed where cargo had put it. An ``attended`` run is
-    cancelled when nobody has followed its events for a while, as after a page was closed.
+    cancelled when it has had no reader for a while, as after a page was closed.
 
-    ``owner`` is the seat that may see the run, None for a run that is open to everyone who knows its id.
-    ``queue_owner`` is the owner in the queue: a seat, or the address of a request without a cookie. None is the machine
-    itself, which has no bound of its own. Of one owner's waiting runs those of the highest ``priority`` start first.
+    ``owner`` is the seat that may see the run; a run with None is open to everyone who knows its id. ``queue_owner`` is
+    the owner in the queue: a seat, or the address of a request without a cookie. None is the command line on this
+    machine, which has no bound of its own. Of an owner's waiting runs, those of the highest ``priority`` start first.
     """
 
     run_id: str = Field(default_factory=new_run_id)
@@ -49,20 +49,20 @@ class JobSpec(_Frozen):
     priority: int = 0
 
     @property
-    def turn(self) -> str:
-        """The owner whose requests to read or draw the run are served one after the other."""
+    def lock_owner(self) -> str:
+        """The owner whose requests to read or draw the run are serialized."""
         return self.owner or self.queue_owner or ""
 
 
 class RunStatus(_Frozen):
-    """Where a run stands; ``finished`` and ``verdict`` are set once those events exist.
+    """The status of a run. ``finished`` and ``verdict`` are set once these events exist.
 
-    ``job.toolchain`` is the one that runs it: another than was asked for when only that one has the target.
-    ``seconds``: how long ago the run started, 0 before. ``preparing``: it waits for a target to be set up.
+    ``job.toolchain`` is the one that executes the run: another than requested, if only that one has the target.
+    ``seconds`` is the time since the run started, 0 before. A ``preparing`` run waits for a target to be set up.
     """
 
     id: str
-    state: State
+    state: RunPhase
     job: JobSpec
     finished: Finished | None = None
     verdict: Verdict | None = None

@@ -1,4 +1,4 @@
-"""A machine's compilers and targets, as the web needs to know them."""
+"""The compilers and targets of the runs' machine, as data for the web."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -13,7 +13,7 @@ class _Frozen(BaseModel):
 
 
 class ToolchainInfo(_Frozen):
-    """A toolchain without its paths. ``targets`` maps each triple that it builds for to how that came."""
+    """A toolchain without its paths. ``targets`` maps each triple that it builds for to the origin of its ``core``."""
 
     name: str
     version: str
@@ -23,7 +23,7 @@ class ToolchainInfo(_Frozen):
 
     @property
     def release(self) -> tuple[int, ...]:
-        """The version as numbers, so that 1.100 is newer than 1.96; a channel's suffix is left out."""
+        """Return the version as numbers, so that 1.100 is newer than 1.96. A channel's suffix is left out."""
         return tuple(int(part) for part in self.version.partition("-")[0].split("."))
 
     def can_build(self, target: str | None) -> bool:
@@ -31,10 +31,10 @@ class ToolchainInfo(_Frozen):
         return (target or self.host) in self.targets
 
 
-class Standing(_Frozen):
-    """The state of a target. ``missing``: nobody has asked for it yet.
+class TargetStatus(_Frozen):
+    """The state of a target. A ``missing`` one has not been asked for yet.
 
-    ``doing`` is the set-up's last line, ``seconds`` the time since the state began.
+    ``doing`` is the last line of the set-up, ``seconds`` the time since the state began.
     """
 
     triple: str

@@ -1,7 +1,7 @@
-"""What may be asked of QEMU on the command line: one kernel of the crate, on a few boards, and nothing else.
+"""The options of QEMU that a command line may have: one kernel of the crate, on a few boards.
 
-An allow-list. Disks, networks, sockets, files to write to and scripts are not in it. A learner's configuration can
-start the emulator with any options all the same: the sandbox is the wall, this list is the help.
+The list has no disks, networks, sockets, output files or scripts. It helps learners and does not protect the server: a
+learner's cargo configuration can start the emulator with any options, and the sandbox confines it.
 """
 
 import re
@@ -34,7 +34,7 @@ _SAME = {"-machine": "-M", "--kernel": "-kernel"}
 
 
 def kernel(program: str, arguments: Sequence[str]) -> str | None:
-    """The path after ``-kernel``, not yet looked at; None when only the version is asked for.
+    """Return the path after ``-kernel``, not validated, or None if the command only asks for the version.
 
     Raises ``ValueError`` with a sentence that says what is possible.
     """

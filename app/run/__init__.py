@@ -1,1 +1,1 @@
-"""One job from crate to ``finished``: laying it out, running it, and reading what cargo, programs and machines say."""
+"""Execute one job: lay out the crate, run the command, and turn what cargo, programs and machines print into events."""

@@ -1,8 +1,8 @@
-"""What cargo writes becomes events. Pure: bytes of its two streams in, events out.
+"""Turn what cargo writes into events. Pure: bytes of its two streams in, events out.
 
-Cargo writes one JSON message a line on its standard output until ``build-finished``; what follows
-there is the learner's own program and is never parsed. On its standard error it writes text. An error
-in the manifest or a config comes as text alone, without any JSON; it becomes a ``Diagnostic`` too.
+On its standard output cargo writes one JSON message a line until ``build-finished``. What follows comes from the
+learner's program and is never parsed. On its standard error cargo writes text. An error in the manifest or in a
+configuration is text, too, without any JSON; the reader makes a ``Diagnostic`` of it.
 """
 
 import codecs
@@ -12,37 +12,37 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 from app.protocol.events import Diagnostic, Event, Output, Replacement, Span, Suggestion
+from app.protocol.visible import plain
 
 Classify = Callable[[Diagnostic, Literal["rustc", "cargo"]], str | None]
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-# Lines that cargo writes once the compiler's messages are out: they wait for these messages, because
-# the two pipes may be read in the other order.
+# Lines that cargo writes after the compiler's messages. They are deferred until these messages have been read,
+# because the two pipes may be read in the other order.
 _CLOSING = re.compile(r"error\b|warning: `.*generated \d+ warning|\s+Finished ")
 _RUNNING = re.compile(r"^ +(Running|Doc-tests) ", re.MULTILINE)
 _OWN_ERROR = re.compile(r"(::)?((core|std)::)?compile_error!")
 _LONGEST_MESSAGE = 256 * 1024
-"""No compiler says as much about one mistake; to read and to classify it would keep the server from all others."""
+"""Bytes of a message; a longer one is not parsed, because that would block the server. No compiler writes one."""
 
 
 class CargoReader:
     """Turns the output of one cargo process into events.
 
-    ``executables`` lists the absolute paths that cargo says it built, tests left out. ``program``: after the
-    build cargo says that it runs a program, and what the program prints must come behind that.
+    ``executables`` lists the absolute paths of what cargo built, without tests. With ``program``, cargo announces the
+    program that it runs after the build, and the program's output is deferred until that line has been read.
     """
 
     def __init__(self, classify: Classify, *, program: bool = False) -> None:
         self._early: list[str] | None = [] if program else None
         self.executables: list[str] = []
         self._classify = classify
-        self._out = _Lines()
-        self._err = _Lines()
-        self._held: list[str] = []
+        self._out = _LineDecoder()
+        self._err = _LineDecoder()
+        self._deferred: list[str] = []
         self._building = True
 
     def stdout(self, data: bytes) -> list[Event]:
-        """Events for bytes that cargo, or after the build the program, wrote on standard output."""
+        """Return the events for bytes of standard output: cargo's, or after the build the program's."""
         if not self._building:
             return self._printed(self._out.pass_on(data))
         events: list[Event] = []
@@ -52,37 +52,38 @@ class CargoReader:
         return joined(events)
 
     def stderr(self, data: bytes) -> list[Event]:
-        """Events for bytes of standard error."""
+        """Return the events for bytes of standard error."""
         if not self._building:
             text = self._err.pass_on(data)
             return [*_output("stderr", text), *self._announced(text)]
         at_once: list[str] = []
         for line in self._err.feed(data):
-            waits = self._held or _CLOSING.match(plain(line))
-            (self._held if waits else at_once).append(line)
+            waits = self._deferred or _CLOSING.match(plain(line))
+            (self._deferred if waits else at_once).append(line)
         return _output("stderr", "".join(at_once))
 
     def end(self) -> list[Event]:
-        """What is left when both streams have ended."""
-        self._held += self._err.finish()
-        held = "".join(self._held)
-        self._held = []
+        """Return the events for what is left when both streams have ended."""
+        self._deferred += self._err.finish()
+        deferred = "".join(self._deferred)
+        self._deferred = []
         early, self._early = self._early or [], None
         events = _output("stdout", "".join([*early, *self._out.finish()]))
-        if self._building and plain(held).startswith("error"):
-            events.append(self._text_error(held))
+        if self._building and plain(deferred).startswith("error"):
+            events.append(self._text_error(deferred))
         else:
-            events += _output("stderr", held)
+            events += _output("stderr", deferred)
         return events
 
     def _line(self, line: str) -> list[Event]:
+        """Return the events for one line; the line before may have ended the build."""
         return self._message(line) if self._building else self._printed(line)
 
     def _after_build(self) -> list[Event]:
         return [] if self._building else self._printed(self._out.rest())
 
     def _printed(self, text: str) -> list[Event]:
-        """What the program printed, unless cargo has not yet said that it runs: the two pipes race."""
+        """Return the program's output, or defer it until cargo's ``Running`` line was read: the pipes race."""
         if self._early is None:
             return _output("stdout", text)
         self._early.append(text)
@@ -95,7 +96,7 @@ class CargoReader:
         return _output("stdout", "".join(early))
 
     def _message(self, line: str) -> list[Event]:
-        """The events of one line; what only looks like a message of cargo's is shown as it is."""
+        """Return the events for one line. A line that only resembles a message of cargo's is shown as it is."""
         try:
             return self._known_message(line)
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
@@ -112,8 +113,8 @@ class CargoReader:
                 return []
             case "build-finished":
                 self._building = False
-                held, self._held = "".join([*self._held, self._err.rest()]), []
-                return [*_output("stderr", held), *self._announced(held)]
+                deferred, self._deferred = "".join([*self._deferred, self._err.rest()]), []
+                return [*_output("stderr", deferred), *self._announced(deferred)]
             case "build-script-executed":
                 return []
         return _output("stdout", line)
@@ -149,30 +150,30 @@ class CargoReader:
 
 
 class PlainReader:
-    """Passes the output of any other program on as it is."""
+    """Passes the output of any other program on unchanged."""
 
     executables: tuple[str, ...] = ()
 
     def __init__(self) -> None:
-        self._out = _Lines()
-        self._err = _Lines()
+        self._out = _LineDecoder()
+        self._err = _LineDecoder()
 
     def stdout(self, data: bytes) -> list[Event]:
-        """The bytes as text."""
+        """Return the bytes as text."""
         return _output("stdout", self._out.pass_on(data))
 
     def stderr(self, data: bytes) -> list[Event]:
-        """The bytes as text."""
+        """Return the bytes as text."""
         return _output("stderr", self._err.pass_on(data))
 
     def end(self) -> list[Event]:
-        """What is left when both streams have ended."""
+        """Return the events for what is left when both streams have ended."""
         out, err = "".join(self._out.finish()), "".join(self._err.finish())
         return _output("stdout", out) + _output("stderr", err)
 
 
-class _Lines:
-    """Splits a stream of bytes into lines of text; bytes that are no UTF-8 become U+FFFD."""
+class _LineDecoder:
+    """Splits a stream of bytes into lines of text. Bytes that are not UTF-8 become U+FFFD."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -183,17 +184,17 @@ class _Lines:
         if "\n" not in text:
             self._parts.append(text)
             return []
-        lines = _keep_ends("".join(self._parts) + text)
+        lines = re.split(r"(?<=\n)", "".join(self._parts) + text)  # unlike splitlines, only at \n
         self._parts = [lines.pop()]
         return [line for line in lines if line]
 
     def rest(self) -> str:
-        """The unfinished line, which is no longer waited for."""
+        """Return the unfinished line without waiting for its end."""
         rest, self._parts = "".join(self._parts), []
         return rest
 
     def pass_on(self, data: bytes) -> str:
-        """Text as it comes, not in lines."""
+        """Return the text that has come, not split into lines."""
         return self.rest() + self._decoder.decode(data)
 
     def finish(self) -> list[str]:
@@ -202,7 +203,7 @@ class _Lines:
 
 
 def joined(events: Iterable[Event]) -> list[Event]:
-    """The events with neighbouring outputs of one stream made one: a flood of lines is no flood of events."""
+    """Join neighbouring outputs of one stream, so that a flood of lines does not become a flood of events."""
     result: list[Event] = []
     parts: list[str] = []
     for event in events:
@@ -222,15 +223,6 @@ def _close(result: list[Event], parts: list[str]) -> None:
         assert isinstance(last, Output)
         result[-1] = last.model_copy(update={"text": last.text + "".join(parts)})
         parts.clear()
-
-
-def plain(text: str) -> str:
-    """The text without ANSI sequences."""
-    return _ANSI.sub("", text)
-
-
-def _keep_ends(text: str) -> list[str]:
-    return re.split(r"(?<=\n)", text)
 
 
 def _output(stream: Literal["stdout", "stderr"], text: str) -> list[Event]:
@@ -265,15 +257,15 @@ def _suggestions(children: Iterable[dict[str, Any]]) -> Iterator[Suggestion]:
         if spans:
             yield Suggestion(
                 message=child["message"],
-                # As sure as the least sure of its parts.
+                # A suggestion is as certain as its least certain part.
                 applicability=min(
-                    (span.get("suggestion_applicability") or "Unspecified" for span in spans), key=_sureness
+                    (span.get("suggestion_applicability") or "Unspecified" for span in spans), key=_certainty
                 ),
                 replacements=tuple(_replacement(span) for span in spans),
             )
 
 
-def _sureness(applicability: str) -> int:
+def _certainty(applicability: str) -> int:
     return {"MaybeIncorrect": 1, "MachineApplicable": 2}.get(applicability, 0)
 
 
@@ -289,7 +281,7 @@ def _replacement(span: dict[str, Any]) -> Replacement:
 
 
 def _forged(spans: Iterable[dict[str, Any]]) -> bool:
-    """Whether the message was written by the learner's ``compile_error!``, whatever it says."""
+    """Return True if the learner's own ``compile_error!`` wrote the message."""
     for span in spans:
         for text in span.get("text", ()):
             if _OWN_ERROR.match(text["text"][text["highlight_start"] - 1 :]):

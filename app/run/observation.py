@@ -1,7 +1,7 @@
-"""What the launcher saw of a program becomes an ``Observed`` event. Pure: a line of JSON in, an event out.
+"""Turn the launcher's report on a program into an ``Observed`` event. Pure: a line of JSON in, an event out.
 
-Everything that is said here follows from numbers: the signal and its code, the registers, the bytes at the program
-counter, the entry address. The program's source is never looked at.
+The reason follows from numbers alone: the signal and its code, the registers, the bytes at the program counter, the
+entry address. The program's source is never read. ``words`` has the sentences.
 """
 
 import signal as signals
@@ -15,6 +15,7 @@ from capstone.x86 import X86_OP_MEM
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.protocol.events import Observed, Reason
+from app.run import words
 
 _REGISTERS: Mapping[str, Sequence[str]] = {
     "x86-64": (
@@ -40,22 +41,22 @@ _CALLS: Mapping[str, Mapping[int, str]] = {
         "113:clock_gettime 124:sched_yield 129:kill 172:getpid 214:brk 220:clone 221:execve 222:mmap 278:getrandom"
     ),
 }
-"""System calls that small programs make, by number; others are shown by their number."""
+"""System calls that small programs make, by number. Others are shown by their number."""
 
-_ENTRY_ZERO = (
-    "The file's entry address is 0: the linker found no entry point. The system jumped there, where no code is, and "
-    "not one instruction of the program was executed."
-)
 _GENERAL_PROTECTION = 128
+"""``si_code`` of a ``SIGSEGV`` without an address: SI_KERNEL."""
 _MAPPED_BUT_CLOSED = 2
+"""``si_code`` of a ``SIGSEGV`` in memory that is mapped without the right to do this: SEGV_ACCERR."""
 _MISALIGNED = 1
-"""The code of a ``SIGBUS``: on AArch64 of ``pc`` and ``sp``, on x86-64 of any address if the program asked for it."""
+"""``si_code`` of a ``SIGBUS``: BUS_ADRALN. AArch64 raises it for ``pc`` and ``sp``, x86-64 only on request."""
 _STACK = 7 * 1024 * 1024
+"""Bytes of stack from which on a fault counts as an overflow; the limit is usually 8 MiB."""
 _IMAGE = 64 * 1024 * 1024
+"""An address this far above the program's base still counts as one of the file's."""
 
 
 class _Report(BaseModel):
-    """The launcher's line; addresses are those in memory."""
+    """The launcher's line of JSON. Addresses are those in memory, not in the file."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -86,7 +87,7 @@ class _Report(BaseModel):
 
 @dataclass(frozen=True)
 class _Cause:
-    """Why a program ended, in a word and in a sentence."""
+    """The reason why a program ended, the sentence for it, and the event's fields that depend on it."""
 
     reason: Reason
     detail: str
@@ -94,15 +95,15 @@ class _Cause:
 
 
 def observed(line: bytes, path: str, entry: int | None = None) -> Observed | None:
-    """The event for a report on the file ``path``; None when there is no report, or it was cut off.
+    """Return the event for a report on the file ``path``, or None if the report is missing or was cut off.
 
-    ``entry`` is the entry address that the file names, for a report that had no time to read it.
+    ``entry`` is the file's entry address, which a report without a trace does not contain.
     """
     try:
         report = _Report.model_validate_json(line)
     except ValidationError:
         return None
-    cause = _Seen(report).cause() if report.traced else _untraced(report, entry)
+    cause = _TracedEnd(report).cause() if report.traced else _untraced(report, entry)
     names = _CALLS.get(report.machine, {})
     return Observed.model_validate(
         {
@@ -121,8 +122,8 @@ def observed(line: bytes, path: str, entry: int | None = None) -> Observed | Non
     )
 
 
-class _Seen:
-    """A report with what follows from it."""
+class _TracedEnd:
+    """Finds the cause in a report with registers and the instruction at the program counter."""
 
     def __init__(self, report: _Report) -> None:
         self._report = report
@@ -138,115 +139,89 @@ class _Seen:
             case "running":
                 return self._running()
             case "exited":
-                return _Cause("exit", f"It ended by itself, with exit code {self._report.exit_code}.")
+                return _Cause("exit", words.exited(self._report.exit_code))
         return self._killed()
 
     def _running(self) -> _Cause:
         report = self._report
-        calls = _counted(report.calls)
         if report.state != "R":
-            detail = f"It still ran after {report.seconds:.1f} seconds, and waited for the system; it made {calls}."
-            return _Cause("waits", detail)
-        used = f"{report.cpu_seconds:.1f} of {report.seconds:.1f} seconds of processor time and {calls}"
+            return _Cause("waits", words.waited(report.seconds, report.calls))
         places = dict.fromkeys(report.places)
+        # The launcher sampled the program counter: a loop comes by the same few instructions again and again.
         if not places or len(places) > len(report.places) // 2:
-            return _Cause("busy", f"It was still at work when it was ended: {used}.")
-        lowest, highest = self._in_file(min(places)), self._in_file(max(places))
-        if len(places) == 1:
-            where = f"one instruction, at {lowest:#x}, that jumps to itself"
-        else:
-            where = f"{len(places)} instructions, from {lowest:#x} to {highest:#x}, again and again"
-        return _Cause("loops", f"It loops: {where}. Seen were {used}.", {"pc": lowest})
+            return _Cause("busy", words.was_busy(report.cpu_seconds, report.seconds, report.calls))
+        first = self._in_file(min(places))
+        detail = words.looped(
+            len(places), f"{first:#x}", self._at(max(places)), report.cpu_seconds, report.seconds, report.calls
+        )
+        return _Cause("loops", detail, {"pc": first})
 
     def _killed(self) -> _Cause:
         report = self._report
-        places = {"pc": self._in_file(self._pc), "address": self._in_file(report.address), "instruction": self._words()}
-        reason, detail = self._fault() if report.registers else self._from_outside()
+        if not report.registers:
+            return _Cause("other-signal", words.ended_from_outside(_signal(report.signal)))
+        reason, detail = self._fault()
+        places = {"pc": self._in_file(self._pc), "address": self._in_file(report.address), "instruction": self._text()}
         if report.signal not in (signals.SIGSEGV, signals.SIGBUS):
             places["address"] = None
         elif report.code == _GENERAL_PROTECTION:
-            places["address"] = self._operand()  # the kernel does not know it then, and says 0
+            places["address"] = self._operand()  # the kernel does not know the address and reports 0
         if reason == "entry-zero":
             places["instruction"] = None  # the file's header lies there, and the launcher's breakpoint in it
-        return _Cause(reason, detail, places if report.registers else {})
-
-    def _from_outside(self) -> tuple[Reason, str]:
-        return "other-signal", f"It was ended by {_signal(self._report.signal)}, which did not come from its own code."
+        return _Cause(reason, detail, places)
 
     def _fault(self) -> tuple[Reason, str]:
-        report = self._report
+        report, here = self._report, self._at(self._pc)
         if report.signal in (signals.SIGILL, signals.SIGTRAP):
-            kind = "is there to stop it" if self._stops() else "this processor does not have or does not allow"
-            words = f"`{self._words() or '?'}` at {self._at(self._pc)}"
-            return "bad-instruction", f"It ran into an instruction that {kind}: {words}."
+            stops = self._instruction is not None and self._instruction.mnemonic in ("ud2", "int3", "udf", "brk")
+            return "bad-instruction", words.bad_instruction(self._text(), here, stops=stops)
         if report.signal not in (signals.SIGSEGV, signals.SIGBUS):
-            return "other-signal", f"It was ended by {_signal(report.signal)} at {self._at(self._pc)}."
+            return "other-signal", words.ended_by(_signal(report.signal), here)
         if report.signal == signals.SIGBUS and report.code == _MISALIGNED:
-            return self._alignment_fault()
+            aarch64 = self._machine == "AArch64"
+            if aarch64 and self._pc % 4:
+                return "jumped-away", words.jumped_off_instruction(here)
+            address = self._at(report.address)
+            return "misaligned", words.misaligned_access(self._text(), here, address, aarch64=aarch64)
         return self._segmentation_fault()
 
     def _segmentation_fault(self) -> tuple[Reason, str]:
-        report = self._report
+        report, here = self._report, self._at(self._pc)
         if report.file_entry == 0 and not report.reached:
-            return "entry-zero", _ENTRY_ZERO
-        if taken := self._taken_for_the_way_back():
-            return "returned", (
-                f"Its entry point returned. Nobody had called it, so there was no address to return to: the processor "
-                f"took {taken} for one, and jumped to {self._pc:#x}."
-            )
-        operand = self._operand()
-        if operand is not None and report.code == _GENERAL_PROTECTION and operand % 16:
-            return "misaligned", (
-                f"`{self._words()}` at {self._at(self._pc)} wants an address that can be divided by 16, and got "
-                f"{operand:#x}, {operand % 16} too many. The stack does not lie as a called function may expect."
-            )
+            return "entry-zero", words.ENTRY_ZERO
+        if returned := self._returned():
+            return "returned", returned
+        operand = self._operand() if report.code == _GENERAL_PROTECTION else None
+        if operand is not None and operand % 16:
+            return "misaligned", words.misaligned_operand(self._text(), here, operand)
         if report.entry_sp - self._sp > _STACK:
-            return "stack-overflow", (
-                f"It used up its stack: {(report.entry_sp - self._sp) // 1024} KiB below where it began, at "
-                f"{self._at(self._pc)}. A function that calls itself for ever does that."
-            )
+            return "stack-overflow", words.stack_overflowed((report.entry_sp - self._sp) // 1024, here)
+        mapped = report.code == _MAPPED_BUT_CLOSED
         if report.address == self._pc:
-            why = "holds no code" if report.code == _MAPPED_BUT_CLOSED else "is not there"
-            return "jumped-away", f"It jumped to {self._at(self._pc)}, which {why}."
-        return "bad-address", self._bad_address(operand)
+            return "jumped-away", words.jumped_away(here, mapped=mapped)
+        address = self._at(report.address if operand is None else operand)
+        return "bad-address", words.bad_address(self._text(), here, address, mapped=mapped)
 
-    def _bad_address(self, operand: int | None) -> str:
-        address = operand if operand is not None and self._report.code == _GENERAL_PROTECTION else self._report.address
-        why = "which it may not use so" if self._report.code == _MAPPED_BUT_CLOSED else "where there is no memory"
-        return f"`{self._words() or '?'}` at {self._at(self._pc)} reached for {self._at(address)}, {why}."
-
-    def _taken_for_the_way_back(self) -> str | None:
-        """What a return from the entry point went by, when it was one: on AArch64 a register that begins as 0."""
+    def _returned(self) -> str | None:
+        """Return a sentence if the entry point executed ``ret``; on AArch64 ``x30`` is 0 at the entry."""
         report = self._report
         if not report.reached:
             return None
         above = self._sp - report.entry_sp
         if self._machine == "x86-64" and self._pc == report.argc and 0 < above <= 16:
-            return "the top of the stack, the number of arguments,"
+            return words.entry_returned_x86_64(f"{self._pc:#x}")
         if self._machine == "AArch64" and self._pc == self._registers.get("x30") == above == 0:
-            return "the register `x30`, in which a call leaves it,"
+            return words.entry_returned_aarch64(f"{self._pc:#x}")
         return None
 
-    def _alignment_fault(self) -> tuple[Reason, str]:
-        aarch64 = self._machine == "AArch64"
-        if aarch64 and self._pc % 4:
-            return "jumped-away", f"It jumped to {self._at(self._pc)}, where no instruction can begin."
-        rule = " On AArch64, `sp` can be divided by 16 whenever memory is used by it." if aarch64 else ""
-        return "misaligned", (
-            f"`{self._words() or '?'}` at {self._at(self._pc)} works on an address that does not lie as it has to: "
-            f"{self._at(self._report.address)}.{rule}"
-        )
-
-    def _stops(self) -> bool:
-        return self._instruction is not None and self._instruction.mnemonic in ("ud2", "int3", "udf", "brk")
-
-    def _words(self) -> str | None:
+    def _text(self) -> str | None:
+        """Return the instruction at the program counter as assembly."""
         if self._instruction is None:
             return None
         return f"{self._instruction.mnemonic} {self._instruction.op_str}".strip()
 
     def _operand(self) -> int | None:
-        """The address that the instruction works on, when it is one of x86-64 with an operand in memory."""
+        """Return the address of the instruction's memory operand on x86-64, or None if it has none."""
         if self._instruction is None or self._machine != "x86-64":
             return None
         for operand in self._instruction.operands:
@@ -263,6 +238,7 @@ class _Seen:
         return self._pc + self._instruction.size if name == "rip" else self._registers.get(name, 0)
 
     def _in_file(self, address: int) -> int:
+        """Translate an address in memory to the file's, if it lies in the program."""
         return address - self._base if 0 <= address - self._base < _IMAGE and self._base > 0 else address
 
     def _at(self, address: int) -> str:
@@ -270,35 +246,28 @@ class _Seen:
 
 
 def _untraced(report: _Report, entry: int | None) -> _Cause:
-    """What follows from the looks of a parent that may not trace: no place, no registers, no system calls."""
-    blind = "This system does not let programs be traced, so that not more can be told."
+    """Find the cause in a report of a launcher that may not trace: no registers, no instruction, no system calls."""
     if report.outcome == "exited":
-        return _Cause("exit", f"It ended by itself, with exit code {report.exit_code}.")
+        return _Cause("exit", words.exited(report.exit_code))
     if report.outcome == "running":
-        return _untraced_running(report, blind)
+        return _untraced_running(report)
     if report.signal == signals.SIGSEGV and entry == 0:
-        return _Cause("entry-zero", _ENTRY_ZERO)
+        return _Cause("entry-zero", words.ENTRY_ZERO)
+    name = _signal(report.signal)
     if report.signal in (signals.SIGSEGV, signals.SIGBUS):
-        sentence = "it reached for memory, or jumped to an address, that is not there or that it may not use so."
-        return _Cause("bad-address", f"It was ended by {_signal(report.signal)}: {sentence} {blind}")
+        return _Cause("bad-address", words.untraced(words.bad_address_untraced(name)))
     if report.signal in (signals.SIGILL, signals.SIGTRAP):
-        sentence = "an instruction that is there to stop it, or that this processor does not have or does not allow."
-        return _Cause("bad-instruction", f"It was ended by {_signal(report.signal)}: it ran into {sentence} {blind}")
-    return _Cause("other-signal", f"It was ended by {_signal(report.signal)}. {blind}")
+        return _Cause("bad-instruction", words.untraced(words.bad_instruction_untraced(name)))
+    return _Cause("other-signal", words.untraced(words.ended_by_untraced(name)))
 
 
-def _untraced_running(report: _Report, blind: str) -> _Cause:
-    if report.state != "R":
-        name = _CALLS.get(report.machine, {}).get(report.waits_in or -1, f"call {report.waits_in}")
-        where = f", in `{name}`" if report.waits_in is not None else ""
-        detail = f"It still ran after {report.seconds:.1f} seconds, and waited for the system{where}."
-        return _Cause("waits", f"{detail} {blind}")
-    used = f"{report.cpu_seconds:.1f} of {report.seconds:.1f} seconds of processor time"
-    if report.waits:
-        return _Cause("busy", f"It was still at work when it was ended: {used}. {blind}")
-    return _Cause(
-        "busy", f"It was still at work when it was ended: {used}, and waited for nothing, as a loop does. {blind}"
-    )
+def _untraced_running(report: _Report) -> _Cause:
+    if report.state == "R":
+        detail = words.was_busy_untraced(report.cpu_seconds, report.seconds, waits=bool(report.waits))
+        return _Cause("busy", words.untraced(detail))
+    call = report.waits_in
+    name = None if call is None else _CALLS.get(report.machine, {}).get(call, f"call {call}")
+    return _Cause("waits", words.untraced(words.waited_untraced(report.seconds, name)))
 
 
 def _decode(machine: str, data: str, address: int) -> CsInsn | None:
@@ -311,10 +280,6 @@ def _decode(machine: str, data: str, address: int) -> CsInsn | None:
         return next(decoder.disasm(bytes.fromhex(data), address, 1), None)
     except (ValueError, struct.error):
         return None
-
-
-def _counted(calls: int) -> str:
-    return f"{calls or 'no'} system call{'' if calls == 1 else 's'}"
 
 
 def _signal(number: int | None) -> str:

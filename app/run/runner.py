@@ -1,7 +1,7 @@
-"""Run one job: a scratch crate, a process, its output as events, and what it built.
+"""Run one job: lay out its crate, start its process, turn the output into events, and collect the artifact.
 
-The runner tells each event to ``emit`` as it happens, which numbers and keeps it. It ends by returning; when it is
-cancelled, the process tree is gone before the cancellation goes on.
+``emit`` gets each event as it happens, numbers it and keeps it. When ``run`` is cancelled, it ends the whole process
+tree before it lets the cancellation pass.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import indent
 
 import anyio
 from anyio.abc import ByteReceiveStream
@@ -18,6 +19,7 @@ from anyio.abc import ByteReceiveStream
 from app.binary import BinaryFacts
 from app.protocol.command import Command
 from app.protocol.events import Artifact, Event, Finished, Limit, Output, Started, Status, to_json
+from app.run import words
 from app.run.cargo import CargoReader, Classify, PlainReader
 from app.run.machine import Monitor, StandIn, reported
 from app.run.observation import observed
@@ -25,27 +27,27 @@ from app.run.rustup import TargetReader
 from app.run.workspace import HOME, PROGRAM, Seed, Workspace
 from app.runfiles import in_thread
 from app.sandbox import Box, Confined, ProgramGoneError, process
-from app.toolchain import Toolchain, build_env
+from app.toolchain import TOOL_PATH, Toolchain, build_env
 
 Emit = Callable[[Event], None]
 
 _MESSAGES = "--message-format=json-diagnostic-rendered-ansi"
 _LAST_WORDS = 1.0
+"""Seconds in which what a process wrote before its end is still read."""
 _RAW_PER_SHOWN = 8
-"""Bytes that may be read for each that may be shown: cargo's JSON holds a message twice and more."""
+"""Bytes that may be read for each that may be shown: cargo's JSON contains a message at least twice."""
 _UNPACED = 300
-"""Events that pass without delay; an ordinary run has about ten."""
+"""Events that pass without delay. An ordinary run has about ten."""
 _PACE = 0.02
-"""The folder of a run that is its home, beside the crate."""
-
-_TOOLS = "/usr/local/bin:/usr/bin:/bin"
+"""Seconds between two reads of a stream after that, so that single bytes gather in the pipe."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """The artifact of a run: the file that is kept, where cargo had put it in the crate, and what lay beside it.
+    """The artifact of a run: the file that is kept, its path in the crate, and the files that belong to it.
 
-    ``companions`` know the lines of the source where the format keeps them out of the file. ``bytes`` are those of all.
+    ``companions`` are the files with debug information, in formats that keep it out of the artifact. ``bytes`` is the
+    size of all files together.
     """
 
     file: Path
@@ -56,13 +58,12 @@ class Built:
 
 @dataclass(frozen=True)
 class Task:
-    """A run as the runner sees it.
+    """Everything that the runner needs for one run.
 
-    The workspace's folder does not exist yet; the caller removes it. ``keep`` is a folder that is made for the
-    artifact.
-    ``machines`` stands before the emulators, where there are any.
-    ``seed`` is cargo's knowledge of the compiler, so that it need not ask again; None for a command that does not take
-    one (``takes_seed``).
+    The workspace's folder must not exist yet; the caller removes it. ``keep`` is the folder that the runner makes for
+    the artifact. ``after`` is the artifact of an earlier run, to be placed in the crate. ``machines`` is the stand-in
+    for the emulators, None where there are none. ``seed`` is what cargo knows of the compiler, None for a command that
+    needs no seed (``takes_seed``).
     """
 
     files: Mapping[str, str]
@@ -86,9 +87,9 @@ def takes_seed(command: Command) -> bool:
 
 
 async def run(task: Task, emit: Emit) -> Built | None:
-    """Run the task to its ``finished`` event; what it built, if anything.
+    """Run the task up to its ``finished`` event and return what it built, if anything.
 
-    The folder is left as it is, so that the verdict need not wait for its removal.
+    The run's folder stays, so that the verdict need not wait for its removal.
     """
     placed = await in_thread(_lay, task)
     emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.box.level))
@@ -96,15 +97,18 @@ async def run(task: Task, emit: Emit) -> Built | None:
     meter = _Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()
     monitor = Monitor(task.workspace.folder, HOME, emit)
-    end = await _follow(task, reader, meter, monitor) if placed else _no_room(task, meter)
-    status, exit_code, limit = end.status, end.exit_code, end.limit
+    end = await _follow(task, reader, meter, monitor) if placed else _refuse(task, meter)
+    status, exit_code = end.status, end.exit_code
     seconds = round(time.monotonic() - began, 3)
     if not meter.full:
         meter.pass_on(reader.end())
     if task.machines:
         await monitor.end()
-    limit = "output" if meter.full else limit
-    _say_why(task, status, limit, meter)
+    limit = "output" if meter.full else end.limit
+    if limit:
+        meter.say(f"\n{task.box.limits.sentence(limit)}\n")
+    elif status == "timeout":
+        meter.say(f"\n{words.timed_out(task.seconds)}\n")
     if task.command.kind == "new" and status == "ok":
         meter.pass_on(await in_thread(_new_files, task.workspace))
     if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
@@ -117,13 +121,13 @@ async def run(task: Task, emit: Emit) -> Built | None:
         emit(watched)
         if watched.outcome == "running":
             exit_code = None
-            meter.say(f"\nIt still ran after {task.program_seconds:g} seconds and was ended here, on purpose.\n")
+            meter.say(f"\n{words.stopped_on_purpose(task.program_seconds)}\n")
     emit(Finished(status=status, exit_code=exit_code, seconds=seconds, limit=limit))
     return built[0] if built else None
 
 
 def _lay(task: Task) -> bool:
-    """Make the run's folder; return False if what an earlier run built cannot lie where cargo had put it."""
+    """Make the run's folder; return False if the artifact of an earlier run cannot be placed."""
     task.workspace.lay({} if task.command.kind == "new" else task.files, task.seed)
     placed = True
     if task.after is not None and task.command.kind != "new":
@@ -132,9 +136,8 @@ def _lay(task: Task) -> bool:
     return placed
 
 
-def _no_room(task: Task, meter: "_Meter") -> "_End":
-    path = task.after.path if task.after else ""
-    meter.say(f"The earlier run put {path!r} where this crate has a file, so it cannot be looked at; build it again.\n")
+def _refuse(task: Task, meter: "_Meter") -> "_End":
+    meter.say(f"{words.in_the_way(task.after.path if task.after else '')}\n")
     return _End("failed")
 
 
@@ -149,16 +152,9 @@ def _reader(task: Task) -> CargoReader | PlainReader | TargetReader:
             return PlainReader()
 
 
-def _say_why(task: Task, status: Status, limit: Limit | None, meter: "_Meter") -> None:
-    if limit:
-        meter.say(f"\n{task.box.limits.sentence(limit)}\n")
-    elif status == "timeout":
-        meter.say(f"\nThe run was ended here: it took more than {task.seconds:g} seconds.\n")
-
-
 @dataclass(frozen=True)
 class _End:
-    """How the process ended, and what its tracer reported."""
+    """The end of the process, and its tracer's report."""
 
     status: Status
     exit_code: int | None = None
@@ -177,7 +173,7 @@ async def _follow(
         env |= task.machines.env(env["PATH"], reported(home))
         folders += (task.machines.folder,)
     if task.command.kind == "new":
-        # Its repository is not shown, and making one would ask for git's own configuration, which a run cannot see.
+        # The repository is not shown, and making it would read git's configuration, which a run cannot see.
         env["CARGO_CARGO_NEW_VCS"] = "none"
     with anyio.move_on_after(task.seconds):
         try:
@@ -187,9 +183,9 @@ async def _follow(
                 monitor.following() if task.machines else nullcontext(),
             ):
                 exit_code = await _drain(child, reader, meter)
-                report = child.seen()
+                report = child.read_report()
         except ProgramGoneError as error:
-            meter.say(f"{error}. Whoever runs this playground can see more with playground doctor.\n")
+            meter.say(f"{words.cannot_start(str(error))}\n")
             return _End("failed")
         if child.limit or meter.full:
             return _End("limit", limit=child.limit)
@@ -202,13 +198,13 @@ def _starts_program(command: Command) -> bool:
 
 
 def _program(task: Task, built: Built | None) -> str:
-    """The path of the program that ran: built by this run, or by the earlier one that it looks at."""
+    """Return the path of the program that ran: built by this run, or by the earlier one that it refers to."""
     found = built or task.after
     return found.path if found else ""
 
 
 async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter") -> int | None:
-    """Read both streams as they come; the exit code, or None when the output limit ended it."""
+    """Read both streams as they come. Return the exit code, or None if the output limit ended the process."""
 
     async def pump(source: ByteReceiveStream | None, read: Callable[[bytes], list[Event]]) -> None:
         assert source is not None
@@ -217,7 +213,7 @@ async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetRead
                 group.cancel_scope.cancel()
                 return
             if meter.passed > _UNPACED:
-                # A program that writes byte by byte makes an event each: let them gather in the pipe.
+                # A program that writes single bytes would make an event of each.
                 await anyio.sleep(_PACE)
 
     async with anyio.create_task_group() as group:
@@ -225,7 +221,7 @@ async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetRead
         group.start_soon(pump, child.process.stderr, reader.stderr)
         await child.process.wait()
         await child.end()
-        # What escaped the group may hold the pipes open for ever; what was written before is read by then.
+        # A process that left the group may keep the pipes open for ever. What was written before is read by then.
         group.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS
     return child.process.returncode
 
@@ -244,8 +240,8 @@ def _argv(task: Task) -> list[str]:
         case "program":
             return list(command.options)
         case "lookup" | "emulate":
-            places = f"{task.machines.folder}:{_TOOLS}" if task.machines else _TOOLS
-            return [shutil.which(command.program, path=places) or command.program, *command.options]
+            folders = f"{task.machines.folder}:{TOOL_PATH}" if task.machines else TOOL_PATH
+            return [shutil.which(command.program, path=folders) or command.program, *command.options]
 
 
 def _cargo_words(command: Command) -> tuple[str, ...]:
@@ -255,13 +251,9 @@ def _cargo_words(command: Command) -> tuple[str, ...]:
 
 
 def _new_files(workspace: Workspace) -> list[Event]:
-    """What ``cargo new`` made, shown as text; the learner's own files stay as they are."""
-    shown = (f"\n{path}\n{_indented(text)}" for path, text in workspace.new_files())
+    """Show the files that ``cargo new`` made as text. The learner's own files stay as they are."""
+    shown = (f"\n{path}\n{indent(text, '    ', bool)}\n" for path, text in workspace.new_files())
     return [Output(stream="stdout", text="".join(shown))]
-
-
-def _indented(text: str) -> str:
-    return "".join(f"    {line}\n" for line in text.splitlines())
 
 
 async def _artifact(task: Task, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
@@ -275,7 +267,7 @@ async def _artifact(task: Task, executables: tuple[str, ...]) -> tuple[Built, Ar
     kept = task.keep / PROGRAM
     digests: list[str] = []
     async with anyio.create_task_group() as group:
-        # A debug build of a std program is 10 MB: it is hashed while it is read.
+        # A debug build of a std program is 10 MB, so it is hashed while the inspector reads it.
         group.start_soon(in_thread, lambda: digests.append(_digest(kept)))
         facts = await task.facts_of(kept)
     companions, more = await in_thread(task.workspace.keep_beside, path, facts.format, task.keep)
@@ -290,7 +282,7 @@ def _digest(kept: Path) -> str:
 
 
 class _Meter:
-    """Passes events on until the run has printed more than it may."""
+    """Passes events on until the run exceeds its output limit."""
 
     def __init__(self, allowed: int, emit: Emit) -> None:
         self._left = allowed
@@ -300,21 +292,21 @@ class _Meter:
         self.passed = 0
 
     def takes(self, count: int) -> bool:
-        """False once so much was read, shown or not, that a line without an end would fill the memory."""
+        """Count bytes read; return False once they are too many, for an endless line would fill the memory."""
         self._raw_left -= count
         self.full = self.full or self._raw_left < 0
         return not self.full
 
     def say(self, sentence: str) -> None:
-        """A sentence of the playground's own, which no limit holds back."""
+        """Emit a sentence of the playground's own, which does not count."""
         self._emit(Output(stream="stderr", text=sentence))
 
     def pass_on(self, events: list[Event]) -> bool:
-        """False once the limit is reached; what fits was passed on."""
+        """Emit the events that fit; return False once the limit is reached."""
         if self.full:
             return False
         for event in events:
-            # Of a message all counts that is kept of it, not only what the terminal shows.
+            # All that is kept of a message counts, not only what the terminal shows.
             text = event.text if isinstance(event, Output) else to_json(event)
             data = text.encode("utf-8", "replace")
             if len(data) > self._left:

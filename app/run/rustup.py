@@ -1,23 +1,17 @@
-"""Truthful answers to ``rustup target list`` and ``rustup target add``, without rustup.
+"""Answer ``rustup target list`` and ``rustup target add`` truthfully, without rustup.
 
-A playground does not let a learner change its toolchains, so both are answered from what the chosen compiler
-knows (``rustc --print target-list``) and what is ready here.
+Learners cannot change the playground's toolchains. Both answers follow from the targets that the chosen compiler knows
+(``rustc --print target-list``) and from those that are ready here.
 """
 
 from app.protocol.command import Command
 from app.protocol.events import Event, Output
+from app.run import words
 from app.toolchain import Toolchain
-
-_CAME = {
-    "shipped": "it came with the compiler",
-    "rustup": "rustup installed it",
-    "built": "its core was built here from the compiler's own sources, which is what rustup would have downloaded",
-    "distribution": "it came as a package",
-}
 
 
 class TargetReader:
-    """Reads the compiler's list of targets and answers the question once it is complete."""
+    """Reads the compiler's list of targets and answers the command once the list is complete."""
 
     executables: tuple[str, ...] = ()
 
@@ -28,16 +22,16 @@ class TargetReader:
         self._out = bytearray()
 
     def stdout(self, data: bytes) -> list[Event]:
-        """Collects the list."""
+        """Collect the list."""
         self._out += data
         return []
 
     def stderr(self, data: bytes) -> list[Event]:
-        """Passes the compiler's complaints on."""
+        """Pass the compiler's errors on."""
         return [Output(stream="stderr", text=data.decode("utf-8", "replace"))]
 
     def end(self) -> list[Event]:
-        """The answer."""
+        """Return the answer."""
         known = self._out.decode("utf-8", "replace").split()
         if self._command.subcommand == "list":
             return [Output(stream="stdout", text=self._list(known))]
@@ -53,14 +47,7 @@ class TargetReader:
         name = self._toolchain.name
         origin = self._toolchain.targets.get(triple)
         if origin:
-            return Output(stream="stdout", text=f"{triple} is ready for {name}: {_CAME[origin]}.\n")
+            return Output(stream="stdout", text=f"{words.target_ready(triple, name, origin)}\n")
         self.exit_code = 1
-        if triple not in known:
-            return Output(
-                stream="stderr", text=f"error: {name} knows no target {triple}; rustup target list shows all.\n"
-            )
-        text = (
-            f"error: {triple} is not installed for {name}, and a learner cannot install targets here. "
-            f"Whoever runs this playground can: playground setup --target {triple}\n"
-        )
-        return Output(stream="stderr", text=text)
+        refusal = words.target_not_installed if triple in known else words.target_unknown
+        return Output(stream="stderr", text=f"{refusal(triple, name)}\n")

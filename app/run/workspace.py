@@ -1,4 +1,4 @@
-"""Edits become a scratch crate: which are accepted, the folder of one run, and what is taken out of it in the end."""
+"""Merge a learner's edits into a crate, lay the crate into a run's folder, and take the artifact out of it."""
 
 import posixpath
 import re
@@ -30,7 +30,7 @@ _MOST_DOTS = 8
 
 
 class EditError(ValueError):
-    """Files that cannot be accepted: a stable ``code``, a sentence that says what to change, the ``field`` at fault."""
+    """Edits that cannot be accepted: a stable ``code``, a sentence that says what to change, and the ``field``."""
 
     def __init__(self, code: str, message: str, field: str) -> None:
         super().__init__(message)
@@ -39,10 +39,10 @@ class EditError(ValueError):
 
 
 def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str, str]:
-    """The whole crate: the lesson's files with the learner's edits laid over them.
+    """Return the whole crate: the lesson's files with the learner's edits.
 
-    Raises ``EditError`` for a path that the lesson does not let a learner edit, and for a text that is
-    longer than ``file_bytes`` bytes or holds a NUL.
+    Raises ``EditError`` for a path that learners cannot edit in this lesson, and for a text that is longer than
+    ``file_bytes`` bytes, contains a NUL, or is not Unicode.
     """
     for path, text in edits.items():
         field = f"files.{path[:80]}".encode("utf-8", "replace").decode()
@@ -50,11 +50,11 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
             allowed = " and ".join(lesson.editable)
             raise EditError("not-editable", f"{path[:80]!r} cannot be edited in this lesson; {allowed} can.", field)
         if "\0" in text:
-            raise EditError("nul-byte", f"{path} holds a NUL byte; remove it.", field)
+            raise EditError("nul-byte", f"{path} contains a NUL byte; remove it.", field)
         try:
             size = len(text.encode())
         except UnicodeEncodeError as error:
-            raise EditError("not-unicode", f"{path} holds half a surrogate pair; remove it.", field) from error
+            raise EditError("not-unicode", f"{path} contains half a surrogate pair; remove it.", field) from error
         if size > file_bytes:
             limit = f"{file_bytes // 1024} KiB"
             raise EditError("file-too-large", f"{path} is {size} bytes long; shorten it to {limit} or less.", field)
@@ -62,7 +62,7 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
 
 
 def configured_targets(files: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the targets of the crate's own configuration; empty for the host, and for a file that takes long to read.
+    """Return the targets in the crate's configuration; empty for the host, and for a file that takes too long to parse.
 
     For a key of n parts ``tomllib`` takes time and memory that grow with n squared: 4 GB for 64 KiB.
     """
@@ -71,7 +71,7 @@ def configured_targets(files: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     try:
         named = tomllib.loads(config).get("build", {}).get("target")
-    except (tomllib.TOMLDecodeError, AttributeError, RecursionError):  # cargo will say what is wrong with it
+    except (tomllib.TOMLDecodeError, AttributeError, RecursionError):  # cargo reports the error
         return ()
     several = named if isinstance(named, list) else [named]
     return tuple(each for each in several if isinstance(each, str))
@@ -79,7 +79,7 @@ def configured_targets(files: Mapping[str, str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Seed:
-    """Files that spare cargo questions to the compiler, by their path in the crate and in the home folder."""
+    """Files that save cargo its queries to the compiler, by their path in the crate and in the home folder."""
 
     crate: Mapping[str, bytes] = field(default_factory=dict)
     home: Mapping[str, bytes] = field(default_factory=dict)
@@ -113,9 +113,9 @@ class Workspace:
             self.folder.write(f"{HOME}/{path}", data)
 
     def place(self, path: str, built: Path) -> bool:
-        """Put what an earlier run built read-only where cargo had put it.
+        """Place the artifact of an earlier run, read-only, where cargo had put it.
 
-        Return False if it is not kept any more, or if this crate has a file in its way.
+        Return False if the artifact has expired, or if this crate has a file in the way.
         """
         try:
             self.folder.copy_in(f"{self.crate}/{path}", built)
@@ -168,7 +168,7 @@ def _pdb(_folder: RunFolder, built: PurePosixPath) -> list[str]:
 
 
 def _objects(folder: RunFolder, built: PurePosixPath) -> list[str]:
-    """The largest object files that the compiler has left of the crate."""
+    """Return the largest object files of the crate, which the compiler leaves beside the artifact."""
     begins = f"{built.name.replace('-', '_')}-"
     deps = str(built.parent / "deps")
     sized: list[tuple[int, str]] = []

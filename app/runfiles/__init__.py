@@ -1,8 +1,8 @@
-"""The files that runs can write to: every access of the server goes through here.
+"""The server's only access to files that runs can write to.
 
-A run owns its folder. It can put a link, a pipe, another folder or a giant in the place of anything, at any moment, and
-forge each name that it prints. So nothing here trusts a path: the folder is opened before the run, everything below it
-is reached from that descriptor without following links, and what was opened is checked before it is used.
+A run owns its folder. At any moment it can replace a file by a link, a pipe, a folder or a huge file, and it can forge
+every name that it prints. So nothing here trusts a path: the folder is opened before the run, everything below it is
+reached from that descriptor without following links, and what was opened is checked before it is used.
 """
 
 from app.runfiles import removal

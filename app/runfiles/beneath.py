@@ -1,7 +1,7 @@
-"""Open what lies below a folder by descriptors, without following any link.
+"""Open files below a folder by descriptors, without following any link.
 
-``openat2`` resolves a whole path in one call where the kernel and its filters have it (Linux 5.6); elsewhere each
-component is opened by itself.
+``openat2`` (Linux 5.6) resolves a whole path in one call. Where the kernel or a seccomp filter refuses it, each
+component is opened on its own.
 """
 
 import ctypes
@@ -10,13 +10,13 @@ import os
 from functools import cache
 
 DEEPEST = 64
-"""Components that a path below a run's folder may have: cargo needs about ten."""
+"""Components that a path below a run's folder may have. Cargo needs about ten."""
 
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
-"""Errors that say something of the machine and nothing of the run's files."""
+"""Errors of the machine, which say nothing about the run's files."""
 
 ONLY_NAME = getattr(os, "O_PATH", os.O_RDONLY)
-"""Open without reading; macOS, where runs are not isolated, has no such flag."""
+"""Open without reading. macOS, where runs are not isolated, has no such flag."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 HANDLE = ONLY_NAME | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -32,14 +32,14 @@ class _How(ctypes.Structure):
 
 
 def parts_of(path: str) -> tuple[str, ...]:
-    """The components of a path below a run's folder.
+    """Return the components of a path below a run's folder.
 
-    Raises ``OSError`` for a path that leaves the folder, cannot be a path at all, is too long or too deep.
+    Raises ``OSError`` for a path that leaves the folder, is invalid, too long or too deep.
     """
     try:
         size = len(os.fsencode(path))
     except UnicodeEncodeError as error:
-        raise OSError(errno.EINVAL, "no path") from error
+        raise OSError(errno.EINVAL, "not valid in a path") from error
     parts = tuple(path.split("/", DEEPEST + 1))
     if size >= _LONGEST_PATH or len(parts) > DEEPEST:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
@@ -49,9 +49,9 @@ def parts_of(path: str) -> tuple[str, ...]:
 
 
 def opened(folder: int, path: str, flags: int) -> int:
-    """A descriptor of what ``path`` names below ``folder``; ``""`` names the folder itself.
+    """Return a descriptor of ``path`` below ``folder``; ``""`` is the folder itself.
 
-    Raises ``OSError``, also where a link stands on the way or at its end.
+    Raises ``OSError``, also if a component of the path is a link.
     """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC
     if not path:

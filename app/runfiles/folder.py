@@ -1,4 +1,4 @@
-"""A folder that a run can write to, held open from before the run."""
+"""A folder that a run can write to, opened before the run starts."""
 
 import errno
 import os
@@ -15,19 +15,19 @@ from app.runfiles.beneath import FOLDER, HANDLE, ONLY_NAME, OURS, opened, parts_
 from app.runfiles.removal import remove
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-"""Errors of a path whose folder was moved, deleted or replaced by a link while we looked."""
+"""Errors of a path whose folder was moved, deleted or replaced by a link meanwhile."""
 _MOST_LISTED = 20_000
 _MOST_NAMES = 4
 _COPIED_AT_ONCE = 1 << 20
 
 
 class HiddenError(Exception):
-    """A folder that cannot be looked into, or lies too deep: nothing honest makes one."""
+    """A folder that cannot be listed or is nested too deeply. An honest program makes none."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """One entry of a walk: the descriptor of its folder, its path below the run's folder, and what the listing says."""
+class FolderEntry:
+    """An entry that ``walk`` found: the descriptor of its folder, its path below the top, and the listing's entry."""
 
     folder: int
     path: str
@@ -35,10 +35,10 @@ class Found:
 
 
 class RunFolder:
-    """The folder of one run. ``owner`` is the user id that the run has; the server's own if None.
+    """The folder of one run. ``owner`` is the run's user id, by default the server's own.
 
-    Paths are texts relative to the folder. Methods block, so they are called in threads. They raise ``OSError`` where
-    the machine fails (``OURS``); what the run has made of its files is told by what they return.
+    Paths are strings relative to the folder. Methods block, so call them in threads. They raise ``OSError`` for faults
+    of the machine (``OURS``); their return value tells the state of the run's files.
     """
 
     def __init__(self, path: Path, owner: int | None = None) -> None:
@@ -47,18 +47,18 @@ class RunFolder:
         self._handle = -1
 
     def make(self) -> Self:
-        """Make the folder, which must not exist yet, and hold it open."""
+        """Make the folder, which must not exist yet, and open it."""
         os.mkdir(self.path, 0o700)
         return self.open()
 
     def open(self) -> Self:
-        """Hold the folder open, which lies in one that no run can write to."""
+        """Open the folder. Its parent must be one that no run can write to."""
         self.close()
         self._handle = os.open(self.path, HANDLE)
         return self
 
     def close(self) -> None:
-        """Let go of the folder; it may be closed already, or never have been opened."""
+        """Close the folder, unless it is closed."""
         handle, self._handle = self._handle, -1
         if handle >= 0:
             os.close(handle)
@@ -70,12 +70,12 @@ class RunFolder:
         self.close()
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a new file, and the folders above it. Raises ``FileExistsError``, ``NotADirectoryError``."""
+        """Write a new file and make the folders above it. Raises ``FileExistsError``, ``NotADirectoryError``."""
         with self._new_file(path, 0o666) as file:
             _write(file, data)
 
     def copy_in(self, path: str, source: Path) -> None:
-        """Copy a file of the server's own to a new one that can be read and started. Raises as ``write``."""
+        """Copy a file of the server's to a new executable one. Raises as ``write``."""
         with source.open("rb") as read, self._new_file(path, 0o500) as file, open(file, "wb", closefd=False) as written:
             shutil.copyfileobj(read, written, _COPIED_AT_ONCE)
 
@@ -89,11 +89,11 @@ class RunFolder:
             os.close(folder)
 
     def make_folder(self, path: str) -> None:
-        """Make a folder, and those above it, unless it is there."""
+        """Make a folder and those above it, unless they exist."""
         os.close(self._made(parts_of(path)))
 
     def give(self) -> None:
-        """Give the folder to its owner with all that is in it; the run has not begun."""
+        """Change the owner of the folder and of everything in it to the run's user, before the run starts."""
         if self.owner == os.geteuid():
             return
         for found in self.walk():
@@ -101,7 +101,7 @@ class RunFolder:
         os.chown(".", self.owner, self.owner, dir_fd=self._handle)
 
     def read(self, path: str, most: int) -> bytes | None:
-        """Return a file's content; None unless it is a plain file of the run's own of at most ``most`` bytes."""
+        """Return a file's content, or None unless it is a regular file of the run's with at most ``most`` bytes."""
         try:
             file = opened(self._handle, path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
@@ -117,16 +117,16 @@ class RunFolder:
             os.close(file)
 
     def size_of(self, path: str) -> int | None:
-        """The size of a file of the run's own; None if it is something else."""
+        """Return the size of a regular file of the run's, or None for anything else."""
         status = self._status(path)
         return status.st_size if status and self._is_own_file(status) else None
 
     def take(self, path: str, there: Path, most: int) -> int | None:
-        """Move a file out of the folder, and return its size; None if it is not a file of the run's alone.
+        """Move a file out of the folder and return its size, or None if it is not a file of the run's alone.
 
-        ``there`` is in a folder of the server's own, which is made if need be. Moved rather than copied, which takes
-        longer than all the rest for 10 MB. Its further names are moved along: cargo gives what it has built a second
-        one, nearby; if one is left, it is a file of somebody else's, too, and not taken.
+        ``there`` is a path in a folder of the server's, which is made if need be. Copying 10 MB instead would take
+        longer than everything else. All names of the file are moved, because cargo gives an artifact a second name
+        nearby. If a name remains elsewhere, another program may hold the file, and it is not taken.
         """
         status = self._status(path)
         names = self._names(status, path) if status and self._is_own_file(status, most) else []
@@ -150,10 +150,10 @@ class RunFolder:
             _discard(there.with_name(name))
         return None
 
-    def walk(self, below: str = "") -> Iterator[Found]:
-        """All that lies below a folder, as far as it is there when it is looked at; links are not followed.
+    def walk(self, below: str = "") -> Iterator[FolderEntry]:
+        """Yield every entry below a folder that exists when it is reached. Links are not followed.
 
-        Raises ``HiddenError``, and ``OSError`` where the machine fails.
+        Raises ``HiddenError``, and ``OSError`` for faults of the machine.
         """
         waiting = [below]
         while waiting:
@@ -167,12 +167,12 @@ class RunFolder:
                         path = f"{above}/{entry.name}" if above else entry.name
                         if entry.is_dir(follow_symlinks=False):
                             waiting.append(path)
-                        yield Found(folder, path, entry)
+                        yield FolderEntry(folder, path, entry)
             finally:
                 os.close(folder)
 
     def free_bytes(self) -> int:
-        """Bytes that are left on the disk."""
+        """Return the free bytes of the disk."""
         disk = os.statvfs(self._handle if self._handle >= 0 else self.path)
         return disk.f_bavail * disk.f_frsize
 
@@ -222,7 +222,7 @@ class RunFolder:
         return stat.S_ISREG(status.st_mode) and status.st_uid == self.owner and fits
 
     def _names(self, status: os.stat_result, path: str) -> list[str]:
-        """All names of the file, this one first; none if some are not in the folder."""
+        """Return all names of the file, this one first, or none if some are outside of the folder."""
         names = {path: None}
         below = (path.rpartition("/")[0], "") if 1 < status.st_nlink <= _MOST_NAMES else ()
         with suppress(HiddenError):
@@ -242,13 +242,13 @@ class RunFolder:
             os.close(source)
 
     def _is_alone(self, status: os.stat_result, target: int, names: list[str], most: int) -> bool:
-        """Return True if what was moved, where no run can change it, is the one file that was looked at."""
+        """Return True if the moved names, which no run can change any more, are the file that was examined."""
         moved = [os.stat(name, dir_fd=target, follow_symlinks=False) for name in names]
         same = all((one.st_dev, one.st_ino) == (status.st_dev, status.st_ino) for one in moved)
         return same and self._is_own_file(moved[0], most) and moved[0].st_nlink == len(names)
 
     def _listable(self, path: str) -> int | None:
-        """A descriptor of a folder to list; a closed one of the run's own is opened. None for one that has gone."""
+        """Return a descriptor to list a folder, or None if it is gone. If the run closed it, make it readable first."""
         try:
             try:
                 return opened(self._handle, path, FOLDER)
@@ -262,7 +262,7 @@ class RunFolder:
             raise HiddenError(path) from error
 
     def _opened_up(self, path: str) -> int:
-        # Not through ``.`` for the folder itself, which cannot be looked up in a closed one.
+        # ``.`` cannot be looked up in a folder without the right to search it, so the folder itself is duplicated.
         handle = opened(self._handle, path, HANDLE) if path else os.dup(self._handle)
         try:
             if os.fstat(handle).st_uid == self.owner:
@@ -281,7 +281,7 @@ def _is_same(entry: os.DirEntry[str], status: os.stat_result) -> bool:
 
 
 def _adopted(target: int, names: list[str]) -> int:
-    """Make a file that was moved the server's own, which is only read from here on; return its size."""
+    """Make a moved file the server's own and read-only; return its size."""
     name, *further = names
     for one in further:
         os.unlink(one, dir_fd=target)

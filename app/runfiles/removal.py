@@ -1,8 +1,8 @@
-"""Delete a folder, whatever a run has made of it: closed, nested without end, full of files.
+"""Delete a folder, whatever a run has made of it: unreadable, nested endlessly, or full of files.
 
-``python -I -S -B removal.py DESCRIPTOR`` does it in a process of its own, with its own few descriptors: it holds two
-folders at a time, however deep they lie. The folders in a folder are moved up to the top before it is deleted, so that
-no path and no recursion is needed. Names are never followed, and modes only changed of what was opened as a folder.
+``python -I -S -B removal.py DESCRIPTOR`` does so in a process of its own with few descriptors. At most two folders are
+open at a time, however deep they are nested: subfolders are moved up to the top before their folder is deleted, so no
+path and no recursion is needed. Links are never followed, and modes are changed only of what was opened as a folder.
 """
 
 import errno
@@ -16,7 +16,7 @@ from itertools import count, islice
 from pathlib import Path
 
 SMALL = 3000
-"""Entries that are deleted in the server itself, which takes it about 30 ms of a thread; a build has about 60."""
+"""Entries that are deleted in the server's process, which takes a thread about 30 ms. A build has about 60."""
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _HANDLE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,7 +26,7 @@ _DESCRIPTORS = 64
 
 
 def remove(path: Path, most: int = SMALL) -> bool:
-    """Delete the folder if it has at most about ``most`` entries; return True if it is gone. Never raises."""
+    """Delete the folder if it has at most about ``most`` entries. Return True if it is gone. Never raises."""
     try:
         top = _opened(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -46,7 +46,7 @@ def remove(path: Path, most: int = SMALL) -> bool:
 
 
 def remove_apart(path: Path) -> bool:
-    """Delete the folder in a process of its own; return True if it is gone. Never raises."""
+    """Delete the folder in a process of its own. Return True if it is gone. Never raises."""
     with suppress(OSError, subprocess.SubprocessError):
         top = _opened(path)
         try:
@@ -58,7 +58,7 @@ def remove_apart(path: Path) -> bool:
 
 
 def emptied(top: int, most: int = sys.maxsize) -> None:
-    """Delete what lies below the open folder, until nothing more can be deleted or after ``most`` steps.
+    """Delete everything below the open folder, until nothing more can be deleted or ``most`` steps were taken.
 
     Raises ``OSError``.
     """
@@ -68,7 +68,7 @@ def emptied(top: int, most: int = sys.maxsize) -> None:
 
 
 def _steps(top: int) -> Generator[None]:
-    """Delete one entry after the other; ends when a pass over the top changes nothing."""
+    """Delete one entry a step. End when a pass over the top changes nothing."""
     mark = os.urandom(8).hex()
     fresh = (f"{mark}-{number}" for number in count())
     changed = True
@@ -103,7 +103,7 @@ def _unlinked(name: str, folder: int) -> bool:
 def _moved_up(name: str, folder: int, new_name: str, top: int) -> bool:
     if _done(os.rename, name, new_name, src_dir_fd=folder, dst_dir_fd=top):
         return True
-    # A folder that cannot be written to cannot be moved, for its ``..`` changes.
+    # Moving a folder changes its ``..``, so it must be writable; opening it makes it so.
     with suppress(OSError):
         os.close(_opened(name, folder))
     return _done(os.rename, name, new_name, src_dir_fd=folder, dst_dir_fd=top)
@@ -118,13 +118,13 @@ def _done(change: Callable[..., None], *names: str, **folders: int) -> bool:
 
 
 def _listed(folder: int) -> list[tuple[str, bool]]:
-    """The next names in a folder, and which are folders."""
+    """Return the next names in a folder, each with True if it is a folder."""
     with os.scandir(folder) as found:
         return [(one.name, one.is_dir(follow_symlinks=False)) for one in islice(found, _LISTED)]
 
 
 def _opened(name: str | Path, within: int | None = None) -> int:
-    """A descriptor of the folder, which may be listed and changed from then on; raises ``OSError``."""
+    """Open a folder after making it readable and writable; return its descriptor. Raises ``OSError``."""
     try:
         folder = os.open(name, _OPEN, dir_fd=within)
     except PermissionError:
@@ -141,7 +141,7 @@ def _opened(name: str | Path, within: int | None = None) -> int:
 
 
 def main() -> None:
-    """Delete all below the descriptor that was handed over."""
+    """Delete everything below the descriptor in the command line."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard) if hard >= 0 else _DESCRIPTORS, hard))
     emptied(int(sys.argv[1]))

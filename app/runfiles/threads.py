@@ -1,6 +1,6 @@
-"""The threads in which files of runs are touched, none of them from the pool that requests share.
+"""Threads for work on the files of runs, apart from the pool that requests share.
 
-A run can make any of this take long, and requests may fill the common pool while they wait for a disk.
+A run can make this work slow, and requests can fill the shared pool while they wait for a disk.
 """
 
 import math
@@ -22,24 +22,24 @@ _removals: RunVar[anyio.CapacityLimiter] = RunVar("removals of large folders")
 
 
 async def in_thread(work: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-    """Lay, collect or remove files of a run in a thread."""
+    """Write, collect or remove files of a run in a thread."""
     return await anyio.to_thread.run_sync(work, *args, limiter=_limiter(_work, _AT_ONCE))
 
 
 async def look(work: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-    """Look at a run in a thread. It waits for nothing else: there is at most one look at a time for each run."""
+    """Measure a run in a thread without waiting for other work. The watcher starts one at a time for each run."""
     return await anyio.to_thread.run_sync(work, *args, limiter=_limiter(_looks, math.inf))
 
 
 async def removed(path: Path) -> bool:
-    """Delete a folder, a large one in a process of its own; return True if it is gone. Never raises."""
+    """Delete a folder, a large one in a process of its own. Return True if it is gone. Never raises."""
     if await in_thread(removal.remove, path):
         return True
     return await anyio.to_thread.run_sync(removal.remove_apart, path, limiter=_limiter(_removals, _REMOVALS))
 
 
 def _limiter(variable: RunVar[anyio.CapacityLimiter], most: float) -> anyio.CapacityLimiter:
-    # One for each event loop, as anyio keeps its own.
+    # A limiter belongs to one event loop.
     try:
         return variable.get()
     except LookupError:

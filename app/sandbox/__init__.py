@@ -1,4 +1,4 @@
-"""Start the programs of strangers: a box becomes an isolated, limited, watched process."""
+"""Start untrusted programs in a box: isolated, limited and watched."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from anyio.abc import Process
 from app import runfiles
 from app.protocol.events import Limit
 from app.runfiles import OURS, RunFolder
-from app.sandbox.box import Box, Level, Observe
+from app.sandbox.box import Box, Level, TraceRequest
 from app.sandbox.cgroup import Group, settle
 from app.sandbox.detect import Isolation, IsolationError, detect
 from app.sandbox.kernel import memory_kills
@@ -43,16 +43,16 @@ __all__ = [
 
 _LONGEST_REPORT = 64 * 1024
 _LAST_SWEEP = 5.0
-"""Seconds that the launcher has to end what it started, before it is ended itself."""
+"""Seconds that the launcher gets to end its descendants before it is killed itself."""
 
 
 class ProgramGoneError(RuntimeError):
-    """The program cannot be started: it is not there (any more), is no program, or cannot be read by the run."""
+    """The program cannot be started: it is missing, is not executable, or cannot be read by the run."""
 
 
 @dataclass
 class Confined:
-    """A process in its box; ``limit`` is set once the watcher has ended it, or its end shows that one was broken."""
+    """A process in its box. ``limit`` is the limit that it exceeded, known at the latest when it has ended."""
 
     process: Process
     box: Box
@@ -62,8 +62,8 @@ class Confined:
     report: int | None = None
     kills_before: int = 0
 
-    def seen(self) -> bytes:
-        """What the launcher saw of the program, one line of JSON; nothing when there was none, or it was cut off."""
+    def read_report(self) -> bytes:
+        """Return the launcher's report on the program, one line of JSON, or no bytes if there is none."""
         if self.report is None:
             return b""
         try:
@@ -71,28 +71,31 @@ class Confined:
         except BlockingIOError:
             return b""
 
+    def exceeded(self) -> Limit | None:
+        """Return the limit that the running process has exceeded, or None."""
+        return self.watch.look() or (self.group.broken() if self.group else None)
+
     def left_behind(self) -> Limit | None:
-        """The limit that was broken when the run ended: by its files between two looks, or at the kernel's word."""
+        """Return the limit that the run had exceeded when it ended and that the watcher had not noticed."""
         if self.box.level == "none":
             return None
         if self.group:
-            # The machine's count of kills below would blame the run for a neighbour's memory.
+            # The group counts its own kills. The machine's count below would include those of other runs.
             return self.group.broken() or self.watch.files()
-        return self.watch.files() or self._memory_ran_out()
-
-    def _memory_ran_out(self) -> Limit | None:
-        """Whether the kernel has killed somebody for memory meanwhile and the run failed: runs are the first to go."""
+        if limit := self.watch.files():
+            return limit
+        # Runs have the highest oom_score_adj, so a kill while a run was failing most likely hit this run.
         return "memory" if self.process.returncode and memory_kills() > self.kills_before else None
 
     async def end(self) -> None:
-        """End the process and all that it started; returns when they are gone."""
+        """End the process and all its descendants, and wait until they are gone."""
         if self.box.level == "landlock":
-            # The launcher ends its descendants, of whom some may have left the group.
+            # The launcher ends its descendants, some of which may have left the process group.
             self._signal(signal.SIGTERM)
             with anyio.move_on_after(_LAST_SWEEP):
                 await self.process.wait()
-        # From below: the first process of a namespace leaves the group, and does not notice the death of bubblewrap
-        # when that comes too early. With it all others of the namespace end.
+        # From the bottom up: the first process of a namespace leaves the process group and, early on, does not yet
+        # notice the death of bubblewrap. When it dies, the kernel ends all others in its namespace.
         for below in reversed([*descendants(self.process.pid)][1:]):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(below, signal.SIGKILL)
@@ -102,7 +105,7 @@ class Confined:
         await self.process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        # Not the process's own methods, which may take its exit code away from whoever waits for it.
+        # Process.terminate and Process.kill may reap the child, which would lose its exit code for a waiting task.
         if self.process.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
@@ -118,13 +121,13 @@ async def process(
     readable: Sequence[Path] = (),
     observe: float | None = None,
 ) -> AsyncIterator[Confined]:
-    """A running process that is ended when it breaks a limit, alone or with all that it started.
+    """Run a process that is ended when it and its descendants exceed a limit.
 
-    With ``observe``, in seconds, a program below ``cwd`` that the process becomes is watched. The rest is as for
-    ``confined``.
+    If ``observe``, in seconds, is given, the launcher traces the program below ``cwd`` that the process becomes. The
+    other parameters are as for ``confined``.
     """
-    with _channel(observe) as (report, told):
-        async with confined(box, argv, root, cwd, env, readable, told=told) as child:
+    with _channel(observe) as (report, trace_request):
+        async with confined(box, argv, root, cwd, env, readable, trace_request=trace_request) as child:
             child.report = report
             try:
                 async with anyio.create_task_group() as tasks:
@@ -147,27 +150,27 @@ async def confined(
     readable: Sequence[Path] = (),
     *,
     stdin: int = subprocess.DEVNULL,
-    told: Observe | None = None,
+    trace_request: TraceRequest | None = None,
 ) -> AsyncIterator[Confined]:
-    """A running process with pipes for its two outputs, held by its walls and by the limits of each process.
+    """Run a process with pipes for its two outputs, isolated and with resource limits, but without a watcher.
 
-    ``root`` is the run's folder, ``cwd`` one below it, ``readable`` are folders of the toolchain. On leaving, however
-    that happens, the process and all that it started are gone. Raises ``ProgramGoneError``.
+    ``root`` is the run's folder, ``cwd`` a folder in it, ``readable`` are folders of the toolchain. When the context
+    ends, the process and its descendants are gone. Raises ``ProgramGoneError``.
     """
     hidden = box.unreadable(readable)
     if hidden:
         raise ProgramGoneError(f"Runs cannot read {hidden}, because its folder is closed to their user")
     if not _may_start(cwd / argv[0]):
-        raise ProgramGoneError(f"{argv[0]} cannot be started: it is not there")
-    # Opened before the run, which can put another in its place from then on.
+        raise ProgramGoneError(f"{argv[0]} cannot be started: it does not exist or is not executable")
+    # Opened before the run starts, because the run can replace it.
     with RunFolder(root, box.user).open() as folder:
-        child = await _start(box, argv, folder, cwd, env, readable, stdin, told)
+        child = await _start(box, argv, folder, cwd, env, readable, stdin, trace_request)
         try:
             if child.group:
                 child.group.hold(child.process.pid)
             yield child
         finally:
-            # Cancelling alone would leave what the process has started.
+            # Cancellation would only end the process itself and leave its descendants running.
             with anyio.CancelScope(shield=True):
                 await child.end()
                 await child.process.aclose()
@@ -176,7 +179,7 @@ async def confined(
 
 
 def _may_start(program: Path) -> bool:
-    # Not os.access, which leaves out the capabilities by which a server that is not root looks into a run's folder.
+    # os.access checks the real user's rights and ignores the capabilities that let the server read a run's folder.
     try:
         return bool(program.stat().st_mode & 0o111)
     except OSError:
@@ -184,23 +187,23 @@ def _may_start(program: Path) -> bool:
 
 
 @contextmanager
-def _channel(observe: float | None) -> Iterator[tuple[int | None, Observe | None]]:
-    """A pipe for what the launcher sees: the end to read from, which never waits, and what the launcher is told."""
+def _channel(observe: float | None) -> Iterator[tuple[int | None, TraceRequest | None]]:
+    """Yield the non-blocking read end of a pipe for the launcher's report, and the request for that report."""
     if observe is None:
         yield None, None
         return
-    report, told = os.pipe()
+    report, write_end = os.pipe()
     os.set_blocking(report, False)
     try:
-        yield report, Observe(told, observe)
+        yield report, TraceRequest(write_end, observe)
     finally:
         os.close(report)
-        os.close(told)
+        os.close(write_end)
 
 
 @cache
 def _alive() -> int:
-    """The end to read from of a pipe that hangs up when this process ends, however it does."""
+    """Return the read end of a pipe that hangs up when this process ends, even if it is killed."""
     read, _ = os.pipe()
     return read
 
@@ -213,11 +216,11 @@ async def _start(
     env: Mapping[str, str],
     readable: Sequence[Path],
     stdin: int,
-    observe: Observe | None,
+    observe: TraceRequest | None,
 ) -> Confined:
     kills, alive = memory_kills(), _alive()
     try:
-        # Cancelled in the middle, only the process itself would be ended, and not what it has just started.
+        # Cancelled in the middle, anyio would end only the process itself and not its descendants.
         with anyio.CancelScope(shield=True):
             child = await anyio.open_process(
                 box.command(argv, folder.path, cwd, readable, observe, alive),
@@ -241,10 +244,6 @@ async def _start(
 async def _watch(confined: Confined) -> None:
     while confined.limit is None:
         await anyio.sleep(TICK)
-        # In a thread: ten thousand files, or as many descriptors, take longer than everybody else should wait.
-        confined.limit = await runfiles.look(_look, confined)
+        # In a thread, because ten thousand files or descriptors would block the event loop for too long.
+        confined.limit = await runfiles.look(confined.exceeded)
     await confined.end()
-
-
-def _look(confined: Confined) -> Limit | None:
-    return confined.watch.look() or (confined.group.broken() if confined.group else None)

@@ -1,8 +1,8 @@
-"""A level and a slot become the command line that runs a program inside.
+"""Build the command line that runs a program at an isolation level.
 
-``namespaces``: bubblewrap makes the file system and the namespaces, and the launcher in it sets limits and builds
-Landlock and seccomp as second walls. ``landlock``: the launcher alone, which also stays to end every descendant.
-``none``: the program as it is.
+``namespaces``: bubblewrap sets up the file system and the namespaces; in them the launcher sets resource limits and
+adds Landlock and seccomp as a second line of defence. ``landlock``: the launcher does that alone, and stays to end
+every descendant. ``none``: the program runs unconfined.
 """
 
 import os
@@ -20,7 +20,7 @@ from app.sandbox.users import own_tasks
 Level = Literal["namespaces", "landlock", "none"]
 
 INSIDE = Path("/playground")
-"""Where a run's folder lies at the level ``namespaces``."""
+"""The run's folder as its programs see it at the level ``namespaces``."""
 
 _INNER_LAUNCHER = "/run/launcher"
 _TMP = "tmp"
@@ -28,19 +28,19 @@ _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
 _DEVICES = ("/dev/null",)
 _SOURCES = ("/dev/random", "/dev/urandom")
-"""Not /dev/zero, which is shared memory that nobody counts."""
+"""Not /dev/zero: a shared mapping of it is memory that the watcher cannot count."""
 _ADDRESS_SPACE = 4
-"""Times the memory limit: compilers map far more than they use."""
+"""The limit for address space as a multiple of the memory limit. Compilers map far more memory than they use."""
 _LATEST_LOOK = 5
-"""Seconds of processor time that a process may have above the limit, until the watcher has seen it."""
+"""Seconds of processor time above the limit that a process can use until the watcher notices."""
 
 
 @dataclass(frozen=True)
-class Observe:
-    """That the launcher is to watch the program.
+class TraceRequest:
+    """A request to the launcher to trace the program.
 
-    ``report`` is the descriptor that gets what was seen. A program that needs no shared library is ended after
-    ``seconds``: it is one that never ends by itself.
+    The launcher writes its report to the descriptor ``report``. A program without shared libraries is ended after
+    ``seconds``, because it usually never ends by itself.
     """
 
     report: int
@@ -49,11 +49,11 @@ class Observe:
 
 @dataclass(frozen=True)
 class Box:
-    """How one run is kept: the level, the programs that keep it, its limits.
+    """The isolation of one run: the level, the programs that enforce it, and the limits.
 
-    ``user`` is the user id that the run gets where the server may give it one, else None; with ``user_first`` it has it
-    before bubblewrap starts, which then needs a user namespace and no rights. ``landlock`` is the version of the
-    kernel's interface, 0 for none. With ``filters`` the program may add seccomp filters of its own.
+    ``user`` is the run's user id, or None if the server cannot change it. If ``user_first`` is True, the process takes
+    this id before bubblewrap starts, so bubblewrap uses a user namespace and needs no rights. ``landlock`` is the
+    version of the kernel's Landlock interface, 0 for none. With ``filters`` the program may install seccomp filters.
     """
 
     level: Level
@@ -67,28 +67,28 @@ class Box:
     filters: bool = False
 
     def inside(self, root: Path) -> Path:
-        """Where the run's folder ``root`` lies for its programs."""
+        """Return the path of the run's folder ``root`` as its programs see it."""
         return INSIDE if self.level == "namespaces" else root
 
     def outside(self, root: Path, path: str) -> str:
-        """The path on this side of what a program in the run calls ``path``."""
+        """Return the server's path for the path that a program in the run uses."""
         above = f"{INSIDE}/"
         if self.level == "namespaces" and path.startswith(above):
             return f"{root}/{path.removeprefix(above)}"
         return path
 
     def own(self, root: Path) -> None:
-        """Give the run's folder to the run's user, with all that belongs in it."""
+        """Give the run's folder and its content to the run's user."""
         with RunFolder(root, self.user).open() as folder:
             if self.level == "namespaces":
                 folder.make_folder(_TMP)
             folder.give()
 
     def unreadable(self, folders: Iterable[Path]) -> Path | None:
-        """The first of these folders that the run's user cannot reach; None when all can be."""
+        """Return the first of these folders that the run's user cannot enter, or None."""
         if self.user is None or (self.level == "namespaces" and not self.user_first):
             return None
-        return next((folder for folder in folders if not _reachable(folder)), None)
+        return next((folder for folder in folders if not _open_to_all(folder)), None)
 
     def command(
         self,
@@ -96,94 +96,70 @@ class Box:
         root: Path,
         cwd: Path,
         readable: Sequence[Path],
-        observe: Observe | None = None,
+        observe: TraceRequest | None = None,
         alive: int | None = None,
     ) -> list[str]:
-        """The command line that runs ``argv`` in ``cwd``, a folder below ``root``, with these folders to read.
+        """Return the command line that runs ``argv`` in ``cwd``, a folder below ``root``, with ``readable`` folders.
 
-        ``alive`` is the descriptor of a pipe whose other end only the server holds: without the server the run ends.
+        ``alive`` is the descriptor of a pipe whose other end only the server holds. When it hangs up, the run ends.
         """
         watched = [] if observe is None else ["--observe", f"{observe.report}:{observe.seconds:g}"]
         through = [*watched, *([] if alive is None else ["--alive", f"{alive}"])]
-        match self.level:
-            case "namespaces":
-                return [*self._bubblewrap(root, cwd, readable), *self._namespaced(argv, readable, through)]
-            case "landlock":
-                return self._launched(argv, root, readable, through)
-            case "none":
-                return [str(self.launcher), *watched, "--", *argv] if watched and self.launcher else list(argv)
+        if self.level == "none":
+            return [str(self.launcher), *watched, "--", *argv] if watched and self.launcher else list(argv)
+        limits = [*self._limits(), "--seccomp", *(["--filters"] if self.filters else [])]
+        user = [] if self.user is None else ["--user", f"{self.user}:{self.user}"]
+        if self.level == "landlock":
+            walls = self._landlock(readable, ro=(), rw=(str(root),))
+            return [str(self.launcher), "--reap", *through, *limits, *user, *walls, "--", *argv]
+        before = [str(self.launcher), "--pass", *user, "--"] if user and self.user_first else []
+        inside = [*user, "--userns"] if user and not self.user_first else []
+        walls = self._landlock(readable, ro=("/proc",), rw=("/tmp", str(INSIDE)))  # noqa: S108 - the run's own
+        launcher = [_INNER_LAUNCHER, "--init", *through, *limits, *inside, *walls, "--", *argv]
+        return [*before, *self._bubblewrap(root, cwd, readable, user_inside=bool(inside)), *launcher]
 
-    def _bubblewrap(self, root: Path, cwd: Path, readable: Sequence[Path]) -> list[str]:
+    def _bubblewrap(self, root: Path, cwd: Path, readable: Sequence[Path], *, user_inside: bool) -> list[str]:
         assert self.launcher
-        words = [
-            *self._outer_user(),
-            str(self.bwrap),
-            "--unshare-pid",
-            "--as-pid-1",
-            "--unshare-net",
-            "--unshare-ipc",
-            "--unshare-uts",
-        ]
+        words = [str(self.bwrap), "--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
         words += ["--unshare-cgroup-try", "--hostname", "playground", "--die-with-parent", "--new-session"]
-        if self._inner_user():
-            # After the mounts the launcher becomes the run's user, and enters a user namespace of its own.
+        if user_inside:
+            # After the mounts, the launcher changes to the run's user and enters a new user namespace.
             words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         else:
             words += ["--unshare-user"]
         for path in _SYSTEM:
-            words += _system(path)
+            words += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind-try", path, path]
         words += ["--perms", "0755", "--dir", "/etc", "--perms", "0755", "--dir", "/run"]
         for path in _ETC:
             words += ["--ro-bind-try", path, path]
-        # Before the toolchain's folders, which may lie below /tmp.
+        # Before the toolchain's folders, which may be below /tmp.
         words += ["--proc", "/proc", "--dev", "/dev"]
-        # A folder of the run's like the others, so that its files are counted; those of a tmpfs are not.
-        words += ["--bind", str(root / _TMP), "/tmp"]  # noqa: S108 - its own, not ours
+        # A subfolder of the run's folder, because the watcher cannot count the files of a tmpfs.
+        words += ["--bind", str(root / _TMP), "/tmp"]  # noqa: S108 - the path in the namespace
         for folder in _elsewhere(readable):
             words += [*_open_parents(folder), "--ro-bind", str(folder), str(folder)]
         words += ["--ro-bind", str(self.launcher), _INNER_LAUNCHER, "--bind", str(root), str(INSIDE)]
-        # What lies around all these is memory that nobody counts.
+        # Everything else is in a tmpfs, whose memory the watcher cannot count.
         words += ["--remount-ro", "/dev", "--remount-ro", "/"]
         return [*words, "--chdir", str(INSIDE / cwd.relative_to(root)), "--"]
-
-    def _namespaced(self, argv: Sequence[str], readable: Sequence[Path], through: Sequence[str]) -> list[str]:
-        words = [_INNER_LAUNCHER, "--init", *through, *self._limits(), *self._seccomp(), *self._inner_user()]
-        walls = self._landlock(readable, ro=("/proc",), rw=("/tmp", str(INSIDE)))  # noqa: S108 - its own
-        return [*words, *walls, "--", *argv]
-
-    def _outer_user(self) -> list[str]:
-        if self.user is None or not self.user_first:
-            return []
-        return [str(self.launcher), "--pass", "--user", f"{self.user}:{self.user}", "--"]
-
-    def _inner_user(self) -> list[str]:
-        return [] if self.user is None or self.user_first else ["--user", f"{self.user}:{self.user}", "--userns"]
-
-    def _launched(self, argv: Sequence[str], root: Path, readable: Sequence[Path], through: Sequence[str]) -> list[str]:
-        words = [str(self.launcher), "--reap", *through, *self._limits(), *self._seccomp()]
-        words += [] if self.user is None else ["--user", f"{self.user}:{self.user}"]
-        return [*words, *self._landlock(readable, ro=(), rw=(str(root),)), "--", *argv]
 
     def _limits(self) -> list[str]:
         most = self.limits
         values = {
-            # The watcher counts the sum over all processes; these stop a single one that it has not yet seen. Of
-            # processor time later, because only the watcher knows why the run ended, and on a busy machine it is late.
+            # The watcher counts the sum over all processes; these limits stop a single process that it has not seen
+            # yet. The one for processor time is higher, so that the watcher, which reports the reason, comes first.
             "cpu": int(most.cpu_seconds) + _LATEST_LOOK,
             "fsize": most.file_size_bytes,
             "as": most.memory_bytes * _ADDRESS_SPACE,
             "nofile": most.open_files,
         }
         if self.level == "namespaces" or self.user is not None:
-            # Counted for each user, or for each user namespace: only where that is the run's own.
+            # The kernel counts per user and user namespace, and here that is the run's own.
             values["nproc"] = most.processes
         else:
-            # Everything of the server's user counts: room for this run and another, and none for a fork bomb.
+            # All processes of the server's user count. This leaves room for two runs and stops a fork bomb.
             values["nproc"] = own_tasks() + 2 * most.processes
         return [word for name, value in values.items() for word in ("--limit", f"{name}={value}")]
-
-    def _seccomp(self) -> list[str]:
-        return ["--seccomp", "--filters"] if self.filters else ["--seccomp"]
 
     def _landlock(self, readable: Sequence[Path], ro: Sequence[str], rw: Sequence[str]) -> list[str]:
         if not self.landlock:
@@ -198,20 +174,14 @@ class Box:
         return words
 
 
-def _system(path: str) -> list[str]:
-    if os.path.islink(path):
-        return ["--symlink", os.readlink(path), path]
-    return ["--ro-bind-try", path, path]
-
-
 def _open_parents(folder: Path) -> list[str]:
-    """Empty folders above a bound one, which bubblewrap would otherwise close as the real ones are, such as /root."""
+    """Return words that make a bound folder's parents readable; bubblewrap would copy the modes of, say, /root."""
     parents = list(folder.parents)[-2::-1]
     return [word for parent in parents for word in ("--perms", "0755", "--dir", str(parent))]
 
 
 def _elsewhere(folders: Iterable[Path]) -> list[Path]:
-    """The folders that do not lie in the system's own; never the root of all."""
+    """Return the folders outside of the system's own, without duplicates and without ``/``."""
     system = [Path(path) for path in _SYSTEM]
     return [
         folder
@@ -220,7 +190,7 @@ def _elsewhere(folders: Iterable[Path]) -> list[Path]:
     ]
 
 
-def _reachable(folder: Path) -> bool:
+def _open_to_all(folder: Path) -> bool:
     try:
         return all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents))
     except OSError:

@@ -1,7 +1,7 @@
-"""Control groups, where this process may make them: the kernel itself then holds memory and the number of processes.
+"""Control groups, with which the kernel itself limits the memory and number of processes of a run.
 
-Version 2 when a group with both controllers has been delegated to the server, version 1 when its hierarchies can be
-written to (root outside of a container). Elsewhere the watcher holds these limits.
+Version 2 is used if a group with both controllers was delegated to the server, version 1 if its hierarchies are
+writable (for root outside of a container). Elsewhere only the watcher enforces these limits.
 """
 
 import errno
@@ -23,34 +23,34 @@ _log = logging.getLogger(__name__)
 _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "playground"
 _LEAF = f"{_PREFIX}-server"
-"""Where the server puts itself."""
+"""The group into which the server moves itself."""
 _TRIES, _PAUSE = 200, 0.01
-"""How often, and after how many seconds again, a group is removed that the kernel has not emptied yet."""
+"""The number of attempts to remove a group that the kernel has not emptied yet, and the seconds between them."""
 _CONTROLLERS = ("memory", "pids")
 _DELEGATED = ("user.delegate", "trusted.delegate")
-"""What systemd writes on a group that it has handed over (systemd's "Control Group APIs and Delegation")."""
+"""The attributes with which systemd marks a delegated group (systemd's "Control Group APIs and Delegation")."""
 _REMOVER = "remove-group"
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Where groups can be made: the folder for each controller, and which files hold limits and say what broke them."""
+    """The folders, one per controller, in which groups can be made, and the version of their interface."""
 
     version: int
     folders: Mapping[str, Path]
 
     def of(self, limits: Limits) -> "Group":
-        """A group for one run, which ``hold`` makes."""
+        """Return a group for one run. ``hold`` creates it."""
         name = f"{_PREFIX}-{os.getpid()}-{next(_numbers)}"
         return Group(self.version, limits, {key: folder / name for key, folder in self.folders.items()})
 
 
 class Group:
-    """The group of one run, made in a thread while the sandbox is being built.
+    """The group of one run, created in a thread while the sandbox is being set up.
 
-    Moving a process into a group makes the kernel wait for all processors, 10 ms and more; until that is done the
-    watcher holds the limits alone.
+    To move a process into a group, the kernel waits for all processors, 10 ms and more. Until then only the watcher
+    enforces the limits.
     """
 
     def __init__(self, version: int, limits: Limits, folders: Mapping[str, Path]) -> None:
@@ -61,19 +61,19 @@ class Group:
         self._over = False
 
     def hold(self, pid: int) -> None:
-        """Begin to put the process and all below it into the group; what they start later is born into it."""
+        """Start to move the process and its descendants into the group. Their later children start in it."""
         self._thread = threading.Thread(target=self._hold, args=(pid,), name="hold-group")
         self._thread.start()
 
     def broken(self) -> Limit | None:
-        """The limit at which the kernel has stopped the run, or None."""
+        """Return the limit that the kernel has enforced, or None."""
         events = "memory.events" if self._version == 2 else "memory.oom_control"
         if _count(self._folders["memory"] / events, "oom_kill"):
             return "memory"
         return "processes" if _count(self._folders["pids"] / "pids.events", "max") else None
 
     def remove(self) -> None:
-        """Remove the group, whose processes have ended, in a thread: no verdict should wait for the kernel."""
+        """Remove the group of an ended run in a thread, so that the verdict does not wait for the kernel."""
         self._over = True
         threading.Thread(target=self._remove, name=_REMOVER).start()
 
@@ -81,13 +81,15 @@ class Group:
         try:
             self._make()
             moved: set[int] = set()
-            # A process that was started before its parent was moved is outside still: until none is found.
+            # A process that was started before its parent was moved is still outside, so repeat until none is found.
             while not self._over and (outside := set(descendants(pid)) - moved):
                 for one in outside:
-                    self._add(one)
+                    for folder in set(self._folders.values()):
+                        with suppress(ProcessLookupError):
+                            (folder / "cgroup.procs").write_text(str(one))
                 moved |= outside
         except OSError:
-            _log.warning("a control group could not be made; the watcher holds the run", exc_info=True)
+            _log.warning("a control group could not be made; only the watcher limits the run", exc_info=True)
 
     def _make(self) -> None:
         for folder in set(self._folders.values()):
@@ -95,18 +97,13 @@ class Group:
         memory = "memory.max" if self._version == 2 else "memory.limit_in_bytes"
         (self._folders["memory"] / memory).write_text(str(self._limits.memory_bytes))
         (self._folders["pids"] / "pids.max").write_text(str(self._limits.processes))
-        # Without it a run that has used up its memory goes on in the machine's swap space. Not every kernel counts it.
+        # Without a limit, a run could continue in the machine's swap space. Not every kernel counts swap.
         swap = (
             {"memory.swap.max": 0} if self._version == 2 else {"memory.memsw.limit_in_bytes": self._limits.memory_bytes}
         )
         for name, most in swap.items():
             with suppress(OSError):
                 (self._folders["memory"] / name).write_text(str(most))
-
-    def _add(self, pid: int) -> None:
-        for folder in set(self._folders.values()):
-            with suppress(ProcessLookupError):
-                (folder / "cgroup.procs").write_text(str(pid))
 
     def _remove(self) -> None:
         if self._thread:
@@ -124,14 +121,14 @@ class Group:
 
 
 def settle() -> None:
-    """Wait until the groups of all runs that have ended are gone; a server that ends would leave them."""
+    """Wait until the groups of all ended runs are removed, because a server that ends now would leave them."""
     for thread in threading.enumerate():
         if thread.name == _REMOVER:
             thread.join()
 
 
 def find_groups() -> Groups | None:
-    """Where groups can be made here, tried for real; what killed servers left is removed on the way."""
+    """Find the folders in which groups can be made, by a trial. Removes groups that killed servers left behind."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -140,7 +137,7 @@ def find_groups() -> Groups | None:
     v2 = _divide(_ROOT / paths[""].lstrip("/")) if "" in paths else None
     if v2 and _works(groups := Groups(2, dict.fromkeys(_CONTROLLERS, v2))):
         return groups
-    # In version 1 only root moves processes of another user, whatever the files' rights say.
+    # In version 1 only root may move processes of another user, whatever the files' modes say.
     v1 = {key: _ROOT / key / paths[key].lstrip("/") for key in _CONTROLLERS if key in paths}
     if len(v1) == len(_CONTROLLERS) and os.geteuid() == 0 and _works(groups := Groups(1, v1)):
         return groups
@@ -148,34 +145,31 @@ def find_groups() -> Groups | None:
 
 
 def _divide(own: Path) -> Path | None:
-    """The group of version 2 below which runs can have groups with limits, or None."""
-    group = _handed_over(own)
-    return group if group and _hands_on_controllers(group) else None
+    """Return the delegated group of version 2 with its controllers enabled for subgroups, or None."""
+    group = _delegated(own)
+    return group if group and _enable_controllers(group) else None
 
 
-def _handed_over(own: Path) -> Path | None:
-    """The group that is ours to divide: the server's own, or its parent where the server is in a leaf of it.
+def _delegated(own: Path) -> Path | None:
+    """Return the group that was delegated to the server: its own, or the parent if the server is in a leaf of it.
 
-    That a group can be written to says nothing: root can write to everybody's. In the root that we see there is nobody
-    but us when it is a container's, and it needs no leaf when it is the machine's.
+    Write access does not show that, because root can write to every group. The visible root counts as delegated: in a
+    container it contains nothing else, and the machine's real root may have processes and subgroups.
     """
     if own.name == _LEAF:
         return own.parent
     if own == _ROOT:
         return own
-    # The parent, where systemd itself has made a leaf (``DelegateSubgroup``).
-    marked = (group for group in (own, own.parent) for name in _DELEGATED if _attribute(group, name) == b"1")
-    return next(marked, None)
+    # With DelegateSubgroup, systemd has put the server into a leaf, and the mark is on the parent.
+    for group in (own, own.parent):
+        for name in _DELEGATED:
+            with suppress(OSError):
+                if os.getxattr(group, name) == b"1":
+                    return group
+    return None
 
 
-def _attribute(file: Path, name: str) -> bytes | None:
-    try:
-        return os.getxattr(file, name)
-    except OSError:
-        return None
-
-
-def _hands_on_controllers(group: Path) -> bool:
+def _enable_controllers(group: Path) -> bool:
     try:
         offered = (group / "cgroup.controllers").read_text().split()
     except OSError:
@@ -183,31 +177,34 @@ def _hands_on_controllers(group: Path) -> bool:
     if not set(_CONTROLLERS) <= set(offered):
         return False
     try:
-        _hand_on(group)
+        _write_controllers(group)
     except OSError as error:
-        return error.errno == errno.EBUSY and _hand_on_from_a_leaf(group)
+        return error.errno == errno.EBUSY and _enable_controllers_from_leaf(group)
     return True
 
 
-def _hand_on_from_a_leaf(group: Path) -> bool:
-    """A group that hands on controllers must have no processes itself (cgroups(7), "no internal processes")."""
+def _enable_controllers_from_leaf(group: Path) -> bool:
+    """Move the server into a leaf first.
+
+    A group that enables controllers for subgroups must not have processes (cgroups(7), "no internal processes").
+    """
     leaf = group / _LEAF
     try:
         leaf.mkdir(exist_ok=True)
         try:
             _move(group, leaf)
-            _hand_on(group)
+            _write_controllers(group)
         except OSError:
             _move(leaf, group)
             leaf.rmdir()
             raise
     except OSError:
-        _log.warning("the control group %s is delegated but cannot be divided", group, exc_info=True)
+        _log.warning("the control group %s is delegated, but its controllers cannot be enabled", group, exc_info=True)
         return False
     return True
 
 
-def _hand_on(group: Path) -> None:
+def _write_controllers(group: Path) -> None:
     (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _CONTROLLERS))
 
 
@@ -218,8 +215,11 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _works(groups: Groups) -> bool:
-    for folder in set(groups.folders.values()):
-        _remove_abandoned(folder)
+    for left in (left for folder in set(groups.folders.values()) for left in folder.glob(f"{_PREFIX}-[0-9]*")):
+        owner = left.name.split("-")[1]
+        if not Path(f"/proc/{owner}").exists():
+            with suppress(OSError):
+                left.rmdir()
     name = f"{_PREFIX}-{os.getpid()}-trial"
     made = []
     try:
@@ -237,14 +237,6 @@ def _works(groups: Groups) -> bool:
         for trial in made:
             trial.rmdir()
     return True
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for left in folder.glob(f"{_PREFIX}-[0-9]*"):
-        owner = left.name.split("-")[1]
-        if not Path(f"/proc/{owner}").exists():
-            with suppress(OSError):
-                left.rmdir()
 
 
 def _count(file: Path, name: str) -> int:

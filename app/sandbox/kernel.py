@@ -1,14 +1,14 @@
-"""What the kernel says of the control group that the whole server is in: a container's, or a service's."""
+"""The kernel's counters for the control group of the whole server, such as a container's."""
 
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
 _EVENTS = (_ROOT / "memory.events", _ROOT / "memory/memory.oom_control")
-"""Where a container sees its own: version 2, version 1."""
+"""The files of a container's own group, in version 2 and version 1."""
 
 
 def memory_kills(files: tuple[Path, ...] = _EVENTS) -> int:
-    """How many processes here were killed because memory ran out; 0 where the kernel does not say."""
+    """Return how many processes of the group the kernel's OOM killer has ended; 0 if the kernel does not count."""
     for file in files:
         try:
             rows = dict(line.split(maxsplit=1) for line in file.read_text().splitlines())

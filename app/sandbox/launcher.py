@@ -1,4 +1,4 @@
-"""The launcher: compiled once from the Rust sources here by a compiler that is here, kept in the cache."""
+"""The launcher, compiled once from its Rust sources and kept in the cache folder."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ _PARTS = tuple(_SOURCE.with_name(name) for name in ("observe.rs", "seccomp.rs", 
 
 
 async def launcher(cache_dir: Path, toolchains: tuple[Toolchain, ...]) -> Path | None:
-    """The launcher's path; None when no toolchain here can compile it."""
+    """Return the launcher's path, or None if no toolchain can compile it."""
     folder = await compiled(_SOURCE, cache_dir, toolchains, parts=_PARTS)
     return folder / _SOURCE.stem if folder else None

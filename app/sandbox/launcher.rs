@@ -1,24 +1,24 @@
-//! The last step before a stranger's program runs: limits, walls, then `exec`.
+//! The last step before an untrusted program runs: set its limits, isolate it, then `exec`.
 //!
 //! `launcher [OPTION…] -- PROGRAM [ARGUMENT…]`
 //!
 //!   --reap              stay as the parent, and kill every descendant when PROGRAM ends or SIGTERM arrives
-//!   --init              stay as the first process of a new namespace, which ends with PROGRAM and takes all others along
-//!   --user UID:GID      become that user, with no further groups; every capability is given up in any case
-//!   --userns            enter a user namespace of one's own, if the system lets us
-//!   --limit NAME=VALUE  a resource limit: cpu (s), fsize, as (bytes), nofile, nproc
-//!   --landlock ABI      build the Landlock wall with what version ABI of it knows; the paths that may be used:
-//!   --ro PATH           read and execute; nothing happens when it does not exist
-//!   --rw PATH           all but devices and sockets
-//!   --dev PATH          read and write a device that exists
+//!   --init              stay as the first process of a new PID namespace; when PROGRAM ends, end all others in it
+//!   --user UID:GID      become that user, without supplementary groups; every capability is dropped in any case
+//!   --userns            enter a new user namespace, if the system allows it
+//!   --limit NAME=VALUE  set a resource limit: cpu (s), fsize, as (bytes), nofile, nproc
+//!   --landlock ABI      restrict access with version ABI of Landlock to the following paths:
+//!   --ro PATH           read and execute; ignored if PATH does not exist
+//!   --rw PATH           all access but to devices and sockets
+//!   --dev PATH          read and write an existing device
 //!   --seccomp           allow the system calls of calls.txt and refuse the others; see seccomp.rs
-//!   --filters           with --seccomp, let PROGRAM add seccomp filters of its own
-//!   --alive FD          a pipe of which only the server holds the other end: with --init or --reap, end when it hangs up
-//!   --pass              leave all descriptors to PROGRAM, which is bubblewrap with another launcher inside
-//!   --observe FD:SECONDS  watch the program as its tracer and write what was seen to FD; see observe.rs
+//!   --filters           with --seccomp, let PROGRAM install seccomp filters
+//!   --alive FD          a pipe whose other end only the server holds: with --init or --reap, end when it hangs up
+//!   --pass              leave all descriptors open for PROGRAM, which is bubblewrap with another launcher inside
+//!   --observe FD:SECONDS  trace the program and write a report to FD; see observe.rs
 //!
-//! It is compiled once by set-up, because what it does must be done in the process that becomes the program, within
-//! a millisecond. It ends with 125 and a sentence on standard error when a wall cannot be built: then nothing runs.
+//! This must happen within a millisecond in the process that becomes the program, so it is a compiled program of its
+//! own. If the isolation cannot be set up, nothing runs: it exits with 125 and a sentence on standard error.
 
 mod observe;
 mod seccomp;
@@ -75,7 +75,7 @@ const PIDFD_OPEN: c_long = 434;
 const NO_DESCRIPTOR: c_int = -1;
 const POLLIN: i16 = 1;
 const WNOHANG: c_int = 1;
-/// How long the end of somebody else's orphan may wait for us.
+/// The longest time for which an orphan that has ended waits to be reaped.
 const ORPHANS_MILLISECONDS: c_int = 50;
 
 fn fail(what: &str) -> ! {
@@ -186,8 +186,8 @@ fn children_of(pid: c_int) -> Vec<c_int> {
     found
 }
 
-/// Kill every descendant where they share the server's user. They are stopped first: what is stopped still counts
-/// against the limit of processes, so that the others of a fork bomb can start no more.
+/// Kill every descendant if they run as the server's user. They are stopped first: a stopped process still counts
+/// against the limit on processes, so the rest of a fork bomb cannot start more.
 fn kill_descendants() {
     let mut stopped = Vec::new();
     loop {
@@ -210,18 +210,18 @@ fn kill_descendants() {
     }
 }
 
-/// Kill all that is left. Orphans become our children, so this ends when there are none.
+/// Kill all remaining descendants. Orphans become our children, so this is done when there are no children.
 fn sweep(user: Option<(u32, u32)>) {
     loop {
         if let Some((uid, gid)) = user {
-            // As their own user: one call reaches all of them at once, also a bomb that forks faster than we look.
+            // As their user, one call signals all of them at once, even a bomb that forks faster than we could list.
             unsafe {
                 let helper = fork();
                 if helper == 0 {
                     setgroups(0, std::ptr::null());
                     setresgid(gid, gid, gid);
                     if setresuid(uid, uid, uid) == 0 {
-                        give_up_capabilities(); // with them the signal would reach everybody
+                        give_up_capabilities(); // or the signal would reach all users' processes
                         kill(-1, SIGKILL);
                     }
                     exit(0);
@@ -252,10 +252,10 @@ struct Polled {
     found: i16,
 }
 
-/// Wait until the child has ended, and tell how; None when the server has gone. It takes our children's ends, too.
+/// Wait for the end of the child and return its status, or None if the server is gone. Reaps other children, too.
 ///
-/// To ask to die with one's parent is not enough: who asks after that death is not heard, and a parent of many threads
-/// dies one by one, so that even its pipes stay open for a while.
+/// PR_SET_PDEATHSIG is not enough: it has no effect if the parent is already dead, and the threads of a parent die one
+/// by one, so even its pipes stay open for a while.
 fn wait(child: c_int, alive: c_int) -> Option<c_int> {
     let ended = unsafe { syscall(PIDFD_OPEN, child as c_long, 0 as c_long) } as c_int;
     loop {
@@ -287,7 +287,7 @@ fn reap(user: Option<(u32, u32)>, alive: c_int) {
         if child == 0 {
             prctl(PR_SET_PDEATHSIG, SIGKILL as c_ulong);
             if user.is_none() {
-                nice(POLITE); // only by that can we, and the server, keep ahead of a fork bomb of our own user
+                nice(POLITE); // so that this process and the server get processor time despite a fork bomb
             }
             return;
         }
@@ -307,10 +307,10 @@ fn exit_code(status: Option<c_int>) -> c_int {
     }
 }
 
-/// Be what bubblewrap would put here otherwise, which asks to die with its parent only after it has started us.
+/// Be the namespace's first process. Bubblewrap's own would set PR_SET_PDEATHSIG only after it has started us.
 fn init(alive: c_int) {
     unsafe {
-        // Before there is a child that could be quicker, since the program may have our user id.
+        // Before the fork, because the program may have our user id and could act first.
         prctl(PR_SET_DUMPABLE, 0 as c_ulong);
         let child = fork();
         if child < 0 {
@@ -424,7 +424,7 @@ fn become_user(uid: u32, gid: u32) {
     }
 }
 
-/// A server that is no root keeps some of root's capabilities, which a change of users does not take away.
+/// A server that is not root may have some of root's capabilities, which survive a change of the user id.
 fn give_up_capabilities() {
     let header = [CAPABILITY_VERSION_3, 0];
     let none = [0u32; 6];
@@ -436,7 +436,7 @@ fn give_up_capabilities() {
     }
 }
 
-/// A user namespace in which we are nobody but ourselves. Some systems refuse it, and then there is none.
+/// Enter a user namespace that maps only our own ids. Some systems refuse it; then go on without.
 fn enter_user_namespace(uid: u32, gid: u32) {
     unsafe {
         prctl(PR_SET_DUMPABLE, 1 as c_ulong);
@@ -454,7 +454,7 @@ fn enter_user_namespace(uid: u32, gid: u32) {
 
 fn main() {
     let found = options();
-    // When memory runs out, the kernel ends a run before the server. Now, because later this is not our own file.
+    // The OOM killer should end a run before the server. Set it now, because later we may not write to this file.
     let _ = fs::write("/proc/self/oom_score_adj", LIKELY_TO_GO);
     unsafe {
         prctl(PR_SET_PDEATHSIG, (if found.reap { SIGTERM } else { SIGKILL }) as c_ulong);
@@ -479,9 +479,9 @@ fn main() {
                 fail("a limit");
             }
         }
-        // Timers and queued signals: each user has a number of them, and this one may be the server's own.
+        // Timers and queued signals count per user, and the run's user may be the server's own.
         setrlimit(11, &[PENDING, PENDING]);
-        setrlimit(4, &[1, 1]); // no core dumps: 0 would still start the machine's program for them, where there is one
+        setrlimit(4, &[1, 1]); // no core dumps; with 0 the kernel would still start a core_pattern program
         if prctl(PR_SET_NO_NEW_PRIVS, 1 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) != 0 {
             fail("no_new_privs");
         }

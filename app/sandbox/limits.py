@@ -1,4 +1,4 @@
-"""What a run may use, and the sentence for each limit that ended one."""
+"""The limits of a run, and the sentence for each limit that ends one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,30 +19,30 @@ SENTENCES: Mapping[Limit, str] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds, bytes and counts for one run; the sum over its processes where nothing else is said."""
+    """The limits of one run, in seconds, bytes and counts. Without a comment, a limit is for all processes together."""
 
     cpu_seconds: float
     memory_bytes: int
-    processes: int  # threads counted
-    open_files: int  # of each process
-    file_size_bytes: int  # of each file
+    processes: int  # and threads
+    open_files: int  # per process
+    file_size_bytes: int  # per file
     workspace_bytes: int
     workspace_files: int
     output_bytes: int
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
-        """The limits that the settings name."""
+        """Return the limits from the settings."""
         return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})
 
     def sentence(self, limit: Limit) -> str:
-        """What the learner reads when that limit ended the run."""
+        """Return the sentence for learners whose run was ended by a limit."""
         values = {name: _Size(getattr(self, name)) for name in self.__dataclass_fields__}
         return f"The run was ended here: {SENTENCES[limit].format_map(values)}."
 
 
 class _Size:
-    """A number that can also be written as KiB or MiB, with the format ``m``."""
+    """A number whose format ``m`` writes it in KiB or MiB."""
 
     def __init__(self, value: float) -> None:
         self._value = value

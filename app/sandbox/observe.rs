@@ -1,13 +1,12 @@
 //! Watches the program from its first instruction to its end, as its parent and tracer.
 //!
-//! The server cannot: a program that dies at once is gone before anybody outside could look. This process stays
-//! outside of the walls that the program gets (a tracer needs a system call that they refuse), runs as the run's
-//! user, and does nothing but look. What it saw goes as one line of JSON, numbers only, into a pipe that the program
-//! does not have. If the system refuses tracing, the program is looked at through /proc alone, which tells its state, its
-//! processor time and whether it waited, and its end as a parent sees it.
+//! The server cannot do that: a program that dies at once is gone before another process could inspect it. The tracer
+//! runs as the run's user, outside of the program's isolation, which refuses `ptrace`, and only observes. It writes its
+//! report, one line of JSON with numbers only, to a pipe that the program does not have. If the system refuses tracing,
+//! the report only has what /proc shows (the state, the processor time and waits) and the exit status.
 //!
-//! Watched is what lies below the current folder, the crate. `cargo run` becomes the program by `exec`; what else
-//! it becomes, an emulator for instance, is let go.
+//! It only traces programs below the current folder, the crate. `cargo run` becomes the program by `exec`; if it
+//! becomes another one, such as an emulator, the tracer detaches.
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};
 use std::fs;
@@ -72,16 +71,16 @@ mod machine {
 
 type Registers = [u64; machine::REGISTERS];
 
-/// What was seen so far of the program.
+/// The observations of the program so far.
 struct Seen {
     pid: c_int,
     began: Instant,
     cpu_before: u64,
     cpu: u64,
     freestanding: bool,
-    file_entry: u64,      // as the file's header names it
-    entry: u64,           // as it lies in memory
-    instead: Option<u64>, // the word at the entry while a breakpoint stands there
+    file_entry: u64,      // in the file's header
+    entry: u64,           // in memory
+    instead: Option<u64>, // the word that a breakpoint at the entry replaces
     entry_sp: u64,
     argc: u64,
     calls: u64,
@@ -117,7 +116,7 @@ pub fn observe(report: c_int, seconds: f64) {
             }
             return;
         }
-        prctl(PR_SET_DUMPABLE, 0 as c_ulong); // the program has our user id, and is not to write into us
+        prctl(PR_SET_DUMPABLE, 0 as c_ulong); // the program has our user id and must not write to our memory
         if !traced {
             look_on(child, report, seconds, &folder)
         }
@@ -127,7 +126,7 @@ pub fn observe(report: c_int, seconds: f64) {
     }
 }
 
-/// Whether the system lets a process be traced by its parent: tried for real, by a child that ends at once.
+/// Return true if the system lets a parent trace its child, by a trial with a child that ends at once.
 fn may_trace() -> bool {
     let mut status = 1;
     unsafe {
@@ -139,22 +138,22 @@ fn may_trace() -> bool {
     }
 }
 
-/// What can be told of a program without tracing it: looks from outside, and its end.
+/// Observe a program without tracing it: from outside, and by its exit status.
 fn look_on(child: c_int, report: c_int, seconds: f64, folder: &str) -> ! {
     let ours = name(std::process::id() as c_int);
     let mut seen: Option<Seen> = None;
-    let mut starting = true; // it is still ourselves, or cargo
+    let mut starting = true; // it is still the launcher, or cargo
     let mut before = (Instant::now(), 0, 0);
     loop {
         let (state, name) = (state(child), name(child));
         let program = fs::read_link(format!("/proc/{}/exe", child)).unwrap_or_default();
         let there = program.to_string_lossy().starts_with(folder);
-        // One that died before a look at its file is known by its name, which is kept until its parent has waited.
+        // A program that died too early is recognized by its name, which the kernel keeps until it is reaped.
         let gone = state == 'Z' && starting && name != ours && name != "cargo";
         if seen.is_none() && (there || gone) {
             seen = Some(Seen { began: before.0, cpu_before: before.1, ..Seen::of(child, false) });
         } else if !there && program.is_absolute() {
-            // What is dying has no file any more, but goes on to have a name and not to be dead for a moment.
+            // A dying process has no file but still a name, and for a moment its state is not yet "dead".
             seen = None;
             before = (Instant::now(), cpu(child), waits(child));
             starting = name == ours || name == "cargo";
@@ -224,15 +223,15 @@ fn watch(child: c_int, report: c_int, seconds: f64, folder: &str) -> ! {
                 let found = Seen::begin(child);
                 if found.freestanding {
                     let (whole, rest) = (seconds as c_long, (seconds.fract() * 1e6) as c_long);
-                    // Again and again, since one alarm could come just before we wait.
+                    // Repeated, because an alarm could arrive just before the wait begins.
                     unsafe { setitimer(0, &[0, 50_000, whole, rest], null_mut()) };
                 }
                 how = if found.freestanding { SYSCALL } else { CONT };
                 seen = Some(found);
-                // Up to its own first instruction its loader works: that is not counted.
+                // Up to the program's first instruction only its loader runs, which does not count.
                 go(child, if seen.as_ref().map_or(false, |it| it.instead.is_some()) { CONT } else { how }, 0);
             } else if seen.take().is_some() {
-                go(child, DETACH, 0); // the program has become another
+                go(child, DETACH, 0); // the program has become another one
             } else {
                 go(child, CONT, 0);
             }
@@ -287,7 +286,7 @@ impl Seen {
         }
     }
 
-    /// Whether this stop is the one at the entry point; the breakpoint is taken away then.
+    /// Return true if this stop is the breakpoint at the entry point, and remove the breakpoint.
     fn arrives(&mut self) -> bool {
         let word = match self.instead {
             Some(word) => word,
@@ -318,7 +317,7 @@ impl Seen {
         }
     }
 
-    /// Keep what a signal says and where it came; whether the program dies of it is seen later.
+    /// Record a signal and the place where it arrived. Whether the program dies of it is known later.
     fn note(&mut self, signal: c_int) {
         let mut info = [0u8; 128];
         unsafe { ptrace(GETSIGINFO, self.pid as c_long, 0 as c_long, info.as_mut_ptr()) };
@@ -372,7 +371,7 @@ impl Seen {
     }
 }
 
-/// The time is over: say what the program does at this moment, and end it.
+/// The timeout has expired: record the program's state and end it.
 fn end_on_purpose(program: &mut Seen, report: c_int, stopped: bool) -> ! {
     let pid = program.pid;
     program.cpu = cpu(pid).saturating_sub(program.cpu_before);
@@ -427,7 +426,7 @@ fn send(report: c_int, line: &str) {
 // --- looking at the process ------------------------------------------------------------------------------------------
 
 fn peek(pid: c_int, address: u64) -> Option<u64> {
-    // Through the file: the library's ptrace tells a word of -1 from an error only by errno.
+    // From /proc: ptrace of the C library returns -1 both for an error and for a word with that value.
     let mut file = fs::File::open(format!("/proc/{}/mem", pid)).ok()?;
     let mut word = [0; 8];
     file.seek(SeekFrom::Start(address)).ok()?;
@@ -456,7 +455,7 @@ fn state(pid: c_int) -> char {
     text.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?')
 }
 
-/// The name of what a process executes, as far as the kernel keeps it.
+/// The name of the program that a process executes, cut to the kernel's length.
 fn name(pid: c_int) -> String {
     fs::read_to_string(format!("/proc/{}/comm", pid)).unwrap_or_default().trim_end().to_string()
 }
@@ -468,13 +467,13 @@ fn waits(pid: c_int) -> u64 {
     line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The number of the system call that a process waits in, where the system says it.
+/// The number of the system call in which a process waits, if the system reports it.
 fn waiting_call(pid: c_int) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{}/syscall", pid)).ok()?;
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// Where the program's own first instruction lies in memory, as the kernel tells its loader.
+/// The address of the program's first instruction in memory, as the kernel passes it to the loader.
 fn entry(pid: c_int) -> Option<u64> {
     let data = fs::read(format!("/proc/{}/auxv", pid)).ok()?;
     data.chunks_exact(16).find(|pair| number(pair, 0, 8) == 9).map(|pair| number(pair, 8, 8))
@@ -484,7 +483,7 @@ fn number(data: &[u8], at: usize, size: usize) -> u64 {
     data.get(at..at + size).map_or(0, |bytes| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
 }
 
-/// Whether the program's file, a 64-bit ELF, asks for no shared library; and the entry address that it names.
+/// Return true if the program's file, a 64-bit ELF, needs no shared library; and its entry address.
 fn header(pid: c_int) -> Option<(bool, u64)> {
     let mut file = fs::File::open(format!("/proc/{}/exe", pid)).ok()?;
     let mut part = |offset: u64, size: usize| {

@@ -1,4 +1,4 @@
-"""The box of a Python program of ours that handles what strangers made."""
+"""Boxes for the playground's own Python programs that process untrusted files."""
 
 import sys
 from collections.abc import Sequence
@@ -9,14 +9,15 @@ from app.sandbox.box import Box
 
 
 def python_folders(*own: Path) -> tuple[Path, ...]:
-    """What such a program reads: its own folders, this Python, and its libraries."""
-    named = (*own, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent.parent)
-    return tuple(dict.fromkeys(named))
+    """Return the folders that such a program reads: its own, this Python's and those of its libraries."""
+    folders = (*own, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent.parent)
+    return tuple(dict.fromkeys(folders))
 
 
 def for_python(box: Box, folders: Sequence[Path]) -> Box:
-    """The box in which these folders can be read.
+    """Return a box in which these folders can be read.
 
-    Where Python is closed to the run's user, as below root's home, the walls hold the server's own user too.
+    If the run's user cannot enter them, as below root's home, the program runs as the server's user instead, in the
+    same isolation.
     """
     return replace(box, user=None, user_first=False) if box.unreadable(folders) else box

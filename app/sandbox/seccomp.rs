@@ -1,6 +1,6 @@
-//! The filter of system calls: `calls.txt` as a program for the kernel's seccomp.
+//! The seccomp filter: `calls.txt` compiled to a BPF program.
 //!
-//! The kernel allows calls that need no look at an argument without running the program, so these cost nothing.
+//! For calls that are allowed whatever their arguments, the kernel caches the result, so these cost nothing.
 
 use crate::{fail, prctl, PR_SET_SECCOMP};
 use std::ffi::c_ulong;
@@ -56,12 +56,12 @@ const EOPNOTSUPP: u32 = ANSWER | 95;
 
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
-/// Where the low half of each argument lies. The kernel itself looks at no more of an `int`.
+/// The offset of the low half of an argument. The kernel itself ignores the high half of an `int`.
 const ARGUMENTS: [u32; 6] = [16, 24, 32, 40, 48, 56];
 const HIGH_HALF: u32 = 4;
 const WHOLE: u32 = u32::MAX;
 
-/// What writes to the disk before the call returns: O_DSYNC, which O_SYNC has, too, and O_DIRECT.
+/// Flags for writes that reach the disk before the call returns: O_DSYNC, which is part of O_SYNC, and O_DIRECT.
 const THROUGH: u32 = 0o10000 | machine::O_DIRECT;
 const F_SETFL: u32 = 4;
 const ACCESS_OR_TRUNCATE: u32 = 0o1003;
@@ -93,7 +93,7 @@ fn step(code: u16, k: u32, yes: u8, no: u8) -> Instruction {
     Instruction { code, yes, no, k }
 }
 
-/// What the program does for a verdict of `calls.txt`.
+/// The instructions for a verdict of `calls.txt`.
 fn verdict(word: &str, filters: bool) -> Vec<Instruction> {
     let [first, second, third, fourth, fifth, _] = ARGUMENTS;
     match word {
@@ -142,7 +142,7 @@ fn verdict(word: &str, filters: bool) -> Vec<Instruction> {
     }
 }
 
-/// Allow the call unless an argument has any of these bits, or this value behind the mask.
+/// Allow the call unless an argument has any of these bits, or this value after the mask is applied.
 fn unless(argument: u32, bits: u32, mask: u32, value: u32) -> Vec<Instruction> {
     vec![
         step(LOAD, argument, 0, 0),
@@ -154,7 +154,7 @@ fn unless(argument: u32, bits: u32, mask: u32, value: u32) -> Vec<Instruction> {
     ]
 }
 
-/// Allow the call if each argument has one of its values behind its mask.
+/// Allow the call if each argument has one of the given values after its mask is applied.
 fn only(conditions: &[(u32, u32, &[u32])], otherwise: u32) -> Vec<Instruction> {
     let mut program = Vec::new();
     for (argument, mask, values) in conditions {
@@ -169,7 +169,7 @@ fn only(conditions: &[(u32, u32, &[u32])], otherwise: u32) -> Vec<Instruction> {
     program
 }
 
-/// The first number of each stretch of calls with the same verdict. Everything behind the last is unknown.
+/// The first number of each range of calls with the same verdict. Numbers after the last range are unknown.
 fn stretches() -> Vec<(u32, &'static str)> {
     let mut verdicts: Vec<&str> = Vec::with_capacity(512);
     let mut word = "";
@@ -195,7 +195,7 @@ fn stretches() -> Vec<(u32, &'static str)> {
     found
 }
 
-/// A binary search for the stretch that holds the number, and its verdict.
+/// Search for the range that contains the number, by halves, and return its verdict.
 fn search(stretches: &[(u32, &str)], filters: bool) -> Vec<Instruction> {
     if let [(_, word)] = stretches {
         return verdict(word, filters);
@@ -204,7 +204,7 @@ fn search(stretches: &[(u32, &str)], filters: bool) -> Vec<Instruction> {
     let below = search(low, filters);
     let mut program = match u8::try_from(below.len()) {
         Ok(distance) => vec![step(AT_LEAST, high[0].0, distance, 0)],
-        // A condition jumps over 255 instructions at most.
+        // A conditional jump skips at most 255 instructions.
         Err(_) => vec![step(AT_LEAST, high[0].0, 0, 1), step(JUMP, below.len() as u32, 0, 0)],
     };
     program.extend(below);
@@ -212,7 +212,7 @@ fn search(stretches: &[(u32, &str)], filters: bool) -> Vec<Instruction> {
     program
 }
 
-/// Hold this process and all that it starts to `calls.txt`; with `filters` they may add filters of their own.
+/// Restrict this process and its descendants to `calls.txt`; with `filters` they may install filters, too.
 pub fn seccomp(filters: bool) {
     let mut program = vec![
         step(LOAD, ARCHITECTURE, 0, 0),
@@ -220,7 +220,7 @@ pub fn seccomp(filters: bool) {
         step(RETURN, KILL, 0, 0),
         step(LOAD, NUMBER, 0, 0),
     ];
-    // The x32 calls of x86-64 have numbers far above the last, and so are unknown.
+    // The x32 calls of x86-64 have numbers far above the last one, so they are unknown.
     program.extend(search(&stretches(), filters));
     let filter = Filter { length: program.len() as u16, instructions: program.as_ptr() };
     if unsafe { prctl(PR_SET_SECCOMP, 2 as c_ulong, &filter as *const Filter) } != 0 {
@@ -236,7 +236,7 @@ mod tests {
         program.iter().map(|one| (one.code, one.yes, one.no, one.k)).collect()
     }
 
-    /// Where the search ends for the number of a call.
+    /// The verdict at which the search ends for the number of a call.
     fn found(program: &[Instruction], number: u32) -> usize {
         let mut at = 0;
         loop {

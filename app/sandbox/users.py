@@ -1,7 +1,7 @@
-"""User ids for run slots, where the server may give them: no two servers on a machine use the same one.
+"""User ids for run slots, of which no two servers on a machine use the same one.
 
-The end of a run kills whatever its user still runs, so a shared id would let one server end another's runs. The server
-need not be root for it: in a container it is a normal user that keeps ``NEEDED`` of root's capabilities.
+At the end of a run all processes of its user are killed, so with a shared id one server would end another's runs. The
+server need not be root to change user ids: in a container it is a normal user with the capabilities in ``NEEDED``.
 """
 
 import ctypes
@@ -15,37 +15,35 @@ from functools import cache
 from pathlib import Path
 
 FIRST, LAST = 61000, 61999
-"""Ids that distributions give to nobody."""
+"""A range of ids that distributions do not assign."""
 
 NEEDED = {"chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7}
-"""The capabilities that giving runs a user of their own takes, by their numbers."""
+"""The capabilities that are needed to run processes as other users, with their numbers."""
 
 _SHARED_LOCKS = Path("/run/freestanding-playground")
 _SETRESUID = {"x86_64": 117, "aarch64": 147}
 _SETRESGID = {"x86_64": 119, "aarch64": 149}
 _SAME = -1
-
-
 _SYS_PTRACE, _SYS_ADMIN = 19, 21
 
 
 def may_give() -> bool:
-    """Whether this process may start runs as other users, and read and end what is theirs."""
+    """Return True if this process may start runs as other users, read their files and end them."""
     return _has(*NEEDED.values())
 
 
 def may_look() -> bool:
-    """Whether this process may look at what the processes of any user have open."""
+    """Return True if this process may inspect the open files of any user's processes."""
     return _has(_SYS_PTRACE)
 
 
 def may_mount() -> bool:
-    """Whether this process may make namespaces and mounts without a user namespace."""
+    """Return True if this process may create namespaces and mounts without a user namespace."""
     return _has(_SYS_ADMIN)
 
 
 def own_tasks() -> int:
-    """How many processes and threads the server's user has at this moment, as far as they can be seen."""
+    """Return the number of visible processes and threads of the server's user."""
     own, count = os.getuid(), 0
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
@@ -65,19 +63,20 @@ def _has(*numbers: int) -> bool:
 
 
 def locks_in(scratch_dir: Path) -> Path:
-    """Where ids are claimed: for root one place for the whole machine, else beside the runs."""
+    """Return the folder for locks on user ids: one for the whole machine if root, else one beside the runs."""
     return _SHARED_LOCKS if os.geteuid() == 0 and os.access("/run", os.W_OK) else scratch_dir / "users"
 
 
 @contextmanager
 def claimed(count: int, locks: Path) -> Iterator[tuple[int, ...]]:
-    """That many user ids, held until the end of the context; raises ``OSError`` when there are not as many.
+    """Claim ``count`` user ids until the end of the context. Raises ``OSError`` if too few are free.
 
-    The search begins anywhere: containers share the kernel's count of a user's processes, and see no common locks.
+    The search begins at a random id: containers do not share locks, but the kernel counts a user's processes across
+    them.
     """
     locks.mkdir(mode=0o700, parents=True, exist_ok=True)
     held: dict[int, int] = {}
-    start = random.randrange(LAST - FIRST)  # noqa: S311 - nothing is secret about it
+    start = random.randrange(LAST - FIRST)  # noqa: S311 - the start is not secret
     try:
         for step in range(LAST - FIRST + 1):
             if len(held) == count:
@@ -91,7 +90,7 @@ def claimed(count: int, locks: Path) -> Iterator[tuple[int, ...]]:
                 continue
             held[uid] = handle
         if len(held) < count:
-            raise OSError(f"there are not {count} free user ids from {FIRST} to {LAST}")
+            raise OSError(f"fewer than {count} user ids from {FIRST} to {LAST} are free")
         yield tuple(held)
     finally:
         for handle in held.values():
@@ -100,10 +99,10 @@ def claimed(count: int, locks: Path) -> Iterator[tuple[int, ...]]:
 
 @contextmanager
 def acting_as(user: int | None) -> Iterator[None]:
-    """Look at a run's processes and files as its own user; the calling thread alone, which must not await meanwhile.
+    """Inspect a run's processes and files as its own user. Changes only the calling thread, which must not await.
 
-    In a container not even root may look at what the processes of others have open: that takes a capability which
-    containers do not have, or their user.
+    In a container not even root may inspect the open files of other users' processes, which needs a capability that
+    containers do not have.
     """
     machine = platform.machine()
     if user is None or machine not in _SETRESUID:
@@ -120,7 +119,7 @@ def acting_as(user: int | None) -> Iterator[None]:
 
 
 def _call(number: int, effective: int) -> None:
-    # Not os.seteuid: the C library would change every thread of the server.
+    # os.seteuid would change every thread of the server: the C library synchronizes them.
     if _libc().syscall(number, _SAME, effective, _SAME) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 

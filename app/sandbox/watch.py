@@ -1,7 +1,7 @@
-"""Watches what a run uses as a whole: resource limits hold single processes only.
+"""Measure what all processes of a run use together. Resource limits only apply to single processes.
 
-A look costs well under a millisecond: the run's processes are found from its first one downwards, and the
-walk through its files ends at the limit.
+A measurement takes well under a millisecond: it walks down from the run's first process, and the walk through the files
+ends at the limit.
 """
 
 import os
@@ -20,23 +20,26 @@ from app.sandbox.limits import Limits
 from app.sandbox.users import acting_as, may_look
 
 TICK = 0.05
-"""Seconds between two looks at the processes."""
+"""Seconds between two measurements of the processes."""
 
 _REST = 4
-"""Times as long as a look at the files took, the next one waits: a run that is large on purpose takes no more."""
+"""The pause after a measurement of the files, as a multiple of its duration.
+
+Thus a run with many files uses at most a fifth of a core.
+"""
 _LEAST_FREE = 256 * 1024 * 1024
 _LONGEST_MAPS = 4 * 1024 * 1024
-"""Bytes that the lists of a run's mappings may have together.
+"""The limit for the lists of a run's mappings, in bytes, over all its processes.
 
-Each line ends with a path that the run chose, up to tens of KiB, and a process may have 65,530 lines: read as a whole,
-one list takes gigabytes of the server's memory. Lists of compilers have less than 100 KiB.
+Each line ends with a path that the run chose, up to tens of KiB, and a process may have 65,530 lines. Read as a whole,
+one list could take gigabytes of the server's memory. Lists of compilers have less than 100 KiB.
 """
 _CLOCK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a tree of processes uses: seconds of processor time, bytes of memory of its own, processes and threads."""
+    """The usage of a tree of processes: processor time, private memory, and the number of processes and threads."""
 
     cpu_seconds: float
     memory_bytes: int
@@ -44,7 +47,7 @@ class Usage:
 
 
 class Watch:
-    """Looks at one run; ``look`` is called every ``TICK`` seconds and says which limit is broken."""
+    """Measures one run. Call ``look`` every ``TICK`` seconds."""
 
     def __init__(self, pid: int, folder: RunFolder, limits: Limits, user: int | None = None) -> None:
         self._pid = pid
@@ -54,7 +57,7 @@ class Watch:
         self._due = 0.0
 
     def look(self) -> Limit | None:
-        """The first limit that the run has broken, or None."""
+        """Return the first limit that the run exceeds, or None."""
         most = self._limits
         used = usage(self._pid, most.processes)
         if used.cpu_seconds > most.cpu_seconds:
@@ -72,13 +75,13 @@ class Watch:
         return found
 
     def files(self) -> Limit | None:
-        """The limit that the run's files have broken, or None."""
+        """Return the limit that the run's files exceed, or None."""
         with acting_as(self._user):
             return self._files()
 
     def _files(self) -> Limit | None:
         most = self._limits
-        held = _held_open(self._pid, most.file_size_bytes)
+        held = _usage_of_open_files(self._pid, most.file_size_bytes)
         if held.sockets > most.memory_bytes or held.listed > _LONGEST_MAPS:
             return "memory"
         size = held.files
@@ -94,10 +97,10 @@ class Watch:
         except HiddenError:
             return "files"
         except OSError as error:
-            # The server itself has no descriptor left, say: the next look may have one.
+            # The failure is the server's, such as a lack of descriptors. The next measurement may succeed.
             if error.errno not in OURS:
                 raise
-        # Bytes can still be out of sight, in descriptors on their way through a socket.
+        # Some bytes cannot be found, such as deleted files whose descriptors are in transit through a socket.
         return "workspace" if self._folder.free_bytes() < _LEAST_FREE else None
 
 
@@ -112,9 +115,9 @@ def _statuses(folder: RunFolder) -> Iterator[os.stat_result]:
 
 
 def usage(pid: int, most: int = sys.maxsize) -> Usage:
-    """What the process and all below it use at this moment; those that have just ended count as nothing.
+    """Measure the process and its descendants. Processes that end during the measurement do not count.
 
-    The count ends above ``most`` processes: a fork bomb makes them faster than anybody counts.
+    The count stops above ``most`` processes, because a fork bomb can create them faster than they can be counted.
     """
     ticks = memory = processes = 0
     for one in descendants(pid):
@@ -123,7 +126,7 @@ def usage(pid: int, most: int = sys.maxsize) -> Usage:
             memory += _own_memory(_living(one))
         except (OSError, IndexError):
             continue
-        # utime, stime, and those of the children that were waited for.
+        # utime and stime, and cutime and cstime of children that were waited for.
         ticks += sum(int(fields[index]) for index in (11, 12, 13, 14))
         processes += int(fields[17])
         if processes > most:
@@ -132,18 +135,17 @@ def usage(pid: int, most: int = sys.maxsize) -> Usage:
 
 
 def _fields(folder: str) -> list[bytes]:
-    """What the kernel says of a process or a thread in its file ``stat``, from the state on.
+    """Return the fields of a process's or thread's file ``stat``, from the state on.
 
-    Bytes, because a process gives itself a name, of whatever bytes, which stands in such files.
+    They are bytes, because the file contains the process's name, which can be any bytes.
     """
     return Path(folder, "stat").read_bytes().rsplit(b")", 1)[1].split()
 
 
 def _living(pid: int) -> str:
-    """The folder of a thread of the process that has not ended.
+    """Return the /proc folder of a thread of the process that has not ended.
 
-    The first thread may end before the others. What the kernel tells of the process is what it tells of that thread:
-    no memory, no open files.
+    The main thread may end before the others. The kernel then reports no memory and no open files for the process.
     """
     for thread in os.listdir(f"/proc/{pid}/task"):
         folder = f"/proc/{pid}/task/{thread}"
@@ -154,13 +156,13 @@ def _living(pid: int) -> str:
 
 
 def _own_memory(folder: str) -> int:
-    """Bytes that a process has for itself, in memory or swapped out."""
+    """Return the bytes of a process's private memory, resident or swapped out."""
     lines = Path(folder, "status").read_bytes().split(b"\n")
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith((b"RssAnon:", b"VmSwap:")))
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """The process and all below it."""
+    """Yield the process and its descendants."""
     waiting = [pid]
     while waiting:
         one = waiting.pop()
@@ -178,19 +180,19 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 @dataclass(frozen=True)
-class _Held:
-    """Bytes of deleted files that are open or mapped, bytes at most in sockets, bytes of the lists of mappings."""
+class _OpenFiles:
+    """Bytes in open or mapped deleted files, bytes that sockets may hold, and the size of the lists of mappings."""
 
     files: int
     sockets: int
     listed: int
 
 
-def _held_open(pid: int, largest: int) -> _Held:
-    """Return what the processes hold beside what has a name.
+def _usage_of_open_files(pid: int, largest: int) -> _OpenFiles:
+    """Measure what the processes keep without a name in the file system.
 
-    A deleted file that is only mapped counts as ``largest``: its size cannot be asked for, and one mapped page keeps
-    all of its blocks.
+    A deleted file that is only mapped counts as ``largest``: its size is unknown, and one mapped page keeps all of its
+    blocks.
     """
     sizes: dict[tuple[int, int], int] = {}
     mapped: set[tuple[int, int]] = set()
@@ -212,12 +214,12 @@ def _held_open(pid: int, largest: int) -> _Held:
             break
         mapped |= _deleted(maps)
     files = sum(sizes.values()) + len(mapped - sizes.keys()) * largest
-    return _Held(files, len(sockets) * _socket_bytes(), listed)
+    return _OpenFiles(files, len(sockets) * _socket_bytes(), listed)
 
 
 @cache
 def _socket_bytes() -> int:
-    """What one socket may hold for a reader that does not come, in the kernel's memory."""
+    """Return the bytes of kernel memory that one socket may hold while nobody reads from it."""
     try:
         return 2 * int(Path("/proc/sys/net/core/wmem_max").read_text())
     except (OSError, ValueError):
@@ -237,7 +239,7 @@ def _open_files(folder: str) -> Iterator[os.stat_result]:
 
 
 def _maps(folder: str, most: int) -> bytes:
-    """Return the list of a process's mappings, cut off after ``most`` bytes."""
+    """Return the list of a process's mappings, at most ``most`` bytes of it."""
     try:
         with open(f"{folder}/maps", "rb") as file:
             return file.read(most)
@@ -246,7 +248,7 @@ def _maps(folder: str, most: int) -> bytes:
 
 
 def _deleted(maps: bytes) -> set[tuple[int, int]]:
-    """Return device and inode of each deleted file in a list of mappings."""
+    """Return the device and inode of each deleted file in a list of mappings."""
     found = set()
     for line in maps.split(b"\n"):
         if line.endswith(b" (deleted)"):

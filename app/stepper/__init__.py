@@ -1,7 +1,7 @@
-"""Steps through the first instructions of a small program, inside the isolation of runs.
+"""Step through the first instructions of a small program, inside the isolation of runs.
 
-The program is executed by Unicorn, an emulator, never by the processor. What comes back is every state up to a bound,
-so that going backwards costs no more than going forwards.
+Unicorn, an emulator, executes the program, never the processor. A trace holds every state up to a bound, so a step
+backwards costs no more than a step forwards.
 """
 
 import sys
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from app.protocol.events import Visible
 from app.runfiles import in_thread
 from app.sandbox import Box, ProgramGoneError, for_python, process, python_folders
 
 MOST_STEPS = 300
-"""States of one trace: enough for what the lessons build, and little enough to keep."""
+"""The most states of one trace: enough for the lessons' programs, and few enough to store."""
 
 PROGRAM = "program"
-"""The name of the program in the folder that a trace is made in."""
+"""The name of the program in the folder of a trace."""
 
 _PROGRAM = Path(__file__).parent
 _SECONDS = 10.0
@@ -31,19 +31,19 @@ _GONE = "The program could not be stepped through: it took too long, or too much
 
 
 class NotSteppedError(Exception):
-    """A program that cannot be stepped through; the message is one sentence."""
+    """The program cannot be stepped through; the message is one sentence."""
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class State(_Frozen):
-    """The machine before one instruction.
+class MachineState(_Frozen):
+    """The state of the machine before one instruction.
 
-    ``address`` is the instruction's, as in the file; ``instruction`` is None where none could be read. ``values`` are
-    those of the trace's ``registers``, ``stack`` the words from the top of the stack on. ``written`` (address, bytes,
-    value), ``output`` and ``note`` tell what the instruction before did.
+    ``address`` is the instruction's address in the file; ``instruction`` is None if none could be decoded. ``values``
+    are the values of the trace's ``registers``; ``stack`` has the words at the top of the stack. ``written`` (address,
+    bytes, value), ``output`` and ``note`` are the effects of the previous instruction.
     """
 
     address: int
@@ -61,7 +61,7 @@ class State(_Frozen):
 
 
 class End(_Frozen):
-    """Why there are no more states. ``loops``: after the last state comes ``back_to`` again, and so for ever."""
+    """The reason why a trace ends. After ``loops``, the states repeat from the number ``back_to`` on, for ever."""
 
     kind: Literal["loops", "fault", "exit", "halt", "more"]
     text: str
@@ -69,22 +69,26 @@ class End(_Frozen):
 
 
 class Trace(_Frozen):
-    """Every state of a program from its entry point on; ``word`` is in bytes."""
+    """The states of a program from its entry point on. ``word`` is the size of a word in bytes."""
 
     machine: str
     registers: tuple[str, ...]
     word: int
     pc: str
     sp: str
-    steps: tuple[State, ...]
+    steps: tuple[MachineState, ...]
     end: End
 
 
-async def trace(box: Box, root: Path) -> Trace:
-    """The trace of the file ``PROGRAM`` in the folder ``root``, which is the box's own.
+class _Refused(_Frozen):
+    refused: str
 
-    Raises ``NotSteppedError``.
-    """
+
+_ANSWER: TypeAdapter[Trace | _Refused] = TypeAdapter(Trace | _Refused)
+
+
+async def trace(box: Box, root: Path) -> Trace:
+    """Trace the file ``PROGRAM`` in the folder ``root``, which only this box uses. Raises ``NotSteppedError``."""
     tight = replace(box.limits, cpu_seconds=_CPU_SECONDS, memory_bytes=_MEMORY, processes=16)
     folders = python_folders(_PROGRAM)
     kept = for_python(replace(box, limits=tight), folders)
@@ -102,19 +106,10 @@ async def trace(box: Box, root: Path) -> Trace:
                 await child.process.wait()
     except (ProgramGoneError, TimeoutError) as error:
         raise NotSteppedError(_GONE) from error
-    return _read(bytes(written))
-
-
-def _read(written: bytes) -> Trace:
     try:
-        return Trace.model_validate_json(written)
-    except ValidationError:
-        pass
-    try:
-        raise NotSteppedError(_Refused.model_validate_json(written).refused)
+        answer = _ANSWER.validate_json(bytes(written))
     except ValidationError:
         raise NotSteppedError(_GONE) from None
-
-
-class _Refused(_Frozen):
-    refused: str
+    if isinstance(answer, _Refused):
+        raise NotSteppedError(answer.refused)
+    return answer

@@ -1,5 +1,5 @@
-"""``python -I stepper FILE MOST``, with this folder as the program: print the trace of a file."""
+"""``python -I stepper FILE MOST``, run from this folder's path: print the trace of a file."""
 
-from emulator.trace import main  # type: ignore[import-not-found]  # this folder is the path then
+from emulator.trace import main  # type: ignore[import-not-found]  # Python adds this folder to its path
 
 main()

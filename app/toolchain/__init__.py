@@ -1,4 +1,4 @@
-"""Find cargo, rustc and targets; set up what is missing; say what is there."""
+"""Find compilers and their targets, set up missing ones, and report the state of the machine."""
 
 from app.toolchain.compiled import compiled
 from app.toolchain.demand import Demand, Preparation
@@ -7,14 +7,15 @@ from app.toolchain.doctor import DoctorReport, examine
 from app.toolchain.environment import build_env
 from app.toolchain.era import setup_era
 from app.toolchain.explain import explanation, is_code
-from app.toolchain.model import Flaw, Origin, Toolchain, missing, preferred
+from app.toolchain.model import Flaw, Origin, Toolchain, default_toolchain, missing, preferred
 from app.toolchain.needs import obtainable
 from app.toolchain.progress import Passing, sparse
 from app.toolchain.provision import add_targets, setup
-from app.toolchain.tools import EMULATORS, missing_tools, setup_tools, tools_command
+from app.toolchain.tools import EMULATORS, TOOL_PATH, missing_tools, setup_tools, tools_command
 
 __all__ = [
     "EMULATORS",
+    "TOOL_PATH",
     "Demand",
     "DoctorReport",
     "Flaw",
@@ -26,6 +27,7 @@ __all__ = [
     "add_targets",
     "build_env",
     "compiled",
+    "default_toolchain",
     "discover",
     "examine",
     "explanation",

@@ -1,4 +1,4 @@
-"""Build ``core`` for a target from the compiler's own sources, and prove that it can be used."""
+"""Build ``core`` for a target from the compiler's sources, and prove that programs for the target can be built."""
 
 import os
 import re
@@ -29,7 +29,7 @@ panic = "abort"
 
 [workspace]
 """
-_BARE = """#![no_std]
+_FREESTANDING = """#![no_std]
 #![no_main]
 use core::panic::PanicInfo;
 
@@ -48,49 +48,53 @@ _EMPTY = "#![no_std]\n"
 
 
 class BuildError(Exception):
-    """A target could not be built or did not pass its proof; the message is one sentence."""
+    """A target could not be built or failed its proof. The message is one sentence without a full stop."""
 
 
 def rust_src(toolchain: Toolchain) -> Path | None:
-    """The folder of the standard library's sources that belong to this compiler, or None."""
+    """Return the folder with the sources of this compiler's standard library, or None if they are not installed."""
     library = toolchain.sysroot / "lib/rustlib/src/rust/library"
     return library if (library / "core/src/lib.rs").is_file() else None
 
 
 def vendored(sources: Path) -> Path | None:
-    """The folder of the sources' own dependencies, without which cargo must fetch them; None where there is none."""
-    places = (sources / "vendor", sources.parent / "vendor")
-    return next((folder for folder in places if folder.is_dir()), None)
+    """Return the folder with the sources' own dependencies, or None if cargo would have to download them."""
+    folders = (sources / "vendor", sources.parent / "vendor")
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 async def build_targets(toolchain: Toolchain, targets: Sequence[str], cache_dir: Path, say: Say, lock: int) -> None:
     """Build ``core`` and ``compiler_builtins`` for the targets into the compiler's private sysroot.
 
-    One cargo builds them all, so that every core of the machine is busy. The caller holds the cache folder's lock,
-    whose descriptor is ``lock``. Each target appears under its own name in one step, after it compiled and linked a
-    program. Raises ``BuildError`` or ``OSError``.
+    One cargo builds all targets, so that it can use every core of the machine. The caller holds the cache folder's
+    lock; ``lock`` is its descriptor. A target is renamed into place only after a program was built with it. Raises
+    ``BuildError`` or ``OSError``.
     """
     compiler = replace(toolchain, rustc=toolchain.compiler)
     linker, sources = find_lld(compiler), rust_src(compiler)
     if linker is None or sources is None:
-        raise BuildError(f"Rust {toolchain.version} lacks {'its sources' if linker else 'a linker named rust-lld'}")
+        raise BuildError(f"Rust {toolchain.version} lacks {'its sources' if linker else 'the linker rust-lld'}")
+    private = place(compiler, cache_dir)
     with scratch(cache_dir / "sysroots") as folder:
-        built = await _compile(compiler, targets, sources, folder / "crate", say, lock)
+        built = await _compile_core(compiler, targets, sources, folder / "crate", say, lock)
         draft = PrivateSysroot(folder / "sysroot")
         lay_out(draft, compiler, linker)
         for target in targets:
             libraries = built / target / "release/deps"
-            await anyio.to_thread.run_sync(_install, libraries, draft.target(target) / "lib")
+            await anyio.to_thread.run_sync(_copy_libraries, libraries, draft.target(target) / "lib")
         for target in (*targets, compiler.host):
             await prove(replace(compiler, rustc=draft.wrapper), target)
-        _publish(draft, place(compiler, cache_dir), compiler.host, targets, folder)
-    _forget_predecessors(compiler, cache_dir)
+        _publish(draft, private, compiler.host, targets, folder)
+    # Sysroots of the same compiler before an upgrade replaced it.
+    for outdated in private.folder.parent.glob(f"{lineage(compiler)}*"):
+        if outdated != private.folder:
+            shutil.rmtree(outdated, ignore_errors=True)
 
 
 async def prove(toolchain: Toolchain, target: str) -> None:
-    """Compile a small crate for the target, and link it wherever that needs nothing that is not there.
+    """Compile a small crate for the target, and link it unless that needs a linker or libraries that are missing.
 
-    Raises ``BuildError`` with the compiler's last words when it fails.
+    Raises ``BuildError`` with the compiler's message if it fails.
     """
     probe = await _probe_for(toolchain, target)
     with tempfile.TemporaryDirectory(prefix="playground-") as name:
@@ -106,7 +110,7 @@ async def prove(toolchain: Toolchain, target: str) -> None:
 
 @dataclass(frozen=True)
 class _Probe:
-    """A crate that shows whether a target works, and how the program begins that is to come of it."""
+    """A crate that tests a target, and the first bytes of the program that it should become."""
 
     file: str
     code: str
@@ -119,23 +123,25 @@ async def _probe_for(toolchain: Toolchain, target: str) -> _Probe:
     if target == toolchain.host:
         return _Probe("main.rs" if await links_host() else "lib.rs", _HOSTED)
     if "-none" in target:
-        return _Probe("main.rs", _BARE, magic=b"\x7fELF")
+        return _Probe("main.rs", _FREESTANDING, magic=b"\x7fELF")
     if target.endswith("-windows-msvc"):
         arguments = "link-args=/ENTRY:_start /SUBSYSTEM:console /NODEFAULTLIB"
-        return _Probe("main.rs", _BARE, ("-C", "linker=rust-lld", "-C", arguments), "probe.exe", b"MZ")
+        return _Probe("main.rs", _FREESTANDING, ("-C", "linker=rust-lld", "-C", arguments), "probe.exe", b"MZ")
     if target.endswith("-apple-darwin"):
-        flavour = ("-C", "linker=rust-lld", "-C", "linker-flavor=ld64.lld")
-        return _Probe("main.rs", _BARE, (*flavour, "-C", "link-args=-e __start -static"), magic=b"\xcf\xfa\xed\xfe")
+        flags = ("-C", "linker=rust-lld", "-C", "linker-flavor=ld64.lld", "-C", "link-args=-e __start -static")
+        return _Probe("main.rs", _FREESTANDING, flags, magic=b"\xcf\xfa\xed\xfe")
     return _Probe("lib.rs", _EMPTY)
 
 
-async def _compile(
+async def _compile_core(
     compiler: Toolchain, targets: Sequence[str], sources: Path, crate: Path, say: Say, lock: int
 ) -> Path:
     _write_crate(crate, "lib.rs", _EMPTY)
     if vendor := vendored(sources):
         (crate / "home/.cargo").mkdir(parents=True)
-        (crate / "home/.cargo/config.toml").write_text(_replacing_registry(vendor))
+        (crate / "home/.cargo/config.toml").write_text(
+            f"[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = '{vendor}'\n"
+        )
     more = {"RUSTC_BOOTSTRAP": "1", "CARGO_NET_OFFLINE": "true" if vendor else "false"}
     arguments = ["build", "--release", "-Z", "build-std=core", *(f"--target={target}" for target in targets)]
     lines: list[str] = []
@@ -166,7 +172,7 @@ async def _cargo(
     home = crate / "home"
     home.mkdir(exist_ok=True)
     env = {**build_env(toolchain, home, crate / "target"), "CARGO_TERM_COLOR": "never", **(more or {})}
-    # A server may be at work beside it, whose runs come first.
+    # A server may be running on the same machine, and its runs are more urgent.
     nice = shutil.which("nice") if gently else None
     argv = [
         *([nice, "-n", "10"] if nice else []),
@@ -176,7 +182,7 @@ async def _cargo(
         str(crate / "Cargo.toml"),
         *arguments[1:],
     ]
-    # cargo reads the configuration of every folder above the current one: here that would be the user's.
+    # cargo reads the configuration in the current folder and every folder above it. / has none of the user's.
     return await stream(argv, line, env=env, cwd=Path("/"), seconds=seconds, pass_fds=() if lock is None else (lock,))
 
 
@@ -186,11 +192,7 @@ def _write_crate(folder: Path, file: str, text: str) -> None:
     (folder / "src" / file).write_text(text)
 
 
-def _replacing_registry(folder: Path) -> str:
-    return f"[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = '{folder}'\n"
-
-
-def _install(built: Path, libraries: Path) -> None:
+def _copy_libraries(built: Path, libraries: Path) -> None:
     libraries.mkdir(parents=True)
     for name in ("core", "compiler_builtins"):
         for library in built.glob(f"lib{name}-*.rlib"):
@@ -198,7 +200,7 @@ def _install(built: Path, libraries: Path) -> None:
 
 
 def _publish(draft: PrivateSysroot, private: PrivateSysroot, host: str, targets: Sequence[str], attic: Path) -> None:
-    """Rename the draft, or its targets alone when a sound sysroot with others is there."""
+    """Rename the draft into place, or only its targets if there is a working sysroot with other targets."""
     moves = [(draft.folder, private.folder)]
     if set(private.built(host)) - set(targets):
         moves = [(draft.target(target), private.target(target)) for target in targets]
@@ -208,14 +210,6 @@ def _publish(draft: PrivateSysroot, private: PrivateSysroot, host: str, targets:
         new.rename(old)
 
 
-def _forget_predecessors(compiler: Toolchain, cache_dir: Path) -> None:
-    """Remove what was built for a compiler that an upgrade has replaced."""
-    current = place(compiler, cache_dir).folder
-    for folder in current.parent.glob(f"{lineage(compiler)}*"):
-        if folder != current:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def _reason(lines: list[str]) -> str:
     errors = [line for line in lines if line.startswith(("error", "rustc: ", "cargo: "))]
-    return (errors or [line for line in lines if line.strip()] or ["it said nothing"])[0].strip()
+    return (errors or [line for line in lines if line.strip()] or ["it printed no message"])[0].strip()

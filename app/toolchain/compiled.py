@@ -1,6 +1,7 @@
-"""A helper program of ours: compiled once by a compiler that is here, kept in the cache folder.
+"""Compile one of the playground's own helper programs once and keep it in the cache folder.
 
-It is named after its source, so that a changed source is compiled anew, and moved into place when it is complete.
+The folder's name contains a hash of the source, so a changed source is compiled again. A program is renamed into place
+when it is complete.
 """
 
 import hashlib
@@ -26,17 +27,17 @@ async def compiled(
     names: Sequence[str] = (),
     parts: Sequence[Path] = (),
 ) -> Path | None:
-    """The folder with the program, under each of ``names``; None when no toolchain here can compile it.
+    """Return the folder with the program under each of ``names``, or None if no toolchain can compile it.
 
-    Without names it is called as its source is. ``parts`` are further files that the source includes.
+    Without ``names`` the program is named after its source. ``parts`` are further files that the source includes.
     """
     text = b"".join(part.read_bytes() for part in (source, *parts))
     kept = cache_dir / source.stem / hashlib.sha256(text).hexdigest()[:16]
     names = names or (source.stem,)
     if all((kept / name).is_file() for name in names):
         return kept
-    stable = sorted(toolchains, key=lambda one: one.stable, reverse=True)
-    for toolchain in stable:
+    stable_first = sorted(toolchains, key=lambda one: one.stable, reverse=True)
+    for toolchain in stable_first:
         if await _compile(toolchain, source, kept, names):
             return kept
     return None
@@ -46,7 +47,7 @@ async def _compile(toolchain: Toolchain, source: Path, kept: Path, names: Sequen
     try:
         kept.mkdir(parents=True, exist_ok=True)
         for above in (kept, kept.parent):
-            os.chmod(above, 0o755)  # noqa: S103 - runs with a user of their own pass here
+            os.chmod(above, 0o755)  # noqa: S103 - runs under other users must be able to enter
         folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=kept))
     except OSError:
         return False
@@ -55,7 +56,7 @@ async def _compile(toolchain: Toolchain, source: Path, kept: Path, names: Sequen
         with anyio.move_on_after(_SECONDS):
             done = await anyio.run_process(command, env=build_env(toolchain, folder), cwd=folder, check=False)
             if done.returncode == 0:
-                os.chmod(folder / "program", 0o755)  # noqa: S103 - runs with a user of their own start it
+                os.chmod(folder / "program", 0o755)  # noqa: S103 - runs under other users start it
                 for name in names:
                     os.link(folder / "program", folder / name)
                     os.replace(folder / name, kept / name)

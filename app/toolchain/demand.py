@@ -1,4 +1,4 @@
-"""Targets that are set up when somebody needs them: in the background, one set-up at a time, each target once."""
+"""Set up targets on demand: in the background, one set-up at a time, each target once."""
 
 import logging
 import time
@@ -13,18 +13,17 @@ from app.toolchain.progress import Say, sparse
 from app.toolchain.provision import add_targets
 
 _log = logging.getLogger(__name__)
-_AGAIN_SECONDS = 60.0
+_RETRY_SECONDS = 60.0
 
 Add = Callable[[Path, Say, tuple[str, ...]], Awaitable[tuple[str, ...]]]
-"""Provides targets and gives those that lack in the end, as ``add_targets`` does."""
+"""Sets up targets and returns those that are still missing, as ``add_targets`` does."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How far the set-up of a target is.
+    """The progress of a target's set-up. A target that is ready has none.
 
-    ``waiting`` for its turn, ``building``, or ``failed``; a target that is ready has none. ``doing`` is the last line
-    that was said, ``since`` when the state began, by the clock of ``time.monotonic``.
+    ``since`` is when the state began, on the clock of ``time.monotonic``; ``doing`` is the last line of output.
     """
 
     state: Literal["waiting", "building", "failed"]
@@ -33,12 +32,12 @@ class Preparation:
 
     @property
     def pending(self) -> bool:
-        """Whether the target may still come."""
+        """True if the set-up has not ended."""
         return self.state != "failed"
 
 
 class Demand:
-    """What is wanted and how far it is. ``want`` and ``of`` cost nothing; ``serve`` does the work."""
+    """The requested targets and their progress. ``want`` and ``of`` return at once; ``serve`` does the work."""
 
     def __init__(self, cache_dir: Path, add: Add = add_targets) -> None:
         self._cache_dir = cache_dir.absolute()
@@ -48,22 +47,22 @@ class Demand:
         self._changed = anyio.Event()
 
     def want(self, targets: Iterable[str]) -> None:
-        """Have targets set up that lack; one that failed is tried again after a minute."""
+        """Request the set-up of missing targets. A target that failed is tried again after a minute."""
         now = time.monotonic()
         for target in targets:
             known = self._known.get(target)
-            if known is None or (not known.pending and now - known.since > _AGAIN_SECONDS):
+            if known is None or (not known.pending and now - known.since > _RETRY_SECONDS):
                 self._known[target] = Preparation("waiting", now)
-        self._tell()
+        self._notify()
 
     def of(self, target: str) -> Preparation | None:
-        """How far the target is; None when nobody wants it, or when it is there."""
+        """Return the progress of a target, or None if it was not requested or is ready."""
         return self._known.get(target)
 
     async def settled(self, targets: Sequence[str], say: Say) -> None:
-        """Wait until each of the targets is there or has failed.
+        """Wait until each of the targets is ready or has failed.
 
-        What the set-up that goes on has said, and what is said meanwhile, goes to ``say``, too.
+        The output of the current set-up, from its beginning, goes to ``say``.
         """
         lines, heard = self._lines, 0
         while True:
@@ -79,7 +78,7 @@ class Demand:
             await changed.wait()
 
     async def serve(self, done: Callable[[], Awaitable[object]]) -> None:
-        """Set up what is wanted, until cancelled; ``done`` is awaited before a target counts as ready."""
+        """Set up requested targets until cancelled. ``done`` is awaited before a target counts as ready."""
         while True:
             changed = self._changed
             while batch := tuple(target for target, known in self._known.items() if known.state == "waiting"):
@@ -94,26 +93,26 @@ class Demand:
         def say(line: str) -> None:
             self._lines.append(line)
             self._known |= dict.fromkeys(batch, Preparation("building", began, line.strip()))
-            self._tell()
+            self._notify()
 
-        say(f"Setting up {' and '.join(batch)}, once for all who need it.")
+        say(f"Setting up {' and '.join(batch)}, once for all users of this playground.")
         lacking = batch
         try:
             lacking = await self._add(self._cache_dir, sparse(say), batch)
         except OSError as error:
             say(f"The cache folder {self._cache_dir} cannot be used: {error.strerror or error}.")
         except Exception:
-            # Whatever it was: the next one who needs a target must find somebody at work.
+            # The next request for a target must find this loop running.
             _log.exception("targets could not be set up: %s", " ".join(batch))
-            say("It failed; whoever runs this playground finds why in the log.")
+            say("The set-up failed. The playground's log has the reason.")
         await done()
         self._lines = []
         for target in batch:
             last = self._known.pop(target)
             if target in lacking:
                 self._known[target] = Preparation("failed", time.monotonic(), last.doing)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()

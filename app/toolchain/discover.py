@@ -1,4 +1,4 @@
-"""Find every compiler on the machine, fast, and never fail because one of them is broken."""
+"""Find every compiler on the machine quickly, without failing if one of them is broken."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 
-from app.toolchain.model import Flaw, Origin, Source, Toolchain, release
+from app.toolchain.model import Flaw, Origin, Toolchain, release
 from app.toolchain.places import Candidate, candidates
 from app.toolchain.process import capture
 from app.toolchain.sysroot import targets_in, with_built_targets
@@ -19,10 +19,10 @@ _COMMIT = re.compile(r"^commit-hash: ([0-9a-f]+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found on the machine.
+    """The compilers on the machine.
 
-    ``toolchains`` have unique names and come oldest first, ``shadowed`` are those that another one of
-    the same name stands before, ``flaws`` what is no working compiler.
+    ``toolchains`` have unique names and are sorted from oldest to newest. ``shadowed`` are working compilers with the
+    same name as one of these. ``flaws`` are the compilers that do not work.
     """
 
     toolchains: tuple[Toolchain, ...]
@@ -31,17 +31,17 @@ class Survey:
 
     @property
     def everyone(self) -> tuple[Toolchain, ...]:
-        """All working compilers, those without a name of their own included."""
+        """All working compilers, including shadowed ones."""
         return self.toolchains + self.shadowed
 
 
 async def discover(cache_dir: Path) -> tuple[Toolchain, ...]:
-    """Every toolchain that a run can use, oldest first, each under a name of its own."""
+    """Return the toolchains that runs can use, oldest first, with unique names."""
     return (await survey(cache_dir)).toolchains
 
 
 async def survey(cache_dir: Path) -> Survey:
-    """Every compiler in rustup's folder, on ``PATH``, in ``/usr/bin`` and under ``cache_dir``, asked at once."""
+    """Probe every compiler in rustup's folder, on ``PATH``, in ``/usr/bin`` and under ``cache_dir``, concurrently."""
     cache_dir = cache_dir.absolute()
     found: list[Toolchain | Flaw] = []
 
@@ -52,19 +52,39 @@ async def survey(cache_dir: Path) -> Survey:
         for candidate in candidates(cache_dir):
             tasks.start_soon(ask, candidate)
     flaws = sorted((one for one in found if isinstance(one, Flaw)), key=lambda flaw: flaw.path)
-    return _named([one for one in found if isinstance(one, Toolchain)], tuple(flaws))
+    working = [one for one in found if isinstance(one, Toolchain)]
+    best: dict[str, Toolchain] = {}
+    for toolchain in sorted(working, key=lambda one: (len(one.targets), one.stable, one.release, str(one.compiler))):
+        best[toolchain.name] = toolchain
+    named = sorted(best.values(), key=lambda one: one.release)
+    return Survey(tuple(named), tuple(one for one in working if one not in named), tuple(flaws))
 
 
 async def probe(candidate: Candidate, cache_dir: Path) -> Toolchain | Flaw:
-    """The toolchain in a folder, or the reason why it is none."""
+    """Return the toolchain in a folder, or the reason why it does not work."""
     try:
-        return await _read(await _behind_shim(candidate), cache_dir)
+        candidate = await _behind_shim(candidate)
+        for program in (candidate.compiler, candidate.cargo):
+            if not os.access(program, os.X_OK):
+                return Flaw(candidate.compiler, f"{candidate.compiler} has no toolchain: {program} is missing.")
+        answers = await _versions(candidate)
+        for program, answer in answers.items():
+            if not _RELEASE.search(answer):
+                last = answer.strip().rpartition("\n")[2]
+                return Flaw(candidate.compiler, f"{program} does not report its version: {last or 'no answer'}")
+        rustc, cargo = answers[candidate.compiler], answers[candidate.cargo]
+        if not _go_together(candidate, _first(_RELEASE, rustc), _first(_RELEASE, cargo)):
+            versions = f"rustc {_first(_RELEASE, rustc)} and cargo {_first(_RELEASE, cargo)}"
+            return Flaw(candidate.compiler, f"{candidate.folder} has {versions}, which do not belong together.")
+        known = (candidate.folder.parent / "lib/rustlib").is_dir()
+        sysroot = candidate.folder.parent if known else await _sysroot_of(candidate)
+        return _toolchain(candidate, rustc, cargo, sysroot, cache_dir)
     except OSError as error:
         return Flaw(candidate.compiler, f"{candidate.compiler} cannot be read: {error.strerror}.")
 
 
 async def _behind_shim(candidate: Candidate) -> Candidate:
-    """The toolchain's own folder when the programs are links or another manager's shims."""
+    """Return the toolchain's own folder if the programs are links or the shims of a toolchain manager."""
     if (candidate.folder.parent / "lib/rustlib").is_dir():
         return candidate
     sysroot = await _sysroot_of(candidate)
@@ -77,27 +97,9 @@ async def _sysroot_of(candidate: Candidate) -> Path:
     return Path(result.output.strip() or "/") if result.code == 0 else candidate.folder.parent
 
 
-async def _read(candidate: Candidate, cache_dir: Path) -> Toolchain | Flaw:
-    for program in (candidate.compiler, candidate.cargo):
-        if not os.access(program, os.X_OK):
-            return Flaw(candidate.compiler, f"{candidate.compiler} is no whole toolchain: {program} is missing.")
-    answers = await _ask(candidate)
-    for program, answer in answers.items():
-        if not _RELEASE.search(answer):
-            return Flaw(candidate.compiler, f"{program} does not say its version: {_last(answer) or 'no answer'}")
-    rustc, cargo = answers[candidate.compiler], answers[candidate.cargo]
-    if not _go_together(candidate, _first(_RELEASE, rustc), _first(_RELEASE, cargo)):
-        versions = f"rustc {_first(_RELEASE, rustc)} and cargo {_first(_RELEASE, cargo)}"
-        return Flaw(candidate.compiler, f"{candidate.folder} holds {versions}, which do not belong together.")
-    known = (candidate.folder.parent / "lib/rustlib").is_dir()
-    return _toolchain(
-        candidate, rustc, cargo, candidate.folder.parent if known else await _sysroot_of(candidate), cache_dir
-    )
-
-
-async def _ask(candidate: Candidate) -> dict[Path, str]:
+async def _versions(candidate: Candidate) -> dict[Path, str]:
     answers: dict[Path, str] = {}
-    # As bare as a build's: what only answers in the user's own environment would fail there.
+    # As bare as a build's environment: a compiler that needs the user's own would fail there, too.
     env = {"PATH": "/usr/bin:/bin", "HOME": "/", **candidate.env}
 
     async def ask(program: Path, option: str) -> None:
@@ -105,14 +107,15 @@ async def _ask(candidate: Candidate) -> dict[Path, str]:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, candidate.compiler, "-vV")
-        # With -vV cargo also asks the system for its name, which starts twenty programs on Debian.
+        # cargo -vV also asks for the name of the operating system, which starts twenty programs on Debian.
         tasks.start_soon(ask, candidate.cargo, "-V")
     return answers
 
 
 def _toolchain(candidate: Candidate, rustc: str, cargo: str, sysroot: Path, cache_dir: Path) -> Toolchain | Flaw:
     version, host = _first(_RELEASE, rustc), _first(_HOST, rustc)
-    targets = {target: _origin(target, host, candidate.source) for target in targets_in(sysroot)}
+    added: Origin = "rustup" if candidate.source == "rustup" else "distribution"
+    targets: dict[str, Origin] = {target: "shipped" if target == host else added for target in targets_in(sysroot)}
     if host not in targets:
         return Flaw(candidate.compiler, f"{candidate.compiler} has no standard library for its host, {host}.")
     shipped = Toolchain(
@@ -133,32 +136,14 @@ def _toolchain(candidate: Candidate, rustc: str, cargo: str, sysroot: Path, cach
     return with_built_targets(shipped, cache_dir)
 
 
-def _origin(target: str, host: str, source: Source) -> Origin:
-    if target == host:
-        return "shipped"
-    return "rustup" if source == "rustup" else "distribution"
-
-
 def _go_together(candidate: Candidate, rustc: str, cargo: str) -> bool:
     if release(rustc)[:2] == release(cargo)[:2]:
         return True
-    # Debian 12 pairs rustc 1.63 with cargo 1.65; whoever unpacks one by hand gets no such allowance.
+    # Debian 12 pairs rustc 1.63 with cargo 1.65. Elsewhere, different versions are a mistake.
     distribution = candidate.source == "era" or candidate.folder == Path("/usr/bin")
     return distribution and release(rustc) < release(cargo) < (release(rustc)[0], release(rustc)[1] + 4)
-
-
-def _named(found: list[Toolchain], flaws: tuple[Flaw, ...]) -> Survey:
-    best: dict[str, Toolchain] = {}
-    for toolchain in sorted(found, key=lambda one: (len(one.targets), one.stable, one.release, str(one.compiler))):
-        best[toolchain.name] = toolchain
-    named = sorted(best.values(), key=lambda one: one.release)
-    return Survey(tuple(named), tuple(one for one in found if one not in named), flaws)
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:
     match = pattern.search(text)
     return match[1] if match else ""
-
-
-def _last(text: str) -> str:
-    return text.strip().rpartition("\n")[2]

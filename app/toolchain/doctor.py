@@ -1,4 +1,4 @@
-"""What ``doctor`` says: every compiler, linker and look-up tool, what is missing and what mends it."""
+"""The report of ``playground doctor``: compilers, targets, linkers and tools, what is missing, and how to get it."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,11 @@ from pathlib import Path
 import anyio
 from pydantic import BaseModel, ConfigDict
 
+from app.protocol.command import LOOKUPS
 from app.toolchain.discover import Survey, survey
 from app.toolchain.linkers import find_lld
 from app.toolchain.model import Origin, Source, Toolchain, preferred
-from app.toolchain.needs import LOOKUPS, Needs, needs, obtainable
+from app.toolchain.needs import Needs, needs, obtainable
 from app.toolchain.process import capture
 from app.toolchain.tools import EMULATORS, tools_command
 
@@ -27,9 +28,10 @@ class _Frozen(BaseModel):
 
 
 class CompilerReport(_Frozen):
-    """One toolchain. ``targets`` says how each came; ``default_for`` holds ``host`` and ``bare-metal``.
+    """One toolchain. ``targets`` maps each triple to its origin.
 
-    ``hidden`` is true for a compiler that another one of the same version stands before.
+    ``default_for`` lists ``host`` and ``bare-metal`` if runs use this toolchain for them by default. ``hidden`` is True
+    if runs use another compiler of the same version.
     """
 
     name: str
@@ -45,7 +47,7 @@ class CompilerReport(_Frozen):
 
 
 class ToolReport(_Frozen):
-    """A program by its name; ``path`` is None when it is missing, ``version`` is its own first line."""
+    """A program. ``path`` is None if it is missing; ``version`` is the first line of its own version message."""
 
     name: str
     path: Path | None
@@ -53,7 +55,10 @@ class ToolReport(_Frozen):
 
 
 class TargetReport(_Frozen):
-    """A target, the lessons that build for it, and the toolchains that have it; ``obtainable`` without more rights."""
+    """A target, the lessons that build for it, and the toolchains that have it.
+
+    ``obtainable`` is True if the playground can set the target up without root's rights.
+    """
 
     name: str
     lessons: tuple[str, ...]
@@ -62,10 +67,10 @@ class TargetReport(_Frozen):
 
 
 class DoctorReport(_Frozen):
-    """The state of this machine. ``problems`` are sentences, ``command`` mends what is missing or is None.
+    """The state of this machine. ``problems`` are sentences; ``command`` installs what is missing, or is None.
 
-    ``ok`` says that every lesson can be done: a problem alone, such as a broken second compiler, need
-    not hinder any, and a target that lacks does not if it can be set up when a lesson needs it.
+    ``ok`` is True if every lesson can be done. A problem such as a broken second compiler does not prevent that, nor
+    does a missing target that can be set up when a lesson needs it.
     """
 
     ok: bool
@@ -78,7 +83,7 @@ class DoctorReport(_Frozen):
     emulators: tuple[ToolReport, ...] = ()
 
     def to_text(self) -> str:
-        """The report for a person to read, in lines."""
+        """Return the report as text for people."""
         lines = ["Rust toolchains"]
         for compiler in self.toolchains:
             lines += _compiler_lines(compiler)
@@ -87,32 +92,36 @@ class DoctorReport(_Frozen):
         lines += ["Emulators", *map(_tool_line, self.emulators)]
         lines += ["Problems", *(f"  {problem}" for problem in self.problems)] if self.problems else []
         if self.command:
-            lines.append(f"{'To mend it' if self.problems else 'To have every target now'}: {self.command}")
+            lines.append(f"{'To fix it' if self.problems else 'To set up every target now'}: {self.command}")
         return "\n".join([*lines, "Every lesson can be done." if self.ok else "Not every lesson can be done."])
 
 
 async def examine(
     cache_dir: Path, lessons: Mapping[str, Sequence[str]] | None = None, essential: tuple[str, ...] = ()
 ) -> DoctorReport:
-    """Look at the whole machine; changes nothing and raises nothing for a broken part.
+    """Examine the machine without changing it. A broken part is reported, not raised.
 
-    ``lessons`` maps each lesson to the targets that it builds for; ``essential`` are those that all of them need.
+    ``lessons`` maps each lesson to the targets that it builds for. ``essential`` are the targets that courses require.
     """
     found = await survey(cache_dir)
     tools: dict[str, ToolReport] = {}
 
     async def look(name: str, path: str | Path | None, *arguments: str) -> None:
-        tools[name] = await _tool(name, path, *arguments)
+        if path is None:
+            tools[name] = ToolReport(name=name, path=None)
+        else:
+            answer = await capture([path, *arguments], seconds=10)
+            tools[name] = ToolReport(name=name, path=Path(path), version=answer.output.partition("\n")[0].strip())
 
     default = preferred(found.toolchains, *essential) if essential else preferred(found.toolchains, None)
     async with anyio.create_task_group() as tasks:
         for name in ("cc", "ld", *LOOKUPS, *EMULATORS):
             tasks.start_soon(look, name, shutil.which(name), "--version")
-        # The program is all linkers in one and wants to know as which it is called.
+        # rust-lld contains linkers for several formats and needs to know which one to be.
         tasks.start_soon(look, "rust-lld", find_lld(default) if default else None, "-flavor", "gnu", "--version")
     linkers = tuple(tools[name] for name in ("cc", "ld", "rust-lld"))
     lookups, emulators = (tuple(tools[name] for name in names) for names in (LOOKUPS, EMULATORS))
-    targets = _targets(found, lessons or {}, essential)
+    targets = _target_reports(found, lessons or {}, essential)
     later = {one.name for one in targets if not one.toolchains and one.obtainable} - set(essential)
     lacking = await needs(found, tuple(one.name for one in targets if one.name not in later), essential)
     seen = report(found, lacking, linkers, lookups, emulators, targets, essential)
@@ -130,30 +139,29 @@ def report(
     targets: tuple[TargetReport, ...] = (),
     essential: tuple[str, ...] = (),
 ) -> DoctorReport:
-    """Put what was found into words."""
+    """Combine the findings into a report."""
     hopeless = any(not (one.toolchains or one.obtainable) for one in targets)
+    problems = list(lacking.missing)
+    if absent := [tool.name for tool in emulators if tool.path is None]:
+        command = tools_command(absent)
+        install = f" To install {'it' if len(absent) == 1 else 'them'}: {command}" if command else ""
+        problems.append(
+            "Lessons that boot a machine cannot be done, all others can: "
+            f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing.{install}"
+        )
     return DoctorReport(
         ok=bool(found.toolchains) and not (lacking.linker or hopeless or set(essential) & set(lacking.targets)),
-        toolchains=tuple(_compiler(toolchain, found, essential) for toolchain in found.everyone),
+        toolchains=tuple(_compiler_report(toolchain, found, essential) for toolchain in found.everyone),
         targets=targets,
         linkers=linkers,
         lookups=lookups,
         emulators=emulators,
-        problems=(*lacking.missing, *_unbooted(emulators), *(flaw.reason for flaw in found.flaws)),
+        problems=(*problems, *(flaw.reason for flaw in found.flaws)),
         command=lacking.command,
     )
 
 
-def _unbooted(emulators: tuple[ToolReport, ...]) -> tuple[str, ...]:
-    lacking = [tool.name for tool in emulators if tool.path is None]
-    if not lacking:
-        return ()
-    command = tools_command(lacking)
-    mend = f"; to install them: {command}" if command else ""
-    return (f"Lessons that boot a machine cannot be done, all others can: {', '.join(lacking)} missing{mend}.",)
-
-
-def _compiler(toolchain: Toolchain, found: Survey, essential: tuple[str, ...]) -> CompilerReport:
+def _compiler_report(toolchain: Toolchain, found: Survey, essential: tuple[str, ...]) -> CompilerReport:
     defaults = {"host": preferred(found.toolchains, None)}
     if essential:
         defaults["bare-metal"] = preferred(found.toolchains, *essential)
@@ -172,7 +180,7 @@ def _compiler(toolchain: Toolchain, found: Survey, essential: tuple[str, ...]) -
     )
 
 
-def _targets(
+def _target_reports(
     found: Survey, lessons: Mapping[str, Sequence[str]], essential: tuple[str, ...]
 ) -> tuple[TargetReport, ...]:
     wanted = dict.fromkeys((*essential, *(target for targets in lessons.values() for target in targets)))
@@ -193,13 +201,6 @@ def _target_line(target: TargetReport) -> str:
     how = "missing; set up when a lesson needs it" if target.obtainable else "missing, and nothing here can build it"
     lessons = f" ({', '.join(target.lessons)})" if target.lessons else ""
     return f"  {target.name}: {ready if target.toolchains else how}{lessons}"
-
-
-async def _tool(name: str, path: str | Path | None, *arguments: str) -> ToolReport:
-    if path is None:
-        return ToolReport(name=name, path=None)
-    answer = await capture([path, *arguments], seconds=10)
-    return ToolReport(name=name, path=Path(path), version=answer.output.partition("\n")[0].strip())
 
 
 def _compiler_lines(compiler: CompilerReport) -> list[str]:

@@ -1,4 +1,4 @@
-"""The environment of a build: nothing of the user's, and both programs of one toolchain pinned."""
+"""The environment of a build, which takes nothing from the user's and pins the programs of one toolchain."""
 
 import shutil
 from pathlib import Path
@@ -9,14 +9,18 @@ _SYSTEM = ("/usr/bin", "/bin")
 
 
 def build_env(toolchain: Toolchain, home: Path, target_dir: Path | None = None) -> dict[str, str]:
-    """The whole environment for a cargo of this toolchain; nothing is taken from the caller's.
+    """Return the whole environment for this toolchain's cargo. Nothing comes from the caller's environment.
 
-    ``home`` is a folder of the run's own. ``RUSTC`` beats both ``PATH`` and a ``build.rustc`` of a
-    configuration file, so no other compiler can slip in. ``RUSTFLAGS`` is not set: it would replace
-    the flags of the learner's own configuration.
+    ``home`` is the run's own home folder. ``RUSTC`` takes precedence over ``PATH`` and over ``build.rustc`` in a
+    configuration file, so no other compiler can be used. ``RUSTFLAGS`` is not set, because it would replace the flags
+    in the learner's configuration.
     """
+    linker = shutil.which("cc")
+    # Systems without programs in /usr/bin have cc in another folder.
+    elsewhere = [str(Path(linker).parent)] if linker and Path(linker).parent.name == "bin" else []
+    folders = [str(toolchain.rustc.parent), str(toolchain.cargo.parent), *_SYSTEM, *elsewhere]
     env = {
-        "PATH": ":".join(dict.fromkeys(_search_path(toolchain))),
+        "PATH": ":".join(dict.fromkeys(folders)),
         "RUSTC": str(toolchain.rustc),
         "HOME": str(home),
         "TMPDIR": str(home),
@@ -34,10 +38,3 @@ def build_env(toolchain: Toolchain, home: Path, target_dir: Path | None = None) 
     if target_dir:
         env["CARGO_TARGET_DIR"] = str(target_dir)
     return {**env, **toolchain.env}
-
-
-def _search_path(toolchain: Toolchain) -> tuple[str, ...]:
-    linker = shutil.which("cc")
-    # Systems that keep no programs in /usr/bin still have a cc somewhere.
-    elsewhere = (str(Path(linker).parent),) if linker and Path(linker).parent.name == "bin" else ()
-    return (str(toolchain.rustc.parent), str(toolchain.cargo.parent), *_SYSTEM, *elsewhere)

@@ -1,6 +1,7 @@
-"""The compiler of the post's time, Rust 1.63 from Debian's packages, unpacked and never installed.
+"""Rust 1.63, the generation of the post, from Debian 12's packages.
 
-It prints the post's own errors word for word. Installed, it would be in the way of a newer compiler.
+It prints the errors that the post quotes, word for word. Its packages are unpacked into the cache folder instead of
+installed, because an installed one would take precedence over a newer compiler.
 """
 
 from pathlib import Path
@@ -20,20 +21,20 @@ _PACKAGES = ("rustc", "cargo", "libstd-rust-dev", "libstd-rust-1.63")
 
 
 async def setup_era(cache_dir: Path, say: Say) -> bool:
-    """Provide Rust 1.63 under the cache folder where the distribution has it; whether it is there now.
+    """Set up Rust 1.63 in the cache folder if the distribution offers it; return True if it is there now.
 
-    The course works without it, so False is no error; the reason was said. Needs no root, can be
-    interrupted and repeated.
+    The course works without it, so False is not an error; ``say`` has received the reason. Needs no root's rights and
+    can be interrupted and repeated.
     """
     cache_dir = cache_dir.absolute()
     if await _is_there(cache_dir):
         return True
-    if reason := await _impossible(say):
-        say(f"Rust {_NAME}, which the post was written with, is not offered: {reason}")
+    if reason := await _reason_against(say):
+        say(f"Rust {_NAME}, the generation of the post, cannot be set up: {reason}")
         return False
     try:
         async with locked(cache_dir, say):
-            return await _is_there(cache_dir) or await _fetch(cache_dir, say)
+            return await _is_there(cache_dir) or await _download(cache_dir, say)
     except OSError as error:
         say(f"The cache folder {cache_dir} cannot be used: {error.strerror or error}.")
         return False
@@ -43,26 +44,26 @@ async def _is_there(cache_dir: Path) -> bool:
     return any(toolchain.name == _NAME for toolchain in (await survey(cache_dir)).toolchains)
 
 
-async def _impossible(say: Say) -> str | None:
+async def _reason_against(say: Say) -> str | None:
     if not debian.is_debian():
         return "only Debian 12 has it as a package."
     if not debian.has_lists() and not (debian.is_root() and await debian.update(say)):
-        return "there are no package lists; sudo apt-get update fetches them."
+        return "there are no package lists. Run sudo apt-get update, then try again."
     if (await debian.offered(["rustc"])).get("rustc", ())[:2] != _VERSION:
-        return "this release of the distribution has another one."
+        return "this release of the distribution has another version."
     return None
 
 
-async def _fetch(cache_dir: Path, say: Say) -> bool:
+async def _download(cache_dir: Path, say: Say) -> bool:
     packages = list(dict.fromkeys((*_PACKAGES, *await debian.libraries(_PACKAGES))))
-    say(f"Unpacking Rust {_NAME}, which the post was written with, into {cache_dir}: {' '.join(packages)}")
+    say(f"Unpacking Rust {_NAME}, the generation of the post, into {cache_dir}: {' '.join(packages)}")
     with scratch(cache_dir / "era") as folder:
         root = folder / "root"
         if not await debian.download(packages, folder, say) or not await _unpack(folder, root, say):
-            say(f"Rust {_NAME} could not be fetched; the lessons work without it.")
+            say(f"Rust {_NAME} could not be downloaded. The lessons work without it.")
             return False
-        if flaw := await _flaw(root, cache_dir):
-            say(f"Rust {_NAME} does not work here: {flaw}.")
+        if defect := await _defect(root, cache_dir):
+            say(f"Rust {_NAME} does not work here: {defect}.")
             return False
         root.rename(folder.parent / _NAME)
     say(f"Rust {_NAME} is ready.")
@@ -79,7 +80,7 @@ async def _unpack(folder: Path, root: Path, say: Say) -> bool:
     return True
 
 
-async def _flaw(root: Path, cache_dir: Path) -> str | None:
+async def _defect(root: Path, cache_dir: Path) -> str | None:
     toolchain = await probe(unpacked(root), cache_dir)
     if isinstance(toolchain, Flaw):
         return toolchain.reason.rstrip(".")

@@ -11,13 +11,13 @@ _CODE = re.compile(r"E0[0-9]{3}")
 
 
 def is_code(text: str) -> bool:
-    """Whether it looks like one of the compiler's error codes."""
+    """Return True if the text has the form of a compiler's error code."""
     return _CODE.fullmatch(text) is not None
 
 
 async def explanation(toolchain: Toolchain, code: str) -> str | None:
-    """The Markdown of ``rustc --explain CODE``; None when this compiler has no such code."""
+    """Return the Markdown of ``rustc --explain CODE``, or None if this compiler does not explain the code."""
     if not is_code(code):
         return None
-    said = await capture([toolchain.compiler, "--explain", code], env=build_env(toolchain, Path("/nonexistent")))
-    return said.output if said.code == 0 else None
+    result = await capture([toolchain.compiler, "--explain", code], env=build_env(toolchain, Path("/nonexistent")))
+    return result.output if result.code == 0 else None

@@ -1,4 +1,4 @@
-"""What links: ``cc`` for the host, and whatever answers to ``rust-lld`` for bare metal."""
+"""The linkers: ``cc`` for the host, and ``rust-lld`` or another LLD for bare metal."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ _LLD = ("lld", "ld.lld", "rust-lld")
 
 
 def find_lld(toolchain: Toolchain) -> Path | None:
-    """A linker for bare metal: the compiler's own, or the distribution's lld; None without any."""
+    """Return a linker for bare metal, the compiler's own or else an installed LLD; None if there is none."""
     own = toolchain.sysroot / "lib/rustlib" / toolchain.host / "bin/rust-lld"
     if own.exists():
         return own
@@ -22,9 +22,9 @@ def find_lld(toolchain: Toolchain) -> Path | None:
 
 
 async def links_host() -> bool:
-    """Whether there is a C compiler that also has the C library's start-up files."""
+    """Return True if there is a C compiler with the C library's start-up files."""
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         return compiler is not None
-    # It answers with the bare name when it does not know the file.
+    # It prints the bare name if it cannot find the file.
     return (await capture([compiler, "-print-file-name=crt1.o"])).output.strip().startswith("/")

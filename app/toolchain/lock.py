@@ -1,4 +1,4 @@
-"""One set-up at a time in a cache folder, also when the one before was killed."""
+"""A lock that allows one set-up at a time in a cache folder, even after an earlier one was killed."""
 
 import fcntl
 import os
@@ -13,21 +13,21 @@ _POLL_SECONDS = 0.2
 
 @asynccontextmanager
 async def locked(cache_dir: Path, say: Callable[[str], None]) -> AsyncIterator[int]:
-    """Hold the cache folder's lock; waits for another set-up and says so. Raises ``OSError`` when it cannot be made.
+    """Hold the cache folder's lock; yield its descriptor. Raises ``OSError`` if the lock file cannot be made.
 
-    Gives the lock's descriptor. A program that inherits it keeps the lock for as long as it lives, so that
-    what a killed set-up left running is never disturbed and never disturbs.
+    Waits for another set-up and announces that. A program that inherits the descriptor holds the lock until it ends, so
+    a new set-up waits for programs that a killed one left running.
     """
     cache_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(cache_dir / "setup.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         if not _taken(descriptor):
-            say("Another set-up is at work in this cache folder; waiting for it to end.")
-            while not _taken(descriptor):  # noqa: ASYNC110 - another process holds it, no event tells
+            say("Another set-up is running in this cache folder. Waiting for it to end.")
+            while not _taken(descriptor):  # noqa: ASYNC110 - another process holds it, so there is no event to await
                 await anyio.sleep(_POLL_SECONDS)
         yield descriptor
     finally:
-        # Closing, not unlocking: unlocking would also take it from the programs that inherited it.
+        # Close it without unlocking: to unlock it would take the lock from programs that inherited it.
         os.close(descriptor)
 
 

@@ -1,4 +1,4 @@
-"""Where compilers may lie: rustup's folder, the unpacked one, and ``PATH``."""
+"""The places where compilers may be: rustup's folder, the cache folder, and ``PATH``."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from app.toolchain.model import Source
 
 @dataclass(frozen=True)
 class Candidate:
-    """A folder that holds both programs and may be a toolchain."""
+    """A folder that may have the programs of a toolchain."""
 
     folder: Path
     source: Source
@@ -27,62 +27,54 @@ class Candidate:
 
 
 def candidates(cache_dir: Path) -> list[Candidate]:
-    """Where to look, each real folder once: rustup's toolchains, the unpacked one, then ``PATH``."""
-    places: dict[Path, Candidate] = {}
-    for place in (*_rustup(), *_era(cache_dir), *_on_path()):
-        places.setdefault(place.compiler.resolve(), place)
-    return list(places.values())
+    """Return rustup's toolchains, those in the cache folder and those on ``PATH``, each compiler once."""
+    # rustup lists its toolchains by reading this folder, too. Reading it also works without rustup.
+    rustup = [Candidate(folder / "bin", "rustup", {}) for folder in _subfolders(rustup_home() / "toolchains")]
+    era = [unpacked(folder) for folder in _subfolders(cache_dir / "era")]
+    found: dict[Path, Candidate] = {}
+    for candidate in (*rustup, *era, *_on_path()):
+        found.setdefault(candidate.compiler.resolve(), candidate)
+    return list(found.values())
 
 
 def rustup_home() -> Path:
-    """The folder that rustup keeps its toolchains in."""
+    """Return rustup's home folder."""
     return Path(os.environ.get("RUSTUP_HOME") or user_home() / ".rustup")
 
 
 def rustup_program() -> Path | None:
-    """The ``rustup`` of this user, also when its folder is not on ``PATH``; None without one."""
+    """Return this user's ``rustup``, even if its folder is not on ``PATH``; None if there is none."""
     cargo_home = Path(os.environ.get("CARGO_HOME") or user_home() / ".cargo")
     found = shutil.which("rustup") or shutil.which("rustup", path=cargo_home / "bin")
     return Path(found) if found else None
 
 
 def user_home() -> Path:
-    """The user's folder, ``/`` for a user who has none."""
+    """Return the user's home folder, or ``/`` for a user without one."""
     try:
         return Path.home()
     except RuntimeError:
         return Path("/")
 
 
-def _rustup() -> Iterator[Candidate]:
-    # rustup itself lists its toolchains by reading this folder; reading it also works without rustup.
-    for folder in _subfolders(rustup_home() / "toolchains"):
-        yield Candidate(folder / "bin", "rustup", {})
-
-
-def _era(cache_dir: Path) -> Iterator[Candidate]:
-    for folder in _subfolders(cache_dir / "era"):
-        yield unpacked(folder)
-
-
 def unpacked(folder: Path) -> Candidate:
-    """The candidate among a distribution's packages that were unpacked into a folder."""
+    """Return the candidate in a folder into which a distribution's packages were unpacked."""
     libraries = sorted((folder / "usr/lib").glob("*-linux-*"))
     return Candidate(folder / "usr/bin", "era", {"LD_LIBRARY_PATH": ":".join(map(str, libraries))})
 
 
 def _on_path() -> Iterator[Candidate]:
-    # /usr/bin also when PATH hides it: rustup's folder usually stands first and means another compiler.
+    # Not only PATH: the system's compiler is worth finding even if it is not on PATH.
     names = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin"]
     for name in dict.fromkeys(names):
         folder = Path(name)
-        # os.access, because a folder on PATH may be closed to this user, which pathlib takes for an error.
+        # pathlib would raise PermissionError for a folder on PATH that this user may not enter.
         if folder.is_absolute() and os.access(folder / "rustc", os.X_OK) and not _is_shim(folder / "rustc"):
             yield Candidate(folder, "system", {})
 
 
 def _is_shim(program: Path) -> bool:
-    """Whether this is rustup under another name: a symbolic link, a hard link or a copy of it."""
+    """Return True if the program is rustup under another name: a symbolic link, a hard link or a copy."""
     rustup = program.with_name("rustup")
     if program.resolve().stem == "rustup" or not rustup.is_file():
         return program.resolve().stem == "rustup"

@@ -1,4 +1,4 @@
-"""Programs are started here: with an argument list, never through a shell, and always ended."""
+"""Start the programs of set-up: with an argument list, never through a shell, and never left running."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ _GRACE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Result:
-    """How a program ended. ``code`` is negative for a signal, 124 for time run out, 127 for no start at all."""
+    """The output and exit code of a program; negative for a signal, 124 for a timeout, 127 if it did not start."""
 
     code: int
     output: str
@@ -32,7 +32,7 @@ async def capture(
     cwd: Path | None = None,
     seconds: float = 20.0,
 ) -> Result:
-    """Run a short program and keep what it prints, both streams as one text; never raises ``OSError``."""
+    """Run a short program and return its output, both streams as one text. Never raises ``OSError``."""
     lines: list[str] = []
     code = await stream(argv, lines.append, env=env, cwd=cwd, seconds=seconds)
     return Result(code, "\n".join(lines))
@@ -47,15 +47,15 @@ async def stream(
     seconds: float = 600.0,
     pass_fds: Sequence[int] = (),
 ) -> int:
-    """Run a program and hand over each line that it prints; its whole process group ends with this call.
+    """Run a program, pass each line of its output to ``line``, and return its exit code, as in ``Result.code``.
 
-    The exit code, with the meanings of ``Result.code``. Descriptors in ``pass_fds`` stay open in the
-    program and in whatever it starts.
+    On a timeout or cancellation, the program's whole process group is ended. Descriptors in ``pass_fds`` stay open in
+    the program and in programs that it starts.
     """
     try:
         with anyio.fail_after(seconds):
             async with _running(argv, env, cwd, pass_fds) as process:
-                await _lines(process, line)
+                await _read_lines(process, line)
                 return await process.wait()
     except TimeoutError:
         return TIMED_OUT
@@ -68,7 +68,7 @@ async def stream(
 async def _running(
     argv: Sequence[str | Path], env: Mapping[str, str] | None, cwd: Path | None, pass_fds: Sequence[int]
 ) -> AsyncIterator[Process]:
-    # Cancelled in the middle, the program would be ended and not waited for, and what it has started would go on.
+    # Cancelled in the middle, anyio would end the program without waiting for it and leave its children running.
     with anyio.CancelScope(shield=True):
         process = await anyio.open_process(
             [str(part) for part in argv],
@@ -83,7 +83,7 @@ async def _running(
     try:
         yield process
     except BaseException:
-        # Cancelling ends the program alone; what it started would go on.
+        # anyio would end only the program itself and leave its children running.
         with anyio.CancelScope(shield=True):
             await _end_group(process)
         raise
@@ -104,7 +104,7 @@ def _signal(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-async def _lines(process: Process, line: Callable[[str], object]) -> None:
+async def _read_lines(process: Process, line: Callable[[str], object]) -> None:
     if process.stdout is None:
         return
     rest = ""

@@ -1,4 +1,4 @@
-"""Long work stays visible: what it is doing now, and a sign of life while it says nothing itself."""
+"""Progress lines for long work: the current step, and the time that passes while it prints nothing."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -7,20 +7,20 @@ from contextlib import asynccontextmanager
 import anyio
 
 Say = Callable[[str], None]
-"""Takes one line for the user, without a line end."""
+"""Shows one line, without a line end, to the user."""
 
 _BEAT_SECONDS = 1.0
 _SPARSE_SECONDS = 3.0
 
 
 class Passing(str):
-    """A progress line. The next line replaces it on a terminal; elsewhere ``sparse`` drops most of them."""
+    """A progress line. On a terminal the next line replaces it; elsewhere ``sparse`` drops most of these lines."""
 
     __slots__ = ()
 
 
-class Progress:
-    """The lines of one piece of work, indented below its announcement."""
+class ProgressLines:
+    """Prints the progress lines of one piece of work, indented below its announcement."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -28,18 +28,18 @@ class Progress:
         self._doing = "working"
 
     def step(self, doing: str) -> None:
-        """Say that a new step began."""
+        """Announce a new step."""
         if doing != self._doing:
             self._doing = doing
             self._say(Passing(f"  {doing}"))
 
     def beat(self) -> None:
-        """Say that the step goes on, and for how long the work has gone on."""
+        """Print the current step with the time since the work began."""
         self._say(Passing(f"  {self._doing}, {time.monotonic() - self._began:.0f} s"))
 
 
 def sparse(say: Say) -> Say:
-    """Return a ``Say`` that passes at most one progress line in three seconds on, and every other line."""
+    """Return a ``Say`` that passes on at most one progress line in three seconds, and all other lines."""
     last = -_SPARSE_SECONDS
 
     def passed_on(line: str) -> None:
@@ -55,30 +55,24 @@ def sparse(say: Say) -> Say:
 
 
 @asynccontextmanager
-async def progress(say: Say) -> AsyncIterator[Progress]:
-    """A ``Progress`` that shows signs of life by itself for as long as the block runs."""
-    try:
-        async with _beating(say) as shown:
-            yield shown
-    except BaseExceptionGroup as group:
-        # A task group wraps what the block raised; the caller means the one thing inside.
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from None
-        raise
-
-
-@asynccontextmanager
-async def _beating(say: Say) -> AsyncIterator[Progress]:
-    shown = Progress(say)
+async def progress(say: Say) -> AsyncIterator[ProgressLines]:
+    """Yield a ``ProgressLines`` that prints the elapsed time every second while the block runs."""
+    shown = ProgressLines(say)
 
     async def beats() -> None:
         while True:
             await anyio.sleep(_BEAT_SECONDS)
             shown.beat()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(beats)
-        try:
-            yield shown
-        finally:
-            tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(beats)
+            try:
+                yield shown
+            finally:
+                tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # The task group wraps an exception of the block. The caller expects the exception itself.
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise

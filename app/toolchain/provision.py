@@ -1,4 +1,4 @@
-"""Make this machine able to build for the targets of the lessons, by the first way that works here."""
+"""Set up the targets of the lessons, in the first way that works on this machine."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -19,14 +19,17 @@ _RUSTUP_SECONDS = 120.0
 
 
 async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...], essential: tuple[str, ...] | None = None) -> bool:
-    """Provide every target, a linker for the host and the look-up tools; whether the lessons can be done.
+    """Set up every target, a linker for the host and the look-up tools; return True if the lessons can be done.
 
-    Each step is announced to ``say`` before it is done. It can be interrupted and repeated at any time;
-    when all is there it only proves so. As a normal user it never asks for more rights: it says the one
-    command instead. Another set-up in the same cache folder is waited for. ``essential`` as for ``needs``.
+    Announces each step to ``say`` before it begins. It can be interrupted and repeated at any time; if everything is
+    there, it only proves that. For a normal user it never asks for root's rights but prints the command for root. It
+    waits for another set-up in the same cache folder. ``essential`` is as for ``needs``.
     """
     cache_dir = cache_dir.absolute()
-    found = await _refreshed(cache_dir)
+    found = await survey(cache_dir)
+    gained = [refresh(place(toolchain, cache_dir), toolchain) for toolchain in found.everyone]
+    if any(gained):
+        found = await survey(cache_dir)
     lacking = [target for target in targets if not await _proven(found, target, say)]
     if lacking or (debian.is_root() and (await needs(found, targets)).tool_packages):
         try:
@@ -37,13 +40,13 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...], essential: 
         except OSError as error:
             say(f"The cache folder {cache_dir} cannot be used: {error.strerror or error}.")
         found = await survey(cache_dir)
-    return await _conclude(found, say, targets, essential) and not lacking
+    return await _report_needs(found, say, targets, essential) and not lacking
 
 
 async def add_targets(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> tuple[str, ...]:
-    """Provide targets by what is here already, with no package installed; those that lack in the end.
+    """Set up targets without installing packages; return those that are still missing.
 
-    Says each step as ``setup`` does, and waits for another set-up. Raises ``OSError`` for a cache folder that cannot
+    Announces each step and waits for another set-up, as ``setup`` does. Raises ``OSError`` if the cache folder cannot
     be used.
     """
     async with locked(cache_dir, say) as lock:
@@ -66,14 +69,8 @@ class _Work:
 _Way = Callable[[_Work], Awaitable[bool]]
 
 
-async def _refreshed(cache_dir: Path) -> Survey:
-    found = await survey(cache_dir)
-    gained = [refresh(place(toolchain, cache_dir), toolchain) for toolchain in found.everyone]
-    return await survey(cache_dir) if any(gained) else found
-
-
 async def _proven(found: Survey, target: str, say: Say) -> bool:
-    """Whether one of the toolchains really builds for the target, the preferred one asked first."""
+    """Return True if one of the toolchains really builds for the target. Tries the preferred one first."""
     able = tuple(toolchain for toolchain in found.toolchains if toolchain.can_build(target))
     while toolchain := preferred(able, target):
         try:
@@ -88,7 +85,7 @@ async def _proven(found: Survey, target: str, say: Say) -> bool:
 
 
 async def _provide(work: _Work, ways: tuple[_Way, ...]) -> list[str]:
-    """Go one way after the other for all that still lacks; what lacks in the end."""
+    """Try one way after the other for the targets that are still missing; return those that are missing at the end."""
     lacking = await _lacking(work)
     for way in ways:
         if lacking and await way(left := replace(work, targets=tuple(lacking))):
@@ -110,15 +107,16 @@ async def _by_rustup(work: _Work) -> bool:
     async with progress(work.say):
         code = await stream([rustup, "target", "add", *work.targets], lines.append, seconds=_RUSTUP_SECONDS)
     if code:
-        why = "it took too long" if code == TIMED_OUT else _error(lines)
-        work.say(f"  rustup could not: {why}")
+        errors = [line for line in lines if line.startswith("error:")] or lines or ["it printed no message"]
+        reason = "it took too long" if code == TIMED_OUT else errors[0].removeprefix("error:").strip()
+        work.say(f"  rustup failed: {reason}")
     return code == 0
 
 
 async def _by_sources(work: _Work) -> bool:
     found = await survey(work.cache_dir)
     complete = tuple(toolchain for toolchain in found.everyone if can_build_core(toolchain))
-    # With sources alone cargo fetches what they depend on, if there is a network.
+    # If only the dependencies of the sources are missing, cargo downloads them.
     toolchain = preferred(complete or tuple(one for one in found.everyone if rust_src(one)), None)
     return toolchain is not None and await _build(work, toolchain)
 
@@ -132,25 +130,22 @@ async def _build(work: _Work, toolchain: Toolchain) -> bool:
         await build_targets(toolchain, work.targets, work.cache_dir, work.say, work.lock)
     except BuildError as error:
         work.say(f"  {error}.")
-        # One that cannot be built must not keep the others away.
-        return len(work.targets) > 1 and await _each(work, toolchain)
+        # A target that cannot be built must not prevent the others. One that was tried alone has failed.
+        alone = work.targets if len(work.targets) > 1 else ()
+        return any([await _build(replace(work, targets=(target,)), toolchain) for target in alone])
     return True
-
-
-async def _each(work: _Work, toolchain: Toolchain) -> bool:
-    built = [await _build(replace(work, targets=(target,)), toolchain) for target in work.targets]
-    return any(built)
 
 
 async def _by_distribution(work: _Work) -> bool:
     if not (debian.is_debian() and debian.is_root()):
         return False
-    # Old lists name an older compiler, whose sources may lack what they depend on; without a network they must do.
+    # Stale package lists offer an older compiler, whose sources may lack their dependencies. Without a network, the
+    # stale lists have to do.
     if not await debian.update(work.say) and not debian.has_lists():
         return False
     packages = await debian.compiler_packages()
     if not packages:
-        work.say("The distribution offers no Rust that is recent enough.")
+        work.say("The distribution offers no recent Rust compiler.")
         return False
     tools = (await needs(await survey(work.cache_dir), work.targets)).tool_packages
     return await debian.install(packages + tools, work.say) and await _by_sources(work)
@@ -162,18 +157,13 @@ async def _add_tools(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> Non
         await debian.install(packages, say)
 
 
-async def _conclude(found: Survey, say: Say, targets: tuple[str, ...], essential: tuple[str, ...] | None) -> bool:
+async def _report_needs(found: Survey, say: Say, targets: tuple[str, ...], essential: tuple[str, ...] | None) -> bool:
     lacking = await needs(found, targets, essential)
     for sentence in lacking.missing:
         say(sentence)
     if lacking.missing:
-        # Root has tried the packages already: repeating the set-up would not help, apt's own answer may.
+        # For root, set-up has already tried to install the packages. Only apt's own messages can help now.
         tried = lacking.packages and debian.is_root()
         command = debian.install_command(lacking.packages) if tried else lacking.command
-        say(f"To mend it: {command or 'install Rust with rustup (https://rustup.rs), and a C compiler'}")
+        say(f"To fix it: {command or 'install Rust with rustup (https://rustup.rs), and a C compiler'}")
     return not lacking.fatal
-
-
-def _error(lines: list[str]) -> str:
-    errors = [line for line in lines if line.startswith("error:")]
-    return (errors or lines or ["it said nothing"])[0].removeprefix("error:").strip()

@@ -1,4 +1,4 @@
-"""Folders for unfinished work, beside the place where the finished work goes."""
+"""Temporary folders for unfinished work, on the same file system as its destination."""
 
 import shutil
 import tempfile
@@ -11,9 +11,9 @@ _PREFIX = ".unfinished-"
 
 @contextmanager
 def scratch(beside: Path) -> Iterator[Path]:
-    """An empty folder in ``beside`` that is gone afterwards; the caller holds the cache folder's lock.
+    """Yield an empty folder in ``beside`` and remove it afterwards. The caller holds the cache folder's lock.
 
-    What a killed set-up left there before is removed: with the lock held, nobody works in it.
+    Folders that a killed set-up left there are removed: while the lock is held, no other set-up uses them.
     """
     beside.mkdir(parents=True, exist_ok=True)
     for left in beside.glob(f"{_PREFIX}*"):

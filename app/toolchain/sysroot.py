@@ -1,14 +1,14 @@
-"""A private sysroot: the compiler's own libraries by symbolic links, and the targets that were built here.
+"""Private sysroots: the compiler's own libraries as symbolic links, and the targets that were built here.
 
 ::
 
     CACHE/sysroots/system-4f1c9a02-1.96.0-ac68faa20/
         bin/rustc                        starts the compiler with --sysroot
-        lib/rustlib/HOST                 the compiler's own, plus bin/rust-lld where it has none
+        lib/rustlib/HOST                 the compiler's own, plus bin/rust-lld if it has none
         lib/rustlib/TARGET/lib/*.rlib    built here
 
-The folder's name holds the compiler's place, version and commit, so an upgraded compiler never meets
-libraries of its predecessor. The wrapper is used only when a target was built.
+The folder's name contains the compiler's path (hashed), version and commit, so an upgraded compiler never uses
+libraries of its predecessor. The wrapper is used only if a target was built.
 """
 
 import hashlib
@@ -25,71 +25,71 @@ _BUILT: Origin = "built"
 
 @dataclass(frozen=True)
 class PrivateSysroot:
-    """The folders of one private sysroot; it may not exist yet."""
+    """The paths in one private sysroot, which may not exist yet."""
 
     folder: Path
 
     @property
     def wrapper(self) -> Path:
-        """What ``RUSTC`` is when this sysroot is used."""
+        """The value of ``RUSTC`` for builds with this sysroot."""
         return self.folder / "bin/rustc"
 
     def target(self, target: str) -> Path:
-        """Where the libraries of a target belong."""
+        """Return the folder of a target."""
         return self.folder / "lib/rustlib" / target
 
     def linker(self, host: str) -> Path:
-        """What the compiler finds when it looks for the program ``rust-lld``."""
+        """Return the path at which the compiler looks for ``rust-lld``."""
         return self.target(host) / "bin/rust-lld"
 
     def built(self, host: str) -> list[str]:
-        """The targets that were built here and can be linked; empty when any part has gone."""
+        """Return the targets that were built here, or no targets if the wrapper or the linker is missing."""
         if not os.access(self.wrapper, os.X_OK) or not self.linker(host).exists():
             return []
         return [target for target in targets_in(self.folder) if not self.target(target).is_symlink() and target != host]
 
 
 def place(toolchain: Toolchain, cache_dir: Path) -> PrivateSysroot:
-    """The private sysroot that belongs to exactly this compiler."""
+    """Return the private sysroot of exactly this compiler."""
     key = f"{lineage(toolchain)}{toolchain.version}-{toolchain.commit[:9] or 'unknown'}"
     return PrivateSysroot(cache_dir / "sysroots" / key)
 
 
 def lineage(toolchain: Toolchain) -> str:
-    """The start of the key, the same for all compilers that ever stood in that place."""
+    """Return the start of the folder's name, which is the same for all versions of the compiler at this path."""
     return f"{toolchain.source}-{hashlib.sha256(os.fsencode(toolchain.compiler)).hexdigest()[:8]}-"
 
 
 def with_built_targets(toolchain: Toolchain, cache_dir: Path) -> Toolchain:
-    """The toolchain as it can be used: through the wrapper once a target was built for it."""
+    """Return the toolchain with the targets that were built for it and, if there are any, with the wrapper."""
     private = place(toolchain, cache_dir)
     built = private.built(toolchain.host)
     if not built:
         return toolchain
     reachable = targets_in(private.folder)
-    targets: dict[str, Origin] = {name: came for name, came in toolchain.targets.items() if name in reachable}
+    targets: dict[str, Origin] = {name: origin for name, origin in toolchain.targets.items() if name in reachable}
     return replace(toolchain, rustc=private.wrapper, targets=targets | dict.fromkeys(built, _BUILT))
 
 
 def targets_in(sysroot: Path) -> list[str]:
-    """The triples whose ``core`` lies in a sysroot."""
+    """Return the triples whose ``core`` is in a sysroot."""
     return sorted({library.parts[-3] for library in sysroot.glob("lib/rustlib/*/lib/libcore-*.rlib")})
 
 
 def refresh(private: PrivateSysroot, toolchain: Toolchain) -> bool:
-    """Link what the compiler has gained since, such as a target of rustup's; whether there was anything."""
+    """Link the compiler's new targets, such as one that rustup added; return True if there were any."""
     rustlib = private.folder / "lib/rustlib"
     if not rustlib.is_dir():
         return False
     gained = [entry for entry in _own(toolchain).iterdir() if not os.path.lexists(rustlib / entry.name)]
     for entry in gained:
-        with suppress(OSError):  # read-only, or another set-up was faster
+        with suppress(OSError):  # the folder is read-only, or another set-up made the link
             (rustlib / entry.name).symlink_to(entry)
     return bool(gained)
 
 
 def lay_out(private: PrivateSysroot, toolchain: Toolchain, linker: Path) -> None:
-    """Make the links and the wrapper of an empty private sysroot; raises ``OSError``."""
+    """Make the links and the wrapper of a new private sysroot. Raises ``OSError``."""
     own = _own(toolchain)
     rustlib = private.folder / "lib/rustlib"
     rustlib.mkdir(parents=True)
@@ -103,16 +103,12 @@ def lay_out(private: PrivateSysroot, toolchain: Toolchain, linker: Path) -> None
     if not private.linker(toolchain.host).exists():
         private.linker(toolchain.host).parent.mkdir(exist_ok=True)
         private.linker(toolchain.host).symlink_to(linker)
-    _write_wrapper(private.wrapper, toolchain)
-
-
-def _write_wrapper(wrapper: Path, toolchain: Toolchain) -> None:
-    wrapper.parent.mkdir()
-    # From its own place, not a fixed path: the folder is built under another name and then renamed.
-    wrapper.write_text(
+    private.wrapper.parent.mkdir()
+    # The wrapper finds its sysroot by its own path, because the folder is renamed when it is complete.
+    private.wrapper.write_text(
         f'#!/bin/sh\nhere=${{0%/bin/*}}\nexec {shlex.quote(str(toolchain.compiler))} --sysroot "$here" "$@"\n'
     )
-    wrapper.chmod(0o755)
+    private.wrapper.chmod(0o755)
 
 
 def _own(toolchain: Toolchain) -> Path:

@@ -1,30 +1,32 @@
-"""Programs that only some lessons need: which are here, and how the others come."""
+"""Programs besides the compiler that lessons need: which are missing, and how to install them."""
 
 import shutil
 from collections.abc import Iterable
 
+from app.protocol import qemu
+from app.protocol.command import LOOKUPS
 from app.toolchain import debian
 from app.toolchain.progress import Say
 
-EMULATORS = ("qemu-system-arm", "qemu-system-x86_64")
-PLACES = "/usr/local/bin:/usr/bin:/bin"
-"""Where runs find programs."""
+EMULATORS = qemu.PROGRAMS
+TOOL_PATH = "/usr/local/bin:/usr/bin:/bin"
+"""The search path of runs."""
 
-PACKAGES = {
+PACKAGES = dict.fromkeys(LOOKUPS, "binutils-multiarch") | {
+    "file": "file",
     "qemu-system-arm": "qemu-system-arm",
     "qemu-system-x86_64": "qemu-system-x86",
-    "file": "file",
-} | dict.fromkeys(("readelf", "objdump", "nm", "size"), "binutils-multiarch")
-"""What Debian calls the package that a program comes in."""
+}
+"""Debian's package for each program."""
 
 
 def missing_tools(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of these programs that are not on this machine."""
-    return tuple(name for name in names if shutil.which(name, path=PLACES) is None)
+    """Return the programs that are not on this machine."""
+    return tuple(name for name in names if shutil.which(name, path=TOOL_PATH) is None)
 
 
 def tools_command(names: Iterable[str]) -> str | None:
-    """The command that installs these programs; None where no package is known for one."""
+    """Return the command that installs these programs, or None if the package of one is not known."""
     packages = [PACKAGES.get(name) for name in names]
     if not debian.is_debian() or not all(packages):
         return None
@@ -32,7 +34,7 @@ def tools_command(names: Iterable[str]) -> str | None:
 
 
 async def setup_tools(names: Iterable[str], say: Say) -> bool:
-    """Install those of these programs that are missing, or say the command that does; whether all are there."""
+    """Install missing programs or, for a normal user, print the command for root; return True if none is missing."""
     lacking = missing_tools(names)
     if not lacking:
         return True
@@ -42,5 +44,6 @@ async def setup_tools(names: Iterable[str], say: Say) -> bool:
     lacking = missing_tools(names)
     if lacking:
         command = tools_command(lacking)
-        say(f"Missing: {', '.join(lacking)}.{f' To install: {command}' if command else ''}")
+        install = f" To install {'it' if len(lacking) == 1 else 'them'}: {command}" if command else ""
+        say(f"Missing: {', '.join(lacking)}.{install}")
     return not lacking

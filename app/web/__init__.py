@@ -1,9 +1,8 @@
-"""The web: ``create_app`` puts pages, API and guard together."""
+"""Combine pages, API and guard into one application with ``create_app``."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any
 
 import anyio
 from fastapi import FastAPI, Request, Response
@@ -14,26 +13,27 @@ from starlette.requests import ClientDisconnect
 
 from app import __version__
 from app.engine import NoSuchRunError
-from app.engine.inventory import Found
+from app.engine.inventory import LocalSetup
 from app.settings import Settings
 from app.web import api, artifacts, pages
+from app.web import problem as problems
 from app.web.files import Files
 from app.web.guard import Guard
 from app.web.guard.bodies import BodyError
 from app.web.guard.paths import path_of
-from app.web.problem import ProblemError, no_such_run
-from app.web.state import Machine, Playground
+from app.web.problem import ProblemError
+from app.web.state import Backend, Playground
 
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, found: Found | None = None, machine: Machine | None = None) -> FastAPI:
-    """The application; raises ``LessonError`` when a lesson cannot be loaded.
+def create_app(settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> FastAPI:
+    """Return the application; raises ``LessonError`` if no course can be loaded.
 
-    ``found``: what was found on this machine, if somebody has looked already. ``machine``: an engine that is somewhere
-    else, and is opened and closed by the caller.
+    ``found``: the result of an earlier examination of this machine. ``backend``: an engine that is elsewhere, and that
+    the caller opens and closes.
     """
-    state = Playground(settings, found, machine)
+    state = Playground(settings, found, backend)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -62,7 +62,9 @@ def create_app(settings: Settings, found: Found | None = None, machine: Machine 
     app.add_exception_handler(NoSuchRunError, _dropped)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)  # streams of events are left alone
-    app.add_middleware(Guard, settings=settings, seats=state.seats, refuse=_answer, seen=state.engine.seen)
+    app.add_middleware(
+        Guard, settings=settings, seats=state.seats, refuse=_answer, note_presence=state.engine.note_presence
+    )
     return app
 
 
@@ -70,8 +72,8 @@ async def _warm(state: Playground) -> None:
     try:
         await state.engine.warm()
     except Exception:
-        # The server is of use without; readyz and doctor say what is missing.
-        _log.exception("the toolchains could not be looked at")
+        # The server is useful without toolchains; readyz and doctor report what is missing.
+        _log.exception("the toolchains could not be examined")
 
 
 async def _problem(request: Request, error: Exception) -> Response:
@@ -80,19 +82,19 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 def _answer(request: Request, problem: ProblemError) -> Response:
-    """A problem as programs read it, or as a page; health is asked for by programs."""
+    """Answer as JSON where programs ask, which includes the health checks, and as a page elsewhere."""
     if path_of(request.scope).startswith(("/api/", "/healthz", "/readyz")):
         return api.problem_answer(problem)
     return pages.problem_page(request, problem)
 
 
 async def _dropped(request: Request, _error: Exception) -> Response:
-    """The run was dropped while the request was looked after."""
-    return _answer(request, no_such_run())
+    """Answer a request whose run was dropped meanwhile."""
+    return _answer(request, problems.no_such_run())
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:
-    """The sender left in the middle of its request; nobody reads this, and the log need not know."""
+    """Keep a client that disconnects in the middle of its request out of the log; nobody reads this answer."""
     return Response(status_code=400)
 
 
@@ -100,12 +102,7 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error, BodyError):
         return _answer(request, error.problem)
-    messages = {
-        404: "There is nothing at this address; the course map is at /.",
-        405: "This address takes other methods.",
-    }
-    message = messages.get(error.status_code, str(error.detail))
-    answer = _answer(request, ProblemError(error.status_code, f"http-{error.status_code}", message))
+    answer = _answer(request, problems.http_error(error.status_code, str(error.detail)))
     answer.headers.update(error.headers or {})
     return answer
 
@@ -114,13 +111,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return _answer(request, ProblemError(400, "not-json", "The body is not valid JSON; send a JSON object."))
-    field = _field(first["loc"])
-    message = f"{field or 'The body'}: {str(first['msg'])[:200]}."
-    return _answer(request, ProblemError(422, "invalid", message, field))
-
-
-def _field(location: Sequence[Any]) -> str | None:
-    """The field's name; of a name that is no text, such as half a surrogate pair, what can be sent."""
-    found = ".".join(str(part)[:80] for part in location[1:])
-    return found.encode("utf-8", "replace").decode() or None
+        return _answer(request, problems.not_json())
+    # A name may contain half a surrogate pair, which cannot be encoded.
+    field = ".".join(str(part)[:80] for part in first["loc"][1:]).encode("utf-8", "replace").decode()
+    return _answer(request, problems.invalid(field or None, str(first["msg"])[:200]))

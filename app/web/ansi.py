@@ -1,9 +1,9 @@
-"""Terminal text becomes HTML, chunk by chunk: colours as classes, everything else as escaped text.
+"""Convert terminal text to HTML, piece by piece: colours become classes, everything else escaped text.
 
-A run's output comes in pieces that may end anywhere, also inside an escape sequence or between two
-that belong together, so a ``Terminal`` remembers where it stands. The policy of the pages allows no
-inline style: a colour is the class of its SGR code (``sgr-31``), and the style sheet says what it is in
-light and in dark. Only SGR sequences have an effect; any other escape sequence is dropped.
+A run's output comes in pieces that may end anywhere, even inside an escape sequence or between two that belong
+together, so a ``Terminal`` keeps its state between them. The pages' content security policy allows no inline style. So
+a colour is the class of its SGR code (``sgr-31``), and the style sheet defines it for light and dark. Only SGR
+sequences have an effect; all other escape sequences are dropped.
 """
 
 import re
@@ -13,11 +13,11 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-# A sequence that is longer than this is no sequence: its text is shown, so that a program that opens one
-# and never closes it cannot hide what follows (nor make us hold back ever more).
+# Show a longer sequence as text. Otherwise a program that opens one and never closes it could hide all further output,
+# and we would hold back ever more of it.
 _LONGEST = 1024
 
-# The regular expressions do the walking: what a program prints may be all sequences, and must cost little.
+# Regular expressions do the scanning, because output that consists only of sequences must be cheap too.
 _COLOURS = re.compile(rf"((?:\x1b\[[0-9;:]{{0,{_LONGEST}}}m)+)")
 _OTHER = re.compile(
     rf"""
@@ -30,7 +30,7 @@ _OTHER = re.compile(
     """,
     re.VERBOSE,
 )
-# What may still become one of the above when more text comes.
+# Text that may become one of the above when more text comes.
 _UNFINISHED = re.compile(
     rf"""
       \x1b (?:
@@ -43,14 +43,14 @@ _UNFINISHED = re.compile(
 )
 _LONGEST_UNFINISHED = _LONGEST + 16
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# Control characters are shown as their Unicode pictures. An escape that opens no sequence shows nothing; a lone
-# carriage return starts a line, so that nothing that was printed is lost.
+# Control characters are shown as their Unicode pictures. An escape that opens no sequence is dropped. A lone carriage
+# return starts a new line, so that it does not hide what was printed before.
 _PICTURES: dict[int, str] = (
     {code: chr(0x2400 + code) for code in range(0x20)}
     | {ord("\t"): "\t", ord("\n"): "\n", ord("\r"): "\n", 0x1B: "", 0x7F: "\u2421"}
     | dict.fromkeys(range(0x80, 0xA0), "\ufffd")
 )
-_BLOCK = 100  # lines; the style sheet knows the number, as the height of a block that is not drawn
+_BLOCK = 100  # lines; the style sheet contains the height of such a block, for blocks out of view
 _LINES = re.compile(rf"(?:[^\n]*\n){{1,{_BLOCK}}}")
 _BETWEEN = Markup("<span>{}</span>")
 _FEWER = Markup('<div class="lines">{}</div>')
@@ -58,7 +58,7 @@ _FULL = Markup('<div class="lines many">{}</div>')
 _CLOSING = Markup("</span>")
 
 
-# What is switched on: each aspect with the SGR code that did it, which is also its class.
+# The aspects that are on, each with the SGR code that switched it on, which is also its class.
 _Style = tuple[tuple[str, int], ...]
 _Run = tuple[_Style, str]
 _ASPECTS = (
@@ -78,25 +78,25 @@ _OFF = {
 
 
 class Terminal:
-    """Converts the text of one run; what one call leaves open, the next one closes.
+    """Convert the text of one run. State that one call leaves open carries over to the next.
 
-    ``link`` escapes text, and may make links of what it finds in it.
+    ``link`` escapes text and may turn parts of it into links.
     """
 
     def __init__(self, link: Callable[[str], Markup] = escape) -> None:
         self.link = link
         self._style: _Style = ()
-        self._held = ""
+        self._unfinished = ""
         self._within_line = False
 
     def feed(self, text: str) -> Markup:
-        """The HTML of the next piece; complete in itself, every element closed."""
+        """Return the HTML of the next piece, with every element closed."""
         return self._html(self._runs(text))
 
     def lines(self, text: str) -> Markup:
-        """The same with whole lines in blocks, which a browser lays out once and not again with each piece that comes.
+        """Return the HTML of the next piece with whole lines in blocks, which a browser lays out only once.
 
-        What goes on with a line, or does not end it, stands between the blocks.
+        Text that continues a line, or does not end one, is between the blocks.
         """
         within = self._within_line
         runs = list(self._runs(text))
@@ -109,11 +109,11 @@ class Terminal:
         return Markup().join([kind.format(self._html(part)) for kind, part in parts if part])
 
     def plain(self, text: str) -> str:
-        """The text of the next piece without its colours."""
+        """Return the text of the next piece without its colours."""
         return "".join(shown for _, shown in self._runs(text))
 
     def _runs(self, text: str) -> Iterator[_Run]:
-        """The text that is shown, in runs of one style."""
+        """Yield the visible text in runs of one style."""
         run, current = "", self._style
         for style, shown in self._pieces(text):
             if style != current and run:
@@ -134,12 +134,12 @@ class Terminal:
                 yield self._style, shown
 
     def _ready(self, text: str) -> str:
-        """All but the end that the next piece may go on with."""
-        text = self._held + text
+        """Return the text up to a sequence that the next piece may complete."""
+        text = self._unfinished + text
         end = len(text) - text.endswith("\r")
         unfinished = _UNFINISHED.search(text[:end], max(0, end - _LONGEST_UNFINISHED))
         end = unfinished.start() if unfinished else end
-        self._held = text[end:]
+        self._unfinished = text[end:]
         return text[:end]
 
     def _html(self, runs: Iterable[_Run]) -> Markup:
@@ -150,12 +150,12 @@ class Terminal:
 
 
 def strip(text: str) -> str:
-    """The text without its escape sequences."""
+    """Return the text without its escape sequences."""
     return "".join(_shown(piece) for piece in _COLOURS.split(text)[::2])
 
 
 def _shown(piece: str) -> str:
-    """What is seen of text that has no colours in it."""
+    """Return the visible part of text without colours."""
     if not _CONTROL.search(piece):
         return piece
     piece = piece.replace("\r\n", "\n")
@@ -171,7 +171,7 @@ def _kind(text: str) -> Markup:
 
 
 def _cut(runs: Iterable[_Run], ends: Iterable[int]) -> Iterator[list[_Run]]:
-    """The runs up to each of these places in their text, of which the last is its end."""
+    """Yield the runs up to each of the positions ``ends`` in their text; the last position is the text's end."""
     rest = iter(runs)
     style, text = next(rest, ((), ""))
     begin = 0
@@ -195,7 +195,7 @@ def _opening(style: _Style) -> Markup:
 
 @lru_cache(maxsize=1024)
 def _apply(style: _Style, codes: str) -> _Style:
-    """The style after one SGR sequence; a code that is unknown changes nothing."""
+    """Return the style after one SGR sequence; unknown codes have no effect."""
     numbers = [int(code[:6] or 0) for code in re.split("[;:]", codes)]
     on = dict(style)
     while numbers:
@@ -212,14 +212,14 @@ def _apply(style: _Style, codes: str) -> _Style:
 
 
 def _extended(numbers: list[int], offset: int) -> int:
-    """The code of the colour ``5;n`` or ``2;r;g;b``, taken off the front of ``numbers``; -1 when it is none.
+    """Remove the colour ``5;n`` or ``2;r;g;b`` from the front of ``numbers`` and return its code; -1 if malformed.
 
-    Colours beyond the sixteen become the nearest of them: those are checked for contrast in light and dark.
+    Other colours than the basic sixteen become the nearest of those, whose contrast is checked in light and dark.
     """
-    kind = numbers.pop(0) if numbers else None
-    if kind == 5 and numbers:
+    notation = numbers.pop(0) if numbers else None
+    if notation == 5 and numbers:
         colour = _of_256(numbers.pop(0))
-    elif kind == 2 and len(numbers) >= 3:
+    elif notation == 2 and len(numbers) >= 3:
         colour = _nearest(*numbers[:3])
         del numbers[:3]
     else:
@@ -228,6 +228,7 @@ def _extended(numbers: list[int], offset: int) -> int:
 
 
 def _of_256(number: int) -> int:
+    """Return the nearest of the sixteen colours for a number of the 256-colour palette."""
     if number < 16:
         return number
     if number < 232:
@@ -238,8 +239,8 @@ def _of_256(number: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _nearest(red: int, green: int, blue: int) -> int:
-    far = [(red - r) ** 2 + (green - g) ** 2 + (blue - b) ** 2 for r, g, b in _RGB]
-    return far.index(min(far))
+    distances = [(red - r) ** 2 + (green - g) ** 2 + (blue - b) ** 2 for r, g, b in _RGB]
+    return distances.index(min(distances))
 
 
 _RGB = (

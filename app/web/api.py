@@ -1,4 +1,4 @@
-"""The JSON API: lessons, runs and their events, health. ``docs/api.md`` describes it for programs."""
+"""Serve the JSON API: lessons, runs and their events, health. ``docs/api.md`` describes it for programs."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -7,11 +7,10 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from app.course.lessons import Lesson
-from app.engine import NoSuchRunError, RunStatus, State
+from app.engine import NoSuchRunError, RunPhase, RunStatus
 from app.protocol.events import Event, Finished, Verdict, to_json
-from app.protocol.machine import Standing, TargetState
-from app.toolchain import preferred
+from app.protocol.machine import TargetState
+from app.toolchain import default_toolchain
 from app.web.problem import ProblemError, no_such_run
 from app.web.prose import markdown
 from app.web.sse import EventStream, frame
@@ -22,7 +21,7 @@ _MOST_FIELDS = 100
 
 
 class CourseSummary(BaseModel):
-    """A course in the list; ``post`` is the address of the post that it follows."""
+    """A course in the list; ``post`` is the address of the post that the course follows."""
 
     id: str
     title: str
@@ -40,14 +39,14 @@ class LessonSummary(BaseModel):
 
 
 class LessonFile(BaseModel):
-    """A file of a lesson's crate as it starts."""
+    """A file of a lesson's crate at its start."""
 
     text: str
     editable: bool
 
 
 class LessonDetail(LessonSummary):
-    """A lesson with all that a client needs to run it; the first toolchain is the default."""
+    """A lesson with everything that a client needs to run it; the first toolchain is the default."""
 
     text: str
     files: dict[str, LessonFile]
@@ -59,7 +58,7 @@ class LessonDetail(LessonSummary):
 
 
 class RunRequest(BaseModel):
-    """A run to start, of the lesson ``course/slug`` or a slug of the default course; files left out are its own."""
+    """A run to start. ``lesson`` is ``course/slug`` or a slug of the default course; missing files are its own."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,15 +71,12 @@ class RunRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def few(cls, wanted: object) -> object:
-        """Refuse countless fields as one: Pydantic makes an object for each that is wrong, 2 KB for 10 bytes."""
-        if isinstance(wanted, dict) and any(len(each) > _MOST_FIELDS for each in (wanted, _files(wanted))):
-            raise ValueError(f"there are more than {_MOST_FIELDS} fields or files")
+        """Refuse countless fields with one error: for each wrong field Pydantic creates 2 KB, for 10 bytes sent."""
+        if isinstance(wanted, dict):
+            files = wanted.get("files")
+            if len(wanted) > _MOST_FIELDS or (isinstance(files, dict) and len(files) > _MOST_FIELDS):
+                raise ValueError(f"there are more than {_MOST_FIELDS} fields or files")
         return wanted
-
-
-def _files(wanted: dict[object, object]) -> dict[object, object]:
-    files = wanted.get("files")
-    return files if isinstance(files, dict) else {}
 
 
 class RunAccepted(BaseModel):
@@ -91,16 +87,16 @@ class RunAccepted(BaseModel):
 
 
 class RunState(BaseModel):
-    """Where a run stands."""
+    """The state of a run, and its last two events once it has them."""
 
     id: str
-    state: State
+    state: RunPhase
     finished: Finished | None
     verdict: Verdict | None
 
 
 class ErrorBody(BaseModel):
-    """What went wrong, in one sentence that says what to change."""
+    """The error's stable code, a message that says what to change, and the field at fault."""
 
     code: str
     message: str
@@ -108,19 +104,19 @@ class ErrorBody(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every answer from 400 up."""
+    """The body of every answer with a status of 400 or above."""
 
     error: ErrorBody
 
 
 class Health(BaseModel):
-    """The process answers."""
+    """The health of the process, which answers."""
 
     status: Literal["ok"] = "ok"
 
 
 class Ready(BaseModel):
-    """What is ready: each part is ``ok`` or a sentence."""
+    """The readiness of each part: ``ok`` or a sentence."""
 
     ready: bool
     toolchain: str
@@ -130,28 +126,28 @@ class Ready(BaseModel):
 
 
 async def playground(request: Request) -> Playground:
-    """The one playground of this process."""
+    """Return the playground of this process."""
     state: Playground = request.app.state.playground
     return state
 
 
 async def known_seat(request: Request) -> str | None:
-    """The seat whose cookie came with the request; None for a program without one."""
+    """Return the seat of the request's cookie, or None if there is no cookie."""
     return str(request.state.seat) if request.state.seat_known else None
 
 
-async def owned_run(run_id: str, app: "App", seat: "Seat") -> RunStatus:
-    """The run of the path, if this seat may see it."""
+async def owned_run(run_id: str, app: "App", seat: "OptionalSeat") -> RunStatus:
+    """Return the run of the path, if this seat may see it."""
     return await app.runs.owned(run_id, seat)
 
 
 App = Annotated[Playground, Depends(playground)]
-Seat = Annotated[str | None, Depends(known_seat)]
+OptionalSeat = Annotated[str | None, Depends(known_seat)]
 Owned = Annotated[RunStatus, Depends(owned_run)]
 
 
 async def followed(request: Request, run: Owned, app: App) -> AsyncIterator[None]:
-    """One more stream of the run is open until the answer has ended."""
+    """Count one more stream of the run until the answer has ended."""
     with app.streams.open(run.id, request.state.caller):
         yield
 
@@ -159,27 +155,27 @@ async def followed(request: Request, run: Owned, app: App) -> AsyncIterator[None
 Responses = dict[int | str, dict[str, Any]]
 _WORDS = {
     400: "The request is malformed or addressed to another host",
-    403: "A page of another site has sent this",
-    404: "There is no such thing, or it is not yours",
+    403: "A page of another site sent the request",
+    404: "The resource does not exist, or belongs to another seat",
     408: "The body took too long to arrive",
-    409: "Nothing has been built that could be looked at",
+    409: "The run has built nothing",
     413: "The body is too large",
     414: "The address is too long",
     415: "The form is not UTF-8",
-    422: "A field is missing or cannot be accepted",
-    429: "Too often, too many streams or downloads, or too many runs waiting; `Retry-After` says when to try again",
+    422: "A field is missing or invalid",
+    429: "Too many requests, streams, downloads or waiting runs; `Retry-After` says when to try again",
     431: "The headers are too large",
-    503: "Not at this moment; try again in a few seconds",
+    503: "Temporarily unavailable; try again in a few seconds",
 }
 
 
 def errors(*statuses: int) -> Responses:
-    """What an operation may answer from 400 up: these, and what the guard says to any request."""
+    """Return the responses of an operation with a status of 400 or above: these, and those of the guard."""
     return {status: {"model": ErrorAnswer, "description": _WORDS[status]} for status in sorted({*statuses, *_GUARD})}
 
 
 def as_json(errors: Responses) -> Responses:
-    """For an operation that answers in another form when all is well: its errors are JSON all the same."""
+    """Return these responses for an operation whose successful answer is not JSON; its errors are JSON."""
     schema = {"$ref": f"#/components/schemas/{ErrorAnswer.__name__}"}
     return {
         status: {"description": error["description"], "content": {"application/json": {"schema": schema}}}
@@ -189,7 +185,7 @@ def as_json(errors: Responses) -> Responses:
 
 _GUARD = (400, 414, 415, 429, 431)
 _FRAMES: dict[str, Any] = {
-    "description": "Messages whose data is one event as JSON and whose id is the event's",
+    "description": "Messages, each with one event as JSON and with the event's id",
     "content": {
         "text/event-stream": {
             "schema": {
@@ -207,7 +203,7 @@ _FRAMES: dict[str, Any] = {
 
 @router.get("/api/courses", responses=errors())
 async def courses(app: App) -> list[CourseSummary]:
-    """Every course that can be taught, the default one first."""
+    """Return every course that can be loaded, the default one first."""
     return [
         CourseSummary(id=each.id, title=each.title, post=each.post.address, lessons=len(each.lessons))
         for each in app.shelf.courses
@@ -216,21 +212,35 @@ async def courses(app: App) -> list[CourseSummary]:
 
 @router.get("/api/lessons", responses=errors(404, 422, 503))
 async def lessons(app: App, course: str | None = None) -> list[LessonSummary]:
-    """Every lesson of a course in its order; of the default course when none is named."""
+    """Return the lessons of a course, by default the default one, in course order."""
     found = app.course(course).lessons
     return [LessonSummary(slug=e.slug, number=e.number, title=e.title, goal=e.goal) for e in found]
 
 
 @router.get("/api/lessons/{slug}", responses=errors(404, 422, 503))
 async def lesson(slug: str, app: App, course: str | None = None) -> LessonDetail:
-    """One lesson."""
+    """Return a lesson."""
     found = app.lesson(slug, course)
-    names = await _names(app, found)
-    return _detail(found, names, await app.inventory.standing(found.targets))
+    toolchains = await app.inventory.toolchains(found.targets)
+    default = default_toolchain(toolchains, found)
+    names = [toolchain.name for toolchain in toolchains]
+    return LessonDetail(
+        slug=found.slug,
+        number=found.number,
+        title=found.title,
+        goal=found.goal,
+        text=markdown(found),
+        files={path: LessonFile(text=text, editable=path in found.editable) for path, text in found.files.items()},
+        commands=found.commands,
+        toolchains=tuple(sorted(names, key=lambda name: default is None or name != default.name)),
+        minutes=found.minutes,
+        target=found.target,
+        targets={one.triple: one.state for one in await app.inventory.target_statuses(found.targets)},
+    )
 
 
 @router.post("/api/runs", status_code=202, responses=errors(403, 404, 408, 409, 413, 422, 503))
-async def start_run(wanted: RunRequest, request: Request, app: App, seat: Seat) -> RunAccepted:
+async def start_run(wanted: RunRequest, request: Request, app: App, seat: OptionalSeat) -> RunAccepted:
     """Queue a run."""
     parts = (app.lesson(wanted.lesson), wanted.files, wanted.command, wanted.toolchain, wanted.after)
     run_id = await app.runs.submit(*parts, seat=seat, queue_owner=request.state.queue_owner)
@@ -239,7 +249,7 @@ async def start_run(wanted: RunRequest, request: Request, app: App, seat: Seat) 
 
 @router.get("/api/runs/{run_id}", responses=errors(404, 422))
 async def run_state(run: Owned) -> RunState:
-    """Where a run stands."""
+    """Return the state of a run."""
     return RunState(id=run.id, state=run.state, finished=run.finished, verdict=run.verdict)
 
 
@@ -251,7 +261,7 @@ async def run_state(run: Owned) -> RunState:
     dependencies=[Depends(followed)],
 )
 async def run_events(run: Owned, app: App, last_event_id: Annotated[str | None, Header()] = None) -> EventStream:
-    """The run's events as they come, from the one after ``Last-Event-ID`` on; ends after the verdict, or ``gone``."""
+    """Stream the run's events from the one after ``Last-Event-ID`` on; ends after the verdict, or with ``gone``."""
     return EventStream(_frames(app.engine.events(run.id, event_id(last_event_id))))
 
 
@@ -265,14 +275,14 @@ async def _frames(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
 
 @router.delete("/api/runs/{run_id}", status_code=204, responses=errors(403, 404, 408, 413, 422))
 async def cancel_run(run: Owned, app: App) -> Response:
-    """End a run and all that it started."""
+    """Cancel a run and end every process it started."""
     await app.engine.cancel(run.id)
     return Response(status_code=204)
 
 
 @router.get("/healthz", responses=errors())
 async def healthz() -> Health:
-    """Answers as long as the process does."""
+    """Answer, as long as the process does."""
     return Health()
 
 
@@ -285,32 +295,9 @@ async def readyz(app: App) -> JSONResponse:
 
 
 def problem_answer(problem: ProblemError) -> JSONResponse:
-    """A problem as the API says it."""
+    """Return the API's answer for a problem."""
     return JSONResponse(_error(problem).model_dump(exclude_none=True), problem.status, problem.headers)
 
 
 def _error(problem: ProblemError) -> ErrorAnswer:
     return ErrorAnswer(error=ErrorBody(code=problem.code, message=problem.message, field=problem.field))
-
-
-async def _names(app: Playground, lesson: Lesson) -> tuple[str, ...]:
-    toolchains = await app.inventory.toolchains(lesson.targets)
-    default = preferred(toolchains, lesson.target, *lesson.further_targets, versions=lesson.compilers)
-    names = [toolchain.name for toolchain in toolchains]
-    return tuple(sorted(names, key=lambda name: default is None or name != default.name))
-
-
-def _detail(lesson: Lesson, toolchains: tuple[str, ...], standing: tuple[Standing, ...]) -> LessonDetail:
-    return LessonDetail(
-        slug=lesson.slug,
-        number=lesson.number,
-        title=lesson.title,
-        goal=lesson.goal,
-        text=markdown(lesson),
-        files={p: LessonFile(text=t, editable=p in lesson.editable) for p, t in lesson.files.items()},
-        commands=lesson.commands,
-        toolchains=toolchains,
-        minutes=lesson.minutes,
-        target=lesson.target,
-        targets={one.triple: one.state for one in standing},
-    )

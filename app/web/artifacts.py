@@ -1,4 +1,4 @@
-"""What a run built, for programs: its card as JSON, and the file itself."""
+"""Serve a run's artifact to programs: its card as JSON, and the file itself."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Annotated, Any
@@ -10,12 +10,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from app.binary.compare import Change, compared
+from app.binary.differences import Change, compared
 from app.binary.model import Call, Card, Code, Section, Symbols
-from app.engine import Earlier, Inside
+from app.engine import ArtifactDetails, EarlierArtifact
 from app.protocol.visible import visible
 from app.stepper import Trace
-from app.web.api import App, Seat, as_json, errors
+from app.web.api import App, OptionalSeat, as_json, errors
 
 router = APIRouter()
 
@@ -26,7 +26,7 @@ _FILE: dict[str, Any] = {
 
 
 class StdSize(BaseModel):
-    """The std hello world of the same toolchain and profile, for this computer."""
+    """The std hello world of the same toolchain and profile, built for the host."""
 
     bytes: int
     toolchain: str
@@ -34,7 +34,7 @@ class StdSize(BaseModel):
 
 
 class Since(BaseModel):
-    """What is different from an earlier binary; ``came`` and ``went`` are names."""
+    """The differences from an earlier binary; ``came`` and ``went`` are names added and removed."""
 
     run: str
     lesson: str
@@ -44,7 +44,7 @@ class Since(BaseModel):
 
 
 class ArtifactCard(BaseModel):
-    """A binary: the facts of the ``artifact`` event and what else was read of it."""
+    """A binary: the facts of the ``artifact`` event and the rest of its card."""
 
     path: str
     bytes: int
@@ -68,26 +68,27 @@ class ArtifactCard(BaseModel):
 
 @router.get("/api/runs/{run_id}/artifact", responses=errors(404, 409, 422))
 async def artifact(
-    run_id: str, app: App, seat: Seat, since: Annotated[str | None, Query(max_length=64)] = None
+    run_id: str, app: App, seat: OptionalSeat, since: Annotated[str | None, Query(max_length=64)] = None
 ) -> ArtifactCard:
-    """What is in the binary that a run built, and what has changed since an earlier one."""
-    return card_of(await app.runs.inside(run_id, seat, since), lambda one: app.lesson(one.lesson, one.course).name)
+    """Return the card of the run's binary, with the changes since an earlier one."""
+    details = await app.runs.artifact_details(run_id, seat, since)
+    return card_of(details, lambda one: app.lesson(one.lesson, one.course).name)
 
 
 @router.get("/api/runs/{run_id}/steps", responses=errors(404, 409, 422))
-async def steps(run_id: str, app: App, seat: Seat) -> Trace:
-    """Every state of the program that a run built, from its entry point on, as an emulator executes it."""
+async def steps(run_id: str, app: App, seat: OptionalSeat) -> Trace:
+    """Return an emulator's trace of the program that the run built, from its entry point on."""
     return await app.runs.steps(run_id, seat)
 
 
 async def _downloading(request: Request, app: App) -> AsyncIterator[None]:
-    """One more download is under way until the answer has ended."""
+    """Count one more download until the answer has ended."""
     with app.downloads.open(request.state.caller):
         yield
 
 
 class Download(StreamingResponse):
-    """A file as an attachment, never to be shown by a browser; the engine's file is closed when the reader has gone."""
+    """A file as an attachment, which browsers never display. The engine's file is closed when the reader has gone."""
 
     def __init__(self, pieces: AsyncGenerator[bytes], name: str, size: int) -> None:
         quoted = quote(name)
@@ -95,7 +96,7 @@ class Download(StreamingResponse):
         headers = {
             "content-disposition": f"attachment; {named}",
             "content-length": str(size),
-            # Otherwise it would be compressed on the way: seconds of the loop that everybody waits for.
+            # Otherwise the middleware would compress the file and block the event loop for seconds.
             "content-encoding": "identity",
         }
         super().__init__(pieces, media_type="application/octet-stream", headers=headers)
@@ -117,18 +118,18 @@ class Download(StreamingResponse):
     responses={200: _FILE, **as_json(errors(404, 409, 422, 503))},
     dependencies=[Depends(_downloading)],
 )
-async def artifact_file(run_id: str, app: App, seat: Seat) -> Download:
-    """The binary itself, to be kept and never to be shown by a browser."""
+async def artifact_file(run_id: str, app: App, seat: OptionalSeat) -> Download:
+    """Return the binary as an attachment, which browsers never display."""
     file, pieces = await app.runs.built(run_id, seat)
-    # A browser shows the name before the learner keeps the file: an ending must not stand in its middle.
+    # A browser shows the name before saving: direction marks could make another extension appear at its end.
     return Download(pieces, visible(file.path.rsplit("/", 1)[-1]), file.bytes)
 
 
-def card_of(inside: Inside, name_of: Callable[[Earlier], str]) -> ArtifactCard:
-    """A look into a binary in the API's shape; ``name_of`` says how programs name the lesson of an earlier one."""
-    card: Card = inside.card
-    facts = inside.artifact.model_dump(include=set(ArtifactCard.model_fields))
-    changes = ((one, compared(one.card, card)) for one in inside.earlier)
+def card_of(details: ArtifactDetails, name_of: Callable[[EarlierArtifact], str]) -> ArtifactCard:
+    """Return a card in the API's form; ``name_of`` returns the name of an earlier binary's lesson."""
+    card: Card = details.card
+    facts = details.artifact.model_dump(include=set(ArtifactCard.model_fields))
+    changes = ((one, compared(one.card, card)) for one in details.earlier)
     return ArtifactCard(
         **facts,
         sections=card.sections,
@@ -136,7 +137,7 @@ def card_of(inside: Inside, name_of: Callable[[Earlier], str]) -> ArtifactCard:
         code=card.code,
         calls=card.calls,
         unread=card.unread,
-        std=StdSize(**vars(inside.std)) if inside.std else None,
+        std=StdSize(**vars(details.std)) if details.std else None,
         since=tuple(
             Since(run=one.run_id, lesson=name_of(one), changes=seen.changes, came=seen.came, went=seen.went)
             for one, seen in changes

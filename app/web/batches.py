@@ -1,4 +1,4 @@
-"""Events in batches: a page that is sent a flood swaps a few times a second, not once for each piece."""
+"""Batch events, so that a flood of output updates a page a few times per second instead of once per event."""
 
 import asyncio
 import math
@@ -21,15 +21,15 @@ from app.protocol.events import (
 )
 
 _SECONDS = 0.05
-"""The least time between two batches; long enough for the browser to draw, too short to be noticed."""
+"""The least time between two batches: long enough for the browser to draw, too short to be noticed."""
 _MOST = 512
-"""Events in one batch: what a reader is sent after a lost connection must not keep others waiting."""
+"""Events in one batch. A replay after a lost connection must not delay other readers."""
 _LARGEST = 16 * 1024
-"""Characters of output at which a batch is closed: so much is rendered, and drawn by the browser, at once."""
+"""Characters of output that close a batch, which server and browser each render in one go."""
 
 
 async def batches(events: AsyncGenerator[Event] | AsyncIterator[Event]) -> AsyncIterator[list[Event]]:
-    """Every event, in order: the first at once, and then in a batch whatever has come since the batch before."""
+    """Yield every event in order: the first at once, and then in each batch the events since the previous one."""
     clock = asyncio.get_running_loop().time
     due = -math.inf
     following = asyncio.ensure_future(_next(events))
@@ -56,7 +56,7 @@ async def batches(events: AsyncGenerator[Event] | AsyncIterator[Event]) -> Async
 
 
 def size(event: Event) -> int:
-    """Characters of an event that are to be drawn."""
+    """Return the number of characters that the terminal shows of an event."""
     return len(said(event))
 
 

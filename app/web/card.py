@@ -1,39 +1,24 @@
-"""The card of a binary as the page draws it: shares of a bar, code under its source lines, differences in words."""
+"""Prepare a binary's card for the page: the shares of a bar, code under its source lines, differences in words."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from app.binary.compare import Change, Comparison, by_kind, compared
+from app.binary.differences import CardDifferences, Change, by_kind, compared
 from app.binary.model import Card, Instruction
 from app.course import Lesson
-from app.engine import Inside
+from app.engine import ArtifactDetails
+from app.web.words import CARD_PARTS, SECTION_KINDS, compared_with
 
 _WIDTH = 1000
-"""Units that a whole bar is wide."""
+"""The width of a whole bar, in units of the drawing."""
 _LEAST = 3
-"""What can still be seen."""
-_KINDS = {
-    "code": "machine code",
-    "constants": "constants",
-    "data": "variables",
-    "loader": "tables for the loader",
-    "names": "names",
-    "debug": "debug information",
-    "other": "headers and gaps",
-}
-_UNREAD = {
-    "sections": "the sections",
-    "symbols": "the names",
-    "code": "the code",
-    "lines": "the lines of the source",
-    "calls": "who calls whom",
-}
+"""The least visible width."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """A part of a bar: where it begins and how wide it is, in units of which a bar has a thousand."""
+    """A part of a bar; ``start`` and ``width`` are in thousandths of the bar."""
 
     kind: str
     title: str
@@ -44,7 +29,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Passage:
-    """Instructions of one source line; ``text`` is the line where the source is known."""
+    """The instructions of one source line; ``text`` is that line if its source is known."""
 
     place: str | None
     text: str | None
@@ -53,24 +38,24 @@ class Passage:
 
 @dataclass(frozen=True)
 class Difference:
-    """The changes since an earlier binary, which came of ``lesson``; ``here``: the same one."""
+    """The changes since an earlier binary, which was built in ``lesson``; ``here``: that is the current lesson."""
 
     lesson: Lesson
     here: bool
-    seen: Comparison
+    seen: CardDifferences
 
     @property
     def rows(self) -> tuple[Change, ...]:
-        """The changes under the names that the bar gives its parts."""
+        """The changes, with the same titles for kinds of sections as in the bar."""
         return tuple(
-            replace(one, what=_KINDS.get(one.what.removeprefix("bytes of "), one.what)) if one.more else one
+            replace(one, what=SECTION_KINDS.get(one.what.removeprefix("bytes of "), one.what)) if one.more else one
             for one in self.seen.changes
         )
 
 
 @dataclass(frozen=True)
 class View:
-    """All that the template shows beside the card itself. ``fraction``: how often it fits into the std program."""
+    """Everything that the template shows besides the card. ``fraction``: its size compared with the std program's."""
 
     shares: tuple[Share, ...]
     of_std: float
@@ -80,14 +65,14 @@ class View:
     unread: str
 
 
-def view(inside: Inside, lesson_of: Callable[[str, str], Lesson]) -> View:
-    """The card, ready to be drawn; ``lesson_of`` finds the lesson of a slug and a course."""
+def view(inside: ArtifactDetails, lesson_of: Callable[[str, str], Lesson]) -> View:
+    """Prepare a card for the template; ``lesson_of`` returns the lesson of a slug and a course."""
     card = inside.card
     std = inside.std.bytes if inside.std else 0
     return View(
         shares=tuple(shares(card)),
         of_std=max(min(_WIDTH * card.bytes / std, _WIDTH), _LEAST) if std else 0,
-        fraction=_fraction(card.bytes, std),
+        fraction=compared_with(card.bytes, std),
         passages=tuple(_passages(card.code.instructions if card.code else (), inside.job.files)),
         differences=tuple(
             Difference(
@@ -97,31 +82,23 @@ def view(inside: Inside, lesson_of: Callable[[str, str], Lesson]) -> View:
             )
             for one in inside.earlier
         ),
-        unread=", ".join(_UNREAD.get(part, part) for part in card.unread),
+        unread=", ".join(CARD_PARTS.get(part, part) for part in card.unread),
     )
 
 
 def shares(card: Card) -> Iterator[Share]:
-    """The bytes of the file by what they are for, side by side."""
+    """Yield the shares of the file's bytes by purpose, from left to right."""
     sizes = by_kind(card)
     whole = max(sizes.total(), 1)
-    # What is too narrow to be seen is widened; the others give way, so that the bar stays as long as it is.
-    narrow = [kind for kind in _KINDS if 0 < _WIDTH * sizes[kind] / whole < _LEAST]
+    # Parts too narrow to be visible are widened, and the others shrink, so that the bar keeps its length.
+    narrow = [kind for kind in SECTION_KINDS if 0 < _WIDTH * sizes[kind] / whole < _LEAST]
     scale = (_WIDTH - _LEAST * len(narrow)) / max(whole - sum(sizes[kind] for kind in narrow), 1)
     start = 0.0
-    for kind, title in _KINDS.items():
+    for kind, title in SECTION_KINDS.items():
         if sizes[kind]:
             width = _LEAST if kind in narrow else sizes[kind] * scale
             yield Share(kind, title, sizes[kind], round(start, 1), round(width, 1))
             start += width
-
-
-def _fraction(size: int, std: int) -> str:
-    if not std or not size:
-        return ""
-    if size > 0.8 * std:
-        return "about as large as" if size < 1.25 * std else "larger than"
-    return f"{size / std:.0%} of" if size > 0.1 * std else f"1/{round(std / size):,} of"
 
 
 def _passages(instructions: Sequence[Instruction], files: Mapping[str, str]) -> Iterator[Passage]:

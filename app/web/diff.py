@@ -1,6 +1,6 @@
-"""Two texts become hunks, each of which can be applied by itself. Pure.
+"""Split the difference between two texts into hunks, each of which can be applied by itself. Pure.
 
-Lines are what stands between line ends, so that a missing one at the end of a text is a difference like any other.
+Texts are split at line ends, so a missing line end at the end of a text counts as a difference.
 """
 
 import hashlib
@@ -13,15 +13,15 @@ from typing import Literal
 _CONTEXT = 2
 _MOST_LINES = 2000
 _MOST_STEPS = 400_000
-"""A tenth of a second, for which everybody waits."""
+"""Comparisons of lines that take a tenth of a second, during which the event loop is blocked."""
 _JUNK_FROM = 200
-"""From so many lines on, ``difflib`` leaves those out that are more than a hundredth of all."""
+"""The number of lines from which on ``difflib`` ignores lines that make up more than a hundredth of all."""
 _Code = tuple[str, int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of a hunk: in both texts, or only in the old or the new one."""
+class DiffLine:
+    """A line of a hunk: in both texts, or only in the old or the new one."""
 
     kind: Literal["same", "old", "new"]
     text: str
@@ -29,43 +29,44 @@ class Line:
 
 @dataclass(frozen=True)
 class Hunk:
-    """One place where two texts differ, with a little of what is around it.
+    """A difference between two texts, with a little context.
 
-    ``id`` is made of its lines alone, so that it stays when the text changes elsewhere. ``first`` and ``after``
-    are the places of its old lines, counted from 0; ``new`` is what comes there.
+    ``id`` depends on its lines only, so it stays the same when the text changes elsewhere. ``first`` and ``after`` are
+    the range of its old lines, counted from 0; ``new`` are the lines that replace them.
     """
 
     id: str
     first: int
     after: int
     new: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[DiffLine, ...]
 
 
 @dataclass(frozen=True)
 class FileDiff:
-    """How one file differs."""
+    """The differences of one file."""
 
     path: str
     hunks: tuple[Hunk, ...]
 
     @property
     def size(self) -> int:
-        """How many hunks there are."""
+        """The number of hunks."""
         return len(self.hunks)
 
 
 def compare(old: str, new: str) -> tuple[Hunk, ...]:
-    """The places where ``new`` differs from ``old``, from the top down; none when they are equal."""
+    """Return the hunks that turn ``old`` into ``new``, from the top down; none if the texts are equal."""
     before, behind = old.split("\n"), new.split("\n")
-    groups = _groups(before, behind)
     hunks: list[Hunk] = []
-    for group in groups:
+    for group in _groups(before, behind):
         lines = tuple(line for code in group for line in _lines(code, before, behind))
-        first, after = group[0][1], group[-1][2]
-        content = tuple(behind[group[0][3] : group[-1][4]])
+        # Equal hunks are numbered, so that each id names one.
         same = sum(hunk.lines == lines for hunk in hunks)
-        hunks.append(Hunk(_name(lines, same), first, after, content, lines))
+        text = "\n".join(f"{line.kind} {line.text}" for line in lines)
+        name = hashlib.sha256(f"{same} {text}".encode()).hexdigest()[:12]
+        content = tuple(behind[group[0][3] : group[-1][4]])
+        hunks.append(Hunk(name, group[0][1], group[-1][2], content, lines))
     return tuple(hunks)
 
 
@@ -77,31 +78,27 @@ def _groups(before: Sequence[str], behind: Sequence[str]) -> Iterable[list[_Code
 
 
 def _steps(before: Sequence[str], behind: Sequence[str]) -> int:
-    """The most that the search has to do: it looks at each pair of equal lines once for each place that differs."""
+    """Return an upper bound on the search's work: it visits each pair of equal lines once per difference."""
     there = Counter(behind)
     most = len(behind) // 100 + 1 if len(behind) >= _JUNK_FROM else len(behind)
     return len(behind) * sum(there[line] for line in before if there[line] <= most)
 
 
 def apply(text: str, hunk: Hunk) -> str:
-    """The text with this hunk of it applied."""
+    """Return the text with this hunk applied."""
     lines = text.split("\n")
     return "\n".join([*lines[: hunk.first], *hunk.new, *lines[hunk.after :]])
 
 
 def compare_files(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileDiff, ...]:
-    """The files of ``new`` that differ from those in ``old``; one that is not there counts as empty."""
+    """Return the files of ``new`` that differ from ``old``; a file missing there counts as empty."""
     diffs = (FileDiff(path, compare(old.get(path, ""), text)) for path, text in new.items())
     return tuple(diff for diff in diffs if diff.hunks)
 
 
-def _lines(code: _Code, before: Sequence[str], behind: Sequence[str]) -> list[Line]:
+def _lines(code: _Code, before: Sequence[str], behind: Sequence[str]) -> list[DiffLine]:
     kind, old, old_end, new, new_end = code
     if kind == "equal":
-        return [Line("same", text) for text in before[old:old_end]]
-    return [Line("old", text) for text in before[old:old_end]] + [Line("new", text) for text in behind[new:new_end]]
-
-
-def _name(lines: Sequence[Line], same: int) -> str:
-    content = "\n".join(f"{line.kind} {line.text}" for line in lines)
-    return hashlib.sha256(f"{same} {content}".encode()).hexdigest()[:12]
+        return [DiffLine("same", text) for text in before[old:old_end]]
+    removed = [DiffLine("old", text) for text in before[old:old_end]]
+    return removed + [DiffLine("new", text) for text in behind[new:new_end]]

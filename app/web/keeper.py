@@ -1,17 +1,18 @@
-"""Store of a seat's runs the texts that it ran and the progress that each verdict brings."""
+"""Store the texts that a seat runs and the progress that follows from each verdict."""
 
 from collections.abc import Mapping, Sequence
 
 from app.course import Course, Lesson
-from app.course.checks import foretold, see
+from app.course.checks import matching_options, summarize
 from app.engine import Inventory, JobSpec
 from app.progress import Progress, fingerprint
 from app.protocol.command import parse
 from app.protocol.events import Event, Verdict
+from app.web.words import RAN_ELSEWHERE
 
 
 class ProgressKeeper:
-    """Stores progress; an engine tells it of each verdict before any reader sees that."""
+    """Store progress. An engine reports each verdict here before any reader sees it."""
 
     def __init__(self, progress: Progress, courses: Mapping[str, Course], inventory: Inventory) -> None:
         self._progress = progress
@@ -19,20 +20,20 @@ class ProgressKeeper:
         self._inventory = inventory
 
     async def texts(self, seat: str, lesson: Lesson, job: JobSpec, files: Mapping[str, str], base: str | None) -> None:
-        """Keep the texts of a run that is about to be queued.
+        """Store the texts of a run that is about to be queued.
 
-        ``base`` names the texts that the sender began with: if others are kept by now, as from a second tab, those stay
-        as a version.
+        ``base`` is the fingerprint of the texts that the page started from. If others have been stored since, as from a
+        second tab, those are kept as a version.
         """
         key = lesson.key
         kept = await self._progress.files(seat, key)
         if base and kept and fingerprint(kept) != base and any(kept[path] != job.files.get(path) for path in kept):
-            await self._progress.versions.keep(seat, key, kept, "you ran other files in another tab")
+            await self._progress.versions.keep(seat, key, kept, RAN_ELSEWHERE)
         await self._progress.save(seat, key, files)
         await self._progress.versions.note(seat, key, "ran", {path: job.files[path] for path in lesson.editable})
 
     async def verdict(self, job: JobSpec, events: Sequence[Event], verdict: Verdict) -> None:
-        """Store what a run has come to."""
+        """Store the outcome of a run."""
         if job.owner is None:
             return
         course = self._courses.get(job.course)
@@ -43,7 +44,7 @@ class ProgressKeeper:
             await self._settle(job.owner, lesson, job, events)
 
     async def _settle(self, seat: str, lesson: Lesson, job: JobSpec, events: Sequence[Event]) -> None:
-        """Note what a prediction came to, if this run is what it was about: the files as given, the first command."""
+        """Store the outcome of a prediction if the run is its subject: the first command on the files as given."""
         prediction, key = lesson.prediction, lesson.key
         if prediction is None or job.command != parse(lesson.commands[0]):
             return
@@ -53,6 +54,6 @@ class ProgressKeeper:
         toolchain = next((one for one in await self._inventory.toolchains() if one.name == job.toolchain), None)
         if toolchain is None:
             return
-        right = foretold(prediction, toolchain.version, see(job.command, events, toolchain.host))
+        right = matching_options(prediction, toolchain.version, summarize(job.command, events, toolchain.host))
         if len(right) == 1:
             await self._progress.guides.turned_out(seat, key, right[0].id, job.toolchain)

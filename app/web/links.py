@@ -1,4 +1,4 @@
-"""Links in a terminal's text: places in the crate's files, and the compiler's error codes."""
+"""Find links in a terminal's text: positions in the crate's files, and the compiler's error codes."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -8,23 +8,23 @@ from markupsafe import Markup, escape
 
 Linked = Callable[[str], Markup]
 _MOST = 1000
-"""Links in one terminal: a program can print a hundred thousand places, and a link is ten times as long as its text."""
+"""Links in one terminal. A program can print 100,000 positions, and a link is ten times as long as its text."""
 
 
 def place_link(files: Sequence[str], path: str, line: int, column: int, text: str) -> Markup:
-    """A link to a place in the editor; without scripts it leads to the file's tab."""
+    """Return a link to a position in the editor; without scripts it leads to the file's tab."""
     return Markup('<a href="#tab-{}" data-file="{}" data-line="{}" data-column="{}">{}</a>').format(
         files.index(path) + 1, path, line, column, text
     )
 
 
 def code_link(root: str, toolchain: str, code: str, text: str) -> Markup:
-    """A link to what the same compiler says at length about an error code."""
+    """Return a link to the same compiler's explanation of an error code."""
     return Markup('<a href="{}/explain/{}?toolchain={}" data-explain>{}</a>').format(root, code, toolchain, text)
 
 
 def linked(files: Sequence[str], toolchain: str, root: str) -> Linked:
-    """Escapes text, and makes links of what can be followed; ``files`` in the order of their tabs."""
+    """Return a function that escapes text and adds links; ``files`` are in the order of their tabs."""
     names = "|".join(re.escape(path) for path in sorted(files, key=len, reverse=True))
     found = re.compile(
         rf"(?<![\w/.])(?P<path>{names or '(?!)'}):(?P<line>[0-9]{{1,7}})(?::(?P<column>[0-9]{{1,7}}))?"

@@ -1,4 +1,4 @@
-"""A lesson's text as HTML: Markdown, what the compilers printed, and the glossary's words at their first use."""
+"""Render a lesson's text as HTML: Markdown, recorded compiler output, and the glossary's terms at their first use."""
 
 import re
 from collections.abc import Iterator
@@ -17,32 +17,32 @@ from app.course.quotation import Quote, quote, quoted
 from app.course.recordings import RecordingError
 from app.web.ansi import Terminal, strip
 from app.web.render import fence, inline, made, new_parser, page
+from app.web.words import FROM_THE_POST, OBSERVED, recording_label, recording_of
 
 _OURS = re.compile(r"^```((?:recorded|offer)\b.*)\n(?:(?!```).*\n)*```\n", re.MULTILINE)
 _ERA = "1.63"
-_FROM_THE_POST = "from the time of the post"
-_SEEN = "what the playground saw"
 
 
 def prose(lesson: Lesson, glossary: Glossary = (), root: str = "") -> Markup:
-    """The text of a lesson; ``root`` is the path below which the playground is served."""
-    return made(_parser().render(lesson.text, {"lesson": lesson, "words": _words(glossary), "root": root}))
+    """Return the text of a lesson as HTML; ``root`` is the path under which the playground is served."""
+    terms = {word.lower(): term for term in glossary for word in (term.name, *term.match)}
+    return made(_parser().render(lesson.text, {"lesson": lesson, "terms": terms, "root": root}))
 
 
 def markdown(lesson: Lesson) -> str:
-    """The text of a lesson for programs: what it quotes of compilers is in it, and no button."""
-    return _OURS.sub(lambda found: _spelled(lesson, found[1]), lesson.text)
+    """Return the text of a lesson as Markdown for programs, with quoted compiler output and without buttons."""
+    return _OURS.sub(lambda found: _as_markdown(lesson, found[1]), lesson.text)
 
 
-def _spelled(lesson: Lesson, info: str) -> str:
-    """What a fence of the lesson format stands for, as Markdown that anybody reads."""
+def _as_markdown(lesson: Lesson, info: str) -> str:
+    """Return plain Markdown in place of a fence of the lesson format."""
     if not info.startswith("recorded"):
         return ""
     try:
         shown = quoted(lesson.recordings, quote(info))
     except RecordingError:
         return ""
-    return "\n".join(f"Rust {' and '.join(names)}:\n\n```text\n{strip(text).rstrip()}\n```\n" for names, text in shown)
+    return "\n".join(f"{recording_of(names)}:\n\n```text\n{strip(text).rstrip()}\n```\n" for names, text in shown)
 
 
 @cache
@@ -55,20 +55,17 @@ def _parser() -> MarkdownIt:
 
 
 def _fence(self: RendererHTML, tokens: list[Token], number: int, options: OptionsDict, env: EnvType) -> str:
-    if tokens[number].info.startswith("recorded"):
-        return _recorded(env["lesson"], tokens[number].info)
-    if tokens[number].info.startswith("offer "):
-        return _offer(env["lesson"], env["root"], tokens[number].info.split()[1], tokens[number].content)
+    info, content = tokens[number].info, tokens[number].content
+    if info.startswith("recorded"):
+        return _recorded(env["lesson"], info)
+    if info.startswith("offer "):
+        name = info.split()[1]
+        return made(page("_offer.html", root=env["root"], lesson=env["lesson"], name=name, says=content.strip()))
     return fence(self, tokens, number, options, env)
 
 
-def _offer(lesson: Lesson, root: str, name: str, says: str) -> Markup:
-    """A button that puts the files of a variant into the editor."""
-    return made(page("_offer.html", root=root, lesson=lesson, name=name, says=says.strip()))
-
-
 def _recorded(lesson: Lesson, info: str) -> Markup:
-    """What compilers printed, side by side; a sentence when there is nothing to show."""
+    """Return recorded compiler output side by side, or a sentence if there is none."""
     try:
         wanted = quote(info)
     except RecordingError as error:
@@ -83,18 +80,19 @@ def _recorded(lesson: Lesson, info: str) -> Markup:
 
 
 def _column(wanted: Quote, names: tuple[str, ...], text: str) -> Markup:
-    label = f"Rust {' and '.join(names)}"
-    what = f"{label}: what was seen of {wanted.command}" if wanted.seen else f"{label}: what {wanted.command} prints"
-    notes = [note for note, holds in ((_SEEN, wanted.seen), (_FROM_THE_POST, _ERA in names)) if holds]
+    label = recording_label(names, wanted.command, observed=wanted.seen)
+    notes = [note for note, holds in ((OBSERVED, wanted.seen), (FROM_THE_POST, _ERA in names)) if holds]
     soft = Markup().join(Markup(' <span class="soft">{}</span>').format(note) for note in notes)
     return Markup(
         '<figure><figcaption>{}{}</figcaption><pre class="terminal{}" tabindex="0" role="group" aria-label="{}" '
         'translate="no">{}</pre></figure>'
-    ).format(label, soft, "" if wanted.command.startswith("cargo ") else " table", what, Terminal().feed(text))
-
-
-def _words(glossary: Glossary) -> dict[str, Term]:
-    return {word.lower(): term for term in glossary for word in (term.name, *term.match)}
+    ).format(
+        recording_of(names),
+        soft,
+        "" if wanted.command.startswith("cargo ") else " table",
+        label,
+        Terminal().feed(text),
+    )
 
 
 @cache
@@ -104,34 +102,34 @@ def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _mark_terms(state: StateCore) -> None:
-    """Mark each word's first use outside of headings and links; a word in bold is one that the text itself explains."""
-    words: dict[str, Term] = state.env.get("words", {})
-    if not words:
+    """Mark each term's first use outside of headings and links. The text itself explains terms in bold."""
+    terms: dict[str, Term] = state.env.get("terms", {})
+    if not terms:
         return
     seen: set[str] = set()
     heading = False
     for token in state.tokens:
         heading = token.type == "heading_open" if token.type != "inline" else heading
         if token.type == "inline" and not heading:
-            token.children = list(_marked(token.children or [], words, seen))
+            token.children = list(_marked(token.children or [], terms, seen))
 
 
-def _marked(children: list[Token], words: dict[str, Term], seen: set[str]) -> Iterator[Token]:
+def _marked(children: list[Token], terms: dict[str, Term], seen: set[str]) -> Iterator[Token]:
     inside = {"link": 0, "strong": 0}
     for child in children:
         kind, _, edge = child.type.rpartition("_")
         if kind in inside:
             inside[kind] += {"open": 1, "close": -1}.get(edge, 0)
         if child.type == "text" and not inside["link"]:
-            yield from _split(child, words, seen, explained=bool(inside["strong"]))
+            yield from _split(child, terms, seen, explained=bool(inside["strong"]))
         else:
             yield child
 
 
-def _split(text: Token, words: dict[str, Term], seen: set[str], *, explained: bool) -> Iterator[Token]:
+def _split(text: Token, terms: dict[str, Term], seen: set[str], *, explained: bool) -> Iterator[Token]:
     at = 0
-    for match in _pattern(tuple(words)).finditer(text.content):
-        term = words[match[0].lower()]
+    for match in _pattern(tuple(terms)).finditer(text.content):
+        term = terms[match[0].lower()]
         if term.id in seen:
             continue
         seen.add(term.id)
@@ -147,7 +145,7 @@ def _text(content: str) -> Token:
 
 
 def _term(_self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, env: EnvType) -> str:
-    """A link to the glossary that shows the meaning on hover and focus; the style sheet does it, without a script."""
+    """Return a link to the glossary. On hover and focus, the style sheet shows the meaning without a script."""
     word, term = tokens[number].content, tokens[number].meta["term"]
     return Markup(
         '<span class="term" data-term><a href="{}/glossary#{}" aria-describedby="term-{}">{}</a>'

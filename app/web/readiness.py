@@ -1,4 +1,4 @@
-"""Find out for ``/readyz`` what is ready."""
+"""Check for ``/readyz`` which parts are ready."""
 
 import math
 import sqlite3
@@ -10,13 +10,14 @@ import anyio
 
 from app.engine import Engine, Inventory
 from app.progress import Progress
+from app.web.words import storage_fails
 
 _STORAGE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """Each part is ``ok`` or a sentence."""
+    """The state of each part: ``ok`` or a sentence."""
 
     toolchain: str
     isolation: str
@@ -29,7 +30,7 @@ class Readiness:
 
 
 class ReadinessCheck:
-    """Asks each part; ``clock`` counts seconds."""
+    """Check each part; ``clock`` returns seconds."""
 
     def __init__(
         self, engine: Engine, inventory: Inventory, progress: Progress, clock: Callable[[], float] = time.monotonic
@@ -42,18 +43,18 @@ class ReadinessCheck:
         self._checking_storage = anyio.Lock()
 
     async def now(self) -> Readiness:
-        """Return what is ready and what is missing."""
+        """Return the current state of each part."""
         toolchain, engine = await self._inventory.health(), await self._engine.health()
         return Readiness(toolchain, self._inventory.isolation, await self._storage(), engine)
 
     async def _storage(self) -> str:
-        """``ok``, or why progress cannot be written; an answer counts for a second, because to find it writes."""
+        """Return ``ok`` or why progress cannot be written. The check writes, so its result is reused for a second."""
         async with self._checking_storage:
             if self._clock() - self._storage_seen[1] > _STORAGE_SECONDS:
                 try:
                     await self._progress.check()
                     found = "ok"
                 except sqlite3.Error as error:
-                    found = f"progress cannot be written: {error}"
+                    found = storage_fails(error)
                 self._storage_seen = found, self._clock()
         return self._storage_seen[0]

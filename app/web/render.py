@@ -1,7 +1,8 @@
-"""Lesson text and run events become HTML: Markdown, one template for each event, nothing unescaped.
+"""Render lesson text and run events as HTML: Markdown, one template per event, everything escaped.
 
-A run's events are rendered once for both uses: an event becomes ``Patch``es, each a piece of HTML for
-one slot of the run's panel. A stream sends them as they come; a finished page has them folded in.
+Streams and finished pages share the rendering of a run's events. An event becomes ``Patch``es, each a piece of HTML for
+one slot of the run's panel. A stream sends the patches as they come; a finished page contains all of them folded
+together.
 """
 
 import json
@@ -10,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import assert_never
 
@@ -44,40 +45,41 @@ from app.web.ansi import Terminal, strip
 from app.web.linking import explain, find_command
 from app.web.links import code_link, linked, place_link
 from app.web.screen import rows
+from app.web.words import LIST_ENDS, TERMINAL_ENDS, WHOLE_OUTPUT, file_size
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _APPENDED = {"terminal", "diagnostics"}
 _MOST_TEXT = 256 * 1024
-"""Characters that a terminal shows: HTML is up to fifty times as long, and each reader's browser lays it out."""
+"""Characters that a terminal shows. HTML is up to fifty times as long, and each reader's browser must lay it out."""
 _MOST_LISTED = 256 * 1024
 """Characters of HTML after which the list of messages ends."""
 _LONGEST_COMMAND = 32 * 1024
-"""A linker's command that is longer is shown and not explained: each part of it has a sentence of its own."""
+"""Longer linker commands are shown without an explanation, which has a sentence for each part."""
 _LONGEST_MESSAGE = 8 * 1024
 _PLACE = 80
-"""Characters of a replacement without its text."""
+"""Characters of a replacement's position."""
 _MOST_SPANS = 50
 _MOST_FIXES = 10
 
 
 @dataclass(frozen=True)
 class Patch:
-    """HTML for the panel's element ``run-<slot>``: added to what is there, or in its place."""
+    """HTML for the panel's element ``run-<slot>``, to be appended or to replace its content."""
 
     slot: str
     html: Markup
     append: bool
 
     def partial(self) -> Markup:
-        """The patch as an element that htmx swaps where it belongs."""
-        how = "beforeend" if self.append else "innerHTML"
-        return Markup('<hx-partial hx-target="#run-{}" hx-swap="{}">{}</hx-partial>').format(self.slot, how, self.html)
+        """Return the patch as an element that htmx swaps into its slot."""
+        swap = "beforeend" if self.append else "innerHTML"
+        return Markup('<hx-partial hx-target="#run-{}" hx-swap="{}">{}</hx-partial>').format(self.slot, swap, self.html)
 
 
 class RunRenderer:
-    """Renders one run's events in their order; colours that one event leaves open reach into the next.
+    """Render one run's events in order; colours that one event leaves open continue in the next.
 
-    ``seconds``: how long the run has gone on already.
+    ``seconds``: the time that the run has taken so far.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class RunRenderer:
         }
 
     def patches(self, event: Event) -> list[Patch]:
-        """What one event changes in the panel: a patch for each block of ``events/<type>.html``."""
+        """Return the event's changes to the panel: a patch for each block of ``events/<type>.html``."""
         if isinstance(event, Finished):
             self._finished = event
         if isinstance(event, Started):
@@ -119,7 +121,7 @@ class RunRenderer:
             return []
         if self._list_left < 0 and isinstance(event, Diagnostic):
             return [Patch("terminal", self._rendered(event), append=True)]
-        # What is said before the start is said of what the run still lacks.
+        # Output before the start is about a target that the run still lacks.
         lacking = isinstance(event, Output) and not self._toolchain
         template = environment().get_template("_lacking.html" if lacking else f"events/{event.type}.html")
         context = template.new_context(
@@ -132,25 +134,25 @@ class RunRenderer:
         return [self._listed(patch) if patch.slot == "diagnostics" else patch for patch in patches]
 
     def _listed(self, patch: Patch) -> Patch:
-        """The patch as long as the list has room; the first for which it has none says so."""
+        """Return the patch while the list has room; the first one without room becomes a sentence."""
         had, self._list_left = self._list_left, self._list_left - len(patch.html)
         if self._list_left >= 0 or not patch.html:
             return patch
-        return Patch(patch.slot, self._rest("li", "The list ends here.") if had >= 0 else Markup(), patch.append)
+        return Patch(patch.slot, self._rest("li", LIST_ENDS) if had >= 0 else Markup(), patch.append)
 
     def _rest(self, element: str, words: str) -> Markup:
-        link = Markup('<{} class="soft">{} <a href="{}/runs/{}/output">All that was printed</a></{}>')
-        return link.format(element, words, self._root, self._known["run_id"], element)
+        link = Markup('<{} class="soft">{} <a href="{}/runs/{}/output">{}</a></{}>')
+        return link.format(element, words, self._root, self._known["run_id"], WHOLE_OUTPUT, element)
 
     def _lines(self, text: str) -> Markup:
-        """Text as the terminal shows it, as long as it has room for more."""
+        """Return the terminal's HTML for text, as far as the terminal has room."""
         kept = text[: self._text_left]
         self._text_left -= len(kept)
         shown = self._terminal.lines(kept)
         if len(kept) == len(text) or self._cut:
             return shown
         self._cut = True
-        return shown + self._rest("p", "The page shows no more of it.")
+        return shown + self._rest("p", TERMINAL_ENDS)
 
     def _extra(self, event: Event) -> Mapping[str, object]:
         match event:
@@ -180,7 +182,7 @@ class RunRenderer:
         }
 
     def _rendered(self, event: Diagnostic) -> Markup:
-        """A message as the terminal shows it; a linker's command folds, and says in itself what its parts are."""
+        """Return the terminal's HTML for a message; a linker's command becomes a fold with its explanation."""
         command = find_command(event.notes) or ""
         if len(command) > min(_LONGEST_COMMAND, self._text_left):
             return self._lines(event.rendered)
@@ -198,7 +200,7 @@ def _shortened(text: str) -> str:
 
 
 def fixes(event: Diagnostic, files: Sequence[str]) -> Iterator[Suggestion]:
-    """The compiler's suggestions that can be applied without a look, each within the learner's own files."""
+    """Yield the compiler's suggestions that can be applied unseen and are within the learner's own files."""
     for suggestion in event.suggestions:
         own = all(each.file in files for each in suggestion.replacements)
         short = sum(_PLACE + len(each.text) for each in suggestion.replacements) <= _LONGEST_MESSAGE
@@ -207,19 +209,19 @@ def fixes(event: Diagnostic, files: Sequence[str]) -> Iterator[Suggestion]:
 
 
 def only_looks(argv: Sequence[str], lesson: Lesson) -> bool:
-    """Whether a command is one for looking, in a lesson whose goal is about building."""
+    """Return True if the command only looks at something, and the lesson's goal is about building."""
     if argv[0] == "cargo":
         return argv[1] in ("new", "clean", "--version", "-V")
     return all(check.command is None or check.command.program != argv[0] for check in lesson.checks)
 
 
 def partials(patches: Iterable[Patch]) -> str:
-    """Patches as one message for htmx."""
+    """Return patches as one message for htmx."""
     return "".join(patch.partial() for patch in patches)
 
 
 def merged(patches: Iterable[Patch]) -> list[Patch]:
-    """The same change with one patch for each slot."""
+    """Return the same change with one patch per slot."""
     slots: dict[str, list[Patch]] = {}
     for patch in patches:
         if patch.append:
@@ -230,23 +232,23 @@ def merged(patches: Iterable[Patch]) -> list[Patch]:
 
 
 def rendered(renderer: RunRenderer, events: Iterable[Event]) -> list[Patch]:
-    """What these events change, with neighbouring pieces of output taken as one."""
+    """Return the patches of these events, with adjacent pieces of output joined."""
     return [patch for event in joined(events) for patch in renderer.patches(event)]
 
 
 def fold(renderer: RunRenderer, events: Iterable[Event]) -> dict[str, Markup]:
-    """The content of every slot after these events."""
+    """Return the content of every slot after these events."""
     return {patch.slot: patch.html for patch in merged(rendered(renderer, events))}
 
 
 def page(template: str, **context: object) -> str:
-    """A whole page or a fragment of one."""
+    """Render a whole page or a fragment of one."""
     return environment().get_template(template).render(context)
 
 
 @cache
 def environment() -> Environment:
-    """The templates; autoescape is on for all of them, and a name that is not there is an error."""
+    """Return the templates. All are autoescaped, and an undefined name is an error."""
     env = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -254,7 +256,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= {"markdown": markdown, "inline": inline, "ticks": ticks, "plain": plain, "size": size}
+    env.filters |= {"markdown": markdown, "inline": inline, "ticks": ticks, "plain": plain, "size": file_size}
     env.filters["shell"] = shlex.join
     env.filters["json"] = as_json
     env.filters["screen_rows"] = rows
@@ -263,52 +265,46 @@ def environment() -> Environment:
 
 
 def made(html: str) -> Markup:
-    """HTML of a template or of the Markdown renderer, both of which escape what they are given."""
-    return Markup(html)  # noqa: S704  (the one place that takes text for HTML)
+    """Mark the output of a template or of the Markdown renderer, both of which escape their input, as HTML."""
+    return Markup(html)  # noqa: S704  (the only place that declares text to be HTML)
 
 
 def markdown(text: str) -> Markup:
-    """A lesson's Markdown as HTML; HTML in it is shown, not used."""
+    """Render Markdown; HTML in it is shown as text."""
     return made(_markdown().render(text))
 
 
 def inline(text: str) -> Markup:
-    """One sentence of Markdown, without a paragraph around it."""
+    """Render a sentence of Markdown, without a paragraph around it."""
     return made(_markdown().renderInline(text))
 
 
 def ticks(text: str) -> Markup:
-    """Text as it is, but what stands between backticks as code: compilers and authors both write so."""
+    """Escape text and render the parts between backticks as code, as compilers and authors mean them."""
     pieces = re.split(r"`([^`\n]+)`", text)
     return Markup().join(
-        Markup("<code>{}</code>").format(piece) if odd % 2 else escape(piece) for odd, piece in enumerate(pieces)
+        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces)
     )
 
 
 def plain(text: str) -> str:
-    """Text for places that take no elements, such as the title of a page."""
+    """Return text for places without elements, such as a page's title."""
     return text.replace("`", "")
 
 
-def size(number: int) -> str:
-    """A number of bytes as one reads it."""
-    return f"{number:,} bytes" if number < 10_000 else f"{number / 1024:,.0f} KiB"
-
-
 def as_json(models: Iterable[BaseModel]) -> str:
-    """A list of models for an attribute that a script reads."""
+    """Return models as JSON for an attribute that a script reads."""
     return json.dumps([model.model_dump() for model in models], separators=(",", ":"))
 
 
 def is_explained(code: str) -> bool:
-    """Whether the compiler has an explanation of this code; the names of lints are codes too, and have none."""
+    """Return True if the compiler explains this code. Names of lints are codes too, and have no explanation."""
     return bool(re.fullmatch(r"E[0-9]{4}", code))
 
 
 def is_listed(diagnostic: Diagnostic) -> bool:
-    """Whether a message stands in the summary: rustc's closing remarks are for the terminal only."""
-    closing = diagnostic.message.startswith("aborting due to") or re.match(r"\d+ warnings? emitted", diagnostic.message)
-    return diagnostic.level.startswith(("error", "warning")) and not closing
+    """Return True if a message belongs in the summary; rustc's closing count is for the terminal only."""
+    return diagnostic.level.startswith(("error", "warning")) and not diagnostic.is_summary
 
 
 @cache
@@ -317,7 +313,7 @@ def _markdown() -> MarkdownIt:
 
 
 def new_parser() -> MarkdownIt:
-    """A parser for Markdown that shows HTML instead of using it, gives headings ids, and lets code be scrolled."""
+    """Return a Markdown parser that shows HTML as text, gives headings ids, and makes code scrollable."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.core.ruler.push("headings", _headings)
     parser.add_render_rule("link_open", _link)
@@ -327,28 +323,15 @@ def new_parser() -> MarkdownIt:
 
 
 def _headings(state: StateCore) -> None:
-    """Gives each heading an id to link to, and keeps h1 for the page itself."""
+    """Give each heading a unique id, and keep h1 for the page itself."""
     seen: set[str] = set()
-    for opening, content, closing in _triples(state.tokens):
-        base = re.sub(r"[^a-z0-9]+", "-", content.content.lower()).strip("-") or "section"
-        name = next(each for each in _numbered(base) if each not in seen)
-        seen.add(name)
-        opening.attrSet("id", name)
-        opening.tag = closing.tag = "h2" if opening.tag == "h1" else opening.tag
-
-
-def _triples(tokens: list[Token]) -> Iterator[tuple[Token, Token, Token]]:
-    for number, token in enumerate(tokens):
-        if token.type == "heading_open":
-            yield token, tokens[number + 1], tokens[number + 2]
-
-
-def _numbered(base: str) -> Iterator[str]:
-    yield base
-    number = 2
-    while True:
-        yield f"{base}-{number}"
-        number += 1
+    for opening, content, closing in zip(state.tokens, state.tokens[1:], state.tokens[2:], strict=False):
+        if opening.type == "heading_open":
+            base = re.sub(r"[^a-z0-9]+", "-", content.content.lower()).strip("-") or "section"
+            name = next(each for each in chain([base], (f"{base}-{n}" for n in count(2))) if each not in seen)
+            seen.add(name)
+            opening.attrSet("id", name)
+            opening.tag = closing.tag = "h2" if opening.tag == "h1" else opening.tag
 
 
 def _link(self: RendererHTML, tokens: list[Token], number: int, options: OptionsDict, env: EnvType) -> str:
@@ -356,10 +339,10 @@ def _link(self: RendererHTML, tokens: list[Token], number: int, options: Options
     return self.renderToken(tokens, number, options, env)
 
 
-def fence(  # markdown-it hands every rule the same arguments
+def fence(  # markdown-it passes the same arguments to every rule
     _self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, _env: EnvType
 ) -> str:
-    """A block of code that the keyboard can scroll."""
+    """Return a block of code that can be scrolled with the keyboard."""
     token = tokens[number]
     language = token.info.split()[0] if token.info.split() else "text"
     return Markup('<pre tabindex="0"><code class="language-{}">{}</code></pre>\n').format(language, token.content)

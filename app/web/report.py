@@ -1,4 +1,4 @@
-"""Lessons and compilers, as last proven: a page of the course, and a file that needs nothing else."""
+"""Show the matrix of lessons and compilers as last proven, as a page of the course and as a self-contained file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any
 from markupsafe import Markup
 
 from app.course import Course, Lesson
-from app.course.prove import Proof, Report
+from app.course.prove import CourseReport, Proof
 from app.toolchain.model import release
 from app.web.render import page
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one compiler said to one pair of files and command; None in the page where nothing was run."""
+    """One compiler's answer to one pair of files and command."""
 
     classes: tuple[str, ...]
     problems: tuple[str, ...]
@@ -23,7 +23,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One expectation of a lesson on every compiler; ``differ``: not all said the same."""
+    """An expectation of a lesson on every compiler; a cell is None if nothing was run there."""
 
     files: str
     command: str
@@ -31,23 +31,23 @@ class Row:
 
     @property
     def differ(self) -> bool:
-        """Whether the compilers that were asked said different things."""
+        """Return True if the compilers gave different answers."""
         return len({cell.classes for cell in self.cells if cell}) > 1
 
 
-def report_page(courses: Sequence[Course], report: Report, style: str) -> str:
-    """The file as HTML; ``style`` is the matrix's own sheet."""
-    return page("report.html", style=Markup(style), **matrix(courses, report))  # noqa: S704 - ours
+def report_page(courses: Sequence[Course], report: CourseReport, style: str) -> str:
+    """Return the self-contained file as HTML; ``style`` is the matrix's style sheet."""
+    return page("report.html", style=Markup(style), **matrix(courses, report))  # noqa: S704 - our own file
 
 
-def of_course(report: Report, course: Course) -> tuple[Proof, ...]:
-    """Return the proofs that are about a course's lessons."""
+def of_course(report: CourseReport, course: Course) -> tuple[Proof, ...]:
+    """Return the proofs of a course's lessons."""
     names = {lesson.name for lesson in course.lessons}
     return tuple(proof for proof in report.proofs if proof.lesson in names)
 
 
-def matrix(courses: Sequence[Course], report: Report) -> dict[str, Any]:
-    """What the templates show: a row for each expectation, a column for each compiler, the newest first."""
+def matrix(courses: Sequence[Course], report: CourseReport) -> dict[str, Any]:
+    """Return the templates' context: a row for each expectation, a column for each compiler, the newest first."""
     found = [(course, of_course(report, course)) for course in courses]
     proofs = [proof for _, ours in found for proof in ours]
     names = sorted({proof.toolchain for proof in proofs}, key=release, reverse=True)
@@ -62,10 +62,10 @@ def matrix(courses: Sequence[Course], report: Report) -> dict[str, Any]:
 
 
 def _rows(lesson: Lesson, names: Sequence[str], proofs: Sequence[Proof]) -> list[Row]:
-    found = {(one.files, one.command, one.toolchain): one for one in proofs if one.lesson == lesson.name}
-    keys = dict.fromkeys((files, command) for files, command, _ in found)
-    return [Row(*key, tuple(_cell(found.get((*key, name))) for name in names)) for key in keys]
-
-
-def _cell(proof: Proof | None) -> Cell | None:
-    return Cell(tuple(sorted(set(proof.classes))), proof.problems, proof.stale) if proof else None
+    cells = {
+        (one.files, one.command, one.toolchain): Cell(tuple(sorted(set(one.classes))), one.problems, one.stale)
+        for one in proofs
+        if one.lesson == lesson.name
+    }
+    keys = dict.fromkeys((files, command) for files, command, _ in cells)
+    return [Row(*key, tuple(cells.get((*key, name)) for name in names)) for key in keys]

@@ -1,4 +1,4 @@
-"""The runs of this playground, as pages and API ask for them: who may post one, and who may see what came of it."""
+"""Accept runs from pages and API, and give their results only to the seats that own them."""
 
 import sqlite3
 from collections.abc import AsyncGenerator, Mapping
@@ -6,9 +6,9 @@ from contextlib import aclosing
 
 from app.course import Course, Lesson
 from app.engine import (
+    ArtifactDetails,
     ArtifactFile,
     Engine,
-    Inside,
     JobSpec,
     NoSuchRunError,
     NothingBuiltError,
@@ -23,13 +23,21 @@ from app.settings import Settings
 from app.stepper import NotSteppedError, Trace
 from app.web.choice import ToolchainChoice
 from app.web.keeper import ProgressKeeper
-from app.web.problem import ProblemError, no_such_run
-
-_RETRY_SECONDS = 5
+from app.web.problem import (
+    ProblemError,
+    command_not_offered,
+    no_such_run,
+    not_stepped,
+    nothing_built,
+    nothing_built_before,
+    owner_queue_full,
+    queue_full,
+    storage_failed,
+)
 
 
 class RunService:
-    """Accepts runs, and lets each seat see its own."""
+    """Accept runs, and show each seat only its own."""
 
     def __init__(
         self,
@@ -59,24 +67,22 @@ class RunService:
         base: str | None = None,
         queue_owner: str | None = None,
     ) -> str:
-        """Check a run, keep the seat's files, and queue it; return the run's id.
+        """Check a run, store the seat's files, and queue it; return the run's id.
 
         ``base``: see ``ProgressKeeper.texts``. ``attended``, ``queue_owner``: see ``JobSpec``.
 
-        Raises ``ProblemError`` and leaves nothing behind when something cannot be accepted.
+        Raises ``ProblemError`` and changes nothing if the run cannot be accepted.
         """
         try:
             parsed = parse(command, self._courses[lesson.course].crate)
         except CommandError as error:
-            raise ProblemError(422, "command-not-offered", str(error), "command") from error
+            raise command_not_offered(str(error)) from error
         crate = self.crate(lesson, files)
         chosen = await self._choice.choose(lesson, toolchain)
         if after is not None:
             await self.owned(after, seat, field="after")
         if parsed.needs_artifact and after is None:
-            raise ProblemError(
-                409, "nothing-built", "Nothing has been built yet that could be looked at; build first.", "after"
-            )
+            raise nothing_built_before()
         job = JobSpec(
             course=lesson.course,
             digest=self._courses[lesson.course].digest,
@@ -99,7 +105,7 @@ class RunService:
             raise ProblemError(422, error.code, str(error), error.field) from error
 
     async def owned(self, run_id: str, seat: str | None, field: str | None = None) -> RunStatus:
-        """Return the run, if this seat may see it; raises ``ProblemError`` 404 also for another seat's."""
+        """Return the run if this seat may see it; raises ``ProblemError`` 404, also for another seat's run."""
         try:
             status = await self._engine.status(run_id)
         except NoSuchRunError:
@@ -108,35 +114,35 @@ class RunService:
             raise no_such_run(field)
         return status
 
-    async def inside(self, run_id: str, seat: str | None, since: str | None = None) -> Inside:
-        """Return what is in the binary that a run of this seat built; raises ``ProblemError``."""
+    async def artifact_details(self, run_id: str, seat: str | None, since: str | None = None) -> ArtifactDetails:
+        """Return the card of the binary that a run of this seat built; raises ``ProblemError``."""
         await self.owned(run_id, seat)
         if since is not None:
             await self.owned(since, seat, field="since")
         try:
-            return await self._engine.inside(run_id, since)
+            return await self._engine.artifact_details(run_id, since)
         except (NothingBuiltError, NoSuchRunError):
-            raise _nothing_built() from None
+            raise nothing_built() from None
 
     async def steps(self, run_id: str, seat: str | None) -> Trace:
-        """Return the program that a run of this seat built, step by step; raises ``ProblemError``."""
+        """Return a trace of the program that a run of this seat built; raises ``ProblemError``."""
         await self.owned(run_id, seat)
         try:
             return await self._engine.steps(run_id)
         except NotSteppedError as error:
-            raise ProblemError(409, "not-stepped", str(error)) from error
+            raise not_stepped(str(error)) from error
         except (NothingBuiltError, NoSuchRunError):
-            raise _nothing_built() from None
+            raise nothing_built() from None
 
     async def built(self, run_id: str, seat: str | None) -> tuple[ArtifactFile, AsyncGenerator[bytes]]:
-        """Return the binary that a run of this seat built, and its bytes in pieces; raises ``ProblemError``."""
+        """Return the binary that a run of this seat built and its bytes, piece by piece; raises ``ProblemError``."""
         await self.owned(run_id, seat)
         try:
             file = await self._engine.artifact(run_id)
             pieces = self._engine.artifact_bytes(run_id)
             first = await anext(pieces, b"")
         except (NothingBuiltError, NoSuchRunError):
-            raise _nothing_built() from None
+            raise nothing_built() from None
         return file, _continued(first, pieces)
 
     async def _queue(
@@ -149,21 +155,14 @@ class RunService:
             if job.owner:
                 await self._progress.note_run(job.owner, lesson.key, run_id, command)
         except NothingBuiltError:
-            message = "That run built nothing that could be looked at; build first."
-            raise ProblemError(409, "nothing-built", message, "after") from None
+            raise nothing_built_before() from None
         except OwnerQueueFullError:
-            whose = "Your seat" if job.queue_owner == job.owner else "Your address, without a cookie,"
-            message = f"{whose} has {self._settings.owner_queue_length} runs waiting, the most it may have. "
-            message += "Cancel one, or try again when one has started."
-            raise ProblemError(429, "owner-queue-full", message, retry_after=_RETRY_SECONDS) from None
+            by_seat = job.queue_owner == job.owner
+            raise owner_queue_full(self._settings.owner_queue_length, by_seat=by_seat) from None
         except QueueFullError:
-            message = (
-                f"{self._settings.queue_length} runs are waiting, the most there may be. Try again in a few seconds."
-            )
-            raise ProblemError(503, "queue-full", message, retry_after=_RETRY_SECONDS) from None
+            raise queue_full(self._settings.queue_length) from None
         except sqlite3.Error as error:
-            message = f"Your files cannot be stored ({error}); ask whoever runs this playground to look at its disk."
-            raise ProblemError(503, "storage", message) from error
+            raise storage_failed(error) from error
         return run_id
 
 
@@ -172,8 +171,3 @@ async def _continued(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerato
         yield first
         async for piece in rest:
             yield piece
-
-
-def _nothing_built() -> ProblemError:
-    message = "This run has built nothing that could be looked into, or is still building it."
-    return ProblemError(409, "nothing-built", message)

@@ -1,4 +1,4 @@
-"""A PC's text screen as runs of characters that share their colours: what a template writes as one element each."""
+"""Split a PC's text screen into runs of characters with the same colours, one element each in the template."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -8,7 +8,7 @@ from app.protocol.events import Screen
 
 @dataclass(frozen=True)
 class Piece:
-    """Text in one colour on another; both are digits of the PC, 0 to f."""
+    """Text with its foreground and background colour, each a hexadecimal digit of the PC's palette."""
 
     text: str
     ink: str
@@ -16,11 +16,10 @@ class Piece:
 
 
 def rows(screen: Screen) -> list[list[Piece]]:
-    """The pieces of each row."""
-    return [_pieces(text, colors) for text, colors in zip(screen.text, screen.colors, strict=True)]
-
-
-def _pieces(text: str, colors: str) -> list[Piece]:
-    cells = [(colors[2 * at : 2 * at + 2], character) for at, character in enumerate(text)]
-    grouped = groupby(cells, key=lambda cell: cell[0])
-    return [Piece("".join(character for _, character in group), color[1], color[0]) for color, group in grouped]
+    """Return the pieces of each row."""
+    found: list[list[Piece]] = []
+    for text, colors in zip(screen.text, screen.colors, strict=True):
+        cells = [(colors[2 * at : 2 * at + 2], character) for at, character in enumerate(text)]
+        groups = groupby(cells, key=lambda cell: cell[0])
+        found.append([Piece("".join(each for _, each in group), color[1], color[0]) for color, group in groups])
+    return found

@@ -1,4 +1,4 @@
-"""Which modules a script of the pages imports, so that a browser can ask for all of them at once."""
+"""Find the modules that a page's script imports, so that a browser can request all of them at once."""
 
 import re
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ _IMPORT = re.compile(r'^(?:import|export)\b[^"\n]* from "(\.[^"]+)"', re.MULTILI
 
 
 def imports(folder: Path, script: str) -> tuple[str, ...]:
-    """The paths below ``folder`` of what a script there imports as it starts, and of what that imports, each once.
+    """Return the paths below ``folder`` of a script's static imports, direct and indirect, each once.
 
-    A script that asks for a module later, by ``import()``, may do without it at first: that one is none of them.
+    Modules that a script loads later with ``import()`` are not needed at first and not included.
     """
     found = dict.fromkeys(_all((folder / script).resolve()))
     return tuple(path.relative_to(folder.resolve()).as_posix() for path in found)

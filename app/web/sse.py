@@ -1,7 +1,7 @@
-"""Server-sent events: framing, and a response that ends quietly when its reader has gone.
+"""Send server-sent events: framing, and a response that ends quietly when its reader has gone.
 
-FastAPI's own streams log an error for each reader that leaves while a message is under way, which a hostile
-reader can repeat at will, and cost three more tasks each.
+FastAPI's own streams log an error for each reader that leaves during a message, which a hostile reader can repeat at
+will, and each needs three more tasks.
 """
 
 import re
@@ -11,11 +11,11 @@ import anyio.lowlevel
 from fastapi.responses import StreamingResponse
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
-"""What ends a line for a reader of a stream; other separators, such as U+2028, are text."""
+"""The line ends of an event stream; other separators, such as U+2028, are text."""
 
 
 def frame(data: str, number: int | None = None, event: str | None = None) -> bytes:
-    """One message. Every line of the data says that it is data, so none can be taken for a field or an end."""
+    """Return one message. Each line of the data is marked as data, so none can be taken for a field or for the end."""
     fields = [f"event: {event}"] if event else []
     fields += [f"data: {line}" for line in _LINE_END.split(data)]
     if number is not None:
@@ -24,7 +24,7 @@ def frame(data: str, number: int | None = None, event: str | None = None) -> byt
 
 
 class EventStream(StreamingResponse):
-    """The frames as they come; proxies are told not to hold them back."""
+    """A response that sends frames as they come; a header tells proxies not to buffer them."""
 
     media_type = "text/event-stream"
 
@@ -33,7 +33,7 @@ class EventStream(StreamingResponse):
 
 
 async def _fairly(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """A long log that is all there must neither keep others waiting nor be sent to a reader that has gone."""
+    """Yield to other tasks after each frame. A long log must not delay them, and a cancelled stream must end."""
     async for each in frames:
         yield each
         await anyio.lowlevel.checkpoint()

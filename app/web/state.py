@@ -1,4 +1,4 @@
-"""The playground that pages and API share: the course, the engine, the progress, and the services made of them."""
+"""Hold what pages and API share: the courses, the engine, the progress, and the services built from them."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,16 +11,16 @@ from markupsafe import Markup
 
 from app.course import Course, Lesson, Shelf, is_course_id, load_shelf
 from app.engine import Engine, Inventory
-from app.engine.inventory import Found, LocalInventory
+from app.engine.inventory import LocalInventory, LocalSetup
 from app.engine.local import LocalEngine
-from app.engine.turns import Turns
+from app.engine.owner_lock import PerOwnerLock
 from app.progress import Progress
 from app.settings import Settings
 from app.web.choice import ToolchainChoice
 from app.web.guard.seats import Seats
 from app.web.keeper import ProgressKeeper
 from app.web.panels import Panels
-from app.web.problem import ProblemError
+from app.web.problem import broken_course, no_such_course, no_such_lesson
 from app.web.prose import prose
 from app.web.readiness import ReadinessCheck
 from app.web.runs import RunService
@@ -32,43 +32,43 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Machine:
-    """The engine that runs the jobs, and what is on its machine."""
+class Backend:
+    """The engine that runs the jobs, and the inventory of its machine."""
 
     engine: Engine
     inventory: Inventory
 
 
 class Playground:
-    """One running playground; made by the web factory, which opens and closes the engine.
+    """A running playground. The web factory creates it and opens and closes its engine.
 
-    ``machine`` is an engine that is somewhere else; without one a ``LocalEngine`` is made, ``local``.
-    Raises ``LessonError``, ``sqlite3.Error``, and ``OSError`` when the folder for data cannot be used.
+    ``backend`` is an engine that is elsewhere; without one, the playground creates a ``LocalEngine``, ``local``.
+    Raises ``LessonError``, ``sqlite3.Error``, and ``OSError`` if the data folder cannot be used.
     """
 
-    def __init__(self, settings: Settings, found: Found | None = None, machine: Machine | None = None) -> None:
+    def __init__(self, settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> None:
         self.settings = settings
         self.shelf: Shelf = load_shelf(settings.lessons_dir, settings.course)
         for sentence in self.shelf.broken.values():
-            _log.error("a course cannot be taught: %s", sentence)
+            _log.error("a course cannot be loaded: %s", sentence)
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)
         self.downloads = Downloads(settings)
         self.panels = Panels()
         self._drawing = anyio.CapacityLimiter(1)
-        self._turns = Turns()
-        self._page_turns = Turns()
+        self._drawing_lock = PerOwnerLock()
+        self._page_lock = PerOwnerLock()
         self._prose: dict[str, Markup] = {}
         self.editor_imports = imports(settings.static_dir, "js/editor.js")
         courses: Mapping[str, Course] = {course.id: course for course in self.shelf.courses}
         here = LocalInventory(settings, courses.values())
-        self.inventory: Inventory = machine.inventory if machine else here
+        self.inventory: Inventory = backend.inventory if backend else here
         keeper = ProgressKeeper(self.progress, courses, self.inventory)
         self.engine: Engine
         self.local: LocalEngine | None = None
-        if machine:
-            self.engine = machine.engine
+        if backend:
+            self.engine = backend.engine
         else:
             self.engine = self.local = LocalEngine(
                 settings, courses.values(), keeper.verdict, found, inventory=here, on_demand=True
@@ -79,72 +79,69 @@ class Playground:
 
     @property
     def isolation(self) -> str:
-        """The level of isolation that runs get."""
+        """The level of isolation of runs."""
         return self.inventory.isolation
 
     @property
     def root(self) -> str:
-        """The path that every address of this playground begins with: ``""`` or like ``/rust``."""
+        """The path with which every address of this playground begins: ``""``, or a path such as ``/rust``."""
         return self.settings.root_path
 
     def course(self, course_id: str | None) -> Course:
-        """Return the course of that id, the default one for None; raises ``ProblemError`` 404, 503 if it is broken."""
+        """Return the course of that id, or the default one for None; raises ``ProblemError`` 404, or 503 if broken."""
         found = self.shelf.default if course_id is None else self.shelf.course(course_id)
         if found:
             return found
         if sentence := self.shelf.broken.get(course_id or ""):
-            raise ProblemError(503, "broken-course", sentence, "course")
-        message = f"There is no course of that name; there is {', '.join(each.id for each in self.shelf.courses)}."
-        raise ProblemError(404, "no-such-course", message, "course")
+            raise broken_course(sentence)
+        raise no_such_course(each.id for each in self.shelf.courses)
 
     def course_of(self, lesson: Lesson) -> Course:
-        """Return the course that a lesson belongs to."""
+        """Return the lesson's course."""
         return self.shelf.course_of(lesson)
 
     def lesson(self, name: str, course_id: str | None = None) -> Lesson:
         """Return the lesson of that slug in that course, or named ``course/slug``; raises ``ProblemError``."""
         head, slash, slug = name.partition("/")
         named = head if slash and course_id is None else course_id
-        # A head that no course can have, such as "..", is part of a lesson's name that is none.
+        # A head that cannot be a course's id, such as "..", makes the whole name invalid.
         if named is None or is_course_id(named):
             lesson = self.course(named).lesson(slug if slash else head)
             if lesson:
                 return lesson
-        raise ProblemError(
-            404, "no-such-lesson", "There is no lesson of that name; the course map lists all.", "lesson"
-        )
+        raise no_such_lesson()
 
     async def forget(self, seat: str) -> None:
-        """Delete all that is kept of a seat: its texts, its progress, its runs and what they built."""
+        """Delete everything stored for a seat: its texts, its progress, its runs and their artifacts."""
         await self.engine.forget(seat)
         await self.progress.forget(seat)
         self.panels.forget(seat)
 
     @asynccontextmanager
-    async def turn(self, run_id: str) -> AsyncIterator[None]:
-        """The turn of the run's owner to have something drawn: a seat that wants much delays only itself.
+    async def drawing_lock(self, run_id: str) -> AsyncIterator[None]:
+        """Hold the lock under which the run's owner has things rendered, so that a heavy owner delays only itself.
 
         Raises ``NoSuchRunError``.
         """
         status = await self.engine.status(run_id)
-        async with self._turns.of(status.job.turn):
+        async with self._drawing_lock.of(status.job.lock_owner):
             yield
 
-    def page_turn(self, asker: str | None) -> AbstractAsyncContextManager[None]:
-        """The turn of a seat, or of an address without one, to have a page made; others come in between."""
-        return self._page_turns.of(asker or "")
+    def page_lock(self, asker: str | None) -> AbstractAsyncContextManager[None]:
+        """Return the lock under which a seat, or an address without one, has pages rendered."""
+        return self._page_lock.of(asker or "")
 
     def prose(self, lesson: Lesson) -> Markup:
-        """The lesson's text as HTML, made once."""
+        """Return the lesson's text as HTML, which is rendered once."""
         if lesson.key not in self._prose:
             self._prose[lesson.key] = prose(lesson, self.course_of(lesson).glossary, self.root)
         return self._prose[lesson.key]
 
     async def draw(self, work: Callable[[], _T]) -> _T:
-        """Draw in a thread, beside the loop that everyone waits for; one drawing at a time in all."""
+        """Render in a thread, one piece of work at a time, so that the event loop is not blocked."""
         return await anyio.to_thread.run_sync(work, limiter=self._drawing)
 
 
 def event_id(header: str | None) -> int:
-    """The number in a ``Last-Event-ID``; 0, from the start, for anything that is none."""
+    """Return the number in a ``Last-Event-ID``; 0, which means from the start, if it is malformed."""
     return int(header) if header and header.isascii() and header.isdigit() and len(header) < 10 else 0

@@ -1,10 +1,10 @@
-"""One state of a trace as it is drawn: the instruction, the registers that have changed, the stack, the source."""
+"""Prepare one state of a trace for the page: the instruction, the changed registers, the stack, the source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.binary.code import readable
-from app.stepper import State, Trace
+from app.stepper import MachineState, Trace
 
 _AROUND = 3
 _LIBRARY = "/library/"
@@ -12,7 +12,7 @@ _LIBRARY = "/library/"
 
 @dataclass(frozen=True)
 class Register:
-    """A register's name and value, and whether the instruction before changed it."""
+    """A register's name and value; ``changed`` by the previous instruction."""
 
     name: str
     value: str
@@ -20,8 +20,8 @@ class Register:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of the source; ``here``: the next instruction comes from it."""
+class SourceLine:
+    """A line of the source; ``here``: the next instruction was compiled from it."""
 
     number: int
     text: str
@@ -29,33 +29,33 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A state on the page. ``number`` counts from 0; ``back`` and ``on`` are the neighbours' numbers, if any.
+class StepView:
+    """A state on the page. ``number`` counts from 0; ``back`` and ``on`` are the numbers of its neighbours, if any.
 
-    ``loops``: the step on leads back to where it was.
+    ``loops``: the next step leads back to an earlier state. ``ends``: there is no next step.
     """
 
     number: int
     last: int
-    state: State
+    state: MachineState
     function: str
     registers: Sequence[Register]
     place: str
-    lines: Sequence[Line]
+    lines: Sequence[SourceLine]
     back: int | None
     on: int | None
     loops: bool
     ends: bool
 
 
-def drawn(trace: Trace, wanted: int, files: Mapping[str, str]) -> Drawn:
-    """The state of that number, or the nearest there is; ``files`` are the crate's, to show the line of."""
+def step_view(trace: Trace, wanted: int, files: Mapping[str, str]) -> StepView:
+    """Return the state of that number, or the nearest one; ``files`` are the crate's, for the source lines."""
     last = len(trace.steps) - 1
     number = min(max(wanted, 0), last)
     state = trace.steps[number]
     before = trace.steps[number - 1].values if number else state.values
     loops = number == last and trace.end.back_to is not None
-    return Drawn(
+    return StepView(
         number=number,
         last=last,
         state=state,
@@ -73,17 +73,17 @@ def drawn(trace: Trace, wanted: int, files: Mapping[str, str]) -> Drawn:
     )
 
 
-def _place(state: State) -> str:
+def _place(state: MachineState) -> str:
     if state.file is None:
         return ""
     file = state.file.rpartition(_LIBRARY)[2] if _LIBRARY in state.file else state.file
     return f"{file}:{state.line}"
 
 
-def _lines(state: State, files: Mapping[str, str]) -> Sequence[Line]:
+def _lines(state: MachineState, files: Mapping[str, str]) -> Sequence[SourceLine]:
     if state.file is None or state.line is None or state.file not in files:
         return ()
     texts = files[state.file].split("\n")
     first = max(state.line - _AROUND, 1)
     rows = enumerate(texts[first - 1 : state.line + _AROUND - 1], first)
-    return [Line(number, text, number == state.line) for number, text in rows]
+    return [SourceLine(number, text, number == state.line) for number, text in rows]

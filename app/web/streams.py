@@ -1,4 +1,4 @@
-"""Limits on open event streams and downloads: of one run, by one seat, by one address, and in all."""
+"""Limit open event streams and downloads per run, per seat, per address and in total."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from app.settings import Settings
 from app.web.guard.callers import Caller
 from app.web.guard.shares import Shares
-from app.web.problem import ProblemError
-
-_RETRY_SECONDS = 5
+from app.web.problem import (
+    too_many_downloads,
+    too_many_downloads_in_total,
+    too_many_streams,
+    too_many_streams_in_total,
+)
 
 
 class Streams:
-    """Counts the open streams. Each costs some tasks and one event under way, so their number bounds the memory."""
+    """Count the open streams. Each costs some tasks and one pending event, so their number bounds the memory."""
 
     def __init__(self, settings: Settings) -> None:
         self._of_run, self._of_seat = settings.max_run_streams, settings.max_seat_streams
@@ -22,23 +25,21 @@ class Streams:
 
     @contextmanager
     def open(self, run_id: str, caller: Caller) -> Iterator[None]:
-        """One stream, for as long as the block lasts; raises ``ProblemError`` 429 or 503 when there are too many."""
+        """Count one stream for the duration of the block; raises ``ProblemError`` 429 or 503 if too many."""
         limits = {f"run {run_id}": self._of_run, f"seat {caller.owner}": self._of_seat}
         if not caller.owner:
             del limits["seat "]
         for key, most in limits.items():
             if self._open[key] >= most:
-                message = f"{most} streams of events are open already; close one of them."
-                raise ProblemError(429, "too-many-streams", message, retry_after=_RETRY_SECONDS)
+                raise too_many_streams(most)
         if not self._shares.take(caller):
-            message = "Too many pages follow a run at this moment; try again in a few seconds."
-            raise ProblemError(503, "too-many-streams", message, retry_after=_RETRY_SECONDS)
+            raise too_many_streams_in_total()
         with _counted(self._open, list(limits)), _taken(self._shares, caller):
             yield
 
 
 class Downloads:
-    """Counts the downloads under way. Each holds a file open for as long as its reader likes."""
+    """Count the running downloads. Each holds a file open for as long as its reader likes."""
 
     def __init__(self, settings: Settings) -> None:
         self._each = settings.max_seat_downloads
@@ -47,14 +48,12 @@ class Downloads:
 
     @contextmanager
     def open(self, caller: Caller) -> Iterator[None]:
-        """One download, for as long as the block lasts; raises ``ProblemError`` 429 or 503 when there are too many."""
+        """Count one download for the duration of the block; raises ``ProblemError`` 429 or 503 if too many."""
         owner = caller.owner or caller.address
         if self._open[owner] >= self._each:
-            message = f"{self._each} downloads are under way already; wait until one of them has ended."
-            raise ProblemError(429, "too-many-downloads", message, retry_after=_RETRY_SECONDS)
+            raise too_many_downloads(self._each)
         if not self._shares.take(caller):
-            message = "Too many downloads are under way at this moment; try again in a few seconds."
-            raise ProblemError(503, "too-many-downloads", message, retry_after=_RETRY_SECONDS)
+            raise too_many_downloads_in_total()
         with _counted(self._open, [owner]), _taken(self._shares, caller):
             yield
 

@@ -11,7 +11,7 @@ from app.settings import Settings
 from tests.browser.test_course import ENDLESS, RUN_MS, type_files
 from tests.conftest import BARE_METAL, disagreement, seated
 
-State = Callable[[Page, str], None]
+PageState = Callable[[Page, str], None]
 NO_MAIN = (
     "#![no_std]\n#![no_main]\n\nuse core::panic::PanicInfo;\n\n"
     "#[panic_handler]\nfn panic(_info: &PanicInfo) -> ! {\n    loop {}\n}\n"
@@ -242,7 +242,7 @@ def keys(page: Page, server: str) -> None:
     expect(page.locator("dialog[data-keys]")).to_be_visible()
 
 
-STATES: dict[str, State] = {
+STATES: dict[str, PageState] = {
     each.__name__: each
     for each in (
         reached, expected, missed, running, queued, cancelled, offline, explained, linked, observed, flooded, screened,

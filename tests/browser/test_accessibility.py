@@ -8,7 +8,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page
 
 from app.course.lessons import Lesson
-from tests.browser.states import STATES, State, opened, paths
+from tests.browser.states import STATES, PageState, opened, paths
 from tests.browser.test_course import browser
 
 __all__ = ["browser"]
@@ -73,6 +73,6 @@ def test_axe_finds_nothing_on_any_page(page: Page, server: str, lessons: dict[st
 
 
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-def test_axe_finds_nothing_in_any_state_of_a_lesson(page: Page, server: str, state: State) -> None:
+def test_axe_finds_nothing_in_any_state_of_a_lesson(page: Page, server: str, state: PageState) -> None:
     state(page, server)
     assert examined(page) == []

@@ -124,7 +124,7 @@ def test_deleting_all_that_is_stored_deletes_drafts(page: Page, server: str) -> 
     page.goto(server)
     page.get_by_text("Delete all of it").click()
     page.get_by_role("button", name="Yes, delete").click()
-    expect(page.get_by_text("Everything that was stored of you is deleted.")).to_be_visible()
+    expect(page.get_by_text("All data stored about you has been deleted.")).to_be_visible()
     assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
 
 
@@ -211,7 +211,7 @@ def test_a_flood_is_shown_up_to_its_bound_and_what_was_typed_meanwhile_stays(pag
     everything = [str(number) for number in range(50_000)]
     assert len(shown) > 10_000
     assert shown == everything[: len(shown)]
-    rest = page.request.get(page.get_by_role("link", name="All that was printed").evaluate("link => link.href")).text()
+    rest = page.request.get(page.get_by_role("link", name="Show the whole output").evaluate("link => link.href")).text()
     assert re.findall(r"~(\d+) go\n", rest) == everything
     assert statistics.median(waits) < 100, waits
     assert max(gaps) < 500, sorted(gaps)[-9:]

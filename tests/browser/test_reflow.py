@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lessons import Lesson
-from tests.browser.states import STATES, State, explained, opened, paths
+from tests.browser.states import STATES, PageState, explained, opened, paths
 from tests.browser.test_course import browser
 
 __all__ = ["browser"]
@@ -54,7 +54,7 @@ def test_no_page_scrolls_sideways(page: Page, server: str, lessons: dict[str, Le
 
 
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-def test_nothing_that_a_run_brings_makes_it_scroll(page: Page, server: str, state: State) -> None:
+def test_nothing_that_a_run_brings_makes_it_scroll(page: Page, server: str, state: PageState) -> None:
     state(page, server)
     opened(page)
     assert sideways(page) == {}

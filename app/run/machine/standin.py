@@ -1,4 +1,4 @@
-"""The program that stands in front of QEMU in a run: ``standin.rs``, compiled once."""
+"""The stand-in, ``standin.rs``: a program that runs start instead of QEMU. It is compiled once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ _SOURCE = Path(__file__).with_name("standin.rs")
 
 @dataclass(frozen=True)
 class StandIn:
-    """A folder with the stand-in under the name of each emulator, and how many seconds a machine may run."""
+    """A folder with the stand-in under the name of each emulator, and the seconds that a machine may run."""
 
     folder: Path
     seconds: float
 
     def env(self, path: str, report: Path) -> Mapping[str, str]:
-        """The variables of a run whose search path was ``path`` and whose machine is reported to ``report``."""
+        """Return the environment variables of a run with the search path ``path``; ``report`` is the file to write."""
         return {
             "PATH": f"{self.folder}:{path}",
             "PLAYGROUND_MACHINE": str(report),
@@ -26,7 +26,7 @@ class StandIn:
 
 
 async def stand_in(cache_dir: Path, toolchains: tuple[Toolchain, ...], seconds: float) -> StandIn | None:
-    """The stand-in; None when there is no emulator to stand before, or no compiler for it."""
+    """Compile the stand-in, unless it is there; return None if there is no emulator or no compiler."""
     if len(missing_tools(EMULATORS)) == len(EMULATORS):
         return None
     folder = await compiled(_SOURCE, cache_dir, toolchains, EMULATORS)

@@ -1,5 +1,5 @@
-"""Executes the first instructions of a small program, one at a time.
+"""Execute the first instructions of a small program, one at a time.
 
-It imports nothing of ours but itself. ``__main__`` beside this folder starts it, inside the isolation of runs, because
-the file that it executes is a stranger's.
+The file is untrusted, so ``__main__`` beside this folder runs this package inside the isolation of runs. It imports no
+other part of the playground.
 """

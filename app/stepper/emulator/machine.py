@@ -8,8 +8,8 @@ import unicorn as uc
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 
-from .program import MOST_NAMES, RefusedError, opened, places
-from .requests import Did, EndError, semihosting, system_call
+from .program import MOST_NAMES, UnsupportedProgramError, opened, places
+from .requests import Effects, EndError, semihosting, system_call
 
 _PAGE = 4096
 _STEP_MICROSECONDS = 200_000
@@ -22,8 +22,8 @@ _MOST_WRITES = 16
 _WRITABLE, _READABLE, _EXECUTABLE = 2, 4, 1
 
 
-def _runs(pages: dict[int, int]) -> Iterator[tuple[int, int, int]]:
-    """Neighbouring pages with the same rights: the first, how many, the rights."""
+def _page_runs(pages: dict[int, int]) -> Iterator[tuple[int, int, int]]:
+    """Yield runs of neighbouring pages with the same rights: the first page, the number of pages, the rights."""
     first = count = flags = 0
     for page in sorted(pages):
         if count and page == first + count and pages[page] == flags:
@@ -37,7 +37,7 @@ def _runs(pages: dict[int, int]) -> Iterator[tuple[int, int, int]]:
 
 
 class Stepper:
-    """One program in memory, executed instruction by instruction."""
+    """Executes one program instruction by instruction."""
 
     def __init__(self, elf: ELFFile) -> None:
         self.machine, segments = opened(elf)
@@ -51,7 +51,7 @@ class Stepper:
         self._load(elf, segments)
         self._prepare_stack()
         self._set(self.machine.pc, elf["e_entry"])
-        self.did = Did()
+        self.effects = Effects()
         self.changes = 0
         self._stumbled: tuple[int, int] | None = None
         self._uc.hook_add(uc.UC_HOOK_MEM_WRITE, self._on_write)
@@ -62,13 +62,13 @@ class Stepper:
         for one in segments:
             first, last = one["p_vaddr"] // _PAGE, (one["p_vaddr"] + one["p_memsz"] - 1) // _PAGE
             if last * _PAGE >= _STACK_TOP - _STACK:
-                raise RefusedError("A segment of this program lies where the stack is.")
+                raise UnsupportedProgramError("A segment of this program lies where the stack is.")
             for page in range(first, last + 1):
                 pages[page] = pages.get(page, 0) | one["p_flags"] & 7
         if elf["e_type"] == "ET_DYN" and elf["e_entry"] >= _PAGE:
-            # It is shown as if it were loaded at 0. Nothing may be found there: an address of 0 is a mistake.
+            # A position-independent program is loaded at 0. Its first page stays unmapped to catch null pointers.
             pages.pop(0, None)
-        for page, count, flags in _runs(pages):
+        for page, count, flags in _page_runs(pages):
             self._map(page * _PAGE, count * _PAGE, flags)
         for one in segments:
             data, start = one.data()[: one["p_memsz"]], one["p_vaddr"]
@@ -95,7 +95,7 @@ class Stepper:
             path = b"./program\0"
             self._uc.mem_write(_STACK_TOP - 32, path)
             top = _STACK_TOP - 256
-            words = (1, _STACK_TOP - 32, 0, 0, 0, 0)  # one argument, its address, and the ends of three lists
+            words = (1, _STACK_TOP - 32, 0, 0, 0, 0)  # argc, argv[0], and the ends of argv, envp and auxv
             self._uc.mem_write(top, b"".join(word.to_bytes(8, "little") for word in words))
             self._set(self.machine.sp, top)
             return
@@ -119,15 +119,15 @@ class Stepper:
         return self._get(self.machine.pc) & ~self._thumb
 
     def values(self) -> list[int]:
-        """The registers in the machine's order."""
+        """Return the values of the machine's registers, in its order."""
         return [self.pc if name == self.machine.pc else self._get(name) for name in self.machine.registers]
 
     def wide(self) -> list[int]:
-        """The registers for several numbers at once, which are not shown, but can change too."""
+        """Return the values of the vector registers, which are not shown but are part of the state."""
         return [int(self._uc.reg_read(number)) for number in self.machine.wide]
 
     def stack(self) -> list[tuple[int, int]]:
-        """The words at the top of the stack, as far as there are any."""
+        """Return the addresses and values of the words at the top of the stack, up to the end of the memory."""
         sp, word = self._get(self.machine.sp), self.machine.word
         found = []
         for address in range(sp, sp + _STACK_WORDS * word, word):
@@ -138,7 +138,7 @@ class Stepper:
         return found
 
     def next(self) -> Any:
-        """The next instruction, decoded; None where there is none."""
+        """Decode the next instruction; return None if there is none."""
         for size in (16, 8, 4, 2, 1):
             try:
                 code = bytes(self._uc.mem_read(self.pc, size))
@@ -148,19 +148,19 @@ class Stepper:
         return None
 
     def step(self, instruction: Any) -> None:
-        """Execute one instruction; raises ``EndError`` when it is the last."""
-        self.did = Did()
+        """Execute one instruction. Raises ``EndError`` if it is the last."""
+        self.effects = Effects()
         self._stumbled = None
         if instruction is not None:
             self._check(instruction)
-            if self._asks(instruction):
+            if self._answer_request(instruction):
                 return
         try:
             self._uc.emu_start(self.pc | self._thumb, 0, timeout=_STEP_MICROSECONDS, count=1)
         except uc.UcError as error:
-            raise EndError("fault", self._fault(error, instruction)) from error
+            raise EndError("fault", self._fault_sentence(error, instruction)) from error
 
-    def _fault(self, error: uc.UcError, instruction: Any) -> str:
+    def _fault_sentence(self, error: uc.UcError, instruction: Any) -> str:
         if self._stumbled is None:
             return f"The processor does not execute this: {str(error).split('(')[0].strip().lower()}."
         access, address = self._stumbled
@@ -173,19 +173,19 @@ class Stepper:
         return f"The instruction {what} {address:#x}, {why}.{device}"
 
     def _check(self, instruction: Any) -> None:
-        """End where a real processor would stop and the emulated one would not mind."""
+        """Raise ``EndError`` for an instruction that a real processor would refuse but the emulator executes."""
         name = instruction.mnemonic
         if name in ("ud2", "udf", "int3", "brk"):
-            raise EndError("fault", f"`{name}` is there to stop the program.")
+            raise EndError("fault", f"`{name}` stops the program on purpose.")
         if self.machine.name != "x86-64":
             return
         if name in ("hlt", "cli", "sti", "in", "out", "lgdt", "lidt", "rdmsr", "wrmsr", "iretq", "swapgs"):
-            raise EndError("fault", f"`{name}` is for the system alone: a program on Linux is ended for it.")
+            raise EndError("fault", f"Only the kernel may execute `{name}`: Linux ends a program that tries.")
         if name in ("movaps", "movapd", "movdqa", "movntps", "movntdq", "vmovaps", "vmovapd", "vmovdqa"):
             for operand in instruction.operands:
                 if operand.type == cs.x86.X86_OP_MEM and self._address(instruction, operand) % min(operand.size, 32):
                     address = self._address(instruction, operand)
-                    sentence = f"`{name}` wants an address that can be divided by {operand.size}, and got {address:#x}."
+                    sentence = f"`{name}` needs an address that is a multiple of {operand.size}, but got {address:#x}."
                     raise EndError("fault", sentence)
 
     def _address(self, instruction: Any, operand: Any) -> int:
@@ -198,24 +198,24 @@ class Stepper:
         memory = operand.mem
         return (value(memory.base) + value(memory.index) * int(memory.scale) + int(memory.disp)) % 2**64
 
-    def _asks(self, instruction: Any) -> bool:
-        """Whether the instruction is a request to the system or to a debugger, which is answered here."""
+    def _answer_request(self, instruction: Any) -> bool:
+        """Answer a request to the system or a debugger; return False if the instruction is no such request."""
         match self.machine.name, instruction.mnemonic:
             case "x86-64", "syscall":
                 arguments = [self._get(name) for name in ("rdi", "rsi", "rdx")]
-                answer = system_call(self.did, self._memory, self._get("rax"), arguments, exits=(60, 231), write=1)
+                answer = system_call(self.effects, self._memory, self._get("rax"), arguments, exits=(60, 231), write=1)
                 self._set("rcx", self.pc + 2)
                 self._set("rax", answer % 2**64)
             case "AArch64", "svc":
                 arguments = [self._get(name) for name in ("x0", "x1", "x2")]
-                answer = system_call(self.did, self._memory, self._get("x8"), arguments, exits=(93, 94), write=64)
+                answer = system_call(self.effects, self._memory, self._get("x8"), arguments, exits=(93, 94), write=64)
                 self._set("x0", answer % 2**64)
             case "ARM", "bkpt":
-                self._set("r0", semihosting(self.did, self._memory, self._get("r0"), self._get("r1")))
+                self._set("r0", semihosting(self.effects, self._memory, self._get("r0"), self._get("r1")))
             case "ARM", "svc":
                 raise EndError("halt", "`svc` calls a system, and there is none on this machine.")
             case "ARM", "wfi" | "wfe":
-                self.did.note = "The processor would wait here; the stepper goes on."
+                self.effects.note = "The processor would wait here; the stepper goes on."
             case _:
                 return False
         self._set(self.machine.pc, self.pc + instruction.size)
@@ -230,8 +230,8 @@ class Stepper:
     def _on_write(self, _uc: Any, _access: int, address: int, size: int, value: int, _data: Any) -> None:
         if self._memory(address, size) != (value % 2 ** (8 * size)).to_bytes(size, "little"):
             self.changes += 1
-        if len(self.did.written) < _MOST_WRITES:
-            self.did.written.append((address, size, value % 2 ** (8 * size)))
+        if len(self.effects.written) < _MOST_WRITES:
+            self.effects.written.append((address, size, value % 2 ** (8 * size)))
 
     def _on_invalid(self, _uc: Any, access: int, address: int, _size: int, _value: int, _data: Any) -> bool:
         self._stumbled = (access, address)

@@ -1,4 +1,4 @@
-"""The processors that are emulated, and their registers as they are shown."""
+"""The emulated processors, and the registers that are shown of them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,10 @@ from unicorn import arm64_const, arm_const, x86_const
 
 @dataclass(frozen=True)
 class Processor:
-    """A processor: how it is emulated and decoded, and its registers as they are shown."""
+    """A processor: the settings of its emulator and decoder, and the registers that are shown.
+
+    ``wide`` are the registers for vectors, which are not shown. ``linux`` is True if its programs run on Linux.
+    """
 
     name: str
     emulator: tuple[int, int]

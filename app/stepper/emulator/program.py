@@ -1,4 +1,4 @@
-"""A program's file: which machine it is for, what is to be loaded, and what lies where in its source."""
+"""A program's file: its machine, the segments to load, and the functions and source lines of its addresses."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -16,41 +16,45 @@ _LARGEST_LINES = 512 * 1024
 MOST_NAMES = 20_000
 
 
-class RefusedError(Exception):
-    """The program cannot be stepped through; the message is one sentence."""
+class UnsupportedProgramError(Exception):
+    """The program cannot be stepped through. The message is one sentence."""
 
 
 def opened(elf: ELFFile) -> tuple[Processor, list[Any]]:
-    """The machine of a file and the segments to load; raises ``RefusedError``."""
+    """Return the machine of a file and the segments to load. Raises ``UnsupportedProgramError``."""
     machine = PROCESSORS.get(str(elf["e_machine"]))
     if machine is None or not elf.little_endian or elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
-        raise RefusedError("Programs for x86-64, ARM and AArch64 can be stepped through, and this is none.")
+        raise UnsupportedProgramError("Only programs for x86-64, ARM and AArch64 can be stepped through.")
     segments = [one for one in elf.iter_segments() if one["p_type"] == "PT_LOAD" and one["p_memsz"]]
     size = sum(one["p_memsz"] for one in segments)
     if not segments or len(segments) > _MOST_SEGMENTS or size > _LARGEST:
-        raise RefusedError("Only small programs can be stepped through: up to 16 MiB in up to 32 segments.")
+        raise UnsupportedProgramError("Only small programs can be stepped through: up to 16 MiB in up to 32 segments.")
     one: Any
     for one in elf.iter_segments():
         if isinstance(one, DynamicSegment) and any(tag.entry.d_tag == "DT_NEEDED" for tag in one.iter_tags()):
-            raise RefusedError("This program needs shared libraries; only one that needs none can be stepped through.")
+            raise UnsupportedProgramError(
+                "This program needs shared libraries. Only programs without them can be stepped through."
+            )
         if one["p_type"] == "PT_NOTE" and any(note["n_name"] == "Xen" for note in one.iter_notes()):
-            raise RefusedError(
-                "This kernel begins in 32-bit mode, in which its loader enters it. The stepper begins in 64-bit mode."
+            raise UnsupportedProgramError(
+                "This kernel's loader enters it in 32-bit mode, but the stepper starts in 64-bit mode."
             )
     if not elf["e_entry"]:
-        raise RefusedError("The file's entry address is 0: the linker found no entry point, so there is no first step.")
+        raise UnsupportedProgramError(
+            "The file's entry address is 0: the linker found no entry point, so there is no first step."
+        )
     return machine, segments
 
 
 @dataclass(frozen=True)
 class Places:
-    """What lies where in the source: functions by address, lines by address."""
+    """The functions and source lines of a program, each sorted by address."""
 
     functions: Sequence[tuple[int, int, str]] = ()
     lines: Sequence[tuple[int, str | None, int]] = ()
 
     def function(self, address: int) -> tuple[str, int] | None:
-        """The function around an address, and how far behind its beginning."""
+        """Return the function that contains an address, and the offset in it."""
         at = bisect_right(self.functions, address, key=lambda one: one[0])
         if not at:
             return None
@@ -58,7 +62,7 @@ class Places:
         return (name, address - start) if address - start < max(size, 1) or not size else None
 
     def line(self, address: int) -> tuple[str, int] | None:
-        """The file and line that an instruction comes from."""
+        """Return the file and line of the instruction at an address."""
         at = bisect_right(self.lines, address, key=lambda one: one[0])
         if not at or self.lines[at - 1][1] is None:
             return None
@@ -67,7 +71,7 @@ class Places:
 
 
 def places(elf: ELFFile) -> Places:
-    """The functions and lines of a file; what is damaged is left out."""
+    """Return the functions and lines of a file, without the lines if their tables are damaged."""
     functions: list[tuple[int, int, str]] = []
     table: Any = elf.get_section_by_name(".symtab")
     if table is not None and table.num_symbols() <= MOST_NAMES:

@@ -1,4 +1,4 @@
-"""What a program asks of others, the system or a debugger, and what it is answered here."""
+"""A program's requests to the operating system or a debugger, and the stepper's answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 _PRINTED = 4096
 _ENOSYS, _EFAULT = -38, -14
 Memory = Callable[[int, int], bytes | None]
-"""Reads so many bytes at an address; None where there is no memory."""
+"""Returns ``size`` bytes at ``address``, or None if there is no memory."""
 
 
 class EndError(Exception):
-    """The program's end: what kind, and in words."""
+    """The program ends; the message says why in one sentence."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -18,8 +18,8 @@ class EndError(Exception):
 
 
 @dataclass
-class Did:
-    """What the last instruction did to the memory and to the outside."""
+class Effects:
+    """The effects of the last instruction: its writes to memory, its output, and a note on it."""
 
     written: list[tuple[int, int, int]] = field(default_factory=list)
     output: str = ""
@@ -27,9 +27,9 @@ class Did:
 
 
 def system_call(
-    did: Did, memory: Memory, number: int, arguments: list[int], *, exits: tuple[int, ...], write: int
+    effects: Effects, memory: Memory, number: int, arguments: list[int], *, exits: tuple[int, ...], write: int
 ) -> int:
-    """The answer of the system; raises ``EndError`` when it is asked for the end."""
+    """Return the result of a system call. Raises ``EndError`` if the call ends the program."""
     first, second, third = arguments
     if number in exits:
         raise EndError("exit", f"The program asks the system to end it, with exit code {first & 0xFF}.")
@@ -37,14 +37,14 @@ def system_call(
         data = memory(second, min(third, _PRINTED))
         if data is None:
             return _EFAULT
-        did.output = data.decode("utf-8", "replace")
+        effects.output = data.decode("utf-8", "replace")
         return len(data)
-    did.note = f"The stepper does not answer system call {number}: the program gets the error ENOSYS."
+    effects.note = f"The stepper does not answer system call {number}: the program gets the error ENOSYS."
     return _ENOSYS
 
 
-def semihosting(did: Did, memory: Memory, operation: int, parameter: int) -> int:
-    """The answer of a debugger on ARM; raises ``EndError`` when it is asked for the end."""
+def semihosting(effects: Effects, memory: Memory, operation: int, parameter: int) -> int:
+    """Return a debugger's answer to a semihosting request on ARM. Raises ``EndError`` if that ends the program."""
     match operation:
         case 0x18 | 0x20:
             raise EndError("exit", "The program asks the debugger to end it.")
@@ -57,14 +57,14 @@ def semihosting(did: Did, memory: Memory, operation: int, parameter: int) -> int
             start, size = (int.from_bytes(words[at : at + 4], "little") for at in (4, 8))
             data = memory(start, min(size, _PRINTED)) or b""
         case _:
-            did.note = f"The stepper does not answer request {operation:#x} to a debugger."
+            effects.note = f"The stepper does not answer request {operation:#x} to a debugger."
             return 2**32 - 1
-    did.output = data.decode("utf-8", "replace")
+    effects.output = data.decode("utf-8", "replace")
     return 0
 
 
 def _text(memory: Memory, start: int) -> bytes:
-    """A text that ends with a zero byte."""
+    """Return the text before the next zero byte."""
     data = bytearray()
     while len(data) < _PRINTED:
         one = memory(start + len(data), 1)

@@ -1,4 +1,4 @@
-"""Every state of a program, as JSON: ``{"refused": sentence}`` or a trace in the shape of ``app.stepper.Trace``."""
+"""Print a program's states as JSON: a trace in the form of ``app.stepper.Trace``, or ``{"refused": sentence}``."""
 
 import json
 import sys
@@ -7,12 +7,12 @@ from typing import Any
 from elftools.elf.elffile import ELFFile
 
 from .machine import Stepper
-from .program import RefusedError
+from .program import UnsupportedProgramError
 from .requests import EndError
 
 
 def trace(file: Any, most: int) -> dict[str, Any]:
-    """Every state from the entry point on, up to ``most`` of them; raises ``RefusedError``."""
+    """Return up to ``most`` states from the entry point on. Raises ``UnsupportedProgramError``."""
     stepper = Stepper(ELFFile(file))
     states: list[dict[str, Any]] = []
     known: dict[tuple[Any, ...], int] = {}
@@ -56,21 +56,21 @@ def _state(stepper: Stepper, instruction: Any) -> dict[str, Any]:
         "line": line[1] if line else None,
         "values": [hex(value) for value in stepper.values()],
         "stack": [(address, hex(value)) for address, value in stepper.stack()],
-        "written": [(address, size, hex(value)) for address, size, value in stepper.did.written],
-        "output": stepper.did.output,
-        "note": stepper.did.note,
+        "written": [(address, size, hex(value)) for address, size, value in stepper.effects.written],
+        "output": stepper.effects.output,
+        "note": stepper.effects.note,
     }
 
 
 def main() -> None:
-    """Print the trace of a file, or why there is none."""
+    """Print the trace of a file, or the reason why there is none."""
     path, most = sys.argv[1], int(sys.argv[2])
     try:
         with open(path, "rb") as file:
             found = trace(file, most)
-    except RefusedError as refusal:
+    except UnsupportedProgramError as refusal:
         found = {"refused": str(refusal)}
     except Exception:
-        # Damaged in whatever way: the libraries raise what they stumble over.
-        found = {"refused": "This file is damaged, or no program that can be stepped through."}
+        # The libraries raise various exceptions for a damaged file.
+        found = {"refused": "This file is damaged or is not a program that can be stepped through."}
     sys.stdout.write(json.dumps(found))

@@ -1,9 +1,9 @@
-"""What stands before every request: which host, which origin, how large, how often, and whose seat.
+"""Guard every request: its host, its origin, its size, its rate and its seat.
 
-A page of another site may make a learner's browser post to localhost. Such a request carries an ``Origin``
-or ``Sec-Fetch-Site`` that says so and is refused; a script's request carries neither and passes.
+A page of another site may make a learner's browser post to localhost. Such a request has an ``Origin`` or
+``Sec-Fetch-Site`` that says so and is refused; a script's request has neither and passes.
 
-``wire`` is the same for what never becomes a request: connections on which nothing goes on.
+``wire`` guards what never becomes a request: stalled connections.
 """
 
 import secrets
@@ -20,7 +20,7 @@ from app.web.guard.hosts import Hosts, check_origin
 from app.web.guard.paths import mounted, path_of
 from app.web.guard.rates import Rates, address_of, kind
 from app.web.guard.seats import OLD_NAME, Seats, SeveralSeatsError
-from app.web.problem import ProblemError
+from app.web.problem import ProblemError, address_too_long, bad_target, headers_too_large, two_seats
 
 __all__ = ["OLD_NAME", "Caller", "Guard", "Seats"]
 
@@ -33,9 +33,9 @@ _MOST_TARGET_BYTES = 8 * 1024
 _NO_PAGES = ("/api/", "/static/")
 _NO_SEATS = ("/static/", "/healthz", "/readyz")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
-# htmx's extension hx-csp is not used: it guards pages into which markup can slip. Here everything is escaped, no
-# attribute holds code, and a nonce on each element would have to be the page's own also in the frames of a stream.
-# Only the editor's own sheet needs a nonce; it is made by a script, so no markup of ours carries one.
+# htmx's extension hx-csp, which protects pages with injected markup, is not used. Here everything is escaped, no
+# attribute contains code, and each frame of a stream would need the page's own nonce. Only the editor's style sheet
+# needs a nonce, and a script creates that sheet, so none of our markup contains one.
 _POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'{}; img-src 'self' data:; connect-src 'self'; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -51,19 +51,20 @@ _HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", ", ".join(f"{feature}=()" for feature in _FEATURES).encode()),
 ]
-# Whatever may hold a learner's text is for that browser and that moment; a vendored file has its version in its name.
+# A page may contain a learner's text, so no cache may store it. A vendored file has its version in its name.
 _CACHING = (("/static/vendor/", b"public, max-age=31536000, immutable"), ("/static/", b"no-cache"), ("", b"no-store"))
 
 
 class Guard:
-    """ASGI middleware; sets ``request.state.seat``, ``request.state.seat_known`` and ``request.state.style_nonce``.
+    """ASGI middleware that refuses requests and sets these fields of ``request.state`` for the others.
 
-    ``request.state.charge()`` counts the request once more, for one that starts several runs.
-    ``request.state.seat_cookie`` is the name of the seat's cookie, ``request.state.caller`` who has sent the request.
-    ``request.state.queue_owner`` is the seat, or without a cookie the address as the rates count it; ``seen`` is told
-    whose request each is that the rates count.
+    ``seat`` is the seat of the request, ``seat_known`` True if it came with a cookie, and ``seat_cookie`` the cookie's
+    name. ``caller`` is the sender. ``queue_owner`` is the seat or, without a cookie, the address as the rates count it.
+    ``style_nonce`` is the nonce of the content security policy. ``charge()`` counts the request once more, for a
+    request that starts several runs.
 
-    A forged seat cookie counts as none. ``refuse`` says a problem in the form that the address is read in.
+    A forged cookie is ignored. ``refuse`` turns a problem into an answer. ``note_presence`` gets
+    the owner of each request that the rates count.
     """
 
     def __init__(
@@ -72,13 +73,13 @@ class Guard:
         settings: Settings,
         seats: Seats,
         refuse: Refuse,
-        seen: Callable[[str | None], Awaitable[None]],
+        note_presence: Callable[[str | None], Awaitable[None]],
     ) -> None:
         self._app = app
         self._settings = settings
         self._seats = seats
         self._refuse = refuse
-        self._seen = seen
+        self._note_presence = note_presence
         self._hosts = Hosts(settings.allowed_hosts)
         self._rates = Rates(settings)
         self._bodies = Bodies()
@@ -96,7 +97,7 @@ class Guard:
         try:
             known, moved = self._seat(scope, name)
             seat = known or self._seats.new()
-            caller = Caller(address_of(scope) or LOOPBACK, known or "", state.get("hang_up", _stay))
+            caller = Caller(address_of(scope) or LOOPBACK, known or "", state.get("hang_up", _no_connection))
             charge = partial(self._rates.check, scope, known)
             state.update(seat=seat, seat_known=known is not None, caller=caller, charge=charge)
             state["queue_owner"] = known or address_of(scope)
@@ -107,8 +108,8 @@ class Guard:
             await self._refuse(Request(scope), problem)(scope, receive, answer)
             return
         if kind(scope["method"], path_of(scope)):
-            # A browser's first page gives it the seat under which it will ask from then on.
-            await self._seen(seat if answer.cookies else state["queue_owner"])
+            # A browser's first page gives it the seat that its next requests will have.
+            await self._note_presence(seat if answer.cookies else state["queue_owner"])
         most, seconds = self._settings.body_bytes, self._settings.request_seconds
         is_form = any("urlencoded" in each.lower() for each in _values(scope, b"content-type"))
         body = Body(receive, most, seconds, caller, self._bodies, is_form=is_form)
@@ -118,25 +119,22 @@ class Guard:
             self._bodies.release(body)
 
     def _seat(self, scope: Scope, name: str) -> tuple[str | None, bool]:
-        """The seat whose cookie came, if any, and whether it came under the old name; raises ``ProblemError`` 400."""
+        """Return the cookie's seat, if any, and True if the cookie has the old name; raises ``ProblemError`` 400."""
         headers = _values(scope, b"cookie")
         if path_of(scope).startswith(_NO_SEATS):
             return None, False
         try:
             known = self._seats.read(headers, name)
         except SeveralSeatsError:
-            message = (
-                f"Your browser sent two seats of this playground, of which one may have been put there by someone "
-                f"else. Delete the cookies named {name}, then load the page again."
-            )
-            raise ProblemError(400, "two-seats", message) from None
+            raise two_seats(name) from None
         old = None if known else self._seats.read_old(headers)
         return known or old, old is not None
 
     def _examine(self, scope: Scope, seat: str | None) -> None:
         safe = scope["method"] in _SAFE
         _check_size(scope)
-        # Before all that concerns the sender: an answer that leaves the connection open must know where the body ends.
+        # Check the body before the sender: answers to the latter keep the connection open, so the body's end must be
+        # known.
         lengths, encodings = _values(scope, b"content-length"), _values(scope, b"transfer-encoding")
         check_announced(lengths, encodings, 0 if safe else self._settings.body_bytes)
         host = self._hosts.check(_values(scope, b"host"))
@@ -146,7 +144,7 @@ class Guard:
         check_charset(_values(scope, b"content-type"))
 
     def _cookies(self, seat: str, name: str, scope: Scope, *, moved: bool) -> list[str]:
-        """The cookie of a new seat, or of one that moves to another name; programs and files get none."""
+        """Return the cookies for a new seat, or for one whose cookie is renamed; API and static files set none."""
         if path_of(scope).startswith((*_NO_PAGES, *_NO_SEATS)):
             return []
         path = scope.get("root_path") or "/"
@@ -156,7 +154,7 @@ class Guard:
 
 
 class _Answer:
-    """A ``send`` that adds the headers every answer has, and the cookies of a new seat."""
+    """A ``send`` that adds the headers of every answer, and the cookies of a new seat."""
 
     def __init__(self, send: Send, path: str, nonce: str) -> None:
         self._send = send
@@ -168,34 +166,31 @@ class _Answer:
         if message["type"] == "http.response.start":
             caching = next(value for start, value in _CACHING if self._path.startswith(start))
             own = [(name, value) for name, value in message.get("headers", ()) if name != b"cache-control"]
-            # An answer that nothing has changed leaves the stored headers as they are: to say them again weighs.
+            # After a 304 the browser keeps its stored headers, so sending them again would only cost bytes.
             fixed = () if message["status"] == 304 else (*_HEADERS, (b"content-security-policy", self._policy))
             message["headers"] = [*own, *fixed, (b"cache-control", caching)]
-            # A page that has set or deleted the cookie has the last word.
+            # A page that sets or deletes the cookie itself has priority.
             if all(name != b"set-cookie" for name, _ in own):
                 message["headers"] += [(b"set-cookie", cookie.encode("latin-1")) for cookie in self.cookies]
         await self._send(message)
 
 
-def _stay() -> None:
-    """Where no connection is, as in tests, none can be ended."""
+def _no_connection() -> None:
+    """End nothing: outside of our server, as in tests, there is no connection to end."""
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:
-    """Every value that the request gives for a header."""
+    """Return every value of a header in the request."""
     return [value.decode("latin-1") for each, value in scope["headers"] if each == name]
 
 
 def _check_size(scope: Scope) -> None:
-    """A parser's own limit counts only what has not arrived whole, so a head is measured here once more."""
+    """Measure the head, because the parser's own limit only counts a head that arrives in pieces."""
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     if len(scope["headers"]) > _MOST_HEADERS or sum(len(n) + len(v) for n, v in headers) > _MOST_HEADER_BYTES:
-        message = f"A request has at most {_MOST_HEADERS} headers of {_MOST_HEADER_BYTES // 1024} KiB together."
-        raise ProblemError(431, "headers-too-large", message, closes=True)
+        raise headers_too_large(_MOST_HEADERS, _MOST_HEADER_BYTES)
     target = scope.get("raw_path") or scope["path"].encode()
     if len(target) + len(scope.get("query_string", b"")) > _MOST_TARGET_BYTES:
-        message = f"An address is at most {_MOST_TARGET_BYTES // 1024} KiB long."
-        raise ProblemError(414, "address-too-long", message, closes=True)
+        raise address_too_long(_MOST_TARGET_BYTES)
     if not target.startswith(b"/"):
-        message = "A request names a path that starts with /, and its host in Host."
-        raise ProblemError(400, "bad-target", message, closes=True)
+        raise bad_target()

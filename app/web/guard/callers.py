@@ -1,4 +1,4 @@
-"""The sender of a request, as the shares of places count it."""
+"""Describe the sender of a request, for the fair shares of connections, streams and downloads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ LOOPBACK = "this machine"
 
 @dataclass(frozen=True, eq=False)
 class Caller:
-    """The sender's address, its seat (empty without a cookie), and how to end the connection of this very request."""
+    """The sender's address, its seat (empty without a cookie), and a function that ends the request's connection."""
 
     address: str
     owner: str

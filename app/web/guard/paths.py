@@ -1,13 +1,13 @@
-"""The path of a request where a proxy offers the playground below a path of its own, such as ``/rust``.
+"""Normalize request paths where a proxy serves the playground under a path such as ``/rust``.
 
-Some proxies take that path away before they pass a request on, others leave it. Both arrive here as one.
+Some proxies remove that path before they forward a request, others leave it; both must look the same to the pages.
 """
 
 from starlette.types import Scope
 
 
 def mounted(scope: Scope, root: str) -> Scope:
-    """The scope below this root path, with a path that begins with it, whichever way the request came."""
+    """Return the scope with this root path and with a path that begins with it."""
     path = scope["path"]
     if root and not path.startswith(f"{root}/"):
         path = f"{root}/" if path == root else root + path
@@ -15,6 +15,6 @@ def mounted(scope: Scope, root: str) -> Scope:
 
 
 def path_of(scope: Scope) -> str:
-    """The path below the root path."""
+    """Return the path below the root path."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))

@@ -1,6 +1,7 @@
-"""How often a seat, and an address, may do what costs something. Whoever is at the machine itself is exempt.
+"""Limit how often a seat and an address may send requests. Requests from the server's own machine are exempt.
 
-The address is the connection's, as the server reports it: behind a trusted proxy, the one that the proxy names.
+The address is the one that the server reports for the connection or, behind a trusted proxy, the one that the proxy
+names.
 """
 
 import math
@@ -13,15 +14,15 @@ from starlette.types import Scope
 from app.settings import Settings
 from app.web.guard.paths import path_of
 from app.web.guard.windows import Windows
-from app.web.problem import ProblemError
+from app.web.problem import too_often
+from app.web.words import RATES
 
-Kind = Literal["runs", "changes", "streams", "reads"]
+RequestKind = Literal["runs", "changes", "streams", "reads"]
 _SAFE = {"GET", "HEAD", "OPTIONS"}
-_WORDS = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
 
 
-def kind(method: str, path: str) -> Kind | None:
-    """What a request costs; None for what costs next to nothing."""
+def kind(method: str, path: str) -> RequestKind | None:
+    """Return the kind of request that a rate counts, or None for requests that cost next to nothing."""
     if method == "POST" and path.endswith("/runs"):
         return "runs"
     if method not in _SAFE:
@@ -32,8 +33,8 @@ def kind(method: str, path: str) -> Kind | None:
 
 
 def address_of(scope: Scope) -> str | None:
-    """Who is counted as one: an IPv4 address or an IPv6 network of 64 bits; None for this machine itself."""
-    # The zone of a link-local address, as in fe80::1%eth0, names an interface of this machine and no sender.
+    """Return the address to count: an IPv4 address or an IPv6 /64 network; None for this machine itself."""
+    # The zone of a link-local address, as in fe80::1%eth0, is an interface of this machine and not part of the sender.
     host, _, _ = (scope.get("client") or ("127.0.0.1", 0))[0].partition("%")
     try:
         address = ip_address(host)
@@ -47,11 +48,11 @@ def address_of(scope: Scope) -> str | None:
 
 
 class Rates:
-    """Moving windows, one for each kind of request, seat and address."""
+    """A sliding window for each kind of request and each seat or address."""
 
     def __init__(self, settings: Settings) -> None:
         self._windows = Windows()
-        self._limits: dict[Kind, tuple[RateLimitItem, RateLimitItem]] = {
+        self._limits: dict[RequestKind, tuple[RateLimitItem, RateLimitItem]] = {
             "runs": (parse(settings.seat_runs), parse(settings.address_runs)),
             "changes": (parse(settings.seat_changes), parse(settings.address_changes)),
             "streams": (parse(settings.seat_streams), parse(settings.address_streams)),
@@ -59,7 +60,7 @@ class Rates:
         }
 
     def check(self, scope: Scope, seat: str | None) -> None:
-        """Count this request; raises ``ProblemError`` 429 with the seconds to wait when there were too many."""
+        """Count this request; raises ``ProblemError`` 429 with the seconds to wait if there were too many."""
         what = kind(scope["method"], path_of(scope))
         address = address_of(scope) if what else None
         if what is None or address is None:
@@ -69,11 +70,7 @@ class Rates:
         if seat is not None:
             self._hit(by_seat, what, seat)
 
-    def _hit(self, limit: RateLimitItem, what: Kind, who: str) -> None:
+    def _hit(self, limit: RateLimitItem, what: RequestKind, who: str) -> None:
         wait = self._windows.hit(limit, what, who)
-        if not wait:
-            return
-        seconds = max(1, math.ceil(wait))
-        unit = "second" if seconds == 1 else "seconds"
-        message = f"Too many {_WORDS[what]} in a short time. Try again in {seconds} {unit}."
-        raise ProblemError(429, "too-often", message, retry_after=seconds)
+        if wait:
+            raise too_often(RATES[what], max(1, math.ceil(wait)))

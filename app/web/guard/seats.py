@@ -1,7 +1,7 @@
-"""Seats: a random number in a cookie, signed, so that a seat is only ever one that this server gave out.
+"""Identify browsers by seats: random numbers in signed cookies, so that only this server can issue them.
 
-The key is made on the first start. A key that others could read may be known to others: it is refused rather
-than mended, because only its replacement would help, and that gives every browser a new seat.
+The first start creates the key. A key that other users could read may be known to them. The server refuses it instead
+of repairing its mode, because only a new key would help, and a new key gives every browser a new seat.
 """
 
 import hmac
@@ -17,7 +17,7 @@ from typing import Self
 OLD_NAME = "seat"
 """The cookie's name until November 2026, whatever the key and the scheme."""
 _OLD_NAME_ENDS = datetime(2027, 2, 27, tzinfo=UTC)
-"""When a seat that has not been moved to its new name is forgotten: 90 days later."""
+"""The day from which cookies with the old name are ignored, 90 days later."""
 _KEY_FILE = "seat.key"
 _KEY_BYTES = 32
 _SEAT_BYTES = 16
@@ -25,52 +25,52 @@ _FINGERPRINT = 8
 
 
 class SeatKeyError(OSError):
-    """The key cannot be used; the message is one sentence without its full stop."""
+    """The key cannot be used. The message is one sentence without its full stop."""
 
 
 class SeveralSeatsError(ValueError):
-    """A request brings several genuine cookies of one name, and nothing says which of them is the learner's own."""
+    """A request has several genuine cookies of one name, and nothing shows which one is the learner's own."""
 
 
 class Seats:
-    """Gives out seats and recognises them by their signature (HMAC-SHA256)."""
+    """Issue seats and verify them by their signature (HMAC-SHA256)."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     @classmethod
     def kept_in(cls, folder: Path) -> Self:
-        """The seats of the key in this folder, made if there is none; raises ``SeatKeyError``, ``OSError``."""
+        """Return the seats of the key in this folder, created if missing; raises ``SeatKeyError``, ``OSError``."""
         path = folder / _KEY_FILE
         if not os.path.lexists(path):
-            _make(path)
-        return cls(_read(path))
+            _create_key(path)
+        return cls(_read_key(path))
 
     def new(self) -> str:
-        """A seat that nobody has: 128 random bits in hex."""
+        """Return a new seat: 128 random bits in hex."""
         return secrets.token_hex(_SEAT_BYTES)
 
     def sign(self, seat: str) -> str:
-        """The cookie's value: the seat, a dot, the signature in hex."""
+        """Return the cookie's value: the seat, a dot, the signature in hex."""
         return f"{seat}.{self._signature(seat)}"
 
     def name(self, scheme: str, root: str) -> str:
-        """The name of the cookie for a server at this root path.
+        """Return the name of the cookie for a server at this root path.
 
-        It carries a fingerprint of the key and the path: playgrounds on one host leave each other's seats alone,
-        whatever their ports and paths. By TLS the browser itself holds what the prefix promises: no other host, no
-        page without TLS and, for ``__Host-``, no other path can have set the cookie.
+        The name contains a fingerprint of the key and the path, so playgrounds on one host do not touch each other's
+        seats, whatever their ports and paths. With TLS, browsers enforce the prefix: no other host, no page without TLS
+        and, for ``__Host-``, no other path can have set the cookie.
         """
         fingerprint = hmac.digest(self._key, f"cookie {root}".encode(), "sha256").hex()[:_FINGERPRINT]
         prefix = "" if scheme != "https" else "__Secure-" if root else "__Host-"
         return f"{prefix}{OLD_NAME}-{fingerprint}"
 
     def read(self, headers: Iterable[str], name: str) -> str | None:
-        """The seat of the genuine cookie of that name in these ``Cookie`` headers; None when there is none.
+        """Return the seat of the genuine cookie of that name in these ``Cookie`` headers, or None.
 
-        Cookies of other programs on the same host arrive too, in whatever form, and must not hide ours. Raises
-        ``SeveralSeatsError`` for two seats: browsers send the cookie of the longest path first, so that order says
-        nothing of who has set it.
+        The headers also contain cookies of other programs on the same host, in any form, which must not hide ours.
+        Raises ``SeveralSeatsError`` for two seats: browsers send the cookie with the longest path first, so their order
+        does not show who set them.
         """
         found = set(self._genuine(headers, name))
         if len(found) > 1:
@@ -78,7 +78,7 @@ class Seats:
         return found.pop() if found else None
 
     def read_old(self, headers: Iterable[str]) -> str | None:
-        """The seat of a cookie of the old name, as long as that is read; of two seats neither."""
+        """Return the seat of a cookie with the old name, until that is ignored; None if there are two seats."""
         if datetime.now(UTC) >= _OLD_NAME_ENDS:
             return None
         with suppress(SeveralSeatsError):
@@ -94,12 +94,12 @@ class Seats:
                     yield seat
 
     def _signature(self, seat: str) -> str:
-        # What is signed says what it is for: the key may one day sign something else.
+        # The signed text states its purpose, because the key may one day sign something else.
         return hmac.digest(self._key, f"seat {seat}".encode(), "sha256").hex()
 
 
-def _make(path: Path) -> None:
-    """Write the file whole under another name and link it: a second server never reads a part, and one key wins."""
+def _create_key(path: Path) -> None:
+    """Write the file under another name and link it, so that a second server never reads a part and one key wins."""
     whole = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     number = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -113,8 +113,8 @@ def _make(path: Path) -> None:
         os.unlink(whole)
 
 
-def _read(path: Path) -> bytes:
-    # Without O_NONBLOCK, a pipe of that name would hold the start for ever.
+def _read_key(path: Path) -> bytes:
+    # Without O_NONBLOCK, a named pipe in its place would block startup forever.
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(number, "rb") as file:
         status = os.fstat(file.fileno())
@@ -122,7 +122,7 @@ def _read(path: Path) -> bytes:
             raise SeatKeyError(f"{path} is not a key; delete it, and every browser gets a new seat")
         if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
             raise SeatKeyError(
-                f"others can read the key {path}; delete it, and every browser gets a new seat, "
+                f"other users can read the key {path}; delete it, and every browser gets a new seat, "
                 "or run chmod 600 on it if nobody has read it"
             )
         return file.read()

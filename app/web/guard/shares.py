@@ -1,7 +1,7 @@
-"""Fair shares of places of which there are only so many: connections, event streams, downloads.
+"""Share a limited number of places fairly: connections, event streams, downloads.
 
-An address alone may have all places. At the limit, an address that asks displaces the one with the most, up to its
-share; within an address, the seat with the most gives way. What is idle goes before what is in use.
+As long as there is room, one address may have all places. At the limit, an address that asks displaces the address with
+the most, up to its share; within an address, the seat with the most gives way. Idle holders give way before busy ones.
 """
 
 from collections import Counter
@@ -9,77 +9,77 @@ from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
 
 _OWNERS_OWN = 0.1
-"""The part of all places up to which an owner loses none to others behind its own address."""
+"""The share of all places that an owner keeps against others behind its own address."""
 
 
 class Holder(Protocol):
-    """Something that has, or asks for, a place."""
+    """A holder of a place, or one that asks for a place."""
 
     @property
     def address(self) -> str:
-        """The address that it is counted for."""
+        """The address for which it is counted."""
 
     @property
     def owner(self) -> str:
-        """The seat behind that address, or another word for those that have none."""
+        """The seat behind that address, or another string for those without a seat."""
 
     @property
     def idle(self) -> bool:
-        """Return True if nothing is lost when it gives way."""
+        """True if nothing is lost when it gives way."""
 
     def give_way(self) -> None:
-        """End it: another has its place."""
+        """End it, because another holder takes its place."""
 
 
 _Holder = TypeVar("_Holder", bound=Holder)
 
 
 class Shares(Generic[_Holder]):
-    """The places in use; ``share``: the part of them that an address may reach by displacing others."""
+    """The places in use. ``share``: the part of them that an address may gain by displacing others."""
 
     def __init__(self, most: int, share: float) -> None:
         self._most = most
         self._share = share
-        self._held: dict[_Holder, None] = {}  # in the order in which they became idle or busy
+        self._holders: dict[_Holder, None] = {}  # in the order in which they became idle or busy
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._holders)
 
     def take(self, asking: _Holder) -> bool:
-        """Give a place, of another's where there is no free one; False when nobody has to give way."""
-        if len(self._held) >= self._most:
+        """Give a place, taken from another holder if none is free; return False if no holder has to give way."""
+        if len(self._holders) >= self._most:
             victim = self._victim(asking)
             if victim is None:
                 return False
             self.release(victim)
             victim.give_way()
-        self._held[asking] = None
+        self._holders[asking] = None
         return True
 
     def release(self, holder: _Holder) -> None:
-        """Take the place back; nothing happens when it is gone already."""
-        self._held.pop(holder, None)
+        """Take the place back, if the holder still has it."""
+        self._holders.pop(holder, None)
 
     def changed(self, holder: _Holder) -> None:
-        """Note that the holder has become idle or busy."""
-        if holder in self._held:
-            del self._held[holder]
-            self._held[holder] = None
+        """Record that the holder has become idle or busy."""
+        if holder in self._holders:
+            del self._holders[holder]
+            self._holders[holder] = None
 
     def _victim(self, asking: _Holder) -> _Holder | None:
-        counts = Counter(each.address for each in self._held)
+        counts = Counter(each.address for each in self._holders)
         [(heaviest, most)] = counts.most_common(1)
-        idle = [each for each in self._held if each.idle]
+        idle = [each for each in self._holders if each.idle]
         if idle:
             return next((each for each in idle if each.address == heaviest), idle[0])
         wanted = counts[asking.address] + 1
         if wanted < most and wanted <= self._share * self._most:
-            return _oldest(each for each in self._held if each.address == heaviest)
+            return _oldest(each for each in self._holders if each.address == heaviest)
         return self._neighbour(asking)
 
     def _neighbour(self, asking: _Holder) -> _Holder | None:
-        """The oldest of the seat with the most behind the same address, if that is more than its own."""
-        near = [each for each in self._held if each.address == asking.address]
+        """Return the oldest holder of the same address's heaviest seat, if that seat has more than the asking one."""
+        near = [each for each in self._holders if each.address == asking.address]
         counts = Counter(each.owner for each in near)
         found = _oldest(near)
         if found is None or counts[found.owner] <= max(counts[asking.owner] + 1, _OWNERS_OWN * self._most):
@@ -88,7 +88,7 @@ class Shares(Generic[_Holder]):
 
 
 def _oldest(holders: Iterable[_Holder]) -> _Holder | None:
-    """The oldest of the owner that has the most of these."""
+    """Return the oldest of these holders that belongs to the owner with the most of them."""
     found = list(holders)
     counts = Counter(each.owner for each in found)
-    return max(found, key=lambda each: counts[each.owner], default=None)  # the first of those that are equal
+    return max(found, key=lambda each: counts[each.owner], default=None)  # of equals, the first

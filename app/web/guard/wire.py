@@ -1,8 +1,8 @@
-"""Connections on which nothing goes on are ended: uvicorn waits for them without a limit.
+"""End stalled connections, for which uvicorn would wait without a limit.
 
-Four things can hold a connection, and what is kept for it, for ever: a request whose head never ends, the rest
-of a body that has been answered already, a reader that takes nothing, and sheer number. A fifth is a reader that takes
-little: what waits for all readers together has a bound.
+Without this module, connections and their memory could be held forever in four ways: by a request whose head never
+ends, by the rest of a body that has already been answered, by a client that reads nothing, and by sheer number. A fifth
+way is a client that reads little, so the data waiting for all clients together is bounded too.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ from app.web.guard.rates import address_of
 from app.web.guard.shares import Shares
 
 _SEND_BUFFER = 64 * 1024
-"""What the system may hold for one connection; it would let it grow to megabytes for each silent reader."""
+"""The kernel's send buffer for one connection, which could otherwise grow to megabytes for each stalled client."""
 _LEAST_TAKEN = 32 * 1024
-"""A reader that takes less than this in ``stalled_seconds`` counts as silent."""
+"""A client that reads fewer bytes than this in ``stalled_seconds`` counts as stalled."""
 _MOST_UNSENT = 16 * 1024 * 1024
-"""Bytes that may wait for all readers together; beyond, the connection for which the most waits is ended."""
+"""Bytes that may wait for all clients together. Beyond that, the connection with the most waiting bytes is ended."""
 _MOST_CHUNKS = 2048
-"""Chunks of one body: each costs as much as a small request, so a body in chunks of a byte stops everybody for long."""
+"""Chunks of one body. Each costs as much as a small request, so one-byte chunks would block the event loop for long."""
 _LAST_WORDS = 0.3
-"""Seconds that an answer has left to go out when the server stops."""
+"""Seconds left for sending an answer when the server stops."""
 
 
 class _Connection(h11.Connection):
-    """A connection on which a body in countless chunks is an error of its sender's."""
+    """A connection on which countless chunks in one body are a protocol error."""
 
     chunks = 0
 
@@ -46,7 +46,7 @@ class _Connection(h11.Connection):
 
 
 class Wire(H11Protocol):
-    """One connection; ``wire_of`` gives uvicorn the class with an operator's limits."""
+    """A connection; ``wire_of`` returns the class with an operator's limits for uvicorn."""
 
     request_seconds: float
     stalled_seconds: float
@@ -60,31 +60,31 @@ class Wire(H11Protocol):
         self._unfinished: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio hands over nothing else
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio passes nothing else
         super().connection_made(transport)
         if not self.places.take(self):
             transport.abort()
             return
-        # Any byte that the system does not take at once counts as waiting, so that every silent reader is noticed.
+        # Count every byte that the kernel does not accept at once as waiting, so that each stalled client is noticed.
         transport.set_write_buffer_limits(high=0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._watch()
 
     @property
     def idle(self) -> bool:
-        """Return True if no request is being answered."""
+        """True if no request is being answered."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete
 
     @property
     def address(self) -> str:
-        """The address of whoever has sent the request that is being answered, else of the connection itself."""
+        """The address of the sender of the request that is being answered, else of the connection itself."""
         caller = None if self.idle else self.scope["state"].get("caller")
         return caller.address if caller else address_of({"client": self.client}) or LOOPBACK
 
     @property
     def owner(self) -> str:
-        """The seat whose request is being answered; ``?`` as long as it is not known."""
+        """The seat whose request is being answered, or ``?`` while it is unknown."""
         caller = None if self.idle else self.scope["state"].get("caller")
         return caller.owner if caller else "?"
 
@@ -106,7 +106,7 @@ class Wire(H11Protocol):
         self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        """Say that the request is malformed, or end the connection where its answer has gone out already."""
+        """Answer that the request is malformed, or end the connection if its answer has already been sent."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:
@@ -119,7 +119,7 @@ class Wire(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._wait_for_the_reader()
+        self._wait_for_client()
         self.unsent[self] = self.transport.get_write_buffer_size()
         if sum(self.unsent.values()) > _MOST_UNSENT:
             self._make_room()
@@ -131,7 +131,7 @@ class Wire(H11Protocol):
             self._stalled.cancel()
 
     def shutdown(self) -> None:
-        """Let an answer go out, but wait for nobody: not for a request that is half sent, nor for a slow reader."""
+        """Give an answer a moment to be sent, but do not wait for half a request or for a slow client."""
         if self.conn.their_state is h11.SEND_BODY:
             self.transport.abort()
             return
@@ -139,9 +139,9 @@ class Wire(H11Protocol):
         self.loop.call_later(_LAST_WORDS, self.transport.abort)
 
     def _watch(self) -> None:
-        """Limit the time for a head, and for the rest of a body that is read only to be thrown away.
+        """Limit the time for a head, and for the rest of a body that is read only to be discarded.
 
-        A body that is still wanted is timed where it is read, so that the sender gets a sentence.
+        The time for a body that is still needed is limited where it is read, so that its sender gets a message.
         """
         answered = self.conn.our_state in (h11.DONE, h11.MUST_CLOSE)
         state = self.conn.their_state
@@ -155,19 +155,19 @@ class Wire(H11Protocol):
     def _end_if_unfinished(self) -> None:
         self._unfinished = None
         if self.transport.get_write_buffer_size():
-            self._watch()  # the answer before is still going out
+            self._watch()  # the previous answer is still being sent
         else:
             self.transport.abort()
 
-    def _wait_for_the_reader(self) -> None:
+    def _wait_for_client(self) -> None:
         waiting = self.transport.get_write_buffer_size()
-        self._stalled = self.loop.call_later(self.stalled_seconds, self._end_if_silent, waiting)
+        self._stalled = self.loop.call_later(self.stalled_seconds, self._end_if_stalled, waiting)
 
-    def _end_if_silent(self, before: int) -> None:
+    def _end_if_stalled(self, before: int) -> None:
         if self.transport.get_write_buffer_size() > before - _LEAST_TAKEN:
             self.transport.abort()
         else:
-            self._wait_for_the_reader()
+            self._wait_for_client()
 
     def _make_room(self) -> None:
         for wire in self.unsent:
@@ -184,7 +184,7 @@ class Wire(H11Protocol):
 
 
 def wire_of(settings: Settings, most: int) -> type[Wire]:
-    """The connections of a server with these settings, at most so many, for ``uvicorn.Config(http=…)``."""
+    """Return the class of a server's connections, at most ``most``, for ``uvicorn.Config(http=…)``."""
 
     class _Wire(Wire):
         request_seconds = settings.request_seconds

@@ -1,6 +1,6 @@
-"""The pages: course map and lessons, and a run as HTML. Each works by plain form posts.
+"""Serve the pages: course map, lessons, and runs as HTML. Each page works with plain form posts.
 
-htmx asks for the same things and gets fragments: a posted run answers with its panel, which follows
+htmx requests the same addresses and gets fragments. A posted run answers with its panel, which follows
 ``/runs/{id}/events``, a stream of HTML with the ids of the events it shows.
 """
 
@@ -17,7 +17,7 @@ router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 for one in (course.router, runs.runs, artifact.router, explain.router, step.router):
     router.include_router(one)
 for prefix in ("", "/courses/{course}"):
-    # Without a prefix it is the default course.
+    # Addresses without a prefix belong to the default course.
     router.include_router(course.courses, prefix=prefix)
     for topic in (lesson, guidance, versions, leaving, targets, runs, compare):
         router.include_router(topic.router, prefix=prefix)

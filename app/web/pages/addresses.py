@@ -1,4 +1,4 @@
-"""The addresses that a lesson's forms post to, as a browser without scripts shows them afterwards."""
+"""Answer when a form's address is typed in again, as browsers without scripts show it after a post."""
 
 import re
 from collections.abc import Iterable
@@ -14,20 +14,16 @@ _FORM = re.compile(r"/lessons/\{slug\}/\w+")
 
 
 def leading_back(routes: Iterable[BaseRoute]) -> APIRouter:
-    """Return a router that answers a GET of each form's address, when it is typed in again, with its lesson.
+    """Return a router that redirects a GET of each form's address to its lesson.
 
-    Each address has a route of its own, so that no order of registration matters.
+    Each address has its own route, so the order of registration does not matter.
     """
+    forms = [route for route in routes if isinstance(route, APIRoute) and _FORM.fullmatch(route.path)]
     router = APIRouter()
-    for address in sorted(_posted(routes)):
+    for address in sorted({route.path for route in forms if "POST" in (route.methods or ())}):
         router.add_api_route(address, _lesson_of_form, methods=["GET"], response_model=None)
     return router
 
 
 async def _lesson_of_form(home: Home, lesson: Step) -> Response:
     return to(home, lesson)
-
-
-def _posted(routes: Iterable[BaseRoute]) -> set[str]:
-    forms = [route for route in routes if isinstance(route, APIRoute) and _FORM.fullmatch(route.path)]
-    return {route.path for route in forms if "POST" in (route.methods or ())}

@@ -1,4 +1,4 @@
-"""The card of what a run built: a fragment for htmx, else a page."""
+"""Show the card of a run's artifact: a fragment for htmx, else a page."""
 
 from typing import Any
 
@@ -14,11 +14,15 @@ router = APIRouter()
 
 @router.get("/runs/{run_id}/artifact")
 async def artifact(request: Request, run_id: str, home: Home, seat: Seat) -> Response:
-    """What is in the binary."""
-    inside = await home.runs.inside(run_id, seat)
-    shown: dict[str, Any] = {"inside": inside, "card": inside.card, "view": view(inside, home.lesson)}
+    """Return the card of the run's binary."""
+    details = await home.runs.artifact_details(run_id, seat)
+    shown: dict[str, Any] = {"inside": details, "card": details.card, "view": view(details, home.lesson)}
     if by_htmx(request):
         return HTMLResponse(page("_inside.html", root=home.root, **shown))
     return await page_answer(
-        request, "inside.html", lesson=home.lesson(inside.job.lesson, inside.job.course), event=inside.artifact, **shown
+        request,
+        "inside.html",
+        lesson=home.lesson(details.job.lesson, details.job.course),
+        event=details.artifact,
+        **shown,
     )

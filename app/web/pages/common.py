@@ -1,4 +1,4 @@
-"""What every page needs: the playground, the seat, the lesson of the address, and the frame around the content."""
+"""Provide the parts that every page needs: playground, seat, the address's lesson, and the frame around the content."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated
@@ -15,21 +15,22 @@ from app.web.pages.form import Typed
 from app.web.problem import ProblemError
 from app.web.render import page
 from app.web.state import Playground
+from app.web.words import footer_toolchain
 
 
 def playground_of(request: Request) -> Playground:
-    """The one playground of this process."""
+    """Return the playground of this process."""
     playground: Playground = request.app.state.playground
     return playground
 
 
 def seat_of(request: Request) -> str:
-    """The seat that the guard found, or gave out with this answer."""
+    """Return the seat that the guard read from the cookie, or issues with this answer."""
     seat: str = request.state.seat
     return seat
 
 
-# What FastAPI awaits itself: a plain function would go through a thread for each request.
+# These dependencies are async because FastAPI would run plain functions in a thread for each request.
 async def _home(request: Request) -> Playground:
     return playground_of(request)
 
@@ -47,12 +48,12 @@ async def _lesson(slug: str, request: Request) -> Lesson:
 
 
 async def _turn(request: Request) -> AsyncIterator[None]:
-    async with playground_of(request).page_turn(request.state.queue_owner):
+    async with playground_of(request).page_lock(request.state.queue_owner):
         yield
 
 
 in_turn = Depends(_turn, scope="function")
-"""For a page that is made quickly, and often: who asks for many has them made one after the other."""
+"""For pages that are quick to render and requested often: render one at a time for each owner."""
 
 Home = Annotated[Playground, Depends(_home)]
 Seat = Annotated[str, Depends(_seat)]
@@ -61,7 +62,7 @@ Step = Annotated[Lesson, Depends(_lesson)]
 
 
 async def page_answer(request: Request, template: str, status: int = 200, **context: object) -> HTMLResponse:
-    """A whole page, of the default course unless it is about a lesson or ``course``; its footer says what made it."""
+    """Return a whole page; its course is ``course``, else that of ``lesson``, else the default one."""
     playground = playground_of(request)
     lesson = context.get("lesson")
     course = playground.course_of(lesson) if isinstance(lesson, Lesson) else playground.shelf.default
@@ -78,43 +79,40 @@ async def page_answer(request: Request, template: str, status: int = 200, **cont
 
 
 def fragment(home: Playground, template: str, **context: object) -> HTMLResponse:
-    """A part of a page, for htmx."""
+    """Return a part of a page for htmx."""
     return HTMLResponse(page(template, root=home.root, **context))
 
 
 def problem_page(request: Request, problem: ProblemError) -> HTMLResponse:
-    """What went wrong: a fragment for htmx, which puts it beside the command, else a page."""
+    """Return a problem as a fragment for htmx, which shows it next to the command, else as a page."""
     if by_htmx(request):
         return HTMLResponse(page("_problem.html", problem=problem), problem.status, problem.headers)
     home = playground_of(request)
-    html = page("problem.html", root=home.root, course=_addressed(request, home), problem=problem, footer=_footer(home))
+    # Any address can have a problem, even one without a course.
+    course = home.shelf.course(request.path_params.get("course", "")) or home.shelf.default
+    html = page("problem.html", root=home.root, course=course, problem=problem, footer=_footer(home))
     return HTMLResponse(html, problem.status, problem.headers)
 
 
-def _addressed(request: Request, home: Playground) -> Course:
-    """The course of the address where there is one; a problem's page is made for any address."""
-    return home.shelf.course(request.path_params.get("course", "")) or home.shelf.default
-
-
 def by_htmx(request: Request) -> bool:
-    """Whether a fragment is asked for."""
+    """Return True if htmx requests a fragment."""
     return request.headers.get("hx-request") == "true"
 
 
 def to(home: Playground, lesson: Lesson, form: Typed | None = None) -> RedirectResponse:
-    """The way back to the lesson after a form without scripts, with the command that stood in it."""
+    """Redirect to the lesson after a form post without scripts, keeping the command in the form."""
     line = f"?{urlencode({'command': form.command})}" if form and form.command not in ("", lesson.commands[0]) else ""
     return RedirectResponse(f"{home.root}{lesson.address}{line}", status_code=303)
 
 
 def following(home: Playground, lesson: Lesson) -> Lesson | None:
-    """The lesson after this one."""
+    """Return the lesson after this one, or None for the last one."""
     lessons = home.course_of(lesson).lessons
     return next(iter(lessons[lessons.index(lesson) + 1 :]), None)
 
 
 def _footer(playground: Playground, toolchains: tuple[ToolchainInfo, ...] | None = None) -> Mapping[str, str]:
-    """What stands below a page; without ``toolchains`` it says nothing of them."""
+    """Return the footer's context; without ``toolchains`` it does not mention them."""
     best = preferred(toolchains or (), None)
-    rust = "" if toolchains is None else f"Rust {best.name}" if best else "no Rust toolchain"
+    rust = "" if toolchains is None else footer_toolchain(best.name if best else None)
     return {"rust": rust, "isolation": playground.isolation, "version": __version__}

@@ -1,4 +1,4 @@
-"""A command on every compiler at once: posted as a run with the toolchain ``all``, shown side by side."""
+"""Run a command on every compiler at once (a run posted with the toolchain ``all``) and show the answers together."""
 
 import shlex
 from collections.abc import AsyncIterator
@@ -14,11 +14,11 @@ from app.course.lessons import Lesson
 from app.engine import NoSuchRunError
 from app.protocol.command import CommandError, parse
 from app.protocol.events import Event
-from app.web.compare import Answer, Column, columns
+from app.web.answers import Answer, Column, columns
 from app.web.pages.common import Home, Seat, Step, by_htmx, page_answer, to
 from app.web.pages.form import Typed, looked_at
 from app.web.pages.where import where
-from app.web.problem import ProblemError
+from app.web.problem import ProblemError, command_not_offered, no_such_run_of_lesson, no_toolchain, nothing_to_compare
 from app.web.render import page
 from app.web.sse import EventStream, frame
 from app.web.state import Playground, event_id
@@ -26,16 +26,16 @@ from app.web.state import Playground, event_id
 router = APIRouter()
 
 ALL = "all"
-"""The toolchain's name in the form when all are meant."""
+"""The toolchain's name in the form that selects all of them."""
 
 _SEPARATOR = "."
 _MOST = 8
-"""As many runs as one seat may have waiting."""
+"""The number of runs that one seat may have waiting."""
 _CLOSE = "run-done"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CompilerComparison:
     """Runs of one command, the newest compiler first."""
 
     ids: str
@@ -45,30 +45,29 @@ class Comparison:
 
     @property
     def live(self) -> bool:
-        """Whether one of them still goes on."""
+        """True if one of the runs has not ended."""
         return any(column.state != "done" for column in self.columns)
 
     @property
     def same(self) -> bool:
-        """Whether all say the same."""
+        """True if all runs have ended with the same answer."""
         return not self.live and not any(column.differs for column in self.columns)
 
 
 async def start(request: Request, home: Playground, seat: str, lesson: Lesson, form: Typed) -> tuple[str, ...]:
-    """Queue the posted command once for each compiler that builds for its target; the ids of the runs.
+    """Queue the posted command once for each compiler that can build for its target; return the runs' ids.
 
-    Each counts as a run of its own. Raises ``ProblemError``; then none of them goes on.
+    The rates count each run. Raises ``ProblemError`` and then cancels the runs that are already queued.
     """
     names = await _names(home, form.command)
     if looked_at(form) is not None:
-        message = "This command looks at one binary; choose one compiler for it."
-        raise ProblemError(422, "nothing-to-compare", message, "toolchain")
+        raise nothing_to_compare()
     for _ in names[1:]:
         request.state.charge()
     ids: list[str] = []
     base = form.base
     try:
-        # The newest comes last: its run is the one that a reload finds.
+        # The newest comes last, because a reload shows the last run.
         for name in reversed(names):
             parts = (lesson, form.files, form.command, name, None, seat)
             ids.append(await home.runs.submit(*parts, base=base, queue_owner=request.state.queue_owner))
@@ -84,42 +83,41 @@ async def _names(home: Playground, command: str) -> list[str]:
     try:
         target = parse(command).target
     except CommandError as error:
-        raise ProblemError(422, "command-not-offered", str(error), "command") from error
+        raise command_not_offered(str(error)) from error
     found = sorted(await home.inventory.toolchains(), key=lambda one: one.release, reverse=True)
     able = [one.name for one in found if one.can_build(target)]
-    # A target that is set up on demand comes for one of them: all would end up with the same.
+    # Set-up on demand provides a target for one compiler only, so only one run waits for it.
     able = able or [one.name for one in found][: 1 if await home.inventory.offers(target) else None]
     if not able:
-        raise ProblemError(503, "no-toolchain", "No Rust toolchain is on this machine; playground setup brings one.")
+        raise no_toolchain()
     return able[:_MOST]
 
 
-async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wait: bool = False) -> Comparison:
-    """The runs as they stand; with ``wait`` when all have ended."""
+async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wait: bool = False) -> CompilerComparison:
+    """Return the comparison as it stands or, with ``wait``, when all runs have ended."""
     if wait:
         for run_id in ids:
             async for _ in home.engine.events(run_id):
                 pass
     status = [await home.engine.status(run_id) for run_id in ids]
-    answers = [
-        Answer(one.job.toolchain, one.state, await _log(home, one.id) if one.state == "done" else ()) for one in status
-    ]
-    async with home.turn(ids[0]):
+    answers: list[Answer] = []
+    for one in status:
+        log: list[Event] = []
+        if one.state == "done":
+            log = [event async for event in home.engine.events(one.id)]
+        answers.append(Answer(one.job.toolchain, one.state, log))
+    async with home.drawing_lock(ids[0]):
         made = await home.draw(partial(columns, answers, home.course_of(lesson).diagnosis))
-    return Comparison(_SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson)
-
-
-async def _log(home: Playground, run_id: str) -> tuple[Event, ...]:
-    return tuple([event async for event in home.engine.events(run_id)])
+    return CompilerComparison(_SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson)
 
 
 async def _compared(ids: str, home: Home, seat: Seat, lesson: Step) -> tuple[str, ...]:
-    """The runs of an address, when this seat may see them and they are of this lesson."""
+    """Return the runs of an address, if they are this lesson's and this seat may see them."""
     names = tuple(dict.fromkeys(ids.split(_SEPARATOR)[:_MOST]))
     for run_id in names:
         job = (await home.runs.owned(run_id, seat)).job
         if (job.course, job.lesson) != (lesson.course, lesson.slug):
-            raise ProblemError(404, "no-such-run", "There is no such run of this lesson; run again.")
+            raise no_such_run_of_lesson()
     return names
 
 
@@ -128,7 +126,7 @@ Compared = Annotated[tuple[str, ...], Depends(_compared)]
 
 @router.get("/lessons/{slug}/comparisons/{ids}")
 async def show(request: Request, home: Home, seat: Seat, lesson: Step, runs: Compared) -> Response:
-    """The comparison on a page of its own, where there is room for the columns."""
+    """Show the comparison on a separate page, which has room for the columns."""
     here = where(home.course_of(lesson), await home.progress.reached(seat), lesson)
     comparison = await compare(home, lesson, runs)
     return await page_answer(request, "comparison.html", lesson=lesson, where=here, comparison=comparison)
@@ -141,31 +139,26 @@ async def _open(request: Request, home: Home, runs: Compared) -> AsyncIterator[N
 
 @router.get("/lessons/{slug}/comparisons/{ids}/events", dependencies=[Depends(_open)])
 async def events(home: Home, lesson: Step, runs: Compared, last_event_id: Annotated[str, Header()] = "") -> EventStream:
-    """The columns anew each time a compiler has ended, then ``run-done``."""
+    """Stream all columns again each time a run ends, then ``run-done``."""
     return EventStream(_frames(home, lesson, runs, event_id(last_event_id)))
 
 
 async def _frames(home: Playground, lesson: Lesson, ids: tuple[str, ...], seen: int) -> AsyncIterator[bytes]:
-    with suppress(NoSuchRunError):  # dropped: the page keeps what it has
-        async for one in _drawings(home, lesson, ids, seen):
-            yield one
+    with suppress(NoSuchRunError):  # a run was dropped: the page keeps what it shows
+        # The runs end about in the order in which they were queued, the oldest compiler first.
+        for number, run_id in enumerate(reversed(ids), 1):
+            async for _ in home.engine.events(run_id):
+                pass
+            # If the next run has ended too, render both together, because each frame contains all columns.
+            more = number < len(ids) and (await home.engine.status(ids[-number - 1])).state == "done"
+            if number > seen and not more:
+                yield frame(page("_compared.html", root=home.root, comparison=await compare(home, lesson, ids)), number)
     yield frame("", event=_CLOSE)
-
-
-async def _drawings(home: Playground, lesson: Lesson, ids: tuple[str, ...], seen: int) -> AsyncIterator[bytes]:
-    # One after the other: they end about in the order in which they were queued, the oldest compiler first.
-    for number, run_id in enumerate(reversed(ids), 1):
-        async for _ in home.engine.events(run_id):
-            pass
-        # Those that have ended together are drawn together: each drawing is of all the columns.
-        more = number < len(ids) and (await home.engine.status(ids[-number - 1])).state == "done"
-        if number > seen and not more:
-            yield frame(page("_compared.html", root=home.root, comparison=await compare(home, lesson, ids)), number)
 
 
 @router.post("/lessons/{slug}/comparisons/{ids}/cancel")
 async def cancel(request: Request, home: Home, lesson: Step, runs: Compared) -> Response:
-    """End what still goes on."""
+    """Cancel the runs that have not ended."""
     for run_id in runs:
         await home.engine.cancel(run_id)
     return Response(status_code=204) if by_htmx(request) else to(home, lesson)

@@ -1,4 +1,4 @@
-"""The list of courses, the course map, and forgetting a learner."""
+"""Show the list of courses, the course map, the glossary and the compilers, and delete a learner's data."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,13 +7,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from app.course import Course, Lesson
-from app.course.prove import Report, last_report
+from app.course.prove import CourseReport, last_report
 from app.web.guard import OLD_NAME
 from app.web.pages.common import Home, Seat, Step, Taught, fragment, in_turn, page_answer
 from app.web.pages.where import where
-from app.web.problem import ProblemError
+from app.web.problem import not_proven
 from app.web.report import matrix, of_course
 from app.web.state import Playground
+from app.web.words import FORGOTTEN
 
 router = APIRouter()
 courses = APIRouter()
@@ -21,8 +22,8 @@ courses = APIRouter()
 
 @router.get("/", dependencies=[in_turn])
 async def start(request: Request, home: Home, seat: Seat, forgotten: bool = False) -> Response:
-    """The courses, or the map of the only one."""
-    note = "Everything that was stored of you is deleted." if forgotten else ""
+    """Show the courses, or the map of the only one."""
+    note = FORGOTTEN if forgotten else ""
     if len(home.shelf.courses) == 1:
         return await _map(request, home, seat, home.shelf.default, note)
     reached = await home.progress.reached(seat)
@@ -32,7 +33,7 @@ async def start(request: Request, home: Home, seat: Seat, forgotten: bool = Fals
 
 @router.get("/courses/{course}", dependencies=[in_turn])
 async def course_map(request: Request, home: Home, seat: Seat, course: Taught) -> Response:
-    """The course map."""
+    """Show the course map."""
     return await _map(request, home, seat, course)
 
 
@@ -47,7 +48,7 @@ async def _map(request: Request, home: Playground, seat: str, course: Course, no
         broken=home.shelf.broken,
         where=where(course, reached),
         last=last,
-        next=_continue(course.lessons, reached, last),
+        next=_next_lesson(course.lessons, reached, last),
         begun=bool(last) or any(lesson.key in reached for lesson in course.lessons),
         report=report if report and of_course(report, course) else None,
         note=note,
@@ -56,47 +57,46 @@ async def _map(request: Request, home: Playground, seat: str, course: Course, no
 
 @courses.get("/progress/{slug}", dependencies=[in_turn])
 async def progress(home: Home, seat: Seat, lesson: Step) -> Response:
-    """The course's progress as it stands in the bar above a lesson, when another tab has gone on."""
+    """Return the progress bar above a lesson, for a tab that learns of progress in another one."""
     reached = await home.progress.reached(seat)
     return fragment(home, "_progress.html", where=where(home.course_of(lesson), reached, lesson))
 
 
 @courses.get("/glossary", dependencies=[in_turn])
 async def glossary(request: Request, course: Taught) -> Response:
-    """The words of the course."""
+    """Show the terms of the course."""
     steps = {lesson.slug: lesson for lesson in course.lessons}
     return await page_answer(request, "glossary.html", course=course, glossary=course.glossary, steps=steps)
 
 
 @courses.get("/compilers", dependencies=[in_turn])
 async def compilers(request: Request, home: Home, course: Taught) -> Response:
-    """What each compiler says to each lesson, as ``lessons check --report`` has found it."""
+    """Show each compiler's answer to each lesson, from the latest ``lessons check --report``."""
     report = await _report(home)
     if report is None or not of_course(report, course):
-        sentence = "The course has not been proven here yet: `playground lessons check --report FILE` does it."
-        raise ProblemError(404, "not-proven", sentence)
+        raise not_proven()
     return await page_answer(request, "compilers.html", course=course, **matrix((course,), report))
 
 
 @router.post("/forget")
 async def forget(request: Request, home: Home, seat: Seat) -> Response:
-    """Delete all that is stored of this seat."""
+    """Delete everything stored for this seat."""
     await home.forget(seat)
     answer = RedirectResponse(f"{home.root}/?forgotten=1", status_code=303)
     for name in (request.state.seat_cookie, OLD_NAME):
-        # A browser ignores a prefixed cookie that is not Secure, also one that deletes.
+        # A browser ignores a prefixed cookie without Secure, even when it deletes one.
         answer.delete_cookie(
             name, home.root or "/", secure=request.url.scheme == "https", httponly=True, samesite="lax"
         )
     return answer
 
 
-async def _report(home: Playground) -> Report | None:
+async def _report(home: Playground) -> CourseReport | None:
     return await anyio.to_thread.run_sync(last_report, home.settings.data_dir)
 
 
-def _continue(lessons: Sequence[Lesson], reached: Mapping[str, object], last: str | None) -> Lesson | None:
-    """The step to go on with: the one last tried if it is open, else the next open one after it, if any is open."""
+def _next_lesson(lessons: Sequence[Lesson], reached: Mapping[str, object], last: str | None) -> Lesson | None:
+    """Return the lesson to continue with: the last one tried or, if that is reached, the next open one, if any."""
     start = next((number for number, lesson in enumerate(lessons) if lesson.key == last), 0)
     ahead = [*lessons[start:], *lessons[:start]]
     return next((lesson for lesson in ahead if lesson.key not in reached), None)

@@ -1,4 +1,4 @@
-"""What a compiler says at length about an error code: a page, or a fragment for the lesson's page."""
+"""Show a compiler's explanation of an error code: a fragment for htmx, else a page."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
@@ -11,7 +11,7 @@ router = APIRouter()
 
 @router.get("/explain/{code}")
 async def explain(request: Request, home: Home, code: str, toolchain: str = "") -> Response:
-    """``rustc --explain CODE`` of the toolchain that is named, else of the default."""
+    """Show ``rustc --explain CODE`` of the named toolchain, else of the default one."""
     name, text = await home.choice.explanation(code, toolchain, request.state.queue_owner or "")
     if by_htmx(request):
         return HTMLResponse(page("_explain.html", root=home.root, code=code, toolchain=name, text=text))

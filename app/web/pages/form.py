@@ -1,4 +1,4 @@
-"""The learner's form: the files, the command, and what else was chosen."""
+"""Read the learner's form: the files, the command, and the other choices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from app.protocol.command import CommandError, parse
 
 @dataclass(frozen=True)
 class Typed:
-    """What the learner has in the form: the files, the command, and what else was chosen.
+    """The content of the form: the files, the command, and the other choices.
 
-    ``base`` names the texts that the page began with; ``choice`` is the value of the button that sent the form.
+    ``base`` is the fingerprint of the texts from which the page started; ``choice`` is the value of the submit button.
     """
 
     files: Mapping[str, str]
@@ -26,7 +26,7 @@ class Typed:
 
 
 async def typed(request: Request) -> Typed:
-    """The posted form. An offered command's button wins over the line; browsers' line ends become LF."""
+    """Return the posted form. The button of an offered command overrides the command line; line ends become LF."""
     form = await request.form()
     files = {name.removeprefix("file:"): text(form, name) for name in form if name.startswith("file:")}
     offered = text(form, "offered")
@@ -43,19 +43,19 @@ async def typed(request: Request) -> Typed:
 
 
 def text(form: Mapping[str, object], name: str) -> str:
-    """A field as text; an upload in its place counts as nothing."""
+    """Return a field as text; an upload in its place counts as empty."""
     value = form.get(name, "")
     return value if isinstance(value, str) else ""
 
 
 def clean(content: str) -> str:
-    """Browsers' line ends become LF."""
+    """Return text with LF in place of the browser's line ends."""
     return content.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def looked_at(form: Typed) -> str | None:
-    """The earlier run that the command looks at; a build looks at none, so an expired one cannot hinder it."""
+    """Return the earlier run that the command looks at; None for a build, so an expired run cannot prevent it."""
     try:
         return form.after if parse(form.command).needs_artifact else None
     except CommandError:
-        return None  # which the playground refuses in its own words
+        return None  # submitting the run reports the error

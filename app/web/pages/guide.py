@@ -1,4 +1,4 @@
-"""What leads a learner through one lesson: the prediction, the hints, the solution beside the own files, versions."""
+"""Gather a lesson's guidance for a learner: prediction, hints, the solution as a diff, and earlier versions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,10 +13,10 @@ from app.web.state import Playground
 
 
 @dataclass(frozen=True)
-class Foreseen:
-    """The prediction as the page shows it. ``asked``: nothing has run yet, so the question stands open.
+class PredictionStatus:
+    """The prediction as the page shows it. ``asked``: nothing has run yet, so the question is still open.
 
-    ``fresh``: it has turned out just now.
+    ``fresh``: the outcome has just become known.
     """
 
     asked: bool
@@ -29,44 +29,45 @@ class Foreseen:
 
 @dataclass(frozen=True)
 class Guide:
-    """What the page shows beside text, files and result.
+    """The guidance that the page shows besides text, files and result.
 
-    ``opened`` hints are shown; ``solution`` is how the solution differs from the learner's files, or None as long
-    as it was not asked for. ``base`` names the texts that are kept; ``newest`` is the hint that was opened just now.
+    ``opened`` is the number of open hints. ``solution`` is the difference from the learner's files to the solution, or
+    None if the learner has not opened it. ``base`` is the fingerprint of the stored texts; ``newest`` is the hint
+    opened last.
     """
 
     opened: int
     solution: tuple[FileDiff, ...] | None
-    foreseen: Foreseen
+    prediction_status: PredictionStatus
     offers: Offers
     base: str
     newest: int = 0
 
 
 async def guide_of(home: Playground, seat: str, lesson: Lesson, files: Mapping[str, str]) -> Guide:
-    """The guide for a learner who has these files in the form."""
+    """Return the guidance for a learner with these files in the form."""
     progress, key = home.progress, lesson.key
     opened = await progress.guides.opened(seat, key)
     shown = opened > len(lesson.hints)
     return Guide(
         opened=min(opened, len(lesson.hints)),
         solution=difference(lesson, files) if shown else None,
-        foreseen=await foreseen(home, seat, lesson),
+        prediction_status=await prediction_status(home, seat, lesson),
         offers=await progress.versions.offers(seat, key),
         base=fingerprint(await progress.files(seat, key)),
     )
 
 
-async def foreseen(home: Playground, seat: str, lesson: Lesson) -> Foreseen:
-    """Where the seat's prediction stands."""
+async def prediction_status(home: Playground, seat: str, lesson: Lesson) -> PredictionStatus:
+    """Return the state of the seat's prediction."""
     predicted = await home.progress.guides.predicted(seat, lesson.key)
     ran = await home.progress.last_run(seat, lesson.key) is not None
     if lesson.prediction is None:
-        return Foreseen(asked=False, ran=ran)
+        return PredictionStatus(asked=False, ran=ran)
     options = {option.id: option for option in lesson.prediction.option}
     known = predicted or Predicted("")
     chosen = options.get(known.choice)
-    return Foreseen(
+    return PredictionStatus(
         asked=chosen is None and not ran,
         ran=ran,
         chosen=chosen,
@@ -76,18 +77,18 @@ async def foreseen(home: Playground, seat: str, lesson: Lesson) -> Foreseen:
 
 
 def difference(lesson: Lesson, files: Mapping[str, str]) -> tuple[FileDiff, ...]:
-    """How the solution differs from the learner's own files."""
+    """Return the difference from the learner's own files to the solution."""
     wanted = {path: lesson.solution[path] for path in lesson.editable}
     return compare_files({**lesson.files, **files}, wanted)
 
 
-async def prediction_patch(home: Playground, seat: str, lesson: Lesson, before: Foreseen) -> Patch:
-    """The prediction's card as it stands now; ``before``: how it stood when the run began."""
-    now = await foreseen(home, seat, lesson)
-    html: Markup = made(page("_prediction.html", root=home.root, lesson=lesson, foreseen=renewed(now, before)))
+async def prediction_patch(home: Playground, seat: str, lesson: Lesson, before: PredictionStatus) -> Patch:
+    """Return a patch with the prediction's current state; ``before`` is its state at the start of the run."""
+    now = await prediction_status(home, seat, lesson)
+    html: Markup = made(page("_prediction.html", root=home.root, lesson=lesson, prediction_status=renewed(now, before)))
     return Patch("prediction", html, append=False)
 
 
-def renewed(now: Foreseen, before: Foreseen) -> Foreseen:
-    """How it stands now, fresh when it has turned out in between."""
+def renewed(now: PredictionStatus, before: PredictionStatus) -> PredictionStatus:
+    """Return the current state, marked as fresh if the outcome was not known before."""
     return replace(now, fresh=before.happened is None and now.happened is not None)

@@ -1,4 +1,4 @@
-"""What a learner takes along: the crate as a zip, as a script, and the files that a link brings."""
+"""Export the crate as a zip or a script, and import the files of a link."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -8,13 +8,14 @@ from app.web.handout import as_script, as_zip
 from app.web.pages.common import Home, Seat, Step
 from app.web.pages.form import clean, text, typed
 from app.web.pages.versions import checked, given
+from app.web.words import TOOK_LINK
 
 router = APIRouter()
 
 
 @router.post("/lessons/{slug}/zip")
 async def zip_file(request: Request, home: Home, lesson: Step) -> Response:
-    """The posted crate as a zip that builds with plain cargo."""
+    """Return the posted crate as a zip that builds with plain cargo."""
     form = await typed(request)
     content = as_zip(home.course_of(lesson), lesson, home.runs.crate(lesson, form.files), form.command)
     return _file(content, lesson, "zip", "application/zip")
@@ -22,7 +23,7 @@ async def zip_file(request: Request, home: Home, lesson: Step) -> Response:
 
 @router.post("/lessons/{slug}/script")
 async def script(request: Request, home: Home, lesson: Step) -> Response:
-    """The posted crate as a shell script that makes it and gives the command."""
+    """Return a shell script that creates the posted crate and runs the command."""
     form = await typed(request)
     content = as_script(home.course_of(lesson), lesson, home.runs.crate(lesson, form.files), form.command)
     return _file(content.encode(), lesson, "sh", "text/plain; charset=utf-8")
@@ -30,13 +31,13 @@ async def script(request: Request, home: Home, lesson: Step) -> Response:
 
 @router.post("/lessons/{slug}/take")
 async def take(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Put the files that a link brought in place of the posted ones, which stay as a version."""
+    """Replace the posted files by those of a link, and keep the posted ones as a version."""
     form, fields = await typed(request), await request.form()
     brought = {path: clean(text(fields, f"taken:{path}")) for path in lesson.editable if f"taken:{path}" in fields}
-    current = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
+    current = {**lesson.editable_files, **checked(home, lesson, form.files)}
     now = {**current, **checked(home, lesson, brought)}
     if now != current:
-        await home.progress.versions.keep(seat, lesson.key, current, "you took the files of a link")
+        await home.progress.versions.keep(seat, lesson.key, current, TOOK_LINK)
         await home.progress.save(seat, lesson.key, now)
     return await given(request, lesson, form, now)
 

@@ -1,4 +1,4 @@
-"""A lesson's page as the learner left it."""
+"""Show a lesson's page as the learner left it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from app.course.lessons import Lesson
 from app.protocol.command import LONGEST
 from app.web.diff import FileDiff
 from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answer, playground_of, seat_of
-from app.web.pages.compare import Comparison
+from app.web.pages.compare import CompilerComparison
 from app.web.pages.form import Typed
-from app.web.pages.guide import Foreseen, guide_of, renewed
+from app.web.pages.guide import PredictionStatus, guide_of, renewed
 from app.web.pages.panel import Panel, about, last_run
 from app.web.pages.targets import targets_of
 from app.web.pages.where import where
@@ -23,7 +23,7 @@ router = APIRouter()
 
 @router.get("/lessons/{slug}", dependencies=[in_turn])
 async def show(request: Request, home: Home, seat: Seat, lesson: Step, command: str = "") -> Response:
-    """One lesson, as the learner left it; a run that still goes on is followed again."""
+    """Show a lesson as the learner left it; the page follows a run that has not ended."""
     panel, after, toolchain = await last_run(home, seat, lesson)
     form = Typed(
         files=await home.progress.files(seat, lesson.key),
@@ -36,13 +36,13 @@ async def show(request: Request, home: Home, seat: Seat, lesson: Step, command: 
 
 @dataclass(frozen=True)
 class Changes:
-    """What the form changes since the last run; None when nothing has run."""
+    """The form's changes since the last run; None if nothing has run."""
 
     diffs: tuple[FileDiff, ...] | None
 
 
 async def again(request: Request, lesson: Lesson, form: Typed, changes: Changes | None = None) -> HTMLResponse:
-    """The page after a form that ran nothing: with what stands in the form, and the last run."""
+    """Return the page after a form post that ran nothing, with the form's content and the last run."""
     panel, after, _ = await last_run(playground_of(request), seat_of(request), lesson)
     return await lesson_page(request, lesson, form, panel, after=form.after or after, changes=changes)
 
@@ -55,12 +55,12 @@ async def lesson_page(
     problem: ProblemError | None = None,
     after: str | None = None,
     changes: Changes | None = None,
-    before: Foreseen | None = None,
-    comparison: Comparison | None = None,
+    before: PredictionStatus | None = None,
+    comparison: CompilerComparison | None = None,
 ) -> HTMLResponse:
-    """The page of a lesson with what stands in the form, a run, and what went wrong.
+    """Return a lesson's page with the form's content, a run, and a problem, if any.
 
-    ``before``: how the prediction stood before that run.
+    ``before``: the state of the prediction before that run.
     """
     home, seat = playground_of(request), seat_of(request)
     lessons = home.course_of(lesson).lessons
@@ -78,7 +78,7 @@ async def lesson_page(
         previous=lessons[number - 1] if number else None,
         following=following(home, lesson),
         where=where(home.course_of(lesson), await home.progress.reached(seat), lesson),
-        guide=replace(guide, foreseen=renewed(guide.foreseen, before)) if before else guide,
+        guide=replace(guide, prediction_status=renewed(guide.prediction_status, before)) if before else guide,
         files=_files(lesson, form.files),
         shown=form.shown if form.shown in lesson.files else lesson.editable[0],
         command=form.command,
@@ -100,13 +100,11 @@ async def lesson_page(
 
 
 def _files(lesson: Lesson, texts: Mapping[str, str]) -> list[Mapping[str, object]]:
-    """The crate's files as the editor shows them, those that can be edited first."""
-    others = [path for path in lesson.files if path not in lesson.editable]
-    return [_file(path, texts.get(path, lesson.files[path]), editable=True) for path in lesson.editable] + [
-        _file(path, lesson.files[path], editable=False) for path in others
-    ]
-
-
-def _file(path: str, content: str, *, editable: bool) -> Mapping[str, object]:
-    rows = min(max(content.count("\n") + 2, 8), 16)
-    return {"path": path, "text": content, "editable": editable, "rows": rows}
+    """Return the crate's files for the editor, the editable ones first."""
+    found: list[Mapping[str, object]] = []
+    for path in dict.fromkeys((*lesson.editable, *lesson.files)):
+        editable = path in lesson.editable
+        text = texts.get(path, lesson.files[path]) if editable else lesson.files[path]
+        rows = min(max(text.count("\n") + 2, 8), 16)
+        found.append({"path": path, "text": text, "editable": editable, "rows": rows})
+    return found

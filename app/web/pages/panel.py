@@ -1,4 +1,4 @@
-"""A run on the page: whole when it has ended, and as a stream of HTML while it goes on."""
+"""Show a run on the page: whole after its end, and before that as a stream of HTML."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from app.engine import NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
 from app.web.batches import batches, size
 from app.web.pages.common import following
-from app.web.pages.guide import foreseen, prediction_patch
+from app.web.pages.guide import prediction_patch, prediction_status
 from app.web.pages.where import where
 from app.web.problem import no_such_run
 from app.web.render import Patch, RunRenderer, fold, made, merged, page, partials, rendered
@@ -20,14 +20,14 @@ from app.web.state import Playground
 
 _CLOSE = "run-done"  # the panel's hx-sse:close waits for it
 QUICK = 8 * 1024
-"""Characters that are drawn sooner than a thread has begun."""
+"""Characters whose rendering takes less time than starting a thread."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A run on the page. ``live``: it still goes on, and the panel follows it.
+    """A run on the page. ``live``: the run has not ended, and the panel follows it.
 
-    ``same_files``: it was about the very texts that the page shows, so its lines and columns hold.
+    ``same_files``: the page shows the same texts as the run had, so its lines and columns are valid there.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Panel:
 
 
 async def last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel | None, str | None, str | None]:
-    """The seat's latest run here while the engine keeps it, the run whose artefact can be looked at, its toolchain."""
+    """Return the panel of the seat's latest run, the run with the artifact, and its toolchain; None if dropped."""
     run_id = await home.progress.last_run(seat, lesson.key)
     if run_id is None:
         return None, None, None
@@ -52,10 +52,10 @@ async def last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel |
 
 
 async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel, str | None]:
-    """A run's panel when it has ended, which this waits for; and its id once more if it built something."""
+    """Wait for a run's end; return its panel, and its id if it built something."""
     log: list[Event] = [event async for event in home.engine.events(run_id)]
     built = run_id if any(isinstance(event, Artifact) for event in log) else None
-    async with home.turn(run_id):
+    async with home.drawing_lock(run_id):
         slots = home.panels.get(run_id)
         if slots is None:
             status = await home.engine.status(run_id)
@@ -65,7 +65,7 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
 
 
 async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
-    """The run's patches as messages for htmx from the event after ``seen`` on, then ``run-done``."""
+    """Yield the run's patches as messages for htmx from the event after ``seen`` on, then ``run-done``."""
     try:
         async for one in _frames(home, seat, lesson, run_id, seen):
             yield one
@@ -76,8 +76,8 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
 
 async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
     renderer = _renderer(home, lesson, await home.engine.status(run_id))
-    before = await foreseen(home, seat, lesson)
-    # From the first event on, also after a lost connection: a colour may have been left open before.
+    before = await prediction_status(home, seat, lesson)
+    # Render from the first event on, even after a lost connection: an earlier event may have left a colour open.
     async for batch in batches(home.engine.events(run_id)):
         last = batch[-1]
         ending: list[Patch] = []
@@ -87,33 +87,29 @@ async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen
         if last.id > seen:
             yield message
         if isinstance(last, Verdict):
-            # Not at every end: a server that stops ends its streams too, and those are to be asked for again.
+            # Close only after a verdict: when a server stops, its streams end too, and the page must reconnect.
             yield frame("", event=_CLOSE)
 
 
 async def _message(
     home: Playground, run_id: str, renderer: RunRenderer, batch: list[Event], seen: int, ending: list[Patch]
 ) -> bytes:
-    """A batch as one message. Only its bytes are kept while a slow reader takes it."""
-    patches = await _drawn(home, run_id, renderer, batch, seen)
-    return frame(partials(merged([*patches, *ending])), batch[-1].id)
-
-
-async def _drawn(home: Playground, run_id: str, renderer: RunRenderer, batch: list[Event], seen: int) -> list[Patch]:
-    """What a batch changes behind the event ``seen``. A large one is drawn where nobody else waits for it."""
+    """Return a batch's events after ``seen`` as one message, of which a slow reader keeps only the bytes in memory."""
 
     def draw() -> list[Patch]:
         rendered(renderer, [event for event in batch if event.id <= seen])
         return rendered(renderer, [event for event in batch if event.id > seen])
 
     if sum(map(size, batch)) < QUICK:
-        return draw()
-    async with home.turn(run_id):
-        return await home.draw(draw)
+        patches = draw()
+    else:
+        async with home.drawing_lock(run_id):
+            patches = await home.draw(draw)
+    return frame(partials(merged([*patches, *ending])), batch[-1].id)
 
 
 async def about(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Panel | None:
-    """The panel, told whether its run was about these texts."""
+    """Return the panel with ``same_files`` set for these texts."""
     if panel is None:
         return None
     try:
@@ -129,7 +125,7 @@ def _renderer(home: Playground, lesson: Lesson, run: RunStatus) -> RunRenderer:
 
 
 async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:
-    """The course's progress after a verdict, whether or not it is already written down."""
+    """Return a patch with the course's progress after a verdict, even if that is not stored yet."""
     reached = set(await home.progress.reached(seat)) | ({lesson.key} if verdict.reached else set())
     html = page("_progress.html", root=home.root, where=where(home.course_of(lesson), reached, lesson))
     return Patch("progress", made(html), append=False)

@@ -1,4 +1,4 @@
-"""A run as HTML: posted, followed, cancelled."""
+"""Post, follow and cancel runs as HTML."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,7 +16,7 @@ from app.web.batches import said
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
 from app.web.pages.compare import ALL, compare, start
 from app.web.pages.form import Typed, looked_at, typed
-from app.web.pages.guide import foreseen, guide_of
+from app.web.pages.guide import guide_of, prediction_status
 from app.web.pages.lesson import lesson_page
 from app.web.pages.panel import QUICK, Panel, finished, frames
 from app.web.problem import ProblemError
@@ -28,14 +28,14 @@ runs = APIRouter()
 
 
 async def _run_lesson(run_id: str, request: Request) -> Lesson:
-    """The lesson of a run that this seat may read."""
+    """Return the lesson of a run that this seat may see."""
     home = playground_of(request)
     job = (await home.runs.owned(run_id, seat_of(request))).job
     return home.lesson(job.lesson, job.course)
 
 
 async def _followed(run_id: str, request: Request) -> AsyncIterator[None]:
-    """One more stream is open until the answer has ended."""
+    """Count one more stream until the answer has ended."""
     playground, seat = playground_of(request), seat_of(request)
     run = await playground.runs.owned(run_id, seat)
     with playground.streams.open(run.id, request.state.caller):
@@ -47,11 +47,11 @@ RunStep = Annotated[Lesson, Depends(_run_lesson)]
 
 @router.post("/lessons/{slug}/runs")
 async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Run the posted files: the panel that follows the run for htmx, else the finished page."""
+    """Run the posted files; answer htmx with a panel that follows the run, others with the finished page."""
     form = await typed(request)
     if form.toolchain == ALL:
         return await _run_on_all(request, home, seat, lesson, form)
-    before = await foreseen(home, seat, lesson)
+    before = await prediction_status(home, seat, lesson)
     try:
         parts = (lesson, form.files, form.command, form.toolchain, looked_at(form), seat)
         run_id = await home.runs.submit(*parts, attended=True, base=form.base, queue_owner=request.state.queue_owner)
@@ -64,14 +64,14 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
         context = {"offered": form.offered, "command": form.command, "lesson": lesson, "guide": guide}
         return fragment(home, "_posted.html", run=Panel(run_id, live=True), **context)
     if (await home.engine.status(run_id)).preparing:
-        # It may take a minute: the page without scripts shows what is said and asks again by itself.
+        # Preparing a target may take a minute. The page without scripts shows the progress and reloads by itself.
         return to(home, lesson)
     panel, built = await finished(home, lesson, run_id)
     return await lesson_page(request, lesson, form, panel, after=built, before=before)
 
 
 async def _run_on_all(request: Request, home: Playground, seat: str, lesson: Lesson, form: Typed) -> Response:
-    """The same on every compiler, side by side."""
+    """Run the posted files on every compiler, side by side."""
     try:
         ids = await start(request, home, seat, lesson, form)
         comparison = await compare(home, lesson, ids, wait=not by_htmx(request))
@@ -90,13 +90,13 @@ async def _run_on_all(request: Request, home: Playground, seat: str, lesson: Les
 async def events(
     run_id: str, home: Home, seat: Seat, lesson: RunStep, last_event_id: Annotated[str, Header()] = ""
 ) -> EventStream:
-    """The run as HTML for the panel: a message for each event, then ``run-done``."""
+    """Stream the run as HTML for the panel, then ``run-done``."""
     return EventStream(frames(home, seat, lesson, run_id, event_id(last_event_id)))
 
 
 @runs.get("/runs/{run_id}/output", dependencies=[Depends(_followed)])
 async def output(run_id: str, home: Home, _lesson: RunStep) -> Response:
-    """All that the run has printed, as plain text, to the run's end."""
+    """Stream the run's whole output as plain text until the run ends."""
     return StreamingResponse(_printed(home, run_id), media_type="text/plain")
 
 
@@ -104,20 +104,20 @@ async def _printed(home: Playground, run_id: str) -> AsyncIterator[bytes]:
     terminal = Terminal()
     with suppress(NoSuchRunError):
         async for event in home.engine.events(run_id):
-            yield (await _plain(home, run_id, terminal, said(event))).encode("utf-8", "replace")
+            yield await _plain(home, run_id, terminal, said(event))
             await anyio.lowlevel.checkpoint()
 
 
-async def _plain(home: Playground, run_id: str, terminal: Terminal, text: str) -> str:
-    """The text without its colours; a long one is read where nobody else waits for it."""
+async def _plain(home: Playground, run_id: str, terminal: Terminal, text: str) -> bytes:
+    """Return text without its colours; long text is converted in a thread. A slow reader keeps only these bytes."""
     if len(text) < QUICK:
-        return terminal.plain(text)
-    async with home.turn(run_id):
-        return await home.draw(partial(terminal.plain, text))
+        return terminal.plain(text).encode("utf-8", "replace")
+    async with home.drawing_lock(run_id):
+        return (await home.draw(partial(terminal.plain, text))).encode("utf-8", "replace")
 
 
 @runs.post("/runs/{run_id}/cancel")
 async def cancel(request: Request, run_id: str, home: Home, lesson: RunStep) -> Response:
-    """End a run; the panel learns of it by the run's own last events."""
+    """Cancel a run; its panel gets the run's own last events."""
     await home.engine.cancel(run_id)
     return Response(status_code=204) if by_htmx(request) else to(home, lesson)

@@ -1,4 +1,4 @@
-"""What takes the place of the learner's text without the learner's typing, and the way back from it."""
+"""Replace the learner's text other than by typing, and undo such replacements."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -12,34 +12,35 @@ from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground
 from app.web.pages.form import Typed, text, typed
 from app.web.pages.guide import difference, guide_of
 from app.web.pages.lesson import Changes, again
-from app.web.problem import ProblemError
+from app.web.problem import no_such_offer
 from app.web.state import Playground
+from app.web.words import APPLIED_SOLUTION, CARRIED, RESET, TOOK_OFFER
 
 router = APIRouter()
 
 
 @router.post("/lessons/{slug}/reset")
 async def reset(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Give the lesson's own files back; the learner's stay as a version."""
+    """Restore the lesson's own files, and keep the learner's as a version."""
     form = await typed(request)
     before = {**await home.progress.files(seat, lesson.key), **checked(home, lesson, form.files)}
-    own = {path: lesson.files[path] for path in lesson.editable}
+    own = lesson.editable_files
     if {**own, **before} != own:
-        await home.progress.versions.keep(seat, lesson.key, {**own, **before}, "you took the files of the step")
+        await home.progress.versions.keep(seat, lesson.key, {**own, **before}, RESET)
     await home.progress.reset(seat, lesson.key)
     return to(home, lesson, form) if not by_htmx(request) else await given(request, lesson, form, own)
 
 
 @router.post("/lessons/{slug}/carry")
 async def carry(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Bring the files of another lesson along, as far as they can be edited here."""
+    """Copy the learner's files of another lesson, as far as they are editable in this one."""
     origin = home.lesson(text(await request.form(), "from"))
     carried = await home.progress.files(seat, origin.key)
     brought = {path: carried[path] for path in lesson.editable if path in carried}
-    own = {path: lesson.files[path] for path in lesson.editable}
+    own = lesson.editable_files
     before = {**own, **await home.progress.files(seat, lesson.key)}
     if before not in (own, {**before, **brought}):
-        await home.progress.versions.keep(seat, lesson.key, before, "you brought your files along")
+        await home.progress.versions.keep(seat, lesson.key, before, CARRIED)
     await home.progress.save(seat, lesson.key, brought)
     await home.progress.versions.note(seat, lesson.key, "given", {**before, **brought})
     return to(home, lesson)
@@ -47,34 +48,34 @@ async def carry(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
 
 @router.post("/lessons/{slug}/offer")
 async def offer(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Put the files that the text offers in the place of the posted ones, which stay as a version."""
+    """Replace the posted files by files that the text offers, and keep the posted ones as a version."""
     form = await typed(request)
     offered = lesson.offers.get(form.choice or "")
     if offered is None:
-        raise ProblemError(422, "no-such-offer", "This step offers no such files; load its page again.", "choice")
-    before = {**{path: lesson.files[path] for path in lesson.editable}, **checked(home, lesson, form.files)}
+        raise no_such_offer()
+    before = {**lesson.editable_files, **checked(home, lesson, form.files)}
     now = {**before, **offered}
     if now != before:
-        await home.progress.versions.keep(seat, lesson.key, before, "you took what the text offers")
+        await home.progress.versions.keep(seat, lesson.key, before, TOOK_OFFER)
         await home.progress.save(seat, lesson.key, now)
     return await given(request, lesson, form, now)
 
 
 @router.post("/lessons/{slug}/undo")
 async def undo(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Take the latest replacement back; what stands there now can be had again."""
+    """Undo the latest replacement; redo restores it."""
     return await _turn(request, home, seat, lesson, "undo")
 
 
 @router.post("/lessons/{slug}/redo")
 async def redo(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Do again what was taken back."""
+    """Redo what was undone last."""
     return await _turn(request, home, seat, lesson, "redo")
 
 
 @router.post("/lessons/{slug}/apply")
 async def apply_solution(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """Apply one hunk of the solution to the posted files, or with ``all`` the whole of it."""
+    """Apply one hunk of the solution to the posted files or, with ``all``, the whole solution."""
     form = await typed(request)
     files = checked(home, lesson, form.files)
     diffs = difference(lesson, files)
@@ -82,7 +83,7 @@ async def apply_solution(request: Request, home: Home, seat: Seat, lesson: Step)
     if changed:
         now = {**files, **changed}
         own = {path: {**lesson.files, **files}[path] for path in lesson.editable}
-        await home.progress.versions.keep(seat, lesson.key, own, "you applied the solution")
+        await home.progress.versions.keep(seat, lesson.key, own, APPLIED_SOLUTION)
         await home.progress.save(seat, lesson.key, now)
         files = now
     return await given(request, lesson, form, files)
@@ -90,7 +91,7 @@ async def apply_solution(request: Request, home: Home, seat: Seat, lesson: Step)
 
 @router.post("/lessons/{slug}/changes")
 async def changes(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
-    """What the posted files change since the last run."""
+    """Show the posted files' changes since the last run."""
     form = await typed(request)
     files = checked(home, lesson, form.files)
     ran = await home.progress.versions.noted(seat, lesson.key, "ran")
@@ -101,7 +102,7 @@ async def changes(request: Request, home: Home, seat: Seat, lesson: Step) -> Res
 
 
 def _applied(lesson: Lesson, crate: Mapping[str, str], diffs: tuple[FileDiff, ...], wanted: str) -> Mapping[str, str]:
-    """The texts that change: by the hunk of this name, or by all of them; none when there is no such hunk."""
+    """Return the texts changed by the hunk of this name, or by all hunks; none if there is no such hunk."""
     if wanted == "all":
         return {diff.path: lesson.solution[diff.path] for diff in diffs}
     path, _, name = wanted.rpartition(":")
@@ -114,17 +115,17 @@ async def _turn(
     request: Request, home: Playground, seat: str, lesson: Lesson, side: Literal["undo", "redo"]
 ) -> Response:
     form = await typed(request)
-    own = {path: lesson.files[path] for path in lesson.editable}
+    own = lesson.editable_files
     current = {**own, **checked(home, lesson, form.files)}
     turned = await home.progress.versions.turn(seat, lesson.key, side, current)
     if not turned and not by_htmx(request):
-        return to(home, lesson, form)  # a second click: what the first one gave back stays
+        return to(home, lesson, form)  # a second click, which must not change the restored text
     files = await home.progress.files(seat, lesson.key) if turned else current
     return await given(request, lesson, form, {**own, **files})
 
 
 async def given(request: Request, lesson: Lesson, form: Typed, files: Mapping[str, str]) -> Response:
-    """What changes on the page with these files, for htmx; else the way to it, so that a reload does nothing anew."""
+    """Return the page's changes with these files for htmx; else store them and redirect, so a reload is harmless."""
     home, seat = playground_of(request), seat_of(request)
     if not by_htmx(request):
         await home.progress.save(seat, lesson.key, files)
@@ -134,6 +135,6 @@ async def given(request: Request, lesson: Lesson, form: Typed, files: Mapping[st
 
 
 def checked(home: Playground, lesson: Lesson, files: Mapping[str, str]) -> Mapping[str, str]:
-    """The posted files, as far as they may be kept; raises ``ProblemError``."""
+    """Return the posted files if they may be stored; raises ``ProblemError``."""
     home.runs.crate(lesson, files)
     return files

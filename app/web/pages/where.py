@@ -1,14 +1,14 @@
-"""Where a learner is in the course: its parts, and how much of each is reached."""
+"""Locate a learner in the course: its parts, and the progress in each."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from app.course import Course, Lesson, Part
+from app.course import Course, Lesson
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A part of the course for one learner: which of its lessons are reached, by their keys."""
+class PartProgress:
+    """A part of the course for one learner; ``reached`` are the keys of its reached lessons."""
 
     about: str
     title: str
@@ -18,38 +18,37 @@ class Stretch:
 
     @property
     def minutes(self) -> int:
-        """How long the lessons take that are not reached yet."""
+        """The time that the lessons take that are not reached yet."""
         return sum(lesson.minutes for lesson in self.lessons if lesson.key not in self.reached)
 
     @property
     def complete(self) -> bool:
-        """Whether every lesson is reached."""
+        """True if every lesson is reached."""
         return len(self.reached) == len(self.lessons)
 
 
 @dataclass(frozen=True)
-class Where:
-    """The course for one learner, seen from ``current`` or, where that is None, from the map."""
+class CourseProgress:
+    """The course for one learner, seen from the lesson ``current``, or from the map if that is None."""
 
-    parts: tuple[Stretch, ...]
+    parts: tuple[PartProgress, ...]
     current: Lesson | None = None
 
     @property
-    def part(self) -> Stretch:
-        """The part that the current lesson is in; the first one for the map."""
+    def part(self) -> PartProgress:
+        """The part of the current lesson; the first part for the map."""
         return next((part for part in self.parts if self.current in part.lessons), self.parts[0])
 
     @property
     def position(self) -> int:
-        """Which lesson of its part the current one is, from 1."""
+        """The position of the current lesson in its part, from 1; 0 for the map."""
         return self.part.lessons.index(self.current) + 1 if self.current else 0
 
 
-def where(course: Course, reached: Collection[str], current: Lesson | None = None) -> Where:
-    """Return the course as a learner who has reached these lessons sees it."""
-    return Where(tuple(_stretch(part, reached) for part in course.parts), current)
-
-
-def _stretch(part: Part, reached: Collection[str]) -> Stretch:
-    known = frozenset(lesson.key for lesson in part.lessons if lesson.key in reached)
-    return Stretch(part.about, part.title, part.beyond, part.lessons, known)
+def where(course: Course, reached: Collection[str], current: Lesson | None = None) -> CourseProgress:
+    """Return the course for a learner who has reached these lessons."""
+    parts: list[PartProgress] = []
+    for part in course.parts:
+        known = frozenset(lesson.key for lesson in part.lessons if lesson.key in reached)
+        parts.append(PartProgress(part.about, part.title, part.beyond, part.lessons, known))
+    return CourseProgress(tuple(parts), current)

@@ -1,4 +1,4 @@
-"""Turns: one at a time for each owner, and nobody waits for another's."""
+"""Locks per owner: one request at a time for each owner, and nobody waits for another's."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +9,8 @@ import pytest
 
 from app.binary import Card
 from app.course.lessons import Lesson
-from app.engine.look import Looks
-from app.engine.turns import Turns
+from app.engine.cards import ArtifactCards
+from app.engine.owner_lock import PerOwnerLock
 from app.inspector import UNKNOWN
 from app.protocol.command import parse
 from app.toolchain import Toolchain
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_an_owner_waits_for_themselves_and_for_nobody_else() -> None:
-    turns, begun, go = Turns(), list[str](), anyio.Event()
+    locks, begun, go = PerOwnerLock(), list[str](), anyio.Event()
 
     async def take(owner: str) -> None:
-        async with turns.of(owner):
+        async with locks.of(owner):
             begun.append(owner)
             await go.wait()
 
@@ -37,14 +37,14 @@ async def test_an_owner_waits_for_themselves_and_for_nobody_else() -> None:
 
 
 async def test_nothing_is_kept_of_who_has_gone() -> None:
-    turns = Turns()
+    locks = PerOwnerLock()
     with anyio.move_on_after(0):
-        async with turns.of("gone"):
+        async with locks.of("gone"):
             await anyio.sleep_forever()
-    async with turns.of("other"):
+    async with locks.of("other"):
         pass
-    assert not turns._locks
-    assert not +turns._users
+    assert not locks._locks
+    assert not +locks._users
 
 
 async def test_a_card_is_read_once_and_a_seat_takes_one_place() -> None:
@@ -58,26 +58,29 @@ async def test_a_card_is_read_once_and_a_seat_takes_one_place() -> None:
 
     def built(name: str, owner: str) -> Any:
         return SimpleNamespace(
-            id=name, job=SimpleNamespace(turn=owner), built=SimpleNamespace(file=Path(name), companions=()), card=None
+            id=name,
+            job=SimpleNamespace(lock_owner=owner),
+            built=SimpleNamespace(file=Path(name), companions=()),
+            card=None,
         )
 
     inspector: Any = SimpleNamespace(card_of=card_of)
     nothing: Any = None
-    looks = Looks(inspector, nothing, nothing, nothing)
+    cards = ArtifactCards(inspector, nothing, nothing, nothing)
     first, second, other = built("first", "loud"), built("second", "loud"), built("other", "quiet")
     async with anyio.create_task_group() as tasks:
         for run in (*[first] * 20, second, other):
-            tasks.start_soon(looks.card, run)
+            tasks.start_soon(cards.card, run)
         await anyio.wait_all_tasks_blocked()
         assert reading == ["first", "other"]
         go.set()
     assert sorted(reading) == ["first", "other", "second"]
 
 
-def test_a_run_without_a_seat_takes_the_turn_of_its_address(
+def test_a_run_without_a_seat_takes_the_lock_of_its_address(
     lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
 ) -> None:
     job = job_of(lessons["hello-std"], {}, parse("cargo build"), toolchains[0], queue_owner="203.0.113.9")
-    assert job.turn == "203.0.113.9"
-    assert job.model_copy(update={"owner": "seat"}).turn == "seat"
-    assert job.model_copy(update={"queue_owner": None}).turn == "", "this machine itself is one, too"
+    assert job.lock_owner == "203.0.113.9"
+    assert job.model_copy(update={"owner": "seat"}).lock_owner == "seat"
+    assert job.model_copy(update={"queue_owner": None}).lock_owner == "", "this machine itself is one, too"

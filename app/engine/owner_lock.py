@@ -1,4 +1,4 @@
-"""Who asks for much waits for themselves: of each owner one at a time, so that nobody takes all the places."""
+"""Serialize requests per owner, so that an owner who asks for much delays only itself."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import anyio
 
 
-class Turns:
-    """A lock for each owner, kept as long as somebody holds it or waits for it."""
+class PerOwnerLock:
+    """A lock for each owner, kept while a task holds it or waits for it."""
 
     def __init__(self) -> None:
         self._locks: dict[str, anyio.Lock] = {}
@@ -16,7 +16,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, owner: str) -> AsyncIterator[None]:
-        """The owner's turn, until the end of the context."""
+        """Hold the owner's lock until the end of the context."""
         lock = self._locks.setdefault(owner, anyio.Lock())
         self._users[owner] += 1
         try:

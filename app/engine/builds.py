@@ -1,4 +1,4 @@
-"""The engine's own builds, beside those of learners: one box, used by one at a time."""
+"""The engine's own cargo builds: one at a time, in a sandbox of their own."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,8 +14,8 @@ from app.toolchain import Toolchain, build_env
 _CRATE = "crate"
 
 
-class Side:
-    """Where the engine builds crates of its own."""
+class EngineBuilds:
+    """Builds crates of the engine's own, one at a time."""
 
     def __init__(self, scratch: Scratch, box: Box) -> None:
         self._scratch = scratch

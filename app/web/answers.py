@@ -1,4 +1,4 @@
-"""One source, several compilers: their answers beside each other, with what not all of them say marked."""
+"""Show the answers of several compilers to one source side by side, with the differences marked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from app.web.render import ticks
 _MOST_LINES = 400
 _MOST_ERRORS = 50
 _LONGEST_ERROR = 1000
-"""Characters shown of an error's own words; ``compile_error!`` makes them as long as a run may print."""
+"""Characters shown of an error's message; with ``compile_error!`` it can be as long as a run's output."""
 _DRAWN = {"", "|"}
-"""Lines that say nothing."""
+"""Lines without content, which never count as a difference."""
 
 _Line = tuple[str, Markup]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one compiler has said so far: the run's ``log``, and its place in the queue while it is not done."""
+    """One compiler's answer so far: the state of its run and, once that is done, the run's ``log``."""
 
     toolchain: str
     state: str
@@ -31,8 +31,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Said:
-    """One thing that a compiler said; ``shared``: all the others that have ended say it too."""
+class Statement:
+    """A part of a compiler's answer; ``shared``: every other compiler that has ended says it too."""
 
     html: Markup
     shared: bool
@@ -40,28 +40,31 @@ class Said:
 
 @dataclass(frozen=True)
 class Column:
-    """One compiler's answer; ``errors`` are kinds of error by their titles, ``lines`` what a terminal shows."""
+    """One compiler's answer; ``errors`` are kinds of error by title, ``lines`` the lines of its terminal."""
 
     toolchain: str
     state: str
     finished: Finished | None
     reached: bool
-    errors: tuple[Said, ...]
-    lines: tuple[Said, ...]
+    errors: tuple[Statement, ...]
+    lines: tuple[Statement, ...]
     left_out: int
 
     @property
     def differs(self) -> bool:
-        """Whether it says what not all say."""
+        """Return True if some other compiler does not say the same."""
         return not all(one.shared for one in (*self.errors, *self.lines))
 
 
 def columns(answers: Sequence[Answer], diagnosis: Diagnosis) -> tuple[Column, ...]:
-    """The answers in their order; what is compared are those that have ended."""
+    """Return the answers in their order; only those that have ended are compared."""
     titles = {known.id: known.title for known in diagnosis.classes}
     errors = [_errors(answer.log, titles) for answer in answers]
     texts = [shown(answer.log).split("\n") for answer in answers]
-    lines = [_lines(text[:_MOST_LINES]) for text in texts]
+    lines: list[list[_Line]] = []
+    for text in texts:
+        terminal = Terminal()
+        lines.append([(words(line).strip(), terminal.feed(f"{line}\n")) for line in text[:_MOST_LINES]])
     ended = [number for number, answer in enumerate(answers) if answer.state == "done"]
     both = [_shared([kind[number] for number in ended]) for kind in (errors, lines)]
     return tuple(
@@ -70,8 +73,8 @@ def columns(answers: Sequence[Answer], diagnosis: Diagnosis) -> tuple[Column, ..
             state=answer.state,
             finished=next((event for event in answer.log if isinstance(event, Finished)), None),
             reached=any(isinstance(event, Verdict) and event.reached for event in answer.log),
-            errors=tuple(Said(html, key in both[0]) for key, html in errors[number]),
-            lines=tuple(Said(html, key in both[1] or key in _DRAWN) for key, html in lines[number]),
+            errors=tuple(Statement(html, key in both[0]) for key, html in errors[number]),
+            lines=tuple(Statement(html, key in both[1] or key in _DRAWN) for key, html in lines[number]),
             left_out=max(0, len(texts[number]) - _MOST_LINES),
         )
         for number, answer in enumerate(answers)
@@ -79,27 +82,18 @@ def columns(answers: Sequence[Answer], diagnosis: Diagnosis) -> tuple[Column, ..
 
 
 def _shared(said: Sequence[Sequence[_Line]]) -> set[str]:
-    """What all of them say."""
+    """Return the keys that all answers have."""
     return set.intersection(*({key for key, _ in one} for one in said)) if said else set()
 
 
 def _errors(log: Sequence[Event], titles: Mapping[str, str]) -> list[_Line]:
-    """Each kind of error once; one without a kind by its own words."""
+    """Return each error class once, and each error without a class by its message."""
     found: dict[str, Markup] = {}
     for event in log:
-        if isinstance(event, Diagnostic) and event.level.startswith("error") and not _closing(event.message):
+        if isinstance(event, Diagnostic) and event.level.startswith("error") and not event.is_summary:
             message = event.message
             shown = message if len(message) <= _LONGEST_ERROR else f"{message[:_LONGEST_ERROR]}…"
             key = event.error_class or message
             if key not in found and len(found) < _MOST_ERRORS:
                 found[key] = ticks(titles.get(event.error_class or "", shown))
     return list(found.items())
-
-
-def _lines(text: Sequence[str]) -> list[_Line]:
-    terminal = Terminal()
-    return [(words(line).strip(), terminal.feed(f"{line}\n")) for line in text]
-
-
-def _closing(message: str) -> bool:
-    return message.startswith("aborting due to")
