@@ -15,7 +15,7 @@ RUN printf 'path-exclude=/usr/share/%s/*\n' man info locale lintian doc >/etc/dp
     && echo 'path-include=/usr/share/doc/*/copyright' >>/etc/dpkg/dpkg.cfg.d/no-manuals
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-        binutils-multiarch bubblewrap file gcc libc6-dev lld python3 qemu-system-arm qemu-system-x86 strace tini \
+        binutils-multiarch bsdextrautils bubblewrap file gcc libc6-dev lld python3 qemu-system-arm qemu-system-x86 strace tini xxd \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/apt /var/log/*.log \
     # gcc is here to link: its compiler, its optimiser of links and its sanitizers are a tenth of the image.
     && rm -f /usr/lib/gcc/*/*/cc1 /usr/lib/gcc/*/*/lto1 /usr/lib/gcc/*/*/lib?san* /usr/lib/*/lib?san.so* \
@@ -26,7 +26,7 @@ FROM system AS compiler
 ARG RUST
 RUN case "$RUST" in distribution) ;; rustup) exit 0 ;; *) echo "RUST is distribution or rustup" >&2; exit 2 ;; esac; \
     apt-get update -qq \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends cargo-web rustc-web \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends cargo-web rust-web-clippy rustc-web rustfmt-web \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/apt /var/log/*.log
 
 # --- the Python packages of uv.lock, each held to its checksum ---------------------------------------------------------
@@ -59,7 +59,7 @@ RUN --mount=type=secret,id=ca-certificates,target=/run/ca-certificates.crt \
     from=https://static.rust-lang.org/rustup/archive/$RUSTUP_INIT/$(uname -m)-unknown-linux-gnu; cd /tmp; \
     for file in rustup-init rustup-init.sha256; do curl --proto =https --fail --silent --show-error -O "$from/$file"; done; \
     echo "$(cut -c 1-64 rustup-init.sha256)  rustup-init" | sha256sum --check --quiet; chmod +x rustup-init; \
-    ./rustup-init -y --quiet --no-modify-path --profile minimal --default-toolchain "$RUSTUP"
+    ./rustup-init -y --quiet --no-modify-path --profile minimal --component clippy --component rustfmt --default-toolchain "$RUSTUP"
 COPY --from=python /opt/playground /opt/playground
 COPY lessons /opt/playground/lessons
 RUN --mount=type=secret,id=ca-certificates,target=/run/ca-certificates.crt \

@@ -1,1 +1,1 @@
-"""What the README's figures come from; ``make bench`` prints them."""
+"""The measurements behind the README's figures; ``make bench`` prints them."""

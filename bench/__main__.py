@@ -1,4 +1,4 @@
-"""A run through the playground against raw cargo, interleaved: ``python -m bench [ROUNDS]``.
+"""Compare a run through the playground with raw cargo, interleaved: ``python -m bench [ROUNDS]``.
 
 Raw: ``cargo build`` in one project that is used again and again, each time with a source never seen before.
 Ours: the same source and command posted to a real server, until its verdict has arrived over the event stream.
@@ -30,7 +30,7 @@ ROUNDS = 30
 
 @dataclass
 class Row:
-    """What was measured of one command: seconds of each round."""
+    """The measurements of one command: seconds of each round."""
 
     name: str
     raw: list[float] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Row:
     first: list[float] = field(default_factory=list)
 
     def line(self) -> str:
-        """The row as it is printed: milliseconds, and ratios pair by pair."""
+        """The row for printing: milliseconds, and the ratios of the pairs."""
         ratios = sorted(ours / raw for ours, raw in zip(self.ours, self.raw, strict=True))
         spread = f"{ratios[len(ratios) // 10]:.2f}-{ratios[-1 - len(ratios) // 10]:.2f}"
         cells = (f"{1000 * statistics.median(values):8.1f}" for values in (self.raw, self.ours, self.first))
@@ -46,7 +46,7 @@ class Row:
 
 
 class Raw:
-    """Cargo in a project that is used again."""
+    """Raw cargo in a project that is reused."""
 
     def __init__(self, case: Case, folder: Path) -> None:
         folder.mkdir()
@@ -59,7 +59,7 @@ class Raw:
         self._env = build_env(case.toolchain, folder / "home")
 
     def run(self, source: str) -> float:
-        """Seconds for one build."""
+        """Return the seconds of one build."""
         (self._crate / "src/main.rs").write_text(source)
         command = [str(self._case.toolchain.cargo), *self._case.command.split()[1:]]
         began = time.perf_counter()
@@ -68,7 +68,7 @@ class Raw:
 
 
 def ours(server: http.client.HTTPConnection, case: Case, source: str) -> tuple[float, float]:
-    """Seconds from the post to the verdict, and to the first event."""
+    """Return the seconds from the post to the verdict, and to the first event."""
     body = {"lesson": case.lesson.slug, "command": case.command, "toolchain": case.toolchain.name}
     text = json.dumps(body | {"files": {"src/main.rs": source}})
     began = time.perf_counter()
@@ -86,14 +86,14 @@ def ours(server: http.client.HTTPConnection, case: Case, source: str) -> tuple[f
 
 
 def resident(pid: int) -> float:
-    """Resident memory of a process in MB."""
+    """Return the resident memory of a process in MB."""
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) / 1000
 
 
 def against_raw(folder: Path, rounds: int) -> None:
-    """A run at the strongest level against raw cargo."""
+    """Compare a run at the strongest level with raw cargo."""
     with serving(folder / "server") as (server, pid):
         at_rest = resident(pid)
         print(f"{'median ms':34}{'raw':>8}{'ours':>8}{'first':>8}   ratio  (10th-90th percentile)")
@@ -112,7 +112,7 @@ def against_raw(folder: Path, rounds: int) -> None:
 
 
 def levels(folder: Path, rounds: int) -> None:
-    """The price of each level of isolation against none, on the bare-metal lesson, in one interleaved run."""
+    """Compare each isolation level with none on the bare-metal lesson, interleaved."""
     case = cases()[2]
     took: dict[str, list[float]] = {}
     with ExitStack() as stack:
@@ -121,7 +121,7 @@ def levels(folder: Path, rounds: int) -> None:
             for level in ("none", "landlock", "namespaces")
         }
         for server in servers.values():
-            # The first ones have waited for the others, longer than a server keeps a connection that is not used.
+            # The first connections have waited for the others longer than a server keeps idle ones.
             server.close()
         for count in range(-2, rounds):
             for level, server in servers.items():

@@ -1,4 +1,4 @@
-"""This tree against another commit, interleaved: ``python -m bench.against COMMIT [ROUNDS]``.
+"""Compare this tree with another commit, interleaved: ``python -m bench.against COMMIT [ROUNDS]``.
 
 Both servers use the toolchains and targets of the same cache folder. Each round posts a run with a new source to both,
 in random order. Printed are the median of the differences within a round, and the processor time of a run: that of the
@@ -27,7 +27,7 @@ MOST_TIMES = 1.03
 _WARM_UP = 3
 _SETTLED = 0.5
 _IDLE = 0.05
-"""Seconds of processor time that a tree without work uses at most in ``_SETTLED`` seconds."""
+"""The most processor time that an idle tree uses in ``_SETTLED`` seconds."""
 _MOST_LOOKS = 120
 _HERE = Path(__file__).resolve().parent.parent
 _SERVE = ("-P", "-c", "from app.cli import main; main()")
@@ -35,7 +35,7 @@ _SERVE = ("-P", "-c", "from app.cli import main; main()")
 
 @dataclass(frozen=True)
 class Tree:
-    """A checkout of the program, and a Python that has its packages."""
+    """A checkout of the program, and a Python with its packages."""
 
     root: Path
     python: Path
@@ -47,7 +47,7 @@ class Tree:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables in which ``command`` finds the tree: before an installed one."""
+        """The environment variables that make ``command`` import this tree rather than an installed one."""
         return {"PYTHONPATH": str(self.root)}
 
 
@@ -98,14 +98,14 @@ HEAD = (
 
 
 def tree_seconds(stats: Iterable[str], root: int, ticks: int) -> float:
-    """Sum the processor time of a process, its living descendants and all that these have waited for.
+    """Sum the processor time of a process, its living descendants and their reaped children.
 
     ``stats`` are the texts of ``/proc/PID/stat``, ``ticks`` is how many of their units make a second.
     """
     parents: dict[int, int] = {}
     used: dict[int, int] = {}
     for stat in stats:
-        # A name may hold spaces and parentheses; behind its last one stand state, parent and so on.
+        # A name may contain spaces and parentheses; state, parent and so on follow the last parenthesis.
         pid, fields = int(stat.split(maxsplit=1)[0]), stat.rpartition(")")[2].split()
         parents[pid] = int(fields[1])
         used[pid] = sum(map(int, fields[11:15]))
@@ -116,12 +116,12 @@ def tree_seconds(stats: Iterable[str], root: int, ticks: int) -> float:
 
 
 def processor_seconds(pid: int) -> float:
-    """The processor time of the process's whole tree until now."""
+    """Return the processor time so far of the process's whole tree."""
     return tree_seconds(_stats(), pid, os.sysconf("SC_CLK_TCK"))
 
 
 def settled(pid: int) -> float:
-    """The processor time of the tree, once it has nothing left to do: a server learns of its toolchains for a while."""
+    """Return the processor time of the tree once it is idle; a server first learns about its toolchains."""
     used = processor_seconds(pid)
     for _ in range(_MOST_LOOKS):
         time.sleep(_SETTLED)
@@ -136,13 +136,13 @@ def _stats() -> Iterator[str]:
         if entry.name.isdigit():
             try:
                 yield (entry / "stat").read_text(errors="replace")
-            except OSError:  # it has ended meanwhile
+            except OSError:  # the process has ended meanwhile
                 continue
 
 
 @contextmanager
 def checked_out(commit: str, folder: Path) -> Iterator[Tree]:
-    """The commit in a folder of its own, for as long as the block lasts.
+    """Check out the commit in a separate folder for the duration of the block.
 
     It takes the packages of this environment if both lock the same, else gets an environment of its own.
     """
@@ -159,7 +159,7 @@ def checked_out(commit: str, folder: Path) -> Iterator[Tree]:
 
 
 def imported(tree: Tree) -> Path:
-    """The folder from which the tree's Python imports ``app``."""
+    """Return the folder from which the tree's Python imports ``app``."""
     show = (str(tree.python), "-P", "-c", "import app; print(app.__file__)")
     told = subprocess.run(show, env=os.environ | tree.variables, check=True, capture_output=True, text=True).stdout
     return Path(told.strip()).parent.parent
@@ -173,7 +173,7 @@ class MeasuredServer:
     pid: int
 
     def run(self, case: Case) -> float:
-        """The seconds of a run, over a new connection: a server closes one that is not used for five seconds."""
+        """Return the seconds of a run over a new connection, because a server closes idle ones after five seconds."""
         self.connection.close()
         self.connection.connect()
         return ours(self.connection, case, case.source())[0]
@@ -214,7 +214,7 @@ def against(commit: str, rounds: int) -> bool:
 
 
 def main() -> None:
-    """Compare with the commit that was named."""
+    """Compare with the commit named in the arguments."""
     if not 2 <= len(sys.argv) <= 3:
         sys.exit("usage: python -m bench.against COMMIT [ROUNDS]")
     rounds = int(sys.argv[2]) if len(sys.argv) == 3 else ROUNDS

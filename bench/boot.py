@@ -1,4 +1,4 @@
-"""From the start of a kernel to the first byte on its serial line, in a run of the playground and in QEMU alone.
+"""Measure the time from a kernel's start to its first serial byte, in a playground run and in QEMU alone.
 
 Both start the same file with the same command. Alone: from starting QEMU to the byte in its pipe. Ours: from the
 run's ``started`` event to the byte's event, with isolation and the program in front of QEMU in it. From taking the run
@@ -24,16 +24,16 @@ from app.settings import Settings
 from app.toolchain import discover, missing, missing_tools, preferred
 
 MOST = 15
-"""Rounds: the kernel on the ARM board runs until its time is up."""
+"""The number of rounds, which is small because the kernel on the ARM board runs until the timeout."""
 
 LESSONS = {
-    "boot-arm": "qemu-system-arm -M mps2-an386 -serial stdio -display none -kernel",
+    "boot-arm-uart": "qemu-system-arm -M mps2-an386 -serial stdio -display none -kernel",
     "boot-x86": "qemu-system-x86_64 -serial stdio -display none -device isa-debug-exit,iobase=0xf4,iosize=0x04 -kernel",
 }
 
 
 def alone(command: str, kernel: Path) -> float:
-    """Seconds until QEMU, started as a user would, has written a byte of the kernel's."""
+    """Return the seconds until QEMU, started as a user would, writes the kernel's first byte."""
     began = time.perf_counter()
     with subprocess.Popen(
         [*shlex.split(command), str(kernel)],
@@ -49,7 +49,7 @@ def alone(command: str, kernel: Path) -> float:
 
 
 async def ours(engine: LocalEngine, job: JobSpec) -> tuple[float, float]:
-    """Seconds from taking the run to its start, and from there to the first output; returns when the run is over."""
+    """Return the seconds from the post to the start, and from there to the first output, once the run has ended."""
     taken = time.perf_counter()
     times: dict[type, float] = {}
     async for event in engine.events(await engine.submit(job)):
@@ -58,7 +58,7 @@ async def ours(engine: LocalEngine, job: JobSpec) -> tuple[float, float]:
 
 
 async def compare(engine: LocalEngine, job: JobSpec, lesson: Lesson, command: str, kernel: Path, rounds: int) -> str:
-    """Both, interleaved, as a line: medians, and the ratio pair by pair. ``job`` builds the ``kernel``."""
+    """Measure both, interleaved; return a line with medians and the pairs' ratio. ``job`` builds the ``kernel``."""
     built = await engine.submit(job)
     async for _ in engine.events(built):
         pass
@@ -102,6 +102,6 @@ async def _boots(folder: Path, rounds: int) -> None:
 
 
 def boots(folder: Path, rounds: int) -> None:
-    """Both for each lesson that boots."""
+    """Measure both for each lesson that boots."""
     print(f"\n{'first serial byte':34}{'QEMU':>8}{'laying':>8}{'ours':>8}   ratio  (10th-90th percentile)")
     anyio.run(_boots, folder, min(rounds, MOST))

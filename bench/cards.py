@@ -1,4 +1,4 @@
-"""How long a learner waits for the card of a binary that nobody has looked into before."""
+"""Measure the wait for the card of a binary that is new to the server."""
 
 import http.client
 import json
@@ -10,11 +10,11 @@ from bench.common import Case, built, cases, serving
 
 ROUNDS = 15
 GOALS = {"bare-metal": 20.0, "hello-std": 300.0}
-"""Milliseconds that the card of a lesson's binary may take."""
+"""The limit in milliseconds for the card of a lesson's binary."""
 
 
 def first_look(server: http.client.HTTPConnection, case: Case) -> tuple[float, int]:
-    """Milliseconds from asking for the card to having it, and the bytes of the binary."""
+    """Return the milliseconds until the card arrives, and the size of the binary in bytes."""
     run = built(server, case)
     began = time.perf_counter()
     server.request("GET", f"/runs/{run}/artifact", headers={"hx-request": "true"})
@@ -29,14 +29,14 @@ def first_look(server: http.client.HTTPConnection, case: Case) -> tuple[float, i
 
 
 def cards(folder: Path) -> None:
-    """The first look at each binary, against what it may take."""
+    """Measure the first card of each binary against its limit."""
     with serving(folder / "cards") as (server, _):
         print(f"\n{'card, first look':34}{'bytes':>12}{'median ms':>11}{'slowest':>9}{'goal':>7}")
         for case in cases():
             goal = GOALS.get(case.lesson.slug)
             if goal is None:
                 continue
-            # The first of a profile also builds the std program that it is measured against.
+            # The first card of a profile also builds the std program for the comparison.
             found = [first_look(server, case) for _ in range(ROUNDS + 3)][3:]
             took = [one for one, _ in found]
             cells = f"{found[-1][1]:12,}{statistics.median(took):11.1f}{max(took):9.1f}{goal:7.0f}"

@@ -1,4 +1,4 @@
-"""What the measurements share: the cases, and a server that is ready."""
+"""Helpers of the measurements: the cases, and a ready server."""
 
 import http.client
 import json
@@ -29,7 +29,7 @@ class Case:
     toolchain: Toolchain
 
     def source(self) -> str:
-        """A source that no compiler has seen: the solution with a function of its own."""
+        """Return a new source: the solution with a unique function."""
         return f"{self.lesson.solution['src/main.rs']}\n#[allow(dead_code)]\nfn unique_{time.time_ns()}() {{}}\n"
 
 
@@ -40,7 +40,7 @@ def serving(
     command: Sequence[str] = (str(Path(sys.executable).with_name("playground")),),
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[http.client.HTTPConnection, int]]:
-    """A real server that is ready: a connection to it and its process id. The runs' users must be able to pass."""
+    """Run a real server; yield a connection and its process id. The users of runs must be able to enter ``folder``."""
     folder.mkdir(mode=0o711)
     folder.chmod(0o711)
     env = os.environ | {"PLAYGROUND_DATA_DIR": str(folder / "data"), "PLAYGROUND_SCRATCH_DIR": str(folder / "scratch")}
@@ -61,13 +61,13 @@ def serving(
 
 
 def ready(server: http.client.HTTPConnection) -> bool:
-    """Whether the server has found its toolchains."""
+    """Return True once the server has found its toolchains."""
     server.request("GET", "/readyz")
     return bool(json.load(server.getresponse())["ready"])
 
 
 def built(server: http.client.HTTPConnection, case: Case) -> str:
-    """The id of a run of the case, with a source of its own, that has ended."""
+    """Run the case with a new source and return the id of the finished run."""
     body = {"lesson": case.lesson.slug, "command": case.command, "toolchain": case.toolchain.name}
     text = json.dumps(body | {"files": {"src/main.rs": case.source()}})
     server.request("POST", "/api/runs", text, {"content-type": "application/json"})
@@ -78,7 +78,7 @@ def built(server: http.client.HTTPConnection, case: Case) -> str:
 
 
 def cases() -> list[Case]:
-    """What is measured, on the default toolchain of each lesson."""
+    """Return the cases to measure, each on its lesson's default toolchain."""
     settings = Settings()
     lessons = {lesson.slug: lesson for lesson in load_shelf(settings.lessons_dir).default.lessons}
     toolchains = anyio.run(discover, settings.cache_dir)

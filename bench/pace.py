@@ -1,4 +1,4 @@
-"""The pace of this machine, so that a bound in seconds means the same on a slow or a busy one."""
+"""The speed of this machine, which makes bounds in seconds comparable across machines."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter, thread_time
 
 REFERENCE_SECONDS = 0.050
-"""Time for the loop below on the two quiet processors where the bounds were measured."""
+"""The seconds of the loop below on the two idle processors where the bounds were measured."""
 
 
 def pace(clock: Callable[[], float] = perf_counter) -> float:

@@ -1,4 +1,4 @@
-"""Honest and hostile runs from 16 clients for a while, and what is left of them: ``python -m bench.soak [SECONDS]``.
+"""Send honest and hostile runs from 16 clients, then count what is left of them: ``python -m bench.soak [SECONDS]``.
 
 A real server gets them over HTTP. After a warm-up, in which all clients do everything once, and again at the end, when
 no run is left, processes, mounts, open files, temporary files and shared memory are counted, and the server's memory
@@ -28,9 +28,9 @@ CLIENTS = 16
 SECONDS = 600
 _MOST_GROWTH = 1.2
 _SETTLED = 5.0
-"""Seconds after which a server has all the processes that it keeps."""
+"""The seconds until a server has started all its lasting processes."""
 _TOLD = 30.0
-"""Seconds between two lines that say how far it is."""
+"""The seconds between two progress lines."""
 
 _SETTINGS = {
     "PLAYGROUND_RUN_SECONDS": "15",
@@ -38,7 +38,7 @@ _SETTINGS = {
     "PLAYGROUND_MEMORY_BYTES": str(512 << 20),
     "PLAYGROUND_WORKSPACE_BYTES": str(64 << 20),
     "PLAYGROUND_FILE_SIZE_BYTES": str(32 << 20),
-    # Artefacts and logs of ended runs are no leftovers, but they would count.
+    # Artifacts and logs of ended runs are expected, but would be counted as leftovers.
     "PLAYGROUND_RUN_TTL": "2",
 }
 _MANIFEST = '[package]\nname = "soak"\nversion = "0.1.0"\nedition = "2021"\n'
@@ -57,7 +57,7 @@ class ClientKind:
     status: str | None = None
     manifest: str = _MANIFEST
     leaves: str = "no"
-    """What the client does in the middle: nothing, leave (``drop``) or cancel (``cancel``)."""
+    """The client's act in the middle of the run: none, disconnect (``drop``) or cancel (``cancel``)."""
 
 
 HONEST = (
@@ -85,7 +85,7 @@ HOSTILE = (
         ' for n in 0..20000 { std::fs::write(format!("g{n}"), "").ok(); } }',
     ),
     ClientKind(
-        "folder as artefact",
+        "folder as artifact",
         main='fn main() { let e = "target/debug/soak"; std::fs::remove_file(e).unwrap();'
         ' std::fs::create_dir_all(format!("{e}/a/b")).unwrap(); }',
     ),
@@ -111,14 +111,14 @@ HOSTILE = (
 
 @dataclass
 class Tally:
-    """What the clients did and saw."""
+    """Counts of the clients' runs and their results."""
 
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def note(self, kind: ClientKind, how: str, took: float) -> None:
-        """One run has ended so."""
+        """Count a run that ended like this."""
         self.ended[kind.name, how] += 1
         if kind.status:
             self.seconds.append(took)
@@ -127,7 +127,7 @@ class Tally:
 
 
 class Client:
-    """Asks the server for one run after the other."""
+    """A client that posts one run after the other."""
 
     def __init__(self, address: str, tally: Tally, number: int) -> None:
         self._address = address
@@ -135,12 +135,12 @@ class Client:
         self._random = random.Random(number)
 
     def each(self) -> None:
-        """Run everything once, in the order that all clients have."""
+        """Run every kind once, in the same order as every client."""
         for kind in (*HONEST, *HOSTILE):
             self._do(kind)
 
     def work(self, until: float) -> None:
-        """Run this and that until then."""
+        """Run kinds in random order until the deadline."""
         while time.monotonic() < until:
             self._do(self._random.choice(HONEST if self._random.random() < 0.6 else HOSTILE))
 
@@ -191,7 +191,7 @@ def _events(stream: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
 
 
 class Server:
-    """The server under test and what can be seen of it from outside."""
+    """The server under test, measured from outside."""
 
     def __init__(self, process: subprocess.Popen[str], folder: Path, address: str) -> None:
         self.process = process
@@ -199,16 +199,16 @@ class Server:
         self._folder = folder
         time.sleep(_SETTLED)
         self._resting = self._runs()
-        """The folders of the processes that read artefacts, which stay."""
+        """The folders of the inspector's workers, which stay."""
 
     def left(self) -> dict[str, int]:
-        """What there is now."""
+        """Count the resources in use."""
         pid = self.process.pid
         return {
             "processes": len(self._processes()),
             "mounts": len(Path("/proc/mounts").read_text().splitlines()),
             "open files of the server": len(os.listdir(f"/proc/{pid}/fd")),
-            # os.walk passes over what is deleted meanwhile, where Path.rglob raises.
+            # os.walk skips files deleted meanwhile, where Path.rglob raises.
             "files of runs": sum(len(files) for _, _, files in os.walk(self._folder / "scratch")),
             "folders of runs": sum(len(folders) for _, folders, _ in os.walk(self._folder / "scratch")),
             "temporary files": sum(len(folders + files) for _, folders, files in os.walk(self._folder / "tmp")),
@@ -222,7 +222,7 @@ class Server:
         return int(found[1])
 
     def rest(self) -> None:
-        """Wait until no run is left and what has ended is forgotten."""
+        """Wait until no run is left and ended runs have expired."""
         for _ in range(600):
             if self._runs() <= self._resting:
                 break
@@ -230,7 +230,7 @@ class Server:
         time.sleep(float(_SETTINGS["PLAYGROUND_RUN_TTL"]) + 3)
 
     def _processes(self) -> list[int]:
-        """Whatever the server has started, also what left it: it runs below the server or in the runs' folder."""
+        """Return every process that the server has started, also detached ones in the folder of runs."""
         found = []
         for name in filter(str.isdigit, os.listdir("/proc")):
             with suppress(OSError, IndexError):
@@ -249,10 +249,10 @@ class Server:
 
 @contextmanager
 def serving() -> Iterator[tuple[Server, Path]]:
-    """A real server whose folders are all its own, and the file of its complaints."""
+    """Run a real server with separate folders; yield it and the file of its log."""
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
-        folder.chmod(0o711)  # the runs' users pass here
+        folder.chmod(0o711)  # the users of runs must be able to enter
         (folder / "tmp").mkdir()
         folders = {
             "PLAYGROUND_DATA_DIR": f"{name}/data",
@@ -279,7 +279,7 @@ def serving() -> Iterator[tuple[Server, Path]]:
 
 
 def together(server: Server, tally: Tally, do: Callable[[Client], None]) -> None:
-    """Let all clients do this, and wait until the server rests."""
+    """Have all clients do this, then wait until the server is idle."""
     clients = [Client(server.address, tally, number) for number in range(CLIENTS)]
     threads = [threading.Thread(target=do, args=(client,)) for client in clients]
     for thread in threads:
@@ -295,12 +295,12 @@ def together(server: Server, tally: Tally, do: Callable[[Client], None]) -> None
 
 
 def tell(what: str) -> None:
-    """Say at once what happens, beside the result."""
+    """Print progress at once, on standard error."""
     print(what, file=sys.stderr, flush=True)
 
 
 def report(tally: Tally, before: dict[str, int], after: dict[str, int], memory: tuple[int, int], log: str) -> bool:
-    """Print what happened; whether nothing was left and nothing went wrong."""
+    """Print the result; return True if nothing was left and nothing failed."""
     for (name, how), count in sorted(tally.ended.items()):
         print(f"{count:6}  {name}: {how}")
     if tally.seconds:
@@ -322,10 +322,10 @@ def report(tally: Tally, before: dict[str, int], after: dict[str, int], memory: 
 
 
 def main() -> int:
-    """Soak, and say how it was."""
+    """Run the soak test and print its result."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     with serving() as (server, log):
-        # What takes the most memory comes from all at once here, so that growth afterwards is no peak but a leak.
+        # All clients cause the peak of memory at once here, so that later growth is a leak.
         tell(f"warm-up: {CLIENTS} clients do each of {len(HONEST + HOSTILE)} things once")
         together(server, Tally(), Client.each)
         before, memory = server.left(), server.resident()

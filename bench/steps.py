@@ -1,4 +1,4 @@
-"""How long a learner waits for the steps of a program: the first look executes it, each later one is a page."""
+"""Measure the wait for the stepper: the first view executes the program, each later one loads a page."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ ROUNDS = 15
 
 
 def opened(server: http.client.HTTPConnection, case: Case) -> tuple[float, float, int]:
-    """Milliseconds to the first step with the list made, and to the last one afterwards; how many steps there are."""
+    """Return the milliseconds to the first step and then to the last one, and the number of steps."""
     run = built(server, case)
     first = _asked(server, f"/runs/{run}/step?at=0")
     server.request("GET", f"/api/runs/{run}/steps")
@@ -30,7 +30,7 @@ def _asked(server: http.client.HTTPConnection, path: str) -> float:
 
 
 def steps(folder: Path) -> None:
-    """Of each program that can be stepped through: opening the stepper, and a step in it."""
+    """Measure opening the stepper and one step, for each program that can be stepped through."""
     with serving(folder / "steps") as (server, _):
         print(f"\n{'stepper':34}{'steps':>6}{'opening ms':>12}{'slowest':>9}{'a step ms':>11}")
         for case in cases()[1:]:

@@ -1,1 +1,1 @@
-"""The tests; one file for each module, and what only several together can show."""
+"""The tests: a file for each module or room, ``attacks`` and ``browser`` for the whole, ``support`` for helpers."""

@@ -1,4 +1,4 @@
-"""The terminal's text as HTML: nothing unescaped, nothing lost, the same however it is cut."""
+"""Terminal output as HTML: escaped, complete, and independent of how it is split."""
 
 import re
 from html.parser import HTMLParser
@@ -41,7 +41,7 @@ _TERMINAL_TEXT = st.lists(_SEQUENCES | st.text(max_size=8)).map("".join)
 
 
 class _Cells(HTMLParser):
-    """Every character with the classes of the element around it."""
+    """Collects every character with the classes of its parent element."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -88,9 +88,9 @@ def test_a_colour_left_open_reaches_into_the_next_piece() -> None:
 @pytest.mark.parametrize(
     ("codes", "classes"),
     [
-        ("38;5;9", "sgr-91"),  # rustc writes its bright colours so
+        ("38;5;9", "sgr-91"),  # the form of rustc's bright colours
         ("38;5;12", "sgr-94"),
-        ("38;5;196", "sgr-31"),  # a red of the cube: the nearest of the sixteen
+        ("38;5;196", "sgr-31"),  # a red of the colour cube becomes the nearest of the sixteen colours
         ("38;5;231", "sgr-97"),
         ("48;5;4", "sgr-44"),
         ("38;2;250;250;250", "sgr-97"),
@@ -151,7 +151,7 @@ def test_where_the_text_is_cut_makes_no_difference(raw: str, cuts: list[int]) ->
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\n\t<>&\"'")))
-def test_text_without_escapes_stays_as_it_is(raw: str) -> None:
+def test_text_without_escapes_is_unchanged(raw: str) -> None:
     assert text(Terminal().feed(raw)) == raw
 
 

@@ -16,7 +16,9 @@ import httpx
 import pytest
 
 from app.course.lessons import Lesson
-from tests.conftest import Server, naming, seat_of, seated
+from tests.support.clients import seat_of, seated
+from tests.support.processes import pids_with
+from tests.support.server import Server
 
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
 
@@ -32,7 +34,7 @@ def post(client: httpx.Client, lesson: str, command: str, **more: Any) -> httpx.
 
 
 def stream(client: httpx.Client, path: str, after: int | None = None) -> Iterator[dict[str, Any]]:
-    """The events as they arrive, each checked against the id of its frame."""
+    """Yield the events as they arrive, checking each against the id of its frame."""
     headers = {} if after is None else {"Last-Event-ID": str(after)}
     with client.stream("GET", path, headers=headers) as response:
         assert response.status_code == 200
@@ -57,7 +59,7 @@ def run(client: httpx.Client, lesson: str, command: str, **more: Any) -> list[di
 
 
 def settled(client: httpx.Client) -> httpx.Response:
-    """What ``/readyz`` answers once set-up has ended."""
+    """Return the answer of ``/readyz`` once set-up has ended."""
     for _ in range(100):
         answer = client.get("/readyz")
         if "not ended" not in answer.json()["toolchain"]:
@@ -264,7 +266,7 @@ def test_a_server_without_the_target_serves_but_is_not_ready(
         assert state.status_code == 503
         assert "thumbv7em-none-eabihf" in state.json()["toolchain"]
         assert client.get("/lessons/bare-metal").status_code == 200
-    # Which has begun to build the target: that ends with the server.
+    # The server has begun to build the target; the build ends with the server.
     server.stop()
 
 
@@ -280,7 +282,7 @@ def test_progress_survives_kill_9_in_the_middle_of_a_run(start_server: Callable[
             if "turning" in event.get("text", ""):
                 break
         first.stop(signal.SIGKILL)
-    for pid in naming(f"{tmp_path}/scratch/"):
+    for pid in pids_with(f"{tmp_path}/scratch/"):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     second = start_server(data_dir=data)
@@ -313,12 +315,12 @@ def test_a_signal_ends_server_streams_and_runs_at_once(
         assert events[-1]["type"] == "verdict"
         assert server.process.wait(timeout=10) in (0, -how, 130, 143)
         assert time.monotonic() - began < 2.5
-    assert naming(f"{tmp_path}/scratch/") == []
+    assert pids_with(f"{tmp_path}/scratch/") == []
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_all_threads_share_one_heap(start_server: Callable[..., Server]) -> None:
-    """Each further heap would reserve 64 MiB, at a multiple of 64 MiB (glibc)."""
+    """Each further heap would reserve an aligned block of 64 MiB (glibc)."""
     server = start_server()
     with httpx.Client(base_url=server.url, timeout=30) as client:
         accepted = post(client, "hello-std", "cargo run").json()

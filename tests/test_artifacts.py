@@ -1,4 +1,4 @@
-"""The card of a run's binary and the file itself, over HTTP from a real server with the real cargo."""
+"""The card and the download of a run's artifact, over HTTP from a real server with the real cargo."""
 
 import hashlib
 import json
@@ -9,14 +9,14 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.conftest import seated
+from tests.support.clients import seated
 
 BARE_METAL = "cargo build --target thumbv7em-none-eabihf"
 NOT_OURS = "0" * 32
 
 
 def ran(client: httpx.Client, lesson: str, command: str) -> str:
-    """The id of a run that has ended."""
+    """Run the command and return the id of the finished run."""
     posted = client.post("/api/runs", json={"lesson": lesson, "command": command}).json()
     with client.stream("GET", posted["events"]) as stream:
         assert any('"verdict"' in line for line in stream.iter_lines())
@@ -112,7 +112,7 @@ proc-macro = true
 """
 
 
-def test_a_name_shows_what_cannot_be_seen_in_it(server: str) -> None:
+def test_invisible_characters_in_a_name_are_shown(server: str) -> None:
     hidden = "".join(f"\\u{{{ord(one):x}}}" for one in _HIDDEN)
     files = {"src/main.rs": _FORGED.replace("@", hidden), "Cargo.toml": _MANIFEST}
     with seated(server) as learner:
@@ -162,7 +162,7 @@ def test_what_changed_since_an_earlier_run(server: str, client: httpx.Client) ->
         assert changes["bytes"]["more"] < 0
         named = learner.get(f"/api/runs/{second}/artifact", params={"since": second}).json()["since"]
         assert [(one["run"], one["changes"]) for one in named] == [(second, [])]
-        # Another seat sees neither, also not as something to compare with.
+        # Another seat sees neither artifact, not even for a comparison.
         for path in (f"{first}/artifact", f"{first}/artifact/file"):
             assert client.get(f"/api/runs/{path}").status_code == 404
         own = ran(client, "hello-std", "cargo build")

@@ -1,4 +1,4 @@
-"""Events in batches."""
+"""Batches of events for the stream."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ async def test_the_first_event_does_not_wait_for_a_second() -> None:
     await source.aclose()  # type: ignore[attr-defined]  # it is a generator
 
 
-async def test_whoever_stops_reading_ends_the_source() -> None:
+async def test_a_reader_that_stops_closes_the_source() -> None:
     ended = asyncio.Event()
 
     async def endless() -> AsyncIterator[Event]:

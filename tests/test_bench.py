@@ -1,4 +1,4 @@
-"""The measurements say what they leave out, and how to get it, on a machine where only `make setup` has run."""
+"""After `make setup` alone, the measurements name what they leave out and the command that installs it."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def test_without_an_emulator_the_boots_are_left_out(
     monkeypatch.setattr(tools, "TOOL_PATH", str(tmp_path))
     boot.boots(tmp_path / "boot", 1)
     said = capsys.readouterr().out
-    for slug, program in (("boot-arm", "qemu-system-arm"), ("boot-x86", "qemu-system-x86_64")):
+    for slug, program in (("boot-arm-uart", "qemu-system-arm"), ("boot-x86", "qemu-system-x86_64")):
         assert f"{slug:34}left out: {program} missing here; make targets brings it" in said
 
 

@@ -15,7 +15,7 @@ BURN = "import time\nwhile time.process_time() < {}: pass\n"
 
 
 def stat(pid: int, parent: int, *used: int, name: str = "x") -> str:
-    """A line of /proc/PID/stat, with the ticks of user, system, and both of the children that were waited for."""
+    """Return a line of /proc/PID/stat with these ticks: user, system, and both for reaped children."""
     before = f"{pid} ({name}) S {parent} 1 1 0 -1 4194304 10 20 30 40"
     return f"{before} {' '.join(map(str, used))} 20 0 1 0 100 0 0 18446744073709551615"
 
@@ -23,7 +23,7 @@ def stat(pid: int, parent: int, *used: int, name: str = "x") -> str:
 def test_a_tree_is_a_process_with_its_descendants_and_their_reaped_children() -> None:
     stats = [
         stat(10, 1, 100, 20, 3, 4),
-        stat(30, 20, 5, 0, 0, 1, name="a) S 1 (b"),  # stands before its parent, and has a name made to mislead
+        stat(30, 20, 5, 0, 0, 1, name="a) S 1 (b"),  # listed before its parent, with a misleading name
         stat(20, 10, 10, 0, 0, 0),
         stat(11, 1, 1000, 1000, 1000, 1000),
         stat(40, 11, 1000, 0, 0, 0),
@@ -78,7 +78,7 @@ def test_differences_are_those_of_each_round() -> None:
         (-0.5, (0.5, 1.0), True),
     ],
 )
-def test_a_bound_that_is_exceeded_is_said(longer: float, cpu: tuple[float, float], within: bool) -> None:
+def test_an_exceeded_bound_is_reported(longer: float, cpu: tuple[float, float], within: bool) -> None:
     found = row([0.6 + longer] * 3, [0.6] * 3, cpu)
     assert found.within is within
     assert ("exceeded" in found.line()) is not within

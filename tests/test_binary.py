@@ -1,7 +1,6 @@
-"""What is in a binary, read from real ones and from damaged ones."""
+"""The facts read from real and damaged binaries."""
 
 import io
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,49 +10,17 @@ from hypothesis import strategies as st
 from app.binary import BinaryFacts, NotABinaryError
 from app.binary.model import text
 from app.binary.reading import inspect
-from app.toolchain import Toolchain, build_env, preferred
-
-BARE = """#![no_std]
-#![no_main]
-#[no_mangle] pub extern "C" fn %s() -> ! { loop {} }
-#[panic_handler] fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
-"""
-
-
-FOREIGN = """#![feature(no_core, lang_items)]
-#![no_core]
-#![no_main]
-#[lang = "pointee_sized"] pub trait PointeeSized {}
-#[lang = "meta_sized"] pub trait MetaSized: PointeeSized {}
-#[lang = "sized"] pub trait Sized: MetaSized {}
-#[no_mangle] pub extern "C" fn _start() -> ! { loop {} }
-"""
-"""Needs no ``core`` of its target, so that every system can be built for."""
+from app.toolchain import Toolchain
+from tests.support.programs import BARE, compile_with, for_macos, for_windows
 
 
 def inspected(data: bytes) -> BinaryFacts:
     return inspect(io.BytesIO(data))
 
 
-def compile_with(toolchain: Toolchain, folder: Path, source: str, *flags: str) -> bytes:
-    folder.mkdir(exist_ok=True)
-    (folder / "main.rs").write_text(source)
-    command = [str(toolchain.rustc), "main.rs", "-o", "out", "--edition=2021", *flags]
-    env = build_env(toolchain, folder) | {"RUSTC_BOOTSTRAP": "1"}
-    subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
-    return (folder / "out").read_bytes()
-
-
 @pytest.fixture(scope="module")
-def newest(toolchains: tuple[Toolchain, ...]) -> Toolchain:
-    found = preferred(toolchains, None)
-    assert found
-    return found
-
-
-@pytest.fixture(scope="module")
-def std_program(newest: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return compile_with(newest, tmp_path_factory.mktemp("std"), 'fn main() { println!("hi"); }', "-g")
+def std_program(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return compile_with(toolchain, tmp_path_factory.mktemp("std"), 'fn main() { println!("hi"); }', "-g")
 
 
 def test_a_std_program_shows_the_c_runtime(std_program: bytes) -> None:
@@ -64,22 +31,22 @@ def test_a_std_program_shows_the_c_runtime(std_program: bytes) -> None:
     assert "__libc_start_main" in facts.runtime
 
 
-def test_a_static_std_program_shows_it_too(newest: Toolchain, tmp_path: Path) -> None:
-    facts = inspected(compile_with(newest, tmp_path, "fn main() {}", "-Ctarget-feature=+crt-static"))
+def test_a_static_std_program_shows_the_c_runtime_too(toolchain: Toolchain, tmp_path: Path) -> None:
+    facts = inspected(compile_with(toolchain, tmp_path, "fn main() {}", "-Ctarget-feature=+crt-static"))
     assert (facts.entry_symbol, facts.needed, facts.interpreter) == ("_start", (), None)
     assert "__libc_start_main" in facts.runtime
 
 
-def test_std_behind_a_start_of_our_own_shows_it_still(newest: Toolchain, tmp_path: Path) -> None:
+def test_std_with_a_custom_start_still_shows_the_c_runtime(toolchain: Toolchain, tmp_path: Path) -> None:
     source = '#![no_main]\n#[no_mangle] pub extern "C" fn _start() -> ! { println!("hi"); loop {} }\n'
     flags = ("-Ctarget-feature=+crt-static", "-Clink-arg=-nostartfiles")
-    facts = inspected(compile_with(newest, tmp_path, source, *flags))
+    facts = inspected(compile_with(toolchain, tmp_path, source, *flags))
     assert (facts.entry_symbol, facts.needed, facts.interpreter) == ("_start", (), None)
     assert facts.runtime
 
 
-def test_our_own_start_shows_nothing_of_it(newest: Toolchain, tmp_path: Path) -> None:
-    facts = inspected(compile_with(newest, tmp_path, BARE % "_start", "-Cpanic=abort", "-Clink-arg=-nostartfiles"))
+def test_a_freestanding_program_shows_no_c_runtime(toolchain: Toolchain, tmp_path: Path) -> None:
+    facts = inspected(compile_with(toolchain, tmp_path, BARE % "_start", "-Cpanic=abort", "-Clink-arg=-nostartfiles"))
     assert (facts.entry_symbol, facts.needed, facts.runtime) == ("_start", (), ())
 
 
@@ -90,16 +57,6 @@ def test_the_bare_metal_binary(bare_metal: Toolchain, tmp_path: Path) -> None:
     assert (facts.needed, facts.interpreter, facts.runtime) == ((), None, ())
     wrong = inspected(compile_with(bare_metal, tmp_path, BARE % "_begin", *flags))
     assert (wrong.entry, wrong.entry_symbol) == (0, None)
-
-
-def for_windows(toolchain: Toolchain, folder: Path, *flags: str) -> bytes:
-    linker = ("-Clinker=rust-lld", "-Clink-args=/ENTRY:_start /NODEFAULTLIB", *flags)
-    return compile_with(toolchain, folder, FOREIGN, "--target", "x86_64-pc-windows-msvc", "-Cpanic=abort", *linker)
-
-
-def for_macos(toolchain: Toolchain, folder: Path, triple: str, *flags: str) -> bytes:
-    linker = ("-Clinker=rust-lld", "-Clinker-flavor=ld64.lld", "-Clink-args=-e __start -static", *flags)
-    return compile_with(toolchain, folder, FOREIGN, "--target", triple, "-Cpanic=abort", *linker)
 
 
 @pytest.mark.parametrize("subsystem", ["console", "windows"])
@@ -123,7 +80,7 @@ def test_a_program_for_macos(bare_metal: Toolchain, tmp_path: Path, triple: str,
 
 
 @pytest.mark.parametrize("data", [b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF" + b"\xff" * 100])
-def test_what_is_no_binary_is_refused(data: bytes) -> None:
+def test_a_file_that_is_not_a_binary_is_refused(data: bytes) -> None:
     with pytest.raises(NotABinaryError):
         inspected(data)
 
@@ -142,6 +99,6 @@ def test_damage_is_refused_or_read_but_never_a_crash(std_program: bytes, data: s
         assert said
 
 
-def test_what_cannot_be_seen_in_a_name_is_replaced() -> None:
+def test_invisible_characters_in_a_name_are_replaced() -> None:
     assert text(b"_start\x1b[31m\xe2\x80\xae\0") == "_start\ufffd[31m\ufffd\ufffd"
     assert text("core::fmt::Formatter<'_> \u00e9") == "core::fmt::Formatter<'_> \u00e9"

@@ -1,4 +1,4 @@
-"""The card of a binary: sections, symbols, code with its lines, who calls whom; read from real files."""
+"""The card of a binary, read from real files: sections, symbols, code with source lines, the call chain."""
 
 import io
 from dataclasses import replace
@@ -11,16 +11,20 @@ from app.binary.differences import by_kind, compared
 from app.binary.lines import within
 from app.binary.reading import drafts, examine
 from app.toolchain import Toolchain
-from tests.test_binary import BARE, compile_with, for_macos, for_windows
+from tests.support.programs import (
+    BARE,
+    card_of,
+    compile_with,
+    for_macos,
+    for_macos_with_lines,
+    for_windows,
+    for_windows_with_lines,
+)
 
 HELLO = 'fn main() {\n    println!("hi");\n}\n'
 START_LINE = 3
 FOREIGN_LINE = 7
 FOREIGN_LOOP = {"x86-64": ("eb00", "ebfe"), "AArch64": ("01000014", "00000014")}
-
-
-def card_of(data: bytes, *companions: bytes) -> Card:
-    return examine(io.BytesIO(data), companions=[io.BytesIO(one) for one in companions])
 
 
 def places(card: Card) -> set[tuple[str | None, int | None]]:
@@ -40,7 +44,7 @@ def bare(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Car
 
 @pytest.fixture(scope="module")
 def own(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Card:
-    """Our own program for this computer."""
+    """A freestanding program for the host."""
     flags = ("-g", "-Cpanic=abort", "-Clink-arg=-nostartfiles")
     return card_of(compile_with(bare_metal, tmp_path_factory.mktemp("own"), BARE % "_start", *flags))
 
@@ -83,7 +87,7 @@ def test_who_calls_whom_before_main(bare_metal: Toolchain, tmp_path: Path, flags
     assert calls[4].name == "main::main"
 
 
-def test_nobody_is_called_before_our_own_start(bare: Card, own: Card) -> None:
+def test_nothing_runs_before_a_custom_start(bare: Card, own: Card) -> None:
     for card in (bare, own):
         assert [(call.name, call.how) for call in card.calls] == [("_start", "entry")]
 
@@ -108,17 +112,6 @@ def test_the_card_of_a_program_for_windows(bare_metal: Toolchain, tmp_path: Path
     assert card.symbols.defined == 0
     assert [(section.name, section.kind) for section in card.sections] == [(".text", "code"), (".rdata", "constants")]
     assert by_kind(card)["code"] == 4
-
-
-def for_windows_with_lines(toolchain: Toolchain, folder: Path) -> tuple[bytes, bytes]:
-    data = for_windows(toolchain, folder, "-Clink-arg=/SUBSYSTEM:console", "-g")
-    [pdb] = folder.glob("*.pdb")
-    return data, pdb.read_bytes()
-
-
-def for_macos_with_lines(toolchain: Toolchain, folder: Path, triple: str) -> tuple[bytes, ...]:
-    data = for_macos(toolchain, folder, triple, "-g", "-Csplit-debuginfo=unpacked")
-    return data, *(one.read_bytes() for one in folder.glob("*.o"))
 
 
 @pytest.mark.parametrize("triple", ["x86_64-apple-darwin", "aarch64-apple-darwin"])

@@ -1,4 +1,4 @@
-"""The table of system calls: complete for this machine's kernel headers, and what a run really gets."""
+"""The table of system calls covers this machine's kernel headers, and a run gets the results it lists."""
 
 import errno
 import json
@@ -25,13 +25,13 @@ CONSTANT = {"answered": 0, "EPERM": errno.EPERM, "ENOSYS": errno.ENOSYS, "EOPNOT
 REFUSING = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)
 ANY = -1
 EVERY = (ANY,) * 6
-"""Arguments that are no descriptor, no address, no process and no known command."""
+"""Arguments that match no descriptor, address, process or known command."""
 HIGH = 1 << 32
 
 
 @dataclass(frozen=True)
 class Call:
-    """A line of ``calls.txt`` with what stands above it."""
+    """A line of ``calls.txt`` with the heading above it."""
 
     name: str
     numbers: tuple[int | None, ...]
@@ -40,12 +40,12 @@ class Call:
 
     @property
     def number(self) -> int | None:
-        """The number on this machine."""
+        """The call's number on this machine."""
         return self.numbers[MACHINES.index(platform.machine())]
 
 
 def table() -> dict[str, Call]:
-    """The calls by name; each has one line."""
+    """Return the calls by name, checking that each has one line."""
     found: dict[str, Call] = {}
     verdict = reason = ""
     for line in (SOURCES / "calls.txt").read_text().splitlines():
@@ -119,7 +119,7 @@ ARGUMENTS: tuple[tuple[str, tuple[int, ...], int | None], ...] = (
     ("clone", (0x1000_0000,), errno.EPERM),
     ("clone", (0x1_0900,), errno.EPERM),
 )
-"""Calls that are decided by an argument: the arguments, and the error that comes back."""
+"""Calls that the filter decides by an argument: the arguments and the expected error."""
 
 TRIES = """if True:
     import ctypes, json, os, signal, sys
@@ -146,7 +146,9 @@ TRIES = """if True:
     calls = json.loads(sys.stdin.read())
     print(json.dumps([(error_of_a_child if apart else error)(number, rest) for number, rest, apart in calls]))
 """
-"""Makes each call, those that may end, block or double it in a child, and prints the error numbers; 0 is success."""
+"""A program that makes each call and prints the error number, 0 for success.
+
+Calls that may end, block or fork the program run in a child."""
 
 
 async def tried(level: str, settings: Settings, folder: Path, toolchains: tuple[Toolchain, ...], calls: str) -> str:
@@ -166,7 +168,7 @@ async def tried(level: str, settings: Settings, folder: Path, toolchains: tuple[
 
 
 def numbers(include: str, *defines: str) -> dict[str, int]:
-    """The calls that a header of this machine knows."""
+    """Return the calls that a header of this machine defines."""
     text = "\n".join([*(f"#define {name}" for name in defines), f"#include <{include}>"])
     done = subprocess.run(["cc", "-E", "-dM", "-"], input=text, capture_output=True, text=True, check=True)
     known: dict[str, str] = dict(re.findall(r"^#define (__NR\w*) (\w+)$", done.stdout, re.MULTILINE))
@@ -175,11 +177,11 @@ def numbers(include: str, *defines: str) -> dict[str, int]:
         number = known.get(value, value)
         if name.startswith("__NR_") and number.isdigit():
             found[name.removeprefix("__NR_")] = int(number)
-    # What stands for all of them together, and the place of an architecture's own.
+    # The number of all calls, and the start of the architecture's own calls.
     return {name: number for name, number in found.items() if name not in ("syscalls", "arch_specific_syscall")}
 
 
-def test_every_line_has_a_reason_and_numbers_of_its_own() -> None:
+def test_every_line_has_a_reason_and_unique_numbers() -> None:
     assert len(CALLS) > 350
     for machine in range(len(MACHINES)):
         taken = [call.numbers[machine] for call in CALLS.values() if call.numbers[machine] is not None]
@@ -232,7 +234,7 @@ async def test_a_run_gets_what_the_table_says(
     ]
     assert decided == by_argument
 
-    # What is allowed fails as it does outside: a kernel that is older than the table may lack it, too.
+    # An allowed call fails as it does outside. A kernel older than the table may lack it, too.
     fails = {name: error for name, error in of_known.items() if CALLS[name].verdict == "allowed" and error in REFUSING}
     outside = await anyio.run_process(
         [sys.executable, "-I", "-c", TRIES],

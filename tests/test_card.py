@@ -1,4 +1,4 @@
-"""The card as the page draws it: a bar that is whole, code under its source, differences in words."""
+"""The card as the page draws it: a complete bar, code under its source, differences in words."""
 
 import io
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from app.protocol.events import Artifact
 from app.toolchain import Toolchain
 from app.web.card import shares, view
 from app.web.render import page
-from tests.jobs import job as job_of
-from tests.test_binary import BARE, compile_with
+from tests.support.jobs import job as job_of
+from tests.support.programs import BARE, compile_with
 
 HOSTILE = '"><script>alert(1)</script>'
 FACTS = BinaryFacts("ELF", "ARM", 0x200E5, "_start", (), None, ())
@@ -54,7 +54,7 @@ def step_view(lessons: dict[str, Lesson]) -> StepView:
     return html
 
 
-def test_the_shares_fill_the_bar_and_none_is_too_narrow_to_be_seen() -> None:
+def test_the_shares_fill_the_bar_and_each_is_wide_enough_to_see() -> None:
     sections = (Section("a", "code", 1), Section("b", "debug", 999_000), Section("c", "names", 500))
     found = list(shares(card(bytes=1_000_000, sections=sections)))
     assert [share.kind for share in found] == ["code", "names", "debug", "other"]
@@ -89,7 +89,7 @@ def test_the_size_is_measured_against_the_std_program(job: JobSpec, step_view: S
     )
 
 
-def test_what_changed_is_said_with_the_names_of_the_bar(job: JobSpec, step_view: StepView) -> None:
+def test_changes_are_described_with_the_names_of_the_bar(job: JobSpec, step_view: StepView) -> None:
     before = card(bytes=2000, calls=(Call("_start", "entry", 1), Call("main", "calls", 2)))
     earlier = EarlierArtifact("1" * 32, job.course, "hello-std", before)
     html = step_view(inside(job, card(calls=(Call("_start", "entry", 1),)), earlier=(earlier,)))
@@ -98,7 +98,7 @@ def test_what_changed_is_said_with_the_names_of_the_bar(job: JobSpec, step_view:
     assert "\N{MINUS SIGN}1,000" in html
     assert "headers and gaps" in html
     same = EarlierArtifact("1" * 32, job.course, job.lesson, card())
-    assert "Nothing that is looked at here has changed." in step_view(inside(job, card(), earlier=(same,)))
+    assert "Nothing shown here has changed." in step_view(inside(job, card(), earlier=(same,)))
 
 
 def test_nothing_of_a_hostile_file_becomes_markup(job: JobSpec, step_view: StepView) -> None:
@@ -115,6 +115,6 @@ def test_nothing_of_a_hostile_file_becomes_markup(job: JobSpec, step_view: StepV
 def test_a_real_card_can_be_drawn(bare_metal: Toolchain, tmp_path: Path, job: JobSpec, step_view: StepView) -> None:
     flags = ("-g", "-Cpanic=abort", "--target", "thumbv7em-none-eabihf")
     html = step_view(inside(job, examine(io.BytesIO(compile_with(bare_metal, tmp_path, BARE % "_start", *flags)))))
-    assert "Nobody. The first instruction is the first of <code>_start</code>" in html
+    assert "Nothing. The first instruction is the first of <code>_start</code>" in html
     assert 'role="img" aria-label="machine code: ' in html
     assert "style=" not in html

@@ -1,4 +1,4 @@
-"""Cargo's two streams as events: order, chunks, forged lines, text errors."""
+"""Cargo's two streams as events: order, chunking, forged lines, text errors."""
 
 import json
 from typing import Literal
@@ -94,6 +94,33 @@ def test_cargos_summary_waits_for_the_compilers_messages() -> None:
     assert [event.type for event in events].count("diagnostic") == 1
 
 
+@pytest.mark.parametrize(
+    ("package", "target", "named"),
+    [
+        ("path+file:///tmp/blog_os#0.1.0", {"kind": ["bin"], "name": "blog_os"}, '`blog_os` (bin "blog_os")'),
+        ("path+file:///tmp/crate#kernel@0.1.0", {"kind": ["test"], "name": "boot"}, '`kernel` (test "boot")'),
+        ("kernel 0.1.0 (path+file:///tmp/crate)", {"kind": ["lib"], "name": "kernel"}, "`kernel` (lib)"),
+        ("kernel 0.1.0 (path+file:///tmp/crate)", {"kind": ["custom-build"], "name": "b"}, "`kernel` (build script)"),
+    ],
+)
+def test_cargos_count_of_warnings_is_said_where_cargo_leaves_it_out(
+    package: str, target: dict[str, object], named: str
+) -> None:
+    def warning(text: str) -> bytes:
+        whole = json.loads(message(text, "warning")) | {"package_id": package, "target": target}
+        return (json.dumps(whole, separators=(",", ":")) + "\n").encode()
+
+    def said(*lines: bytes, quiet: bool = False) -> list[str]:
+        reader = CargoReader(classify, quiet=quiet)
+        events = reader.stdout(b"".join(lines)) + reader.stdout(finished(success=True))
+        return [plain(text) for text in texts(events + reader.end()) if "generated" in text]
+
+    assert said(warning("unused")) == [f"warning: {named} generated 1 warning\n"]
+    assert said(warning("a"), warning("b"), warning("2 warnings emitted"))[0].endswith("generated 2 warnings\n")
+    assert said(warning("a"), quiet=True) == []
+    assert said(message("boom")) == []
+
+
 def test_an_error_without_any_json_is_a_diagnostic_and_stands_once() -> None:
     reader = CargoReader(classify)
     events = reader.stderr(b"warning: unused manifest key: build\n")
@@ -118,7 +145,7 @@ def test_after_the_build_nothing_is_parsed_and_nothing_waits() -> None:
     assert texts(events) == [forged.decode(), "error: the program's own"]
 
 
-def test_a_programs_output_comes_behind_the_line_that_says_it_runs() -> None:
+def test_a_programs_output_follows_cargos_running_line() -> None:
     reader = CargoReader(classify, program=True)
     events = reader.stdout(finished(success=True) + b"hello\n")
     assert events == []
@@ -138,7 +165,7 @@ def test_a_prompt_without_newline_comes_at_once_after_the_build() -> None:
     assert texts(reader.stdout(b"name? ")) == ["name? "]
 
 
-def test_output_behind_the_last_message_in_one_chunk_is_kept() -> None:
+def test_output_after_the_last_message_in_the_same_chunk_is_kept() -> None:
     reader = CargoReader(classify)
     assert texts(reader.stdout(finished(success=True) + b"hello\nwor") + reader.stdout(b"ld\n")) == [
         "hello\nwor",
@@ -146,7 +173,7 @@ def test_output_behind_the_last_message_in_one_chunk_is_kept() -> None:
     ]
 
 
-def test_tests_are_no_artefacts() -> None:
+def test_tests_are_not_artifacts() -> None:
     reader = CargoReader(classify)
     reader.stdout(built("/t/debug/deps/blog_os-1", test=True) + built("/t/debug/blog_os"))
     assert reader.executables == ["/t/debug/blog_os"]
@@ -170,7 +197,7 @@ def test_a_compile_error_of_the_learners_own_has_no_class() -> None:
 @pytest.mark.parametrize(
     "line", [b'{"reason": 1\n', b"[]\n", b'{"reason":"unheard-of"}\n', b"\xff\xfe\n", b"-C link-args\n"]
 )
-def test_what_is_no_message_is_shown(line: bytes) -> None:
+def test_a_line_that_is_not_a_message_is_shown(line: bytes) -> None:
     reader = CargoReader(classify)
     assert texts(reader.stdout(line)) == [line.decode("utf-8", "replace")]
 

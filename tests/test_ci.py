@@ -1,4 +1,4 @@
-"""CI calls what a contributor calls, and a newcomer's first command is proved from nothing."""
+"""CI runs the contributors' commands, and a proof replaces its own row."""
 
 import re
 import runpy
@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SHELL = ("set", "cd", "work=$(mktemp", "chmod", "trap", "export", "unset", "step()", "step")
-"""Words that begin lines which prepare folders or print progress."""
+"""The first words of lines that prepare folders or print progress."""
 
 
 def test_ci_runs_the_contributors_commands_and_nothing_before_them() -> None:

@@ -1,4 +1,4 @@
-"""The command line as a program: exit codes, events a line, a sentence for bad use."""
+"""The command line as a program: exit codes, one event per line, one sentence for bad use."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_commands_follow_each_other_on_what_was_built(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["try", "nothing"], "There is no lesson 'nothing'"),
-        (["try", "hello-std", "--command", "ls"], "cannot be run here"),
+        (["try", "hello-std", "--command", "xyzzy"], "a command line for cargo"),
         (["try", "hello-std", "--dir", "/nowhere"], "/nowhere is no folder"),
         (["try", "hello-std", "--dir", "."], "holds none of the files"),
         (["try", "hello-std", "--toolchain", "0.1"], "There is no toolchain 0.1"),
@@ -130,7 +130,7 @@ def test_lessons_check_finds_a_prediction_without_one_right_answer(tmp_path: Pat
     copy = tmp_path / "lessons"
     shutil.copytree(taught.folder, copy)
     (manifest,) = copy.glob("*-no-main/lesson.toml")
-    manifest.write_text(manifest.read_text().replace('errors = ["start-lang-item"]', 'errors = ["main-missing"]', 1))
+    manifest.write_text(manifest.read_text().replace('errors = ["link-undefined-main"]', 'errors = ["link-failed"]', 1))
     done = playground("lessons", "check", "no-main", data=tmp_path / "data", PLAYGROUND_LESSONS_DIR=str(copy))
     assert done.returncode == 1
     assert "Exactly one option of the prediction should be right: none is." in done.stdout

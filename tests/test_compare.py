@@ -1,4 +1,4 @@
-"""One source on every compiler: what they say side by side, and what not all of them say."""
+"""One crate on every compiler: the answers side by side, with their differences marked."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from app.course.diagnosis import Diagnosis
 from app.protocol.events import Diagnostic, Event, Finished
 from app.toolchain import Toolchain
 from app.web.answers import Answer, columns
-from tests.conftest import Server, disagreement, seated
+from tests.support.clients import disagreement, seated
+from tests.support.server import Server
 
 HTMX = {"hx-request": "true"}
 
@@ -79,7 +80,7 @@ def test_without_scripts_the_page_shows_every_compilers_answer(server: str, host
     with seated(server) as client:
         page = client.post("/lessons/empty-main/runs", data=form()).text
         assert re.findall(r'aria-label="Rust ([\d.]+)"', page) == hosts
-        assert page.count("✓ the goal") == len(hosts)
+        assert page.count("✓ goal reached") == len(hosts)
         assert re.search(r'<option value="all" selected', page)
         alone = client.get(found(page)).text
         assert re.findall(r'aria-label="Rust ([\d.]+)"', alone) == hosts
@@ -89,7 +90,7 @@ def test_a_difference_between_the_answers_is_marked(server: str) -> None:
     slug, command = disagreement(server)
     with seated(server) as client:
         page = client.post(f"/lessons/{slug}/runs", data={"command": command, "toolchain": "all"}).text
-        assert "what not all of them say is marked" in page
+        assert "The compilers disagree" in page
         assert "<mark" in page
 
 
@@ -127,7 +128,7 @@ def test_a_look_at_one_binary_is_not_compared(server: str) -> None:
         looked = form(command="nm target/debug/blog_os", after="0" * 32)
         refused = client.post("/lessons/empty-main/runs", data=looked, headers=HTMX)
         assert refused.status_code == 422
-        assert "choose one compiler" in refused.text
+        assert "Choose one compiler" in refused.text
 
 
 def test_each_compiler_counts_as_a_run(start_server: Callable[..., Server], hosts: list[str]) -> None:

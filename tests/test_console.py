@@ -1,4 +1,4 @@
-"""Set-up prints one moving line on a terminal, elsewhere a line now and then."""
+"""Set-up updates one line on a terminal, and prints occasional lines elsewhere."""
 
 import io
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Terminal(io.StringIO):
-    """A file that says it is a terminal."""
+    """A file that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -83,7 +83,7 @@ async def test_work_that_says_nothing_shows_a_sign_of_life_each_second() -> None
     ids=["playground", "make"],
 )
 def test_an_interrupt_ends_the_server_even_where_the_shell_has_it_ignored(command: list[str], tmp_path: Path) -> None:
-    """As in a script that starts ``make run &``: POSIX has background jobs ignore SIGINT."""
+    """POSIX shells start background jobs, such as ``make run &`` in a script, with SIGINT ignored."""
     env = os.environ | {"PLAYGROUND_DATA_DIR": str(tmp_path / "data"), "PLAYGROUND_SCRATCH_DIR": str(tmp_path / "runs")}
     ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
     process = subprocess.Popen(

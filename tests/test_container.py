@@ -1,4 +1,4 @@
-"""The files of the container held against the program; and containers of this machine's own root, without an image."""
+"""The container's files match the program, and containers of this machine's own root file system work."""
 
 import ast
 import json
@@ -27,7 +27,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 
 
 def joined(text: str) -> str:
-    """The text with its continued lines in one."""
+    """Return the text with continued lines joined."""
     return re.sub(r"\s*\\\n\s*", " ", text)
 
 
@@ -125,7 +125,7 @@ def test_the_packages_of_the_image_can_be_installed() -> None:
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_every_python_package_has_a_file_for_the_image(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is compiled while the image is built, on neither architecture."""
+    """The image build compiles no package, on either architecture."""
     monkeypatch.chdir(ROOT)
     installer = runpy.run_path("deploy/install-python")
     wanted: dict[str, list[str]] = {}
@@ -138,7 +138,7 @@ def test_every_python_package_has_a_file_for_the_image(machine: str, monkeypatch
 
 
 def tags_of_bookworm(machine: str) -> Iterator[Tag]:
-    """What Debian 12's Python takes."""
+    """Return the wheel tags that Debian 12's Python accepts."""
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(36, 16, -1)] + [f"manylinux2014_{machine}"]
     yield from cpython_tags((3, 11), platforms=platforms)
     yield from compatible_tags((3, 11), "cp311", platforms)
@@ -146,7 +146,7 @@ def tags_of_bookworm(machine: str) -> Iterator[Tag]:
 
 @pytest.mark.parametrize("part", ["default", "namespaces", "readonly", "disk", "user"])
 def test_a_container_does_what_the_docs_say(part: str) -> None:
-    """With Docker's own profile and capabilities; `make container-test` does the rest, on the image."""
+    """Uses Docker's default seccomp profile and capabilities; `make container-test` proves the rest on the image."""
     lacking = [name for name in ("podman", "runc", "tini") if not shutil.which(name)]
     if lacking or os.geteuid() != 0:
         pytest.skip(f"needs root and {', '.join(lacking) or 'nothing else'}")

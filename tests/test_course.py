@@ -1,4 +1,4 @@
-"""A folder becomes a course, several become a shelf, and whatever is wrong is named with its file and key."""
+"""Loading courses and shelves from folders; an error names the file and the key."""
 
 import shutil
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from app.course import Course, LessonError, load_course, load_shelf
-from tests.conftest import course_toml
+from tests.support.courses import course_toml
 
 
 @pytest.fixture
 def folder(tmp_path: Path, taught: Course) -> Path:
-    """A course of one lesson, in a folder of courses."""
+    """A folder of courses that holds one course with one lesson."""
     copy = tmp_path / "courses" / "one"
     shutil.copytree(taught.folder / "04-panic-handler", copy / "04-panic-handler")
     shutil.copy(taught.folder / "errors.toml", copy)
@@ -34,7 +34,7 @@ def test_a_course_has_everything_that_is_taught(taught: Course) -> None:
     assert taught.id == "freestanding-rust-binary"
     assert [(part.title, part.beyond, len(part.lessons)) for part in taught.parts] == [
         ("The post\N{RIGHT SINGLE QUOTATION MARK}s steps", False, 16),
-        ("Beyond the post", True, 9),
+        ("Beyond the post", True, 10),
     ]
     lesson = taught.lesson("entry-point")
     assert lesson
@@ -64,6 +64,12 @@ def test_a_course_has_everything_that_is_taught(taught: Course) -> None:
                 + '[[advice]]\nid = "a"\ntitle = "t"\nhelps = "t"\nwhen.errors = ["nothing"]\n'
             ),
             "errors.toml: advice.when.errors: there is no error class 'nothing'",
+        ),
+        (
+            lambda folder: replaced(
+                folder / "04-panic-handler/lesson.toml", "edit = ", 'side_trip_of = "no-std"\nedit = '
+            ),
+            "04-panic-handler/lesson.toml: side_trip_of: no lesson before it is 'no-std'",
         ),
         (lambda folder: (folder / "course.toml").unlink(), "course.toml: cannot be read"),
         (lambda folder: (folder / "errors.toml").unlink(), "errors.toml: cannot be read"),

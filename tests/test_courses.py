@@ -1,4 +1,4 @@
-"""Two courses side by side: by the API, the command line and the pages, with progress of each apart."""
+"""Two courses side by side in the API, the command line and the pages, with separate progress."""
 
 import json
 import os
@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Server, seated, serving
+from tests.support.clients import seated
+from tests.support.server import Server, serving
 
 TINY = Path(__file__).parent / "courses" / "tiny"
 
@@ -31,7 +32,7 @@ def learner(both: Server) -> Iterator[httpx.Client]:
 
 
 def verdict(client: httpx.Client, lesson: str, **files: str) -> dict[str, Any]:
-    """The last event of a run of ``cargo build``."""
+    """Run ``cargo build`` and return the verdict."""
     posted = client.post("/api/runs", json={"lesson": lesson, "command": "cargo build", "files": files})
     assert posted.status_code == 202, posted.text
     with client.stream("GET", posted.json()["events"]) as answer:
@@ -104,7 +105,7 @@ def test_the_start_lists_the_courses_and_each_has_its_own_pages(learner: httpx.C
 
 @pytest.fixture
 def beside_a_broken_one(tmp_path: Path) -> Path:
-    """A folder with the tiny course and one whose manifest lacks a key."""
+    """A folder with the tiny course and a course whose manifest lacks a key."""
     folder = tmp_path / "courses"
     for name in ("broken", "tiny"):
         shutil.copytree(TINY, folder / name)

@@ -1,4 +1,4 @@
-"""Versions of the database: an older one is migrated beside a copy, and every fault leaves it as it was."""
+"""Migrating older databases: a copy is kept, and every fault leaves the database unchanged."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def restore(path: Path, version: int) -> None:
-    """Make the file that the program of that version would have left."""
+    """Create the database that the program of that version would have left."""
     with closing(sqlite3.connect(path)) as db:
         db.execute("pragma journal_mode = wal")
         db.executescript((DUMPS / f"version-{version}.sql").read_text(encoding="utf-8"))
@@ -51,7 +51,7 @@ def names(folder: Path) -> set[str]:
 
 
 def in_a_process(path: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Run the script in a process of its own; ``path`` and what it needs to open the database are defined."""
+    """Run the script in a new process, with ``path`` and the names for opening the database defined."""
     given = f"""
 import os, resource, signal
 from pathlib import Path
@@ -88,6 +88,18 @@ async def test_what_an_old_database_holds_is_there_after_a_start(path: Path, old
         assert await progress.versions.noted("ada", "no-std", "ran") == {"src/main.rs": "#![no_std]\n"}
     progress.close()
     assert version(path) == LATEST
+
+
+@pytest.mark.parametrize("old", [1, 2])
+async def test_who_had_reached_a_lesson_before_it_was_split_has_both_halves(path: Path, old: int) -> None:
+    restore(path, old)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("insert into reached values ('carl', 'boot-arm', '2026-01-01T00:00:00+00:00', '1.96')")
+    progress = Progress(path)
+    assert (await progress.reached("carl")).keys() == {"boot-arm", "boot-arm-uart"}
+    await progress.mark("ada", "boot-arm", "1.96")
+    assert "boot-arm-uart" not in await progress.reached("ada"), "from now on each half counts for itself"
+    progress.close()
 
 
 def test_there_is_a_dump_of_every_version() -> None:
@@ -213,7 +225,7 @@ def test_a_copy_that_was_begun_by_a_killed_process_is_made_anew(path: Path) -> N
 
 @pytest.mark.parametrize(("room", "kept"), [("path.stat().st_size // 2", False), ("path.stat().st_size", True)])
 def test_a_full_disk_changes_nothing(path: Path, room: str, kept: bool) -> None:
-    """No file can become larger than a limit: first the copy does not fit, then the migration itself."""
+    """A limit on file sizes first stops the copy, then the migration itself."""
     restore(path, LATEST)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:  # larger than the index of a write-ahead log
         db.execute("insert into files values ('carl', 'no-std', 'x', ?)", ("x" * 200_000,))

@@ -1,4 +1,4 @@
-"""Error classes: order, source, spans, and a clear word on a broken file."""
+"""Error classes: order, source, spans, and a clear error for a broken file."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_what_cannot_be_stripped_was_linked(diagnosis: Diagnosis) -> None:
     assert found == "strip-tool-not-found"
 
 
-def test_a_message_that_points_at_code_cannot_pass_for_one_that_does_not(diagnosis: Diagnosis) -> None:
+def test_a_message_with_a_span_never_matches_a_class_without_spans(diagnosis: Diagnosis) -> None:
     text = "unwinding panics are not supported without std"
     assert diagnosis.classify(diagnostic(text), "rustc") == "unwinding-unsupported"
     assert diagnosis.classify(diagnostic(text, spans=(SPAN,)), "rustc") is None

@@ -1,4 +1,4 @@
-"""Hunks: together they make the one text the other, and each can be applied by itself."""
+"""Hunks: together they turn one text into the other, and each can be applied alone."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The docs say what the program does: settings, routes, commands, events, links."""
+"""The docs match the program: settings, routes, commands, events, links."""
 
 import re
 import tomllib

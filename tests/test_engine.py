@@ -1,10 +1,7 @@
-"""The engine and the runner under it, with the real cargo: order, queue, cancel, limits, what is left behind."""
+"""The engine with the real cargo: event order, queue, expiry, cleaning up, waiting for targets."""
 
 import errno
-import json
-import re
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,84 +13,18 @@ from app.course.lessons import Lesson
 from app.engine import JobSpec, NoSuchRunError, NothingBuiltError, OwnerQueueFullError, QueueFullError, retention
 from app.engine.inventory import LocalInventory, find_setup
 from app.engine.local import LocalEngine
-from app.protocol.command import parse
-from app.protocol.events import Artifact, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
+from app.protocol.events import Artifact, Queued, Started, Verdict
 from app.settings import Settings
-from app.toolchain import Toolchain, preferred
-from tests.conftest import below
-from tests.jobs import job as job_of
+from app.toolchain import Toolchain
+from tests.support.bench import Bench, only, printed, status
+from tests.support.files import below
 
 pytestmark = pytest.mark.anyio
 
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
-DAEMON = """use std::process::Command;
-fn main() {
-    Command::new("sleep").arg("MARK").spawn().unwrap();
-    println!("spawned");
-    loop { std::thread::sleep(std::time::Duration::from_secs(1)); }
-}"""
 
 
-@pytest.fixture
-def toolchain(toolchains: tuple[Toolchain, ...]) -> Toolchain:
-    chosen = preferred(toolchains, None)
-    assert chosen
-    return chosen
-
-
-@pytest.fixture
-async def engine(settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
-    async with LocalEngine(settings, (taught,)) as engine:
-        yield engine
-
-
-class Bench:
-    """Makes jobs of one lesson and collects what they say."""
-
-    def __init__(self, engine: LocalEngine, lesson: Lesson, toolchain: Toolchain) -> None:
-        self.engine = engine
-        self._lesson = lesson
-        self._toolchain = toolchain
-
-    async def submit(
-        self, command: str, *, source: str | None = None, manifest: str | None = None, **more: object
-    ) -> str:
-        files = dict(self._lesson.files)
-        files |= {"src/main.rs": source} if source is not None else {}
-        files |= {"Cargo.toml": manifest} if manifest is not None else {}
-        return await self.engine.submit(job_of(self._lesson, files, parse(command), self._toolchain, **more))
-
-    async def follow(self, run_id: str) -> list[Event]:
-        return [event async for event in self.engine.events(run_id)]
-
-    async def run(self, command: str, **more: object) -> list[Event]:
-        return await self.follow(await self.submit(command, **more))  # type: ignore[arg-type]  # options of several types
-
-    async def until(self, run_id: str, text: str) -> str:
-        """What the run has printed, once ``text`` is in it."""
-        printed = ""
-        async for event in self.engine.events(run_id):
-            printed += event.text if isinstance(event, Output) else ""
-            if text in printed:
-                return printed
-        raise AssertionError(f"{text!r} was never printed, but {printed!r}")
-
-
-@pytest.fixture
-def bench(engine: LocalEngine, lessons: dict[str, Lesson], toolchain: Toolchain) -> Bench:
-    return Bench(engine, lessons["hello-std"], toolchain)
-
-
-def the(kind: type[Event], events: list[Event]) -> Event:
-    [found] = [event for event in events if isinstance(event, kind)]
-    return found
-
-
-def printed(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, Output))
-
-
-async def test_a_run_tells_its_story_in_order(bench: Bench, toolchain: Toolchain) -> None:
+async def test_events_arrive_in_order(bench: Bench, toolchain: Toolchain) -> None:
     events = await bench.run("cargo run")
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     assert isinstance(events[0], Queued)
@@ -101,10 +32,10 @@ async def test_a_run_tells_its_story_in_order(bench: Bench, toolchain: Toolchain
         id=2, toolchain=toolchain.name, argv=("cargo", "run"), isolation=bench.engine.inventory.isolation
     )
     assert "Hello" in printed(events)
-    artifact = the(Artifact, events)
+    artifact = only(Artifact, events)
     assert isinstance(artifact, Artifact)
     assert (artifact.path, artifact.format, artifact.entry_symbol) == ("target/debug/blog_os", "ELF", "_start")
-    # What was observed of the program comes between them where the system lets it be traced.
+    # An `observed` event comes between them where the system allows tracing.
     ends = [event.type for event in events if event.type != "observed"]
     assert ends[-3:] == ["artifact", "finished", "verdict"]
     verdict = events[-1]
@@ -112,142 +43,13 @@ async def test_a_run_tells_its_story_in_order(bench: Bench, toolchain: Toolchain
     assert verdict.reached
 
 
-async def test_every_toolchain_uses_its_own_compiler_only(
-    engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
-) -> None:
-    for toolchain in engine.inventory.usable(toolchains):
-        bench = Bench(engine, lessons["hello-std"], toolchain)
-        run_id = await bench.submit("cargo build")
-        assert isinstance(the(Artifact, await bench.follow(run_id)), Artifact)
-        compilers = set(re.findall(rb"rustc version ([0-9][^ )]+)", engine._runs.built(run_id).file.read_bytes()))
-        assert compilers == {toolchain.version.encode()}
-
-
-async def test_a_run_leaves_nothing_but_its_artefact(bench: Bench, settings: Settings) -> None:
+async def test_a_run_leaves_nothing_but_its_artifact(bench: Bench, settings: Settings) -> None:
     run_id = await bench.submit("cargo build")
     await bench.follow(run_id)
     await anyio.sleep(0.2)
     left = [path for path in below(settings.scratch_dir) if path.is_file()]
     assert {path.name for path in left} == {"lock", "program"}
     assert bench.engine._runs.built(run_id).file in left
-
-
-async def test_the_environment_is_cleared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLAYGROUND_TEST_SECRET", "hunter2")
-    monkeypatch.setenv("RUSTFLAGS", "--cfg nonsense -C no-such-flag")
-    events = await bench.run("cargo run", source='fn main() { for pair in std::env::vars() { println!("{pair:?}"); } }')
-    assert "CARGO_HOME" in printed(events)
-    assert "hunter2" not in printed(events)
-    assert "RUSTFLAGS" not in printed(events)
-
-
-async def test_output_comes_as_it_is_written(bench: Bench) -> None:
-    source = """use std::io::Write;
-    fn main() { print!("tick"); std::io::stdout().flush().unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(2)); println!("tock"); }"""
-    run_id = await bench.submit("cargo run", source=source)
-    arrived: dict[str, float] = {}
-    async for event in bench.engine.events(run_id):
-        if isinstance(event, Output):
-            for word in ("tick", "tock"):
-                if word in event.text:
-                    arrived[word] = time.monotonic()
-    assert arrived["tock"] - arrived["tick"] > 1.5
-
-
-async def test_cancel_ends_the_whole_tree_and_keeps_what_was_printed(bench: Bench) -> None:
-    mark = f"1{time.time_ns()}"
-    run_id = await bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
-    await bench.until(run_id, "spawned")
-    assert await begun(mark)
-    began = time.monotonic()
-    await bench.engine.cancel(run_id)
-    events = await bench.follow(run_id)
-    assert time.monotonic() - began < 1
-    finished = the(Finished, events)
-    assert isinstance(finished, Finished)
-    assert finished.status == "cancelled"
-    assert "spawned" in printed(events)
-    assert await gone(mark)
-    await bench.engine.cancel(run_id)
-
-
-async def test_time_runs_out(
-    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
-) -> None:
-    async with LocalEngine(settings.model_copy(update={"run_seconds": 5.0}), (taught,)) as engine:
-        bench = Bench(engine, lessons["hello-std"], toolchain)
-        mark = f"1{time.time_ns()}"
-        run_id = await bench.submit("cargo run", source=DAEMON.replace("MARK", mark))
-        await bench.until(run_id, "spawned")
-        assert await begun(mark)
-        finished = the(Finished, await bench.follow(run_id))
-    assert isinstance(finished, Finished)
-    assert (finished.status, finished.exit_code, finished.limit) == ("timeout", None, None)
-    assert 4.9 < finished.seconds < 8
-    assert await gone(mark)
-
-
-async def test_a_flood_is_ended_and_said(bench: Bench, settings: Settings) -> None:
-    events = await bench.run("cargo run", source='fn main() { loop { println!("{}", "x".repeat(999)); } }')
-    finished = the(Finished, events)
-    assert isinstance(finished, Finished)
-    assert (finished.status, finished.limit) == ("limit", "output")
-    assert "printed more than 1024 KiB" in printed(events)
-    assert settings.output_bytes - 70_000 < len(printed(events)) < settings.output_bytes + 200
-    assert len(events) < 2000
-
-
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [
-        ("Cargo.toml", "[package\n"),
-        ("Cargo.toml", '[package]\nname = "blog_os"\nversion = "0.1.0"\nedition = "1492"\n'),
-        ("Cargo.toml", '[package]\nversion = "0.1.0"\n'),
-        ("Cargo.toml", '[package]\nname = 5\nversion = "0.1.0"\n'),
-        ("Cargo.toml", '[package]\nname = "blog_os"\nversion = "0.1.0"\n[profile.dev]\npanic = "maybe"\n'),
-        (".cargo/config.toml", "[build\n"),
-        (".cargo/config.toml", "build = 7\n"),
-    ],
-)
-async def test_a_broken_manifest_or_config_is_a_diagnostic(
-    engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...], path: str, text: str
-) -> None:
-    lesson = lessons["cargo-config"]
-    for toolchain in engine.inventory.usable(toolchains):
-        job = job_of(lesson, {**lesson.files, path: text}, parse("cargo build"), toolchain)
-        events = [event async for event in engine.events(await engine.submit(job))]
-        diagnostic = the(Diagnostic, events)
-        assert isinstance(diagnostic, Diagnostic)
-        assert (diagnostic.code, diagnostic.spans, diagnostic.error_class) == (None, (), "manifest-invalid")
-        assert diagnostic.rendered not in printed(events)
-
-
-async def test_a_forged_artefact_is_not_believed(bench: Bench, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_bytes(b"\x7fELF secret")
-    forged = json.dumps(
-        {"reason": "compiler-artifact", "executable": str(secret), "profile": {}}, separators=(",", ":")
-    )
-    events = await bench.run("cargo run", source=f'fn main() {{ println!("{{}}", r#"{forged}"#); }}')
-    assert forged in printed(events)
-    artifact = the(Artifact, events)
-    assert isinstance(artifact, Artifact)
-    assert artifact.path == "target/debug/blog_os"
-
-
-async def test_an_artefact_behind_a_link_is_not_copied(bench: Bench) -> None:
-    # The build script swaps its own target folder for a link; cargo then names a file outside of it.
-    manifest = '[package]\nname = "blog_os"\nversion = "0.1.0"\nedition = "2021"\nbuild = "src/main.rs"\n'
-    source = """fn main() {
-        let crate_dir = std::env::var("CARGO_MANIFEST_DIR");
-        let Ok(dir) = crate_dir else { return };
-        let outside = std::path::Path::new(&dir).parent().unwrap().join("home/elsewhere");
-        let target = std::path::Path::new(&dir).join("target");
-        if std::fs::rename(&target, &outside).is_ok() { std::os::unix::fs::symlink(&outside, &target).unwrap(); }
-    }"""
-    events = await bench.run("cargo build", source=source, manifest=manifest)
-    assert not [event for event in events if isinstance(event, Artifact)]
 
 
 async def test_runs_wait_their_turn_and_see_their_position(
@@ -301,7 +103,7 @@ async def test_events_are_replayed_from_any_point(bench: Bench) -> None:
         assert [event async for event in bench.engine.events(run_id, after)] == events[after:]
 
 
-async def test_what_was_built_can_be_looked_at_afterwards(bench: Bench) -> None:
+async def test_a_later_run_can_inspect_the_artifact(bench: Bench) -> None:
     run_id = await bench.submit("cargo build")
     await bench.follow(run_id)
     events = await bench.run("readelf -h target/debug/blog_os", after=run_id)
@@ -312,26 +114,6 @@ async def test_what_was_built_can_be_looked_at_afterwards(bench: Bench) -> None:
         await bench.submit("readelf -h target/debug/blog_os", after=failed)
     with pytest.raises(NoSuchRunError):
         await bench.submit("readelf -h target/debug/blog_os", after="0" * 32)
-
-
-async def test_cargo_new_shows_its_files_and_changes_none(bench: Bench) -> None:
-    events = await bench.run("cargo new blog_os --bin --edition 2018")
-    assert "blog_os/src/main.rs" in printed(events)
-    assert 'println!("Hello, world!")' in printed(events)
-    assert 'edition = "2018"' in printed(events)
-
-
-async def test_rustup_is_answered_truthfully(bench: Bench, toolchain: Toolchain) -> None:
-    listed = printed(await bench.run("rustup target list")).splitlines()
-    assert f"{toolchain.host} (installed)" in listed
-    assert len(listed) > 100
-    there = await bench.run(f"rustup target add {toolchain.host}")
-    missing = await bench.run("rustup target add mips-unknown-linux-gnu")
-    unknown = await bench.run("rustup target add x86_64-templeos")
-    statuses = [event.status for run in (there, missing, unknown) for event in run if isinstance(event, Finished)]
-    assert statuses == ["ok", "failed", "failed"]
-    assert "playground setup" in printed(missing)
-    assert "knows no target" in printed(unknown)
 
 
 async def test_a_toolchain_that_has_gone_is_a_clear_error(
@@ -362,7 +144,7 @@ async def test_what_a_killed_engine_left_is_removed_and_a_living_one_kept(settin
 
 
 async def expired(engine: LocalEngine, run_id: str) -> None:
-    """The run and what it built are gone within a few seconds."""
+    """Wait a few seconds until the run and its artifact are gone."""
     kept = engine._runs.built(run_id).file
     for _ in range(100):
         if not kept.parent.exists():
@@ -373,7 +155,7 @@ async def expired(engine: LocalEngine, run_id: str) -> None:
         await engine.status(run_id)
 
 
-async def test_a_finished_run_expires_with_its_artefact(
+async def test_a_finished_run_expires_with_its_artifact(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), (taught,)) as engine:
@@ -383,7 +165,7 @@ async def test_a_finished_run_expires_with_its_artefact(
         await expired(engine, run_id)
 
 
-async def test_a_slow_reader_keeps_no_run(
+async def test_a_slow_reader_does_not_keep_a_run_alive(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"run_ttl": 0.5}), (taught,)) as engine:
@@ -397,7 +179,7 @@ async def test_a_slow_reader_keeps_no_run(
             await anext(reader)
 
 
-async def test_what_is_forgotten_is_gone(bench: Bench) -> None:
+async def test_a_forgotten_owners_runs_are_deleted(bench: Bench) -> None:
     mine = [await bench.submit("cargo build", owner="me"), await bench.submit("cargo run", source=LOOP, owner="me")]
     other = await bench.submit("cargo build", owner="other")
     await bench.follow(mine[0])
@@ -408,35 +190,6 @@ async def test_what_is_forgotten_is_gone(bench: Bench) -> None:
             await bench.engine.status(run_id)
     assert not kept.parent.exists()
     assert await bench.follow(other)
-
-
-async def gone(mark: str) -> bool:
-    """Whether no such process lives within a second: the kernel clears a namespace a moment after its first process."""
-    for _ in range(50):
-        if not running(mark):
-            return True
-        await anyio.sleep(0.02)
-    return False
-
-
-async def begun(mark: str) -> bool:
-    """Whether such a process lives within a second: a new program gets its command line a moment after its start."""
-    for _ in range(50):
-        if running(mark):
-            return True
-        await anyio.sleep(0.02)
-    return False
-
-
-def running(mark: str) -> bool:
-    """Whether a process with this word on its command line lives, in whatever namespace."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if mark in path.read_text():
-                return True
-        except OSError:
-            continue
-    return False
 
 
 def test_runs_lie_where_the_users_own_cargo_configuration_does_not_reach() -> None:
@@ -461,19 +214,13 @@ async def test_a_configuration_above_the_runs_is_warned_of(
         assert str(above) in caplog.text
 
 
-def status(events: list[Event]) -> str:
-    finished = the(Finished, events)
-    assert isinstance(finished, Finished)
-    return finished.status
-
-
 WAITS = "0.1"
-"""The toolchain of the jobs that wait for a target."""
+"""The toolchain whose jobs wait for a target."""
 Prepare = Callable[[Callable[[str], None]], Awaitable[str]]
 
 
 class Waiting(LocalInventory):
-    """An inventory that lets the jobs of one toolchain wait; ``prepare`` returns the one that runs them instead."""
+    """An inventory in which the jobs of ``WAITS`` wait; ``prepare`` returns the toolchain that runs them."""
 
     def __init__(self, settings: Settings, courses: tuple[Course, ...], prepare: Prepare) -> None:
         super().__init__(settings, courses)
@@ -488,11 +235,11 @@ class Waiting(LocalInventory):
 
 
 def waiting(settings: Settings, taught: Course, prepare: Prepare) -> LocalEngine:
-    """An engine in which the jobs of ``WAITS`` wait."""
+    """Return an engine in which the jobs of ``WAITS`` wait."""
     return LocalEngine(settings, (taught,), inventory=Waiting(settings, (taught,), prepare), on_demand=True)
 
 
-async def test_a_run_waits_for_what_it_needs_and_holds_nobody_up(
+async def test_a_run_that_waits_for_its_target_does_not_delay_others(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     there = anyio.Event()
@@ -529,7 +276,7 @@ async def test_a_run_waits_for_what_it_needs_and_holds_nobody_up(
         assert (await engine.status(held)).job.toolchain == toolchain.name
 
 
-async def test_room_is_made_by_whoever_takes_most_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_owner_of_the_most_runs_loses_the_oldest_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = await bench.submit("rustc --version", owner="me")
     await bench.follow(mine)
     monkeypatch.setattr(retention, "_MOST_KEPT", 4)
@@ -557,7 +304,7 @@ async def test_owners_take_turns_and_leave_the_last_slot_to_others(
         assert status(await bench.run("rustc --version", queue_owner="other")) == "ok"
         assert status(await bench.run("rustc --version")) == "ok", "without an owner, as of the command line"
         assert [(await engine.status(run)).state for run in hog] == ["running", "queued", "queued"]
-        engine._dispatcher.queue._present.clear()  # the others have been away for long
+        engine._dispatcher.queue._present.clear()  # the others have been away for a long time
         with anyio.fail_after(5):
             await bench.until(hog[1], "turning")
         assert (await engine.status(hog[2])).state == "queued"
@@ -619,7 +366,7 @@ async def test_a_cancelled_run_does_not_line_up(
         assert status(await bench.follow(runs[0])) == "cancelled"
 
 
-async def test_many_changes_of_the_queue_are_told_once(
+async def test_many_changes_of_the_queue_become_one_event(
     settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
 ) -> None:
     async with LocalEngine(settings.model_copy(update={"max_runs": 1}), (taught,)) as engine:

@@ -1,4 +1,4 @@
-"""What every engine promises: the same tests for the one of this process and for one in a second process."""
+"""The promises of every engine, tested on the local engine and on one in a second process."""
 
 import hashlib
 import os
@@ -27,8 +27,8 @@ from app.protocol.events import Artifact, Event, Finished, Output, Queued, Start
 from app.settings import Settings
 from app.stepper import NotSteppedError
 from app.toolchain import Toolchain, preferred
-from tests.jobs import job
-from tests.remote import remote
+from tests.support.jobs import job
+from tests.support.remote import remote
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Du
 
 @dataclass
 class Made:
-    """An engine, and the sudden end of whatever runs its jobs."""
+    """An engine, and a function that kills whatever runs its jobs."""
 
     engine: Engine
     die: Callable[[], None]
@@ -97,13 +97,13 @@ async def until(engine: Engine, run_id: str, text: str) -> None:
 
 
 async def dropped(engine: Engine, run_id: str) -> None:
-    """Ask for the run again and again; raises ``NoSuchRunError`` once it is gone."""
+    """Poll the run until ``NoSuchRunError`` is raised."""
     while (await engine.status(run_id)).id == run_id:  # noqa: ASYNC110 - an engine tells nobody that it drops a run
         await anyio.sleep(0.2)
 
 
 def finished(events: list[Event]) -> Finished:
-    """The one end of a run, behind which comes its one verdict."""
+    """Return the one ``finished`` event, which one verdict follows."""
     assert [event.type for event in events if event.type in ("finished", "verdict")] == ["finished", "verdict"]
     assert isinstance(events[-1], Verdict)
     [found] = [event for event in events if isinstance(event, Finished)]
@@ -153,7 +153,7 @@ async def test_runs_are_cancelled_while_they_run_and_while_they_wait(
             await made.engine.cancel("0" * 32)
 
 
-async def test_a_run_that_nobody_attends_is_cancelled(start: Start, jobs: Callable[..., JobSpec]) -> None:
+async def test_an_unattended_run_is_cancelled(start: Start, jobs: Callable[..., JobSpec]) -> None:
     async with start(reader_seconds=0.5) as made:
         run_id = await made.engine.submit(jobs("cargo run", LOOP, attended=True))
         with anyio.fail_after(20):
@@ -197,7 +197,7 @@ async def test_of_a_run_that_built_nothing_there_is_nothing(start: Start, jobs: 
             await made.engine.submit(jobs("readelf -h target/debug/blog_os", after=run_id))
 
 
-async def test_what_is_forgotten_is_gone(start: Start, jobs: Callable[..., JobSpec]) -> None:
+async def test_a_forgotten_owners_runs_are_deleted(start: Start, jobs: Callable[..., JobSpec]) -> None:
     async with start() as made:
         mine = [await made.engine.submit(one) for one in (jobs(owner="me"), jobs("cargo run", LOOP, owner="me"))]
         other = await made.engine.submit(jobs("rustc --version", owner="other"))
@@ -224,7 +224,7 @@ async def test_a_run_expires_and_a_slow_reader_does_not_keep_it(start: Start, jo
             except NoSuchRunError:
                 pass
             else:
-                # What an engine elsewhere had sent already is still read to its end.
+                # Bytes that a remote engine has already sent are still read.
                 assert isinstance(last, Verdict)
         with pytest.raises(NoSuchRunError):
             await anext(made.engine.events(run_id))

@@ -1,4 +1,4 @@
-"""Events survive JSON both ways, and refuse what they are not."""
+"""Events round-trip through JSON and reject unknown types and fields."""
 
 import json
 
@@ -6,67 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from app.protocol.events import (
-    Artifact,
-    Diagnostic,
     Event,
     Finished,
-    Machine,
-    Observed,
-    Output,
-    Queued,
-    Screen,
-    Span,
-    Started,
-    Verdict,
     from_json,
     to_json,
 )
-
-SAMPLES: tuple[Event, ...] = (
-    Queued(id=1, position=3),
-    Started(id=2, toolchain="1.96", argv=("cargo", "build"), isolation="none"),
-    Output(id=3, stream="stderr", text="\x1b[1mfat\x1b[0m\u2028\n"),
-    Diagnostic(
-        id=4,
-        level="error",
-        code="E0152",
-        message="found duplicate",
-        rendered="error…",
-        spans=(Span(file="src/main.rs", line=1, column=2, end_line=1, end_column=3, primary=True),),
-        error_class="panic-impl-duplicate",
-    ),
-    Artifact(
-        id=5,
-        path="target/debug/blog_os",
-        bytes=1,
-        sha256="00",
-        format="ELF",
-        machine="ARM",
-        entry=0,
-        entry_symbol=None,
-        needed=(),
-        interpreter=None,
-    ),
-    Observed(
-        id=8,
-        path="target/debug/blog_os",
-        outcome="killed",
-        reason="returned",
-        detail="…",
-        seconds=0.1,
-        cpu_seconds=0.0,
-        system_calls=1,
-        calls=("write",),
-        signal="SIGSEGV",
-        pc=1,
-        address=1,
-    ),
-    Screen(id=9, columns=2, rows=1, text=("Hi",), colors=("0f0f",)),
-    Machine(id=10, emulator="qemu-system-arm", ended="exited", exit_code=0, seconds=1.5, meaning="…", registers="pc=0"),
-    Finished(id=6, status="limit", exit_code=None, seconds=0.5, limit="output"),
-    Finished(id=6, status="failed", exit_code=None, seconds=0.5, reason="engine-lost"),
-    Verdict(id=7, reached=False, checks=()),
-)
+from tests.support.events import SAMPLES
 
 
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)

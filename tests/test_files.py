@@ -1,4 +1,4 @@
-"""Static files: compressed once, and never older than what lies on the disk."""
+"""Static files: compressed once, and never older than the file on disk."""
 
 import gzip
 import os
@@ -31,7 +31,7 @@ async def reader(folder: Path) -> Any:
 
 @pytest.fixture
 def compressed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of what was compressed."""
+    """The sizes of the compressed inputs."""
     sizes: list[int] = []
     compress = gzip.compress
 
@@ -85,7 +85,7 @@ async def test_what_a_reader_has_is_not_sent_again(reader: httpx.AsyncClient, co
     ],
     ids=["as it is", "a range", "a small file"],
 )
-async def test_it_is_sent_as_it_is_where_that_is_asked_for_or_shorter(
+async def test_a_file_is_sent_uncompressed_on_request_or_if_shorter(
     reader: httpx.AsyncClient, folder: Path, compressed: list[int], name: str, headers: dict[str, str]
 ) -> None:
     answer = await reader.get(name, headers=headers)

@@ -1,4 +1,4 @@
-"""What stands before every request, by what a real server answers to raw bytes."""
+"""The guard before every request, tested with raw bytes against a real server."""
 
 import http.client
 import json
@@ -18,15 +18,16 @@ from app.settings import Settings
 from app.web.guard.hosts import Hosts
 from app.web.guard.rates import Rates, address_of, kind
 from app.web.problem import ProblemError
-from tests.conftest import Server, seated
+from tests.support.clients import seated
+from tests.support.server import Server
 
 RUN = b'{"lesson": "hello-std", "command": "rustc --version"}'
 FORWARDED = {"x-forwarded-for": "192.0.2.7"}
-"""Makes a request from this machine one from elsewhere, as a proxy here would say it."""
+"""A header that makes a request from this machine look like a remote one behind a proxy."""
 
 
 def raw(server: str, head: bytes, body: bytes = b"") -> tuple[int, dict[str, Any]]:
-    """Send these bytes; the status and the error of the answer."""
+    """Send these bytes and return the answer's status and error code."""
     parts = urlsplit(server)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as wire:
         wire.sendall(head.replace(b"\n", b"\r\n") + b"\r\n\r\n" + body)
@@ -197,9 +198,11 @@ def test_every_answer_has_the_headers(server: str, path: str, caching: str) -> N
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "same-origin"
-    assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
-    assert "camera=()" in headers["permissions-policy"]
+    assert headers["cross-origin-resource-policy"] == "same-origin"
     assert "server" not in headers
+    if not path.startswith("/static/"):
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert "camera=()" in headers["permissions-policy"]
 
 
 def test_a_stream_of_events_is_not_stored_either(server: str) -> None:
@@ -207,7 +210,7 @@ def test_a_stream_of_events_is_not_stored_either(server: str) -> None:
     assert httpx.get(server + path).headers["cache-control"] == "no-store"
 
 
-def test_a_method_that_is_not_offered_is_told_which_are(server: str) -> None:
+def test_an_unknown_method_gets_the_list_of_allowed_ones(server: str) -> None:
     answer = httpx.put(f"{server}/api/runs")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
@@ -215,7 +218,7 @@ def test_a_method_that_is_not_offered_is_told_which_are(server: str) -> None:
 
 @pytest.fixture
 def strict(start_server: Callable[..., Server]) -> str:
-    """A server that allows very little."""
+    """A server with very low limits."""
     return start_server(
         PLAYGROUND_SEAT_RUNS="2/minute",
         PLAYGROUND_ADDRESS_RUNS="5/minute",
@@ -303,7 +306,7 @@ def test_what_a_request_costs(method: str, path: str, expected: str | None) -> N
     assert kind(method, path) == expected
 
 
-def test_the_defaults_fit_a_hundred_seats_behind_one_address(settings: Settings) -> None:
+def test_the_default_limits_fit_a_hundred_seats_behind_one_address(settings: Settings) -> None:
     rates = Rates(settings)
     for _ in range(8):
         for seat in range(100):
@@ -325,7 +328,7 @@ def test_a_clock_that_is_set_locks_no_seat_out(by: float, settings: Settings, mo
     rates.check(scope, "a")
 
 
-def test_a_rate_that_is_none_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_rate_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLAYGROUND_SEAT_RUNS", "many")
     with pytest.raises(ValueError, match="write one such as 30/minute"):
         Settings()

@@ -1,4 +1,4 @@
-"""What is taken along builds with plain cargo."""
+"""The downloaded crate builds with plain cargo."""
 
 import io
 import os
@@ -18,7 +18,7 @@ NOSTARTFILES = "cargo rustc -- -C link-arg=-nostartfiles"
 
 @pytest.fixture
 def environment(toolchains: tuple[Toolchain, ...], tmp_path: Path) -> dict[str, str]:
-    """A shell whose cargo is a real one."""
+    """The environment of a shell with a real cargo."""
     chosen = preferred(toolchains, "thumbv7em-none-eabihf")
     assert chosen
     folder = tmp_path / "bin"

@@ -1,4 +1,4 @@
-"""Reading an artefact: at each level, bounded in processor time, by processes that can do nothing else."""
+"""Reading an artifact at each level, with bounded processor time, in processes that can do nothing else."""
 
 import json
 import os
@@ -20,8 +20,8 @@ from app.inspector import UNKNOWN
 from app.sandbox.watch import descendants
 from app.settings import Settings
 from app.toolchain import Toolchain
-from tests.conftest import inspecting
-from tests.test_binary_card import card_of, for_windows_with_lines
+from tests.support.inspector import inspecting
+from tests.support.programs import card_of, for_windows_with_lines
 
 pytestmark = pytest.mark.anyio
 SHELL = Path("/bin/sh").resolve()
@@ -52,13 +52,13 @@ async def test_a_worker_that_has_gone_is_followed_by_another(settings: Settings)
     async with inspecting(settings) as reader:
         await reader.warm()
         for worker in running_workers():
-            # A reader goes with its worker.
+            # A reader ends with its worker.
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
         assert (await reader.facts_of(SHELL)).format == "ELF"
 
 
-async def test_a_worker_that_says_what_is_no_number_is_followed_by_another(
+async def test_a_worker_that_reports_no_number_is_replaced(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     garbling = tmp_path / "garbling.py"
@@ -114,7 +114,7 @@ async def test_readers_that_are_ended_before_they_are_asked_are_followed_by_othe
         assert [(await reader.facts_of(SHELL)).format for _ in range(4)] == ["ELF"] * 4
 
 
-async def test_a_card_that_nobody_had_time_for_is_not_taken_for_a_damaged_file(
+async def test_a_card_that_timed_out_is_not_reported_as_a_damaged_file(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with inspecting(settings) as reader:
@@ -215,9 +215,9 @@ async def test_an_answer_without_an_end_is_not_kept() -> None:
 
 
 def running_workers() -> set[int]:
-    """The processes of ours that are workers of an inspector, without their children."""
+    """Return the inspector workers among our processes, without their children."""
     found = {one for one in descendants(os.getpid()) if b"worker.py" in command_line(one)}
-    # The launcher and bubblewrap name it too.
+    # The launcher and bubblewrap have it in their arguments, too.
     pythons = {one for one in found if program_of(one) == os.path.realpath(sys.executable)}
     return pythons - {below for one in pythons for below in [*descendants(one)][1:]}
 
@@ -230,7 +230,7 @@ def program_of(pid: int) -> str:
 
 
 def idle_readers() -> set[int]:
-    """The children of the workers, each of which waits for a file."""
+    """Return the workers' children that wait for a file."""
     return {below for one in running_workers() for below in [*descendants(one)][1:]}
 
 
@@ -242,7 +242,7 @@ def command_line(pid: int) -> bytes:
 
 
 def many_tables(count: int = 10_000, symbols: int = 500_000) -> bytes:
-    """An ELF file with very many symbol tables, all of them the same large one."""
+    """Return an ELF file with very many symbol tables that share the same large contents."""
     symbol = struct.pack("<IBBHQQ", 1, 2, 0, 1, 0x2000, 0)
     table, names = 4096, 64
     end = table + symbols * len(symbol)

@@ -1,7 +1,6 @@
-"""Mutated ELF, PE and Mach-O files in the inspector: no hang, no flood of memory, no crash of whoever asks."""
+"""Mutated ELF, PE and Mach-O files in the inspector: no hang, bounded memory, no crash of the caller."""
 
 import os
-import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,26 +18,33 @@ from app.inspector import _WAIT, UNKNOWN, Inspector
 from app.protocol.events import Artifact
 from app.settings import Settings
 from app.toolchain import Toolchain
-from tests.conftest import inspecting
-from tests.test_binary import BARE, compile_with, for_macos, for_windows
-from tests.test_binary_card import card_of, for_macos_with_lines, for_windows_with_lines
+from tests.support.damage import BASES, damaged, damages
+from tests.support.environment import EVERYTHING
+from tests.support.inspector import inspecting
+from tests.support.programs import (
+    BARE,
+    card_of,
+    compile_with,
+    for_macos,
+    for_macos_with_lines,
+    for_windows,
+    for_windows_with_lines,
+)
 
 MEMORY_KB = 200_000
-EXAMPLES = 150
-BASES = ("elf-arm", "elf-host", "elf-std", "pe", "macho-x86-64", "macho-arm64")
-NASTY = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 64) - 1)
+EXAMPLES = 150 if EVERYTHING else 60
 
 
 @pytest.fixture(scope="module")
 def portal() -> Iterator[BlockingPortal]:
-    """A loop that goes on over all examples."""
+    """An event loop that runs across all examples."""
     with start_blocking_portal() as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def inspector(portal: BlockingPortal, shipped: Settings) -> Iterator[Inspector]:
-    """An inspector in that loop, at the strongest level that works here."""
+    """An inspector in that loop, at the strongest level available."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o711)
         settings = shipped.model_copy(update={"scratch_dir": Path(folder).resolve() / "scratch"})
@@ -63,19 +69,9 @@ def bases(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> di
     }
 
 
-@st.composite
-def damages(draw: st.DrawFn) -> list[tuple[str, float, int, int]]:
-    """How a file is to be damaged: what, where from 0 to 1, with which value, of how many bytes."""
-    kinds = st.sampled_from(("number", "number", "number", "byte", "cut", "copy"))
-    # Most of what leads a reader astray stands in headers, at the ends of a file.
-    places = st.one_of(st.floats(0, 0.05), st.floats(0, 1), st.floats(0.9, 1))
-    numbers = st.one_of(st.sampled_from(NASTY), st.integers(0, (1 << 64) - 1))
-    return draw(st.lists(st.tuples(kinds, places, numbers, st.sampled_from((1, 2, 4, 8))), min_size=1, max_size=12))
-
-
 @pytest.fixture(scope="module")
 def with_lines(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, ...]]:
-    """Files whose lines are in others, each with one of these."""
+    """Programs with the companion files that hold their line tables."""
 
     def folder() -> Path:
         return tmp_path_factory.mktemp("lines")
@@ -85,22 +81,6 @@ def with_lines(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) 
         "macho-x86-64": for_macos_with_lines(bare_metal, folder(), "x86_64-apple-darwin")[:2],
         "macho-arm64": for_macos_with_lines(bare_metal, folder(), "aarch64-apple-darwin")[:2],
     }
-
-
-def damaged(data: bytes, how: list[tuple[str, float, int, int]]) -> bytes:
-    out = bytearray(data)
-    for kind, place, number, width in how:
-        at = int(place * len(out)) // width * width
-        match kind:
-            case "number" if at >= 4:  # the first four bytes say which format it is
-                out[at : at + width] = struct.pack("<Q", number)[:width]
-            case "byte" if 4 <= at < len(out):
-                out[at] = number & 0xFF
-            case "cut" if at >= 64:
-                del out[at:]
-            case "copy":
-                out[at:at] = out[at : at + number % 4096]
-    return bytes(out)
 
 
 def bounded(facts: BinaryFacts) -> bool:
@@ -159,7 +139,7 @@ def test_a_mutated_companion_takes_no_more_than_the_lines(
 @pytest.mark.parametrize("magic", [b"\x7fELF\x02\x01\x01", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"])
 @settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rest=st.binary(max_size=4096))
-def test_noise_behind_a_magic_number_is_refused(
+def test_noise_after_a_magic_number_is_refused(
     portal: BlockingPortal, inspector: Inspector, magic: bytes, tmp_path: Path, rest: bytes
 ) -> None:
     file = tmp_path / "noise"
@@ -168,7 +148,7 @@ def test_noise_behind_a_magic_number_is_refused(
     assert inspector.peak_kb < MEMORY_KB
 
 
-def test_a_huge_file_of_each_format_is_not_held_in_memory(
+def test_a_huge_file_of_each_format_is_not_loaded_into_memory(
     portal: BlockingPortal, inspector: Inspector, bases: dict[str, bytes], tmp_path: Path
 ) -> None:
     for base in ("elf-host", "pe", "macho-arm64"):
@@ -181,7 +161,7 @@ def test_a_huge_file_of_each_format_is_not_held_in_memory(
     assert inspector.peak_kb < MEMORY_KB
 
 
-def test_the_next_file_is_read_after_all_that(
+def test_the_inspector_still_reads_files_after_the_fuzzing(
     portal: BlockingPortal, inspector: Inspector, bases: dict[str, bytes], tmp_path: Path
 ) -> None:
     file = tmp_path / "fine"

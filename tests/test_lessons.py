@@ -1,4 +1,4 @@
-"""A folder becomes a lesson, and whatever is wrong in it is named with its file and key."""
+"""Loading a lesson from a folder; an error names the file and the key."""
 
 import shutil
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from app.course import Course, Lesson, load_course, load_shelf
 from app.course.lessons import LessonError, load
 from app.course.prove import neighbour_problems, reference_problems
 from app.settings import Settings
-from tests.conftest import course_toml
+from tests.support.courses import course_toml
 
 SLUGS = (
     "hello-std no-std empty-main panic-handler eh-personality panic-abort no-main entry-point linker-error "
     "target-triple bare-metal linker-arguments windows-linker-arguments macos-linker-arguments cargo-config summary "
-    "look-inside quiet-the-tools hello-without-libc stack-alignment boot-arm panic-message boot-x86 vga-text "
-    "kernel-tests"
+    "look-inside quiet-the-tools hello-without-libc stack-alignment boot-arm boot-arm-uart panic-message boot-x86 "
+    "vga-text kernel-tests"
 ).split()
 
 
@@ -40,6 +40,28 @@ def test_a_lesson_says_what_it_is_for(lessons: dict[str, Lesson], slug: str) -> 
     assert lesson.goal.strip().endswith(".")
     assert lesson.prediction, "docs/lesson-format.md says how to ask what cargo will say"
     assert set(lesson.editable) <= set(lesson.files)
+
+
+@pytest.mark.parametrize("slug", SLUGS[1:])
+def test_a_lesson_is_not_reached_by_one_click_on_run(lessons: dict[str, Lesson], slug: str) -> None:
+    lesson = lessons[slug]
+    untouched = {one.command for one in lesson.expectations if one.reached and one.files == "start" and not one.host}
+    untouched |= {one.command for one in lesson.expectations if one.reached and lesson.solution == lesson.files}
+    assert lesson.first_command not in untouched
+
+
+def test_only_the_side_trips_may_be_left_out(lessons: dict[str, Lesson]) -> None:
+    optional = {slug: lesson.side_trip_of for slug, lesson in lessons.items() if lesson.side_trip_of}
+    assert optional == dict.fromkeys(("windows-linker-arguments", "macos-linker-arguments"), "linker-arguments")
+    assert all("This step is optional" in lessons[slug].text for slug in optional)
+
+
+def test_the_capstone_does_not_show_its_own_code(lessons: dict[str, Lesson]) -> None:
+    capstone = lessons["summary"]
+    code = {line.strip() for path in capstone.editable for line in capstone.solution[path].splitlines()}
+    code -= {line.strip() for path in capstone.editable for line in capstone.files[path].splitlines()}
+    page = f"{capstone.text}{capstone.goal}{capstone.prediction}{capstone.detours}"
+    assert [line for line in code if len(line) > 3 and line in page] == []
 
 
 @pytest.fixture
@@ -74,7 +96,8 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
         (lambda folder: (folder / "lesson.toml").unlink(), "lesson.toml"),
         (edit("because", "why"), "predict.option.0.why: Extra inputs"),
         (edit('status = "ok"', ""), "predict.option.0: Value error, an option names facts"),
-        (edit('id = "handler"', 'id = "no"'), "predict.option: Value error, two options have the same id"),
+        (edit("[[check]]", '[[detour]]\nid = "x"\ncommand = "frobnicate"\ntext = "?"\n[[check]]'), "detour.0.command"),
+        (edit('id = "handler"', 'id = "builds"'), "predict.option: Value error, two options have the same id"),
     ],
 )
 def test_what_is_wrong_is_named(folder: Path, change: Callable[[Path], None], says: str) -> None:
@@ -95,6 +118,18 @@ def test_a_further_folder_is_a_variant_of_the_solution(folder: Path) -> None:
     edit('files = "start"', 'files = "edition-2018"')(folder)
     with pytest.raises(LessonError, match="there is no folder 'edition-2018'"):
         load(folder)
+
+
+def test_a_detour_is_asked_for_by_the_text_and_proven(folder: Path) -> None:
+    assert reference_problems([load(folder)]) == []
+    detour = '[[detour]]\nid = "checked"\ncommand = "cargo check --release"\ntext = "?"\n[[check]]'
+    edit("[[check]]", detour)(folder)
+    [asked] = reference_problems([load(folder)])
+    assert asked.endswith("detour checked: the text does not ask for 'cargo check --release'")
+    text = folder / "text.md"
+    text.write_text(f"{text.read_text()}\nTry `cargo check --release`.\n")
+    [proven] = reference_problems([load(folder)])
+    assert proven.endswith("detour checked: no expectation proves it")
 
 
 def test_a_text_offers_the_files_of_a_variants_folder(folder: Path) -> None:

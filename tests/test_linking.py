@@ -1,4 +1,4 @@
-"""A linker's command line, explained."""
+"""Explaining a linker's command line part by part."""
 
 import pytest
 

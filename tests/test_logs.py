@@ -1,4 +1,4 @@
-"""What the server says of itself: for people on standard error, or as JSON lines on standard output."""
+"""The server's log: text on standard error, or JSON lines on standard output."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Emulated machines in the isolation of a run, with the real QEMU: what is seen of them, and how they end."""
+"""Emulated machines inside a run's isolation, with the real QEMU: screen, registers and end."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from app.run.machine import Monitor, report
 from app.runfiles import RunFolder
 from app.settings import Settings
 from app.toolchain import EMULATORS, Toolchain, missing_tools, preferred
-from tests.jobs import job as job_of
+from tests.support.jobs import job as job_of
 
 _E = TypeVar("_E", bound=Event)
 
@@ -102,7 +102,7 @@ async def test_the_posts_own_arm_binary_locks_up_in_qemus_own_words(
 async def test_a_kernel_that_runs_for_ever_is_a_success_and_prints_as_it_runs(
     engine: LocalEngine, lessons: dict[str, Lesson], arm: Toolchain
 ) -> None:
-    lesson = lessons["boot-arm"]
+    lesson = lessons["boot-arm-uart"]
     seen: list[str] = []
     text = ""
     with anyio.fail_after(20):
@@ -156,7 +156,7 @@ async def test_a_kernel_that_ends_the_emulator_is_not_given_the_firmwares_regist
     assert toolchain
     machine = the(Machine, await boot(engine, job_of(lesson, lesson.solution, parse("cargo run"), toolchain)))
     assert machine.ended == "exited"
-    # 16-bit mode is the firmware's; version 7 of QEMU lets nobody look at the end.
+    # The firmware runs in 16-bit mode. QEMU 7 allows no inspection at the end.
     assert "EIP=" not in machine.registers
 
 
@@ -261,7 +261,7 @@ async def test_a_description_is_read_from_the_runs_own_folder_only(tmp_path: Pat
         monitor = Monitor(folder, "home", told.append)
         (home / "machine.json").symlink_to(elsewhere / "machine.json")
         await monitor.end()
-        # The folder exchanged for a link while the run goes on.
+        # The run replaces the folder by a link while it is going on.
         home.rename(tmp_path / "away")
         home.symlink_to(elsewhere)
         await monitor.end()
@@ -279,7 +279,7 @@ async def test_a_description_is_read_from_the_runs_own_folder_only(tmp_path: Pat
     assert [event.type for event in told] == ["machine"], "it can be read when it is a plain file"
 
 
-async def test_screens_are_told_when_they_change(tmp_path: Path) -> None:
+async def test_a_changed_screen_becomes_an_event(tmp_path: Path) -> None:
     told: list[Event] = []
     (tmp_path / "home").mkdir()
     with RunFolder(tmp_path).open() as folder:

@@ -50,10 +50,9 @@ async def test_none_is_a_value_too() -> None:
     assert made == ["x"]
 
 
-async def test_an_old_value_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_old_value_is_made_again() -> None:
     now = 100.0
-    monkeypatch.setattr("app.engine.memo.time.monotonic", lambda: now)
-    memo, made = Memo[str, int](ttl=5), list[int]()
+    memo, made = Memo[str, int](ttl=5, clock=lambda: now), list[int]()
 
     async def make() -> int:
         made.append(1)

@@ -1,4 +1,4 @@
-"""Code that serves any course names no post, no author and no target of one."""
+"""The code names no course's post, author or target, so that it can serve any course."""
 
 import re
 from pathlib import Path

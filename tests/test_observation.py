@@ -1,4 +1,4 @@
-"""What a tracer saw becomes a sentence, and is really seen of real programs at each level."""
+"""The tracer's report as a sentence, and the real tracer with real programs at each level."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from app.sandbox import IsolationError, detect
 from app.settings import Settings
 from app.stepper import Trace
 from app.toolchain import Toolchain, preferred
-from tests.jobs import job as job_of
+from tests.support.jobs import job as job_of
 
 MACHINE = {"x86_64": "x86-64", "aarch64": "AArch64"}[platform.machine()]
 SP = 0x7FFC_0000_1000
@@ -64,7 +64,7 @@ STOPS = f"""{HEAD}{START} -> ! {{ unsafe {{
     core::arch::asm!("udf #0");
 }} loop {{}} }}"""
 WAITS = f"{CALL}{START} -> ! {{ loop {{ unsafe {{ call(271, 73, 0) }} }} }}"
-# Without a loader on AArch64: it leaves an address of its own in x30, so that a return begins anew, for ever.
+# On AArch64 only without a loader, which leaves its own address in x30, so that a return loops for ever.
 ALONE = "-nostartfiles" if MACHINE == "x86-64" else "-nostartfiles -static"
 CONFIG = f'[build]\nrustflags = ["-C", "link-args={ALONE}"]\n'
 
@@ -101,12 +101,12 @@ def test_one_place_again_and_again_is_a_loop_and_many_are_work() -> None:
 def test_a_return_from_the_entry_point_is_known_by_where_it_led() -> None:
     there = {RIP: 1, RSP: SP + 8}
     assert seen(line(signal=11, code=1, address=1, registers=there)).reason == "returned"
-    # The same address with a stack that no return has left behind is another jump.
+    # The same address with a stack that no return leaves behind means another jump.
     assert seen(line(signal=11, code=1, address=1, registers=there | {RSP: SP})).reason == "jumped-away"
 
 
 def arm(**more: Any) -> bytes:
-    """A report from AArch64: what is given of its registers, the others 0."""
+    """Return an AArch64 report with these registers; the others are 0."""
     registers = [0] * 34
     for name, value in more.pop("registers").items():
         registers[{"sp": 31, "pc": 32}.get(name) or int(name[1:])] = value
@@ -118,12 +118,12 @@ def test_on_aarch64_a_return_from_the_entry_point_leads_where_x30_began() -> Non
     event = seen(arm(**nowhere, registers={"sp": SP}))
     assert (event.reason, event.pc) == ("returned", 0)
     assert "took the register `x30`, in which a call leaves it, for one, and jumped to 0x0" in event.detail
-    # A call of a function that is not there leaves its own address, and a function's stack is lower.
+    # Calling a missing function leaves the call's own address and a lower stack.
     assert seen(arm(**nowhere, registers={"sp": SP, "x30": ENTRY + 4})).reason == "jumped-away"
     assert seen(arm(**nowhere, registers={"sp": SP - 16})).reason == "jumped-away"
 
 
-def test_on_aarch64_an_address_between_is_told_from_one_that_is_not_there() -> None:
+def test_on_aarch64_a_noncanonical_address_differs_from_an_unmapped_one() -> None:
     pushed = seen(arm(signal=7, code=1, address=SP - 8, registers={"sp": SP - 8, "pc": ENTRY}, bytes="e00300f9"))
     assert (pushed.reason, pushed.instruction, pushed.address) == ("misaligned", "str x0, [sp]", SP - 8)
     away = seen(arm(signal=7, code=1, address=0x1001, registers={"sp": SP, "pc": 0x1001}))
@@ -142,11 +142,11 @@ def test_a_misaligned_operand_is_computed_from_the_registers() -> None:
     event = seen(line(signal=11, code=128, registers=there, bytes=movaps))
     assert (event.reason, event.instruction) == ("misaligned", "movaps xmmword ptr [rsp], xmm0")
     assert event.address == SP - 8
-    # An aligned one stumbles over something else.
+    # An aligned stack means a different fault.
     assert seen(line(signal=11, code=128, registers=there | {RSP: SP}, bytes=movaps)).reason == "bad-address"
 
 
-def test_an_entry_address_of_zero_is_told_from_a_jump_to_zero() -> None:
+def test_an_entry_address_of_zero_differs_from_a_jump_to_zero() -> None:
     nowhere: dict[str, Any] = {"signal": 11, "code": 1, "address": 0, "registers": {RIP: 0, RSP: SP}}
     zero = seen(line(entry=0, file_entry=0, reached=False, bytes="cc454c46", **nowhere))
     assert (zero.reason, zero.instruction) == ("entry-zero", None)
@@ -161,13 +161,14 @@ def test_registers_of_a_strange_number_or_machine_do_no_harm() -> None:
             assert event.detail
 
 
-def test_without_a_tracer_only_what_a_parent_sees_is_told() -> None:
+def test_without_a_tracer_only_the_parents_view_is_reported() -> None:
     blind: dict[str, Any] = {"traced": False, "entry_sp": 0, "reached": False}
     busy = seen(line("running", state="R", **blind))
     assert (busy.reason, busy.system_calls, busy.pc) == ("busy", None, None)
     assert "1.9 of 2.0 seconds of processor time, and waited for nothing" in busy.detail
     assert "waited for nothing" not in seen(line("running", state="R", waits=3, **blind)).detail
     waits = seen(line("running", state="S", waits_in=34, **blind))
+    assert "in `read`" in seen(line("running", state="S", waits_in=0, **blind)).detail, "which has the number 0"
     assert waits.reason == "waits"
     assert "in `pause`" in waits.detail
     assert seen(line("exited", exit_code=7, **blind)).reason == "exit"
@@ -190,7 +191,7 @@ assert libc.prctl(38, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), c
 assert libc.prctl(22, ctypes.c_ulong(2), program) == 0
 os.execv(sys.argv[1], sys.argv[1:])
 """
-"""Becomes another program, for which and below which ptrace is refused, as in some containers."""
+"""A program that executes another one with ptrace refused, as in some containers."""
 
 
 def without_tracing(settings: Settings, *words: str) -> str:
@@ -274,7 +275,7 @@ def the(events: list[Event]) -> tuple[Observed, Finished]:
 async def test_a_loop_is_a_result_and_not_a_timeout(programs: Programs) -> None:
     found, finished = the(await programs.run(LOOPS))
     assert (found.outcome, found.reason, found.system_calls) == ("running", "loops", 0)
-    assert found.cpu_seconds > 0.01  # of half a second, on a machine that may be busy
+    assert found.cpu_seconds > 0.01  # of half a second, on a possibly busy machine
     assert (finished.status, finished.exit_code) == ("ok", None)
     assert finished.seconds < 5
 
@@ -292,14 +293,14 @@ async def test_a_loop_is_a_result_and_not_a_timeout(programs: Programs) -> None:
     ],
     ids=lambda value: value if value.replace("-", "").isalpha() else "",
 )
-async def test_each_death_is_told_from_the_others(programs: Programs, source: str, reason: str) -> None:
+async def test_each_cause_of_death_has_its_own_reason(programs: Programs, source: str, reason: str) -> None:
     found, finished = the(await programs.run(source))
     assert (found.outcome, found.reason) == ("killed", reason), found
     assert finished.status == "failed"
 
 
 @pytest.mark.anyio
-async def test_system_calls_are_named_and_exit_codes_told(programs: Programs) -> None:
+async def test_system_calls_are_named_and_exit_codes_reported(programs: Programs) -> None:
     found, finished = the(await programs.run(EXITS))
     assert (found.outcome, found.calls, found.exit_code) == ("exited", ("getpid", "exit"), 7)
     assert (finished.status, finished.exit_code) == ("failed", 7)
@@ -326,6 +327,6 @@ async def test_what_was_built_can_be_started_by_its_path(programs: Programs) -> 
     await programs.run(LOOPS, command="cargo build")
     found, _ = the(await programs.run(LOOPS, command="./target/debug/blog_os", after=programs.last))
     assert (found.outcome, found.reason, found.pc) == ("running", "loops", found.pc)
-    # What a run has started without building it can be stepped through as well.
+    # A program that a run has started without building it can be stepped through as well.
     trace = await programs.steps()
     assert (trace.machine, trace.end.kind, trace.steps[-1].function) == (MACHINE, "loops", "_start")

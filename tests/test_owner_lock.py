@@ -1,4 +1,4 @@
-"""Locks per owner: one request at a time for each owner, and nobody waits for another's."""
+"""One turn at a time for each owner, without waiting for other owners."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +14,12 @@ from app.engine.owner_lock import PerOwnerLock
 from app.inspector import UNKNOWN
 from app.protocol.command import parse
 from app.toolchain import Toolchain
-from tests.jobs import job as job_of
+from tests.support.jobs import job as job_of
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_owner_waits_for_themselves_and_for_nobody_else() -> None:
+async def test_an_owner_waits_only_for_its_own_requests() -> None:
     locks, begun, go = PerOwnerLock(), list[str](), anyio.Event()
 
     async def take(owner: str) -> None:
@@ -36,15 +36,14 @@ async def test_an_owner_waits_for_themselves_and_for_nobody_else() -> None:
     assert sorted(begun) == ["loud", "loud", "loud", "quiet"]
 
 
-async def test_nothing_is_kept_of_who_has_gone() -> None:
+async def test_finished_owners_leave_nothing_in_memory() -> None:
     locks = PerOwnerLock()
     with anyio.move_on_after(0):
         async with locks.of("gone"):
             await anyio.sleep_forever()
     async with locks.of("other"):
-        pass
-    assert not locks._locks
-    assert not +locks._users
+        assert len(locks) == 1
+    assert len(locks) == 0
 
 
 async def test_a_card_is_read_once_and_a_seat_takes_one_place() -> None:

@@ -1,4 +1,4 @@
-"""Panels that were drawn: kept as far as there is room, and at least one of them."""
+"""The cache of drawn panels: bounded, but with at least one panel."""
 
 import tracemalloc
 
@@ -10,7 +10,7 @@ from app.web.panels import Panels
 LARGE = {"terminal": Markup("x") * 6_000_000}
 
 
-def test_one_panel_is_kept_whatever_its_size() -> None:
+def test_one_panel_of_any_size_is_kept() -> None:
     panels = Panels()
     wide = {"terminal": Markup("\U0001f600") * 5_000_000, "status": Markup("ended")}
     panels.keep("a", "seat", wide)

@@ -27,7 +27,7 @@ from app.course.lessons import Lesson
 from app.course.recordings import RecordingKey, from_text, record, to_text
 from app.protocol.command import CommandKind, parse
 from app.protocol.events import Artifact, Event, Finished, Machine, Observed
-from tests.test_events import SAMPLES
+from tests.support.events import SAMPLES
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs/api.md").read_text(encoding="utf-8")
@@ -42,9 +42,10 @@ LINES: Mapping[CommandKind, str] = {
     "rustup": "rustup target list",
     "lookup": "readelf -h target/debug/blog_os",
     "program": "target/debug/blog_os",
+    "answer": "ls",
     "emulate": "qemu-system-arm -kernel target/debug/blog_os",
 }
-"""A line of each kind of command."""
+"""A command of each kind."""
 
 BINARY = Artifact(
     path="target/debug/x",
@@ -71,6 +72,7 @@ NEVER: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "status": "failed",
         "errors": ("nothing",),
         "output": "never printed",
+        "linker": "never printed",
         "artifact": {"format": "PE"},
         "observed": {"outcome": "killed"},
         "exit_code": 7,
@@ -97,7 +99,7 @@ NEVER: Mapping[type[BaseModel], Mapping[str, Any]] = {
     ObservedFacts: {"outcome": "killed", "reason": ("loops",), "exit_code": 7, "calls": ("exit",)},
     MachineFacts: {"ended": ("time",), "screen": "never shown"},
 }
-"""For each fact a value that does not hold of the run below."""
+"""For each fact, a value that is wrong for the run below."""
 
 OF: Mapping[type[BaseModel], str] = {
     CommandFacts: "command",
@@ -108,7 +110,7 @@ OF: Mapping[type[BaseModel], str] = {
 
 
 def models(*kinds: type) -> Iterator[type[BaseModel]]:
-    """Yield every table of a content file that the modules of these classes define."""
+    """Yield every model of a content file in the modules of these classes."""
     for kind in kinds:
         for each in vars(sys.modules[kind.__module__]).values():
             if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == kind.__module__:
@@ -116,7 +118,7 @@ def models(*kinds: type) -> Iterator[type[BaseModel]]:
 
 
 def codes() -> Iterator[str]:
-    """Yield the codes of the errors that the web can answer with, as they stand in the source."""
+    """Yield the error codes of the web, read from the source."""
     at = {"ProblemError": 1, "EditError": 0}
     for path in (ROOT / "app").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -163,7 +165,7 @@ def test_there_is_a_value_that_does_not_hold_for_every_fact() -> None:
     ("model", "name"), [(model, name) for model, values in NEVER.items() for name in values], ids=str
 )
 def test_every_fact_is_asked_for(model: type[BaseModel], name: str) -> None:
-    """A fact that nothing looks at would hold of every run."""
+    """An unchecked fact would be true of every run."""
     seen = FinishedRun(
         parse("cargo build"), Finished(status="ok", exit_code=0, seconds=0), (), BINARY, "", "", PROGRAM, EMULATED
     )

@@ -1,4 +1,4 @@
-"""A lesson's text: recorded output beside each other, words of the glossary at their first use."""
+"""Lesson texts: recorded outputs side by side, glossary terms at their first use."""
 
 import re
 from dataclasses import replace
@@ -37,10 +37,11 @@ def step(lessons: dict[str, Lesson], text: str, *recordings: Recording) -> Lesso
 
 
 def columns(html: str) -> list[str]:
-    return re.findall(r"<figcaption>(.*?)</figcaption>", html)
+    """The compilers that a quotation has a tab for, or its one caption."""
+    return re.findall(r'<(?:figcaption|label for="recorded-[0-9-]+")>(.*?)</(?:figcaption|label)>', html)
 
 
-def test_what_now_and_then_printed_stands_side_by_side_in_the_terminals_colours(lessons: dict[str, Lesson]) -> None:
+def test_what_now_and_then_printed_has_a_tab_each_in_the_terminals_colours(lessons: dict[str, Lesson]) -> None:
     runs = run("1.96.0", "\x1b[91merror\x1b[0m: <new>\n"), run("1.95.0", "between\n"), run("1.63.0", "old\n")
     html = prose(step(lessons, FENCE.format(""), *runs))
     assert columns(html) == ["Rust 1.96", 'Rust 1.63 <span class="soft">from the time of the post</span>']
@@ -60,7 +61,7 @@ def test_a_text_can_choose_the_compilers(lessons: dict[str, Lesson]) -> None:
     assert columns(prose(step(lessons, FENCE.format(" 1.95 1.96"), *runs))) == ["Rust 1.95", "Rust 1.96"]
 
 
-def test_what_was_seen_is_not_called_printed(lessons: dict[str, Lesson]) -> None:
+def test_an_observation_is_not_called_output(lessons: dict[str, Lesson]) -> None:
     html = prose(lessons["hello-without-libc"])
     assert '<span class="soft">as the playground observed it</span>' in html
     assert re.search(r'aria-label="Rust 1.96[^"]*: what was observed of cargo run"', html)
@@ -74,7 +75,37 @@ def test_what_readelf_and_its_kin_print_keeps_its_columns(lessons: dict[str, Les
     assert '<pre class="terminal"' in prose(step(lessons, FENCE.format(""), run("1.96.0", "no\n")))
 
 
-def test_what_has_not_been_recorded_is_said(lessons: dict[str, Lesson]) -> None:
+def test_the_outcome_is_folded_and_an_excerpt_offers_the_rest(lessons: dict[str, Lesson]) -> None:
+    said = run("1.96.0", "one\ntwo\nthree\n")
+    html = prose(step(lessons, FENCE.format(' from "two" to "two"'), said))
+    assert '<details class="recorded" data-expects="cargo build">' in html
+    assert html.count("<details") == html.count("</details>") == 2
+    assert "All 3 lines" in html
+    other = replace(said, what=replace(said.what, command="cargo fetch"))
+    assert "data-expects" not in prose(step(lessons, '```recorded solution "cargo fetch"\n```', other))
+
+
+def test_a_command_can_be_run_and_a_part_of_the_solution_inserted(lessons: dict[str, Lesson]) -> None:
+    blocks = {
+        "console\ncargo build": 'name="offered" value="cargo build"',
+        "rust\n#![no_std]": 'formaction="/lessons/no-std/insert#bench"',
+        "rust\nfn other() {}": None,
+        "console\nmake coffee": None,
+    }
+    for block, button in blocks.items():
+        html = prose(step(lessons, f"```{block}\n```\n"))
+        assert "data-copies" in html
+        assert button in html if button else 'form="bench"' not in html, block
+
+
+def test_code_is_coloured_and_stays_the_same_text(lessons: dict[str, Lesson]) -> None:
+    html = prose(step(lessons, "```rust\n#![no_std]\nfn main() { let x = a < b; }\n```\n"))
+    assert '<span class="tok-macro">#![no_std]</span>' in html
+    assert '<span class="tok-keyword">fn</span>' in html
+    assert "&lt;" in html
+
+
+def test_a_missing_recording_is_reported(lessons: dict[str, Lesson]) -> None:
     html = prose(step(lessons, FENCE.format("")))
     assert "What <code>cargo build</code> prints has not been recorded yet." in html
     assert "recorded solution" in prose(step(lessons, "```recorded cargo\n```"))

@@ -1,4 +1,4 @@
-"""Real proxies in front of a real server: the shipped configurations, TLS, a path below, streams as they come."""
+"""Real proxies with the shipped configurations: TLS, a path prefix, unbuffered streams."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import Server
+from tests.support.server import Server
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 TICKING = """use std::io::Write;
@@ -28,7 +28,7 @@ fn main() {
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port that is free at the moment."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
@@ -36,13 +36,13 @@ def free_port() -> int:
 
 
 def address_of(server: Server) -> str:
-    """Its host and port, without the path below which it serves."""
+    """Return host and port of a URL."""
     return server.url.split("/")[2]
 
 
 @contextmanager
 def running(command: list[str], url: str, **options: object) -> Iterator[None]:
-    """A proxy that answers."""
+    """Run a proxy and wait until it answers."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as proxy:  # type: ignore[call-overload]  # options of several types
         try:
             for _ in range(200):
@@ -59,7 +59,7 @@ def running(command: list[str], url: str, **options: object) -> Iterator[None]:
 
 @contextmanager
 def caddy(server: Server, folder: Path, root: str) -> Iterator[str]:
-    """The shipped Caddyfile with a certificate of Caddy's own making; below a path when ``root`` is one."""
+    """Run Caddy with the shipped Caddyfile and its own certificate, below the path ``root`` if given."""
     port = free_port()
     text = (DEPLOY / "Caddyfile").read_text()
     text = text.replace("reverse_proxy {", f"reverse_proxy {root}/* {{") if root else text
@@ -75,7 +75,7 @@ def caddy(server: Server, folder: Path, root: str) -> Iterator[str]:
 
 @contextmanager
 def nginx(server: Server, folder: Path, root: str) -> Iterator[str]:
-    """The shipped part of a configuration for nginx, without TLS."""
+    """Run nginx with the shipped configuration, without TLS."""
     port = free_port()
     text = (DEPLOY / "nginx.conf").read_text().replace("127.0.0.1:8000", address_of(server))
     text = text.replace("location / {", f"location {root}/ {{") if root else text
@@ -121,7 +121,7 @@ def test_a_proxy_passes_on_pages_runs_and_streams(
 
 
 def times(client: httpx.Client, address: str) -> list[float]:
-    """How long after each other the ticks of the run arrived."""
+    """Return the seconds between the run's ticks as they arrived."""
     seen = []
     with client.stream("GET", address) as stream:
         seen = [time.monotonic() for line in stream.iter_lines() if '"text":"tick' in line]
@@ -136,6 +136,6 @@ def test_a_forwarded_address_counts_only_from_a_trusted_proxy(
     server = start_server(PLAYGROUND_TRUSTED_PROXIES=trusted, PLAYGROUND_ADDRESS_READS="3/minute")
     headers = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
     answers = [httpx.get(server.url, headers=headers) for _ in range(5)]
-    # Whoever is at the machine itself is exempt, and only a trusted proxy can say that somebody is elsewhere.
+    # Local clients are exempt, and only a trusted proxy can name a remote client.
     assert (answers[-1].status_code == 429) == limited
     assert ("; Secure" in answers[0].headers["set-cookie"]) == limited

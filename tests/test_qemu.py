@@ -1,4 +1,4 @@
-"""What may be asked of QEMU: a kernel of the crate on a few boards, and a sentence for everything else."""
+"""Parsing QEMU commands: a kernel of the crate on a few boards, and one sentence for every other command."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_a_kernel_of_the_crate_can_be_started(line: str, built: bool) -> None:
         ("-smp 64 -kernel target/a", "no value"),
         ("-accel kvm -kernel target/a", "no value"),
         ("-device virtio-9p -kernel target/a", "no value"),
-        ("-device isa-debug-exit,iobase=0xf4\n -kernel target/a", "control characters"),
+        ("-device isa-debug-exit,iobase=0xf4\n -kernel target/a", "one line"),
         ("-semihosting-config enable=on,chardev=c -kernel target/a", "no value"),
         ("-readconfig a -kernel target/a", "not offered"),
         ("-D log -kernel target/a", "not offered"),

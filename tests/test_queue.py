@@ -1,4 +1,4 @@
-"""The fair queue with a clock of the test's own: turns, bounds, the slot that is left to others, positions."""
+"""The fair queue with a test clock: turns, bounds, the slot reserved for others, positions."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +19,7 @@ LENGTH = 12
 
 @dataclass
 class Clock:
-    """A time that goes on when it is told to."""
+    """A clock that a test advances."""
 
     now: float = 1000.0
 
@@ -32,12 +32,12 @@ def queue_of(slots: int, clock: Callable[[], float] | None = None) -> FairQueue[
 
 
 def put(queue: FairQueue[str], *runs: str) -> list[int]:
-    """The positions of these runs, whose owners are their first letters."""
+    """Queue these runs, owned by their first letters, and return their positions."""
     return [queue.put(run[0], run) for run in runs]
 
 
 def taken(queue: FairQueue[str]) -> list[str]:
-    """All that starts now."""
+    """Return the runs that start now."""
     found = []
     while run := queue.take():
         found.append(run)
@@ -45,7 +45,7 @@ def taken(queue: FairQueue[str]) -> list[str]:
 
 
 def one_by_one(queue: FairQueue[str]) -> list[str]:
-    """The order in which everything starts when each run has ended before the next one begins."""
+    """Return the order in which the runs start one after the other."""
     found = []
     while run := queue.take():
         found.append(run)
@@ -68,7 +68,7 @@ def test_a_newcomer_waits_for_one_run_of_each_owner_at_most() -> None:
     assert one_by_one(queue)[:3] == ["a2", "b1", "c1"]
 
 
-def test_the_last_slot_is_left_to_others_who_were_seen() -> None:
+def test_the_last_slot_is_left_to_other_present_owners() -> None:
     clock = Clock()
     queue = queue_of(3, clock)
     queue.note_presence("b")
@@ -107,7 +107,7 @@ def test_one_slot_is_never_left_empty() -> None:
     assert one_by_one(queue) == ["a1", "a2"]
 
 
-def test_only_the_two_owners_seen_last_are_kept() -> None:
+def test_only_the_two_most_recent_owners_are_remembered() -> None:
     clock = Clock()
     queue = queue_of(2, clock)
     for number in range(10_000):
@@ -138,7 +138,7 @@ def test_the_bounds_count_what_waits_and_what_is_on_hold_but_not_what_runs() -> 
             queue.check(owner)
 
 
-def test_a_full_line_is_said_before_a_full_queue() -> None:
+def test_an_owners_full_line_is_reported_before_a_full_queue() -> None:
     queue = queue_of(1)
     put(queue, *(f"a{number}" for number in range(SHARE)))
     for _ in range(LENGTH - SHARE):
@@ -201,7 +201,7 @@ def test_the_work_grows_with_the_number_of_runs_and_not_with_its_square(owners: 
 
 @dataclass
 class Played:
-    """A queue, and beside it what a reader of its description knows of it."""
+    """A queue beside a simple model of its description."""
 
     slots: int
     clock: Clock = field(default_factory=Clock)
@@ -210,7 +210,7 @@ class Played:
     running: list[tuple[str | None, int]] = field(default_factory=list)
     seen: dict[str | None, float] = field(default_factory=dict)
     passed: dict[int, Counter[str | None]] = field(default_factory=dict)
-    """Of each run that is the first of its line: how often each owner was served since it came to be so."""
+    """For the first run of each owner: how often each owner was served since then."""
     count: int = 0
 
     def __post_init__(self) -> None:
@@ -286,7 +286,7 @@ class Played:
         return self.slots > 1 and others and any(one == owner for one, _ in self.running)
 
     def start(self) -> int | None:
-        """Take one run, and assert all that must hold of it."""
+        """Start one run and check every promise about it."""
         told = dict(self.queue.positions())
         assert len(told) == self.queue.waiting == self.waiting()
         run = self.queue.take()
@@ -318,7 +318,7 @@ STEPS = st.one_of(
 
 @given(st.integers(1, 4), st.lists(STEPS, max_size=60))
 @example(2, [("put", "a"), ("put", "c"), ("start", None), ("put", "c"), ("put", "c")])
-def test_whatever_happens_the_rules_hold_and_everybody_is_served(slots: int, steps: list[tuple[str, object]]) -> None:
+def test_every_schedule_keeps_the_rules_and_serves_every_owner(slots: int, steps: list[tuple[str, object]]) -> None:
     played = Played(slots)
     for step, what in steps:
         if step == "wait":
@@ -331,7 +331,7 @@ def test_whatever_happens_the_rules_hold_and_everybody_is_served(slots: int, ste
             getattr(played, step)(what)
     while played.held.total():
         played.release(0)
-    # Runs in progress count as well: an owner may have to wait until its own has ended.
+    # Runs in progress count as well, because an owner may have to wait for its own run to end.
     for _ in range(played.waiting() + len(played.running) + 1):
         while played.start() is not None:
             pass

@@ -1,4 +1,4 @@
-"""Quotations: which lines of a recording a lesson's text shows, and what is wrong with one that shows none."""
+"""Quotations: the lines of a recording that a lesson's text shows, and the errors for those that match none."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def text(info: str, *recordings: Recording) -> list[str]:
     return [shown for _, shown in quoted(recordings, quote(info))]
 
 
-def test_behind_the_command_stand_compilers_what_was_seen_and_the_first_and_last_line() -> None:
+def test_a_quotation_names_compilers_parts_and_first_and_last_line_after_the_command() -> None:
     assert quote('recorded start "cargo run"') == Quote("start", "cargo run")
     assert quote('recorded start "cargo run" 1.96 1.95') == Quote("start", "cargo run", ("1.96", "1.95"))
     full = quote("recorded start 'cargo run' 1.96 seen from 'a b' to '^c'")
@@ -77,7 +77,7 @@ def test_compilers_that_differ_only_in_lines_left_out_stand_together() -> None:
     ]
 
 
-def test_what_was_seen_of_a_program_and_of_a_machine_can_be_quoted() -> None:
+def test_observations_of_programs_and_machines_can_be_quoted() -> None:
     died = Observed(
         path="p",
         outcome="killed",

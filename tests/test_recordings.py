@@ -1,4 +1,4 @@
-"""Recorded runs: nothing of this machine in them, and two runs that say the same are the same."""
+"""Recorded runs: free of machine details, and equal for equal output."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from app.course.lessons import LessonError, load
 from app.course.prove import Proof, keep
 from app.course.recordings import Recording, RecordingKey, from_text, record, renewed, to_text
 from app.protocol.events import Diagnostic, Event, Finished, Output, Queued, Verdict
-from tests.conftest import course_toml
+from tests.support.courses import course_toml
 
 WHAT = RecordingKey("solution", "cargo build", "1.96.0", "x86_64-unknown-linux-gnu", "system")
 SCRATCH = "/var/tmp/scratch-0/server-ab12cd/17"
@@ -43,7 +43,7 @@ def test_nothing_of_this_machine_or_moment_is_kept() -> None:
 
 
 @pytest.mark.parametrize("positions", [(2, 1, 0), (3,)], ids=["to the front", "and began from the third place"])
-def test_a_run_that_waited_for_others_is_kept_like_one_that_did_not(positions: tuple[int, ...]) -> None:
+def test_a_run_that_waited_in_the_queue_is_recorded_like_any_other(positions: tuple[int, ...]) -> None:
     at_once = events("a\n")
     log = (*(Queued(position=position) for position in positions), *at_once[1:])
     waited = tuple(event.numbered(number) for number, event in enumerate(log, 1))

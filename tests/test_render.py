@@ -1,4 +1,4 @@
-"""Lesson text and events as HTML."""
+"""Rendering lesson texts and events as HTML."""
 
 import re
 from typing import get_args
@@ -83,7 +83,8 @@ def test_output_is_appended_with_its_colours_open_across_events() -> None:
         ],
     )
     assert slots["terminal"] == (
-        '<span><span class="sgr-31">red</span></span><span><span class="sgr-31">still</span></span><span>.</span>'
+        '<span><span class="sgr-31">red</span></span><span data-error></span>'
+        '<span><span class="sgr-31">still</span></span><span>.</span>'
     )
 
 
@@ -107,16 +108,21 @@ def test_a_patch_names_its_place_and_how_it_is_swapped() -> None:
     ("event", "slot", "words"),
     [
         (Queued(position=0), "status", "Next in the queue."),
-        (Queued(position=1), "status", "1 run stands before this one"),
-        (Queued(position=3), "status", "3 runs stand before this one"),
+        (Queued(position=1), "status", "1 run is ahead of this one"),
+        (Queued(position=3), "status", "3 runs are ahead of this one"),
         (Started(toolchain="1.96", argv=("cargo", "build"), isolation="none"), "status", "Running on Rust 1.96"),
+        (
+            Started(toolchain="1.96", argv=("cargo", "b"), isolation="none", note="Read as `cargo b`, in lower case."),
+            "note",
+            "Read as <code>cargo b</code>, in lower case.",
+        ),
         (Started(toolchain="1.96", argv=("cargo", "a b"), isolation="none"), "command", "cargo &#39;a b&#39;"),
         (finished("ok"), "status", "Finished in 0.42 s"),
-        (finished("failed"), "status", "Ended with exit code 101 after 0.42 s"),
+        (finished("failed"), "status", "Failed with exit code 101 after 0.42 s"),
         (finished("cancelled"), "status", "Cancelled after 0.42 s"),
-        (finished("timeout"), "status", "its time was up"),
+        (finished("timeout"), "status", "Timed out after"),
         (finished("limit", limit="output"), "status", "it printed too much"),
-        (finished("limit", limit="memory"), "status", "it needed too much memory"),
+        (finished("limit", limit="memory"), "status", "it used too much memory"),
     ],
 )
 def test_status(event: Event, slot: str, words: str) -> None:
@@ -126,7 +132,7 @@ def test_status(event: Event, slot: str, words: str) -> None:
 def test_before_the_start_output_says_what_is_waited_for() -> None:
     events: list[Event] = [Queued(position=0), Output(stream="stderr", text="Setting up the target.\n")]
     slots = fold(renderer(), events)
-    assert "Waiting for what it builds for" in slots["status"]
+    assert "Waiting for the target" in slots["status"]
     assert "Setting up the target." in slots["terminal"]
     started = Started(toolchain="1.96", argv=("cargo", "build"), isolation="none")
     slots = fold(renderer(), [*events, started, Output(stream="stderr", text="Compiling\n")])
@@ -163,7 +169,7 @@ def test_closing_remarks_are_for_the_terminal_only(level: str, message: str) -> 
     assert "<span>" in slots["terminal"]
 
 
-def test_an_artefact_can_be_looked_at_by_the_next_command() -> None:
+def test_the_next_command_can_inspect_an_artifact() -> None:
     event = Artifact(
         path="target/debug/blog_os",
         bytes=1234,
@@ -181,7 +187,7 @@ def test_an_artefact_can_be_looked_at_by_the_next_command() -> None:
     assert fold(renderer(), [event.model_copy(update={"entry": None})])["artifact"].count("none") == 3
 
 
-def test_nothing_is_said_of_an_artefact_that_could_not_be_read() -> None:
+def test_an_unreadable_artifact_is_not_described() -> None:
     event = Artifact(
         path="target/debug/blog_os",
         bytes=1234,
@@ -218,7 +224,7 @@ def test_an_exit_code_that_was_the_goal_is_no_error(lessons: dict[str, Lesson]) 
     end = Finished(status="failed", exit_code=33, seconds=0.5)
     slots = fold(step, [end, Verdict(reached=True, checks=())])
     assert "Goal reached." in slots["verdict"]
-    assert "Ended as it should, with exit code 33, after 0.50 s" in slots["status"]
+    assert "Exit code 33 as expected after 0.50 s" in slots["status"]
 
 
 def test_a_verdict_shows_each_check_and_the_advice() -> None:
@@ -236,13 +242,77 @@ def test_a_verdict_shows_each_check_and_the_advice() -> None:
     assert "/lessons/next" not in html
 
 
+def test_a_detour_of_the_text_is_answered_as_what_it_is() -> None:
+    checks = (Check(id="a", title="It links", ok=False, detail="Seen: nothing."),)
+    verdict = Verdict(reached=False, checks=checks, detour=Advice(id="c", text="It *only* checks."))
+    html = fold(renderer(lesson("next")), [finished(), verdict])["verdict"]
+    assert "It <em>only</em> checks." in html
+    assert "Seen: nothing." not in html
+    assert "Not there yet" not in html
+
+
+def test_a_goal_reached_earlier_stays_reached(lessons: dict[str, Lesson]) -> None:
+    step = RunRenderer(
+        "ab" * 16, lessons["no-std"], lessons["empty-main"], Diagnosis(classes=(), advice=()), earlier=True
+    )
+    missed = Verdict(
+        reached=False,
+        checks=(Check(id="a", title="It fails", ok=False, detail="No error was seen."),),
+        advice=(Advice(id="b", text="Do it."),),
+    )
+    html = fold(step, [finished(), missed])["verdict"]
+    assert "Goal reached earlier" in html
+    assert "Not there yet" not in html
+    assert "<details>" in html, "its advice is not unfolded"
+    assert "Next: An empty" in html
+
+
+def test_files_are_only_carried_where_the_next_step_starts_with_them(lessons: dict[str, Lesson]) -> None:
+    verdict = Verdict(reached=True, checks=())
+    for here, there, carried in (("no-std", "empty-main", True), ("cargo-config", "summary", False)):
+        step = RunRenderer("ab" * 16, lessons[here], lessons[there], Diagnosis(classes=(), advice=()))
+        html = fold(step, [finished(), verdict])["verdict"]
+        assert ("/carry" in html) == carried, here
+        assert ("starts with its own files" in html) != carried, here
+
+
+def test_a_command_that_no_check_is_about_gets_no_verdict(lessons: dict[str, Lesson]) -> None:
+    step = RunRenderer("ab" * 16, lessons["look-inside"], None, Diagnosis(classes=(), advice=()))
+    started = Started(toolchain="1.96", argv=("cargo", "build"), isolation="none")
+    missed = Verdict(reached=False, checks=(Check(id="a", title="t", ok=False, detail="d"),))
+    html = fold(step, [started, finished(), missed])["verdict"]
+    assert "Your goal is checked when you run <code>objdump</code>" in html
+
+
+def test_what_several_checks_found_is_said_once() -> None:
+    checks = tuple(Check(id=each, title=each, ok=False, detail="No executable was built.") for each in "abc")
+    html = fold(renderer(), [finished("failed"), Verdict(reached=False, checks=checks)])["verdict"]
+    assert html.count('<span class="detail">No executable was built.</span>') == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "title", "words"),
+    [
+        ("cancelled", "Cancelled.", "You stopped the run"),
+        ("timeout", "Timed out.", "took too long"),
+        ("limit", "Stopped.", "stopped at a limit"),
+    ],
+)
+def test_a_run_that_was_ended_is_not_told_that_it_missed_its_goal(status: str, title: str, words: str) -> None:
+    missed = Verdict(reached=False, checks=(Check(id="a", title="t", ok=False, detail="d"),))
+    html = fold(renderer(), [finished(status, limit="cpu" if status == "limit" else None), missed])["verdict"]
+    assert title in html
+    assert words in html
+    assert "Not there yet" not in html
+
+
 def test_a_reached_goal_leads_on() -> None:
     verdict = Verdict(reached=True, checks=())
     html = fold(renderer(lesson("next", "No `main`")), [finished(), verdict])["verdict"]
     assert 'href="/lessons/next"' in html
     assert 'action="/lessons/next/carry"' in html
     assert 'name="from" value="here"' in html
-    assert "last one" in fold(renderer(), [finished(), verdict])["verdict"]
+    assert "last step" in fold(renderer(), [finished(), verdict])["verdict"]
 
 
 @pytest.mark.parametrize(
@@ -323,7 +393,7 @@ def test_only_what_the_compiler_is_sure_of_is_offered_as_a_fix() -> None:
     proposals = (sure, proposal("src/main.rs", "MaybeIncorrect"), proposal("/rustc/core.rs", "MachineApplicable"))
     html = fold(renderer(), [error(suggestions=proposals)])["diagnostics"]
     assert html.count("data-fix=") == 1
-    assert "The compiler proposes: write <code>this</code>" in html
+    assert "The compiler suggests: write <code>this</code>" in html
     assert "<b>" not in html
 
 
@@ -375,7 +445,7 @@ FLOODS: dict[str, list[Event]] = {
 
 
 @pytest.mark.parametrize("events", FLOODS.values(), ids=FLOODS)
-def test_a_panel_is_bounded_whatever_is_printed(events: list[Event]) -> None:
+def test_a_panel_is_bounded_for_any_output(events: list[Event]) -> None:
     started = Started(toolchain="1.96", argv=("cargo", "run"), isolation="none")
     log = [event.numbered(number) for number, event in enumerate([started, *events], 1)]
     drawn = fold(renderer(), log)
@@ -385,7 +455,7 @@ def test_a_panel_is_bounded_whatever_is_printed(events: list[Event]) -> None:
     assert sum(len(patch.html.encode()) for patch in one_by_one) < 4_000_000
 
 
-def test_what_is_left_out_is_said_once_and_can_be_read() -> None:
+def test_omitted_output_is_announced_once_and_can_be_read() -> None:
     log = [loud("x" * 100_000), loud("y" * 200_000), loud("z"), message("told"), loud("z")]
     one = renderer()
     html = "".join(patch.html for event in log for patch in one.patches(event))

@@ -8,7 +8,8 @@ from pathlib import Path
 from app.course import Course
 from app.course.prove import CourseReport, Proof, keep_report, last_report
 from app.web.report import report_page
-from tests.conftest import Server, seated
+from tests.support.clients import seated
+from tests.support.server import Server
 
 NOW = datetime(2026, 5, 4, 3, 2, tzinfo=UTC)
 STYLE = ".matrix td { color: red }"
@@ -30,7 +31,7 @@ def test_there_is_a_column_for_each_compiler_and_the_date(taught: Course) -> Non
     assert "class=differ" not in html
 
 
-def test_where_compilers_differ_and_where_a_lesson_is_wrong_is_seen(taught: Course) -> None:
+def test_the_matrix_shows_differences_between_compilers_and_wrong_lessons(taught: Course) -> None:
     wrong = said("1.96", "unwinding-unsupported", problems=("Not <seen>.",))
     html = made(taught, said("1.63", "eh-personality-missing"), wrong)
     assert "class=differ" in html

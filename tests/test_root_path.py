@@ -1,4 +1,4 @@
-"""Below a path of a proxy's: every address of every page begins with it, whichever way the proxy passes requests on."""
+"""Serving below a proxy's path: every URL of every page begins with it, stripped by the proxy or not."""
 
 import re
 from collections.abc import AsyncIterator
@@ -17,10 +17,10 @@ _ADDRESS = re.compile(r'\b(?:href|src|action|hx-[a-z:-]+)="(/[^"]*)"')
 
 @pytest.fixture
 async def proxied(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser whose requests a proxy passes on with the root path still on them."""
+    """A client behind a proxy that keeps the root path in requests."""
     app = create_app(settings.model_copy(update={"root_path": ROOT}))
     async with app.router.lifespan_context(app):
-        # Or the end of a quick test would cut its first looks off.
+        # Otherwise the end of a quick test would interrupt the first search for toolchains.
         await app.state.playground.engine.warm()
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url=f"http://localhost{ROOT}") as client:

@@ -1,4 +1,4 @@
-"""The addresses of the server: no answer depends on which route was registered first."""
+"""The routes of the server: no answer depends on the order of registration."""
 
 import re
 from itertools import combinations
@@ -10,7 +10,7 @@ from fastapi.routing import iter_route_contexts
 from app.course.lessons import Lesson
 from app.settings import Settings
 from app.web import create_app
-from tests.browser.states import NO_PAGES, PAGES, STATES, paths
+from tests.support.states import NO_PAGES, PAGES, STATES, paths
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def routes_of(app: FastAPI) -> list[tuple[str, str]]:
 
 
 def overlaps(one: str, other: str) -> bool:
-    """Return True if some address fits both paths; a parameter takes any one part."""
+    """Return True if some address matches both paths; a parameter matches one segment."""
     parts = one.split("/"), other.split("/")
     return len(parts[0]) == len(parts[1]) and all(a == b or "{" in a or "{" in b for a, b in zip(*parts, strict=True))
 
@@ -49,7 +49,7 @@ def test_every_form_of_a_lesson_has_an_address_that_leads_back(routes: list[tupl
 def test_every_page_is_among_those_that_browsers_walk(
     routes: list[tuple[str, str]], lessons: dict[str, Lesson]
 ) -> None:
-    # A page of a course stands at two addresses, of which that of the default course is walked.
+    # A course's page has two addresses; the tests walk that of the default course.
     answers = {path.removeprefix("/courses/{course}") or "/" for method, path in routes if method == "GET"}
     forms = {path.removeprefix("/courses/{course}") for method, path in routes if method == "POST"}
     others = {path for path in answers if path.startswith("/api/") or path in ("/healthz", "/readyz")}

@@ -7,7 +7,7 @@ from app.engine.log import Run
 from app.protocol.command import parse
 from app.protocol.events import Queued
 from app.toolchain import Toolchain
-from tests.jobs import job as job_of
+from tests.support.jobs import job as job_of
 
 pytestmark = pytest.mark.anyio
 
@@ -29,6 +29,6 @@ async def test_a_run_that_waits_for_an_hour_tells_a_few_hundred_positions_and_th
     assert run.log[-1] == Queued(position=1).numbered(len(run.log))
 
 
-async def test_a_position_that_has_not_changed_is_said_once(run: Run) -> None:
+async def test_an_unchanged_position_is_sent_once(run: Run) -> None:
     assert [run.stands_at(2, now=float(tick)) for tick in range(100)] == [True] * 100
     assert len(run.log) == 1

@@ -1,4 +1,4 @@
-"""The files of a run, while a hostile process changes them between any two steps of ours."""
+"""The files of a run while a hostile process changes them between any two of our system calls."""
 
 import ast
 import errno
@@ -19,7 +19,8 @@ import anyio
 import pytest
 
 from app.run.workspace import Workspace
-from app.runfiles import HiddenError, RunFolder, beneath, folder, in_thread, look, removal, removed
+from app.runfiles import HiddenError, RunFolder, beneath, in_thread, look, removal, removed
+from tests.support.files import descriptors, interrupted
 
 CRATE = "blog_os"
 
@@ -29,14 +30,14 @@ _APP = Path(__file__).parents[1] / "app"
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """A folder in memory: the schedules make and remove many."""
+    """A folder in memory, because the schedules create and remove many files."""
     with TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as made:
         yield Path(made).resolve()
 
 
 @pytest.fixture(params=["openat2", "step by step"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The way in which paths are resolved."""
+    """The way of resolving paths: by openat2, or step by step."""
     if request.param == "openat2":
         if not beneath.HAS_OPENAT2:
             pytest.skip("this kernel has no openat2")
@@ -53,7 +54,7 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """Files that no run may read or change."""
+    """A folder with files that no run may read or change."""
     return furnished(tmp_path / "outside")
 
 
@@ -66,7 +67,7 @@ def furnished(top: Path) -> Path:
 
 
 def seen(top: Path) -> dict[str, tuple[object, ...]]:
-    """All that can be said of a tree, but the number of hard links, which a run may add to."""
+    """Return the metadata and contents of a tree, without link counts, which a run may change."""
     found: dict[str, tuple[object, ...]] = {}
     for path in (top, *sorted(top.rglob("*"))):
         status = path.lstat()
@@ -75,30 +76,26 @@ def seen(top: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def open_below(top: Path) -> list[str]:
-    """The files below a folder that this process has open; other tests' servers open and close theirs meanwhile."""
+    """Return the files below a folder that this process has open."""
     found = []
     for number in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # the list's own
+        with suppress(FileNotFoundError):  # the descriptor of the listing itself
             found.append(os.readlink(f"/proc/self/fd/{number}"))
     return [path for path in found if path.startswith(f"{top}/")]
 
 
 class Hostile:
-    """A process of the run's user that may do anything in its own folder, at the worst moments."""
+    """Acts as a hostile process of the run's user in its own folder, at random moments."""
 
     def __init__(self, root: Path, outside: Path, chance: random.Random) -> None:
         self._root, self._outside, self._chance = root, outside, chance
-        # About 300 steps are there to come between, most of them of the removal at the end.
+        # There are about 300 steps to interrupt, most of them in the removal at the end.
         self._moments = set(chance.sample(range(chance.choice([60, 120, 300])), 4))
         self._steps = count()
 
     def act(self) -> None:
-        """Change something, now and then."""
+        """Change something at the chosen moments."""
         if next(self._steps) in self._moments:
             for _ in range(self._chance.choice([1, 1, 2, 5])):
                 with suppress(OSError):
@@ -129,29 +126,6 @@ class Hostile:
         self._chance.choice(acts)()
 
 
-class Interrupted:
-    """The module ``os``, as a module of ours sees it: before each call something else happens."""
-
-    def __init__(self, act: Callable[[], None], but: tuple[str, ...]) -> None:
-        self._act, self._but = act, but
-
-    def __getattr__(self, name: str) -> object:
-        found = getattr(os, name)
-        if not callable(found) or isinstance(found, type) or name in self._but:
-            return found
-
-        def call(*args: object, **more: object) -> object:
-            self._act()
-            return found(*args, **more)
-
-        return call
-
-
-def interrupted(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], but: tuple[str, ...] = ()) -> None:
-    for module in (beneath, folder, removal):
-        monkeypatch.setattr(module, "os", Interrupted(act, but))
-
-
 def lay(run: RunFolder) -> None:
     deps = run.path / CRATE / "target/debug/deps"
     deps.mkdir(parents=True)
@@ -166,7 +140,7 @@ def lay(run: RunFolder) -> None:
 
 
 def everything(run: RunFolder, kept: Path) -> list[bytes | None]:
-    """Do with a run's folder all that the server does; what it gives out."""
+    """Do everything that the server does with a run's folder, and return the bytes it hands out."""
     given = [run.read("home/machine.json", 100)]
     Workspace(run, CRATE).keep("target/debug/blog_os", kept)
     Workspace(run, CRATE).keep_beside("target/debug/blog_os", "Mach-O", kept)
@@ -178,7 +152,7 @@ def everything(run: RunFolder, kept: Path) -> list[bytes | None]:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_whatever_is_swapped_at_whatever_moment_nothing_outside_leaks_or_changes(
+def test_swaps_at_any_moment_leak_and_change_nothing_outside(
     tmp_path: Path, outside: Path, way: str, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     chance = random.Random(f"{seed} {way}")
@@ -242,7 +216,7 @@ def test_whichever_call_fails_only_a_fault_of_the_machine_is_raised(
     "path",
     ["/etc/passwd", "..", "a/../b", "a//b", "./a", "a/.", "a\0b", "\ud800", "d/" * 64 + "x", "x" * 4096, "a/", "/"],
 )
-def test_what_is_no_path_below_the_folder_is_refused(run: RunFolder, tmp_path: Path, path: str) -> None:
+def test_a_path_that_is_not_below_the_folder_is_refused(run: RunFolder, tmp_path: Path, path: str) -> None:
     with pytest.raises(OSError, match=r"."):
         beneath.parts_of(path)
     assert run.read(path, 10) is None
@@ -394,7 +368,7 @@ def test_a_normal_user_opens_and_removes_what_is_closed_and_nothing_else(open_fo
     assert done.stdout == "held\n", done.stderr
 
 
-def test_a_deep_tree_takes_no_descriptors_and_a_large_one_a_process_of_its_own(
+def test_a_deep_tree_needs_few_descriptors_and_a_large_one_a_second_process(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handle = os.open(run.path, os.O_RDONLY)
@@ -419,7 +393,7 @@ def test_a_deep_tree_takes_no_descriptors_and_a_large_one_a_process_of_its_own(
     assert not run.path.exists()
 
 
-def test_a_folder_that_was_never_made_is_gone_and_the_one_above_stays_as_it_is(tmp_path: Path) -> None:
+def test_removing_a_missing_folder_succeeds_and_leaves_its_parent_unchanged(tmp_path: Path) -> None:
     (tmp_path / "above").mkdir(mode=0o711)
     (tmp_path / "above").chmod(0o711)
     for gone in (removal.remove, removal.remove_apart):
@@ -431,7 +405,7 @@ def test_a_folder_that_was_never_made_is_gone_and_the_one_above_stays_as_it_is(t
 
 
 @pytest.mark.anyio
-async def test_a_full_pool_of_threads_keeps_no_look_and_no_removal_waiting(tmp_path: Path) -> None:
+async def test_a_full_thread_pool_delays_no_look_and_no_removal(tmp_path: Path) -> None:
     pool = anyio.to_thread.current_default_thread_limiter()
     before = pool.total_tokens
     released = anyio.Event()
@@ -461,11 +435,11 @@ _FILE_METHODS = frozenset(
 _RUNS = (
     "run/workspace.py", "run/runner.py", "run/machine/monitor.py",
     "sandbox/watch.py", "sandbox/__init__.py", "sandbox/box.py",
-    "engine/worker.py", "engine/local.py", "engine/scratch.py", "engine/seeds.py", "engine/builds.py", "engine/steps.py",
-    "engine/dispatcher.py", "engine/retention.py",
+    "engine/worker.py", "engine/local.py", "engine/scratch.py", "engine/seeds.py", "engine/builds.py",
+    "engine/steps.py", "engine/dispatcher.py", "engine/retention.py",
     "engine/hello_world.py", "engine/cards.py", "engine/log.py", "inspector/__init__.py", "stepper/__init__.py",
 )  # fmt: skip
-"""Modules that know the folders of runs."""
+"""Modules that handle the folders of runs."""
 _REASONS = {
     "run/runner.py": {"_argv": "a program by its name", "_digest": "taken out"},
     "engine/local.py": {"artifact": "taken out"},
@@ -482,7 +456,7 @@ _REASONS = {
     ),
     "inspector/__init__.py": {"card_of": "taken out", "answer": "taken out"},
 }
-"""The functions that touch files all the same, and why these are none that a run can change."""
+"""Functions that touch files directly, and why a run cannot change those."""
 
 
 @pytest.mark.parametrize("name", _RUNS)

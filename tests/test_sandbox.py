@@ -1,4 +1,4 @@
-"""The levels that work here, each limit at each of them, and that nothing outlives a run or a killed server."""
+"""The sandbox at each level that works here: every limit, and no process that outlives a run or a killed server."""
 
 import itertools
 import json
@@ -34,9 +34,10 @@ from app.sandbox.users import FIRST, LAST, NEEDED, acting_as, claimed
 from app.sandbox.watch import Watch, descendants, usage
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
-from tests.conftest import SLOWER_BY, Server
-from tests.jobs import job as job_of
-from tests.test_engine import begun, gone, running
+from tests.support.environment import SLOWER_BY
+from tests.support.jobs import job as job_of
+from tests.support.processes import has_ended, has_started, is_running
+from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 LEVELS = ("namespaces", "landlock")
@@ -133,7 +134,7 @@ REACHES = """if True:
 
 
 class Program:
-    """Runs programs with the standard library on one engine."""
+    """Runs programs that use std on one engine."""
 
     def __init__(self, engine: LocalEngine, lesson: Lesson, toolchain: Toolchain) -> None:
         self._engine, self._lesson, self._toolchain = engine, lesson, toolchain
@@ -179,7 +180,7 @@ async def test_each_limit_ends_the_run_and_says_so(program: Program, source: str
     events = await program.run(source.replace("MARK", mark))
     assert (finished(events).status, finished(events).limit) == ("limit", limit)
     assert says in printed(events)
-    assert await gone(mark)
+    assert await has_ended(mark)
 
 
 async def test_an_honest_run_is_not_limited(program: Program) -> None:
@@ -192,7 +193,7 @@ async def test_a_daemon_ends_with_its_run(program: Program) -> None:
     events = await program.run(DAEMON.replace("MARK", mark))
     assert "begun" in printed(events)
     assert finished(events).status == "ok"
-    assert await gone(mark)
+    assert await has_ended(mark)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -207,10 +208,10 @@ async def test_nothing_outlives_a_killed_server(start_server: Callable[..., Serv
             async for line in stream.aiter_lines():
                 if "begun" in line:
                     break
-        assert await begun(mark)
+        assert await has_started(mark)
         os.kill(server.process.pid, signal.SIGKILL)
     for _ in range(50):
-        if not running(mark):
+        if not is_running(mark):
             return
         await anyio.sleep(0.1)
     raise AssertionError("the run outlived its server")
@@ -228,10 +229,10 @@ async def test_a_server_killed_while_a_run_starts_leaves_nothing(
         box.own(root)
         given = pickle.dumps((replace(box, groups=None), root, mark))
         await anyio.run_process([sys.executable, "-c", SERVERS_THAT_DIE], input=given, stderr=None)
-    assert await gone(mark)
+    assert await has_ended(mark)
 
 
-def test_a_server_that_is_told_to_end_leaves_no_control_groups(start_server: Callable[..., Server]) -> None:
+def test_a_stopped_server_leaves_no_control_groups(start_server: Callable[..., Server]) -> None:
     server = start_server()
     body = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": "fn main() { loop {} }"}}
     made: set[Path] = set()
@@ -292,7 +293,7 @@ def test_usage_counts_the_whole_tree() -> None:
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"\x0cVmSwap: x", b"\rVmSwap: -9999", b") Z 1 (", b"\nRssAnon: -9"])
-def test_a_process_cannot_hide_behind_its_name(name: bytes, folder: RunFolder) -> None:
+def test_a_process_cannot_hide_by_its_name(name: bytes, folder: RunFolder) -> None:
     inner = f"""if True:
         import ctypes, time
         ctypes.CDLL(None).prctl(15, {name!r})
@@ -311,7 +312,7 @@ def test_a_process_cannot_hide_behind_its_name(name: bytes, folder: RunFolder) -
     assert used.processes == 1
 
 
-def test_what_a_process_has_is_seen_when_its_first_thread_has_ended(tmp_path: Path, folder: RunFolder) -> None:
+def test_memory_is_counted_after_the_first_thread_has_ended(tmp_path: Path, folder: RunFolder) -> None:
     inner = f"""if True:
         import ctypes, os, threading, time
         def hold():
@@ -384,7 +385,7 @@ EMPTIES = """if True:
 async def test_a_landlock_that_knows_no_truncating_leaves_files_as_they_are(
     settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...]
 ) -> None:
-    """As where the server is a normal user on Linux 6.1: the file is of the run's own user, and may be read."""
+    """The file belongs to the run's user, as for a normal user's server on Linux 6.1."""
     isolation = await detect(settings.model_copy(update={"isolation": "landlock"}), toolchains)
     box = replace(isolation.box, landlock=2, user=None)
     root, toolchain = open_folder / "run", open_folder / "toolchain"
@@ -449,7 +450,7 @@ async def test_a_run_that_fails_is_not_blamed_for_a_neighbours_memory(
     settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     isolation = await detect(settings, toolchains)
-    # Whenever it is asked, the kernel has killed one more somewhere.
+    # Each query reports one more process killed somewhere by the kernel.
     monkeypatch.setattr(sandbox, "memory_kills", itertools.count().__next__)
     limits: list[Limit | None] = []
     with isolation.slots(1) as (box,):
@@ -466,7 +467,7 @@ async def test_a_run_that_fails_is_not_blamed_for_a_neighbours_memory(
 
 @pytest.mark.skipif(not may_give(), reason="only a server that may give users gives them before bubblewrap starts")
 @pytest.mark.parametrize("user_first", [False, True])
-async def test_what_was_seen_of_a_program_passes_all_launchers(
+async def test_a_report_passes_through_nested_launchers(
     settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...], user_first: bool
 ) -> None:
     isolation = await detect(settings.model_copy(update={"isolation": "namespaces"}), toolchains)
@@ -481,7 +482,7 @@ async def test_what_was_seen_of_a_program_passes_all_launchers(
 
 
 def delegated() -> bool:
-    """Whether systemd has handed over the control group of version 2 that the tests are in."""
+    """Return True if systemd has delegated the cgroup v2 that the tests run in."""
     [path] = re.findall(r"(?m)^0::/(.*)", Path("/proc/self/cgroup").read_text()) or [""]
     group = Path("/sys/fs/cgroup", path)
     return group.exists() and "user.delegate" in os.listxattr(group)
@@ -495,13 +496,13 @@ def delegated() -> bool:
 def test_only_a_group_that_was_handed_over_is_divided(
     tmp_path: Path, own: str, marked: str, offered: str, divided: str | None
 ) -> None:
-    """On plain files, which know no rule about processes: ``tools/virtual-debian`` has the kernel's own."""
+    """Uses plain files, which lack the kernel's rules; ``tools/virtual-debian`` tests those."""
     (tmp_path / "group/leaf").mkdir(parents=True)
     controllers, handed_on = (tmp_path / "group" / f"cgroup.{name}" for name in ("controllers", "subtree_control"))
     controllers.write_text(offered)
     if marked:
         os.setxattr(tmp_path / marked, "user.delegate", b"1")
-    assert cgroup._delegated(tmp_path / own) == (tmp_path / divided if divided else None)
+    assert cgroup._divide(tmp_path / own) == (tmp_path / divided if divided else None)
     assert handed_on.exists() == bool(divided)
     assert not divided or handed_on.read_text() == "+memory +pids"
 
@@ -509,12 +510,12 @@ def test_only_a_group_that_was_handed_over_is_divided(
 def test_what_lies_at_the_top_is_not_divided_for_a_server_just_below_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the machine's own root systemd rules; only a leaf of the server's own shows that the root is ours."""
+    """The machine's root belongs to systemd; only a leaf for the server shows that the root was delegated."""
     monkeypatch.setattr(cgroup, "_ROOT", tmp_path)
     (tmp_path / "cgroup.controllers").write_text("memory pids")
-    assert cgroup._delegated(tmp_path / "init.scope") is None
-    assert cgroup._delegated(tmp_path / "playground-server") == tmp_path
-    assert cgroup._delegated(tmp_path) == tmp_path
+    assert cgroup._divide(tmp_path / "init.scope") is None
+    assert cgroup._divide(tmp_path / "playground-server") == tmp_path
+    assert cgroup._divide(tmp_path) == tmp_path
 
 
 async def test_every_process_of_a_run_is_put_into_its_group_where_one_can_be_made(
@@ -567,7 +568,7 @@ def test_a_look_as_the_runs_user_leaves_other_threads_as_they_were() -> None:
 
 
 def test_a_server_that_keeps_some_of_roots_capabilities_finds_the_programs_of_runs(tmp_path: Path) -> None:
-    """As in a container, where the server is a normal user and runs have others."""
+    """This is the set-up of a container: a normal user's server, and other users for runs."""
     if os.geteuid() != 0:
         pytest.skip("only root can give runs users")
     folder = tmp_path / "run"
@@ -586,7 +587,7 @@ def test_a_server_that_keeps_some_of_roots_capabilities_finds_the_programs_of_ru
 
 @pytest.fixture
 def bystander() -> Iterator[int]:
-    """A process of the server's user that no run has to do with."""
+    """A process of the server's user that is unrelated to any run."""
     with subprocess.Popen(["/bin/sleep", "60"]) as running:
         yield running.pid
         running.kill()
@@ -596,7 +597,7 @@ def bystander() -> Iterator[int]:
 async def test_a_run_of_the_servers_own_user_cannot_limit_or_slow_others(
     level: str, settings: Settings, open_folder: Path, toolchains: tuple[Toolchain, ...], bystander: int
 ) -> None:
-    """As where the server is a normal user; who takes its limits away can end it, and keep the launcher from ending."""
+    """The set-up of a normal user's server: lifting its limits would let a run kill it and hold up the launcher."""
     isolation = await detect(settings.model_copy(update={"isolation": level}), toolchains)
     box = replace(isolation.box, user=None, user_first=False)
     root = open_folder / "run"
@@ -627,4 +628,4 @@ async def test_a_run_that_is_cancelled_while_it_starts_leaves_nothing(
             with anyio.move_on_after(number / 3000):
                 async with process(box, ["/bin/sleep", mark], root, root, {"PATH": "/usr/bin:/bin"}) as child:
                     await child.process.wait()
-    assert await gone(mark)
+    assert await has_ended(mark)

@@ -1,4 +1,4 @@
-"""Seats: only a cookie that this server signed is one, and the key is nobody else's."""
+"""Seats: only a cookie signed by this server gives one, and only the owner can read the key."""
 
 import os
 import stat
@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.web.guard.seats import SeatKeyError, Seats, SeveralSeatsError
-from tests.conftest import Server, cookie_name, seat_of, seated
+from tests.support.clients import cookie_name, seat_of, seated
+from tests.support.server import Server
 
 MINE = Seats(b"k" * 32)
 VICTIM = "ab" * 16
@@ -49,7 +50,7 @@ def test_any_header_is_read_without_a_seat_in_it(header: str) -> None:
 @pytest.mark.parametrize(
     "before", ['{"a": [1, 2]}', "x=1,2;y", f"{NAME}=forged", "=", '"', NAME, "ä=ö", f"{NAME}=; {NAME}=."]
 )
-def test_cookies_of_other_programs_do_not_hide_ours(before: str) -> None:
+def test_cookies_of_other_programs_do_not_hide_the_seat(before: str) -> None:
     assert MINE.read([f"{before}; {NAME}={MINE.sign(VICTIM)}; after=1"], NAME) == VICTIM
 
 
@@ -64,7 +65,7 @@ def test_the_name_tells_servers_paths_and_schemes_apart() -> None:
 
 @pytest.mark.parametrize("separate", [False, True], ids=["one header", "two headers"])
 @pytest.mark.parametrize("first", [True, False], ids=["tossed first", "tossed last"])
-def test_of_two_seats_none_wins(first: bool, separate: bool) -> None:
+def test_two_seat_cookies_are_both_ignored(first: bool, separate: bool) -> None:
     pairs = [f"{NAME}={MINE.sign('cd' * 16)}", f"{NAME}={MINE.sign(VICTIM)}"]
     pairs = pairs if first else pairs[::-1]
     with pytest.raises(SeveralSeatsError):
@@ -201,12 +202,12 @@ def test_a_seat_that_was_tossed_in_never_wins(server: str) -> None:
         old = f"seat={attacker.cookies[name]}"
         for both in (f"{own}; {old}", f"{old}; {own}"):
             assert "the victim" in _asked(server, both).text
-        # By TLS a cookie that a page without TLS, or another host, has set is not even read.
+        # Over TLS the server ignores cookies set by another host or by a page without TLS.
         assert "the attacker" not in _asked(server, tossed, **{"x-forwarded-proto": "https"}).text
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/static/css/site.css", "/api/lessons", "/static/nothing"])
-def test_what_is_no_page_replaces_no_seat(server: str, path: str) -> None:
+def test_only_pages_replace_a_seat(server: str, path: str) -> None:
     with seated(server) as client:
         for cookies in (dict(client.cookies), {}, {"seat": client.cookies[cookie_name(client.cookies)]}):
             assert "set-cookie" not in httpx.get(server + path, cookies=cookies).headers

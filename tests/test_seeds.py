@@ -1,4 +1,4 @@
-"""What cargo knows of a compiler, learned once and kept for the next start."""
+"""Cargo's knowledge of a compiler, learned once and kept for the next start."""
 
 import json
 import os
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def toolchain(toolchains: tuple[Toolchain, ...]) -> Toolchain:
-    """A toolchain that is learned quickly: it has no foreign target."""
+    """A toolchain without foreign targets, which is fast to learn."""
     chosen = preferred(toolchains, None)
     assert chosen
     return replace(chosen, targets={chosen.host: "shipped"})
 
 
 async def seed(settings: Settings, toolchain: Toolchain) -> tuple[Seed, int]:
-    """The seed that a new engine without courses has of a toolchain, and how often it asked cargo for it."""
+    """Return a new engine's seed of the toolchain, and how often it asked cargo for it."""
     async with LocalEngine(settings, ()) as engine:
         asked = 0
         builds = engine._seeds._builds
@@ -41,7 +41,7 @@ async def seed(settings: Settings, toolchain: Toolchain) -> tuple[Seed, int]:
 
 
 def cached(settings: Settings, tmp_path: Path) -> Settings:
-    """The settings with a cache of the test's own, but for the launcher in it."""
+    """Return settings with an empty cache that holds only the launcher."""
     cache = tmp_path / "cache"
     cache.mkdir()
     for name in ("launcher", "sysroots"):

@@ -1,4 +1,4 @@
-"""The environment becomes settings, and what cannot be used is refused with words that name it."""
+"""Settings from the environment; an error names the variable that cannot be used."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Shares of places: who gives way to whom."""
+"""Shares of places: which holder gives way to which."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from app.web.guard.shares import Shares
 
 @dataclass(eq=False)
 class Place:
-    """A holder that notes when it gave way."""
+    """A holder that records when it gave way."""
 
     address: str
     owner: str = "?"
@@ -27,7 +27,7 @@ def taken(most: int, *places: Place, share: float = 0.5) -> Shares[Place]:
 
 
 def reached(shares: Shares[Place], address: str, owner: str = "?") -> int:
-    """Return the number of places an address gets by asking for ever more of them."""
+    """Return the number of places that an address gets by asking repeatedly."""
     found = 0
     while found < 100 and shares.take(Place(address, owner)):
         found += 1
@@ -64,7 +64,7 @@ def test_what_is_idle_gives_way_first_the_longest_of_the_largest_address() -> No
     assert old.ended
 
 
-def test_behind_one_address_the_seat_with_the_most_gives_way() -> None:
+def test_at_one_address_the_seat_with_the_most_places_gives_way() -> None:
     hog, others = [Place("a", "hog") for _ in range(15)], [Place("a", f"seat {number}") for number in range(5)]
     shares = taken(20, *others, *hog)
     assert reached(shares, "a", "late") == 7, "as many as the hog has left, and no more"

@@ -1,4 +1,4 @@
-"""Small programs are executed step by step: what is seen, what is refused, and that hostile ones do no harm."""
+"""Executing small programs step by step: the states, the refusals, and harmless hostile programs."""
 
 import io
 import struct
@@ -24,9 +24,9 @@ from app.stepper import NotSteppedError, Trace
 from app.stepper.emulator.trace import trace
 from app.toolchain import Toolchain, preferred
 from app.web.steps import step_view
-from tests.jobs import job as job_of
-from tests.test_binary import BARE, compile_with
-from tests.test_inspector_fuzz import damaged, damages
+from tests.support.damage import damaged, damages
+from tests.support.jobs import job as job_of
+from tests.support.programs import BARE, compile_with
 
 pytestmark = pytest.mark.anyio
 ENTRY = 0x401000
@@ -34,7 +34,7 @@ X86, THUMB, AARCH64 = 62, 40, 183
 
 
 def elf(code: bytes, *, machine: int = X86, size: int | None = None, entry: int = ENTRY, kind: int = 2) -> bytes:
-    """A file with one segment that may be read, written and executed; ``size`` is what it asks for in memory."""
+    """Return an ELF file with one readable, writable and executable segment of ``size`` bytes in memory."""
     small = machine == THUMB
     head = b"\x7fELF" + bytes([1 if small else 2, 1, 1]) + bytes(9)
     length = len(code) if size is None else size
@@ -74,7 +74,7 @@ async def test_each_processor_loops_where_its_jump_says(engine: LocalEngine, tmp
         assert len(found.steps) == 2
 
 
-async def test_registers_memory_output_and_exit_code_are_told(engine: LocalEngine, tmp_path: Path) -> None:
+async def test_registers_memory_output_and_exit_code_are_reported(engine: LocalEngine, tmp_path: Path) -> None:
     code = "b801000000 bf01000000 488d350f000000 ba02000000 0f05 6a07 5f b83c000000 0f05".replace(" ", "")
     data = bytes.fromhex(code)
     data = data.replace(bytes.fromhex("0f000000"), struct.pack("<i", len(data) - 17)) + b"hi"
@@ -97,7 +97,7 @@ async def test_registers_memory_output_and_exit_code_are_told(engine: LocalEngin
         ("48b80000000000010000ffe0", "sent to 0x10000000000"),
     ],
 )
-async def test_a_fault_is_told_in_words(engine: LocalEngine, tmp_path: Path, code: str, says: str) -> None:
+async def test_a_fault_is_described_in_words(engine: LocalEngine, tmp_path: Path, code: str, says: str) -> None:
     found = await traced(engine, tmp_path, elf(bytes.fromhex(code)))
     assert found.end.kind == "fault"
     assert says in found.end.text
@@ -106,7 +106,7 @@ async def test_a_fault_is_told_in_words(engine: LocalEngine, tmp_path: Path, cod
 async def test_counting_is_no_loop_and_ends_at_the_bound(engine: LocalEngine, tmp_path: Path) -> None:
     found = await traced(engine, tmp_path, elf(bytes.fromhex("48ffc0ebfb")))
     assert (found.end.kind, len(found.steps)) == ("more", 300)
-    # Also when only a register counts that is not shown: addss xmm0, xmm1 with something in xmm1.
+    # This holds even if only a hidden register changes: addss xmm0, xmm1 with a value in xmm1.
     counting = "b80000803f 660f6ec8 f30f58c1 ebfa".replace(" ", "")
     assert (await traced(engine, tmp_path, elf(bytes.fromhex(counting)))).end.kind == "more"
 
@@ -137,13 +137,13 @@ async def test_hostile_files_are_refused_or_bounded(engine: LocalEngine, tmp_pat
     flips=st.lists(st.tuples(st.integers(4, 119), st.integers(0, 255)), max_size=4),
 )
 def test_any_code_and_any_damage_ends_in_a_trace_or_a_sentence(code: bytes, flips: list[tuple[int, int]]) -> None:
-    # In this very process, where a crash would be seen, and without the sandbox's time for each.
+    # Run in this process, where a crash shows and each file is faster than in the sandbox.
     data = bytearray(elf(code))
     for at, value in flips:
         data[at] = value
     try:
         found = trace(io.BytesIO(bytes(data)), 20)
-    except Exception:  # of which main() makes a refusal: the libraries raise whatever they stumble over
+    except Exception:  # main() turns it into a refusal; the libraries raise many kinds of errors
         return
     Trace.model_validate(found)
 
@@ -163,7 +163,7 @@ def box(portal: BlockingPortal, shipped: Settings, toolchains: tuple[Toolchain, 
 
 @pytest.fixture(scope="module")
 def built(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
-    """The post's program for the host and for the board, with debug information."""
+    """The post's program for the host and for bare metal, with debug information."""
     flags = ("-g", "-Cpanic=abort")
     host = compile_with(
         bare_metal, tmp_path_factory.mktemp("host"), BARE % "_start", *flags, "-Clink-arg=-nostartfiles"
@@ -188,12 +188,12 @@ def test_a_mutated_program_ends_in_time_and_within_its_memory(
     began = time.monotonic()
     with suppress(NotSteppedError):
         assert len(portal.call(stepper.trace, box, root).steps) <= stepper.MOST_STEPS
-    # Two seconds of processor time and 200 MB are what its box gives it; the machine may be busy.
+    # Its box allows two seconds of processor time and 200 MB; a busy machine takes longer.
     assert time.monotonic() - began < stepper._SECONDS + 2
     assert (stepper._CPU_SECONDS, stepper._MEMORY) == (2.0, 200_000_000)
 
 
-async def test_the_loop_of_start_is_seen_with_its_line(
+async def test_the_loop_of_start_is_found_with_its_line(
     engine: LocalEngine, lessons: dict[str, Lesson], toolchains: tuple[Toolchain, ...]
 ) -> None:
     lesson = lessons["bare-metal"]

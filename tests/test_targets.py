@@ -1,4 +1,4 @@
-"""Targets on demand, as a learner meets them: which may be asked for, and a real run that waits for one."""
+"""Targets on demand over the API: which are offered, and a real run that waits for one."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.toolchain import Demand, Toolchain
 from app.toolchain.linkers import find_lld
 from app.toolchain.sysroot import PrivateSysroot, lay_out, place
-from tests.conftest import Server
+from tests.support.server import Server
 
 WINDOWS = "x86_64-pc-windows-msvc"
 COMMAND = f'cargo rustc --target {WINDOWS} -- -C link-args="/ENTRY:_start /SUBSYSTEM:console"'
@@ -95,7 +95,7 @@ async def _never(*_arguments: object) -> tuple[Any, ...]:
 def without_windows(
     toolchains: tuple[Toolchain, ...], shipped: Settings, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine whose only compiler with targets is rustup's, and a rustup that has them ready to copy."""
+    """A machine where only rustup's compiler has targets, with a rustup that copies them."""
     able = [one for one in toolchains if one.targets.get(WINDOWS) == "built"]
     if not able:
         pytest.skip(f"no {WINDOWS} was built here; playground setup --all makes it ready")

@@ -1,4 +1,4 @@
-"""Finding compilers: all of them, the real programs, each under one name, and no broken one in the way."""
+"""Finding compilers: all of them, by their real programs, under unique names, past broken ones."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ HOST = "x86_64-unknown-linux-gnu"
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user without any Rust of their own; what the distribution installed stays visible."""
+    """A user without rustup; the distribution's Rust stays visible."""
     for name in ("RUSTUP_HOME", "CARGO_HOME", "RUSTUP_TOOLCHAIN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -33,7 +33,7 @@ def program(path: Path, script: str) -> None:
 
 
 def fake(folder: Path, rustc: str, cargo: str | None = None, targets: tuple[str, ...] = (HOST,)) -> Path:
-    """A folder that answers like a toolchain of these versions."""
+    """Create a folder with programs that report these versions."""
     program(folder / "bin/rustc", f"echo release: {rustc}; echo host: {HOST}; echo commit-hash: 0123456789abcdef")
     program(folder / "bin/cargo", f"echo release: {cargo or rustc}")
     for target in targets:
@@ -44,7 +44,7 @@ def fake(folder: Path, rustc: str, cargo: str | None = None, targets: tuple[str,
 
 
 @pytest.mark.anyio
-async def test_every_toolchain_has_a_name_of_its_own_and_its_own_two_programs(
+async def test_every_toolchain_has_a_unique_name_and_two_programs(
     toolchains: tuple[Toolchain, ...],
 ) -> None:
     names = [toolchain.name for toolchain in toolchains]
@@ -187,7 +187,7 @@ def simple(version: str, *targets: str) -> Toolchain:
         ((simple("1.96.0"), simple("1.95.0")), "t", "1.96"),
     ],
 )
-def test_preferred_is_the_newest_stable_one_that_can(
+def test_the_newest_stable_capable_toolchain_is_preferred(
     toolchains: tuple[Toolchain, ...], target: str | None, name: str
 ) -> None:
     for order in (toolchains, toolchains[::-1]):
@@ -203,7 +203,7 @@ def test_preferred_is_of_the_range_that_a_lesson_is_about_if_one_is_there() -> N
     assert preferred(found, None) is found[0]
 
 
-def test_preferred_of_none_is_none() -> None:
+def test_without_toolchains_none_is_preferred() -> None:
     assert preferred((), None) is None
 
 
@@ -223,7 +223,7 @@ async def test_a_program_that_takes_too_long_ends_with_all_it_started() -> None:
     lines: list[str] = []
     code = await stream(["sh", "-c", "sleep 600 & echo $!; wait"], lines.append, seconds=0.5)
     assert code == TIMED_OUT
-    # Killed, it may take a busy machine a moment to be gone; nobody here waits for it.
+    # On a busy machine the killed process may take a moment to disappear.
     for _ in range(100):
         if not Path(f"/proc/{lines[0]}").exists() or "zombie" in Path(f"/proc/{lines[0]}/status").read_text():
             return
@@ -232,14 +232,14 @@ async def test_a_program_that_takes_too_long_ends_with_all_it_started() -> None:
 
 
 @pytest.mark.anyio
-async def test_output_comes_in_lines_whatever_ends_them() -> None:
+async def test_output_is_split_at_every_kind_of_line_end() -> None:
     result = await capture(["printf", "a\\r\\nb\\rc\\nd"])
     assert result.output.split("\n") == ["a", "b", "c", "d"]
     assert result.code == 0
 
 
 @pytest.mark.anyio
-async def test_a_program_that_is_not_there_is_said_so() -> None:
+async def test_a_missing_program_is_reported() -> None:
     result = await capture(["/no/such/program"])
     assert result.code == NOT_STARTED
     assert "/no/such/program" in result.output

@@ -1,4 +1,4 @@
-"""Builds with the toolchains of this machine: never two compilers in one, and the private sysroot in use."""
+"""Builds with this machine's toolchains: one compiler for each build, and the private sysroot in use."""
 
 import json
 import os
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from app.settings import Settings
 from app.toolchain import Toolchain, build_env, discover
 from app.toolchain.build import BuildError, build_targets, prove
 from app.toolchain.process import capture
 from app.toolchain.sysroot import PrivateSysroot, lay_out, place, refresh, with_built_targets
-from tests.conftest import BARE_METAL
+from tests.support.environment import BARE_METAL
 
 MANIFEST = (
     '[package]\nname = "blog_os"\nversion = "0.1.0"\nedition = "2018"\n[profile.dev]\npanic = "abort"\n[workspace]\n'
@@ -32,11 +33,32 @@ pub extern "C" fn _start() -> ! {
     loop {}
 }
 """
+ALLOCATING = """#![no_std]
+#![no_main]
+extern crate alloc;
+use core::alloc::{GlobalAlloc, Layout};
+struct Nothing;
+unsafe impl GlobalAlloc for Nothing {
+    unsafe fn alloc(&self, _: Layout) -> *mut u8 { core::ptr::null_mut() }
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+}
+#[global_allocator]
+static HEAP: Nothing = Nothing;
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! { loop {} }
+#[no_mangle]
+pub extern "C" fn _start() -> ! {
+    let mut bytes = alloc::vec::Vec::new();
+    bytes.extend_from_slice(&[1u8; 1000]);
+    core::hint::black_box(bytes);
+    loop {}
+}
+"""
 
 
 @pytest.fixture
 def built(toolchains: tuple[Toolchain, ...]) -> Toolchain:
-    """A toolchain whose bare-metal target was built here."""
+    """A toolchain whose bare-metal target set-up has built."""
     able = [one for one in toolchains if one.targets.get(BARE_METAL) == "built"]
     if not able:
         pytest.skip(f"no {BARE_METAL} was built here: rustup or the distribution provided it")
@@ -45,22 +67,22 @@ def built(toolchains: tuple[Toolchain, ...]) -> Toolchain:
 
 @pytest.fixture
 def moved(built: Toolchain, shipped: Settings, tmp_path: Path) -> Toolchain:
-    """The same toolchain with a copy of its private sysroot in another place, there to be damaged."""
+    """The same toolchain with a copy of its private sysroot that a test may damage."""
     original = place(built, shipped.cache_dir).folder
     shutil.copytree(original, tmp_path / "sysroots" / original.name, symlinks=True)
     return with_built_targets(own(built), tmp_path)
 
 
 def own(toolchain: Toolchain) -> Toolchain:
-    """The toolchain as it was before anything was built for it."""
+    """The toolchain without the targets that set-up has built."""
     targets = {name: came for name, came in toolchain.targets.items() if came != "built"}
     return replace(toolchain, rustc=toolchain.compiler, targets=targets)
 
 
-async def cargo(toolchain: Toolchain, folder: Path, code: str, *arguments: str) -> Path:
+async def cargo(toolchain: Toolchain, folder: Path, code: str, *arguments: str, manifest: str = MANIFEST) -> Path:
     (folder / "src").mkdir(parents=True)
     (folder / "src/main.rs").write_text(code)
-    (folder / "Cargo.toml").write_text(MANIFEST)
+    (folder / "Cargo.toml").write_text(manifest)
     (folder / "home").mkdir()
     env = build_env(toolchain, folder / "home")
     result = await capture([toolchain.cargo, "build", "-vv", *arguments], env=env, cwd=folder, seconds=60)
@@ -69,12 +91,12 @@ async def cargo(toolchain: Toolchain, folder: Path, code: str, *arguments: str) 
 
 
 def compilers_in(program: Path) -> set[str]:
-    """The releases of all compilers that signed a part of a binary, in its notes or its debug information."""
+    """Return the releases of the compilers named in a binary's notes or debug information."""
     return {found.decode() for found in re.findall(rb"rustc version (\d+\.\d+\.\d+[^\s()\0]*)", program.read_bytes())}
 
 
 def compilers_asked(target: Path) -> set[str]:
-    """The releases of all compilers that cargo asked for their version."""
+    """Return the releases of the compilers that cargo asked for their version."""
     outputs = json.loads((target / ".rustc_info.json").read_text())["outputs"].values()
     lines = [line for output in outputs for line in output["stdout"].splitlines()]
     return {line.removeprefix("release: ") for line in lines if line.startswith("release: ")}
@@ -91,7 +113,7 @@ async def test_no_build_mixes_two_compilers(
         monkeypatch.setenv("RUSTUP_TOOLCHAIN", "none-such")
         target = await cargo(toolchain, tmp_path / toolchain.name, HELLO)
         assert compilers_asked(target) == {toolchain.version}
-        # The standard library of this very compiler is linked in: another one's would not load at all.
+        # The compiler links its own standard library; that of another compiler would not load.
         assert compilers_in(target / "debug/blog_os") == {toolchain.version}
 
 
@@ -148,13 +170,42 @@ def test_without_a_built_target_the_compiler_itself_is_used(built: Toolchain, tm
     assert with_built_targets(own(built), tmp_path).rustc == built.compiler
 
 
+def test_a_target_that_was_built_in_another_way_is_built_anew(moved: Toolchain, tmp_path: Path) -> None:
+    assert moved.targets[BARE_METAL] == "built"
+    (place(moved, tmp_path).target(BARE_METAL) / "recipe").write_text("1")
+    assert not with_built_targets(own(moved), tmp_path).can_build(BARE_METAL)
+
+
+@pytest.mark.anyio
+async def test_link_time_optimization_works_as_with_libraries_of_rustup(built: Toolchain, tmp_path: Path) -> None:
+    manifest = f'{MANIFEST}[profile.release]\npanic = "abort"\nlto = true\n'
+    target = await cargo(built, tmp_path, BARE, "--release", "--target", BARE_METAL, manifest=manifest)
+    assert (target / BARE_METAL / "release/blog_os").is_file()
+
+
+@pytest.mark.anyio
+async def test_there_are_a_heap_and_memcpy_for_bare_metal(built: Toolchain, tmp_path: Path) -> None:
+    target = await cargo(built, tmp_path, ALLOCATING, "--target", BARE_METAL)
+    with (target / BARE_METAL / "debug/blog_os").open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        names = {symbol.name for symbol in table.iter_symbols()}
+    assert {"_start", "memcpy"} <= names
+
+
 def test_an_upgraded_compiler_does_not_meet_the_old_libraries(moved: Toolchain, tmp_path: Path) -> None:
     for upgraded in (replace(own(moved), commit="f" * 40), replace(own(moved), version="1.999.0")):
         assert not with_built_targets(upgraded, tmp_path).can_build(BARE_METAL)
 
 
 @pytest.mark.parametrize(
-    "part", ["bin/rustc", "lib/rustlib/HOST/bin/rust-lld", "lib/rustlib/TARGET/lib/libcore-*.rlib"]
+    "part",
+    [
+        "bin/rustc",
+        "lib/rustlib/HOST/bin/rust-lld",
+        "lib/rustlib/TARGET/lib/libcore-*.rlib",
+        "lib/rustlib/TARGET/recipe",
+    ],
 )
 def test_a_sysroot_that_lost_a_part_is_not_used(moved: Toolchain, tmp_path: Path, part: str) -> None:
     folder = place(moved, tmp_path).folder
@@ -174,7 +225,7 @@ async def test_the_proof_for_another_system_is_a_linked_program(
     if not able:
         pytest.skip(f"no {target} here; playground setup --all makes it ready")
     await prove(able[-1], target)
-    monkeypatch.setattr("app.toolchain.build._BARE", "#![no_std]\n#![no_main]\n")
+    monkeypatch.setattr("app.toolchain.build._FREESTANDING", "#![no_std]\n#![no_main]\n")
     with pytest.raises(BuildError, match=target):
         await prove(able[-1], target)
 
@@ -191,7 +242,7 @@ async def test_a_damaged_library_does_not_pass_the_proof(moved: Toolchain, tmp_p
 def precompiled(
     built: Toolchain, shipped: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Toolchain, Path]:
-    """A compiler without any built target, and the libraries that compiling core would give, there to be damaged."""
+    """A compiler without built targets, and compiled core libraries that a test may damage."""
     libraries = tmp_path / "target" / BARE_METAL / "release/deps"
     shutil.copytree(place(built, shipped.cache_dir).target(BARE_METAL) / "lib", libraries)
     (tmp_path / "target/other-none-target").symlink_to(BARE_METAL)

@@ -1,4 +1,4 @@
-"""Targets on demand: each set up once, one set-up at a time, and whoever waits hears how it goes."""
+"""Targets on demand: each set up once, one set-up at a time, with progress for everyone who waits."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Builder:
-    """Sets targets up when the test lets it."""
+    """Sets up targets when the test allows it."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[str, ...]] = []
@@ -123,7 +123,7 @@ async def test_an_error_fails_the_target_and_the_next_one_is_set_up_all_the_same
     assert demand.of("two") is None
 
 
-async def test_whoever_waits_hears_all_that_its_set_up_says(builder: Builder, demand: Demand) -> None:
+async def test_a_waiting_run_gets_every_line_of_the_set_up(builder: Builder, demand: Demand) -> None:
     early: list[str] = []
     late: list[str] = []
     async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""What doctor says: all that is there, how it came, what is missing and the one command against it."""
+"""The doctor's report: what is installed and from where, what is missing, and the command that fixes it."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from app.toolchain import EMULATORS, DoctorReport, Flaw, Survey, Toolchain, exam
 from app.toolchain.debian import is_debian
 from app.toolchain.doctor import ToolReport, report
 from app.toolchain.needs import Needs, needs
-from tests.conftest import BARE_METAL
+from tests.support.environment import BARE_METAL
 
 
 @pytest.mark.anyio

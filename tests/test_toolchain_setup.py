@@ -1,4 +1,4 @@
-"""Set-up: by the first way that works, said before it is done, never half, and never with rights not given."""
+"""Set-up: the first way that works, announced beforehand, complete or not at all, within its permissions."""
 
 import fcntl
 import os
@@ -33,7 +33,8 @@ from app.toolchain.linkers import find_lld
 from app.toolchain.lock import locked
 from app.toolchain.needs import can_build_core, needs
 from app.toolchain.sysroot import PrivateSysroot, lay_out, lineage, place
-from tests.conftest import BARE_METAL
+from tests.support.environment import BARE_METAL
+from tests.support.processes import put_on_path
 
 SCRIPT = """
 import signal
@@ -52,7 +53,7 @@ except KeyboardInterrupt:
 
 @contextmanager
 def set_up(cache: Path) -> Iterator[subprocess.Popen[str]]:
-    """A set-up in a process of its own that has come as far as compiling core."""
+    """Run a set-up in a second process until it compiles core."""
     argv = [sys.executable, "-c", SCRIPT, str(cache), BARE_METAL]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout
@@ -90,19 +91,12 @@ def built(toolchains: tuple[Toolchain, ...]) -> list[Toolchain]:
     return [toolchain for toolchain in toolchains if toolchain.targets.get(BARE_METAL) == "built"]
 
 
-def program(path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that is found first."""
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
-
-
 @pytest.fixture
 def builder(
     toolchains: tuple[Toolchain, ...], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Toolchain:
-    """A compiler with its sources that set-up would build with: the target is nowhere else, rustup has no network."""
-    program(tmp_path_factory.mktemp("bin") / "rustup", "echo 'error: no network' >&2; exit 1", monkeypatch)
+    """A compiler with sources, as the only way to the target: rustup has no network."""
+    put_on_path(tmp_path_factory.mktemp("bin") / "rustup", "echo 'error: no network' >&2; exit 1", monkeypatch)
     if any(came != "built" for one in toolchains if (came := one.targets.get(BARE_METAL))):
         pytest.skip(f"{BARE_METAL} came by rustup or the distribution: nothing would be built")
     able = [toolchain for toolchain in toolchains if can_build_core(toolchain)]
@@ -143,7 +137,7 @@ def test_killed_in_the_middle_it_leaves_nothing_in_use_and_can_be_repeated(tmp_p
 
 @pytest.mark.usefixtures("builder")
 def test_interrupted_it_ends_the_build_and_cleans_up(tmp_path: Path) -> None:
-    # What lies above the cache folder is the user's and must not reach the build.
+    # Files above the cache folder are the user's and must not affect the build.
     (tmp_path / ".cargo").mkdir()
     (tmp_path / ".cargo/config.toml").write_text("not toml [")
     (tmp_path / "Cargo.toml").write_text("[workspace]\nmembers = []\n")
@@ -197,7 +191,7 @@ async def test_rustup_is_asked_first_and_what_it_gives_is_used(
     monkeypatch.setenv("RUSTUP_HOME", str(tmp_path / "rustup"))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     add = f'[ "$*" = "target add {BARE_METAL}" ] && ln -s {core} {folder}/lib/rustlib/'
-    program(tmp_path / "rustup/rustup", add, monkeypatch)
+    put_on_path(tmp_path / "rustup/rustup", add, monkeypatch)
     lines: list[str] = []
     assert await setup(tmp_path / "cache", lines.append, (BARE_METAL,))
     assert lines[0] == f"Asking rustup for the target: rustup target add {BARE_METAL}"
@@ -235,7 +229,9 @@ async def test_a_normal_user_gets_one_command_and_nothing_is_installed(
 
 
 @pytest.mark.anyio
-async def test_root_is_told_what_is_installed_before_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_packages_are_announced_to_root_before_they_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
     asked: list[tuple[str, ...]] = []
 
@@ -284,7 +280,7 @@ async def test_old_package_lists_are_renewed_before_a_compiler_is_chosen(
     monkeypatch.setattr("app.toolchain.provision.debian.compiler_packages", choose)
     monkeypatch.setattr("app.toolchain.provision._add_tools", nothing_added)
     assert not await setup(tmp_path, lambda _line: None, (BARE_METAL,))
-    # Once more at the end, to say what is missing.
+    # One more search at the end reports what is missing.
     assert done == (["update", "choose", "choose"] if asked else ["update", "choose"])
 
 
@@ -317,7 +313,7 @@ async def test_a_missing_host_linker_is_fatal_a_missing_look_up_tool_is_not(
     monkeypatch.setattr(debian, "is_debian", lambda: True)
     monkeypatch.setattr(debian, "is_root", lambda: False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    for name in ("cc", "readelf", "objdump", "nm", "size"):
+    for name in ("cc", "readelf", "objdump", "nm", "size", "strings", "xxd", "hexdump"):
         (tmp_path / name).write_text("#!/bin/sh\necho /elf32-littlearm\n")
         (tmp_path / name).chmod(0o755)
     lacking = await needs(found, (BARE_METAL,))
@@ -334,7 +330,9 @@ async def test_a_missing_host_linker_is_fatal_a_missing_look_up_tool_is_not(
 
 
 @pytest.mark.anyio
-async def test_a_cache_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cache_folder_that_cannot_be_created_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.toolchain.provision.survey", nothing_found)
     (tmp_path / "file").touch()
     lines: list[str] = []
@@ -446,7 +444,7 @@ async def test_the_old_compiler_is_not_fetched_twice(shipped: Settings, toolchai
 
 
 @pytest.mark.anyio
-async def test_several_targets_are_built_at_once_and_one_that_cannot_be_does_not_hinder_the_others(
+async def test_several_targets_are_built_at_once_and_a_failure_does_not_stop_the_others(
     tmp_path: Path, builder: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, ...]] = []

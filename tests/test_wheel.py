@@ -33,7 +33,7 @@ def playground(folder: Path) -> Path:
     [wheel] = folder.glob("*.whl")
     venv.create(folder / "env")
     constraints = ROOT / ".venv" / "constraints.txt"
-    locked = ("--constraint", constraints) if constraints.exists() else ()  # uv leaves none
+    locked = ("--constraint", constraints) if constraints.exists() else ()  # uv installs no pip
     python = folder / "env/bin/python"
     subprocess.run([*_PIP, "--python", python, "install", "--no-compile", *locked, wheel], check=True)
     return folder / "env/bin/playground"

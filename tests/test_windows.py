@@ -1,4 +1,4 @@
-"""Moving windows: what is counted, for how long, and by which clock."""
+"""Sliding windows: counts, durations, and the clock they use."""
 
 import pytest
 from limits import parse
@@ -8,7 +8,7 @@ from app.web.guard.windows import Windows
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The monotonic clock, whose one entry a test moves on."""
+    """The monotonic clock, as a list of one time that a test changes."""
     now = [1000.0]
     monkeypatch.setattr("app.web.guard.windows.time.monotonic", lambda: now[0])
     return now

@@ -1,4 +1,4 @@
-"""Connections and streams: nobody holds them, or what is kept for them, by doing nothing."""
+"""Connections and streams: an idle client keeps neither them nor their memory."""
 
 import re
 import resource
@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.conftest import Server, seated
+from tests.support.clients import seated
+from tests.support.server import Server
 
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
 FLOOD = 'fn main() { for _ in 0..%d { println!("{}", "x".repeat(999)); } }'
@@ -43,7 +44,7 @@ def healthy(wire: socket.socket) -> bool:
 
 
 def post(client: httpx.Client, source: str | None = None, command: str = "cargo run") -> str:
-    """Start a run; the path of its events."""
+    """Start a run and return the path of its events."""
     files = {} if source is None else {"src/main.rs": source}
     answer = client.post("/api/runs", json={"lesson": "hello-std", "command": command, "files": files})
     assert answer.status_code == 202, answer.text
@@ -59,7 +60,7 @@ def wait_for(client: httpx.Client, path: str, words: str) -> None:
 
 
 def rest(wire: socket.socket) -> bytes:
-    """Read an answer on a connection that stays open, to its end."""
+    """Read one complete answer from a connection that stays open."""
     received = b""
     while not received.endswith(b"0\r\n\r\n"):
         piece = wire.recv(65536)
@@ -69,7 +70,7 @@ def rest(wire: socket.socket) -> bytes:
 
 
 def seconds_to_end(wire: socket.socket) -> float:
-    """How long the other side keeps the connection open."""
+    """Return the seconds until the server closes the connection."""
     began = time.monotonic()
     try:
         while wire.recv(65536):
@@ -80,7 +81,7 @@ def seconds_to_end(wire: socket.socket) -> float:
 
 
 def resident(server: Server) -> float:
-    """The server's memory in MB."""
+    """Return the server's resident memory in MB."""
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{server.process.pid}/status").read_text())
     assert found
     return int(found[1]) / 1024
@@ -92,7 +93,7 @@ def files_of(server: Server) -> int:
 
 @contextmanager
 def many_files() -> Iterator[None]:
-    """Room for thousands of sockets in this process, and in the servers it starts."""
+    """Raise the limit of open files for this process and the servers it starts."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, before[1]), before[1]))
     try:
@@ -140,7 +141,7 @@ def test_what_is_sent_after_the_answer_is_not_read_for_ever(hasty: Server) -> No
         assert 0.5 < time.monotonic() - began < 3
 
 
-def test_there_are_only_so_many_connections(start_server: Callable[..., Server]) -> None:
+def test_the_number_of_connections_is_limited(start_server: Callable[..., Server]) -> None:
     server = start_server(PLAYGROUND_MAX_CONNECTIONS="5", PLAYGROUND_MAX_RUN_STREAMS="9")
     with ExitStack() as stack:
         wires = [stack.enter_context(connect(server.url)) for _ in range(5)]
@@ -162,7 +163,7 @@ def test_there_are_only_so_many_connections(start_server: Callable[..., Server])
     assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 
-def test_a_flood_of_idle_connections_keeps_nobody_out(start_server: Callable[..., Server]) -> None:
+def test_a_flood_of_idle_connections_locks_no_client_out(start_server: Callable[..., Server]) -> None:
     with many_files():
         server = start_server(PLAYGROUND_MAX_CONNECTIONS="300", PLAYGROUND_REQUEST_SECONDS="60")
     with ExitStack() as stack:
@@ -311,7 +312,7 @@ def test_what_stays_open_does_not_hold_up_the_end(start_server: Callable[..., Se
 
 
 def elsewhere(number: int) -> dict[str, str]:
-    """Makes a request from this machine one from elsewhere, as a proxy here would say it."""
+    """Return a header that makes a local request look like a remote one behind a proxy."""
     return {"x-forwarded-for": f"192.0.2.{number}"}
 
 

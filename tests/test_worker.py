@@ -1,4 +1,4 @@
-"""No fault of one run reaches another: cancelled at any moment, out of descriptors, on a broken disk."""
+"""A fault of one run stays with it: cancelled at any moment, out of descriptors, with a broken disk."""
 
 import errno
 import gc
@@ -27,11 +27,10 @@ from app.sandbox import Box
 from app.settings import Settings
 from app.toolchain import Toolchain
 from app.web import create_app
-from tests.test_engine import Bench, printed, toolchain
-from tests.test_runfiles import descriptors, interrupted
+from tests.support.bench import Bench, printed
+from tests.support.files import descriptors, interrupted
 
 pytestmark = pytest.mark.anyio
-__all__ = ["toolchain"]
 _FAULT = "Its operator finds the reason in the log"
 
 
@@ -39,13 +38,13 @@ _FAULT = "Its operator finds the reason in the log"
 async def engine(settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
     async with LocalEngine(settings.model_copy(update={"max_runs": 1}), (taught,)) as engine:
         yield engine
-    # Collected here, because a later test of another module would fail by it.
+    # Collect garbage here, because a warning from it would fail a later test.
     gc.collect()
 
 
 @pytest.fixture
 async def bench(engine: LocalEngine, lessons: dict[str, Lesson], toolchain: Toolchain) -> Bench:
-    """A bench whose engine has learned all that the first run asks for."""
+    """A bench whose engine has already done one run."""
     bench = Bench(engine, lessons["hello-std"], toolchain)
     assert status(await bench.run("cargo build")) == "ok"
     return bench
@@ -58,11 +57,11 @@ def status(events: list[Event]) -> str:
 
 
 async def settled(engine: LocalEngine, kept: int = 1) -> None:
-    """Nothing is left of the runs but ``kept`` artifacts, and every slot is free."""
+    """Wait until only ``kept`` artifacts are left of the runs and every slot is free."""
     left: list[str] = []
     for _ in range(600):
         left = [path.name for path in engine._scratch.path.iterdir() if path.name.isdigit()]
-        # One folder each is that of a reader of artifacts.
+        # Each reader of artifacts has one folder.
         if len(left) <= 4 and len(list((engine._scratch.path / "artifacts").iterdir())) <= kept:
             break
         await anyio.sleep(0.05)
@@ -72,7 +71,7 @@ async def settled(engine: LocalEngine, kept: int = 1) -> None:
 
 
 async def recovered(bench: Bench, seen: list[list[Event]]) -> None:
-    """Some runs said that the fault was the machine's; the next one works, and what they left can be deleted."""
+    """Check that runs blamed the machine, that the next run works, and that their leftovers can be deleted."""
     assert [events for events in seen if _FAULT in printed(events)]
     assert status(await bench.run("cargo build")) == "ok"
     await bench.engine._scratch.tidy()
@@ -80,7 +79,7 @@ async def recovered(bench: Bench, seen: list[list[Event]]) -> None:
 
 
 class Stepped(Awaitable[None]):
-    """Await a coroutine, and act when it waits for the ``at``-th time."""
+    """Awaits a coroutine and calls a function when it suspends for the ``at``-th time."""
 
     def __init__(self, work: Coroutine[object, object, None], at: int, act: Callable[[], None]) -> None:
         self._work, self._at, self._act = work, at, act
@@ -99,7 +98,7 @@ class Stepped(Awaitable[None]):
                 self._act()
             try:
                 step, value = self._work.send, (yield waits)
-            except BaseException as error:  # as it is thrown into the coroutine
+            except BaseException as error:  # thrown into the coroutine
                 step, value = self._work.throw, error
 
 
@@ -125,7 +124,7 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
     assert status(await bench.run("cargo build")) == "ok"
     await settled(engine, kept=3)
     assert stat.S_IMODE(engine._scratch.path.stat().st_mode) == mode
-    # A reader of artifacts that is started meanwhile holds four; a leak would be one for each of the many runs.
+    # A reader of artifacts started meanwhile holds four; a leak would hold one for each of the many runs.
     most = open_before + 2 + 4
     for _ in range(100):
         if descriptors() <= most:
@@ -135,7 +134,7 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
 
 
 @pytest.mark.parametrize("error", ["EMFILE", "ENOSPC", "EACCES", "EIO"])
-async def test_whatever_fails_with_the_files_of_a_run_the_next_one_works(
+async def test_after_any_fault_with_a_runs_files_the_next_run_works(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     number = getattr(errno, error)

@@ -1,4 +1,4 @@
-"""Which edits are accepted, and a scratch crate that leaves nothing behind."""
+"""Accepted and refused edits, and a scratch crate that leaves nothing behind."""
 
 import os
 import time
@@ -36,6 +36,29 @@ def test_a_path_that_is_not_offered_is_refused(lesson: Lesson, path: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("slug", "path", "says"),
+    [
+        ("cargo-config", ".cargo/config", "its text belongs in `.cargo/config.toml`"),
+        ("cargo-config", "config.toml", "its text belongs in `.cargo/config.toml`"),
+        ("hello-std", ".cargo/config", "belongs in `.cargo/config.toml`, which this lesson leaves out"),
+        ("hello-std", "main.rs", "its text belongs in `src/main.rs`"),
+        ("hello-std", "src/lib.rs", "its text belongs in `src/main.rs`"),
+        ("hello-std", "blog_os/cargo.toml", "its text belongs in `Cargo.toml`"),
+        ("hello-std", "rust-toolchain.toml", "the compiler is chosen beside the command"),
+        ("hello-std", "Cargo.lock", "cargo makes it by itself"),
+        ("hello-std", "x86_64-blog_os.json", "no lesson has a target of its own making"),
+    ],
+)
+def test_a_refused_file_is_told_where_its_text_belongs(
+    lessons: dict[str, Lesson], slug: str, path: str, says: str
+) -> None:
+    with pytest.raises(EditError) as refused:
+        merge(lessons[slug], {path: "x"}, 1000)
+    assert says in str(refused.value)
+    assert str(refused.value).endswith(".")
+
+
+@pytest.mark.parametrize(
     ("text", "code"), [("a\0b", "nul-byte"), ("ä" * 501, "file-too-large"), ("\ud800", "not-unicode")]
 )
 def test_a_text_that_cannot_be_a_file_is_refused(lesson: Lesson, text: str, code: str) -> None:
@@ -52,7 +75,7 @@ def test_edits_lie_over_the_lessons_files(lesson: Lesson) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=3))
-def test_whatever_is_accepted_stays_inside(edits: dict[str, str]) -> None:
+def test_every_accepted_edit_stays_inside_the_crate(edits: dict[str, str]) -> None:
     lesson = Lesson("s", "", "", 1, "", "", {"a/b": ""}, {}, ("a/b",), (), None, (), (), (), ())
     try:
         files = merge(lesson, edits, 100)
@@ -184,7 +207,7 @@ def test_only_what_lies_in_the_crate_is_an_artifact(name: str, path: str | None)
 
 @pytest.mark.parametrize("length", [100, 4_000, 10_000_000])
 def test_a_forged_path_is_refused_at_once(folder: RunFolder, crate: Path, tmp_path: Path, length: int) -> None:
-    # Thousands of links, each to a long way round, and a path through them: what takes a resolver seconds.
+    # A path through thousands of links with long detours would take a resolver seconds.
     (crate / "d").mkdir()
     for number in range(300):
         (crate / f"l{number}").symlink_to("d/../" * 800 + f"l{number + 1}")

@@ -37,9 +37,9 @@ PROFILE = "usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/defaul
 RUN = shlex.split(os.environ.get("CONTAINER_RUN", "--ulimit nofile=20000:20000 --ulimit nproc=20000:20000"))
 ENGINE = shlex.split(os.environ.get("CONTAINER_ENGINE", "podman --runtime runc"))
 IS_DOCKER = ENGINE[0] == "docker"
-# Podman alone would add further places that can be written.
+# Podman by itself would add more writable places.
 READ_ONLY = ["--read-only", *([] if IS_DOCKER else ["--read-only-tmpfs=false"])]
-# Podman may be unable to make a bridge; containers share the host's network then, and each has a port of its own.
+# If Podman cannot create a bridge, containers share the host's network, each with a different port.
 NETWORK = os.environ.get("CONTAINER_NETWORK", "bridge" if IS_DOCKER else "host")
 BUILD = shlex.split(os.environ.get("CONTAINER_BUILD", "--network host --isolation chroot"))
 CERTIFICATES, PIP = Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pip.conf")
@@ -49,7 +49,7 @@ _numbers = itertools.count(1)
 
 
 def run(*command: str | Path, input_: str | None = None) -> str:
-    """The output of a command that must succeed."""
+    """Run a command that must succeed and return its output."""
     done = subprocess.run([*map(str, command)], input=input_, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{shlex.join(map(str, command))}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
@@ -57,7 +57,7 @@ def run(*command: str | Path, input_: str | None = None) -> str:
 
 
 def engine(*arguments: str | Path) -> str:
-    """The same for podman, or Docker."""
+    """Run a podman or Docker command and return its output."""
     return run(*ENGINE, *arguments)
 
 
@@ -65,7 +65,7 @@ def engine(*arguments: str | Path) -> str:
 
 
 def need_base() -> str:
-    """The image that the Dockerfile begins with, from the registry or else made as Debian makes it; how it came."""
+    """Get the Dockerfile's base image from the registry, or build it with debootstrap; return which."""
     if subprocess.run(["podman", "image", "exists", BASE], check=False).returncode == 0:
         return "was there"
     if subprocess.run(["podman", "pull", "-q", BASE], check=False, capture_output=True, timeout=300).returncode == 0:
@@ -77,7 +77,7 @@ def need_base() -> str:
         archives = ("debian bookworm", "debian bookworm-updates", "debian-security bookworm-security")
         lines = "".join(f"deb {mirror}/{archive} main\n" for archive in archives)
         Path(folder, "etc/apt/sources.list").write_text(lines)
-        # What the slim image leaves out too.
+        # The slim image leaves these out, too.
         for left in ("lib/apt/lists", "cache"):
             run("find", f"{folder}/var/{left}", "-mindepth", "1", "-delete")
         for left in ("locale", "man", "info", "lintian"):
@@ -88,7 +88,7 @@ def need_base() -> str:
 
 
 def build(tag: str, context: Path) -> int:
-    """Build what the context's Dockerfile says; how many bytes it has."""
+    """Build the context's Dockerfile and return the image's size in bytes."""
     secrets = {"ca-certificates": CERTIFICATES, "pip.conf": PIP}
     given = [f"--secret=id={name},src={path}" for name, path in secrets.items() if path.exists()]
     engine("build", "--layers", "--format", "docker", *BUILD, *given, "-t", tag, context)
@@ -96,7 +96,7 @@ def build(tag: str, context: Path) -> int:
 
 
 def build_test_image() -> None:
-    """The image with the tests and what they need in it."""
+    """Build the image with the tests and their dependencies."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("pyproject.toml", "uv.lock", "deploy", "tests", "docs"):
             source, target = ROOT / name, Path(folder, name)
@@ -124,7 +124,7 @@ COPY tests /opt/playground/tests
 
 
 def last_stage() -> list[tuple[str, str]]:
-    """The instructions by which the Dockerfile makes the image that runs, each with what it is told."""
+    """Return the instructions of the Dockerfile's last stage, each with its arguments."""
     text = (ROOT / "Dockerfile").read_text()
     text = re.sub(r"^#.*\n", "", text[text.rindex("\nFROM ") + 1 :], flags=re.MULTILINE)
     lines = re.sub(r"\s*\\\n\s*", " ", text).splitlines()
@@ -132,7 +132,7 @@ def last_stage() -> list[tuple[str, str]]:
 
 
 class Layer:
-    """What the Dockerfile's last stage adds, in a layer over this machine's root; its packages and cache are shared."""
+    """A layer over this machine's root file system with the additions of the Dockerfile's last stage."""
 
     def __init__(self, folder: Path) -> None:
         folder.chmod(0o755)
@@ -141,7 +141,7 @@ class Layer:
         said = dict(last_stage())
         cache = Settings().cache_dir
         site = sysconfig.get_path("purelib")
-        # The packages are those of the environment that runs this, where the program lies elsewhere.
+        # Use the packages of this environment, which contains the program at a different place.
         variables = [*shlex.split(said["ENV"]), f"PLAYGROUND_CACHE_DIR={cache}", f"PYTHONPATH=/{_PROGRAM}"]
         self._options = [f"--volume={cache}:{cache}:ro", f"--volume={site}:/{_PACKAGES}:ro"]
         self._options += [f"--env={variable}" for variable in variables]
@@ -150,9 +150,9 @@ class Layer:
 
     @contextmanager
     def words(self, command: list[str], entry: str | None = None) -> Iterator[list[str]]:
-        """How ``podman run`` ends for a container of its own."""
+        """Return the last arguments of ``podman run`` for a new container."""
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            # A copy, because a layer that lies in the one below can only be the uppermost.
+            # Copy it, because a layer below another one cannot be stacked again.
             top = Path(folder, "top")
             run("cp", "-a", self._layer, top)
             with self._over_this_machine(top) as root:
@@ -183,14 +183,14 @@ class Layer:
                     run("cp", "-rT" if (ROOT / sources[0]).is_dir() else "-t", *_copied(sources, root / target[1:]))
             self._install(root)
         for name, mode in (("tmp", 0o1777), ("var/tmp", 0o1777), ("run", 0o755)):
-            # Not what lies there on this machine.
+            # Hide this machine's contents.
             (self._layer / name).mkdir(parents=True)
             (self._layer / name).chmod(mode)
             os.setxattr(self._layer / name, "trusted.overlay.opaque", b"y")
 
     @staticmethod
     def _hide_this_machine(root: Path) -> None:
-        # Users as a fresh Debian has them.
+        # The users of a fresh Debian.
         for name in ("passwd", "group"):
             shutil.copy(f"/usr/share/base-passwd/{name}.master", root / "etc" / name)
             (root / "etc" / f"{name}-").unlink(missing_ok=True)
@@ -198,7 +198,7 @@ class Layer:
 
     @staticmethod
     def _install(root: Path) -> None:
-        """What deploy/install-python does, but for the packages."""
+        """Do what deploy/install-python does, without the packages."""
         python = Path(sys.executable).resolve()
         for parent in python.parents[:-1]:
             there = root / parent.relative_to("/")
@@ -229,7 +229,7 @@ _layer: Layer | None = None
 
 @contextmanager
 def of_this_machine() -> Iterator[None]:
-    """Containers are made of this machine's own root meanwhile."""
+    """Make containers from this machine's root file system during the block."""
     global _layer  # noqa: PLW0603 - one machine, one such layer at a time
     with tempfile.TemporaryDirectory(prefix="container-test-") as folder:
         _layer = Layer(Path(folder))
@@ -240,13 +240,13 @@ def of_this_machine() -> Iterator[None]:
 
 
 def is_here() -> bool:
-    """Whether containers are made of this machine's own root."""
+    """Return True if containers are made from this machine's root file system."""
     return _layer is not None
 
 
 @contextmanager
 def made_of(*command: str, image: str = IMAGE, entry: str | None = None) -> Iterator[list[str]]:
-    """The last words of ``podman run``: what the container is made of, and what runs in it."""
+    """Return the last arguments of ``podman run``: the image or root, and the command."""
     if _layer:
         with _layer.words([*command], entry) as words:
             yield words
@@ -258,7 +258,7 @@ def made_of(*command: str, image: str = IMAGE, entry: str | None = None) -> Iter
 
 
 def docker_profile() -> Path:
-    """Docker's default seccomp profile from Debian's package; the shipped one must be derived from it."""
+    """Return Docker's default seccomp profile from Debian's package; check that the shipped one derives from it."""
     place = Path(tempfile.gettempdir(), "container-test-docker-default.json")
     if not place.exists():
         with tempfile.TemporaryDirectory() as folder:
@@ -266,13 +266,13 @@ def docker_profile() -> Path:
             subprocess.run(["apt-get", "download", "-qq", PROFILE_PACKAGE], cwd=folder, check=True, capture_output=True)
             [package] = Path(folder).glob("*.deb")
             run("dpkg", "--extract", package, folder)
-            # Whole or not at all, for others may ask at this moment.
+            # Write it atomically, because others may read it at the same time.
             os.replace(shutil.copy(Path(folder, PROFILE), f"{place}.{os.getpid()}"), place)
     return place
 
 
 def as_docker() -> list[str]:
-    """Docker's defaults, as options for podman."""
+    """Return Docker's defaults as options for podman."""
     if IS_DOCKER:
         return []
     added = [f"--cap-add={name}" for name in CAPABILITIES]
@@ -280,12 +280,12 @@ def as_docker() -> list[str]:
 
 
 def as_user() -> list[str]:
-    """``--user 1000`` with Docker's defaults: such a process has no capabilities."""
+    """Return the options for ``--user 1000`` with Docker's defaults, where a process has no capabilities."""
     return ["--user=1000"] if IS_DOCKER else ["--cap-drop=all", as_docker()[-1], "--user=1000"]
 
 
 def with_namespaces() -> list[str]:
-    """What docs/container.md asks for so that runs get namespaces."""
+    """Return the options that docs/container.md recommends for the level ``namespaces``."""
     return [
         *as_docker()[:-1],
         f"--security-opt=seccomp={ROOT}/deploy/seccomp.json",
@@ -294,20 +294,20 @@ def with_namespaces() -> list[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port that is free at the moment."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
 class Container:
-    """A started playground: its address, and how long it took until it was ready."""
+    """A started playground with its URL and the seconds it took to become ready."""
 
     def __init__(self, options: list[str], variables: dict[str, str], words: list[str]) -> None:
         self.port = free_port()
         published = [] if NETWORK == "host" else [f"--publish=127.0.0.1:{self.port}:{self.port}"]
         self.url = f"http://127.0.0.1:{self.port}"
-        # Behind a bridge we are not the machine itself, which is exempt from rates.
+        # Behind a bridge the test is not a local client, which the rates would exempt.
         variables = {"PLAYGROUND_PORT": str(self.port), "PLAYGROUND_SEAT_RUNS": "1000/minute", **variables}
         given = [*published, *(f"--env={name}={value}" for name, value in variables.items())]
         began = time.monotonic()
@@ -329,15 +329,15 @@ class Container:
         return engine("inspect", "--format", "{{.State.Running}}", self.id).strip() == "true"
 
     def logs(self) -> list[dict[str, str]]:
-        """What it has said, a JSON object a line."""
+        """Return the log, one JSON object for each line."""
         return [json.loads(line) for line in engine("logs", self.id).splitlines()]
 
     def within(self, *command: str) -> str:
-        """The output of a command inside, as the user that serves."""
+        """Run a command inside as the server's user and return its output."""
         return engine("exec", self.id, "as-server", *command)
 
     def serving(self) -> list[str]:
-        """The users, by their numbers, of the processes of the server."""
+        """Return the user ids of the server's processes."""
         look = (
             'for one in /proc/[0-9]*; do echo $(grep Uid: $one/status) $(tr "\\0" " " <$one/cmdline); done 2>/dev/null'
         )
@@ -345,7 +345,7 @@ class Container:
         return [line.split()[1] for line in lines if "playground serve" in line and "tini" not in line]
 
     def healthy(self) -> bool:
-        """Whether the image's health check, or its program where there is no image, says so."""
+        """Return True if the image's health check, or its program without an image, succeeds."""
         if IS_DOCKER:
             state = "starting"
             while state == "starting":
@@ -356,7 +356,7 @@ class Container:
         return subprocess.run([*ENGINE, *asked], check=False, capture_output=True).returncode == 0
 
     def stop(self) -> float:
-        """Send SIGTERM; how long it took."""
+        """Send SIGTERM and return the seconds until the end."""
         began = time.monotonic()
         engine("stop", "-t", "20", self.id)
         return time.monotonic() - began
@@ -364,7 +364,7 @@ class Container:
 
 @contextmanager
 def container(*options: str, **variables: str) -> Iterator[Container]:
-    """A container that is removed at the end."""
+    """Run a container and remove it at the end."""
     with ExitStack() as stack:
         words = stack.enter_context(made_of())
         one = Container([*options], variables, words)
@@ -380,7 +380,7 @@ def once(
     network: str = NETWORK,
     input_: bytes | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Another command in a container of its own, which may fail."""
+    """Run a command in a new container; it may fail."""
     with made_of(*command, image=image, entry=entry) as words:
         begin = [*ENGINE, "run", "--rm", "-i", *RUN, f"--network={network}"]
         return subprocess.run([*begin, *options, *words], input=input_, capture_output=True, check=False)
@@ -388,7 +388,7 @@ def once(
 
 @contextmanager
 def volume() -> Iterator[str]:
-    """A fresh volume, as an image's VOLUME makes it."""
+    """Create a volume like that of an image's VOLUME."""
     name = f"container-test-{os.getpid()}-{next(_numbers)}"
     engine("volume", "create", name)
     try:
@@ -400,5 +400,5 @@ def volume() -> Iterator[str]:
 
 
 def place(name: str) -> Path:
-    """The folder of a volume."""
+    """Return the folder of a volume."""
     return Path(engine("volume", "inspect", "--format", "{{.Mountpoint}}", name).strip())

@@ -1,4 +1,4 @@
-"""What the commands share: settings, courses and lessons by name, and how a command ends."""
+"""Helpers of several commands: settings, courses and lessons by name, and how a command ends."""
 
 import sys
 from collections.abc import Callable, Coroutine

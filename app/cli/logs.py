@@ -1,4 +1,4 @@
-"""What the server says of itself: for people, or as JSON for what collects a container's output."""
+"""The server's log: as text for people, or as JSON for a collector of container logs."""
 
 import json
 import logging

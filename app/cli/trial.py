@@ -17,6 +17,7 @@ from app.protocol.command import CommandError, parse
 from app.protocol.events import (
     Artifact,
     Diagnostic,
+    Edit,
     Event,
     Finished,
     Machine,
@@ -97,7 +98,7 @@ async def _carded(engine: Engine, run_id: str) -> AsyncIterator[Event]:
 
 
 def _card(card: Card) -> dict[str, Any]:
-    """What the card says beyond the event's own fields."""
+    """Return the card's fields that the event does not have."""
     return {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
 
 
@@ -113,7 +114,7 @@ def _print_json(event: Event) -> None:
     typer.echo(to_json(event))
 
 
-def _print_plain(event: Event) -> None:
+def _print_plain(event: Event) -> None:  # noqa: C901 - a branch for each type
     match event:
         case Output():
             typer.echo(event.text, nl=False)
@@ -123,13 +124,18 @@ def _print_plain(event: Event) -> None:
             typer.echo(event.detail)
         case Machine():
             typer.echo(f"\n{event.meaning}")
+        case Started():
+            if event.note:
+                typer.echo(event.note)
+        case Edit():
+            typer.echo(f"{event.path} would be:\n\n{event.text}")
         case Verdict():
             typer.echo("The goal is reached." if event.reached else "The goal is not reached.")
             for check in event.checks:
                 typer.echo(f"  {'✓' if check.ok else '✗'} {check.title}{': ' + check.detail if check.detail else ''}")
-            for advice in event.advice:
-                typer.echo(f"  → {advice.title}: {advice.text}")
-        case Queued() | Started() | Artifact() | Screen() | Finished():
+            for advice in (event.detour,) if event.detour else event.advice:
+                typer.echo(f"  → {advice.title + ': ' if advice.title else ''}{advice.text}")
+        case Queued() | Artifact() | Screen() | Finished():
             pass
         case _:
             assert_never(event)

@@ -10,14 +10,16 @@ from typing import assert_never
 
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, RunFacts, at_version
-from app.course.lessons import Lesson, Option, Prediction
+from app.course.lessons import Detour, Lesson, Option, Prediction
 from app.course.patterns import found
-from app.protocol.command import Command
+from app.protocol.command import Command, parse
 from app.protocol.events import (
     UNREAD,
+    Advice,
     Artifact,
     Check,
     Diagnostic,
+    Edit,
     Ended,
     Event,
     Finished,
@@ -80,6 +82,11 @@ class FinishedRun:
     """The learner-facing title of each error class; a class without a title is shown by its id."""
 
     @property
+    def linker(self) -> str:
+        """The linker's own words: the notes of the errors without a place in the code."""
+        return "\n".join(note for error in self.errors if not error.spans for note in error.notes)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The run's error classes in order of first appearance, without duplicates."""
         return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
@@ -114,7 +121,7 @@ def summarize(command: Command, events: Iterable[Event], host: str = "") -> Fini
                 machine = machine or event
             case Screen():
                 screen = "\n".join(row.rstrip() for row in event.text)
-            case Queued() | Started() | Verdict():
+            case Queued() | Started() | Edit() | Verdict():
                 pass
             case _:
                 assert_never(event)
@@ -139,7 +146,9 @@ def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun)
         facts = at_version(spec, spec.on, version)
         misses = list(_misses(facts, seen))
         checks.append(Check(id=spec.id, title=spec.title, ok=not misses, detail=" ".join(misses)))
-    return Verdict(reached=all(check.ok for check in checks), checks=tuple(checks))
+    if all(check.ok for check in checks):
+        return Verdict(reached=True, checks=tuple(checks))
+    return Verdict(reached=False, checks=tuple(checks), detour=_detour(lesson.detours, seen))
 
 
 def reaches(lesson: Lesson, version: str, seen: FinishedRun) -> bool:
@@ -171,6 +180,8 @@ def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
         yield from _error_misses(facts.errors, seen)
     if facts.output is not None and not found(facts.output, seen.text):
         yield "What was printed is not what this step is about."
+    if facts.linker is not None and not found(facts.linker, seen.linker):
+        yield "The linker did not print what this step is about." if seen.linker else "The linker printed nothing."
     if isinstance(facts, Facts) and facts.command:
         yield from _command_misses(facts.command, seen.command, seen.host)
     if facts.artifact:
@@ -239,7 +250,7 @@ def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterabl
 def _artifact_misses(facts: ArtifactFacts, seen: FinishedRun) -> Iterable[str]:
     artifact = seen.artifact
     if artifact is None:
-        yield "The run left no binary."
+        yield "No executable was built."
         return
     if artifact.format == UNREAD:
         yield "What was built could not be read: it is damaged, or the machine was too busy. Run the command once more."
@@ -286,12 +297,18 @@ def _runtime_misses(facts: ArtifactFacts, artifact: Artifact) -> Iterable[str]:
 
 def _entry_miss(wanted: str, artifact: Artifact) -> str:
     if not artifact.entry:
-        return f"The binary's entry address is 0: the linker found no symbol named {wanted}."
+        return "The binary's entry address is 0: the linker did not find the name that it was told to begin with."
     if artifact.entry_symbol is None and artifact.format == "PE":
         return f"The binary starts at {artifact.entry:#x}; a program for Windows holds no names."
     if artifact.entry_symbol is None:
         return f"The binary starts at {artifact.entry:#x}, where no name can be seen: its symbols were removed."
     return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
+
+
+def _detour(detours: Iterable[Detour], seen: FinishedRun) -> Advice | None:
+    """Return the first detour of the text that this run is."""
+    taken = (one for one in detours if parse(one.command) == seen.command and not misses(one, seen))
+    return next((Advice(id=one.id, text=one.text) for one in taken), None)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -79,6 +79,7 @@ class RunFacts(Content):
     status: Literal["ok", "failed", "timeout", "cancelled", "limit"] | None = None
     errors: tuple[str, ...] | None = None  # exactly these error classes, and no error without a class
     output: Pattern | None = None  # matches somewhere in the output
+    linker: Pattern | None = None  # matches somewhere in what a failing linker printed
     artifact: ArtifactFacts | None = None
     observed: ObservedFacts | None = None
     exit_code: int | None = None

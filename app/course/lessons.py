@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError, field
 from app.course.facts import Content, Facts, RunFacts, Situation, VersionRange
 from app.course.patterns import part_names
 from app.course.recordings import Recording, RecordingError, from_text
+from app.protocol.command import parse
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -88,6 +89,23 @@ class AdviceSpec(Content):
         return self
 
 
+class Detour(RunFacts):
+    """A command that the text asks for and that does not reach the goal; ``text`` says what it shows.
+
+    A run is this detour if the command is the same and the facts hold.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9-]+$")
+    command: str
+    text: str = Field(min_length=1)
+
+    @field_validator("command")
+    @classmethod
+    def _understood(cls, line: str) -> str:
+        parse(line)
+        return line
+
+
 class Proven(RunFacts):
     """What ``lessons check`` sees: facts of the run, and the id of the advice, empty for none."""
 
@@ -100,9 +118,10 @@ class Expectation(Proven):
     files: str = Field(pattern=r"^[a-z0-9-]+$")  # start, solution, previous, next, or the folder of a variant
     command: str
     reached: bool
-    toolchains: VersionRange | None = None  # only for these compilers; None: for all
-    host: str | None = Field(None, pattern=r"^[a-z0-9_]+$")  # only where the compiler's own triple begins so
-    lacks_target: bool = False  # only for compilers that have not what the command builds for
+    toolchains: VersionRange | None = None  # only these compilers; None means all
+    host: str | None = Field(None, pattern=r"^[a-z0-9_]+$")  # only compilers whose host triple has this architecture
+    lacks_target: bool = False  # only compilers that lack the target of the command
+    detour: str | None = Field(None, pattern=r"^[a-z0-9-]+$")  # the detour as which the run is answered
     on: Mapping[VersionRange, Proven] = {}
 
     @property
@@ -134,12 +153,14 @@ class Option(RunFacts):
 
 
 class Prediction(Content):
-    """The question before the first run, which asks how the first command will end on the step's own files.
+    """A question about the run that reaches the goal, asked before the first run.
 
-    The right option is not written down anywhere: it is the one whose facts hold for the run.
+    With ``on_start`` it is about that command on the step's own files instead. The right option is not written down
+    anywhere: it is the one whose facts hold for the run.
     """
 
     question: str = Field(min_length=1)
+    on_start: str | None = Field(None, min_length=1)
     option: tuple[Option, ...] = Field(min_length=2, max_length=4)
 
     @field_validator("option")
@@ -158,13 +179,16 @@ class _Manifest(Content):
     shared: Mapping[str, str] = {}
     edit: tuple[str, ...] = Field(min_length=1)
     commands: tuple[str, ...] | None = Field(None, min_length=1)
+    prefill: str | None = Field(None, min_length=1)
     target: str | None = None
     targets: tuple[str, ...] = ()
     compilers: VersionRange | None = None
+    side_trip_of: str | None = Field(None, pattern=r"^[a-z0-9-]+$")
     needs: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]+$")], ...] = ()
     hints: tuple[str, ...] = Field(min_length=1)
     predict: Prediction | None = None
     check: tuple[CheckSpec, ...] = Field(min_length=1)
+    detour: tuple[Detour, ...] = ()
     advice: tuple[AdviceSpec, ...] = ()
     expect: tuple[Expectation, ...] = Field(min_length=1)
 
@@ -179,7 +203,9 @@ class Lesson:
     ``compilers`` is the range of versions that it is about, if it is about particular ones. ``variants`` maps a name to
     a whole crate that ``lessons check`` runs; ``offers`` maps the variants that the text offers to their own files.
     ``recordings`` are the recorded runs, newest compiler first. ``folder`` is the folder that the lesson was loaded
-    from.
+    from. ``detours`` are the commands of the text that do not reach the goal. ``side_trip_of`` is the slug of the
+    lesson that this optional one belongs to, or None. ``prefill`` is the command that the command line begins with, or
+    None for the first of ``commands``.
 
     A course sets ``number`` (from 1), ``course`` (its id) and ``key``, under which a learner's texts and progress are
     stored. ``base`` is the path prefix of the course's pages, empty for the default course; ``map`` is the path of the
@@ -212,6 +238,9 @@ class Lesson:
     compilers: str | None = None
     variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     offers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    detours: tuple[Detour, ...] = ()
+    side_trip_of: str | None = None
+    prefill: str | None = None
     recordings: tuple[Recording, ...] = ()
     folder: Path = Path()
 
@@ -223,6 +252,10 @@ class Lesson:
     def name(self) -> str:
         """The lesson's name in commands and requests: the slug alone in the default course, else ``course/slug``."""
         return f"{self.course}/{self.slug}" if self.base else self.slug
+
+    def leads_into(self, following: "Lesson") -> bool:
+        """Return True if the next lesson starts with exactly the files that this one ends with."""
+        return self.solution == following.files
 
     @property
     def address(self) -> str:
@@ -238,6 +271,11 @@ class Lesson:
     def targets(self) -> tuple[str, ...]:
         """The triples other than the host's that the lesson builds for, without duplicates."""
         return tuple(dict.fromkeys((*((self.target,) if self.target else ()), *self.further_targets)))
+
+    @property
+    def first_command(self) -> str:
+        """The command that the command line begins with."""
+        return self.prefill or self.commands[0]
 
     @property
     def ends_with_a_code(self) -> bool:
@@ -292,6 +330,9 @@ def load(folder: Path, command: str = "cargo build") -> Lesson:
         recordings=_recordings(folder / RECORDED),
         folder=folder,
         needs=manifest.needs,
+        detours=manifest.detour,
+        side_trip_of=manifest.side_trip_of,
+        prefill=manifest.prefill,
     )
 
 

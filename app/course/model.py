@@ -181,6 +181,10 @@ def _parts(path: Path, manifest: _Manifest) -> tuple[Part, ...]:
                 raise LessonError(
                     f"{lesson.folder / 'lesson.toml'}: section: post.sections in {MANIFEST} has no {lesson.section!r}"
                 )
+            if lesson.side_trip_of not in (None, *seen):
+                raise LessonError(
+                    f"{lesson.folder / 'lesson.toml'}: side_trip_of: no lesson before it is {lesson.side_trip_of!r}"
+                )
             seen[lesson.slug] = name
             lessons.append(lesson)
         parts.append(Part(part.title, tuple(lessons), part.beyond, part.about))

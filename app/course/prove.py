@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from app.course.checks import matching_options, misses, summarize
+from app.course.checks import FinishedRun, matching_options, misses, summarize
 from app.course.facts import at_version, in_range
 from app.course.lessons import NEIGHBOURS, RECORDED, Expectation, Lesson, Prediction
 from app.course.model import Course
@@ -114,7 +114,9 @@ def _quote_problems(lesson: Lesson) -> Iterable[str]:
 
 
 def _command_problems(lesson: Lesson) -> Iterable[str]:
-    for line in (*lesson.commands, *(item.command for item in lesson.expectations)):
+    asked = lesson.prediction.on_start if lesson.prediction else None
+    further = (line for line in (asked, lesson.prefill) if line)
+    for line in (*lesson.commands, *further, *(item.command for item in lesson.expectations)):
         try:
             target = parse(line).target
         except CommandError as error:
@@ -122,14 +124,33 @@ def _command_problems(lesson: Lesson) -> Iterable[str]:
         else:
             if target and target not in lesson.targets and line in lesson.commands:
                 yield f"{line!r}: {target} stands neither in target nor in targets"
+    yield from _detour_problems(lesson)
     if not any(item.files == "start" for item in lesson.expectations):
         yield "nothing is expected of start/"
     for item in lesson.expectations:
-        if not item.reached and item.advice is None:
+        if not item.reached and item.advice is None and item.detour is None:
             yield f'{item.command!r} on {item.files} misses the goal, and no advice is named; advice = "" is none'
     solved = ("start", "solution") if lesson.solution == lesson.files else ("solution",)
     if not any(item.files in solved and item.reached for item in lesson.expectations):
         yield "no expectation says that the solution reaches the goal"
+    if lesson.prediction and not _is_asked_for(lesson, lesson.prediction):
+        yield f"predict: the text does not ask for {asked or 'any command that reaches the goal'}"
+
+
+def _detour_problems(lesson: Lesson) -> Iterable[str]:
+    proven = {(item.detour, parse(item.command).argv) for item in lesson.expectations if item.detour}
+    for detour in lesson.detours:
+        if detour.command not in lesson.text:
+            yield f"detour {detour.id}: the text does not ask for {detour.command!r}"
+        elif (detour.id, parse(detour.command).argv) not in proven:
+            yield f"detour {detour.id}: no expectation proves it"
+
+
+def _is_asked_for(lesson: Lesson, prediction: Prediction) -> bool:
+    """Return True if the text names a command that settles the prediction."""
+    reaching = (item.command for item in lesson.expectations if item.reached)
+    settling = (prediction.on_start,) if prediction.on_start else reaching
+    return any(line in lesson.text for line in settling)
 
 
 async def prove(
@@ -138,8 +159,8 @@ async def prove(
     """Prove each expectation on each toolchain that has the target of its command; yield the proofs in course order.
 
     A command that inspects a binary gets the one that the same files built last. A prediction is proven too: exactly
-    one option must match the first command on ``start/``. The toolchains of a lesson run concurrently, as many at a
-    time as the engine allows.
+    one option must match the run that it is about, the same one in every run that reaches the goal. The toolchains of a
+    lesson run concurrently, as many at a time as the engine allows.
     """
     for lesson in lessons:
         found: dict[str, list[Proof]] = {toolchain.name: [] for toolchain in toolchains}
@@ -181,13 +202,16 @@ class _Bench:
 
 async def _prove_on(bench: _Bench, found: list[Proof]) -> None:
     lesson = bench.lesson
-    if lesson.prediction and bench.toolchain.can_build(lesson.target):
-        found.append(await _prove_prediction(bench, lesson.prediction))
+    prediction = lesson.prediction
+    if prediction and prediction.on_start and _can_be_asked(lesson, prediction.on_start, bench.toolchain):
+        found.append(await _prove_on_start(bench, prediction, prediction.on_start))
     built: dict[str, str] = {}
     for expectation in lesson.expectations:
         if _applies(bench, expectation):
             proof = await _prove(bench, expectation, built)
             found.append(proof)
+    if prediction and not prediction.on_start:
+        found += _prove_on_goal(bench, prediction, found)
 
 
 def _applies(bench: _Bench, expectation: Expectation) -> bool:
@@ -200,6 +224,10 @@ def _applies(bench: _Bench, expectation: Expectation) -> bool:
         return False
     wanted = expectation.toolchains
     return wanted is None or in_range(toolchain.version, wanted)
+
+
+def _can_be_asked(lesson: Lesson, on_start: str, toolchain: Toolchain) -> bool:
+    return all(toolchain.can_build(target) for target in (lesson.target, parse(on_start).target))
 
 
 async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str]) -> Proof:
@@ -222,23 +250,48 @@ async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str])
         details = " ".join(check.detail for check in verdict.checks if not check.ok)
         problems.append(f"The goal was {'reached' if verdict.reached else 'not reached'}. {details}".strip())
     given = ", ".join(advice.id for advice in verdict.advice)
-    if not verdict.reached and wanted.advice is not None and wanted.advice != given:
+    if not verdict.reached and not verdict.detour and wanted.advice is not None and wanted.advice != given:
         problems.append(f"The advice was {given or 'none'}; it should be {wanted.advice or 'none'}.")
+    answered = verdict.detour.id if verdict.detour else None
+    if answered != expectation.detour:
+        problems.append(f"It was answered as the detour {answered}, not {expectation.detour}.")
     what = RecordingKey(expectation.files, expectation.command, toolchain.version, toolchain.host, toolchain.source)
     run = record(what, events)
     recorded = None if expectation.is_neighbour else run
     return Proof(*name, tuple(problems), seen.classes, _is_stale(lesson, run), recorded)
 
 
-async def _prove_prediction(bench: _Bench, prediction: Prediction) -> Proof:
+async def _prove_on_start(bench: _Bench, prediction: Prediction, line: str) -> Proof:
     lesson, toolchain = bench.lesson, bench.toolchain
-    command = parse(lesson.commands[0])
+    command = parse(line)
     _, events = await bench.run(lesson.files, command)
     seen = summarize(command, events, toolchain.host)
-    right = matching_options(prediction, toolchain.version, seen)
-    named = " and ".join(option.id for option in right) or "none"
-    problems = () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
-    return Proof(lesson.name, toolchain.name, "predict", lesson.commands[0], problems, seen.classes)
+    return Proof(lesson.name, toolchain.name, "predict", line, _not_one(_right(prediction, bench, seen)), seen.classes)
+
+
+def _prove_on_goal(bench: _Bench, prediction: Prediction, proofs: Sequence[Proof]) -> list[Proof]:
+    """Return a proof for each run that reached the goal. The right option must be the same in all of them."""
+    reaching = {(one.files, one.command) for one in bench.lesson.expectations if one.reached}
+    found, first = [], ""
+    for proof in proofs:
+        if proof.run is None or (proof.files, proof.command) not in reaching:
+            continue
+        right = _right(prediction, bench, summarize(parse(proof.command), proof.run.events, bench.toolchain.host))
+        problems = _not_one(right)
+        if not problems and first and right[0] != first:
+            problems = (f"Another run that reaches the goal makes {first} right, this one {right[0]}.",)
+        first = first or "".join(right[:1])
+        found.append(Proof(proof.lesson, proof.toolchain, "predict", proof.command, problems, proof.classes))
+    return found
+
+
+def _right(prediction: Prediction, bench: _Bench, seen: FinishedRun) -> tuple[str, ...]:
+    return tuple(option.id for option in matching_options(prediction, bench.toolchain.version, seen))
+
+
+def _not_one(right: Sequence[str]) -> tuple[str, ...]:
+    named = " and ".join(right) or "none"
+    return () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
 
 
 def _is_stale(lesson: Lesson, run: Recording) -> bool:

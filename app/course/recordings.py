@@ -14,6 +14,7 @@ from typing import TypeVar, assert_never
 from app.protocol.events import (
     Artifact,
     Diagnostic,
+    Edit,
     Event,
     Finished,
     Machine,
@@ -188,7 +189,7 @@ def _sights(event: Event) -> Iterable[str]:
         case Machine():
             code = [] if event.exit_code is None else [f"exit code: {event.exit_code}"]
             return [event.meaning, *code, *event.registers.splitlines()]
-        case Queued() | Started() | Output() | Diagnostic() | Artifact() | Finished() | Verdict():
+        case Queued() | Started() | Output() | Diagnostic() | Artifact() | Edit() | Finished() | Verdict():
             return []
         case _:
             assert_never(event)

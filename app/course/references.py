@@ -27,6 +27,8 @@ def _of_lesson(lesson: Lesson) -> Iterator[tuple[str, RunFacts]]:
     for advice in lesson.advice:
         yield "advice.when.errors", advice.when
     options = lesson.prediction.option if lesson.prediction else ()
+    for detour in lesson.detours:
+        yield "detour.errors", detour
     for key, specs in (("check", lesson.checks), ("expect", lesson.expectations), ("predict.option", options)):
         for spec in specs:
             yield f"{key}.errors", spec

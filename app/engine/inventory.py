@@ -2,12 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Protocol
 
 import anyio
 
+from app import toolchain as this_machine
 from app.course import Course
 from app.engine.memo import Memo
 from app.engine.targets import Targets, best_for
@@ -20,8 +23,6 @@ from app.toolchain import (
     DoctorReport,
     Toolchain,
     discover,
-    examine,
-    explanation,
     missing,
     missing_tools,
     tools_command,
@@ -46,13 +47,42 @@ async def find_setup(settings: Settings) -> LocalSetup:
     return LocalSetup(await detect(settings, toolchains), toolchains)
 
 
+class ToolchainSource(Protocol):
+    """The functions that look at a machine's toolchains: ``app.toolchain`` itself, or a test's own."""
+
+    async def discover(self, cache_dir: Path, /) -> tuple[Toolchain, ...]:
+        """Return every toolchain that a run can use."""
+        ...
+
+    async def explanation(self, toolchain: Toolchain, code: str, /) -> str | None:
+        """Return the compiler's explanation of an error code as Markdown, None if it has none."""
+        ...
+
+    async def examine(
+        self, cache_dir: Path, lessons: Mapping[str, Sequence[str]], essential: tuple[str, ...], /
+    ) -> DoctorReport:
+        """Return what is on the machine, and what the targets of the lessons lack."""
+        ...
+
+
 class LocalInventory:
     """The ``Inventory`` of this machine.
 
     The targets of the ``courses`` may be set up on demand. Call ``begin`` first; ``work`` sets targets up.
+    ``source`` looks at the machine; ``clock`` gives the seconds since it last did.
     """
 
-    def __init__(self, settings: Settings, courses: Iterable[Course], demand: Demand | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        courses: Iterable[Course],
+        demand: Demand | None = None,
+        *,
+        source: ToolchainSource = this_machine,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._clock = clock
         self._cache_dir = settings.cache_dir
         courses = tuple(courses)
         known = (target for course in courses for lesson in course.lessons for target in lesson.targets)
@@ -64,14 +94,14 @@ class LocalInventory:
         self._looked = 0.0
         self._look = anyio.Lock()
         self._wanted = anyio.Event()
-        self._examined = Memo[str, DoctorReport](ttl=_LOOK_AGAIN)
+        self._examined = Memo[str, DoctorReport](ttl=_LOOK_AGAIN, clock=clock)
         self._explanations = Memo[tuple[str, str], str | None]()
 
     def begin(self, found: LocalSetup) -> None:
         """Start with what was found on this machine."""
         self._found = found
         self._toolchains = self.usable(found.toolchains)
-        self._looked = time.monotonic()
+        self._looked = self._clock()
 
     async def work(self) -> None:
         """Set up targets on demand and look for what is missing, until cancelled."""
@@ -112,11 +142,8 @@ class LocalInventory:
         async with self._look:
             if not all(program.exists() for one in self._toolchains for program in one.programs):
                 return await self.refresh()
-        if (
-            missing(self._toolchains, (None, *self._essential, *targets))
-            and time.monotonic() - self._looked > _LOOK_AGAIN
-        ):
-            self._looked = time.monotonic()
+        if missing(self._toolchains, (None, *self._essential, *targets)) and self._clock() - self._looked > _LOOK_AGAIN:
+            self._looked = self._clock()
             self._wanted.set()
         return self._toolchains
 
@@ -132,8 +159,8 @@ class LocalInventory:
 
     async def refresh(self) -> tuple[Toolchain, ...]:
         """Look for the toolchains again."""
-        self._toolchains = self.usable(await discover(self._cache_dir))
-        self._looked = time.monotonic()
+        self._toolchains = self.usable(await self._source.discover(self._cache_dir))
+        self._looked = self._clock()
         return self._toolchains
 
     async def health(self) -> str:
@@ -162,11 +189,13 @@ class LocalInventory:
         chosen = self.named(toolchain)
         if chosen is None:
             return None
-        return await self._explanations.get((chosen.version, code), partial(explanation, chosen, code))
+        return await self._explanations.get((chosen.version, code), partial(self._source.explanation, chosen, code))
 
     async def examine(self, name: str, targets: Sequence[str]) -> DoctorReport:
         """Return what is missing for the targets of the lesson ``name``, at most ``_LOOK_AGAIN`` seconds old."""
-        return await self._examined.get(name, partial(examine, self._cache_dir, {name: targets}, self._essential))
+        return await self._examined.get(
+            name, partial(self._source.examine, self._cache_dir, {name: targets}, self._essential)
+        )
 
     async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
         """Return those of the programs that are not installed, and the command that installs them if one is known."""

@@ -14,6 +14,10 @@ class PerOwnerLock:
         self._locks: dict[str, anyio.Lock] = {}
         self._users: Counter[str] = Counter()
 
+    def __len__(self) -> int:
+        """Return the number of owners whose lock is held or waited for."""
+        return len(self._locks)
+
     @asynccontextmanager
     async def of(self, owner: str) -> AsyncIterator[None]:
         """Hold the owner's lock until the end of the context."""

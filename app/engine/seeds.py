@@ -1,4 +1,4 @@
-"""What cargo knows of a compiler, learned once by the engine and laid into each run's fresh folder.
+"""Cargo's knowledge of a compiler, obtained once by the engine and copied into each run's fresh folder.
 
 Cargo keeps the compiler's answers in ``target/.rustc_info.json``. Without that file each run in a fresh
 folder asks again, which more than doubles it. In its home cargo keeps a small database of what it has downloaded,

@@ -113,7 +113,7 @@ class Worker:
     async def _advised(self, run: Run, verdict: Verdict) -> Verdict:
         """Return the verdict with advice when the goal was missed; never raises."""
         job = run.job
-        if verdict.reached or not verdict.checks:
+        if verdict.reached or verdict.detour or not verdict.checks:
             return verdict
         try:
             toolchain = self._present(job)

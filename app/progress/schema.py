@@ -40,5 +40,10 @@ MIGRATIONS: Migrations = (
             primary key (seat, lesson)
         ) without rowid""",
     ),
+    # The lesson boot-arm was split in two. A seat that had reached the whole of it has reached both halves.
+    (
+        """insert or ignore into reached (seat, lesson, at, toolchain)
+            select seat, 'boot-arm-uart', at, toolchain from reached where lesson = 'boot-arm'""",
+    ),
 )
 """Append a migration to change the schema; never edit one that was released."""

@@ -60,12 +60,17 @@ class Queued(_Numbered):
 
 
 class Started(_Numbered):
-    """The process starts, with this toolchain, these arguments and this isolation level."""
+    """The process starts, with this toolchain, these arguments and this isolation level.
+
+    ``note`` says how the command was read if that differs from what was typed, such as without a pasted prompt. The
+    JSON of other runs has no ``note``.
+    """
 
     type: Literal["started"] = "started"
     toolchain: str
     argv: tuple[str, ...]
     isolation: str
+    note: str | None = Field(default=None, exclude_if=lambda note: note is None)
 
 
 class Output(_Numbered):
@@ -217,6 +222,14 @@ class Machine(_Numbered):
     registers: str
 
 
+class Edit(_Numbered):
+    """A file of the crate as a tool such as ``cargo fmt`` would write it; the learner decides whether to take it."""
+
+    type: Literal["edit"] = "edit"
+    path: str
+    text: str
+
+
 class Finished(_Numbered):
     """The process has ended. ``seconds`` is wall-clock time without the queue.
 
@@ -249,15 +262,19 @@ class Advice(_Frozen):
 
 
 class Verdict(_Numbered):
-    """The verdict on the lesson's goal: always the last event of a run."""
+    """The verdict on the lesson's goal: always the last event of a run.
+
+    ``detour`` is set if the lesson's text itself asks for this run, to show something other than the goal.
+    """
 
     type: Literal["verdict"] = "verdict"
     reached: bool
     checks: tuple[Check, ...]
     advice: tuple[Advice, ...] = ()
+    detour: Advice | None = Field(default=None, exclude_if=lambda detour: detour is None)
 
 
-Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Screen | Machine | Finished | Verdict
+Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Screen | Machine | Edit | Finished | Verdict
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 

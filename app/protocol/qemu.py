@@ -4,6 +4,7 @@ The list has no disks, networks, sockets, output files or scripts. It helps lear
 learner's cargo configuration can start the emulator with any options, and the sandbox confines it.
 """
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -31,6 +32,16 @@ _VALUES: Mapping[str, str] = {
     "-d": r"(int|guest_errors|cpu_reset|unimp|in_asm)(,(int|guest_errors|cpu_reset|unimp|in_asm))*",
 }
 _SAME = {"-machine": "-M", "--kernel": "-kernel"}
+_DISK = "there are no disks; a kernel is started with `-kernel`"
+_NETWORK = "there is no network"
+_GDB = "there is no debugger; the page shows the registers at the end"
+_REASONS: Mapping[str, str] = {
+    **dict.fromkeys("-drive -hda -hdb -cdrom -fda -sd -pflash -mtdblock -bios -blockdev".split(), _DISK),
+    **dict.fromkeys("-net -netdev -nic".split(), _NETWORK),
+    **dict.fromkeys("-gdb -s -S".split(), _GDB),
+    **dict.fromkeys("-enable-kvm -accel".split(), "the sandbox has no access to the processor's own virtual machines"),
+}
+"""Why an option is left out, where there is more to say than that."""
 
 
 def kernel(program: str, arguments: Sequence[str]) -> str | None:
@@ -47,7 +58,7 @@ def kernel(program: str, arguments: Sequence[str]) -> str | None:
             given |= _option(program, _SAME.get(word, word), words)
     if "-kernel" not in given:
         raise ValueError(
-            f"Say which kernel {program} is to start: -kernel and the path of a file that was built, below target/."
+            f"Say which kernel `{program}` should start: `-kernel` and the path of what was built, below `target`."
         )
     return given["-kernel"]
 
@@ -55,11 +66,17 @@ def kernel(program: str, arguments: Sequence[str]) -> str | None:
 def _option(program: str, name: str, following: Iterator[str]) -> dict[str, str]:
     patterns = {**_VALUES, "-M": _MACHINES[program]}
     if name not in patterns:
-        offered = ", ".join(sorted([*_FLAGS, *patterns]))
-        raise ValueError(f"{program} {name[:40]} is not offered here; it takes {offered}.")
+        raise ValueError(f"`{name[:40]}` is not offered here: {_reason(name, patterns)}.")
     value = next(following, None)
     if value is None:
-        raise ValueError(f"{program} {name} needs a value.")
+        raise ValueError(f"`{program} {name}` needs a value.")
     if not re.fullmatch(patterns[name], value):
-        raise ValueError(f"{value[:60]!r} is no value that {program} {name} takes here.")
+        raise ValueError(f"`{value[:60]}` is no value that `{program} {name}` takes here.")
     return {name: value}
+
+
+def _reason(name: str, patterns: Mapping[str, str]) -> str:
+    if name in _REASONS:
+        return _REASONS[name]
+    near = difflib.get_close_matches(name, [*_FLAGS, *patterns], n=1, cutoff=0.75)
+    return f"did you mean `{near[0]}`" if near else f"one kernel is started, with {', '.join(sorted(patterns))}"

@@ -21,6 +21,7 @@ Classify = Callable[[Diagnostic, Literal["rustc", "cargo"]], str | None]
 _CLOSING = re.compile(r"error\b|warning: `.*generated \d+ warning|\s+Finished ")
 _RUNNING = re.compile(r"^ +(Running|Doc-tests) ", re.MULTILINE)
 _OWN_ERROR = re.compile(r"(::)?((core|std)::)?compile_error!")
+_SUMMARY = re.compile(r"warnings? emitted$")
 _LONGEST_MESSAGE = 256 * 1024
 """Bytes of a message; a longer one is not parsed, because that would block the server. No compiler writes one."""
 
@@ -29,10 +30,11 @@ class CargoReader:
     """Turns the output of one cargo process into events.
 
     ``executables`` lists the absolute paths of what cargo built, without tests. With ``program``, cargo announces the
-    program that it runs after the build, and the program's output is deferred until that line has been read.
+    program that it runs after the build, and the program's output is deferred until that line has been read. ``quiet``:
+    cargo was asked to print nothing of its own.
     """
 
-    def __init__(self, classify: Classify, *, program: bool = False) -> None:
+    def __init__(self, classify: Classify, *, program: bool = False, quiet: bool = False) -> None:
         self._early: list[str] | None = [] if program else None
         self.executables: list[str] = []
         self._classify = classify
@@ -40,6 +42,7 @@ class CargoReader:
         self._err = _LineDecoder()
         self._deferred: list[str] = []
         self._building = True
+        self._warnings: dict[str, int] | None = None if quiet else {}
 
     def stdout(self, data: bytes) -> list[Event]:
         """Return the events for bytes of standard output: cargo's, or after the build the program's."""
@@ -106,6 +109,7 @@ class CargoReader:
         message = _json(line)
         match message.get("reason") if message else None:
             case "compiler-message":
+                self._count(message)
                 return [self._diagnostic(message["message"])]
             case "compiler-artifact":
                 if message.get("executable") and not message.get("profile", {}).get("test"):
@@ -113,11 +117,25 @@ class CargoReader:
                 return []
             case "build-finished":
                 self._building = False
-                deferred, self._deferred = "".join([*self._deferred, self._err.rest()]), []
+                deferred, self._deferred = "".join([*self._generated(), *self._deferred, self._err.rest()]), []
                 return [*_output("stderr", deferred), *self._announced(deferred)]
             case "build-script-executed":
                 return []
         return _output("stdout", line)
+
+    def _count(self, message: dict[str, Any]) -> None:
+        """Count a warning of a crate, as cargo does where it renders the messages itself."""
+        said = message["message"]
+        target = message.get("target")
+        if self._warnings is None or target is None or said["level"] != "warning" or _SUMMARY.search(said["message"]):
+            return
+        crate = f"`{_package(message['package_id'])}` ({_described(target)})"
+        self._warnings[crate] = self._warnings.get(crate, 0) + 1
+
+    def _generated(self) -> Iterator[str]:
+        """Yield the lines that cargo leaves out where its messages are JSON, but for their hint at `cargo fix`."""
+        for crate, count in (self._warnings or {}).items():
+            yield f"\x1b[1m\x1b[33mwarning\x1b[0m: {crate} generated {count} warning{'' if count == 1 else 's'}\n"
 
     def _diagnostic(self, message: dict[str, Any]) -> Diagnostic:
         diagnostic = Diagnostic(
@@ -227,6 +245,23 @@ def _close(result: list[Event], parts: list[str]) -> None:
 
 def _output(stream: Literal["stdout", "stderr"], text: str) -> list[Event]:
     return [Output(stream=stream, text=text)] if text else []
+
+
+def _package(identifier: str) -> str:
+    """Return the name in a package's id: ``path+file:///…/name#0.1.0``, ``…#name@0.1.0``, or ``name 0.1.0 (…)``."""
+    address, number, version = identifier.partition("#")
+    if not number:
+        return identifier.partition(" ")[0]
+    name, at, _ = version.partition("@")
+    return name if at else address.rpartition("/")[2]
+
+
+def _described(target: dict[str, Any]) -> str:
+    """Return a target as cargo describes it."""
+    kind = target["kind"][0]
+    if kind == "custom-build":
+        return "build script"
+    return f'{kind} "{target["name"]}"' if kind in ("bin", "test", "bench", "example") else "lib"
 
 
 def _json(line: str) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from anyio.abc import ByteReceiveStream
 
 from app.binary import BinaryFacts
 from app.protocol.command import Command
-from app.protocol.events import Artifact, Event, Finished, Limit, Output, Started, Status, to_json
+from app.protocol.events import Artifact, Edit, Event, Finished, Limit, Output, Started, Status, to_json
 from app.run import words
+from app.run.answers import answer, hindrance
 from app.run.cargo import CargoReader, Classify, PlainReader
 from app.run.machine import Monitor, StandIn, reported
 from app.run.observation import observed
@@ -27,17 +28,19 @@ from app.run.rustup import TargetReader
 from app.run.workspace import HOME, PROGRAM, Seed, Workspace
 from app.runfiles import in_thread
 from app.sandbox import Box, Confined, ProgramGoneError, process
-from app.toolchain import TOOL_PATH, Toolchain, build_env
+from app.toolchain import TOOL_PATH, Toolchain, build_env, components
 
 Emit = Callable[[Event], None]
 
 _MESSAGES = "--message-format=json-diagnostic-rendered-ansi"
+_COMPILES = ("build", "check", "run", "rustc", "test", "clippy")
 _LAST_WORDS = 1.0
 """Seconds in which what a process wrote before its end is still read."""
 _RAW_PER_SHOWN = 8
 """Bytes that may be read for each that may be shown: cargo's JSON contains a message at least twice."""
 _UNPACED = 300
 """Events that pass without delay. An ordinary run has about ten."""
+_LONGEST_EDIT = 256 * 1024
 _PACE = 0.02
 """Seconds between two reads of a stream after that, so that single bytes gather in the pipe."""
 
@@ -83,7 +86,7 @@ class Task:
 
 def takes_seed(command: Command) -> bool:
     """Return True if the command makes cargo ask the compiler what a seed already knows."""
-    return command.kind == "cargo" and command.subcommand != "--version"
+    return command.kind == "cargo" and command.subcommand in _COMPILES
 
 
 async def run(task: Task, emit: Emit) -> Built | None:
@@ -92,12 +95,14 @@ async def run(task: Task, emit: Emit) -> Built | None:
     The run's folder stays, so that the verdict need not wait for its removal.
     """
     placed = await in_thread(_lay, task)
-    emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.box.level))
+    note = task.command.note or None
+    emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.box.level, note=note))
     reader = _reader(task)
     meter = _Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()
     monitor = Monitor(task.workspace.folder, HOME, emit)
-    end = await _follow(task, reader, meter, monitor) if placed else _refuse(task, meter)
+    end = _at_once(task, meter) if placed else _refuse(task, meter)
+    end = end or await _follow(task, reader, meter, monitor)
     status, exit_code = end.status, end.exit_code
     seconds = round(time.monotonic() - began, 3)
     if not meter.full:
@@ -109,8 +114,8 @@ async def run(task: Task, emit: Emit) -> Built | None:
         meter.say(f"\n{task.box.limits.sentence(limit)}\n")
     elif status == "timeout":
         meter.say(f"\n{words.timed_out(task.seconds)}\n")
-    if task.command.kind == "new" and status == "ok":
-        meter.pass_on(await in_thread(_new_files, task.workspace))
+    if status == "ok":
+        meter.pass_on(await in_thread(_left, task))
     if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
         status, exit_code = "failed", reader.exit_code
     built = await _artifact(task, tuple(reader.executables))
@@ -141,14 +146,29 @@ def _refuse(task: Task, meter: "_Meter") -> "_End":
     return _End("failed")
 
 
+def _at_once(task: Task, meter: "_Meter") -> "_End | None":
+    """Answer what needs no process, or what no process can answer; return None for all else."""
+    built = task.after.path if task.after else None
+    if sentence := hindrance(task.command, task.toolchain, built):
+        meter.say(f"{sentence}\n")
+        return _End("failed", 1)
+    if task.command.kind != "answer":
+        return None
+    folder = task.box.inside(task.workspace.folder.path) / task.workspace.crate
+    found = answer(task.command, task.files, built, str(folder))
+    meter.pass_on([Output(stream="stderr" if found.exit_code else "stdout", text=found.text)])
+    return _End("failed" if found.exit_code else "ok", found.exit_code)
+
+
 def _reader(task: Task) -> CargoReader | PlainReader | TargetReader:
     match task.command.kind:
         case "cargo" | "new":
-            quiet = {"-q", "--quiet"} & set(task.command.options)
-            return CargoReader(task.classify, program=task.command.subcommand in ("run", "test") and not quiet)
+            quiet = bool({"-q", "--quiet"} & set(task.command.options))
+            starts = task.command.subcommand in ("run", "test")
+            return CargoReader(task.classify, program=starts and not quiet, quiet=quiet)
         case "rustup":
             return TargetReader(task.command, task.toolchain)
-        case "rustc" | "lookup" | "program" | "emulate":
+        case "rustc" | "lookup" | "program" | "emulate" | "answer":
             return PlainReader()
 
 
@@ -172,6 +192,8 @@ async def _follow(
     if task.machines:
         env |= task.machines.env(env["PATH"], reported(home))
         folders += (task.machines.folder,)
+    if task.command.subcommand in ("clippy", "fmt"):
+        env |= _component_env(task.toolchain)
     if task.command.kind == "new":
         # The repository is not shown, and making it would read git's configuration, which a run cannot see.
         env["CARGO_CARGO_NEW_VCS"] = "none"
@@ -191,6 +213,15 @@ async def _follow(
             return _End("limit", limit=child.limit)
         return _End("ok" if exit_code == 0 else "failed", exit_code, report=report)
     return _End("timeout")
+
+
+def _component_env(toolchain: Toolchain) -> dict[str, str]:
+    """Return what Clippy and rustfmt need to know; Clippy takes the compiler's place and so misses its wrapper."""
+    return {
+        "CARGO": str(toolchain.cargo),
+        "RUSTFMT": str(components.program(toolchain, "rustfmt")),
+        "SYSROOT": str(toolchain.rustc.parent.parent if toolchain.rustc != toolchain.compiler else toolchain.sysroot),
+    }
 
 
 def _starts_program(command: Command) -> bool:
@@ -230,22 +261,28 @@ def _argv(task: Task) -> list[str]:
     command = task.command
     match command.kind:
         case "cargo":
-            return [str(task.toolchain.cargo), *_cargo_words(command)]
+            return [*_cargo(task), *_cargo_words(command)]
         case "new":
             return [str(task.toolchain.cargo), "new", *command.options]
         case "rustc":
             return [str(task.toolchain.rustc), *command.options]
         case "rustup":
             return [str(task.toolchain.rustc), "--print", "target-list"]
-        case "program":
+        case "program" | "answer":
             return list(command.options)
         case "lookup" | "emulate":
             folders = f"{task.machines.folder}:{TOOL_PATH}" if task.machines else TOOL_PATH
             return [shutil.which(command.program, path=folders) or command.program, *command.options]
 
 
+def _cargo(task: Task) -> list[str]:
+    """Return cargo, or Clippy and rustfmt themselves: an alias in the configuration would come before them."""
+    external = {"clippy": "cargo-clippy", "fmt": "cargo-fmt"}.get(task.command.subcommand)
+    return [str(components.program(task.toolchain, external) if external else task.toolchain.cargo)]
+
+
 def _cargo_words(command: Command) -> tuple[str, ...]:
-    messages = () if command.subcommand in ("--version", "clean") else (_MESSAGES,)
+    messages = (_MESSAGES,) if command.subcommand in _COMPILES and "--help" not in command.options else ()
     rest = ("--", *command.rest) if command.rest else ()
     return (command.subcommand, *messages, *command.options, *rest)
 
@@ -254,6 +291,25 @@ def _new_files(workspace: Workspace) -> list[Event]:
     """Show the files that ``cargo new`` made as text. The learner's own files stay as they are."""
     shown = (f"\n{path}\n{indent(text, '    ', bool)}\n" for path, text in workspace.new_files())
     return [Output(stream="stdout", text="".join(shown))]
+
+
+def _left(task: Task) -> list[Event]:
+    """Return what a command that writes source files has left in the run's folder."""
+    if task.command.kind == "new":
+        return _new_files(task.workspace)
+    return _edits(task) if task.command.subcommand == "fmt" else []
+
+
+def _edits(task: Task) -> list[Event]:
+    """Return the files that ``cargo fmt`` has changed; the learner's own stay as they are until they take these."""
+    events: list[Event] = []
+    for path, text in task.files.items():
+        changed = task.workspace.read(path, _LONGEST_EDIT)
+        if changed is not None and changed != text:
+            events.append(Edit(path=path, text=changed))
+    if not events and not set(task.command.options) & {"--help", "-h", "--version"}:
+        events.append(Output(stream="stdout", text=words.NOTHING_TO_FORMAT))
+    return events
 
 
 async def _artifact(task: Task, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:

@@ -38,6 +38,21 @@ def cannot_start(reason: str) -> str:
     return f"{reason}. Whoever runs this playground can see more with playground doctor."
 
 
+def component_missing(component: str, toolchain: str) -> str:
+    """Explain that Clippy or rustfmt is not installed for the chosen compiler."""
+    return (
+        f"Rust {toolchain} is installed without {component}. Choose another compiler, or have the operator of this "
+        "playground run playground setup."
+    )
+
+
+def built_elsewhere(path: str, built: str) -> str:
+    """Explain that the last build put its program somewhere else."""
+    return f"There is no {path}: the last build put its program into {built}."
+
+
+NOTHING_TO_FORMAT = "Nothing to change: the code is formatted already.\n"
+
 # Answers to ``rustup target``.
 
 

@@ -3,7 +3,7 @@
 import posixpath
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,6 +19,20 @@ PROGRAM = "program"
 
 _NO_NAME = re.compile("[\0\ud800-\udfff]")
 """Characters that are invalid in a path on this system or in JSON."""
+_PLACES = {
+    **dict.fromkeys(("config", "config.toml", "cargo-config.toml"), ".cargo/config.toml"),
+    **dict.fromkeys(("manifest.toml", "cargo.toml.txt"), "Cargo.toml"),
+    **dict.fromkeys(("lib.rs", "mod.rs"), "src/main.rs"),
+}
+"""Where the text of files belongs that have another name."""
+_NEEDLESS = {
+    "cargo.lock": "cargo makes it by itself",
+    "build.rs": "nothing has to be generated before the crate is built",
+    **dict.fromkeys(("rust-toolchain", "rust-toolchain.toml"), "the compiler is chosen beside the command"),
+    **dict.fromkeys((".gitignore", "readme.md"), "the crate is not put under version control"),
+    **dict.fromkeys(("rustfmt.toml", ".rustfmt.toml", "clippy.toml"), "the usual settings apply"),
+}
+"""Files that readers have and that the lessons do without."""
 _LONGEST_PATH = 4096
 _LARGEST_ARTIFACT = 64 * 1024 * 1024
 _LARGEST_COMPANION = 8 * 1024 * 1024
@@ -47,8 +61,7 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
     for path, text in edits.items():
         field = f"files.{path[:80]}".encode("utf-8", "replace").decode()
         if path not in lesson.editable:
-            allowed = " and ".join(lesson.editable)
-            raise EditError("not-editable", f"{path[:80]!r} cannot be edited in this lesson; {allowed} can.", field)
+            raise EditError("not-editable", _misplaced(path, lesson.editable), field)
         if "\0" in text:
             raise EditError("nul-byte", f"{path} contains a NUL byte; remove it.", field)
         try:
@@ -59,6 +72,23 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
             limit = f"{file_bytes // 1024} KiB"
             raise EditError("file-too-large", f"{path} is {size} bytes long; shorten it to {limit} or less.", field)
     return {**lesson.files, **edits}
+
+
+def _misplaced(path: str, editable: Sequence[str]) -> str:
+    """Return where the text of a file belongs that cannot be edited."""
+    shown = f"`{repr(path[:80])[1:-1]}`"
+    name = PurePosixPath(path).name.lower()
+    place = _PLACES.get(name) or next((each for each in editable if PurePosixPath(each).name.lower() == name), None)
+    allowed = " and ".join(f"`{each}`" for each in editable)
+    if name in _NEEDLESS:
+        return f"{shown} cannot be edited and is not needed: {_NEEDLESS[name]}. {allowed} can be edited."
+    if place in editable:
+        return f"{shown} cannot be edited in this lesson; its text belongs in `{place}`."
+    if place:
+        return f"{shown} cannot be edited: its text belongs in `{place}`, which this lesson leaves out; {allowed} can."
+    if name.endswith(".json"):
+        return f"{shown} cannot be edited: no lesson has a target of its own making; {allowed} can."
+    return f"{shown} cannot be edited in this lesson; {allowed} can."
 
 
 def configured_targets(files: Mapping[str, str]) -> tuple[str, ...]:
@@ -148,6 +178,13 @@ class Workspace:
         sizes = [self.folder.take(name, one, _LARGEST_COMPANION) for name, one in zip(names, there, strict=True)]
         taken = [(one, size) for one, size in zip(there, sizes, strict=True) if size is not None]
         return tuple(one for one, _ in taken), sum(size for _, size in taken)
+
+    def read(self, path: str, limit: int) -> str | None:
+        """Return the text of a file of the crate; None if it is missing, no text, or longer than ``limit`` bytes."""
+        data = self.folder.read(f"{self.crate}/{path}", limit)
+        with suppress(UnicodeDecodeError):
+            return None if data is None else data.decode()
+        return None
 
     def size_of(self, path: str) -> int | None:
         """Return the size of a regular file of the crate, or None if there is none."""

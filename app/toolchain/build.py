@@ -1,4 +1,4 @@
-"""Build ``core`` for a target from the compiler's sources, and prove that programs for the target can be built."""
+"""Build the libraries of a target from the compiler's own sources, as rustup ships them, and prove that they work."""
 
 import os
 import re
@@ -45,6 +45,14 @@ pub extern "C" fn _start() -> ! {
 """
 _HOSTED = 'fn main() {\n    println!("{}", 1);\n}\n'
 _EMPTY = "#![no_std]\n"
+_OVERRIDES = """
+[profile.release.package.panic_abort]
+rustflags = ["-Cpanic=abort"]
+"""
+"""Profiles of the standard library's own workspace, which do not apply here. Its 10,000 codegen units for
+``compiler_builtins`` are left out: they would cost a quarter of the whole build."""
+_LIBRARIES = "core,alloc,compiler_builtins"
+_PANIC = ",panic_abort,panic_unwind"
 
 
 class BuildError(Exception):
@@ -64,7 +72,7 @@ def vendored(sources: Path) -> Path | None:
 
 
 async def build_targets(toolchain: Toolchain, targets: Sequence[str], cache_dir: Path, say: Say, lock: int) -> None:
-    """Build ``core`` and ``compiler_builtins`` for the targets into the compiler's private sysroot.
+    """Build the libraries of the targets into the compiler's private sysroot.
 
     One cargo builds all targets, so that it can use every core of the machine. The caller holds the cache folder's
     lock; ``lock`` is its descriptor. A target is renamed into place only after a program was built with it. Raises
@@ -80,8 +88,7 @@ async def build_targets(toolchain: Toolchain, targets: Sequence[str], cache_dir:
         draft = PrivateSysroot(folder / "sysroot")
         lay_out(draft, compiler, linker)
         for target in targets:
-            libraries = built / target / "release/deps"
-            await anyio.to_thread.run_sync(_copy_libraries, libraries, draft.target(target) / "lib")
+            await anyio.to_thread.run_sync(_copy_libraries, built / target / "release/deps", draft, target)
         for target in (*targets, compiler.host):
             await prove(replace(compiler, rustc=draft.wrapper), target)
         _publish(draft, private, compiler.host, targets, folder)
@@ -122,7 +129,7 @@ class _Probe:
 async def _probe_for(toolchain: Toolchain, target: str) -> _Probe:
     if target == toolchain.host:
         return _Probe("main.rs" if await links_host() else "lib.rs", _HOSTED)
-    if "-none" in target:
+    if is_bare(target):
         return _Probe("main.rs", _FREESTANDING, magic=b"\x7fELF")
     if target.endswith("-windows-msvc"):
         arguments = "link-args=/ENTRY:_start /SUBSYSTEM:console /NODEFAULTLIB"
@@ -133,17 +140,51 @@ async def _probe_for(toolchain: Toolchain, target: str) -> _Probe:
     return _Probe("lib.rs", _EMPTY)
 
 
+def is_bare(target: str) -> bool:
+    """Return True for a target without an operating system."""
+    return "-none" in target
+
+
 async def _compile_core(
     compiler: Toolchain, targets: Sequence[str], sources: Path, crate: Path, say: Say, lock: int
 ) -> Path:
+    """Compile the libraries as rustup has them; return the folder with those of each target.
+
+    Where there is no system, ``memcpy`` and its kin are in ``compiler_builtins``. Elsewhere the C library has them, and
+    there are the crates that panic.
+    """
     _write_crate(crate, "lib.rs", _EMPTY)
+    manifest = crate / "Cargo.toml"
+    manifest.write_text(f'cargo-features = ["profile-rustflags"]\n\n{manifest.read_text()}{_OVERRIDES}')
     if vendor := vendored(sources):
         (crate / "home/.cargo").mkdir(parents=True)
         (crate / "home/.cargo/config.toml").write_text(
             f"[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = '{vendor}'\n"
         )
-    more = {"RUSTC_BOOTSTRAP": "1", "CARGO_NET_OFFLINE": "true" if vendor else "false"}
-    arguments = ["build", "--release", "-Z", "build-std=core", *(f"--target={target}" for target in targets)]
+    for group in ([one for one in targets if is_bare(one)], [one for one in targets if not is_bare(one)]):
+        if group:
+            await _compile_alike(compiler, group, crate, say, lock)
+    return crate / "target"
+
+
+async def _compile_alike(compiler: Toolchain, targets: Sequence[str], crate: Path, say: Say, lock: int) -> None:
+    bare = is_bare(targets[0])
+    offline = (crate / "home/.cargo/config.toml").is_file()
+    more = {
+        "RUSTC_BOOTSTRAP": "1",
+        "CARGO_NET_OFFLINE": "true" if offline else "false",
+        # Of two the last counts: cargo says embed-bitcode=no by itself, because its own profile asks for no LTO.
+        "RUSTFLAGS": "-C embed-bitcode=yes",
+    }
+    arguments = [
+        "build",
+        "--release",
+        "-Z",
+        f"build-std={_LIBRARIES}{'' if bare else _PANIC}",
+        "-Z",
+        f"build-std-features={'compiler-builtins-mem' if bare else 'panic-unwind'}",
+        *(f"--target={target}" for target in targets),
+    ]
     lines: list[str] = []
     async with progress(say) as shown:
 
@@ -155,7 +196,6 @@ async def _compile_core(
         code = await _cargo(compiler, crate, arguments, line, more=more, lock=lock, gently=True)
     if code:
         raise BuildError(f"core could not be built for {' and '.join(targets)}: {_reason(lines)}")
-    return crate / "target"
 
 
 async def _cargo(
@@ -192,11 +232,13 @@ def _write_crate(folder: Path, file: str, text: str) -> None:
     (folder / "src" / file).write_text(text)
 
 
-def _copy_libraries(built: Path, libraries: Path) -> None:
+def _copy_libraries(built: Path, draft: PrivateSysroot, target: str) -> None:
+    libraries = draft.target(target) / "lib"
     libraries.mkdir(parents=True)
-    for name in ("core", "compiler_builtins"):
-        for library in built.glob(f"lib{name}-*.rlib"):
+    for library in built.glob("lib*.rlib"):
+        if not library.name.startswith("libprobe-"):
             shutil.copy2(library, libraries)
+    draft.sign(target)
 
 
 def _publish(draft: PrivateSysroot, private: PrivateSysroot, host: str, targets: Sequence[str], attic: Path) -> None:

@@ -8,6 +8,7 @@ import anyio
 from pydantic import BaseModel, ConfigDict
 
 from app.protocol.command import LOOKUPS
+from app.toolchain import components
 from app.toolchain.discover import Survey, survey
 from app.toolchain.linkers import find_lld
 from app.toolchain.model import Origin, Source, Toolchain, preferred
@@ -31,7 +32,8 @@ class CompilerReport(_Frozen):
     """One toolchain. ``targets`` maps each triple to its origin.
 
     ``default_for`` lists ``host`` and ``bare-metal`` if runs use this toolchain for them by default. ``hidden`` is True
-    if runs use another compiler of the same version.
+    if runs use another compiler of the same version. ``lacks`` names the components
+    that are missing, Clippy and rustfmt.
     """
 
     name: str
@@ -44,6 +46,7 @@ class CompilerReport(_Frozen):
     targets: dict[str, Origin]
     default_for: tuple[str, ...] = ()
     hidden: bool = False
+    lacks: tuple[str, ...] = ()
 
 
 class ToolReport(_Frozen):
@@ -177,6 +180,7 @@ def _compiler_report(toolchain: Toolchain, found: Survey, essential: tuple[str, 
         targets=dict(toolchain.targets),
         default_for=tuple(default_for),
         hidden=toolchain in found.shadowed,
+        lacks=components.lacking(toolchain),
     )
 
 
@@ -211,6 +215,11 @@ def _compiler_lines(compiler: CompilerReport) -> list[str]:
     return [
         f"  {compiler.name}  {versions}{purposes}{hidden}",
         *(f"        {name}{' (host)' * (name == compiler.host)}: {_CAME[came]}" for name, came in targets),
+        *(
+            [f"        missing: {' and '.join(compiler.lacks)}; set-up adds them where it can"]
+            if compiler.lacks
+            else []
+        ),
     ]
 
 

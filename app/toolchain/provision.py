@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.toolchain import debian
+from app.toolchain import components, debian
 from app.toolchain.build import BuildError, build_targets, prove, rust_src
 from app.toolchain.discover import Survey, survey
 from app.toolchain.lock import locked
@@ -31,12 +31,14 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...], essential: 
     if any(gained):
         found = await survey(cache_dir)
     lacking = [target for target in targets if not await _proven(found, target, say)]
-    if lacking or (debian.is_root() and (await needs(found, targets)).tool_packages):
+    tools = debian.is_root() and (await needs(found, targets)).tool_packages
+    if lacking or tools or await components.obtainable(found.toolchains):
         try:
             async with locked(cache_dir, say) as lock:
                 work = _Work(cache_dir, say, tuple(lacking), lock)
                 lacking = await _provide(work, (_by_rustup, _by_sources, _by_distribution))
                 await _add_tools(cache_dir, say, targets)
+                await components.add((await survey(cache_dir)).toolchains, say)
         except OSError as error:
             say(f"The cache folder {cache_dir} cannot be used: {error.strerror or error}.")
         found = await survey(cache_dir)

@@ -6,6 +6,7 @@
         bin/rustc                        starts the compiler with --sysroot
         lib/rustlib/HOST                 the compiler's own, plus bin/rust-lld if it has none
         lib/rustlib/TARGET/lib/*.rlib    built here
+        lib/rustlib/TARGET/recipe        how they were built
 
 The folder's name contains the compiler's path (hashed), version and commit, so an upgraded compiler never uses
 libraries of its predecessor. The wrapper is used only if a target was built.
@@ -21,6 +22,8 @@ from pathlib import Path
 from app.toolchain.model import Origin, Toolchain
 
 _BUILT: Origin = "built"
+_RECIPE = "2"
+"""How targets are built here. A target that was built in another way counts as missing and is built anew."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,18 @@ class PrivateSysroot:
         """Return the targets that were built here, or no targets if the wrapper or the linker is missing."""
         if not os.access(self.wrapper, os.X_OK) or not self.linker(host).exists():
             return []
-        return [target for target in targets_in(self.folder) if not self.target(target).is_symlink() and target != host]
+        own = [name for name in targets_in(self.folder) if not self.target(name).is_symlink() and name != host]
+        return [name for name in own if self._signed(name)]
+
+    def sign(self, target: str) -> None:
+        """Write down how the target was built."""
+        (self.target(target) / "recipe").write_text(_RECIPE)
+
+    def _signed(self, target: str) -> bool:
+        try:
+            return (self.target(target) / "recipe").read_text() == _RECIPE
+        except OSError:
+            return False
 
 
 def place(toolchain: Toolchain, cache_dir: Path) -> PrivateSysroot:

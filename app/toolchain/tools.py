@@ -16,6 +16,8 @@ PACKAGES = dict.fromkeys(LOOKUPS, "binutils-multiarch") | {
     "file": "file",
     "qemu-system-arm": "qemu-system-arm",
     "qemu-system-x86_64": "qemu-system-x86",
+    "xxd": "xxd",
+    "hexdump": "bsdextrautils",
 }
 """Debian's package for each program."""
 

@@ -1,5 +1,6 @@
 """Show the answers of several compilers to one source side by side, with the differences marked."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ _LONGEST_ERROR = 1000
 """Characters shown of an error's message; with ``compile_error!`` it can be as long as a run's output."""
 _DRAWN = {"", "|"}
 """Lines without content, which never count as a difference."""
+
+_HASHES = re.compile(r"(?<=[-./])(?:[0-9a-z]{20,}|[0-9a-f]{16}|rustc[0-9A-Za-z]{6})(?![0-9A-Za-z])")
+"""Parts of the names of files that a compiler makes up anew for each build."""
 
 _Line = tuple[str, Markup]
 
@@ -64,7 +68,9 @@ def columns(answers: Sequence[Answer], diagnosis: Diagnosis) -> tuple[Column, ..
     lines: list[list[_Line]] = []
     for text in texts:
         terminal = Terminal()
-        lines.append([(words(line).strip(), terminal.feed(f"{line}\n")) for line in text[:_MOST_LINES]])
+        lines.append(
+            [(_HASHES.sub("…", words(line)).strip(), terminal.feed(f"{line}\n")) for line in text[:_MOST_LINES]]
+        )
     ended = [number for number, answer in enumerate(answers) if answer.state == "done"]
     both = [_shared([kind[number] for number in ended]) for kind in (errors, lines)]
     return tuple(

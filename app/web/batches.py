@@ -9,6 +9,7 @@ from typing import assert_never
 from app.protocol.events import (
     Artifact,
     Diagnostic,
+    Edit,
     Event,
     Finished,
     Machine,
@@ -67,7 +68,7 @@ def said(event: Event) -> str:
             return event.text
         case Diagnostic():
             return event.rendered
-        case Queued() | Started() | Artifact() | Observed() | Screen() | Machine() | Finished() | Verdict():
+        case Queued() | Started() | Artifact() | Observed() | Screen() | Machine() | Edit() | Finished() | Verdict():
             return ""
         case _:
             assert_never(event)

@@ -55,11 +55,14 @@ class FileDiff:
         return len(self.hunks)
 
 
-def compare(old: str, new: str) -> tuple[Hunk, ...]:
-    """Return the hunks that turn ``old`` into ``new``, from the top down; none if the texts are equal."""
+def compare(old: str, new: str, context: int = _CONTEXT) -> tuple[Hunk, ...]:
+    """Return the hunks that turn ``old`` into ``new``, from the top down; none if the texts are equal.
+
+    ``context``: the number of equal lines around a difference that belong to its hunk.
+    """
     before, behind = old.split("\n"), new.split("\n")
     hunks: list[Hunk] = []
-    for group in _groups(before, behind):
+    for group in _groups(before, behind, context):
         lines = tuple(line for code in group for line in _lines(code, before, behind))
         # Equal hunks are numbered, so that each id names one.
         same = sum(hunk.lines == lines for hunk in hunks)
@@ -70,11 +73,11 @@ def compare(old: str, new: str) -> tuple[Hunk, ...]:
     return tuple(hunks)
 
 
-def _groups(before: Sequence[str], behind: Sequence[str]) -> Iterable[list[_Code]]:
+def _groups(before: Sequence[str], behind: Sequence[str], context: int) -> Iterable[list[_Code]]:
     if max(len(before), len(behind)) > _MOST_LINES or _steps(before, behind) > _MOST_STEPS:
         whole = ("replace", 0, len(before), 0, len(behind))
         return [[whole]] if before != behind else []
-    return SequenceMatcher(None, before, behind).get_grouped_opcodes(_CONTEXT)
+    return SequenceMatcher(None, before, behind).get_grouped_opcodes(context)
 
 
 def _steps(before: Sequence[str], behind: Sequence[str]) -> int:

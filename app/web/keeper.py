@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from app.course import Course, Lesson
 from app.course.checks import matching_options, summarize
+from app.course.lessons import Prediction
 from app.engine import Inventory, JobSpec
 from app.progress import Progress, fingerprint
 from app.protocol.command import parse
@@ -41,15 +42,12 @@ class ProgressKeeper:
         if lesson and verdict.reached:
             await self._progress.mark(job.owner, lesson.key, job.toolchain)
         if lesson:
-            await self._settle(job.owner, lesson, job, events)
+            await self._settle(job.owner, lesson, job, events, reached=verdict.reached)
 
-    async def _settle(self, seat: str, lesson: Lesson, job: JobSpec, events: Sequence[Event]) -> None:
-        """Store the outcome of a prediction if the run is its subject: the first command on the files as given."""
+    async def _settle(self, seat: str, lesson: Lesson, job: JobSpec, events: Sequence[Event], *, reached: bool) -> None:
+        """Store the outcome of the prediction if this is the run that the question is about."""
         prediction, key = lesson.prediction, lesson.key
-        if prediction is None or job.command != parse(lesson.commands[0]):
-            return
-        given = await self._progress.versions.noted(seat, key, "given") or {}
-        if job.files not in (lesson.files, {**lesson.files, **given}):
+        if prediction is None or not await self._is_about(prediction, seat, lesson, job, reached=reached):
             return
         toolchain = next((one for one in await self._inventory.toolchains() if one.name == job.toolchain), None)
         if toolchain is None:
@@ -57,3 +55,13 @@ class ProgressKeeper:
         right = matching_options(prediction, toolchain.version, summarize(job.command, events, toolchain.host))
         if len(right) == 1:
             await self._progress.guides.turned_out(seat, key, right[0].id, job.toolchain)
+
+    async def _is_about(
+        self, prediction: Prediction, seat: str, lesson: Lesson, job: JobSpec, *, reached: bool
+    ) -> bool:
+        """Return True if the prediction is about this run: it reached the goal, or is ``on_start`` unedited."""
+        if prediction.on_start is None:
+            return reached
+        given = await self._progress.versions.noted(seat, lesson.key, "given") or {}
+        unedited = job.files in (lesson.files, {**lesson.files, **given})
+        return unedited and job.command == parse(prediction.on_start)

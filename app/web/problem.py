@@ -291,6 +291,21 @@ def no_such_hint(most: int) -> ProblemError:
     return ProblemError(422, "no-such-hint", f"This step has {count(most, 'hint')}. Ask for one of them.")
 
 
+def no_such_edit() -> ProblemError:
+    """Refuse to accept files that no tool of the run wrote."""
+    return ProblemError(422, "no-such-offer", "This run offers no such files. Run the command again.", "choice")
+
+
 def no_such_offer() -> ProblemError:
     """Refuse files that the lesson's text does not offer."""
     return ProblemError(422, "no-such-offer", "This step does not offer such files. Reload its page.", "choice")
+
+
+def no_such_block() -> ProblemError:
+    """Refuse to insert code that the lesson's text does not have."""
+    return ProblemError(422, "no-such-block", "This step has no such code to insert. Reload its page.", "choice")
+
+
+def no_such_page() -> ProblemError:
+    """Refuse a page that this lesson does not have."""
+    return ProblemError(404, "http-404", "There is nothing at this address. The course map is at /.")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 from markdown_it import MarkdownIt
@@ -15,12 +16,16 @@ from app.course.glossary import Glossary, Term
 from app.course.lessons import Lesson
 from app.course.quotation import Quote, quote, quoted
 from app.course.recordings import RecordingError
+from app.protocol.command import CommandError, parse
 from app.web.ansi import Terminal, strip
-from app.web.render import fence, inline, made, new_parser, page
+from app.web.render import code, fence, inline, made, new_parser, page
+from app.web.snippets import code_blocks, home_of
 from app.web.words import FROM_THE_POST, OBSERVED, recording_label, recording_of
 
 _OURS = re.compile(r"^```((?:recorded|offer)\b.*)\n(?:(?!```).*\n)*```\n", re.MULTILINE)
 _ERA = "1.63"
+_MOST_LINES = 120
+"""Lines of a recording up to which the whole of it is offered below an excerpt."""
 
 
 def prose(lesson: Lesson, glossary: Glossary = (), root: str = "") -> Markup:
@@ -50,49 +55,90 @@ def _parser() -> MarkdownIt:
     parser = new_parser()
     parser.core.ruler.push("terms", _mark_terms)
     parser.add_render_rule("fence", _fence)
+    parser.add_render_rule("heading_close", _anchor)
     parser.add_render_rule("term", _term)
     return parser
 
 
 def _fence(self: RendererHTML, tokens: list[Token], number: int, options: OptionsDict, env: EnvType) -> str:
-    info, content = tokens[number].info, tokens[number].content
-    if info.startswith("recorded"):
-        return _recorded(env["lesson"], info)
-    if info.startswith("offer "):
-        name = info.split()[1]
-        return made(page("_offer.html", root=env["root"], lesson=env["lesson"], name=name, says=content.strip()))
-    return fence(self, tokens, number, options, env)
+    token = tokens[number]
+    if token.info.startswith("recorded"):
+        return _recorded(env["lesson"], token.info, number)
+    if token.info.startswith("offer "):
+        name, says = token.info.split()[1], token.content.strip()
+        return made(page("_offer.html", root=env["root"], lesson=env["lesson"], name=name, says=says))
+    block = next(place for place, each in enumerate(code_blocks(tokens)) if each is token)
+    drawn = made(fence(self, tokens, number, options, env))
+    return made(page("_code.html", **_block(env["lesson"], env["root"], token, block), code=drawn))
 
 
-def _recorded(lesson: Lesson, info: str) -> Markup:
-    """Return recorded compiler output side by side, or a sentence if there is none."""
+def _anchor(_self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, _env: EnvType) -> str:
+    """End a heading with a link to it, so that a section's address can be copied."""
+    name = tokens[number - 2].attrGet("id")
+    link = Markup(' <a class="anchor" href="#{}" aria-label="Link to this section">#</a></{}>\n')
+    return link.format(name, tokens[number].tag)
+
+
+def _block(lesson: Lesson, root: str, token: Token, number: int) -> dict[str, object]:
+    """Return the context of a block's buttons: a command can be run, a part of the solution inserted."""
+    command = token.content.strip() if token.info.startswith("console") else ""
+    return {
+        "root": root,
+        "lesson": lesson,
+        "number": number,
+        "command": command if _runs(command) else None,
+        "path": None if command else home_of(lesson, token.content),
+    }
+
+
+def _runs(command: str) -> bool:
+    try:
+        parse(command)
+    except CommandError:
+        return False
+    return "\n" not in command
+
+
+def snippet(lesson: Lesson, number: int) -> str | None:
+    """Return the text of a lesson's code block; None if there is none of that number."""
+    blocks = list(code_blocks(_parser().parse(lesson.text, {"lesson": lesson})))
+    return blocks[number].content if 0 <= number < len(blocks) else None
+
+
+def _recorded(lesson: Lesson, info: str, number: int) -> Markup:
+    """Return recorded compiler output, with a tab for each compiler that differs, or a sentence if there is none.
+
+    Output that the learner is about to see is folded until the command has been run.
+    """
     try:
         wanted = quote(info)
     except RecordingError as error:
         return Markup('<p class="note">{}</p>\n').format(str(error))
     shown = quoted(lesson.recordings, wanted)
     if not shown:
-        return Markup('<p class="note">What <code>{}</code> prints has not been recorded yet.</p>\n').format(
-            wanted.command
-        )
-    columns = Markup().join(_column(wanted, names, text) for names, text in shown)
-    return Markup('<div class="recorded"><div>{}</div></div>\n').format(columns)
+        said = Markup('<p class="note">What {} prints has not been recorded yet.</p>\n')
+        return said.format(code(wanted.command))
+    whole = quoted(lesson.recordings, replace(wanted, first=None, last=None))
+    figures = [
+        _figure(wanted, names, text, next((all_ for group, all_ in whole if names[0] in group), text))
+        for names, text in shown
+    ]
+    outcome = wanted.command in lesson.commands and wanted.files in ("start", "solution")
+    return made(page("_recorded.html", figures=figures, number=number, folded=wanted.command if outcome else None))
 
 
-def _column(wanted: Quote, names: tuple[str, ...], text: str) -> Markup:
-    label = recording_label(names, wanted.command, observed=wanted.seen)
+def _figure(wanted: Quote, names: tuple[str, ...], text: str, whole: str) -> dict[str, object]:
     notes = [note for note, holds in ((OBSERVED, wanted.seen), (FROM_THE_POST, _ERA in names)) if holds]
-    soft = Markup().join(Markup(' <span class="soft">{}</span>').format(note) for note in notes)
-    return Markup(
-        '<figure><figcaption>{}{}</figcaption><pre class="terminal{}" tabindex="0" role="group" aria-label="{}" '
-        'translate="no">{}</pre></figure>'
-    ).format(
-        recording_of(names),
-        soft,
-        "" if wanted.command.startswith("cargo ") else " table",
-        label,
-        Terminal().feed(text),
-    )
+    longer = whole != text and whole.count("\n") < _MOST_LINES
+    return {
+        "label": recording_of(names),
+        "what": recording_label(names, wanted.command, observed=wanted.seen),
+        "notes": notes,
+        "table": not wanted.command.startswith("cargo "),
+        "text": Terminal().feed(text),
+        "whole": Terminal().feed(whole) if longer else None,
+        "lines": whole.count("\n") + 1,
+    }
 
 
 @cache

@@ -29,6 +29,7 @@ from app.course.lessons import Lesson
 from app.protocol.events import (
     Artifact,
     Diagnostic,
+    Edit,
     Event,
     Finished,
     Machine,
@@ -42,13 +43,16 @@ from app.protocol.events import (
 )
 from app.run.cargo import joined
 from app.web.ansi import Terminal, strip
+from app.web.highlight import highlighted
 from app.web.linking import explain, find_command
 from app.web.links import code_link, linked, place_link
 from app.web.screen import rows
 from app.web.words import LIST_ENDS, TERMINAL_ENDS, WHOLE_OUTPUT, file_size
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_APPENDED = {"terminal", "diagnostics"}
+_APPENDED = {"terminal", "diagnostics", "edits"}
+_TELLS = ("--version", "-V", "-vV", "-Vv", "--list", "--help", "-h", "--explain")
+_LOOKS = ("new", "clean", "clippy", "fmt", "tree", "help", "version")
 _MOST_TEXT = 256 * 1024
 """Characters that a terminal shows. HTML is up to fifty times as long, and each reader's browser must lay it out."""
 _MOST_LISTED = 256 * 1024
@@ -56,6 +60,8 @@ _MOST_LISTED = 256 * 1024
 _LONGEST_COMMAND = 32 * 1024
 """Longer linker commands are shown without an explanation, which has a sentence for each part."""
 _LONGEST_MESSAGE = 8 * 1024
+_SHORT = 24
+"""Characters of code that fit into a line of the narrowest page."""
 _PLACE = 80
 """Characters of a replacement's position."""
 _MOST_SPANS = 50
@@ -79,7 +85,8 @@ class Patch:
 class RunRenderer:
     """Render one run's events in order; colours that one event leaves open continue in the next.
 
-    ``seconds``: the time that the run has taken so far.
+    ``seconds``: the time that the run has taken so far. ``earlier``: the learner reached the goal in an earlier run.
+    ``finish``: the lesson is the last of the post's own steps, and leads to the page about what was built.
     """
 
     def __init__(
@@ -90,6 +97,9 @@ class RunRenderer:
         diagnosis: Diagnosis,
         root: str = "",
         seconds: float = 0.0,
+        *,
+        earlier: bool = False,
+        finish: bool = False,
     ) -> None:
         self._terminal = Terminal()
         self._files = [*lesson.editable, *(path for path in lesson.files if path not in lesson.editable)]
@@ -106,6 +116,9 @@ class RunRenderer:
             "lesson": lesson,
             "following": following,
             "seconds": seconds,
+            "earlier": earlier,
+            "finish": finish,
+            "judged": judged_command(lesson),
         }
 
     def patches(self, event: Event) -> list[Patch]:
@@ -162,6 +175,8 @@ class RunRenderer:
                 return {"by_path": self._by_path}
             case Diagnostic():
                 return self._message(event)
+            case Edit():
+                return {"offered": event.path in self._lesson.editable}
             case Queued() | Started() | Artifact() | Screen() | Machine() | Finished() | Verdict():
                 return {}
             case _:
@@ -209,10 +224,19 @@ def fixes(event: Diagnostic, files: Sequence[str]) -> Iterator[Suggestion]:
 
 
 def only_looks(argv: Sequence[str], lesson: Lesson) -> bool:
-    """Return True if the command only looks at something, and the lesson's goal is about building."""
+    """Return True if a command is none that the lesson's goal is about, so that it gets no verdict."""
     if argv[0] == "cargo":
-        return argv[1] in ("new", "clean", "--version", "-V")
-    return all(check.command is None or check.command.program != argv[0] for check in lesson.checks)
+        words = argv[: argv.index("--")] if "--" in argv else argv
+        if set(_TELLS) & set(words) or set(_LOOKS) & set(words[1:3]):
+            return True
+    programs = {check.command.program for check in lesson.checks if check.command} or {"cargo"}
+    return argv[0] not in programs
+
+
+def judged_command(lesson: Lesson) -> str:
+    """Return the command, without its options, whose runs are judged in this lesson."""
+    facts = next((check.command for check in lesson.checks if check.command), None)
+    return " ".join((facts.program, *facts.subcommand[:1])) if facts else "cargo build"
 
 
 def partials(patches: Iterable[Patch]) -> str:
@@ -258,6 +282,7 @@ def environment() -> Environment:
     )
     env.filters |= {"markdown": markdown, "inline": inline, "ticks": ticks, "plain": plain, "size": file_size}
     env.filters["shell"] = shlex.join
+    env.filters["code"] = code
     env.filters["json"] = as_json
     env.filters["screen_rows"] = rows
     env.tests |= {"listed": is_listed, "explained": is_explained}
@@ -282,9 +307,7 @@ def inline(text: str) -> Markup:
 def ticks(text: str) -> Markup:
     """Escape text and render the parts between backticks as code, as compilers and authors mean them."""
     pieces = re.split(r"`([^`\n]+)`", text)
-    return Markup().join(
-        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces)
-    )
+    return Markup().join(code(piece) if odd % 2 else escape(piece) for odd, piece in enumerate(pieces))
 
 
 def plain(text: str) -> str:
@@ -319,6 +342,7 @@ def new_parser() -> MarkdownIt:
     parser.add_render_rule("link_open", _link)
     parser.add_render_rule("fence", fence)
     parser.add_render_rule("code_block", fence)
+    parser.add_render_rule("code_inline", _code_inline)
     return parser
 
 
@@ -345,4 +369,14 @@ def fence(  # markdown-it passes the same arguments to every rule
     """Return a block of code that can be scrolled with the keyboard."""
     token = tokens[number]
     language = token.info.split()[0] if token.info.split() else "text"
-    return Markup('<pre tabindex="0"><code class="language-{}">{}</code></pre>\n').format(language, token.content)
+    shown = highlighted(token.content, language)
+    return Markup('<pre tabindex="0"><code class="language-{}">{}</code></pre>\n').format(language, shown)
+
+
+def _code_inline(_self: RendererHTML, tokens: list[Token], number: int, _options: OptionsDict, _env: EnvType) -> str:
+    return code(tokens[number].content)
+
+
+def code(text: str) -> Markup:
+    """Return code within a sentence; only a long piece may be broken at the end of a line."""
+    return Markup("<code{}>{}</code>").format(Markup(' class="long"') if len(text) > _SHORT else "", text)

@@ -5,13 +5,15 @@ Refusals are in ``problem``, and everything else is in the templates.
 
 from collections.abc import Iterable
 
-# The events of ``versions`` in the sentence "Your text before … is kept." The database stores these words.
+# The events of ``versions`` in the sentence "Your text from before … is saved." The database stores these words.
 RAN_ELSEWHERE = "you ran other files in another tab"
 RESET = "you took the files of the step"
 CARRIED = "you brought your files along"
 TOOK_OFFER = "you took what the text offers"
 TOOK_LINK = "you took the files of a link"
+INSERTED = "you inserted code from the text"
 APPLIED_SOLUTION = "you applied the solution"
+ACCEPTED_EDIT = "you accepted the changes of a tool"
 
 RATES = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
 """The requests that a rate counts, in the plural."""

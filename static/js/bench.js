@@ -49,7 +49,7 @@ const lost = (connection) => {
   document.getElementById("run")?.removeAttribute("data-live");
   for (const id of ["run-elapsed", "run-cancel"]) document.getElementById(id)?.replaceChildren();
   const status = document.getElementById("run-status");
-  if (status) status.textContent = "Ended without a result.";
+  if (status) status.textContent = "Lost: the server no longer has this run.";
   say("run-gone");
 };
 

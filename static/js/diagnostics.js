@@ -6,12 +6,38 @@
 import * as cm from "./codemirror.js";
 import { Origin } from "./editor.js";
 import * as files from "./files.js";
+import { setting } from "./settings.js";
 
 const KINDS = { error: "error", warning: "warning" };
 // The texts that the compiler read, as far as we know them: only for those do its lines and columns hold.
 let read = null;
 const marked = new Set();
 let pending = [];
+
+// The first words of each message beside its line, unless the reader has switched that off.
+//   data-lens          on a line of the editor: the message
+const setLens = cm.StateEffect.define();
+const lens = cm.StateField.define({
+  create: () => cm.Decoration.none,
+  update: (marks, { changes, effects }) => {
+    const set = effects.find((effect) => effect.is(setLens));
+    return set ? set.value : marks.map(changes);
+  },
+  provide: (field) => cm.EditorView.decorations.from(field),
+});
+
+const showLens = (view) => {
+  const lines = new Map();
+  cm.forEachDiagnostic(view.state, (each, from) => {
+    const { from: at } = view.state.doc.lineAt(from);
+    if (each.severity !== "info" && !lines.has(at)) lines.set(at, each);
+  });
+  const marks = [...lines].sort(([one], [other]) => one - other).map(([at, { message, severity }]) =>
+    cm.Decoration.line({ attributes: { "data-lens": message.split("\n")[0], "data-severity": severity } }).range(at));
+  view.dispatch({ effects: setLens.of(cm.Decoration.set(marks)) });
+};
+
+setting("lens", (on) => document.documentElement.toggleAttribute("data-no-lens", !on));
 
 const panel = () => document.getElementById("run");
 
@@ -45,6 +71,7 @@ const apply = (fix) => {
     const rest = [];
     cm.forEachDiagnostic(view.state, (each, from, to) => each.entry === fix.entry || rest.push({ ...each, from, to }));
     view.dispatch(cm.setDiagnostics(view.state, rest));
+    showLens(view);
   }
   pending = pending.filter((other) => other.entry !== fix.entry);
   fix.button.disabled = true;
@@ -87,6 +114,7 @@ const mark = (entry) => {
     const all = [];
     cm.forEachDiagnostic(view.state, (each, from, to) => all.push({ ...each, from, to }));
     view.dispatch(cm.setDiagnostics(view.state, [...all, ...found]));
+    showLens(view);
     marked.add(file);
   }
 };
@@ -102,6 +130,7 @@ const clear = (path) => {
   if (!marked.delete(path)) return;
   const view = files.view(path);
   view.dispatch(cm.setDiagnostics(view.state, []));
+  showLens(view);
 };
 
 const clearAll = () => {
@@ -128,11 +157,12 @@ for (const path of files.paths()) {
   place.setAttribute("role", "status");
   files.view(path).dom.after(place);
   files.view(path).dispatch({
-    effects: cm.StateEffect.appendConfig.of(
+    effects: cm.StateEffect.appendConfig.of([
+      lens,
       cm.EditorView.updateListener.of((update) => {
         if (update.selectionSet || update.transactions.some(({ effects }) => effects.length)) tell(path);
       }),
-    ),
+    ]),
   });
 }
 

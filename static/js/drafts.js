@@ -65,12 +65,12 @@ const start = (lesson) => {
     const mine = read(own);
     if (mine && !same(mine.texts, base)) {
       take(mine.texts);
-      if (!same(mine.base, base)) offer(base, "This lesson was run with another text in the meantime, in another tab perhaps.");
+      if (!same(mine.base, base)) offer(base, "You ran this step with a different text in the meantime, perhaps in another tab.");
       return;
     }
     const [latest] = all().filter((name) => name.startsWith(`${PREFIX}${lesson}:`) && name !== own).map(read)
       .filter((each) => each && !same(each.texts, base)).sort((one, other) => other.at - one.at);
-    if (latest) offer(latest.texts, "This browser keeps another text of this lesson, which was not run.");
+    if (latest) offer(latest.texts, "This browser has a different text for this step that you haven’t run.");
   };
 
   attempt(() => {
@@ -95,15 +95,15 @@ const start = (lesson) => {
     const other = read(event.key);
     // News of a text that was found at the start may come later: that offer stands, in its words.
     const known = (texts) => texts && same(other.texts, texts);
-    if (other && !known(files.texts()) && !known(offered)) offer(other.texts, "This lesson is open in another tab, with a later text.");
+    if (other && !known(files.texts()) && !known(offered)) offer(other.texts, "This step is open in another tab with a newer text.");
   });
   document.addEventListener("click", ({ target }) => {
     if (target.closest?.("[data-take]") && offered) {
       const before = files.texts();
       take(offered);
-      offer(before, "The other text is here now.");
+      offer(before, "You are now editing the other text.");
       const back = document.querySelector("#draft [data-take]");
-      back.textContent = "Back to mine";
+      back.textContent = "Go back to mine";
       back.focus();
     } else if (target.closest?.("[data-keep]")) {
       withdraw();

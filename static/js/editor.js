@@ -24,8 +24,27 @@ const colours = cm.HighlightStyle.define([
   { tag: [tags.propertyName, tags.heading, tags.labelName], class: "tok-property" },
 ]);
 
+// The grammar gives an attribute of the whole crate, `#![…]`, no colour of its own.
+const inner = cm.Decoration.mark({ class: "tok-macro" });
+const attributes = (view) => {
+  const found = new cm.RangeSetBuilder();
+  for (const { from, to } of view.visibleRanges) {
+    cm.ensureSyntaxTree(view.state, to, 50)?.iterate({
+      from, to, enter: (node) => { if (node.name === "InnerAttribute") found.add(node.from, node.to, inner); },
+    });
+  }
+  return found.finish();
+};
+const innerAttributes = cm.ViewPlugin.fromClass(
+  class {
+    constructor(view) { this.decorations = attributes(view); }
+    update(update) { if (update.docChanged || update.viewportChanged) this.decorations = attributes(update.view); }
+  },
+  { decorations: (plugin) => plugin.decorations },
+);
+
 const language = (path) => {
-  if (path.endsWith(".rs")) return [cm.rust(), cm.indentUnit.of("    ")];
+  if (path.endsWith(".rs")) return [cm.rust(), innerAttributes, cm.indentUnit.of("    ")];
   if (path.endsWith(".toml")) return [cm.StreamLanguage.define(cm.toml), cm.indentUnit.of("    ")];
   return [];
 };

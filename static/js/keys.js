@@ -3,6 +3,7 @@
 //   data-run-key       on the form: Ctrl or Cmd with this key runs it
 //   data-keys          the list of keys, a dialog; data-keys-rows: where its rows go
 //   data-setting=keys  single keys can be switched off
+//   data-reading       the text, where it scrolls apart from the page
 import * as files from "./files.js";
 import { setting } from "./settings.js";
 
@@ -15,7 +16,7 @@ const cancelButton = () => document.querySelector("#run-cancel button:not([disab
 
 const usable = (element) => element.checkVisibility?.() ?? element.getClientRects().length > 0;
 
-const NAMES = { n: ["next", "next step"], p: ["previous", "previous step"], h: ["hint", "one more hint"] };
+const NAMES = { n: ["next", "next step"], p: ["previous", "previous step"], h: ["hint", "show a hint"] };
 
 const holder = (name) => [...document.querySelectorAll(`[data-key="${name}"]`)].find(usable);
 
@@ -28,9 +29,9 @@ const show = (what) => document.dispatchEvent(new CustomEvent("bench:show", { de
 
 const rows = () => {
   const mod = /Mac|iP/.test(navigator.platform) ? "⌘" : "Ctrl";
-  const fixed = [[`${mod} + Enter`, "run"], [`${mod} + .`, "cancel the run"], ["Esc", "outside the editor: cancel the run"], ["Esc, then Tab", "leave the editor"], ["e", "to the editor"], ["o", "to the output"]];
+  const fixed = [[`${mod} + Enter`, "run"], [`${mod} + .`, "cancel the run"], ["Esc", "cancel the run (outside the editor)"], ["Esc, then Tab", "leave the editor"], ["e", "go to the editor"], ["o", "go to the terminal"]];
   const letters = Object.entries(NAMES).filter(([, [name]]) => document.querySelector(`[data-key="${name}"]`));
-  return [...fixed, ...letters.map(([key, [, says]]) => [key, says]), ["?", "this list"]];
+  return [...fixed, ...letters.map(([key, [, says]]) => [key, says]), ["?", "show this list"]];
 };
 
 const help = () => {
@@ -47,7 +48,7 @@ const help = () => {
 
 const own = {
   e: () => { show("code"); files.focus(); },
-  o: () => { show("result"); document.getElementById("run-terminal")?.focus(); },
+  o: () => { show("result"); document.getElementById("pane-terminal")?.click(); document.getElementById("run-output")?.focus(); },
   "?": () => list && help(),
 };
 
@@ -71,6 +72,18 @@ document.addEventListener("keydown", (event) => {
   if (!action) return;
   event.preventDefault();
   action();
+});
+
+// Where only the text scrolls, and not the page, the keys that scroll a page move the text.
+const PAGES = { PageDown: 0.9, " ": 0.9, PageUp: -0.9, ArrowDown: 0.08, ArrowUp: -0.08, Home: -Infinity, End: Infinity };
+document.addEventListener("keydown", (event) => {
+  const text = document.querySelector("[data-reading]");
+  const by = PAGES[event.key];
+  if (!text || by === undefined || event.defaultPrevented || event.target !== document.body) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || text.scrollHeight <= text.clientHeight) return;
+  event.preventDefault();
+  const most = text.scrollHeight;
+  text.scrollBy({ top: Math.min(most, Math.max(-most, by * text.clientHeight)) });
 });
 
 document.addEventListener("click", ({ target }) => {

@@ -62,5 +62,7 @@ const tabs = new BroadcastChannel("playground-progress");
 tabs.addEventListener("message", renew);
 addEventListener("pageshow", ({ persisted }) => persisted && renew());
 document.addEventListener("run-done", () => {
+  // A comparison brings no progress of its own.
+  if (document.querySelector(".comparison")) renew();
   if (document.querySelector("[data-reached]")) tabs.postMessage("reached");
 });

@@ -57,13 +57,13 @@ const share = async () => {
   const files = Object.fromEntries(fields().map(({ name, value }) => [name.slice(5), value]));
   const link = MARK + (await pack({ files, command: form.elements.command.value }));
   if (link.length > MOST) {
-    say("These files are too long for a link. Take the zip.");
+    say("These files are too long for a link. Download the zip instead.");
     return;
   }
   const address = location.origin + location.pathname.replace(/(\/lessons\/[^/]+)\/.*/, "$1") + link;
-  if (await copy(address, "The link is in your clipboard.")) return;
+  if (await copy(address, "Link copied to the clipboard.")) return;
   history.replaceState(null, "", link);
-  say("The link stands in the address line.");
+  say("The link is in the address bar.");
 };
 
 const leave = () => {
@@ -87,7 +87,7 @@ const brought = async () => {
     const known = fields().map(({ name }) => name.slice(5));
     files = Object.entries(files).filter(([path, text]) => known.includes(path) && typeof text === "string");
   } catch {
-    say("This link is damaged: no files could be read from it.");
+    say("This link is damaged, so its files can’t be read.");
     document.querySelector(".leaving").open = true;
     return;
   }
@@ -134,7 +134,7 @@ if (form) {
     const answer = await fetch(button.formAction, { method: "POST", body: new FormData(form) });
     const text = await answer.text();
     if (!answer.ok) say(new DOMParser().parseFromString(text, "text/html").body.textContent.trim());
-    else if (!(await copy(text, `The ${button.dataset.copy} is in your clipboard.`))) {
+    else if (!(await copy(text, `Copied the ${button.dataset.copy} to the clipboard.`))) {
       button.removeAttribute("data-copy");
       button.click();
     }

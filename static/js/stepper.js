@@ -16,5 +16,10 @@ document.addEventListener("keydown", (event) => {
 
 // A step takes the link away that was clicked; whoever steps by key or from a link goes on from the new one.
 document.addEventListener("htmx:after:swap", () => {
-  if (document.activeElement === document.body) stepper()?.focus({ preventScroll: true });
+  const shown = stepper();
+  if (document.activeElement === document.body) shown?.focus({ preventScroll: true });
+  if (shown && !("seen" in shown.dataset)) {
+    shown.dataset.seen = "";
+    shown.scrollIntoView({ block: "nearest" });
+  }
 });

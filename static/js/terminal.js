@@ -1,5 +1,7 @@
 // The terminal and what leads from it into the editor; all of it can be missing, and the page still works.
 //   data-follow        a terminal that stays at its end while the reader is at its end
+//   data-past          in it: what earlier runs of this page printed, the oldest first
+//   data-error         stands before an error: a run that has ended is shown from its first error on
 //   data-file          on a link, with data-line and data-column: a place to go to
 //   data-explain       on a link: an error code, whose explanation opens beside the page
 import * as files from "./files.js";
@@ -60,6 +62,53 @@ let before = Promise.resolve();
 
 document.addEventListener("htmx:sse:before:message", ({ detail }) => detail.waitUntil(before));
 document.addEventListener("htmx:sse:after:message", () => { before = drawn(); });
+
+// --- runs one below the other -------------------------------------------------------------------------------
+
+const MOST_PAST = 12;
+const MOST_TEXT = 64 * 1024; // characters that an earlier run may keep on the page
+
+let output = document.getElementById("run-output");
+
+const keep = (old, now) => {
+  const [before, past] = [old, now].map((each) => each.querySelector("[data-past]"));
+  past.append(...before.children);
+  const parts = [old.querySelector(".prompt"), old.querySelector(".terminal")];
+  if (parts.every((part) => !part.hasChildNodes())) return;
+  const [, terminal] = parts;
+  if (terminal.textContent.length > MOST_TEXT) terminal.replaceChildren("…");
+  for (const part of parts) part.removeAttribute("id");
+  const run = document.createElement("div");
+  run.className = "past-run";
+  run.append(...parts);
+  past.append(run);
+  while (past.childElementCount > MOST_PAST) past.firstElementChild.remove();
+};
+
+document.addEventListener("htmx:after:swap", () => {
+  const now = document.getElementById("run-output");
+  if (!now || now === output) return;
+  if (output) keep(output, now);
+  output = now;
+});
+
+// --- where a run that has ended is read from ---------------------------------------------------------------
+
+const LONG = 200; // lines after which the end of what a program printed says more than its beginning
+const RUNS = /^\$ (cargo (run|test)|\S*\/)/;
+
+const begin = () => {
+  const terminal = document.getElementById("run-terminal");
+  if (!output || !terminal || away.has(output)) return;
+  const error = terminal.querySelector("[data-error]");
+  const prompt = document.getElementById("run-command");
+  if (!error && RUNS.test(prompt.textContent.trim()) && terminal.textContent.split("\n").length > LONG) return;
+  const place = error ? (error.nextElementSibling ?? error) : prompt;
+  if (place) output.scrollTop += place.getBoundingClientRect().top - output.getBoundingClientRect().top - 8;
+};
+
+document.addEventListener("run-done", () => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(begin))));
+if (!document.querySelector("#run[data-live]")) begin();
 
 const dialog = document.getElementById("explain");
 

@@ -1,7 +1,28 @@
 // On a narrow page one of text, code and result is shown at a time; CSS does it, this keeps the choice fitting.
 //   data-views         holds the radio buttons; their values are text, code and result
 //   data-show          on a button of the text: the view in which is seen what it does
+//   data-opens         on what comes into the results: the pane that then opens, because the step is about it
 // `bench:show` on the document, detail: one of the values, brings it to the front.
+
+const pane = (name) => {
+  const radio = document.getElementById(`pane-${name}`);
+  if (radio) radio.checked = true;
+};
+
+let run = document.getElementById("run");
+
+const open = () => {
+  const now = document.getElementById("run");
+  if (now !== run) pane("terminal"); // A run begins.
+  run = now;
+  for (const each of document.querySelectorAll("[data-opens]")) {
+    pane(each.dataset.opens);
+    each.removeAttribute("data-opens");
+  }
+};
+
+document.addEventListener("htmx:after:swap", open);
+open();
 
 const buttons = () => [...document.querySelectorAll("[data-views] input")];
 const KEY = `playground:view:${location.pathname}`;

@@ -1,1 +1,1 @@
-"""Hostile crates, configurations, requests and artefacts; ``docs/security.md`` has a row for each."""
+"""Hostile crates, configurations, requests and artifacts, each with a row in ``docs/security.md``."""

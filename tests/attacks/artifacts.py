@@ -1,4 +1,4 @@
-"""What a run leaves to be looked at, and what it says of it."""
+"""Attacks by the artifacts of a run and by false messages about them."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import stat
@@ -9,7 +9,8 @@ import httpx
 
 from tests.attacks.case import MANIFEST, Case, Check, Story, both, build_script, program, unseen
 from tests.attacks.world import World, digest
-from tests.conftest import SLOWER_BY, below
+from tests.support.environment import SLOWER_BY
+from tests.support.files import below
 
 _EXE = 'let exe = "target/debug/blog_os"; fs::remove_file(exe);'
 _FORGE = """
@@ -17,7 +18,7 @@ fn forged(path: &str) -> String {
     format!("{{\\"reason\\":\\"compiler-artifact\\",\\"package_id\\":\\"x\\",\\"manifest_path\\":\\"x\\",\\"target\\":{{\\"kind\\":[\\"bin\\"],\\"name\\":\\"blog_os\\"}},\\"profile\\":{{\\"test\\":false}},\\"features\\":[],\\"filenames\\":[\\"{path}\\"],\\"executable\\":\\"{path}\\",\\"fresh\\":false}}\\n")
 }
 """
-_ELF = r"""
+ELF = r"""
 fn put(data: &mut [u8], at: usize, value: u64, size: usize) { data[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]); }
 /// A section: type, flags, offset, size, link, entry size.
 type Section = (u32, u64, u64, u64, u32, u64);
@@ -80,7 +81,7 @@ def _regular_or_none(_world: World, story: Story) -> None:
 
 
 def _artifacts(world: World) -> list[Path]:
-    """The files that the server has taken out of runs."""
+    """Return the files that the server has copied out of runs."""
     return [path for path in below(world.scratch) if path.parent.parent.name == "artifacts"]
 
 
@@ -102,7 +103,7 @@ def _only_the_fit_one_beside(world: World, story: Story) -> None:
 
 
 def _ask_all_the_while(world: World) -> None:
-    """See how long the server takes to answer while it looks at what was built."""
+    """Measure how long the server takes to answer while it reads the artifact."""
     slowest = 0.0
     until = time.monotonic() + 3
     with httpx.Client(base_url=world.server.url, timeout=20) as client:
@@ -115,7 +116,7 @@ def _ask_all_the_while(world: World) -> None:
 
 
 def server_well(world: World, story: Story) -> None:
-    """The server answered all the while, needed little memory and wrote a short log."""
+    """Check that the server kept answering, with little memory and a short log."""
     assert story.peaks["server"] < 250 << 20
     assert len(story.raw) < 3 << 20
     assert story.seconds < 16
@@ -124,7 +125,7 @@ def server_well(world: World, story: Story) -> None:
 
 
 def _elf_case(id_: str, tries: str, body: str, held: Check = server_well) -> Case:
-    source = program(f'{body}\n{_EXE}\nprintln!("{{:?}}", fs::write(exe, data));', _ELF)
+    source = program(f'{body}\n{_EXE}\nprintln!("{{:?}}", fs::write(exe, data));', ELF)
     return Case(id_, tries, held, source, where="tight", during=_ask_all_the_while)
 
 
@@ -142,7 +143,7 @@ path = "src/main.rs"
 
 
 def _macro(body: str) -> str:
-    """A crate whose procedural macro writes into cargo's own stream, and ends the compiler."""
+    """Return a crate whose procedural macro writes into cargo's stream and ends the compiler."""
     return f"""#[cfg(proc_macro)] extern crate proc_macro;
 #[cfg(proc_macro)] #[proc_macro]
 pub fn act(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{
@@ -165,7 +166,7 @@ def _never_frozen(world: World, story: Story) -> None:
 
 
 def _closed_and_gone(world: World, story: Story) -> None:
-    # A watcher of a normal user's server cannot look behind the closed folder and counts all that may be there.
+    # The watcher of a normal user's server cannot read the closed folder, so it counts the most that it may hold.
     assert story.finished["limit"] in ("processes", "files")
     _scratch_small(world, story)
     assert [event["status"] for event in world.honest() if event["type"] == "finished"] == ["ok"]
@@ -184,9 +185,9 @@ def _still(world: World, _story: Story) -> None:
 
 
 def _scratch_small(world: World, _story: Story) -> None:
-    """Only running runs have a folder a moment later."""
+    """Check that soon only running runs have a folder."""
     for _ in range(40):
-        # The neighbour's and those of attacks that go on at the same time.
+        # The folders of the neighbour and of attacks that run at the same time.
         if (
             len([path for path in below(world.scratch) if path.parent.parent == world.scratch and path.name.isdigit()])
             <= 6
@@ -346,7 +347,7 @@ CASES = (
     ),
     Case(
         "forge-by-program",
-        "print cargo's message of an artefact that lies outside",
+        "print cargo's message about an artifact outside",
         _no_secret_file,
         program('print!("{}", forged("@OUT@/secret"));', _FORGE),
     ),

@@ -1,4 +1,4 @@
-"""What an attack is: a crate and a command, and what must not have happened afterwards."""
+"""Attack cases: a crate and a command, and a check of what must not have happened."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ fn call(n: [i64; 2]) -> i64 { if cfg!(target_arch = "x86_64") { n[0] } else { n[
 
 
 def program(body: str, items: str = "") -> str:
-    """A program that says ``begun`` and attacks."""
+    """Return a program that prints ``begun`` and attacks."""
     return f"{_PRELUDE}{items}\nfn main() {{ begun();\n{body}\n}}\n"
 
 
@@ -111,7 +111,7 @@ def build_script(body: str, items: str = "") -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Story:
-    """One hostile run as the learner sees it."""
+    """The events of one hostile run, as a learner sees them."""
 
     run_id: str
     events: tuple[dict[str, Any], ...]
@@ -121,12 +121,12 @@ class Story:
 
     @cached_property
     def raw(self) -> str:
-        """Every event, as text to search in."""
+        """All events as one text."""
         return json.dumps(self.events, ensure_ascii=False)
 
     @cached_property
     def text(self) -> str:
-        """What the terminal shows."""
+        """The text in the terminal."""
         return "".join(event.get("text") or event.get("rendered") or "" for event in self.events)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
@@ -161,17 +161,17 @@ class Case:
     where: Literal["usual", "tight", "normal"] = "usual"
     during: Callable[[World], None] | None = field(default=None, compare=False)
     first: tuple[str, str] | None = None
-    """A run that comes before: its source and its command."""
+    """The source and command of a run that comes first."""
     safe: bool = True
-    """Whether it may be tried where nothing holds it."""
+    """True if the attack may run where nothing isolates it."""
     attributes: bool = False
-    """True if it changes attributes of files, which Landlock does not hold where a run has the server's own user."""
+    """True for attacks on file attributes, which Landlock allows a run of the server's own user to change."""
     normal: bool = False
-    """True if it is tried against a normal user's server, too, whose files and processes the run's user may own."""
+    """True if a normal user's server is attacked too, whose files and processes the run's user may own."""
 
 
 def unseen(*secrets: str) -> Check:
-    """Nothing that the run printed holds these secrets of the world's."""
+    """Check that the run printed none of these secrets of the world."""
 
     def held(world: World, story: Story) -> None:
         for name in secrets:
@@ -181,7 +181,7 @@ def unseen(*secrets: str) -> Check:
 
 
 def never(*texts: str) -> Check:
-    """None of these texts was printed."""
+    """Check that none of these texts was printed."""
 
     def held(world: World, story: Story) -> None:
         for text in texts:
@@ -191,7 +191,7 @@ def never(*texts: str) -> Check:
 
 
 def both(*checks: Check) -> Check:
-    """All of these hold."""
+    """Combine several checks."""
 
     def held(world: World, story: Story) -> None:
         for check in checks:
@@ -201,17 +201,17 @@ def both(*checks: Check) -> Check:
 
 
 WEB: dict[str, str] = {}
-"""The attacks that are tests of their own, by their ids: what each tries."""
+"""Descriptions of the attacks that have a test function each, by id."""
 ONE_LEVEL: set[str] = set()
-"""Those of them for which the level cannot matter, by their tests' names."""
+"""The names of those test functions for which the level cannot matter."""
 
 _Test = TypeVar("_Test", bound=Callable[..., object])
 
 
 def attack(id_: str, tries: str, *, levels: bool = False) -> Callable[[_Test], _Test]:
-    """Name a test that is an attack of its own, for the table in ``docs/security.md``.
+    """Register a test function as an attack, for the table in ``docs/security.md``.
 
-    ``levels``: the level of isolation can matter to it. Others are tried at one level, at each by `make test-all`.
+    With ``levels`` the isolation level can matter. Other attacks run at one level, and at each in `make test-all`.
     """
 
     def note(test: _Test) -> _Test:

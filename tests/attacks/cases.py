@@ -7,8 +7,8 @@ import pytest
 from app.sandbox import may_give
 from tests.attacks import artifacts, crates, kernel, network, others, processes, reads, resources, writes
 from tests.attacks.case import Case
-from tests.attacks.conftest import Worlds
-from tests.conftest import SLOWER_BY
+from tests.attacks.worlds import Worlds
+from tests.support.environment import SLOWER_BY
 
 CASES: tuple[Case, ...] = (
     *reads.CASES,
@@ -24,7 +24,7 @@ CASES: tuple[Case, ...] = (
 
 
 def check(case: Case, level: str, worlds: Worlds) -> None:
-    """See that the case began and had no effect, and that honest runs at the same time went well."""
+    """Check that the attack began, that it had no effect, and that honest runs beside it succeeded."""
     if level == "none" and not case.safe:
         pytest.skip("it would harm the machine where nothing holds it")
     if case.attributes and level == "landlock" and not may_give():

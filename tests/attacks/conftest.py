@@ -1,12 +1,10 @@
-"""The levels at which every attack is tried, and the worlds in which that happens.
+"""Fixtures for the isolation levels of the attacks, and for their worlds.
 
-``ATTACKS_AT=none`` tries them where nothing holds them, which shows that each can be told from a harmless run.
+``ATTACKS_AT=none`` runs the attacks without isolation, which shows that the checks recognize a successful attack.
 """
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,16 +12,16 @@ import pytest
 
 from app.settings import Settings
 from app.toolchain import Toolchain, preferred
-from tests.attacks.case import ONE_LEVEL, Case, Story
+from tests.attacks.case import ONE_LEVEL, Case
 from tests.attacks.world import World
-from tests.conftest import EVERYTHING, SLOWER_BY
+from tests.attacks.worlds import Worlds
+from tests.support.environment import EVERYTHING
 
 LEVELS = os.environ.get("ATTACKS_AT", "namespaces,landlock").split(",")
-_AT_ONCE = {"usual": 4, "tight": 2, "normal": 3}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what differs from another test only in a level that cannot matter."""
+    """Deselect tests that repeat another one at a level that cannot matter."""
     if EVERYTHING:
         return
     spared = [item for item in items if isinstance(item, pytest.Function) and _is_spared(item)]
@@ -44,49 +42,6 @@ def level(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-class Worlds:
-    """The worlds of one level, made when they are first needed; their selected attacks run several at once."""
-
-    def __init__(self, level: str, make: Callable[[str], World], selected: list[Case]) -> None:
-        self._level = level
-        self._make = make
-        self._selected = selected
-        self._stack = ExitStack()
-        self._worlds: dict[str, World] = {}
-        self._stories: dict[str, Future[Story]] = {}
-
-    def get(self, where: str) -> World:
-        """The usual world, the tight one, or the one of a normal user's server."""
-        if where not in self._worlds:
-            self.close()
-            world = self._stack.enter_context(self._make(where))
-            self._worlds[where] = world
-            skip_unless_in_force(world)
-            pool = self._stack.enter_context(ThreadPoolExecutor(_AT_ONCE[where]))
-            self._stack.callback(pool.shutdown, cancel_futures=True)
-            for case in self._selected:
-                if case.where == where:
-                    self._stories[case.id] = pool.submit(world.attack, case)
-        return self._worlds[where]
-
-    def story(self, case: Case) -> tuple[World, Story]:
-        """How the case went, and where."""
-        world = self.get(case.where)
-        return world, self._stories[case.id].result(timeout=300 * SLOWER_BY)
-
-    def close(self) -> None:
-        """Take the worlds down."""
-        self._worlds.clear()
-        self._stack.close()
-
-
-def skip_unless_in_force(world: World) -> None:
-    """Skip where the level does not work, and say so."""
-    [started] = [event for event in world.honest() if event["type"] == "started"]
-    if started["isolation"] != world.level:
-        pytest.skip(f"the level {world.level} does not work on this machine")
-
-
 @pytest.fixture(scope="session")
 def worlds(
     request: pytest.FixtureRequest, level: str, toolchains: tuple[Toolchain, ...], shipped: Settings
@@ -103,13 +58,13 @@ def worlds(
 
 @pytest.fixture
 def world(worlds: Worlds) -> World:
-    """The usual world of the level, for what is more than one run."""
+    """The usual world of the level, for attacks of more than one run."""
     return worlds.get("usual")
 
 
 @pytest.fixture
 def stranger(world: World) -> Iterator[httpx.Client]:
-    """A client with a seat of its own, which is none of the world's."""
+    """A client with a new seat."""
     with world.client() as client:
         client.get("/")
         yield client

@@ -1,4 +1,4 @@
-"""Cargo's own files as a way out: manifests, configurations, dependencies, flags."""
+"""Attacks through cargo's own files: manifests, configurations, dependencies, flags."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 from tests.attacks.case import HELLO, MANIFEST, Case, Check, Story, both, program, unseen
@@ -7,7 +7,7 @@ from tests.attacks.world import World
 
 
 def untouched(name: str) -> Check:
-    """Nothing of this name came to be outside."""
+    """Check that no file of this name appeared outside."""
 
     def held(world: World, _story: Story) -> None:
         found = [path for path in world.outside.glob(f"{name}*") if path.exists()]
@@ -22,7 +22,7 @@ def _nothing_ran(world: World, _story: Story) -> None:
 
 def _folder_still(name: str) -> Check:
     def held(world: World, _story: Story) -> None:
-        # Nobody but the attack has a reason to touch it after the server was started.
+        # Only the attack has a reason to touch it after the server's start.
         assert (world.outside / name).stat().st_mtime < world.watch.began
 
     return held

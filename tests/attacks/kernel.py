@@ -1,4 +1,4 @@
-"""Calls that only attackers need, and what they would leave behind in the kernel."""
+"""System calls that only attackers need, and the kernel objects they would leave behind."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Talking to anybody."""
+"""Attacks over the network and local sockets."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import contextlib
@@ -10,7 +10,7 @@ from tests.attacks.world import World
 
 
 def unheard(word: str) -> Check:
-    """No socket of the test's was told this."""
+    """Check that none of the test's sockets received this."""
 
     def held(world: World, _story: Story) -> None:
         time.sleep(0.2)
@@ -25,7 +25,7 @@ def _no_interfaces(_world: World, story: Story) -> None:
 
 
 def _knock(world: World) -> None:
-    """Talk to a port that the run has opened."""
+    """Connect to a port that the run has opened."""
     port = int(world.names["KEY"]) % 20000 + 20000
     for _ in range(10):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as door:

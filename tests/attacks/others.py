@@ -1,4 +1,4 @@
-"""Holding up and watching others by what all share: files, their pages, locks, the machine's fixed numbers."""
+"""Slowing down or watching others through shared files, page cache, locks and kernel limits."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.attacks.case import Case, Check, Story, never, program
 from tests.attacks.resources import bounded
 from tests.attacks.world import World
-from tests.conftest import SLOWER_BY
+from tests.support.environment import SLOWER_BY
 
 _FCNTL = 'extern "C" { fn fcntl(fd: i32, what: i32, ...) -> i32; fn ioctl(fd: i32, what: u64, ...) -> i32; }\n'
 _TOOLS = """
@@ -29,7 +29,7 @@ def _nothing_got(_world: World, story: Story) -> None:
 
 
 def _beside(id_: str) -> Callable[[World], None]:
-    """Somebody else's build, a second after the attack has begun."""
+    """Build as another seat, one second after the attack has begun."""
 
     def build(world: World) -> None:
         time.sleep(1)
@@ -41,7 +41,7 @@ def _beside(id_: str) -> Callable[[World], None]:
 
 
 def _was_quick(id_: str) -> Check:
-    """The build beside the attack took no longer than usual, even on a busy machine."""
+    """Check that the build beside the attack took no longer than usual, relative to the machine's load."""
 
     def held(world: World, _story: Story) -> None:
         assert float(world.notes[id_]) < 8 * SLOWER_BY
@@ -50,7 +50,7 @@ def _was_quick(id_: str) -> Check:
 
 
 def _make_names(world: World) -> None:
-    """Files where the attack watches, and a run of somebody else that builds."""
+    """Create files where the attack watches, and build as another seat."""
     time.sleep(0.5)
     name = f"hush-{secrets.token_hex(8)}"
     for folder in (Path("/tmp"), Path("/var/tmp"), world.outside):
@@ -87,7 +87,7 @@ def _few_requests(world: World, _story: Story) -> None:
 
 
 def _warm(world: World) -> None:
-    """Read the file that the attack drops, as a build does."""
+    """Read the file that the attack evicts from the page cache, as a build does."""
     Path(world.names["COLD"]).read_bytes()
 
 
@@ -100,7 +100,7 @@ def _still_warm(world: World, _story: Story) -> None:
             ctypes.CDLL(None).mincore(ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(len(pages)), here) == 0
         )
         del first
-        # After the attack it would be next to nothing; other programs' needs may take some.
+        # A successful attack would leave almost nothing; other programs may evict some pages.
         assert sum(here) > 0.5 * count
 
 
@@ -114,7 +114,7 @@ def _same_flags(world: World, _story: Story) -> None:
 
 
 def _collect_dumps(world: World) -> None:
-    """Have the kernel hand core dumps to a program, as most distributions do."""
+    """Have the kernel pipe core dumps to a program, as most distributions do."""
     pattern, told = Path("/proc/sys/kernel/core_pattern"), world.folder / "dumps"
     helper = world.folder / "helper"
     helper.write_text(f'#!/bin/sh\necho "$1" >>{told}\n')

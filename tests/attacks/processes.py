@@ -1,4 +1,4 @@
-"""Outliving the run, and reaching for other processes."""
+"""Attacks that outlive the run or reach for other processes."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import contextlib
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from tests.attacks.case import Case, Check, Story, both, program
 from tests.attacks.world import World
-from tests.conftest import SLOWER_BY
+from tests.support.environment import SLOWER_BY
 
 
 def gone(id_: str) -> Check:
-    """No process of the case is left a moment after its run."""
+    """Check that no process of the case is left soon after its run."""
 
     def held(world: World, _story: Story) -> None:
         mark = f"mark-{id_}-{world.token}"
         time.sleep(0.5)
         left: list[int] = []
         for _ in range(15):
-            # One look may miss a process that is just being replaced by its child.
+            # A single scan may miss a process that is being replaced by its child.
             left = [pid for _ in range(5) for pid in world.marked(mark)]
             if not left:
                 return
@@ -34,7 +34,7 @@ def gone(id_: str) -> Check:
 
 
 def untold(signal: int) -> Check:
-    """The process that stands for the server did not get this signal."""
+    """Check that the stand-in for the server did not receive this signal."""
 
     def held(world: World, _story: Story) -> None:
         told = world.folder / "signals"

@@ -1,11 +1,11 @@
-"""Reading what is not the run's own."""
+"""Attacks that read files outside of the run."""
 
 from contextlib import suppress
 from pathlib import Path
 
 from tests.attacks.case import MANIFEST, Case, Story, build_script, program, unseen
 from tests.attacks.world import World
-from tests.conftest import below
+from tests.support.files import below
 
 
 def _no_shadow(_world: World, story: Story) -> None:

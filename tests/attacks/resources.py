@@ -1,19 +1,19 @@
-"""Using the machine up. Every bomb here has an end of its own, so that a hole costs the test and not the machine."""
+"""Attacks that exhaust the machine. Every bomb ends by itself, so that a hole fails the test and spares the machine."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 from app.sandbox import may_give
 from tests.attacks.case import MANIFEST, Case, Check, Story, both, build_script, never, program
 from tests.attacks.world import World
-from tests.conftest import SLOWER_BY
+from tests.support.environment import SLOWER_BY
 
 _MB = 1 << 20
-# Two attacks and an honest run go on at a time, each within the tight world's limits; the bombs are far larger.
+# Two attacks and an honest run go on at once, each within the tight limits; an unlimited bomb uses far more.
 _MOST = {
     "memory": 1600 * _MB,
     "shared": 900 * _MB,
     "server": 200 * _MB,
     "tasks": 700,
-    # The kernel counts processes by user: those of a run that has the server's own are counted by the watcher alone.
+    # The kernel limits processes by user. For a run of the server's own user, only the watcher counts them.
     "descriptors": 20_000 if may_give() else 30_000,
     "disk": 900 * _MB,
     "files": 9_000,
@@ -22,7 +22,7 @@ _MOST = {
 
 
 def bounded(*names: str, seconds: float = 22) -> Check:
-    """These measures of the machine, and the server's memory, stayed low, and the run came to its end."""
+    """Check that these measures and the server's memory stayed low, and that the run ended."""
 
     def held(_world: World, story: Story) -> None:
         for name in (*names, "server"):

@@ -1,4 +1,4 @@
-"""Requests whose bodies cost far more than their bytes, and many bodies at once."""
+"""Request bodies that cost far more than their size, and many bodies at once."""
 
 import contextlib
 import json
@@ -13,14 +13,14 @@ import httpx
 from tests.attacks.case import attack
 from tests.attacks.watch import resident
 from tests.attacks.world import World
-from tests.conftest import SLOWER_BY
+from tests.support.environment import SLOWER_BY
 
 _LONGEST = 1.5 * SLOWER_BY
 
 
 @contextlib.contextmanager
 def _answers_all_the_while(world: World) -> Iterator[None]:
-    """Ask for the server's health again and again; every answer must come soon."""
+    """Poll the server's health and check that every answer comes soon."""
     waits: list[float] = []
     ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Clients that ask for more than their share of the slots, as one seat or disguised as many."""
+"""Clients that ask for more than their share of the slots, as one seat or as many."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,9 @@ import httpx
 import pytest
 
 from tests.attacks.case import MANIFEST, attack
-from tests.conftest import SLOWER_BY, Server, seated
+from tests.support.clients import seated
+from tests.support.environment import SLOWER_BY
+from tests.support.server import Server
 
 _FILES = {
     "Cargo.toml": MANIFEST,
@@ -25,7 +27,7 @@ _SLOTS = 2
 
 @pytest.fixture
 def narrow(start_server: Callable[..., Server]) -> str:
-    """The address of a server with two slots."""
+    """The URL of a server with two slots."""
     return start_server(
         PLAYGROUND_MAX_RUNS=str(_SLOTS), PLAYGROUND_RUN_SECONDS=str(_RUN_SECONDS), PLAYGROUND_QUEUE_LENGTH="30"
     ).url
@@ -33,13 +35,13 @@ def narrow(start_server: Callable[..., Server]) -> str:
 
 @contextmanager
 def _seats(server: str, count: int) -> Iterator[list[httpx.Client]]:
-    """Seats that have opened a page."""
+    """Open clients that each have a seat."""
     with ExitStack() as stack:
         yield [stack.enter_context(seated(server)) for _ in range(count)]
 
 
 def _served(client: httpx.Client) -> float:
-    """The seconds from the post of a short run to its last event."""
+    """Return the seconds from posting a short run to its last event."""
     began = time.monotonic()
     answer = client.post("/api/runs", json=_SHORT)
     assert answer.status_code == 202, answer.text
@@ -48,7 +50,7 @@ def _served(client: httpx.Client) -> float:
 
 
 def _wave(seats: list[httpx.Client]) -> list[float]:
-    """The seconds that each seat waits for when all of them ask at once; sorted."""
+    """Return the sorted waiting times in seconds when all seats ask at once."""
     with ThreadPoolExecutor(len(seats)) as pool:
         return sorted(pool.map(_served, seats))
 
@@ -58,7 +60,7 @@ def _p90(waits: list[float]) -> float:
 
 
 def _hog(client: httpx.Client, running: int) -> list[str]:
-    """Ask for 25 endless runs; the ids of those that were accepted, once as many of them run."""
+    """Post 25 endless runs and return the accepted ids once the expected number is running."""
     answers = [client.post("/api/runs", json=_ENDLESS) for _ in range(25)]
     ids = [str(answer.json()["id"]) for answer in answers if answer.status_code == 202]
     for _ in range(100):
@@ -69,14 +71,14 @@ def _hog(client: httpx.Client, running: int) -> list[str]:
 
 
 def _bound(alone: float) -> float:
-    """Return the delay allowed for a seat that waits so long alone; a loaded machine makes both longer."""
+    """Return the delay allowed for a seat that waits ``alone`` seconds without competition."""
     return alone + max(_BOUND, 2 * alone)
 
 
 @attack("queue-hog", "make ten other seats wait by 25 endless programs of one seat, on two slots")
 def test_queue_hog(narrow: str) -> None:
     with seated(narrow) as hog:
-        _served(hog)  # the first run of a server takes longer
+        _served(hog)  # the first run of a server is slower
         endless = _hog(hog, running=_SLOTS)
         with _seats(narrow, 10) as seats:
             first, later = _wave(seats), _wave(seats)

@@ -1,4 +1,4 @@
-"""What a run prints or names never becomes markup, nor a frame of the event stream."""
+"""A run's output and names never become markup or a frame of the event stream."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.attacks.artifacts import _ELF
+from tests.attacks.artifacts import ELF
 from tests.attacks.case import HELLO, MANIFEST, attack, program
 from tests.attacks.world import World
 
@@ -38,7 +38,7 @@ _ANSI = (
 
 
 class _Page(HTMLParser):
-    """Finds what would act in a browser and was not made by the playground."""
+    """Collects active elements and attributes that the playground did not write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Page(HTMLParser):
 
 
 def acting(html: str) -> list[str]:
-    """The elements and attributes of a page that an attacker has put there."""
+    """Return the elements and attributes that an attacker has injected into a page."""
     page = _Page()
     page.feed(html)
     page.close()
@@ -68,7 +68,7 @@ def acting(html: str) -> list[str]:
 
 
 def frames(text: str) -> Iterator[dict[str, str]]:
-    """Server-sent events as a browser splits them."""
+    """Split server-sent events as a browser does."""
     frame: dict[str, str] = {}
     for line in re.split(r"\r\n|\n|\r", text):
         if not line:
@@ -87,7 +87,7 @@ def _posted(client: httpx.Client, main: str = HELLO, manifest: str = MANIFEST, c
 
 
 def _streamed(client: httpx.Client, main: str, manifest: str = MANIFEST) -> tuple[str, str]:
-    """The two streams of a run, as JSON and as HTML."""
+    """Return the two streams of a run, as JSON and as HTML."""
     body: dict[str, Any] = {"lesson": "hello-std", "command": "cargo run"}
     body |= {"files": {"src/main.rs": main, "Cargo.toml": manifest}}
     accepted = client.post("/api/runs", json=body).json()
@@ -166,7 +166,7 @@ def test_html_in_artefact(stranger: httpx.Client) -> None:
         for word in [1u64, 1, 0, 0] { body.extend_from_slice(&word.to_le_bytes()); }
         let data = elf(0x1000, (3, 4096 + names + 1, long - 1), &[(0, 0, 0, 0, 0, 0), (2, 0, 4096, 24, 2, 24), (3, 0, 4096 + names, long, 0, 0), (6, 0, 4096 + dynamic, 32, 2, 16)], 1, &body);
         let exe = "target/debug/blog_os"; fs::remove_file(exe); fs::write(exe, data).unwrap();""",
-        _ELF,
+        ELF,
     )
     _check(stranger, main)
 

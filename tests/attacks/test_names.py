@@ -1,4 +1,4 @@
-"""A run's id is what opens it to whoever holds it, so it stands in no name that another process can see."""
+"""A run's id grants access to the run, so it appears in no name that another process can see."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.attacks.case import MANIFEST, program
 from tests.attacks.watch import children
 from tests.attacks.world import World
-from tests.conftest import below
+from tests.support.files import below
 
 _SLEEPS = program("nap(20_000);")
 

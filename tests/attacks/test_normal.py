@@ -1,4 +1,4 @@
-"""The crates that matter where the server is a normal user, and a run may share that user."""
+"""Hostile crates against a normal user's server, whose user a run may share."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.attacks.case import Case
 from tests.attacks.cases import CASES, check
-from tests.attacks.conftest import Worlds
+from tests.attacks.worlds import Worlds
 
 NORMAL = [replace(case, where="normal") for case in CASES if case.normal]
 
@@ -16,7 +16,7 @@ def test_the_attack_has_no_effect_on_a_normal_users_server(case: Case, level: st
     check(case, level, worlds)
 
 
-def test_that_server_is_a_normal_users_and_well(worlds: Worlds) -> None:
+def test_the_normal_users_server_works(worlds: Worlds) -> None:
     world = worlds.get("normal")
     assert world.folder.stat().st_uid == world.user != 0
     assert [event["status"] for event in world.honest() if event["type"] == "finished"] == ["ok"]

@@ -1,4 +1,4 @@
-"""Requests that lie about where they come from, whose they are, and what they name."""
+"""Requests that lie about their origin, their seat or the things they name."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import http.client
@@ -15,7 +15,7 @@ import pytest
 from tests.attacks.case import HELLO, MANIFEST, attack
 from tests.attacks.watch import resident
 from tests.attacks.world import World
-from tests.conftest import below
+from tests.support.files import below
 
 _BODY = {"lesson": "hello-std", "command": "rustc --version"}
 _LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
@@ -53,7 +53,7 @@ def _started(answer: httpx.Response) -> bool:
 
 
 def _raw(world: World, text: bytes, patience: float = 5) -> bytes:
-    """What the server answers to these bytes."""
+    """Send these bytes and return the server's answer."""
     host, port = world.server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), patience) as connection:
         connection.sendall(text)
@@ -134,7 +134,7 @@ def test_forged_read(world: World, stranger: httpx.Client) -> None:
 
 
 class _going:  # noqa: N801  (reads as a phrase)
-    """A run of this client's that goes on until the end of the context."""
+    """Keep a run of this client going until the context ends."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client

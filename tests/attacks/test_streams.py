@@ -1,4 +1,4 @@
-"""Readers that are slow, silent or countless, and servers that end in the middle."""
+"""Slow, silent or very many readers, and servers that stop in the middle."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ import pytest
 from tests.attacks.case import HELLO, MANIFEST, attack, program
 from tests.attacks.watch import children, command_line, resident
 from tests.attacks.world import USUAL, World, lines
-from tests.conftest import serving
+from tests.support.server import serving
 
 _SLOW = 'fn main() { for n in 0..20 { println!("{n}"); std::thread::sleep(std::time::Duration::from_millis(100)); } }'
 
@@ -82,7 +82,7 @@ def test_silent_readers(world: World) -> None:
                 break
             time.sleep(0.1)
         _answers_soon(world)
-        # 100 readers of 800 KB: a copy of it for each of them would be 80 MB.
+        # A copy of the 800 KB for each of 100 readers would take 80 MB.
         assert resident(pid) - before < 60 << 20
 
 
@@ -108,11 +108,11 @@ _SLOW_WORDS = {
     "hello-std": ("NEEDED", 150_000, ""),
     "panic-message": ("panicked at ", 70_000, ""),
 }
-"""What a program prints, in a lesson that searches it: a word, how often, and what comes behind it."""
+"""For lessons that search the output: the word that a program prints, how often, and a suffix."""
 
 
 def _macro(said: str) -> dict[str, str]:
-    """A crate whose macro runs this in the compiler: what it prints stands among the compiler's own messages."""
+    """Return a crate whose macro runs this code in the compiler, printing among the compiler's messages."""
     tell = f"pub fn tell(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{ {said} Default::default() }}"
     main = f"#[cfg(proc_macro)]\n#[proc_macro]\n{tell}\n#[cfg(not(proc_macro))]\ntold::tell!();\n"
     library = '[lib]\nname = "told"\npath = "src/main.rs"\nproc-macro = true\n'
@@ -120,7 +120,7 @@ def _macro(said: str) -> dict[str, str]:
 
 
 def _forged(word: str, times: int, lines: int = 1, **parts: object) -> dict[str, str]:
-    """The same with a message in the compiler's form, in which so many of that word stand for ``@``."""
+    """Return such a crate that prints a compiler message with ``@`` replaced by ``times`` words."""
     message = {"level": "error", "message": "linking", "rendered": "told", **parts}
     line = json.dumps({"reason": "compiler-message", "message": message}).replace('"@@"', "@")
     often = f'let line = r#"{line}"#.replace("@", &r#"{word}"#.repeat({times}));'
@@ -128,7 +128,7 @@ def _forged(word: str, times: int, lines: int = 1, **parts: object) -> dict[str,
 
 
 def _ends(client: httpx.Client, world: World, lesson: str, files: dict[str, str]) -> str:
-    """Run to the end while the server goes on answering others; the run's id."""
+    """Run to the end while the server keeps answering others; return the run's id."""
     body = {"lesson": lesson, "command": "cargo run", "files": files}
     run = str(client.post("/api/runs", json=body).json()["id"])
     for _ in range(200):
@@ -158,7 +158,7 @@ def test_words_that_are_slow_to_search(world: World) -> None:
     with world.client() as client:
         for lesson, files in [*runs, *(("hello-std", files) for files in crates)]:
             run = _ends(client, world, lesson, files)
-            # As its page reads it: with an explanation of the linker's command, among others.
+            # The page's stream also explains the linker's command, for example.
             with client.stream("GET", f"/runs/{run}/events") as stream:
                 _answers_soon(world, 1)
                 assert sum(map(len, stream.iter_bytes())) > 0
@@ -345,7 +345,7 @@ def test_nothing_outlives_the_server(world: World, how: signal.Signals, tmp_path
 
 
 def test_another_server_may_run_beside(world: World, tmp_path: Path) -> None:
-    """Two servers on one machine do not end each other's runs."""
+    """A second server on the machine leaves the first one's runs alone."""
     with serving(tmp_path / "data", PLAYGROUND_ISOLATION=world.level) as other:
         with httpx.Client(base_url=other.url, timeout=30) as client:
             run = _post(client)

@@ -1,10 +1,10 @@
-"""Every hostile crate that wants more than its share, in the world of small limits."""
+"""Hostile crates that exceed their share, in a world with small limits."""
 
 import pytest
 
 from tests.attacks.case import Case
 from tests.attacks.cases import CASES, check
-from tests.attacks.conftest import Worlds
+from tests.attacks.worlds import Worlds
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.where == "tight"], ids=lambda case: case.id)

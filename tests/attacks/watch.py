@@ -1,4 +1,4 @@
-"""What runs cost the machine, looked at from outside every twentieth of a second."""
+"""Measures the resources that runs use, from outside, every twentieth of a second."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _EVERY = 0.05
 
 
 def children(top: int | None) -> list[int]:
-    """All processes below one, itself left out; all of the machine's for None."""
+    """Return the descendants of a process, or every process of the machine for None."""
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -33,7 +33,7 @@ def children(top: int | None) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    """A process's arguments; empty when it is gone."""
+    """Return a process's arguments, empty if the process has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
     except OSError:
@@ -55,7 +55,7 @@ def _number(path: str, pattern: str) -> int:
 
 
 class Watch:
-    """Samples while it is entered. ``peaks`` are the highest of each measure in a stretch, above what was before."""
+    """Samples the machine while entered; ``peaks`` measures how far each value rises during a block."""
 
     def __init__(self, server: int, scratch: Path) -> None:
         self._server = server
@@ -79,7 +79,7 @@ class Watch:
 
     @contextlib.contextmanager
     def peaks(self) -> Iterator[dict[str, float]]:
-        """The peaks of what happens meanwhile; complete on leaving."""
+        """Collect the peaks of a block; they are complete on leaving it."""
         mine: dict[str, float] = {}
         with self._lock:
             self._watched[id(mine)] = mine
@@ -113,7 +113,7 @@ class Watch:
         }
 
     def _laid(self, runs: Iterable[int]) -> Iterator[int]:
-        """The sizes of the files of the runs, also of those that only the runs can see."""
+        """Return the sizes of the runs' files, also of those that only the runs can see."""
         yield from _sizes(self._scratch)
         device = os.stat(self._scratch).st_dev
         seen = {device, os.stat("/").st_dev, os.stat("/dev").st_dev}

@@ -31,7 +31,9 @@ from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.attacks.case import HELLO, MANIFEST, Case, Story
 from tests.attacks.watch import Watch, children, command_line
-from tests.conftest import BARE_METAL, SLOWER_BY, Server, a_normal_user, below, serving
+from tests.support.environment import BARE_METAL, SLOWER_BY
+from tests.support.files import below
+from tests.support.server import Server, a_normal_user, serving
 
 TIGHT = {
     "PLAYGROUND_RUN_SECONDS": str(6 * SLOWER_BY),
@@ -52,7 +54,7 @@ UNLIMITED = {
     "PLAYGROUND_WORKSPACE_BYTES": str(64 << 30),
     "PLAYGROUND_WORKSPACE_FILES": "10000000",
 }
-"""Where nothing is to hold an attack, the limits do not either."""
+"""Limits for the level ``none``, so high that they stop no attack."""
 USUAL = {"PLAYGROUND_MAX_RUNS": "6", "PLAYGROUND_RUN_SECONDS": str(240 * SLOWER_BY)}
 _PATIENCE = 25.0 * SLOWER_BY
 _SECRETS = (
@@ -83,7 +85,7 @@ fn main() {
 
 
 class Listener:
-    """Sockets of the host that anybody may talk to, and what they were told."""
+    """Sockets of the host that accept anyone, and the data they received."""
 
     def __init__(self, folder: Path, token: str) -> None:
         self._heard: list[str] = []
@@ -132,15 +134,15 @@ class Listener:
 
     @property
     def heard(self) -> str:
-        """All that was said to any of them."""
+        """Everything that any of the sockets received."""
         return "\n".join(self._heard)
 
     def tell(self, text: str) -> None:
-        """Send the own datagram socket something, for those who listen on the wire."""
+        """Send a datagram to the own socket, for an attacker who listens on the network."""
         self.datagrams.sendto(text.encode(), ("127.0.0.1", self.port))
 
     def stop(self) -> None:
-        """Close all."""
+        """Close every socket."""
         self._stopped.set()
         for thread in self._threads:
             thread.join()
@@ -149,7 +151,7 @@ class Listener:
 
 
 class World:
-    """A server, its neighbourhood, and the runs in it; a context manager."""
+    """A server with targets around it and runs in it, as a context manager."""
 
     def __init__(self, level: str, toolchain: Toolchain, settings: Settings, where: str = "usual") -> None:
         self.level = level
@@ -197,7 +199,7 @@ class World:
 
     @property
     def scratch(self) -> Path:
-        """Where the server lays its runs."""
+        """The folder of the server's runs."""
         return self.folder / "scratch"
 
     @property
@@ -206,24 +208,24 @@ class World:
         return self.folder / "data"
 
     def filled(self, text: str, case: Case | None = None) -> str:
-        """The text with the world's own names in it."""
+        """Replace the placeholders in a text by the world's names."""
         names = self.names | ({"MARK": self.mark(case)} if case else {})
         return re.sub(r"@([A-Z_]+)@", lambda found: names[found[1]], text)
 
     def mark(self, case: Case) -> str:
-        """What this case's processes and files are known by."""
+        """The marker in the names of the case's processes and files."""
         return f"mark-{case.id}-{self.token}"
 
     def marked(self, mark: str) -> list[int]:
-        """Processes of this machine, seen from outside, whose arguments hold the mark."""
+        """Return the machine's processes whose arguments contain the mark."""
         return [pid for pid in children(None) if mark in command_line(pid) and pid != os.getpid()]
 
     def client(self) -> httpx.Client:
-        """A client of the server."""
+        """Return a client of the server."""
         return httpx.Client(base_url=self.server.url, timeout=_PATIENCE + 10)
 
     def attack(self, case: Case) -> Story:
-        """Run the case to its end."""
+        """Run the case and return its story."""
         if case.first:
             self.post(self.filled(case.first[0], case), command=case.first[1])
         began = time.monotonic()
@@ -234,13 +236,13 @@ class World:
         return Story(run_id, tuple(events), ended - began, dict(peaks), tuple(bystanders))
 
     def post(self, main: str = HELLO, command: str = "cargo run", **more: Any) -> list[dict[str, Any]]:
-        """The events of a run of this source."""
+        """Run this source and return the events."""
         return list(self.events({"src/main.rs": main, "Cargo.toml": MANIFEST}, command, **more))
 
     def events(
         self, files: dict[str, str], command: str, ids: list[str] | None = None, **more: Any
     ) -> Iterator[dict[str, Any]]:
-        """The events of a run as they come; it is cancelled when it takes too long. Its id is added to ``ids``."""
+        """Yield the events of a run, which is cancelled when it takes too long; append its id to ``ids``."""
         lesson = "cargo-config" if ".cargo/config.toml" in files else "hello-std"
         with self.client() as client:
             body = {"lesson": lesson, "command": command, "files": files} | more
@@ -274,11 +276,11 @@ class World:
         return ids[0], seen
 
     def honest(self) -> list[dict[str, Any]]:
-        """A run of somebody who means no harm."""
+        """Run an honest program and return the events."""
         return self.post(f'fn main() {{ println!("honest {secrets.token_hex(4)}"); }}')
 
     def _furnish(self) -> None:
-        """What lies outside of every run, open to anybody who can get there."""
+        """Create files outside of every run that anyone who reaches them may read."""
         files = {
             "secret": self.secrets["file"],
             "words": f"{self.secrets['file']}\n",
@@ -311,19 +313,19 @@ class World:
                 subprocess.run(["git", *words], cwd=repository, check=True)
 
     def _victim(self) -> subprocess.Popen[str]:
-        """A process of the server's user that has nothing to do with any run."""
+        """Run an unrelated process of the server's user."""
         words = [sys.executable, "-c", _VICTIM, str(self.folder / "signals"), str(os.getpid())]
         env = {"MEMORY": self.secrets["memory"], "ENVIRONMENT": self.secrets["environment"]}
         words.append(self.secrets["argument"])
         if self.user is not None:
-            # The same Python as this one, which that user may not read, would be another with libraries of its own.
+            # That user may not read this Python; another Python would bring different libraries.
             words[0] = "/usr/bin/python3"
         return subprocess.Popen(
             words, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True, user=self.user, group=self.user
         )
 
     def _home(self) -> dict[str, str]:
-        """A home and a cache of the server's user, with compilers that it has set up itself."""
+        """Create a home and a cache for the server's user, with compilers of its own."""
         assert self.user is not None
         home, cache = self.folder / "home", self.folder / "cache"
         home.mkdir()
@@ -377,14 +379,14 @@ class World:
         }
 
     def _unused_library(self) -> Path:
-        """The largest library that runs may read and no program here is linked with."""
+        """Return the largest library that runs may read and that no program here uses."""
         found = Path("/usr/lib").glob("*/*.so*") if self.user is not None else self.toolchain.sysroot.rglob("*.rlib")
         mapped = {line.rpartition(" ")[2] for maps in Path("/proc").glob("[0-9]*/maps") for line in _lines(maps)}
         return max((path for path in found if str(path.resolve()) not in mapped), key=lambda path: path.stat().st_size)
 
     @contextlib.contextmanager
     def _neighbours(self) -> Iterator[None]:
-        """Another seat's run that goes on all the time, a seat with a stored text, and packets on the wire."""
+        """Keep another seat's run going, store a text for a seat, and send packets."""
         stop = threading.Event()
         with self.client() as client:
             client.get("/")
@@ -434,7 +436,7 @@ class World:
 
     @contextlib.contextmanager
     def _bystander(self) -> Iterator[None]:
-        """Somebody who runs an honest program again and again while the attacks go on."""
+        """Run an honest program repeatedly while the attacks run."""
         stop = threading.Event()
 
         def run() -> None:
@@ -456,13 +458,13 @@ class World:
             thread.join()
 
     def neighbour(self) -> int:
-        """The process of the other seat's run as seen from outside; 0 when it is gone."""
+        """Return the process id of the other seat's run, 0 if it has ended."""
         found = self.marked(f"neighbour-{self.token}")
         return found[0] if found else 0
 
 
 def _other_targets(folder: str, names: list[str]) -> list[str]:
-    """Names that a copy of the cache leaves out: one built target is enough for the compiler's wrapper."""
+    """Return the names to leave out of a copy of the cache, which needs only one built target."""
     targets = [name for name in names if name.count("-") >= 2 and folder.endswith("/rustlib")]
     return [name for name in targets if name not in (BARE_METAL, f"{platform.machine()}-unknown-linux-gnu")]
 
@@ -475,7 +477,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def lines(stream: httpx.Response) -> Iterator[bytes]:
-    """The lines of a stream, ended by line feeds only: httpx ends them also where a browser would not."""
+    """Yield the lines of a stream, split at line feeds only as a browser does, unlike httpx."""
     rest = b""
     for data in stream.iter_bytes():
         *whole, rest = (rest + data).split(b"\n")
@@ -483,12 +485,12 @@ def lines(stream: httpx.Response) -> Iterator[bytes]:
 
 
 def digest(path: Path) -> str:
-    """What stands in a file."""
+    """Return the digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def handle_of(path: Path) -> str:
-    """The kernel's own handle of a file, which names it without a path; bytes as a Rust list, empty without one."""
+    """Return the kernel's handle of a file as a Rust list of bytes, empty if there is none."""
 
     class Handle(ctypes.Structure):
         _fields_ = (("size", ctypes.c_uint), ("kind", ctypes.c_int), ("data", ctypes.c_ubyte * 128))

@@ -1,4 +1,4 @@
-"""Changing what is not the run's own."""
+"""Attacks that change files outside of the run."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import os
@@ -10,13 +10,13 @@ from tests.attacks.world import World
 
 
 def nothing_planted(*places: str) -> Check:
-    """None of these places of the machine holds a file of the case's; what was planted is removed."""
+    """Check that the case left no file in these folders, and remove any that it did leave."""
 
     def held(world: World, story: Story) -> None:
         mark = story.text.partition("my mark is ")[2].partition("\n")[0]
         assert mark
         found = [Path(world.filled(place)) / mark for place in places]
-        # Not Path.exists, which raises for a folder that is closed to whoever runs the tests.
+        # Path.exists raises for a folder that is closed to the tests' user.
         found = [path for path in found if os.path.exists(path)]
         for path in found:
             path.rmdir() if path.is_dir() else path.unlink()
@@ -26,7 +26,7 @@ def nothing_planted(*places: str) -> Check:
 
 
 def unchanged(world: World, _story: Story) -> None:
-    """The file outside is as it was."""
+    """Check that the file outside is unchanged."""
     assert (world.outside / "kept").read_text() == "as it was"
 
 

@@ -1,4 +1,4 @@
-"""axe-core finds nothing on any page, in light, dark and forced colours, before and after a run."""
+"""axe-core reports no violation on any page, in light, dark and forced colours, before and after a run."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -8,10 +8,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page
 
 from app.course.lessons import Lesson
-from tests.browser.states import STATES, PageState, opened, paths
-from tests.browser.test_course import browser
-
-__all__ = ["browser"]
+from tests.support.states import STATES, PageState, opened, paths
 
 pytestmark = pytest.mark.usefixtures("bare_metal")
 
@@ -19,7 +16,7 @@ Mode = Literal["light", "dark", "forced"]
 MODES: tuple[Mode, ...] = ("light", "dark", "forced")
 EVERYTHING = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 COLOURS = ["color-contrast", "link-in-text-block"]
-"""What the colours of a page decide; the rest is the same in every mode."""
+"""The rules that depend on colours; the others give the same result in every mode."""
 
 
 @pytest.fixture
@@ -43,7 +40,7 @@ def look(page: Page, mode: Mode) -> None:
 
 
 def examined(page: Page) -> list[str]:
-    """What axe says of the page as it stands, in every mode."""
+    """Return axe's violations for the page in every mode."""
     opened(page)
     page.evaluate(AXE_SCRIPT)
     found = []

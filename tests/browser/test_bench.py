@@ -1,18 +1,15 @@
-"""The workbench around the editor: drafts, tabs, keys, a narrow page, a flood, a server that goes and comes."""
+"""The workbench around the editor: drafts, tabs, keys, narrow pages, floods of output, server restarts."""
 
 import re
 import signal
 import statistics
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_course import ENDLESS, RUN_MS, Wire, area, browser, learner, type_files
-from tests.conftest import Server
-
-__all__ = ["browser"]
+from tests.support.browser import ENDLESS, RUN_MS, Wire, area, learner, type_files
+from tests.support.server import Server
 
 HERE, THERE = "fn main() {} // here\n", "fn main() {} // there\n"
 FLOOD = """\
@@ -27,7 +24,7 @@ fn main() {
     }
 }
 """
-# How long the page draws nothing, and how long a key waits for its picture, in milliseconds.
+# Record, in milliseconds, how long the page draws nothing and how long a key press waits for its frame.
 WATCH = """() => {
     window.gaps = [];
     window.waits = [];
@@ -44,7 +41,7 @@ WATCH = """() => {
     }, true);
 }"""
 
-# When a key was pressed, and when the picture that answers it was drawn.
+# The times of a key press and of the frame that answers it.
 ANSWER = """() => {
     addEventListener("keydown", ({ timeStamp }) => { window.pressed = timeStamp }, { capture: true, once: true });
     new MutationObserver((_, observer) => {
@@ -52,7 +49,7 @@ ANSWER = """() => {
         requestAnimationFrame(() => setTimeout(() => { window.answered = performance.now() }));
     }).observe(document.getElementById("run-status"), { childList: true, subtree: true, characterData: true });
 }"""
-# Until a draft with these words is stored, or a sentence that it is not.
+# Wait until a draft with these words is stored, or the page says that it is not.
 KEPT = """(words) => new Promise((kept, lost) => {
     setTimeout(() => lost(new Error(`no draft with ${words}`)), 5000);
     const look = () => Object.values(localStorage).some((text) => text.includes(words)) ? kept() : setTimeout(look, 20);
@@ -97,9 +94,9 @@ def test_two_tabs_do_not_fight(page: Page, server: str) -> None:
     type_files(other, {"src/main.rs": THERE})
     expect(page.locator("#draft")).to_contain_text("open in another tab")
     expect(area(page)).to_have_value(start)
-    page.get_by_role("button", name="Take that text").click()
+    page.get_by_role("button", name="Use that text").click()
     expect(area(page)).to_have_value(THERE)
-    page.get_by_role("button", name="Back to mine").click()
+    page.get_by_role("button", name="Go back to mine").click()
     expect(area(page)).to_have_value(start)
 
 
@@ -108,22 +105,22 @@ def test_a_run_in_another_tab_is_offered_and_not_forced(page: Page, server: str)
     page.evaluate(KEPT, "// here")
     other = page.context.new_page()
     open_lesson(other, server)
-    expect(other.locator("#draft")).to_contain_text("another text")
+    expect(other.locator("#draft")).to_contain_text("different text")
     type_files(other, {"src/main.rs": THERE})
     other.get_by_role("button", name="Run", exact=True).click()
     expect(other.locator(".verdict")).to_be_visible(timeout=RUN_MS)
     page.reload()
     expect(area(page)).to_have_value(HERE)
-    expect(page.locator("#draft")).to_contain_text("run with another text")
-    page.get_by_role("button", name="Take that text").click()
+    expect(page.locator("#draft")).to_contain_text("with a different text")
+    page.get_by_role("button", name="Use that text").click()
     expect(area(page)).to_have_value(THERE)
 
 
-def test_deleting_all_that_is_stored_deletes_drafts(page: Page, server: str) -> None:
+def test_deleting_the_stored_data_deletes_drafts(page: Page, server: str) -> None:
     type_files(page, {"src/main.rs": HERE})
     page.goto(server)
-    page.get_by_text("Delete all of it").click()
-    page.get_by_role("button", name="Yes, delete").click()
+    page.get_by_text("Delete my data").click()
+    page.get_by_role("button", name="Delete everything").click()
     expect(page.get_by_text("All data stored about you has been deleted.")).to_be_visible()
     assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
 
@@ -177,11 +174,11 @@ def test_a_server_that_ends_in_the_middle_loses_nothing(browser: Browser, start_
             expect(page.locator("#run-terminal")).to_contain_text("line 1", timeout=RUN_MS)
             first.stop(signal.SIGKILL)  # asked to stop, it would still end the run and say so
             wire.cut()
-            expect(page.locator("#problem")).to_contain_text("does not answer", timeout=RUN_MS)
+            expect(page.locator("#problem")).to_contain_text("answering", timeout=RUN_MS)
             type_files(page, {"src/main.rs": HERE})
             second = start_server()
-            wire._to = ("127.0.0.1", urlsplit(second.url).port or 0)
-            expect(page.locator("#run-status")).to_have_text("Ended without a result.", timeout=RUN_MS)
+            wire.redirect(second.url)
+            expect(page.locator("#run-status")).to_have_text("Lost: the server no longer has this run.", timeout=RUN_MS)
             expect(page.locator("#run-cancel button")).to_have_count(0)
             page.reload()
             expect(area(page)).to_have_value(HERE)
@@ -206,7 +203,7 @@ def test_a_flood_is_shown_up_to_its_bound_and_what_was_typed_meanwhile_stays(pag
     gaps, waits = page.evaluate("[gaps, waits]")
     assert typed
     assert "y" * typed in area(page).input_value()
-    # The text of what is not drawn too: innerText is what is drawn.
+    # textContent includes text that is not drawn, unlike innerText.
     shown = re.findall(r"~(\d+) go\n", page.evaluate("document.getElementById('run-terminal').textContent"))
     everything = [str(number) for number in range(50_000)]
     assert len(shown) > 10_000
@@ -218,7 +215,7 @@ def test_a_flood_is_shown_up_to_its_bound_and_what_was_typed_meanwhile_stays(pag
 
 
 def test_a_line_without_an_end_leaves_the_editor_its_keys(page: Page) -> None:
-    """Ten megabytes of it, as far as a run may print."""
+    """The line has ten megabytes, the most that a run may print."""
     type_files(page, {"src/main.rs": ONE_LINE})
     page.locator("#command").fill("cargo run")
     page.keyboard.press("Control+Enter")
@@ -238,17 +235,17 @@ def test_a_line_without_an_end_leaves_the_editor_its_keys(page: Page) -> None:
 
 def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
     def below() -> float:
-        """How far the end is below what is shown."""
+        """Return the distance from the visible part to the end, in pixels."""
         found = page.evaluate(
             """() => {
-                const terminal = document.getElementById("run-terminal");
+                const terminal = document.getElementById("run-output");
                 return terminal.scrollHeight - terminal.scrollTop - terminal.clientHeight;
             }"""
         )
         return float(found)
 
     def at_the_end() -> bool:
-        """Whether the end comes into view: what arrives while we look is followed a frame later."""
+        """Return True if the end scrolls into view; new output is followed one frame later."""
         for _ in range(50):
             if below() < 60:
                 return True
@@ -264,10 +261,10 @@ def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
     terminal.hover()
     page.mouse.wheel(0, -300)
     expect(terminal).to_contain_text("line 250", timeout=RUN_MS)
-    seen = page.evaluate("document.getElementById('run-terminal').scrollTop")
+    seen = page.evaluate("document.getElementById('run-output').scrollTop")
     assert below() > 600
     expect(terminal).to_contain_text("line 300", timeout=RUN_MS)
-    assert page.evaluate("document.getElementById('run-terminal').scrollTop") == seen
+    assert page.evaluate("document.getElementById('run-output').scrollTop") == seen
     page.mouse.wheel(0, 1_000_000)
     expect(terminal).to_contain_text("line 400", timeout=RUN_MS)
     assert at_the_end()

@@ -1,4 +1,4 @@
-"""A second course in the browser: chosen on the start page, with texts, drafts and progress of its own."""
+"""A second course in the browser, with its own texts, drafts and progress."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
-from tests.conftest import serving
+from tests.support.browser import RUN_MS, area, learner, type_files
+from tests.support.server import serving
 
 MINE = 'fn main() {\n    println!("my own words");\n}\n'
 
@@ -37,14 +37,14 @@ def test_a_course_is_chosen_and_walked_through(browser: Browser, two: str, scrip
         page.goto(two)
         page.get_by_role("link", name="A Tiny Course").click()
         expect(page.locator("h1")).to_have_text("A Tiny Course")
-        page.get_by_role("link", name="Begin: A tiny program").click()
+        page.get_by_role("link", name="Start: A tiny program").click()
         expect(page).to_have_url(f"{two}/courses/tiny/lessons/hello-std")
         if scripts:
             expect(page.locator("form[data-ready]")).to_be_attached()
         page.get_by_role("button", name="Run", exact=True).click()
         expect(page.locator("#run-verdict")).to_contain_text("Goal reached", timeout=RUN_MS)
         expect(page.locator("#run-progress .count")).to_contain_text("1/2")
-        page.get_by_role("button", name="Go on with my files").click()
+        page.get_by_role("button", name="Keep my files").click()
         expect(page).to_have_url(f"{two}/courses/tiny/lessons/missing-name")
         page.locator("header a.home").click()
         expect(page.locator("li.step.done")).to_have_count(1)

@@ -1,4 +1,4 @@
-"""The editor and what the compiler says in it, in headless Chromium with the real cargo."""
+"""The editor and the compiler's diagnostics in it, in headless Chromium with the real cargo."""
 
 import re
 from collections.abc import Iterator
@@ -6,9 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
-
-__all__ = ["browser"]
+from tests.support.browser import RUN_MS, area, learner, menu, show, type_files
 
 UNUSED_MUT = 'fn main() {\n    let mut ünïcode = "ä"; let mut y = 2;\n    println!("{ünïcode} {y}");\n}\n'
 
@@ -26,7 +24,7 @@ def run(page: Page) -> None:
     expect(page.locator("#run:not([data-live]) .verdict, #run .verdict")).to_be_visible(timeout=RUN_MS)
 
 
-def test_undo_goes_back_behind_a_run(page: Page) -> None:
+def test_undo_reaches_back_past_a_run(page: Page) -> None:
     before = area(page).input_value()
     editor = page.get_by_role("textbox", name="src/main.rs")
     editor.click()
@@ -44,6 +42,7 @@ def test_the_compilers_fix_is_one_click_and_the_next_run_is_clean(page: Page) ->
     run(page)
     expect(page.locator("#run-diagnostics li.warning")).to_have_count(2)
     expect(page.locator(".cm-lintRange-warning")).to_have_count(2)
+    show(page, "messages")
     for _ in range(2):
         page.locator("[data-fix]:not([disabled])").first.click()
     assert area(page).input_value() == UNUSED_MUT.replace("mut ", "")
@@ -53,9 +52,10 @@ def test_the_compilers_fix_is_one_click_and_the_next_run_is_clean(page: Page) ->
     expect(page.locator("#run-status")).to_contain_text("Finished")
 
 
-def test_a_fix_that_a_key_applies_leaves_the_cursor_behind_it(page: Page) -> None:
+def test_applying_a_fix_by_key_puts_the_cursor_after_it(page: Page) -> None:
     type_files(page, {"src/main.rs": UNUSED_MUT})
     run(page)
+    show(page, "messages")
     page.locator("[data-fix]").last.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("textbox", name="src/main.rs")).to_be_focused()
@@ -69,6 +69,7 @@ def test_a_fix_that_a_key_applies_leaves_the_cursor_behind_it(page: Page) -> Non
 def test_marks_go_with_the_next_edit_and_rustcs_words_stand_at_the_cursor(page: Page) -> None:
     type_files(page, {"src/main.rs": UNUSED_MUT})
     run(page)
+    show(page, "messages")
     page.locator("#run-diagnostics .place a").first.click()
     expect(page.locator(".said:visible")).to_contain_text("warning: variable does not need to be mutable")
     expect(page.get_by_role("textbox", name="src/main.rs")).to_be_focused()
@@ -85,6 +86,7 @@ def test_marks_come_back_with_a_reload(page: Page) -> None:
     run(page)
     page.reload()
     expect(page.locator(".cm-lintRange-warning")).to_have_count(2)
+    show(page, "messages")
     page.locator("[data-fix]").first.click()
     assert area(page).input_value().count("mut ") == 1
 
@@ -119,7 +121,7 @@ def test_vim_keys_and_the_size_are_kept_for_every_lesson(page: Page, server: str
     page.on("request", lambda request: loaded.append(request.url) if "vim" in request.url else None)
     page.reload()
     assert not loaded, "only whoever wants Vim's keys loads them"
-    page.get_by_text("Editor", exact=True).click()
+    menu(page, "Settings")
     page.get_by_label("Vim keys").check()
     page.get_by_label("Text size").select_option("huge")
     page.goto(f"{server}/lessons/no-std")
@@ -147,3 +149,46 @@ NO_MAIN = (
     "#![no_std]\n#![no_main]\n\nuse core::panic::PanicInfo;\n\n"
     "#[panic_handler]\nfn panic(_info: &PanicInfo) -> ! {\n    loop {}\n}\n"
 )
+
+
+def test_a_message_stands_beside_its_line_until_the_line_changes_or_it_is_switched_off(page: Page) -> None:
+    type_files(page, {"src/main.rs": 'fn main() {\n    let x: u8 = "two";\n}\n'})
+    run(page)
+    line = page.locator(".cm-line[data-lens]")
+    expect(line).to_have_attribute("data-lens", re.compile("mismatched types"))
+    words = "line => getComputedStyle(line, '::after').content"
+    assert "mismatched types" in line.evaluate(words)
+    menu(page, "Settings")
+    page.get_by_label("Messages beside their lines").uncheck()
+    assert line.evaluate(words) == "none"
+    page.keyboard.press("Escape")
+    page.get_by_role("textbox", name="src/main.rs").focus()
+    page.keyboard.type("x")
+    expect(line).to_have_count(0)
+
+
+def test_an_attribute_of_the_whole_crate_has_a_colour(page: Page) -> None:
+    type_files(page, {"src/main.rs": "#![no_std]\n#[inline]\nfn f() {}\n"})
+    expect(page.locator(".cm-line .tok-macro").first).to_have_text("#![no_std]")
+
+
+def test_the_theme_is_kept_and_is_there_before_the_page_is_painted(page: Page, server: str) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    menu(page, "Settings")
+    page.get_by_label("Theme").select_option("dark")
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.goto(f"{server}/glossary")
+    assert page.evaluate(ground) == dark
+
+
+def test_a_dot_leads_to_its_step_and_a_heading_to_itself(page: Page, server: str) -> None:
+    dot = page.locator(".meter a").nth(3)
+    expect(dot).to_have_attribute("title", re.compile(r"^4\. "))
+    dot.click()
+    expect(page).to_have_url(f"{server}/lessons/panic-handler")
+    heading = page.locator(".prose h2").first
+    heading.hover()
+    heading.locator(".anchor").click()
+    expect(page).to_have_url(re.compile(r"/lessons/panic-handler#[a-z-]+$"))

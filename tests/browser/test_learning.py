@@ -1,4 +1,4 @@
-"""What leads a learner through a lesson, in headless Chromium with the real cargo: with scripts and without."""
+"""Learner guidance in headless Chromium with the real cargo, with and without scripts."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lessons import Lesson
-from tests.browser.test_course import RUN_MS, area, browser, learner, type_files
+from tests.support.browser import RUN_MS, area, learner, menu, show, type_files
 
 both = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
 MINE = "#![no_std]\n\nfn main() {}\n// mine\n"
@@ -20,7 +20,7 @@ def run(page: Page) -> None:
 
 def answer(page: Page, text: str) -> None:
     page.locator(".options button", has_text=text).click()
-    expect(page.locator("#run-prediction h2")).to_have_text("You said")
+    expect(page.locator("#run-prediction h2")).to_have_text("Your prediction")
 
 
 @both
@@ -28,30 +28,30 @@ def test_a_prediction_is_made_with_one_click_and_stands_beside_the_outcome(
     browser: Browser, server: str, scripts: bool
 ) -> None:
     with learner(browser, server, scripts=scripts) as page:
-        page.goto(f"{server}/lessons/panic-handler")
+        page.goto(f"{server}/lessons/hello-std")
         card = page.locator("#run-prediction")
-        expect(card).to_contain_text("Will the compiler ask for a panic handler?")
-        answer(page, "No: what cannot happen")
+        expect(card).to_contain_text("What must be on the machine for the executable to start?")
+        answer(page, "Nothing but the executable")
         run(page)
-        expect(card).to_contain_text("It came differently")
-        expect(card).to_contain_text("The compiler does not look whether a panic can happen.")
-        expect(card).to_contain_text("Yes, and it objects to unwinding as well")
+        expect(card).to_contain_text("Not quite")
+        expect(card).to_contain_text("the executable only names it.")
+        expect(card).to_contain_text("The C library, and a program that loads it")
         page.reload()
-        expect(card).to_contain_text("It came differently")
+        expect(card).to_contain_text("Not quite")
 
 
 @both
 def test_a_right_prediction_says_so(browser: Browser, server: str, scripts: bool) -> None:
     with learner(browser, server, scripts=scripts) as page:
-        page.goto(f"{server}/lessons/no-main")
-        answer(page, "That all is well")
-        page.get_by_text("Something else, after all").click()
-        answer(page, "needs the standard library")
+        page.goto(f"{server}/lessons/hello-std")
+        answer(page, "Nothing but the executable")
+        page.get_by_text("Change my answer").click()
+        answer(page, "The C library")
         run(page)
-        expect(page.locator("#run-prediction h2")).to_have_text("As you said")
+        expect(page.locator("#run-prediction h2")).to_have_text("You were right")
 
 
-def test_the_question_is_in_nobodys_way(browser: Browser, server: str) -> None:
+def test_the_question_can_be_ignored(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/no-main")
         run(page)
@@ -62,16 +62,16 @@ def test_the_question_is_in_nobodys_way(browser: Browser, server: str) -> None:
 
 def test_a_run_of_other_files_settles_nothing(browser: Browser, server: str, lessons: dict[str, Lesson]) -> None:
     with learner(browser, server) as page:
-        page.goto(f"{server}/lessons/no-main")
-        answer(page, "That all is well")
-        type_files(page, {"src/main.rs": lessons["no-main"].solution["src/main.rs"]})
+        page.goto(f"{server}/lessons/eh-personality")
+        answer(page, "Yes: what was missing is there")
+        type_files(page, {"src/main.rs": lessons["eh-personality"].solution["src/main.rs"]})
         run(page)
-        expect(page.locator("#run-prediction")).to_contain_text("have not been run yet")
-        page.locator(".again summary").click()
-        page.get_by_role("button", name="Drop my changes").click()
-        expect(area(page)).to_have_value(lessons["no-main"].files["src/main.rs"])
+        expect(page.locator("#run-prediction")).to_contain_text("before you edited them")
+        menu(page, "Reset")
+        page.get_by_role("button", name="Discard my changes").click()
+        expect(area(page)).to_have_value(lessons["eh-personality"].files["src/main.rs"])
         run(page)
-        expect(page.locator("#run-prediction h2")).to_have_text("It came differently")
+        expect(page.locator("#run-prediction h2")).to_contain_text("Not quite")
 
 
 @both
@@ -83,13 +83,13 @@ def test_hints_then_the_solution_by_hunks_and_back(browser: Browser, server: str
             page.get_by_role("button", name=re.compile("hint")).click()
             expect(page.locator(".hints li")).to_have_count(number)
         expect(page.get_by_role("button", name=re.compile("hint"))).to_have_count(0)
-        page.get_by_role("button", name="Show one way").click()
+        page.get_by_role("button", name="Show solution").click()
         expect(page.locator("#solution .old")).to_contain_text("// mine")
         page.get_by_role("button", name="Apply this change").first.click()
         expect(area(page)).to_have_value(re.compile("panic_handler"))
-        page.get_by_role("button", name="Give it back").click()
+        page.get_by_role("button", name="Restore my text").click()
         expect(area(page)).to_have_value(MINE)
-        page.get_by_role("button", name="Do it again").click()
+        page.get_by_role("button", name="Redo").click()
         expect(area(page)).to_have_value(re.compile("panic_handler"))
         page.reload()
         expect(page.locator(".hints li")).to_have_count(4)
@@ -99,7 +99,7 @@ def test_hints_then_the_solution_by_hunks_and_back(browser: Browser, server: str
 def test_the_focus_goes_to_what_has_come(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/panic-handler")
-        page.get_by_role("button", name=re.compile("A hint")).focus()
+        page.get_by_role("button", name=re.compile("Show a hint")).focus()
         page.keyboard.press("Enter")
         expect(page.locator(".hints li")).to_be_focused()
 
@@ -107,15 +107,15 @@ def test_the_focus_goes_to_what_has_come(browser: Browser, server: str) -> None:
 def test_the_focus_goes_on_where_a_button_was_that_has_gone(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/panic-abort")
-        page.get_by_role("button", name="Show one way").press("Enter")
+        page.get_by_role("button", name="Show solution").press("Enter")
         expect(page.locator("#solution")).to_be_focused()
         page.get_by_role("button", name="Apply this change").press("Enter")
-        expect(page.locator("#solution")).to_contain_text("Your files are like this one.")
+        expect(page.locator("#solution")).to_contain_text("Your files match this solution.")
         expect(page.locator("#solution")).to_be_focused()
-        page.get_by_role("button", name="Give it back").press("Enter")
-        expect(page.get_by_role("button", name="Do it again")).to_be_focused()
+        page.get_by_role("button", name="Restore my text").press("Enter")
+        expect(page.get_by_role("button", name="Redo")).to_be_focused()
         page.keyboard.press("Enter")
-        expect(page.get_by_role("button", name="Give it back")).to_be_focused()
+        expect(page.get_by_role("button", name="Restore my text")).to_be_focused()
 
 
 def test_enter_in_the_command_line_runs(browser: Browser, server: str) -> None:
@@ -132,10 +132,10 @@ def test_a_reset_can_be_taken_back(browser: Browser, server: str, scripts: bool,
     with learner(browser, server, scripts=scripts) as page:
         page.goto(f"{server}/lessons/empty-main")
         type_files(page, {"src/main.rs": MINE})
-        page.locator(".again summary").click()
-        page.get_by_role("button", name="Drop my changes").click()
+        menu(page, "Reset")
+        page.get_by_role("button", name="Discard my changes").click()
         expect(area(page)).to_have_value(lessons["empty-main"].files["src/main.rs"])
-        page.get_by_role("button", name="Give it back").click()
+        page.get_by_role("button", name="Restore my text").click()
         expect(area(page)).to_have_value(MINE)
 
 
@@ -145,7 +145,8 @@ def test_what_changed_since_the_last_run(browser: Browser, server: str, scripts:
         page.goto(f"{server}/lessons/empty-main")
         run(page)
         type_files(page, {"src/main.rs": MINE})
-        page.get_by_role("button", name="What changed").click()
+        menu(page, "Reset")
+        page.get_by_role("button", name="Show changes").click()
         expect(page.locator("#changes .new").first).to_be_visible()
         expect(page.locator("#changes")).to_contain_text("// mine")
         expect(area(page)).to_have_value(MINE)
@@ -167,7 +168,7 @@ def test_two_tabs_lose_nothing_and_show_the_same_progress(browser: Browser, serv
         expect(course.locator(".step.done")).to_have_count(1)
         type_files(other, {"src/main.rs": second})
         run(other)
-        other.get_by_role("button", name="Give it back").click()
+        other.get_by_role("button", name="Restore my text").click()
         expect(area(other)).to_have_value(first)
 
 
@@ -200,8 +201,8 @@ def test_a_link_carries_the_files_and_replaces_nothing_unasked(browser: Browser,
         page.goto(f"{server}/lessons/empty-main")
         type_files(page, {"src/main.rs": MINE})
         page.locator("#command").fill("cargo check")
-        page.get_by_text("Take it along").click()
-        page.get_by_role("button", name="A link with my files").click()
+        menu(page, "Share")
+        page.get_by_role("button", name="Copy link to my files").click()
         expect(page.locator("[data-said]")).to_contain_text("clipboard")
         link = read()
         assert len(link) < 400
@@ -212,22 +213,22 @@ def test_a_link_carries_the_files_and_replaces_nothing_unasked(browser: Browser,
         offer = page.locator("#brought")
         expect(offer).to_contain_text("src/main.rs, 4 lines")
         expect(area(page)).to_have_value(theirs)
-        page.get_by_role("button", name="Leave mine").click()
+        page.get_by_role("button", name="Keep mine").click()
         expect(offer).to_be_hidden()
         assert "#" not in page.url
         page.goto(link)
-        page.get_by_role("button", name="Take them in").click()
+        page.get_by_role("button", name="Open them").click()
         expect(area(page)).to_have_value(MINE)
         expect(offer).to_be_hidden()
         expect(page.locator("#command")).to_have_value("cargo check")
         page.reload()
         expect(area(page)).to_have_value(MINE)
-        page.get_by_role("button", name="Give it back").click()
+        page.get_by_role("button", name="Restore my text").click()
         expect(area(page)).to_have_value(theirs)
 
 
 @pytest.mark.parametrize("broken", ["%%%", "e30", "A" * 20_000], ids=["not base64", "not deflated", "too long"])
-def test_a_damaged_link_is_said_to_be_one(browser: Browser, server: str, broken: str) -> None:
+def test_a_damaged_link_is_reported(browser: Browser, server: str, broken: str) -> None:
     with learner(browser, server) as page:
         page.goto(f"{server}/lessons/empty-main#crate={broken}")
         expect(page.locator("[data-said]")).to_contain_text("damaged")
@@ -239,11 +240,11 @@ def test_the_crate_is_taken_along(browser: Browser, server: str, scripts: bool) 
     with learner(browser, server, scripts=scripts) as page:
         page.goto(f"{server}/lessons/empty-main")
         type_files(page, {"src/main.rs": MINE})
-        page.get_by_text("Take it along").click()
+        menu(page, "Share")
         with page.expect_download() as download:
-            page.get_by_role("button", name="The crate as a zip").click()
+            page.get_by_role("button", name="Download zip").click()
         assert download.value.suggested_filename == "empty-main.zip"
-        script = page.get_by_role("button", name="A shell script")
+        script = page.get_by_role("button", name="Copy shell script")
         if scripts:
             read = clipboard(page)
             script.click()
@@ -271,7 +272,7 @@ def test_a_handout_has_the_text_the_files_and_the_result_and_no_controls(browser
 
 @pytest.mark.parametrize("width", [1280, 360])
 def test_what_the_text_offers_to_try_leaves_the_rest_of_the_crate(browser: Browser, server: str, width: int) -> None:
-    """Edition 2024 by one click, what it asks of the attribute by the compiler's own."""
+    """Offered code switches to edition 2024; the compiler's suggestion then fixes the attribute."""
     with learner(browser, server, width=width) as page:
         page.goto(f"{server}/lessons/entry-point")
         if width < 1000:
@@ -286,11 +287,12 @@ def test_what_the_text_offers_to_try_leaves_the_rest_of_the_crate(browser: Brows
         assert page.evaluate("document.activeElement !== document.body")
         run(page)
         expect(page.locator("#run-diagnostics")).to_contain_text("unsafe attribute used without unsafe")
+        show(page, "messages")
         page.get_by_role("button", name="Apply", exact=True).click()
         expect(area(page)).to_have_value(mine.replace("#[no_mangle]", "#[unsafe(no_mangle)]"))
         run(page)
         expect(page.locator(".verdict.reached")).to_be_visible(timeout=RUN_MS)
         if width < 1000:
             page.get_by_text("Code", exact=True).click()
-        page.get_by_role("button", name="Give it back").click()
+        page.get_by_role("button", name="Restore my text").click()
         expect(area(page, "Cargo.toml")).to_have_value(re.compile("2021"))

@@ -1,4 +1,4 @@
-"""The pages' security policy in a real browser: no page breaks it, and what a run prints stays text."""
+"""The content security policy in a real browser: no page violates it, and output stays text."""
 
 import json
 from collections.abc import Iterator
@@ -7,10 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lessons import Lesson
-from tests.browser.states import paths
-from tests.browser.test_course import RUN_MS, browser, learner, type_files
-
-__all__ = ["browser"]
+from tests.support.browser import RUN_MS, learner, type_files
+from tests.support.states import paths
 
 HOSTILE = (
     "</pre></hx-partial><script>window.hit = 1</script><img src=x onerror='window.hit = 1'>\n\n"
@@ -18,7 +16,7 @@ HOSTILE = (
     "<b id='injected' style='color:red' hx-get='/forget' hx-trigger='load'>x</b>"
     "\x1b]8;;javascript:window.hit=1\x07link\x1b]8;;\x07\x1b[31m<svg onload='window.hit = 1'>\x1b[0m\n"
 )
-# The browser tells of each breach; the pages' own scripts may not be the ones to ask.
+# The browser reports each violation, so the test does not rely on the page's scripts.
 WATCH = "window.breaches = []; addEventListener('securitypolicyviolation', e => breaches.push(e.violatedDirective))"
 
 

@@ -1,4 +1,4 @@
-"""No page scrolls sideways, on a small phone, zoomed to 200 %, or wide, whatever a run has brought."""
+"""No page scrolls sideways on a phone, at 200 % zoom, or on a wide screen, after any kind of run."""
 
 from collections.abc import Iterator
 
@@ -6,15 +6,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lessons import Lesson
-from tests.browser.states import STATES, PageState, explained, opened, paths
-from tests.browser.test_course import browser
-
-__all__ = ["browser"]
+from tests.support.states import STATES, PageState, explained, opened, paths
 
 pytestmark = pytest.mark.usefixtures("bare_metal")
 
 WIDTHS = (320, 360, 640, 820, 1280, 1920)
-"""In CSS pixels: 640 are what 1280 are at 200 %, and 320 are that at 400 %."""
+"""Widths in CSS pixels. 1280 pixels at 200 % zoom are 640, at 400 % they are 320."""
 WIDE = """() => {
     const root = document.documentElement
     const out = each => each.getBoundingClientRect().right > root.clientWidth + 1 && each.checkVisibility()
@@ -27,7 +24,7 @@ WIDE = """() => {
     }
     return found
 }"""
-"""In each of the views of a narrow page, what stands out of it when it scrolls."""
+"""Collect the elements that overflow each view of a narrow page."""
 
 
 @pytest.fixture
@@ -37,7 +34,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def sideways(page: Page) -> dict[int, dict[str, list[str]]]:
-    """What stands out of the page, for each width at which something does."""
+    """Return the elements that overflow the page, by width."""
     found = {}
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})

@@ -1,13 +1,13 @@
-"""Stepping through what was built, and what a program was seen to do, in headless Chromium."""
+"""The stepper and the observation of a program, in headless Chromium."""
 
 import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import states
-from tests.browser.test_course import RUN_MS, browser, learner
-from tests.conftest import BARE_METAL
+from tests.support import states
+from tests.support.browser import RUN_MS, learner, show
+from tests.support.environment import BARE_METAL
 
 COMMAND = f"cargo build --target {BARE_METAL}"
 
@@ -26,9 +26,10 @@ def build(page: Page, server: str) -> None:
 def test_the_keys_step_forwards_and_backwards_and_round_the_loop(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
         build(page, server)
+        show(page, "binary")
         page.get_by_role("link", name="Step through it").click()
         title = page.locator("#stepper-title")
-        expect(title).to_have_text(re.compile(r"^Step 0 of \d+, and round again$"), timeout=RUN_MS)
+        expect(title).to_have_text(re.compile(r"^Step 0 of \d+, then it repeats$"), timeout=RUN_MS)
         first = page.locator("#stepper .instruction").inner_text()
         page.keyboard.press("ArrowRight")
         expect(title).to_have_text(re.compile("^Step 1 of"))
@@ -50,9 +51,10 @@ def test_the_keys_step_forwards_and_backwards_and_round_the_loop(browser: Browse
 def test_without_scripts_each_step_is_a_page(browser: Browser, server: str) -> None:
     with learner(browser, server, scripts=False, width=360) as page:
         build(page, server)
+        show(page, "binary")
         page.get_by_role("link", name="Step through it").click()
         expect(page.locator("h1")).to_have_text("Step through it")
-        page.get_by_role("link", name="One step on").click()
+        page.get_by_role("link", name="One step forward").click()
         expect(page).to_have_url(re.compile(r"/step\?at=1$"))
         expect(page.locator("#stepper-title")).to_have_text(re.compile("^Step 1 of"))
         page.get_by_role("link", name="One step back").click()
@@ -77,6 +79,7 @@ def test_a_refusal_stands_where_it_was_asked_for(browser: Browser, server: str) 
     with browser.new_context() as context:
         page = context.new_page()
         states.solved(page, server, "boot-x86")
+        show(page, "binary")
         page.get_by_role("link", name="Step through it").click()
         expect(page.locator("#stepper .problem")).to_contain_text("32-bit mode", timeout=RUN_MS)
         expect(page.locator("#problem")).to_be_empty()

@@ -1,4 +1,4 @@
-"""What lessons quote, explain and compare, in headless Chromium on a real server."""
+"""Quotations, explanations and comparisons in lessons, in headless Chromium on a real server."""
 
 import re
 import shutil
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.conftest import disagreement
+from tests.support.browser import area, learner
+from tests.support.clients import disagreement
 
 RUN_MS = 60_000
 
@@ -68,19 +69,49 @@ def test_escape_puts_a_meaning_away(browser: Browser, server: str) -> None:
     context.close()
 
 
-def test_now_and_then_stand_side_by_side_and_below_each_other_on_a_phone(page: Page, server: str) -> None:
+def test_now_and_then_are_tabs_of_one_block_that_opens_when_the_command_has_run(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/empty-main")
-    now, then = (page.locator(".recorded").first.locator("figure").nth(number).bounding_box() for number in (0, 1))
-    assert now
-    assert then
-    assert now["y"] == then["y"]
-    assert now["x"] < then["x"]
-    page.set_viewport_size({"width": 360, "height": 800})
-    now, then = (page.locator(".recorded").first.locator("figure").nth(number).bounding_box() for number in (0, 1))
-    assert now
-    assert then
-    assert now["x"] == then["x"]
-    assert now["y"] < then["y"]
+    quotation = page.locator("details.recorded").first
+    expect(quotation.locator("figure").first).to_be_hidden()
+    quotation.locator("summary").first.click()
+    now, then = quotation.locator("figure").nth(0), quotation.locator("figure").nth(1)
+    expect(now).to_be_visible()
+    expect(then).to_be_hidden()
+    quotation.get_by_text("Rust 1.63").click()
+    expect(now).to_be_hidden()
+    expect(then).to_be_visible()
+
+
+def test_what_was_to_be_seen_unfolds_beside_what_came(browser: Browser, server: str) -> None:
+    page = browser.new_context().new_page()
+    page.goto(f"{server}/lessons/empty-main")
+    page.locator("[data-run]").click()
+    expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+    expect(page.locator("details.recorded[data-expects='cargo build']").first).to_have_attribute("open", "")
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_code_of_the_text_is_inserted_run_and_taken_back(browser: Browser, server: str, width: int) -> None:
+    with learner(browser, server, width=width) as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.goto(f"{server}/lessons/panic-handler")
+        expect(page.locator("form[data-ready]")).to_be_attached()
+        start = area(page).input_value()
+        block = page.locator(".code-block", has_text="panic_handler").first
+        block.get_by_role("button", name="Copy").click()
+        assert page.evaluate("navigator.clipboard.readText()") == block.locator("code").inner_text().strip()
+        block.get_by_role("button", name="Insert").click()
+        expect(area(page)).to_have_value(re.compile("panic_handler"))
+        page.get_by_role("button", name="Restore my text").click()
+        expect(area(page)).to_have_value(start)
+        page.goto(f"{server}/lessons/target-triple")
+        block = page.locator(".code-block", has_text="rustc --version").first
+        block.get_by_role("button", name="Run").click()
+        expect(page.locator(".verdict.reached")).to_be_visible(timeout=RUN_MS)
+        # Also on a phone the text stays where it is.
+        expect(block).to_be_visible()
+        expect(page.locator("#run-terminal")).to_contain_text("host:")
 
 
 def test_one_source_gets_every_compilers_answer(page: Page, server: str) -> None:
@@ -89,12 +120,12 @@ def test_one_source_gets_every_compilers_answer(page: Page, server: str) -> None
     page.select_option("select[name=toolchain]", "all")
     page.locator("#command").fill(command)
     page.locator("[data-run]").click()
-    expect(page.locator("#run-status")).to_have_text(re.compile("differ|say the same"), timeout=RUN_MS)
+    expect(page.locator("#run-status")).to_have_text(re.compile("differ|disagree|say the same"), timeout=RUN_MS)
     expect(page.locator("#run-cancel form")).to_have_count(0)
     columns = page.locator("#run-columns > section")
     assert columns.count() > 1
     expect(page.locator("#run-columns mark").first).to_be_visible()
-    page.get_by_role("link", name="On a page of its own").click()
+    page.get_by_role("link", name="Open as page").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("then and now")
     page.wait_for_load_state("load")
     boxes = [each.bounding_box() for each in page.locator("#run-columns > section").all()]

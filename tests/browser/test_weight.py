@@ -1,4 +1,4 @@
-"""What a lesson weighs on its way to the browser, and how long it takes until one can type and run."""
+"""The transfer size of a lesson page, and the time until a learner can type and run."""
 
 import statistics
 
@@ -6,16 +6,13 @@ from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from app.course.lessons import Lesson
 from bench.pace import pace
-from tests.browser.test_course import browser
-
-__all__ = ["browser"]
 
 FIRST, NEXT = 250_000, 25_000
-"""The bytes that a first lesson may take, and the one after it, compressed, with headers."""
+"""Limits in bytes for the first lesson and for the next one, compressed, with headers."""
 PATIENCE_MS = 500
 LOADS, MOST_LOADS = 7, 40
-# From the request for the page on: htmx has the form, the editor stands, and a key that is pressed then is in the text
-# and the browser idle again.
+# Measure from the page's request until htmx has the form, the editor is ready, a pressed key is in the text and the
+# browser is idle again.
 INTERACTIVE = """
     const wanted = new Set(["bench:ready", "htmx:after:init"]);
     const come = ({ type, target }) => {
@@ -35,7 +32,7 @@ INTERACTIVE = """
 
 
 class Load:
-    """What comes to a page, counted by the browser itself."""
+    """The resources that a page loads, as the browser counts them."""
 
     def __init__(self, page: Page) -> None:
         self.bytes: dict[str, float] = {}
@@ -58,7 +55,7 @@ class Load:
 
 
 def arrive(page: Page, url: str) -> float:
-    """Go to a lesson; the milliseconds until it can be used."""
+    """Open a lesson and return the milliseconds until it can be used."""
     page.goto(url)
     page.wait_for_function("performance.getEntriesByName('interactive').length")
     return float(page.evaluate("performance.getEntriesByName('interactive')[0].startTime"))
@@ -77,10 +74,10 @@ def test_a_lesson_is_light_and_the_next_one_lighter(browser: Browser, server: st
             assert low < weight < high, load.bytes
 
 
-def test_one_can_type_and_run_at_once(browser: Browser, server: str) -> None:
-    """The best of several browsers that have nothing in store, at the machine's pace of that moment.
+def test_a_learner_can_type_and_run_at_once(browser: Browser, server: str) -> None:
+    """Take the best of several browsers with empty caches, relative to the machine's current speed.
 
-    A busy machine needs more of them than a quiet one until one is not disturbed.
+    A busy machine needs more attempts until one is undisturbed.
     """
     times: list[float] = []
     while len(times) < LOADS or (min(times) >= PATIENCE_MS and len(times) < MOST_LOADS):
@@ -94,7 +91,7 @@ def test_one_can_type_and_run_at_once(browser: Browser, server: str) -> None:
 
 
 def test_every_module_is_asked_for_at_once(browser: Browser, server: str) -> None:
-    """None waits until another one has come and names it."""
+    """No module is discovered only by loading another one."""
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(f"{server}/lessons/panic-handler")

@@ -1,4 +1,4 @@
-"""A learner's whole course, three times: by mouse, by keyboard alone, with scripts off. The real cargo answers."""
+"""The whole course with the real cargo, three times: by mouse, by keyboard alone, with scripts off."""
 
 import re
 import time
@@ -9,12 +9,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.course import Course, Lesson
 from app.toolchain import Toolchain
-from tests.browser.test_course import RUN_MS, browser, learner
+from tests.support.browser import RUN_MS, learner
 
 
 @pytest.fixture(scope="module")
 def steps(taught: Course, toolchains: tuple[Toolchain, ...]) -> list[Lesson]:
-    """The post's steps, all of which can be built here."""
+    """The post's steps; skip the test unless all of them can be built here."""
     steps = [*taught.parts[0].lessons]
     missing = {step.target for step in steps if not any(each.can_build(step.target) for each in toolchains)}
     if missing:
@@ -27,7 +27,7 @@ def by_mouse(page: Page, target: str) -> None:
 
 
 def by_keyboard(page: Page, target: str) -> None:
-    """Tab to it, from wherever the focus is, and press it; nothing is pointed at."""
+    """Press Tab until the element has the focus, then press it."""
     wanted = page.locator(target).first
     expect(wanted).to_be_visible()
     for _ in range(150):
@@ -48,27 +48,29 @@ Press = Callable[[Page, str], None]
 
 
 def take(page: Page, step: Lesson, press: Press, *, scripts: bool) -> None:
-    """One step as a learner who needs all the help: predict, ask for the solution, apply it, run, go on."""
+    """Take one step with all the help: predict, show the solution, apply it, run, continue."""
     expect(page.locator("h1")).to_have_text(step.title.replace("`", ""))
     if scripts:
         expect(page.locator("#bench[data-ready]")).to_have_count(1)
     press(page, "#run-prediction .options button")
-    expect(page.locator("#run-prediction h2")).to_have_text("You said")
+    expect(page.locator("#run-prediction h2")).to_have_text("Your prediction")
     if step.solution != step.files:
         press(page, "#help button.quiet")
         expect(page.locator("#solution .diff").first).to_be_visible()
         alone = page.locator("#solution button").count() == 1
         press(page, "#solution .diff button" if alone else "#solution > .asks button")
         expect(page.locator("#solution .diff")).to_have_count(0)
-        expect(page.locator("#solution")).to_contain_text("Your files are like this one.")
-    expect(page.locator("#command")).to_have_value(step.commands[0])
+        expect(page.locator("#solution")).to_contain_text("Your files match this solution.")
+    command = page.locator("#command")
+    expect(command).to_have_value(step.first_command)
+    command.fill(step.commands[0])
     press(page, ".command [data-run]")
     expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
     expect(page.locator(".verdict.reached"), page.locator("#run").inner_text()).to_have_count(1)
 
 
 def whole_course(page: Page, server: str, steps: list[Lesson], press: Press, *, scripts: bool = True) -> float:
-    """Take every step; the seconds that it took."""
+    """Take every step and return the seconds it took."""
     began = time.monotonic()
     page.goto(server)
     press(page, ".go .button")

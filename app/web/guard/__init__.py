@@ -47,8 +47,11 @@ _FEATURES = (
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
+]
+# Browsers read these of documents only, and on the way to a page style sheets and scripts are many.
+_OF_DOCUMENTS = [
+    (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", ", ".join(f"{feature}=()" for feature in _FEATURES).encode()),
 ]
 # A page may contain a learner's text, so no cache may store it. A vendored file has its version in its name.
@@ -167,7 +170,8 @@ class _Answer:
             caching = next(value for start, value in _CACHING if self._path.startswith(start))
             own = [(name, value) for name, value in message.get("headers", ()) if name != b"cache-control"]
             # After a 304 the browser keeps its stored headers, so sending them again would only cost bytes.
-            fixed = () if message["status"] == 304 else (*_HEADERS, (b"content-security-policy", self._policy))
+            always = _HEADERS if self._path.startswith("/static/") else [*_HEADERS, *_OF_DOCUMENTS]
+            fixed = () if message["status"] == 304 else (*always, (b"content-security-policy", self._policy))
             message["headers"] = [*own, *fixed, (b"cache-control", caching)]
             # A page that sets or deletes the cookie itself has priority.
             if all(name != b"set-cookie" for name, _ in own):

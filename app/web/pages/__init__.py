@@ -7,7 +7,20 @@ htmx requests the same addresses and gets fragments. A posted run answers with i
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from app.web.pages import artifact, compare, course, explain, guidance, leaving, lesson, runs, step, targets, versions
+from app.web.pages import (
+    artifact,
+    compare,
+    course,
+    explain,
+    finish,
+    guidance,
+    leaving,
+    lesson,
+    runs,
+    step,
+    targets,
+    versions,
+)
 from app.web.pages.addresses import leading_back
 from app.web.pages.common import problem_page
 
@@ -19,6 +32,6 @@ for one in (course.router, runs.runs, artifact.router, explain.router, step.rout
 for prefix in ("", "/courses/{course}"):
     # Addresses without a prefix belong to the default course.
     router.include_router(course.courses, prefix=prefix)
-    for topic in (lesson, guidance, versions, leaving, targets, runs, compare):
+    for topic in (lesson, finish, guidance, versions, leaving, targets, runs, compare):
         router.include_router(topic.router, prefix=prefix)
         router.include_router(leading_back(topic.router.routes), prefix=prefix)

@@ -101,7 +101,7 @@ def by_htmx(request: Request) -> bool:
 
 def to(home: Playground, lesson: Lesson, form: Typed | None = None) -> RedirectResponse:
     """Redirect to the lesson after a form post without scripts, keeping the command in the form."""
-    line = f"?{urlencode({'command': form.command})}" if form and form.command not in ("", lesson.commands[0]) else ""
+    line = f"?{urlencode({'command': form.command})}" if form and form.command not in ("", lesson.first_command) else ""
     return RedirectResponse(f"{home.root}{lesson.address}{line}", status_code=303)
 
 

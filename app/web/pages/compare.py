@@ -15,7 +15,7 @@ from app.engine import NoSuchRunError
 from app.protocol.command import CommandError, parse
 from app.protocol.events import Event
 from app.web.answers import Answer, Column, columns
-from app.web.pages.common import Home, Seat, Step, by_htmx, page_answer, to
+from app.web.pages.common import Home, Seat, Step, by_htmx, following, page_answer, to
 from app.web.pages.form import Typed, looked_at
 from app.web.pages.where import where
 from app.web.problem import ProblemError, command_not_offered, no_such_run_of_lesson, no_toolchain, nothing_to_compare
@@ -42,6 +42,12 @@ class CompilerComparison:
     command: str
     columns: tuple[Column, ...]
     lesson: Lesson
+    following: Lesson | None
+
+    @property
+    def reached(self) -> bool:
+        """Return True if one of the runs has reached the goal."""
+        return any(column.reached for column in self.columns)
 
     @property
     def live(self) -> bool:
@@ -52,6 +58,23 @@ class CompilerComparison:
     def same(self) -> bool:
         """True if all runs have ended with the same answer."""
         return not self.live and not any(column.differs for column in self.columns)
+
+    @property
+    def summary(self) -> str:
+        """Who agrees with whom about the kinds of error, in a sentence."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for column in self.columns:
+            groups.setdefault(tuple(error.html for error in column.errors), []).append(f"Rust {column.toolchain}")
+        if self.same:
+            return f"All {len(self.columns)} compilers say the same."
+        if len(groups) == 1:
+            return f"All {len(self.columns)} compilers report the same; their words differ, as highlighted."
+        agreeing = "; ".join(_agreement(names) for names in groups.values())
+        return f"The compilers disagree: {agreeing}. Differences are highlighted."
+
+
+def _agreement(names: list[str]) -> str:
+    return f"{names[0]} differs" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} agree"
 
 
 async def start(request: Request, home: Playground, seat: str, lesson: Lesson, form: Typed) -> tuple[str, ...]:
@@ -108,7 +131,9 @@ async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wai
         answers.append(Answer(one.job.toolchain, one.state, log))
     async with home.drawing_lock(ids[0]):
         made = await home.draw(partial(columns, answers, home.course_of(lesson).diagnosis))
-    return CompilerComparison(_SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson)
+    return CompilerComparison(
+        _SEPARATOR.join(ids), shlex.join(status[0].job.command.argv), made, lesson, following(home, lesson)
+    )
 
 
 async def _compared(ids: str, home: Home, seat: Seat, lesson: Step) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from app.course.lessons import Lesson, Option
 from app.progress import Offers, Predicted, fingerprint
-from app.web.diff import FileDiff, compare_files
+from app.web.diff import DiffLine, FileDiff, compare_files
 from app.web.render import Patch, made, page
 from app.web.state import Playground
 
@@ -79,7 +79,16 @@ async def prediction_status(home: Playground, seat: str, lesson: Lesson) -> Pred
 def difference(lesson: Lesson, files: Mapping[str, str]) -> tuple[FileDiff, ...]:
     """Return the difference from the learner's own files to the solution."""
     wanted = {path: lesson.solution[path] for path in lesson.editable}
-    return compare_files({**lesson.files, **files}, wanted)
+    found = (
+        FileDiff(diff.path, tuple(hunk for hunk in diff.hunks if any(_shows(line) for line in hunk.lines)))
+        for diff in compare_files({**lesson.files, **files}, wanted)
+    )
+    return tuple(diff for diff in found if diff.hunks)
+
+
+def _shows(line: DiffLine) -> bool:
+    """Return True if the line is a difference that can be seen: a blank line more or less is none."""
+    return line.kind != "same" and bool(line.text.strip())
 
 
 async def prediction_patch(home: Playground, seat: str, lesson: Lesson, before: PredictionStatus) -> Patch:

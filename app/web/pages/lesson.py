@@ -27,7 +27,7 @@ async def show(request: Request, home: Home, seat: Seat, lesson: Step, command: 
     panel, after, toolchain = await last_run(home, seat, lesson)
     form = Typed(
         files=await home.progress.files(seat, lesson.key),
-        command=command[:LONGEST] or await home.progress.last_command(seat, lesson.key) or lesson.commands[0],
+        command=command[:LONGEST] or await home.progress.last_command(seat, lesson.key) or lesson.first_command,
         toolchain=toolchain,
         after=after,
     )
@@ -89,6 +89,7 @@ async def lesson_page(
         after=after or form.after,
         problem=problem,
         view="code" if problem else "result" if panel and request.method == "POST" else "text",
+        pane=_pane(guide.prediction_status, shows_run=bool(panel or comparison), shows_changes=changes is not None),
         run=await about(
             home, panel, {**lesson.files, **{path: form.files[path] for path in lesson.editable if path in form.files}}
         ),
@@ -97,6 +98,13 @@ async def lesson_page(
         changes=changes.diffs if changes else None,
         **targets,
     )
+
+
+def _pane(status: PredictionStatus, *, shows_run: bool, shows_changes: bool) -> str:
+    """Return the name of the pane of results that the page opens with."""
+    if shows_changes:
+        return "changes"
+    return "prediction" if not shows_run and (status.asked or status.chosen) else "terminal"
 
 
 def _files(lesson: Lesson, texts: Mapping[str, str]) -> list[Mapping[str, object]]:

@@ -11,6 +11,7 @@ from app.engine import NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
 from app.web.batches import batches, size
 from app.web.pages.common import following
+from app.web.pages.finish import is_finish
 from app.web.pages.guide import prediction_patch, prediction_status
 from app.web.pages.where import where
 from app.web.problem import no_such_run
@@ -59,7 +60,7 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
         slots = home.panels.get(run_id)
         if slots is None:
             status = await home.engine.status(run_id)
-            renderer = _renderer(home, lesson, status)
+            renderer = await _renderer(home, lesson, status)
             slots = home.panels.keep(run_id, status.job.owner, await home.draw(partial(fold, renderer, log)))
     return Panel(run_id, live=False, slots=slots), built
 
@@ -75,7 +76,7 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
 
 
 async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
-    renderer = _renderer(home, lesson, await home.engine.status(run_id))
+    renderer = await _renderer(home, lesson, await home.engine.status(run_id))
     before = await prediction_status(home, seat, lesson)
     # Render from the first event on, even after a lost connection: an earlier event may have left a colour open.
     async for batch in batches(home.engine.events(run_id)):
@@ -119,9 +120,11 @@ async def about(home: Playground, panel: Panel | None, files: Mapping[str, str])
     return replace(panel, same_files=dict(job.files) == dict(files))
 
 
-def _renderer(home: Playground, lesson: Lesson, run: RunStatus) -> RunRenderer:
-    diagnosis = home.course_of(lesson).diagnosis
-    return RunRenderer(run.id, lesson, following(home, lesson), diagnosis, home.root, run.seconds)
+async def _renderer(home: Playground, lesson: Lesson, run: RunStatus) -> RunRenderer:
+    owner, diagnosis = run.job.owner, home.course_of(lesson).diagnosis
+    earlier = owner is not None and lesson.key in await home.progress.reached(owner)
+    ends = {"earlier": earlier, "finish": is_finish(home, lesson)}
+    return RunRenderer(run.id, lesson, following(home, lesson), diagnosis, home.root, run.seconds, **ends)
 
 
 async def _progress(home: Playground, seat: str, lesson: Lesson, verdict: Verdict) -> Patch:

@@ -7,14 +7,17 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.course.lessons import Lesson
+from app.protocol.events import Edit
 from app.web.diff import FileDiff, apply, compare_files
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
 from app.web.pages.form import Typed, text, typed
 from app.web.pages.guide import difference, guide_of
 from app.web.pages.lesson import Changes, again
-from app.web.problem import no_such_offer
+from app.web.problem import no_such_block, no_such_edit, no_such_offer
+from app.web.prose import snippet
+from app.web.snippets import home_of, inserted
 from app.web.state import Playground
-from app.web.words import APPLIED_SOLUTION, CARRIED, RESET, TOOK_OFFER
+from app.web.words import ACCEPTED_EDIT, APPLIED_SOLUTION, CARRIED, INSERTED, RESET, TOOK_OFFER
 
 router = APIRouter()
 
@@ -57,6 +60,43 @@ async def offer(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     now = {**before, **offered}
     if now != before:
         await home.progress.versions.keep(seat, lesson.key, before, TOOK_OFFER)
+        await home.progress.save(seat, lesson.key, now)
+    return await given(request, lesson, form, now)
+
+
+@router.post("/lessons/{slug}/accept")
+async def accept(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Replace the posted files by those that a run's tool wrote; keep the posted ones as a version."""
+    form = await typed(request)
+    run_id = form.choice or ""
+    status = await home.runs.owned(run_id, seat, field="choice")
+    offered: dict[str, str] = {}
+    if status.state == "done" and (status.job.course, status.job.lesson) == (lesson.course, lesson.slug):
+        async for event in home.engine.events(run_id):
+            if isinstance(event, Edit) and event.path in lesson.editable:
+                offered[event.path] = event.text
+    if not offered:
+        raise no_such_edit()
+    before = {**lesson.editable_files, **checked(home, lesson, form.files)}
+    now = {**before, **offered}
+    if now != before:
+        await home.progress.versions.keep(seat, lesson.key, before, ACCEPTED_EDIT)
+        await home.progress.save(seat, lesson.key, now)
+    return await given(request, lesson, form, now)
+
+
+@router.post("/lessons/{slug}/insert")
+async def insert(request: Request, home: Home, seat: Seat, lesson: Step) -> Response:
+    """Insert a code block of the text into the posted files, and keep those as a version."""
+    form = await typed(request)
+    wanted = form.choice or ""
+    code = snippet(lesson, int(wanted)) if wanted.isascii() and wanted.isdigit() and len(wanted) < 4 else None
+    if code is None or home_of(lesson, code) is None:
+        raise no_such_block()
+    before = {**lesson.editable_files, **checked(home, lesson, form.files)}
+    now = inserted(lesson, code, before)
+    if now != before:
+        await home.progress.versions.keep(seat, lesson.key, before, INSERTED)
         await home.progress.save(seat, lesson.key, now)
     return await given(request, lesson, form, now)
 

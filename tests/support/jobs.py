@@ -1,4 +1,4 @@
-"""Jobs as the tests submit them: of a lesson of the shipped courses, by a toolchain or its name."""
+"""Jobs for the lessons of the shipped courses."""
 
 from collections.abc import Mapping
 from functools import cache

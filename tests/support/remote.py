@@ -1,7 +1,7 @@
-"""An engine in a second process, behind a Unix socket: each call is a connection, a line of JSON each way.
+"""An engine in a second process, behind a Unix socket: each call is a connection with one line of JSON each way.
 
-``RemoteEngine`` is the proxy that a server would hold. It follows each run that was accepted and keeps its own log, so
-that a run whose process dies still ends with a verdict, and that progress is stored before a reader sees one.
+``RemoteEngine`` is the proxy that a server would hold. It follows each accepted run and keeps its own log. So a run
+still ends with a verdict when the process dies, and progress is stored before a reader sees the verdict.
 """
 
 import json
@@ -59,7 +59,7 @@ _ANSWERS: dict[str, TypeAdapter[Any]] = {
 
 
 async def serve(settings: Settings, socket: str) -> None:
-    """Run jobs for whoever connects to the socket, until killed."""
+    """Serve an engine on the socket until killed."""
     async with LocalEngine(settings, load_shelf(settings.lessons_dir).courses) as engine:
 
         async def answer(wire: SocketStream) -> None:
@@ -90,7 +90,7 @@ async def _answer(engine: LocalEngine, wire: SocketStream) -> None:
 
 
 async def _follow(engine: LocalEngine, wire: SocketStream, run_id: str) -> None:
-    """Send the run's events, and ``NoSuchRunError`` once it is not kept any more."""
+    """Send the run's events, and ``NoSuchRunError`` once the engine has dropped the run."""
     async for event in engine.events(run_id):
         await wire.send(to_json(event).encode() + b"\n")
     while (await engine.status(run_id)).state == "done":  # noqa: ASYNC110 - an engine tells nobody that it drops a run
@@ -98,7 +98,7 @@ async def _follow(engine: LocalEngine, wire: SocketStream, run_id: str) -> None:
 
 
 class RemoteEngine:
-    """Runs jobs in another process; made by ``remote``."""
+    """An engine whose jobs run in another process; created by ``remote``."""
 
     def __init__(
         self, settings: Settings, socket: str, process: subprocess.Popen[str], tasks: TaskGroup, on_verdict: OnVerdict
@@ -139,7 +139,7 @@ class RemoteEngine:
         try:
             found: RunStatus = await self._call("status", run_id)
         except NoSuchRunError:
-            self._drop(run)  # no reader may have it longer than whoever asked now
+            self._drop(run)  # the other readers must not keep it either
             raise
         except OSError:
             return run.status()
@@ -187,7 +187,7 @@ class RemoteEngine:
         run.drop()
 
     async def _follow(self, run: Run) -> None:
-        """Copy the run's log; the process may die at any moment, and drops the run when it expires there."""
+        """Copy the run's log until the other process ends, or drops the run because it has expired."""
         run.state = "running"
         try:
             async for line in self._lines("follow", run.id):
@@ -218,7 +218,7 @@ class RemoteEngine:
         raise ConnectionError("the engine is gone")
 
     async def _lines(self, name: str, *arguments: object) -> AsyncGenerator[bytes]:
-        """Send a call and yield the lines of its answer; raises the error that it ends with, or ``OSError``."""
+        """Send a call and yield the lines of its answer. Raises the remote error, or ``OSError``."""
         async with await anyio.connect_unix(self._socket) as wire:
             lines = BufferedByteReceiveStream(wire)
             with suppress(anyio.IncompleteRead, anyio.EndOfStream, anyio.BrokenResourceError):
@@ -233,11 +233,11 @@ class RemoteEngine:
 
 @asynccontextmanager
 async def remote(settings: Settings, on_verdict: OnVerdict) -> AsyncIterator[RemoteEngine]:
-    """An engine in a process of its own, which is killed at the end."""
+    """Run an engine in a second process and kill that process at the end."""
     socket = str(settings.scratch_dir.parent / "engine.sock")
-    command = [sys.executable, "-m", "tests.remote", socket, settings.model_dump_json()]
+    command = [sys.executable, "-m", "tests.support.remote", socket, settings.model_dump_json()]
     with subprocess.Popen(  # noqa: ASYNC220 - it starts once, before anything else goes on
-        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     ) as process:
         assert process.stdout
         try:

@@ -1,4 +1,4 @@
-"""What leads the learner, over HTTP: predictions, hints, the solution beside the own files, versions."""
+"""Learner guidance over HTTP: predictions, hints, the solution as a diff, earlier versions."""
 
 import io
 import re
@@ -10,9 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from app.course import Part, Shelf
+from app.protocol.events import Edit
 from app.web.state import Playground
-from tests.conftest import seat_of
-from tests.test_pages import HTMX, START, ScriptedEngine, app, course, engine, inventory, learner, post
+from tests.support.clients import seat_of
+from tests.support.scripted import HTMX, LOG, START, ScriptedEngine, post
 
 pytestmark = pytest.mark.anyio
 
@@ -22,12 +23,12 @@ MINE = 'fn main() {\n    println!("Mine");\n}\n'
 async def press(
     client: httpx.AsyncClient, action: str, choice: str = "", main: str = START, *, htmx: bool = True
 ) -> httpx.Response:
-    """A button that sends the form elsewhere."""
+    """Post the form as one of its buttons does."""
     return await post(client, f"/lessons/one/{action}", main, htmx=htmx, choice=choice)
 
 
 def given(answer: httpx.Response) -> str:
-    """The text that an answer brings for src/main.rs."""
+    """Return the text for src/main.rs in an answer."""
     found = re.search(r'<textarea data-given="file:src/main.rs"[^>]*>\n(.*?)</textarea>', answer.text, re.DOTALL)
     assert found, answer.text
     return found[1].replace("&#34;", '"')
@@ -44,7 +45,7 @@ async def test_hints_open_one_at_a_time_and_stay_open(learner: httpx.AsyncClient
     assert ("<html" in answer.text) is not htmx
     assert "First" in answer.text
     assert "Second" not in answer.text
-    assert "Another hint" in answer.text
+    assert "Show another hint" in answer.text
     assert htmx or "Mine" in answer.text, "what was typed is still there"
     page = (await learner.get("/lessons/one")).text
     assert "First" in page
@@ -71,12 +72,12 @@ async def test_the_whole_solution_is_applied_and_taken_back(app: FastAPI, learne
     await press(learner, "hints", "3", MINE)
     answer = await press(learner, "apply", "all", MINE)
     assert given(answer) == "// one\n"
-    assert "Your files are like this one." in answer.text
-    assert "Give it back" in answer.text
+    assert "Your files match this solution." in answer.text
+    assert "Restore my text" in answer.text
     assert await kept(app, learner) == {"src/main.rs": "// one\n"}
     answer = await press(learner, "undo", main="// one\n// more\n")
     assert given(answer) == MINE
-    assert "Do it again" in answer.text
+    assert "Redo" in answer.text
     assert given(await press(learner, "redo", main=MINE)) == "// one\n// more\n"
 
 
@@ -100,7 +101,7 @@ async def test_without_scripts_a_hunk_is_applied_in_the_page(learner: httpx.Asyn
     assert (answer.status_code, answer.headers["location"]) == (303, "/lessons/one?command=cargo+check")
     page = (await learner.get(answer.headers["location"])).text
     assert "// one\n</textarea>" in page
-    assert "Give it back" in page
+    assert "Restore my text" in page
     assert 'value="cargo check" required' in page
     for _ in range(2):
         await press(learner, "undo", main="// one\n", htmx=False)
@@ -115,7 +116,7 @@ async def test_a_reset_keeps_the_text_and_offers_it_back(app: FastAPI, learner: 
     assert not htmx or given(answer) == START
     assert await kept(app, learner) == {}
     page = (await learner.get("/lessons/one")).text
-    assert "Your text before you took the files of the step is kept." in page
+    assert "Your text from before you took the files of the step is saved." in page
     assert given(await press(learner, "undo")) == MINE, "also what was never run"
     assert "Nothing has run yet." in page
 
@@ -129,14 +130,40 @@ async def test_what_the_text_offers_to_try_is_put_in_place_and_taken_back(
     answer = await press(learner, "offer", "other", MINE, htmx=htmx)
     assert answer.status_code == (200 if htmx else 303)
     assert await kept(app, learner) == {"src/main.rs": "// other\n"}
-    assert "Your text before you took what the text offers is kept." in (await learner.get("/lessons/one")).text
+    assert "Your text from before you took what the text offers is saved." in (await learner.get("/lessons/one")).text
     assert given(await press(learner, "undo", main="// other\n")) == MINE
     assert (await press(learner, "offer", "another")).status_code == 422
 
 
+@pytest.mark.parametrize("htmx", [True, False])
+async def test_what_a_tool_would_write_is_offered_and_taken_back(
+    app: FastAPI, learner: httpx.AsyncClient, engine: ScriptedEngine, htmx: bool
+) -> None:
+    formatted = "fn main() {}\n"
+    edits = (Edit(id=2, path="src/main.rs", text=formatted), Edit(id=3, path="build.rs", text="// not offered\n"))
+    engine.log = (LOG[0], *edits, *LOG[3:])
+    page = (await post(learner, main=MINE, command="cargo fmt", htmx=False)).text
+    (way,) = re.findall(r'value="(\w+)" data-show="code"\s+formaction="/lessons/one/accept#bench"', page)
+    assert await kept(app, learner) == {"src/main.rs": MINE}, "nothing has changed so far"
+    answer = await press(learner, "accept", way, MINE, htmx=htmx)
+    assert answer.status_code == (200 if htmx else 303)
+    assert not htmx or given(answer) == formatted
+    assert await kept(app, learner) == {"src/main.rs": formatted}
+    assert given(await press(learner, "undo", main=formatted)) == MINE
+    assert (await press(learner, "accept", f"{9:032x}")).status_code == 404
+    engine.state = "running"
+    assert (await press(learner, "accept", way)).status_code == 422
+
+
+async def test_a_run_without_edits_offers_none(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    await post(learner, main=MINE)
+    assert (await press(learner, "accept", f"{1:032x}")).status_code == 422
+    assert len(engine.jobs) == 1
+
+
 async def test_a_reset_of_an_untouched_step_offers_nothing(learner: httpx.AsyncClient) -> None:
     await press(learner, "reset")
-    assert "is kept.</span>" not in (await learner.get("/lessons/one")).text
+    assert "is saved.</span>" not in (await learner.get("/lessons/one")).text
 
 
 async def test_files_carried_along_replace_others_only_to_be_had_again(learner: httpx.AsyncClient) -> None:
@@ -145,7 +172,7 @@ async def test_files_carried_along_replace_others_only_to_be_had_again(learner: 
     await learner.post("/lessons/two/carry", data={"from": "one"})
     page = (await learner.get("/lessons/two")).text
     assert "// from one" in page
-    assert "Your text before you brought your files along is kept." in page
+    assert "Your text from before you brought your files along is saved." in page
     back = await post(learner, "/lessons/two/undo", main="// from one\n", htmx=True)
     assert given(back) == "// was in two\n"
 
@@ -159,20 +186,20 @@ async def test_a_second_tab_does_not_run_over_the_first(learner: httpx.AsyncClie
     begun = base((await learner.get("/lessons/one")).text)
     mine = base((await post(learner, main="// tab one\n", base=begun, htmx=True)).text)
     await post(learner, main="// tab one, again\n", base=mine, htmx=True)
-    assert "is kept.</span>" not in (await learner.get("/lessons/one")).text, "one tab alone makes no versions"
+    assert "is saved.</span>" not in (await learner.get("/lessons/one")).text, "one tab alone makes no versions"
     await post(learner, main="// tab two\n", base=mine, htmx=True)
     page = (await learner.get("/lessons/one")).text
-    assert "Your text before you ran other files in another tab is kept." in page
+    assert "Your text from before you ran other files in another tab is saved." in page
     assert given(await press(learner, "undo", main="// tab two\n")) == "// tab one, again\n"
 
 
 async def test_what_changed_since_the_last_run(learner: httpx.AsyncClient) -> None:
-    assert "Nothing has been run" in (await press(learner, "changes", main=MINE)).text
+    assert "Nothing has run" in (await press(learner, "changes", main=MINE)).text
     await post(learner)
     answer = (await press(learner, "changes", main=MINE)).text
     assert '<span class="old">-     println!(&#34;Hello&#34;);' in answer
     assert '<span class="new">+     println!(&#34;Mine&#34;);' in answer
-    assert "as you last ran them" in (await press(learner, "changes")).text
+    assert "changed since your last run" in (await press(learner, "changes")).text
     page = (await press(learner, "changes", main=MINE, htmx=False)).text
     assert "<html" in page
     assert '<span class="new">' in page
@@ -198,7 +225,7 @@ async def test_a_step_without_a_question_asks_none(learner: httpx.AsyncClient) -
 
 @pytest.fixture
 def with_bonus(app: FastAPI) -> Playground:
-    """The last lesson is one beyond the post."""
+    """A playground whose last lesson goes beyond the post."""
     playground: Playground = app.state.playground
     *steps, last = playground.shelf.lessons
     parts = Part("Steps", tuple(steps)), Part("Beyond the post", (last,), beyond=True)
@@ -212,7 +239,7 @@ async def test_the_map_has_two_parts(learner: httpx.AsyncClient) -> None:
     assert page.index('id="part-1"') < page.index('href="/lessons/two"') < page.index("Beyond the post")
     assert page.index("Beyond the post") < page.index('href="/lessons/three"')
     assert "0 of 2 steps reached" in page
-    assert "6 minutes in all" in page
+    assert "6 minutes in total" in page
     assert "A section" in page
 
 
@@ -233,13 +260,13 @@ async def test_a_lesson_beyond_the_post_counts_in_its_own_part(
 
 
 async def test_the_map_shows_where_one_was(learner: httpx.AsyncClient) -> None:
-    assert "You were here" not in (await learner.get("/")).text
+    assert "You are here" not in (await learner.get("/")).text
     await post(learner, "/lessons/two/runs")
     page = (await learner.get("/")).text
-    assert page.count("You were here") == 1
+    assert page.count("You are here") == 1
     assert (
         page.index("Step <code>two</code></span>")
-        < page.index("You were here")
+        < page.index("You are here")
         < page.index("<code>three</code></span>")
     )
 

@@ -1,4 +1,4 @@
-"""Every state that a page can be in, for the tests that look at all of them."""
+"""Functions that bring a page into each of its states, for the tests that look at all of them."""
 
 import re
 from collections.abc import Callable
@@ -8,8 +8,9 @@ from playwright.sync_api import Page, expect
 
 from app.course import Lesson, load_shelf
 from app.settings import Settings
-from tests.browser.test_course import ENDLESS, RUN_MS, type_files
-from tests.conftest import BARE_METAL, disagreement, seated
+from tests.support.browser import ENDLESS, RUN_MS, menu, show, type_files
+from tests.support.clients import disagreement, seated
+from tests.support.environment import BARE_METAL
 
 PageState = Callable[[Page, str], None]
 NO_MAIN = (
@@ -18,7 +19,7 @@ NO_MAIN = (
 )
 FLOOD = 'fn main() {\n    loop {\n        println!("{}", "flood ".repeat(400));\n    }\n}\n'
 LONELY = ("/", "/glossary", "/compilers", "/explain/E0658", "/nowhere")
-"""Pages that are no lesson."""
+"""Paths of the pages other than lessons."""
 PAGES = {
     "/": "/",
     "/glossary": "/glossary",
@@ -26,27 +27,29 @@ PAGES = {
     "/explain/{code}": "/explain/E0658",
     "/lessons/{slug}": "/lessons/hello-std",
     "/lessons/{slug}/comparisons/{ids}": "compared_alone",
+    "/lessons/{slug}/finish": "finished",
     "/runs/{run_id}/artifact": "carded_alone",
     "/runs/{run_id}/step": "stepped_alone",
 }
-"""For each page's route an address of ``paths``, or a state, by which the tests come to it."""
+"""For each page route, a path or the name of the state that leads to it."""
 NO_PAGES = {
     "/lessons/{slug}/comparisons/{ids}/events",
+    "/lessons/{slug}/finish.svg",
     "/lessons/{slug}/targets",
     "/progress/{slug}",
     "/runs/{run_id}/events",
     "/runs/{run_id}/output",
 }
-"""Routes that answer with a stream, a text or a part of a page."""
+"""Routes that answer with a stream, plain text or a fragment."""
 
 
 def opened(page: Page) -> None:
-    """With all that unfolds unfolded."""
+    """Open every ``details`` element."""
     page.locator("summary").evaluate_all("all => all.forEach(each => each.parentElement.open = true)")
 
 
 def when_closed(page: Page, end: Callable[[], object]) -> None:
-    """End what would keep a place that others wait for."""
+    """Call ``end`` when the page closes, to free the slots it holds."""
 
     def closed(_: Page) -> None:
         end()
@@ -55,7 +58,7 @@ def when_closed(page: Page, end: Callable[[], object]) -> None:
 
 
 def run(page: Page, command: str = "") -> None:
-    """Give a command, the offered one when none is said, and wait for its verdict."""
+    """Run a command, by default the offered one, and wait for the verdict."""
     expect(page.locator("form[data-ready]")).to_be_attached()
     if command:
         page.locator("#command").fill(command)
@@ -64,7 +67,7 @@ def run(page: Page, command: str = "") -> None:
 
 
 def solved(page: Page, server: str, slug: str) -> None:
-    """A lesson with the files of its solution and the command that it offers first, run."""
+    """Run the lesson's solution with its first command."""
     lesson = load_shelf(Settings().lessons_dir).default.lesson(slug)
     assert lesson
     page.goto(f"{server}/lessons/{slug}")
@@ -80,7 +83,7 @@ def reached(page: Page, server: str) -> None:
 
 
 def expected(page: Page, server: str) -> None:
-    """The error that the step came for."""
+    """Run a step whose goal is an error."""
     solved(page, server, "panic-handler")
 
 
@@ -97,7 +100,7 @@ def running(page: Page, server: str) -> None:
 
 
 def queued(page: Page, server: str) -> None:
-    """Other seats have every place; they go when the page is closed."""
+    """Queue behind the runs of other seats, which end when the page closes."""
     body = {"lesson": "hello-std", "files": {"src/main.rs": ENDLESS}, "command": "cargo run"}
     runs = []
     for _ in range(Settings().max_runs + 1):
@@ -107,7 +110,7 @@ def queued(page: Page, server: str) -> None:
     when_closed(page, lambda: [httpx.delete(address, cookies=seat) for address, seat in runs])
     page.goto(f"{server}/lessons/hello-std")
     page.locator("[data-run]").click()
-    expect(page.locator("#run-status")).to_contain_text("before this one", timeout=RUN_MS)
+    expect(page.locator("#run-status")).to_contain_text("ahead of this one", timeout=RUN_MS)
 
 
 def cancelled(page: Page, server: str) -> None:
@@ -117,15 +120,15 @@ def cancelled(page: Page, server: str) -> None:
 
 
 def offline(page: Page, server: str) -> None:
-    """In the middle of a run."""
+    """Lose the connection in the middle of a run."""
     running(page, server)
     page.context.set_offline(True)
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#problem")).to_contain_text("does not answer")
+    expect(page.locator("#problem")).to_contain_text("answering")
 
 
 def explained(page: Page, server: str) -> None:
-    """What the compiler says at length of an error's code."""
+    """Open the compiler's explanation of an error code."""
     page.goto(f"{server}/lessons/hello-std")
     type_files(page, {"src/main.rs": 'fn main() {\n    let x: u8 = "two";\n}\n'})
     run(page)
@@ -134,21 +137,21 @@ def explained(page: Page, server: str) -> None:
 
 
 def missed(page: Page, server: str) -> None:
-    """Another error than the one that was to come, foreseen wrongly, with every hint and the solution open."""
+    """Miss the goal after a wrong prediction, with every hint and the solution open."""
     page.goto(f"{server}/lessons/panic-handler")
     page.locator(".options button").first.click()
-    expect(page.locator("#run-prediction h2")).to_have_text("You said")
+    expect(page.locator("#run-prediction h2")).to_have_text("Your prediction")
     run(page)
     expect(page.locator("#run-verdict")).to_contain_text("Not there yet")
     for number in range(1, 5):
         page.get_by_role("button", name=re.compile("hint")).click()
         expect(page.locator(".hints li")).to_have_count(number)
-    page.get_by_role("button", name="Show one way").click()
+    page.get_by_role("button", name="Show solution").click()
     expect(page.locator("#solution .new").first).to_be_visible()
 
 
 def linked(page: Page, server: str) -> None:
-    """The linker's long command, unfolded."""
+    """Unfold the linker's command line."""
     page.goto(f"{server}/lessons/no-main")
     type_files(page, {"src/main.rs": NO_MAIN})
     run(page, "cargo build")
@@ -177,13 +180,14 @@ def screened(page: Page, server: str) -> None:
 def carded(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/bare-metal")
     run(page, f"cargo build --target {BARE_METAL}")
-    page.get_by_text("Built:").click()
+    show(page, "binary")
     expect(page.get_by_role("heading", name="Who runs before main")).to_be_visible(timeout=RUN_MS)
 
 
 def stepped(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/bare-metal")
     run(page, f"cargo build --target {BARE_METAL}")
+    show(page, "binary")
     page.get_by_role("link", name="Step through it").click()
     expect(page.locator("#stepper-title")).to_be_visible(timeout=RUN_MS)
     page.keyboard.press("ArrowRight")
@@ -191,7 +195,7 @@ def stepped(page: Page, server: str) -> None:
 
 
 def run_id(page: Page) -> str:
-    """The id of the run that the page shows."""
+    """Return the id of the run that the page shows."""
     address = page.locator("#run a[href*='/runs/']").first.get_attribute("href") or ""
     return address.split("/runs/")[1].split("/")[0]
 
@@ -215,22 +219,23 @@ def compared(page: Page, server: str) -> None:
     page.select_option("select[name=toolchain]", "all")
     page.locator("#command").fill(command)
     page.locator("[data-run]").click()
-    expect(page.locator("#run-status")).to_have_text(re.compile("differ"), timeout=2 * RUN_MS)
+    expect(page.locator("#run-status")).to_have_text(re.compile("differ|disagree"), timeout=2 * RUN_MS)
     expect(page.locator("#run-columns mark").first).to_be_visible()
 
 
 def compared_alone(page: Page, server: str) -> None:
     compared(page, server)
-    page.get_by_role("link", name="On a page of its own").click()
+    page.get_by_role("link", name="Open as page").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("then and now")
 
 
 def changed(page: Page, server: str) -> None:
-    """What changed since the last run, as a diff, and the list of keys."""
+    """Show the changes since the last run as a diff."""
     page.goto(f"{server}/lessons/hello-std")
     run(page)
     type_files(page, {"src/main.rs": "fn main() {} // mine\n"})
-    page.get_by_role("button", name="What changed since my last run").click()
+    menu(page, "Reset")
+    page.get_by_role("button", name="Show changes since my last run").click()
     expect(page.locator("#changes .new")).to_be_visible()
 
 
@@ -242,15 +247,22 @@ def keys(page: Page, server: str) -> None:
     expect(page.locator("dialog[data-keys]")).to_be_visible()
 
 
+def finished(page: Page, server: str) -> None:
+    """The page at the end of the post's steps, with the binary of the last one."""
+    solved(page, server, "summary")
+    page.get_by_role("link", name="See what you built").click()
+    expect(page.locator(".card img")).to_be_visible()
+
+
 STATES: dict[str, PageState] = {
     each.__name__: each
     for each in (
         reached, expected, missed, running, queued, cancelled, offline, explained, linked, observed, flooded, screened,
-        carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, keys
+        carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, finished, keys
     )
 }  # fmt: skip
 
 
 def paths(lessons: dict[str, Lesson]) -> list[str]:
-    """Every page that needs no run."""
+    """Return the path of every page that needs no run."""
     return [*LONELY, *(f"/lessons/{slug}" for slug in lessons)]

@@ -1,4 +1,4 @@
-"""Event streams: whatever a run prints stays data, in the framing and in the page."""
+"""Event streams: a run's output stays data, in the framing and in the page."""
 
 import json
 import re
@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Verdict
 from app.web.sse import frame
-from tests.test_pages import ScriptedEngine, app, course, engine, inventory, learner, post
-
-__all__ = ["app", "course", "engine", "inventory", "learner"]
+from tests.support.scripted import ScriptedEngine, post
 
 HOSTILE = st.lists(
     st.sampled_from(
@@ -41,7 +39,7 @@ HOSTILE = st.lists(
 
 
 def read(stream: bytes) -> list[dict[str, str]]:
-    """The messages of a stream, read as the HTML standard says."""
+    """Parse a stream into messages by the rules of the HTML standard."""
     text = stream.decode().removeprefix("\ufeff")
     messages: list[dict[str, str]] = []
     message: dict[str, str] = {}
@@ -61,7 +59,7 @@ def read(stream: bytes) -> list[dict[str, str]]:
 
 @given(st.lists(st.tuples(HOSTILE, st.integers(1)), max_size=4))
 @example([("\nid: 7\nevent: x\n\n", 1)])
-def test_whatever_the_data_is_it_comes_out_as_data(sent: list[tuple[str, int]]) -> None:
+def test_any_data_survives_the_framing(sent: list[tuple[str, int]]) -> None:
     received = read(b"".join(frame(data, number) for data, number in sent))
     expected = [{"data": re.sub(r"\r\n?", "\n", data), "id": str(number)} for data, number in sent]
     assert received == expected
@@ -74,7 +72,7 @@ def test_json_comes_out_to_the_letter(text: str) -> None:
 
 
 class _Elements(HTMLParser):
-    """What a page is made of: its elements and attributes, without their texts."""
+    """Collects the elements and attributes of a page, without texts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +80,7 @@ class _Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if attrs in ([("class", "lines")], [("class", "lines many")]) or (tag == "span" and not attrs):
-            return  # how the terminal lays out whole lines and what is between them
+            return  # the terminal's elements for whole lines and for the text between them
         self.seen.append((tag, tuple(name for name, _ in attrs)))
 
     def handle_comment(self, data: str) -> None:
@@ -90,7 +88,7 @@ class _Elements(HTMLParser):
 
 
 def elements(html: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The elements, but for those of the terminal's lines and colours and of words between backticks."""
+    """Return the elements, without those for terminal lines, colours and code words."""
     parser = _Elements()
     parser.feed(html)
     parser.close()
@@ -98,7 +96,7 @@ def elements(html: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def log_of(text: str) -> tuple[Event, ...]:
-    """A run that says this text wherever a run can say something."""
+    """Return the log of a run with this text in every field that a run controls."""
     return (
         Output(id=1, stream="stdout", text=text),
         Diagnostic.model_validate(

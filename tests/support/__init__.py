@@ -1,0 +1,1 @@
+"""Helpers that several test files share: servers, engines, clients, programs to compile."""

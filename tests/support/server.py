@@ -1,0 +1,105 @@
+"""Real ``playground serve`` processes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+class Server:
+    """A real ``playground serve`` process."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self.process = process
+        self.url = url
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Signal the server, wait for it to end, and return its exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(timeout=10)
+
+
+def a_normal_user() -> int:
+    """Return the id of a user without files or processes here; skip the test unless root runs it."""
+    if os.getuid() != 0:
+        pytest.skip("only root can start a server as another user")
+    return 50_000 + os.getpid() % 10_000
+
+
+_AS_USER = """set -e
+if [ -n "$closed" ]; then
+    kept=$(mktemp -d)
+    for name in $names; do
+        eval "folder=\\$$name"
+        mkdir "$kept/$name"
+        mount --bind "$folder" "$kept/$name"
+    done
+    mount -t tmpfs -o mode=711 none "$closed"
+    for name in $names; do
+        eval "folder=\\$$name"
+        mkdir -p "$folder"
+        mount --bind "$kept/$name" "$folder"
+        umount "$kept/$name"
+        rmdir "$kept/$name"
+    done
+    rmdir "$kept"
+fi
+exec setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
+"""
+"""Mount Python and the checkout for a normal user when they lie in root's home, without opening the rest of it."""
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def _as_user(user: int) -> tuple[list[str], dict[str, str]]:
+    needed = {"python": Path(sys.base_prefix).resolve(), "checkout": _CHECKOUT}
+    closed = {name: _closed_above(folder) for name, folder in needed.items()}
+    tops = {str(above) for above in closed.values() if above}
+    assert len(tops) <= 1, f"{tops} are closed; only one such folder can be opened here"
+    names = " ".join(name for name, above in closed.items() if above)
+    words = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _AS_USER, "sh"]
+    given = {"user": str(user), "names": names, "closed": "".join(tops)}
+    return words, given | {name: str(folder) for name, folder in needed.items()}
+
+
+def _closed_above(folder: Path) -> Path | None:
+    """Return the topmost parent folder that other users cannot pass."""
+    return next((above for above in reversed(folder.parents) if not above.stat().st_mode & 0o001), None)
+
+
+@contextmanager
+def serving(data_dir: Path, user: int | None = None, /, **variables: str) -> Iterator[Server]:
+    """Run a server on a free port with these environment variables, and kill it at the end.
+
+    With ``user`` it runs as that user, who must own the folder above ``data_dir``.
+    """
+    scratch = data_dir.with_name("scratch")
+    folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(scratch)}
+    env = os.environ | folders | variables
+    # pytest closes its folders, but as root the users of runs must be able to enter them.
+    for folder in (scratch.parent, *scratch.parent.parents):
+        if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tempfile.gettempdir()):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
+    if user is not None:
+        words, given = _as_user(user)
+        command, env = [*words, *command], env | given
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+[^/\s]", line)
+        assert found, f"the server did not say its address but {line!r}"
+        yield Server(process, found[0].rstrip("/"))
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

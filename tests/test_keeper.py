@@ -1,0 +1,105 @@
+"""A verdict becomes progress: the step is reached, and the prediction is settled by the run that it is about."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from app.course import Course, Lesson
+from app.course.lessons import Prediction
+from app.engine import Inventory, JobSpec
+from app.progress import Progress
+from app.protocol.command import parse
+from app.protocol.events import Finished, Verdict
+from app.web.keeper import ProgressKeeper
+
+pytestmark = pytest.mark.anyio
+
+SEAT, KEY = "ada", "no-std"
+QUESTION: Mapping[str, Any] = {
+    "question": "Does it build?",
+    "option": [
+        {"id": "yes", "text": "Yes", "because": "It does.", "status": "ok"},
+        {"id": "no", "text": "No", "because": "It does not.", "status": "failed"},
+    ],
+}
+
+
+class OneCompiler:
+    """The inventory of a machine with one compiler."""
+
+    async def toolchains(self) -> tuple[object, ...]:
+        return (SimpleNamespace(name="1.96", version="1.96.0", host="x86_64-unknown-linux-gnu"),)
+
+
+@pytest.fixture
+def progress(tmp_path: Path) -> Iterator[Progress]:
+    progress = Progress(tmp_path / "progress.sqlite3")
+    yield progress
+    progress.close()
+
+
+@pytest.fixture
+def lesson(lessons: dict[str, Lesson]) -> Lesson:
+    return lessons[KEY]
+
+
+async def settled(
+    progress: Progress,
+    taught: Course,
+    lesson: Lesson,
+    *,
+    on_start: str | None,
+    solved: bool,
+    line: str,
+    reached: bool,
+) -> str | None:
+    """Return which option turned out right after one run; None while the question is open."""
+    asking = replace(lesson, prediction=Prediction.model_validate({**QUESTION, "on_start": on_start}))
+    part, *others = taught.parts
+    parts = (replace(part, lessons=tuple(asking if one.slug == KEY else one for one in part.lessons)), *others)
+    course = replace(taught, parts=parts)
+    keeper = ProgressKeeper(progress, {course.id: course}, cast("Inventory", OneCompiler()))
+    await progress.guides.predict(SEAT, KEY, "yes")
+    job = JobSpec(
+        course=course.id,
+        digest=course.digest,
+        lesson=KEY,
+        files=lesson.solution if solved else lesson.files,
+        command=parse(line),
+        toolchain="1.96",
+        owner=SEAT,
+    )
+    end = Finished(id=1, status="failed", exit_code=101, seconds=0)
+    await keeper.verdict(job, [end], Verdict(id=2, reached=reached, checks=()))
+    outcome = await progress.guides.predicted(SEAT, KEY)
+    assert outcome is not None
+    return outcome.happened
+
+
+@pytest.mark.parametrize("solved", [True, False])
+@pytest.mark.parametrize("line", ["cargo build", "cargo check"])
+async def test_the_run_that_reaches_the_goal_settles_the_prediction(
+    progress: Progress, taught: Course, lesson: Lesson, solved: bool, line: str
+) -> None:
+    about = {"on_start": None, "solved": solved, "line": line}
+    assert await settled(progress, taught, lesson, **about, reached=False) is None  # type: ignore[arg-type]
+    assert await settled(progress, taught, lesson, **about, reached=True) == "no"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("solved", "line", "outcome"),
+    [
+        (False, "cargo check", "no"),
+        (False, "cargo build", None),
+        (True, "cargo check", None),
+    ],
+)
+async def test_a_prediction_on_the_start_is_settled_by_that_command_on_unedited_files(
+    progress: Progress, taught: Course, lesson: Lesson, solved: bool, line: str, outcome: str | None
+) -> None:
+    asked = {"on_start": "cargo check", "solved": solved, "line": line, "reached": True}
+    assert await settled(progress, taught, lesson, **asked) == outcome  # type: ignore[arg-type]

@@ -1,0 +1,54 @@
+"""Transactions of the store: a failed one leaves nothing behind and the store usable."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.progress.store import Store
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "progress.sqlite3")
+    yield store
+    store.close()
+
+
+async def reached(store: Store) -> int:
+    """Return the number of stored steps."""
+    [[count]] = await store.rows("select count(*) from reached")
+    assert isinstance(count, int)
+    return count
+
+
+async def test_a_change_that_sqlite_rolled_back_itself_raises_its_own_error(store: Store) -> None:
+    def work(db: sqlite3.Connection) -> None:
+        db.execute("insert into reached values ('a', 'no-std', 'now', '1.96')")
+        db.execute("insert or rollback into reached values ('a', 'no-std', 'now', '1.96')")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        await store.together(work)
+    assert await reached(store) == 0
+
+
+async def test_a_commit_that_fails_leaves_the_store_usable(store: Store) -> None:
+    for statement in (
+        "pragma foreign_keys = on",
+        "create table owner (name text primary key)",
+        "create table pet (owner text references owner (name) deferrable initially deferred)",
+    ):
+        await store.rows(statement)
+
+    def work(db: sqlite3.Connection) -> None:
+        db.execute("insert into reached values ('a', 'no-std', 'now', '1.96')")
+        db.execute("insert into pet values ('nobody')")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        await store.together(work)
+    assert await reached(store) == 0
+    await store.together(lambda db: db.execute("insert into reached values ('a', 'no-std', 'now', '1.96')"))
+    assert await reached(store) == 1
