@@ -1,19 +1,20 @@
 """Advice: one at a time, the first whose situation is that of the run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.course import Lesson
-from app.course.advice import HOST, Case, advise, like
+from app.course.advice import HOST, Case, advise, advised, like
 from app.course.checks import summarize
 from app.course.diagnosis import Diagnosis
 from app.course.facts import Facts, Situation, SourceFacts, TableFacts
 from app.course.lessons import AdviceSpec
 from app.crate import CrateFacts, Lookalike, Mark, Source, Table
 from app.protocol.command import parse
-from app.protocol.events import Diagnostic, Event, Finished, Machine, Output, Span, Suggestion
+from app.protocol.events import Advice, Diagnostic, Event, Finished, Machine, Output, Span, Suggestion, Verdict
 from tests.test_checks import binary, ended, error
 
 HOST_TRIPLE = "x86_64-unknown-linux-gnu"
@@ -67,6 +68,7 @@ HOLDS: Mapping[str, Any] = {
     "target": [HOST],
     "own_target": True,
     "compilers": ">=1.95",
+    "linker": "undefined",
     "lookalike": True,
     "main": {"has": ["#![no_std]"], "any": ["fn *"], "lacks": ["fn _start"], "twice": ["loop"]},
     "manifest": {"has": ["package"]},
@@ -89,6 +91,7 @@ FAILS: Mapping[str, Any] = {
     "own_target": False,
     "step": "later",
     "compilers": "<1.95",
+    "linker": "duplicate",
     "lookalike": False,
     "main": {"has": ["#![no_main]"]},
     "manifest": {"lacks": ["package"]},
@@ -112,7 +115,8 @@ def a_run(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> Case:
     """A run of the lesson on bare metal of which all of ``HOLDS`` is true."""
     finished = Finished(status="failed", exit_code=101, seconds=0.1)
     macro = error("macro-not-in-scope", "cannot find macro `println` in this scope")
-    events = (Output(stream="stderr", text="printed"), WARNED, macro, binary(), finished)
+    linking = error("link-failed").model_copy(update={"notes": ("undefined symbol: a",)})
+    events = (Output(stream="stderr", text="printed"), WARNED, macro, linking, binary(), finished)
     return case_of(lessons["hello-std"], diagnosis, *events, command="cargo build --release")
 
 
@@ -243,3 +247,12 @@ def test_what_an_emulator_started_is_not_said_to_be_impossible(
 
 def test_facts_of_files_are_for_advice_alone() -> None:
     assert not {"main", "manifest", "config", "toml", "lookalike"} & set(Facts.model_fields)
+
+
+@pytest.mark.parametrize(("when", "kept"), [({"status": "failed"}, True), ({"config": {"fault": ["colon"]}}, False)])
+def test_advice_about_files_takes_the_place_of_a_detour(a_run: Case, when: Mapping[str, Any], *, kept: bool) -> None:
+    case = replace(a_run, lesson=_without_advice(a_run.lesson), diagnosis=Diagnosis((), (advice(**when),)))
+    verdict = Verdict(reached=False, checks=(), detour=Advice(id="way", text="As the text says."))
+    found = advised(case, verdict)
+    assert [one.id for one in found.advice] == ["help"]
+    assert (found.detour is not None) == kept

@@ -8,7 +8,7 @@ from app.crate.reading import read_crate
 from app.crate.source import read_source
 from app.crate.toml import read_table
 from app.settings import Settings
-from tests.conftest import inspecting
+from tests.support.inspector import inspecting
 
 
 def names(text: str) -> dict[str, int]:

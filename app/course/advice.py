@@ -12,7 +12,7 @@ from app.course.facts import Facts, Situation, SourceFacts, TableFacts, in_range
 from app.course.lessons import AdviceSpec, Lesson
 from app.course.patterns import parts
 from app.crate import CONFIG, MAIN, MANIFEST, CrateFacts, Mark, Source, Table
-from app.protocol.events import Advice, Diagnostic
+from app.protocol.events import Advice, Diagnostic, Verdict
 
 HOST = "host"
 """The name of this computer's own target in ``Situation.target``."""
@@ -61,11 +61,28 @@ class Case:
 
 def advise(case: Case) -> tuple[Advice, ...]:
     """Return the first advice whose situation is that of the run and whose words are known; none without one."""
+    found = _first_fitting(case)
+    return (_written(*found),) if found else ()
+
+
+def advised(case: Case, verdict: Verdict) -> Verdict:
+    """Return the verdict on a missed goal with its advice.
+
+    Advice about the learner's own files takes the place of a detour: the text asked for another run.
+    """
+    found = _first_fitting(case)
+    if found is None:
+        return verdict
+    detour = None if found[0].is_about_files else verdict.detour
+    return verdict.model_copy(update={"advice": (_written(*found),), "detour": detour})
+
+
+def _first_fitting(case: Case) -> tuple[AdviceSpec, Words] | None:
     for spec in _in_order(case.lesson.advice, case.diagnosis.advice):
         words = _words_of(spec.when, case)
         if words is not None and spec.words <= words.keys():
-            return (_written(spec, words),)
-    return ()
+            return spec, words
+    return None
 
 
 def _in_order(own: Sequence[AdviceSpec], general: Sequence[AdviceSpec]) -> Iterator[AdviceSpec]:

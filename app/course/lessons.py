@@ -75,6 +75,12 @@ class AdviceSpec(Content):
     when: Situation
 
     @property
+    def is_about_files(self) -> bool:
+        """Return True if the situation depends on what is written in the learner's files."""
+        when = self.when
+        return any(fact is not None for fact in (when.main, when.manifest, when.config, when.toml, when.lookalike))
+
+    @property
     def words(self) -> frozenset[str]:
         """The names that stand between ``{{`` and ``}}``."""
         texts = (self.title, self.seen, self.helps, self.example.code if self.example else "")

@@ -9,7 +9,7 @@ from typing import Literal
 import anyio
 
 from app.course import Course
-from app.course.advice import Case, advise
+from app.course.advice import Case, advised
 from app.course.checks import judge, summarize
 from app.course.lessons import Lesson
 from app.crate import READ, CrateFacts
@@ -113,7 +113,7 @@ class Worker:
     async def _advised(self, run: Run, verdict: Verdict) -> Verdict:
         """Return the verdict with advice when the goal was missed; never raises."""
         job = run.job
-        if verdict.reached or verdict.detour or not verdict.checks:
+        if verdict.reached or not verdict.checks:
             return verdict
         try:
             toolchain = self._present(job)
@@ -121,7 +121,7 @@ class Worker:
             crate = await self._crate(job)
             seen = summarize(job.command, run.log, toolchain.host)
             case = Case(lesson, course.lessons, course.diagnosis, toolchain.version, seen, crate)
-            return verdict.model_copy(update={"advice": advise(case)})
+            return advised(case, verdict)
         except Exception:
             _log.exception("there is no advice for run %s of lesson %s", run.id, job.lesson)
             return verdict
