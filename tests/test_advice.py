@@ -9,10 +9,10 @@ import pytest
 from app.course import Lesson
 from app.course.advice import HOST, Case, advise, advised, like
 from app.course.checks import summarize
+from app.course.crate import CrateFacts, Lookalike, Mark, Source, Table
 from app.course.diagnosis import Diagnosis
 from app.course.facts import Facts, Situation, SourceFacts, TableFacts
 from app.course.lessons import AdviceSpec
-from app.crate import CrateFacts, Lookalike, Mark, Source, Table
 from app.protocol.command import parse
 from app.protocol.events import Advice, Diagnostic, Event, Finished, Machine, Output, Span, Suggestion, Verdict
 from tests.test_checks import binary, ended, error

@@ -7,11 +7,11 @@ import pytest
 from app.course import Lesson, load_shelf
 from app.course.advice import Case, advise
 from app.course.checks import UNKNOWN, judge, matching_options, misses, summarize
+from app.course.crate.reading import read_crate
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, at_version, in_range
 from app.course.lessons import Prediction
 from app.course.recordings import Recording
-from app.crate.reading import read_crate
 from app.protocol.command import parse
 from app.protocol.events import Artifact, Diagnostic, Event, Finished, Output, Span
 from app.settings import Settings
