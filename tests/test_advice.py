@@ -15,7 +15,7 @@ from app.course.facts import Facts, Situation, SourceFacts, TableFacts
 from app.course.lessons import AdviceSpec
 from app.protocol.command import parse
 from app.protocol.events import Advice, Diagnostic, Event, Finished, Machine, Output, Span, Suggestion, Verdict
-from tests.test_checks import binary, ended, error
+from tests.support.verdicts import binary, ended, error
 
 HOST_TRIPLE = "x86_64-unknown-linux-gnu"
 MAIN = Source(marks=(Mark("#![no_std]", 1), Mark("fn main", 3), Mark("loop", 4, 2)), commented=(Mark("fn old", 9),))
