@@ -153,7 +153,7 @@ def test_a_refused_command_keeps_the_typed_text(browser: Browser, server: str, s
         type_files(page, {"src/main.rs": "// typed\n"})
         page.locator("#command").fill("make me a sandwich")
         page.keyboard.press("Enter")
-        expect(page.locator("#problem")).to_contain_text("make")
+        expect(page.locator("#problem")).to_contain_text("cargo build")
         expect(page.locator("#command")).to_have_value("make me a sandwich")
         expect(area(page)).to_have_value("// typed\n")
         expect(page.locator("#run-status")).to_have_text("Nothing has run yet.")
