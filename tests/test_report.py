@@ -56,7 +56,7 @@ def test_what_was_proven_last_is_a_page_of_the_course(start_server: Callable[...
         report = CourseReport(NOW, (said("1.63", "eh-personality-missing"), wrong))
         keep_report(data, report)
         assert last_report(data) == report
-        assert "as proven here on 2026-05-04" in client.get("/").text
+        assert "as tested here on 2026-05-04" in client.get("/").text
         html = client.get("/compilers").text
         assert "class=differ" in html
         assert "Not &lt;seen&gt;." in html

@@ -84,5 +84,5 @@ async def test_a_run_is_followed_below_the_root_path(proxied: httpx.AsyncClient,
 def test_a_root_path_is_a_path() -> None:
     assert Settings(root_path="/rust/").root_path == "/rust"
     assert Settings(root_path="/").root_path == ""
-    with pytest.raises(ValueError, match="no path of an address"):
+    with pytest.raises(ValueError, match="is not a URL path"):
         Settings(root_path="rust")

@@ -90,7 +90,7 @@ async def test_registers_memory_output_and_exit_code_are_reported(engine: LocalE
     ("code", "says"),
     [
         ("c3", "sent to 0x1"),
-        ("0f29442408", "divided by 16"),
+        ("0f29442408", "a multiple of 16"),
         ("8b042510000000", "reads 0x10"),
         ("0f0b", "`ud2`"),
         ("f4", "Only the kernel may execute"),
