@@ -5,18 +5,22 @@ from typing import Any
 import pytest
 
 from app.course import Lesson, load_shelf
+from app.course.advice import Case, advise
 from app.course.checks import UNKNOWN, judge, matching_options, misses, summarize
+from app.course.crate.reading import read_crate
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, at_version, in_range
 from app.course.lessons import Prediction
 from app.course.recordings import Recording
 from app.protocol.command import parse
-from app.protocol.events import Artifact, Diagnostic, Event, Finished, Machine, Output, Span, Verdict
+from app.protocol.events import Diagnostic, Event, Output, Span
 from app.settings import Settings
+from tests.support.verdicts import binary, ended, error
 
+COURSE = load_shelf(Settings().lessons_dir).default
 RUNS = [
     pytest.param(lesson, run, id=f"{lesson.slug}-{run.what.generation}-{run.what.files}-{run.what.command}")
-    for lesson in load_shelf(Settings().lessons_dir).default.lessons
+    for lesson in COURSE.lessons
     for run in lesson.recordings
 ]
 
@@ -49,6 +53,10 @@ def test_a_recorded_run_gets_its_classes_again_and_shows_what_the_lesson_expects
     for one in expected:
         assert not list(misses(at_version(one, one.on, what.version), seen))
         assert verdict.reached == one.reached
+        crate = read_crate(COURSE.files_of(lesson, what.files))
+        case = Case(lesson, COURSE.lessons, diagnosis, what.version, seen, crate)
+        given = "" if verdict.reached or verdict.detour else "".join(advice.id for advice in advise(case))
+        assert given == (at_version(one, one.on, what.version).advice or "")
         assert (verdict.detour.id if verdict.detour else None) == one.detour
     assert all(check.ok or check.detail for check in verdict.checks)
     assert verdict.reached == all(check.ok for check in verdict.checks)
@@ -61,20 +69,6 @@ def test_a_recorded_run_keeps_the_contract(lesson: Lesson, run: Recording) -> No
     assert kinds[0] == "queued"
     assert kinds[-1] == "finished"
     assert kinds.count("finished") == 1
-
-
-def error(name: str | None, message: str = "boom") -> Diagnostic:
-    return Diagnostic(level="error", code=None, message=message, rendered=message, error_class=name)
-
-
-def ended(status: Any = "failed") -> Finished:
-    return Finished(status=status, exit_code=None, seconds=0.1)
-
-
-def binary(**changes: Any) -> Artifact:
-    facts: dict[str, Any] = {"path": "target/x", "bytes": 1, "sha256": "0", "format": "ELF", "machine": "ARM"}
-    facts |= {"entry": 8, "entry_symbol": "_start", "needed": (), "interpreter": None}
-    return Artifact(**facts | changes)
 
 
 def missed(facts: Facts, *events: Event, command: str = "cargo build") -> str:
@@ -160,43 +154,6 @@ def test_a_run_that_has_not_finished_has_no_verdict() -> None:
         summarize(parse("cargo build"), [error("a")])
 
 
-def verdict_of(lesson: Lesson, diagnosis: Diagnosis, *events: Event, command: str = "cargo build") -> Verdict:
-    return judge(lesson, diagnosis, "1.96.0", summarize(parse(command), [*events, ended()]))
-
-
-@pytest.mark.parametrize(
-    ("slug", "command", "seen"),
-    [
-        ("summary", "cargo test", [error("panic-impl-duplicate")]),  # 1
-        ("panic-handler", "cargo build", [error("panic-impl-duplicate")]),  # 3
-        ("panic-abort", "cargo build", [error("unwinding-unsupported")]),  # 4
-        ("eh-personality", "cargo build", [error("lang-item-unstable")]),  # 4
-        ("entry-point", "cargo build", [error("unsafe-attribute")]),  # 5
-        ("bare-metal", "cargo build", [error("link-duplicate-start")]),  # 6
-        ("linker-arguments", "cargo build", [error("link-duplicate-start")]),  # 8
-        ("bare-metal", "cargo build --target thumbv7em-none-eabihf", [binary(entry=0, entry_symbol=None)]),  # 9
-        ("bare-metal", "cargo build --target thumbv7em-none-eabihf", [error("core-not-found")]),  # 12
-        (
-            "summary",
-            "cargo build",
-            [Output(stream="stderr", text="warning: /x/Cargo.toml: unused manifest key: build\n"), error(None)],
-        ),  # 14
-    ],
-)
-def test_a_readers_mistake_gets_advice(
-    lessons: dict[str, Lesson], diagnosis: Diagnosis, slug: str, command: str, seen: list[Event]
-) -> None:
-    verdict = verdict_of(lessons[slug], diagnosis, *seen, command=command)
-    assert not verdict.reached
-    assert verdict.advice
-
-
-def test_different_mistakes_get_different_advice(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
-    test = verdict_of(lessons["summary"], diagnosis, error("panic-impl-duplicate"), command="cargo test")
-    build = verdict_of(lessons["summary"], diagnosis, error("panic-impl-duplicate"))
-    assert {advice.id for advice in test.advice} != {advice.id for advice in build.advice}
-
-
 def test_a_learner_reads_what_an_error_is_called_and_not_its_id(
     lessons: dict[str, Lesson], diagnosis: Diagnosis
 ) -> None:
@@ -220,30 +177,6 @@ def test_a_learner_reads_what_an_error_is_called_and_not_its_id(
 )
 def test_a_nightly_is_in_the_ranges_of_the_version_that_it_becomes(version: str, versions: str, held: bool) -> None:
     assert in_range(version, versions) == held
-
-
-@pytest.mark.parametrize("slug", ["boot-arm", "panic-message"])
-def test_a_program_for_an_emulator_is_not_called_impossible_to_run(
-    lessons: dict[str, Lesson], diagnosis: Diagnosis, slug: str
-) -> None:
-    machine = Machine(emulator="qemu-system-arm", ended="lockup", exit_code=None, seconds=0.1, meaning="", registers="")
-    started = verdict_of(lessons[slug], diagnosis, binary(), machine, command="cargo run")
-    assert "cannot-run-here" not in {advice.id for advice in started.advice}
-    not_started = verdict_of(lessons["bare-metal"], diagnosis, binary(), command="cargo run")
-    assert "cannot-run-here" in {advice.id for advice in not_started.advice}
-
-
-def test_a_reached_goal_gets_no_advice(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
-    verdict = verdict_of(lessons["panic-handler"], diagnosis, error("unwinding-unsupported"))
-    assert verdict.reached
-    assert verdict.advice == ()
-
-
-def test_the_goals_own_error_is_not_advised_against(lessons: dict[str, Lesson], diagnosis: Diagnosis) -> None:
-    lesson = lessons["panic-handler"]
-    both = verdict_of(lesson, diagnosis, error("unwinding-unsupported"), error("panic-impl-duplicate"))
-    alone = verdict_of(lesson, diagnosis, error("panic-impl-duplicate"))
-    assert both.advice == alone.advice
 
 
 def test_an_unknown_error_has_a_name() -> None:

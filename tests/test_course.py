@@ -60,7 +60,8 @@ def test_a_course_has_everything_that_is_taught(taught: Course) -> None:
         ),
         (
             lambda folder: (folder / "errors.toml").write_text(
-                (folder / "errors.toml").read_text() + '[[advice]]\nid = "a"\ntext = "t"\nwhen.errors = ["nothing"]\n'
+                (folder / "errors.toml").read_text()
+                + '[[advice]]\nid = "a"\ntitle = "t"\nhelps = "t"\nwhen.errors = ["nothing"]\n'
             ),
             "errors.toml: advice.when.errors: there is no error class 'nothing'",
         ),

@@ -8,7 +8,7 @@ import pytest
 
 from app.course import Course, Lesson, load_course, load_shelf
 from app.course.lessons import LessonError, load
-from app.course.prove import reference_problems
+from app.course.prove import neighbour_problems, reference_problems
 from app.settings import Settings
 from tests.support.courses import course_toml
 
@@ -18,6 +18,11 @@ SLUGS = (
     "look-inside quiet-the-tools hello-without-libc stack-alignment boot-arm boot-arm-uart panic-message boot-x86 "
     "vga-text kernel-tests"
 ).split()
+
+
+def test_every_lesson_says_what_files_of_its_neighbours_do(shipped: Settings) -> None:
+    shelf = load_shelf(shipped.lessons_dir)
+    assert neighbour_problems(shelf, shelf.lessons) == []
 
 
 def test_the_course_is_complete_and_in_order(shipped: Settings) -> None:

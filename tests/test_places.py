@@ -12,7 +12,16 @@ from pydantic import BaseModel
 
 from app.course.checks import FinishedRun, misses
 from app.course.diagnosis import ErrorClass
-from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts
+from app.course.facts import (
+    ArtifactFacts,
+    CommandFacts,
+    Facts,
+    MachineFacts,
+    ObservedFacts,
+    Situation,
+    SourceFacts,
+    TableFacts,
+)
 from app.course.glossary import Term
 from app.course.lessons import Lesson
 from app.course.recordings import RecordingKey, from_text, record, to_text
@@ -168,7 +177,12 @@ def test_every_fact_is_asked_for(model: type[BaseModel], name: str) -> None:
     assert found[0].endswith(".")
 
 
-@pytest.mark.parametrize("model", [*NEVER, *models(Lesson, ErrorClass, Term)], ids=lambda model: model.__name__)
+FOR_ADVICE = (Situation, SourceFacts, TableFacts)
+
+
+@pytest.mark.parametrize(
+    "model", [*NEVER, *FOR_ADVICE, *models(Lesson, ErrorClass, Term)], ids=lambda model: model.__name__
+)
 def test_every_key_of_a_content_file_is_documented(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
         key = field.alias or name

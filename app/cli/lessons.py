@@ -25,7 +25,7 @@ def check(
     settings = settings_of()
     shelf = shelf_of(settings)
     chosen = tuple(lesson_of(shelf, name) for name in names) if names else shelf.lessons
-    wrong = prove.reference_problems(chosen)
+    wrong = [*prove.reference_problems(chosen), *prove.neighbour_problems(shelf, chosen)]
     for sentence in (*wrong, *(broken := () if names else shelf.broken.values())):
         typer.echo(sentence, err=True)
     lacking = {lesson.name: toolchain.missing_tools(lesson.needs) for lesson in chosen}

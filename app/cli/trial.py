@@ -134,7 +134,7 @@ def _print_plain(event: Event) -> None:  # noqa: C901 - a branch for each type
             for check in event.checks:
                 typer.echo(f"  {'✓' if check.ok else '✗'} {check.title}{': ' + check.detail if check.detail else ''}")
             for advice in (event.detour,) if event.detour else event.advice:
-                typer.echo(f"  → {advice.text}")
+                typer.echo(f"  → {advice.title + ': ' if advice.title else ''}{advice.text}")
         case Queued() | Artifact() | Screen() | Finished():
             pass
         case _:

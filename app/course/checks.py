@@ -1,4 +1,4 @@
-"""The verdict on a run: whether it reaches the lesson's goal, and which advice applies if it does not.
+"""Whether a run reaches a lesson's goal. What helps when it does not is ``advice``'s.
 
 Pure: takes a lesson and the events of a run, returns a ``Verdict``. The verdict depends only on the command, the
 compiler's messages and the contents of the binary, never on the source text.
@@ -10,7 +10,7 @@ from typing import assert_never
 
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, RunFacts, at_version
-from app.course.lessons import AdviceSpec, Detour, Lesson, Option, Prediction
+from app.course.lessons import Detour, Lesson, Option, Prediction
 from app.course.patterns import found
 from app.protocol.command import Command, parse
 from app.protocol.events import (
@@ -77,6 +77,7 @@ class FinishedRun:
     observed: Observed | None = None
     machine: Machine | None = None
     screen: str = ""
+    warnings: tuple[Diagnostic, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
     """The learner-facing title of each error class; a class without a title is shown by its id."""
 
@@ -91,16 +92,14 @@ class FinishedRun:
         return tuple(dict.fromkeys(error.error_class or UNKNOWN for error in self.errors))
 
 
-def summarize(command: Command, events: Iterable[Event], host: str = "") -> FinishedRun:  # noqa: C901 - a branch for each type
-    """Collect what conditions can test from a run's events.
-
-    ``host`` is the triple of the compiler's host. Raises ``ValueError`` if the run has not finished.
-    """
+def summarize(command: Command, events: Iterable[Event], host: str = "") -> FinishedRun:  # noqa: C901, PLR0912 - a branch for each type
+    """What the events of a run on the host of that triple show; raises ``ValueError`` when the run has not finished."""
     finished: Finished | None = None
     artifact: Artifact | None = None
     observed: Observed | None = None
     machine: Machine | None = None
     errors: list[Diagnostic] = []
+    warnings: list[Diagnostic] = []
     texts: list[str] = []
     screen = ""
     for event in events:
@@ -108,7 +107,10 @@ def summarize(command: Command, events: Iterable[Event], host: str = "") -> Fini
             case Finished():
                 finished = finished or event
             case Diagnostic():
-                errors += [event] if event.level.startswith("error") and not event.is_summary else []
+                if event.level == "warning":
+                    warnings.append(event)
+                elif event.level.startswith("error") and not event.is_summary:
+                    errors.append(event)
             case Artifact():
                 artifact = event
             case Output():
@@ -125,23 +127,39 @@ def summarize(command: Command, events: Iterable[Event], host: str = "") -> Fini
                 assert_never(event)
     if finished is None:
         raise ValueError("the run has not finished")
-    return FinishedRun(command, finished, tuple(errors), artifact, "".join(texts), host, observed, machine, screen)
+    text = "".join(texts)
+    return FinishedRun(
+        command, finished, tuple(errors), artifact, text, host, observed, machine, screen, tuple(warnings)
+    )
+
+
+def _counts(error: Diagnostic) -> bool:
+    """Whether this only counts the errors before it, as compilers up to about 1.75 did in a message of its own."""
+    return error.message.startswith("aborting due to") and not error.spans
 
 
 def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun) -> Verdict:
-    """Return the verdict on a run by this compiler version."""
+    """Return the verdict on a run by that compiler version, without advice."""
     seen = replace(seen, titles={known.id: known.title for known in diagnosis.classes})
     checks = []
-    expected: set[str] = set()
     for spec in lesson.checks:
         facts = at_version(spec, spec.on, version)
         misses = list(_misses(facts, seen))
         checks.append(Check(id=spec.id, title=spec.title, ok=not misses, detail=" ".join(misses)))
-        expected |= set(facts.errors or ())
     if all(check.ok for check in checks):
         return Verdict(reached=True, checks=tuple(checks))
-    advice = _advice((*lesson.advice, *diagnosis.advice), seen, expected)
-    return Verdict(reached=False, checks=tuple(checks), advice=advice, detour=_detour(lesson.detours, seen))
+    return Verdict(reached=False, checks=tuple(checks), detour=_detour(lesson.detours, seen))
+
+
+def reaches(lesson: Lesson, version: str, seen: FinishedRun) -> bool:
+    """Return True if a run by that compiler version reaches the lesson's goal."""
+    return not any(any(_misses(at_version(spec, spec.on, version), seen)) for spec in lesson.checks)
+
+
+def goal_errors(lesson: Lesson, version: str) -> frozenset[str]:
+    """Return the error classes that the lesson's goal asks for."""
+    facts = (at_version(spec, spec.on, version) for spec in lesson.checks)
+    return frozenset(name for one in facts for name in one.errors or ())
 
 
 def matching_options(prediction: Prediction, version: str, seen: FinishedRun) -> tuple[Option, ...]:
@@ -280,6 +298,8 @@ def _runtime_misses(facts: ArtifactFacts, artifact: Artifact) -> Iterable[str]:
 def _entry_miss(wanted: str, artifact: Artifact) -> str:
     if not artifact.entry:
         return "The binary's entry address is 0: the linker did not find the name that it was told to begin with."
+    if artifact.entry_symbol is None and artifact.format == "PE":
+        return f"The binary starts at {artifact.entry:#x}; a program for Windows holds no names."
     if artifact.entry_symbol is None:
         return f"The binary starts at {artifact.entry:#x}, where no name can be seen: its symbols were removed."
     return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
@@ -289,19 +309,6 @@ def _detour(detours: Iterable[Detour], seen: FinishedRun) -> Advice | None:
     """Return the first detour of the text that this run is."""
     taken = (one for one in detours if parse(one.command) == seen.command and not misses(one, seen))
     return next((Advice(id=one.id, text=one.text) for one in taken), None)
-
-
-def _advice(specs: Iterable[AdviceSpec], seen: FinishedRun, expected: set[str]) -> tuple[Advice, ...]:
-    """Return the advice that applies, without advice that only explains errors that the goal asks for."""
-    given: dict[str, Advice] = {}
-    unexpected = {name for name in seen.classes if name not in expected}
-    for spec in specs:
-        named = set(spec.when.errors or ())
-        if named and not named & unexpected:
-            continue
-        if not any(_misses(spec.when.model_copy(update={"errors": None}), seen)):
-            given.setdefault(spec.id, Advice(id=spec.id, text=spec.text))
-    return tuple(given.values())
 
 
 def _listed(names: Sequence[str]) -> str:

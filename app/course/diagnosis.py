@@ -48,14 +48,20 @@ class Diagnosis:
         """Return the id of the first class that matches an error, or None."""
         if not diagnostic.level.startswith("error"):
             return None
-        code = f"[{diagnostic.code}]" if diagnostic.code else ""
-        text = "\n".join((f"error{code}: {diagnostic.message}", *diagnostic.notes))
+        text = said(diagnostic)
         for known in self.classes:
             if known.source != source or (known.spans is not None and known.spans != bool(diagnostic.spans)):
                 continue
             if any(found(pattern, text) for pattern in known.match):
                 return known.id
         return None
+
+
+def said(diagnostic: Diagnostic) -> str:
+    """Return what patterns are searched in: the line of the message, and below it its notes."""
+    code = f"[{diagnostic.code}]" if diagnostic.code else ""
+    level = "error" if diagnostic.level.startswith("error") else diagnostic.level
+    return "\n".join((f"{level}{code}: {diagnostic.message}", *diagnostic.notes))
 
 
 def load_diagnosis(path: Path) -> Diagnosis:

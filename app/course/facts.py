@@ -1,15 +1,17 @@
 """Conditions on a finished run, as data: the models that lessons and advice share.
 
-Every field that is set must hold. Conditions test the command, the compiler's messages and the contents of the
-binary, never the learner's source text.
+A ``Facts`` names conditions on a finished run. Every field that is set must hold. It looks at what was run, what the
+compiler said and what is in the binary, never at the learner's files. Only a ``Situation``, for which advice is
+written, may ask about those as well.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
+from app.course.crate import Fault
 from app.course.patterns import Pattern
 from app.protocol.events import Ended, Reason
 
@@ -88,6 +90,54 @@ class Facts(RunFacts):
     """Conditions on a finished run: on its result and on its command."""
 
     command: CommandFacts | None = None
+
+
+class SourceFacts(Content):
+    """Conditions on ``src/main.rs`` by what it contains, such as ``#![no_std]``; ``*`` stands for any characters."""
+
+    has: tuple[str, ...] = ()  # all of these
+    any: tuple[str, ...] = ()  # one of these at least
+    lacks: tuple[str, ...] = ()  # none of these
+    twice: tuple[str, ...] = ()  # each of these at least twice
+    commented: tuple[str, ...] = ()  # all of these, in comments
+    blank: bool | None = None  # nothing but comments
+    broken: bool | None = None  # there is a syntax error
+
+
+class TableFacts(Content):
+    """Conditions on a TOML file by its keys, such as ``profile.dev.panic = "abort"``; ``*`` as above."""
+
+    has: tuple[str, ...] = ()
+    any: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    fault: tuple[Fault, ...] | None = None  # it cannot be read, for one of these reasons
+
+
+class Situation(Facts):
+    """When an advice is given: facts of the run, of its command and of the learner's files.
+
+    ``errors`` asks for any of its classes, and errors that the goal asks for do not count.
+    """
+
+    only: bool | None = None  # whether ``errors`` are all that there are
+    message: tuple[Pattern, ...] = ()  # one of these matches in an error that the goal does not ask for
+    warning: Pattern | None = None  # it matches in a warning
+    typed: tuple[str, ...] = ()  # each of these is a word of the command
+    target: tuple[str, ...] = ()  # the command builds for one of these; "host" for this computer
+    own_target: bool | None = None  # whether that is what the step is about
+    step: Literal["earlier", "later"] | None = None  # the run reaches the goal of such a step
+    compilers: VersionRange | None = None
+    lookalike: bool | None = None  # a character in a broken file only looks like another one
+    main: SourceFacts | None = None
+    manifest: TableFacts | None = None
+    config: TableFacts | None = None
+    toml: TableFacts | None = None  # either of the two
+
+    @model_validator(mode="after")
+    def _only_of_errors(self) -> Self:
+        if self.only is not None and not self.errors:
+            raise ValueError("only says something about errors, and none are named")
+        return self
 
 
 _O = TypeVar("_O", bound=RunFacts)

@@ -8,21 +8,31 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from app.course.facts import Content, Facts, RunFacts, VersionRange
+from app.course.facts import Content, Facts, RunFacts, Situation, VersionRange
+from app.course.patterns import part_names
 from app.course.recordings import Recording, RecordingError, from_text
 from app.protocol.command import parse
 
 _M = TypeVar("_M", bound=BaseModel)
 
+NEIGHBOURS = ("previous", "next")
+"""The names of files of other steps: the solutions of those beside this one, as a learner would bring them along."""
 RECORDED = "recorded"
 """The folder of a lesson's recordings, with one file per compiler generation: ``recorded/1.96.jsonl``."""
 SHARED = "shared"
 """The folder beside the lessons for files that several lessons use."""
 
+WORDS = frozenset(
+    "attribute character class code column command expected file line looks meant number places said shown step target "
+    "text typed".split()
+)
+"""The names that stand for something in the texts of advice, where it is known."""
+
+_WORD = re.compile(r"\{\{(\w+)\}\}")
 _OFFER = re.compile(r"^```offer\b *(.*?) *$", re.MULTILINE)
 _FOLDER = re.compile(r"\d{2}-([a-z0-9]+(?:-[a-z0-9]+)*)")
 
@@ -42,12 +52,47 @@ class CheckSpec(Facts):
     on: Mapping[VersionRange, Facts] = {}
 
 
+class Example(Content):
+    """What a learner may write: code, and its language for the colours."""
+
+    language: Literal["rust", "toml", "console", "text"]
+    code: str = Field(min_length=1)
+
+
 class AdviceSpec(Content):
-    """A text for learners whose run shows these facts. One of the classes in ``when.errors`` is enough."""
+    """A cause, for learners in this situation: a title, what was seen, what helps and an example of it.
+
+    ``{{name}}`` in a text stands for what is known by that name of the run (``WORDS``), or of a pattern's group
+    ``(?P<name>…)``. ``place`` is among all the advice: before what lessons say of their own, or after everything else.
+    """
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
-    text: str = Field(min_length=1)
-    when: Facts
+    title: str = Field(min_length=1)
+    seen: str = ""
+    helps: str = Field(min_length=1)
+    example: Example | None = None
+    place: Literal["first", "last"] | None = None
+    when: Situation
+
+    @property
+    def is_about_files(self) -> bool:
+        """Return True if the situation depends on what is written in the learner's files."""
+        when = self.when
+        return any(fact is not None for fact in (when.main, when.manifest, when.config, when.toml, when.lookalike))
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The names that stand between ``{{`` and ``}}``."""
+        texts = (self.title, self.seen, self.helps, self.example.code if self.example else "")
+        return frozenset(name for text in texts for name in _WORD.findall(text))
+
+    @model_validator(mode="after")
+    def _names_known_words(self) -> Self:
+        patterns = [*self.when.message, *(one for one in (self.when.output, self.when.warning) if one)]
+        known = WORDS.union(*map(part_names, patterns))
+        if unknown := sorted(self.words - known):
+            raise ValueError(f"nothing is known by the name {{{{{unknown[0]}}}}}; known are {', '.join(sorted(known))}")
+        return self
 
 
 class Detour(RunFacts):
@@ -67,17 +112,28 @@ class Detour(RunFacts):
         return line
 
 
-class Expectation(RunFacts):
-    """A claim that ``lessons check`` proves: this command on these files shows these facts."""
+class Proven(RunFacts):
+    """What ``lessons check`` sees: facts of the run, and the id of the advice, empty for none."""
 
-    files: str = Field(pattern=r"^[a-z0-9-]+$")  # start, solution, or the folder of a variant
+    advice: str | None = Field(None, pattern=r"^[a-z0-9-]*$")
+
+
+class Expectation(Proven):
+    """What ``lessons check`` proves: these files under this command show these facts."""
+
+    files: str = Field(pattern=r"^[a-z0-9-]+$")  # start, solution, previous, next, or the folder of a variant
     command: str
     reached: bool
     toolchains: VersionRange | None = None  # only these compilers; None means all
     host: str | None = Field(None, pattern=r"^[a-z0-9_]+$")  # only compilers whose host triple has this architecture
     lacks_target: bool = False  # only compilers that lack the target of the command
     detour: str | None = Field(None, pattern=r"^[a-z0-9-]+$")  # the detour as which the run is answered
-    on: Mapping[VersionRange, RunFacts] = {}
+    on: Mapping[VersionRange, Proven] = {}
+
+    @property
+    def is_neighbour(self) -> bool:
+        """Whether the files are those with which a neighbouring step ends."""
+        return self.files in NEIGHBOURS
 
     def is_for(self, host: str) -> bool:
         """Return True if the claim is about compilers with this host triple."""
@@ -253,7 +309,7 @@ def load(folder: Path, command: str = "cargo build") -> Lesson:
         raise LessonError(f"{folder / 'solution'}: {extra[0]!r} differs from start/, but a learner cannot edit it")
     variants = {entry.name: solution | _tree(entry) for entry in sorted(folder.iterdir()) if _is_variant(entry)}
     for expectation in manifest.expect:
-        if expectation.files not in ("start", "solution", *variants):
+        if expectation.files not in ("start", "solution", *NEIGHBOURS, *variants):
             raise LessonError(f"{folder / 'lesson.toml'}: expect: there is no folder {expectation.files!r}")
     text = _read(folder / "text.md")
     return Lesson(
@@ -300,7 +356,7 @@ def _start(folder: Path, shared: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_variant(entry: Path) -> bool:
-    return entry.is_dir() and entry.name not in ("start", "solution", RECORDED)
+    return entry.is_dir() and entry.name not in ("start", "solution", *NEIGHBOURS, RECORDED)
 
 
 def _offered(folder: Path, name: str, editable: tuple[str, ...]) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from app.course.diagnosis import Diagnosis, load_diagnosis
 from app.course.facts import Content
 from app.course.glossary import Glossary, load_glossary
-from app.course.lessons import SHARED, Lesson, LessonError, load, parse_content
+from app.course.lessons import NEIGHBOURS, SHARED, Lesson, LessonError, load, parse_content
 from app.course.references import unknown_advised, unknown_class
 
 MANIFEST = "course.toml"
@@ -95,6 +95,24 @@ class Course:
     def lesson(self, slug: str) -> Lesson | None:
         """Return the lesson of that slug, or None."""
         return next((lesson for lesson in self.lessons if lesson.slug == slug), None)
+
+    def beside(self, lesson: Lesson, name: str) -> Lesson | None:
+        """Return the ``previous`` or the ``next`` lesson, or None at the course's end."""
+        lessons = self.lessons
+        at = next(number for number, one in enumerate(lessons) if one.slug == lesson.slug)
+        at += 1 if name == "next" else -1
+        return lessons[at] if 0 <= at < len(lessons) else None
+
+    def files_of(self, lesson: Lesson, name: str) -> Mapping[str, str]:
+        """Return the files of ``start``, of ``solution``, of a variant, or those that a learner brings along.
+
+        The files of ``previous`` and ``next`` are that lesson's solution, as far as this one lets a learner edit them.
+        """
+        if name not in NEIGHBOURS:
+            return lesson.crate(name)
+        other = self.beside(lesson, name)
+        brought = other.solution if other else {}
+        return {**lesson.files, **{path: brought[path] for path in lesson.editable if path in brought}}
 
 
 class _Part(Content):

@@ -5,6 +5,7 @@ for every pattern, so crafted output cannot cause catastrophic backtracking. RE2
 backreferences (https://github.com/google/re2/wiki/Syntax).
 """
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any
 
@@ -30,6 +31,20 @@ Pattern = Annotated[str, AfterValidator(_readable)]
 def found(pattern: str, text: str) -> bool:
     """Return True if the pattern matches somewhere in the text."""
     return _compiled(pattern).search(text.encode("utf-8", "replace")) is not None
+
+
+def parts(pattern: str, text: str) -> Mapping[str, str] | None:
+    """Return what the named groups ``(?P<name>…)`` of the first match hold; None without a match."""
+    match = _compiled(pattern).search(text.encode("utf-8", "replace"))
+    if match is None:
+        return None
+    groups: Mapping[bytes, bytes | None] = match.groupdict()
+    return {name.decode(): value.decode("utf-8", "replace") for name, value in groups.items() if value is not None}
+
+
+def part_names(pattern: str) -> frozenset[str]:
+    """Return the names of the pattern's groups."""
+    return frozenset(name.decode() for name in _compiled(pattern).groupindex)
 
 
 @cache

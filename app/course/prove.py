@@ -11,7 +11,7 @@ import anyio
 
 from app.course.checks import FinishedRun, matching_options, misses, summarize
 from app.course.facts import at_version, in_range
-from app.course.lessons import RECORDED, Expectation, Lesson, Prediction
+from app.course.lessons import NEIGHBOURS, RECORDED, Expectation, Lesson, Prediction
 from app.course.model import Course
 from app.course.quotation import quote, quotes, without
 from app.course.recordings import Recording, RecordingError, RecordingKey, record, renewed, to_text
@@ -73,12 +73,30 @@ def last_report(folder: Path) -> CourseReport | None:
 
 
 def reference_problems(lessons: Iterable[Lesson]) -> list[str]:
-    """Return the problems in the lessons' commands and quotations. Needs no toolchain."""
+    """Return what is wrong with the commands, quotations and advice of the lessons; needs no toolchain."""
     return [
         f"{lesson.name}: {text}"
         for lesson in lessons
         for text in (*_command_problems(lesson), *_quote_problems(lesson))
     ]
+
+
+def neighbour_problems(shelf: Shelf, lessons: Iterable[Lesson]) -> list[str]:
+    """Return which lessons do not say what the files of the steps beside them do."""
+    return [
+        f"{lesson.name}: {text}" for lesson in lessons for text in _neighbour_problems(shelf.course_of(lesson), lesson)
+    ]
+
+
+def _neighbour_problems(course: Course, lesson: Lesson) -> Iterable[str]:
+    """Yield which neighbouring step's files nothing is expected of."""
+    expected = {item.files for item in lesson.expectations}
+    for name in NEIGHBOURS:
+        there = course.beside(lesson, name) is not None
+        if there and name not in expected:
+            yield f"nothing is expected of the files of the {name} step: add an expectation with files = {name!r}"
+        if name in expected and not there:
+            yield f"there is no {name} step"
 
 
 def _quote_problems(lesson: Lesson) -> Iterable[str]:
@@ -109,6 +127,9 @@ def _command_problems(lesson: Lesson) -> Iterable[str]:
     yield from _detour_problems(lesson)
     if not any(item.files == "start" for item in lesson.expectations):
         yield "nothing is expected of start/"
+    for item in lesson.expectations:
+        if not item.reached and item.advice is None and item.detour is None:
+            yield f'{item.command!r} on {item.files} misses the goal, and no advice is named; advice = "" is none'
     solved = ("start", "solution") if lesson.solution == lesson.files else ("solution",)
     if not any(item.files in solved and item.reached for item in lesson.expectations):
         yield "no expectation says that the solution reaches the goal"
@@ -186,15 +207,16 @@ async def _prove_on(bench: _Bench, found: list[Proof]) -> None:
         found.append(await _prove_on_start(bench, prediction, prediction.on_start))
     built: dict[str, str] = {}
     for expectation in lesson.expectations:
-        if _applies(lesson, expectation, bench.toolchain):
+        if _applies(bench, expectation):
             proof = await _prove(bench, expectation, built)
             found.append(proof)
     if prediction and not prediction.on_start:
         found += _prove_on_goal(bench, prediction, found)
 
 
-def _applies(lesson: Lesson, expectation: Expectation, toolchain: Toolchain) -> bool:
-    files = lesson.crate(expectation.files)
+def _applies(bench: _Bench, expectation: Expectation) -> bool:
+    lesson, toolchain = bench.lesson, bench.toolchain
+    files = bench.course.files_of(lesson, expectation.files)
     command = parse(expectation.command)
     target = lesson.target if command.needs_artifact else command.target or next(iter(configured_targets(files)), None)
     able = toolchain.can_build(target)
@@ -210,7 +232,7 @@ def _can_be_asked(lesson: Lesson, on_start: str, toolchain: Toolchain) -> bool:
 
 async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str]) -> Proof:
     lesson, toolchain = bench.lesson, bench.toolchain
-    files = lesson.crate(expectation.files)
+    files = bench.course.files_of(lesson, expectation.files)
     command = parse(expectation.command)
     name = (lesson.name, toolchain.name, expectation.files, expectation.command)
     after = built.get(expectation.files) if command.needs_artifact else None
@@ -222,16 +244,21 @@ async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str])
     verdict = events[-1]
     assert isinstance(verdict, Verdict)
     seen = summarize(command, events, toolchain.host)
-    problems = list(misses(at_version(expectation, expectation.on, toolchain.version), seen))
+    wanted = at_version(expectation, expectation.on, toolchain.version)
+    problems = list(misses(wanted, seen))
     if verdict.reached != expectation.reached:
         details = " ".join(check.detail for check in verdict.checks if not check.ok)
         problems.append(f"The goal was {'reached' if verdict.reached else 'not reached'}. {details}".strip())
+    given = ", ".join(advice.id for advice in verdict.advice)
+    if not verdict.reached and not verdict.detour and wanted.advice is not None and wanted.advice != given:
+        problems.append(f"The advice was {given or 'none'}; it should be {wanted.advice or 'none'}.")
     answered = verdict.detour.id if verdict.detour else None
     if answered != expectation.detour:
         problems.append(f"It was answered as the detour {answered}, not {expectation.detour}.")
     what = RecordingKey(expectation.files, expectation.command, toolchain.version, toolchain.host, toolchain.source)
     run = record(what, events)
-    return Proof(*name, tuple(problems), seen.classes, _is_stale(lesson, run), run)
+    recorded = None if expectation.is_neighbour else run
+    return Proof(*name, tuple(problems), seen.classes, _is_stale(lesson, run), recorded)
 
 
 async def _prove_on_start(bench: _Bench, prediction: Prediction, line: str) -> Proof:

@@ -9,7 +9,9 @@ from typing import Literal
 import anyio
 
 from app.course import Course
+from app.course.advice import Case, advised
 from app.course.checks import judge, summarize
+from app.course.crate import READ, CrateFacts
 from app.course.lessons import Lesson
 from app.engine import NoSuchRunError, NothingBuiltError, words
 from app.engine.log import Run
@@ -87,7 +89,7 @@ class Worker:
                 finally:
                     self._free.append(box)
                     freed()
-                await judged(self.judge(run))
+                await judged(await self._advised(run, self.judge(run)))
         finally:
             if run.built is None:
                 # A run that was cancelled late may have moved its artifact there already.
@@ -95,7 +97,7 @@ class Worker:
                     await removed(kept)
 
     def judge(self, run: Run) -> Verdict:
-        """Return the verdict on a finished run. Never raises, because readers wait for the verdict."""
+        """Return the verdict on a finished run, without advice. Never raises, because readers wait for the verdict."""
         job = run.job
         try:
             toolchain = self._present(job)
@@ -107,6 +109,25 @@ class Worker:
         except Exception:
             _log.exception("run %s of lesson %s could not be judged", run.id, job.lesson)
             return Verdict(reached=False, checks=())
+
+    async def _advised(self, run: Run, verdict: Verdict) -> Verdict:
+        """Return the verdict with advice when the goal was missed; never raises."""
+        job = run.job
+        if verdict.reached or not verdict.checks:
+            return verdict
+        try:
+            toolchain = self._present(job)
+            course, lesson = self._taught(job)
+            crate = await self._crate(job)
+            seen = summarize(job.command, run.log, toolchain.host)
+            case = Case(lesson, course.lessons, course.diagnosis, toolchain.version, seen, crate)
+            return advised(case, verdict)
+        except Exception:
+            _log.exception("there is no advice for run %s of lesson %s", run.id, job.lesson)
+            return verdict
+
+    async def _crate(self, job: JobSpec) -> CrateFacts:
+        return await self._inspector.crate_of({path: job.files[path] for path in READ if path in job.files})
 
     async def works(self) -> bool:
         """Return True if runs work. If a fault ended the last run, a trial run finds out."""

@@ -1,15 +1,17 @@
-"""Read untrusted artifacts in processes that can only read and answer, each in its own sandbox.
+"""Read untrusted artifacts and crates in processes that can only read and answer, each in its own sandbox.
 
 A hostile file can make its reader loop, use all memory, or execute code of the file's choosing. ``worker`` describes
 how each file gets a process of its own. The answers are JSON, which is only accepted in the form and size of facts or a
 card. Everything else counts as a file of an unknown format.
 """
 
+import json
 import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from pydantic import TypeAdapter, ValidationError
 
 from app.binary import BinaryFacts, Card
+from app.course.crate import CrateFacts
 from app.runfiles import RunFolder, in_thread, removed
 from app.sandbox import Box, Confined, confined, for_python, python_folders
 
@@ -39,8 +42,8 @@ _WAIT = 30.0
 _MEMORY = 256 * 1024 * 1024
 _PROCESSES = 8
 _TRIES = 2
-_LONGEST_ANSWERS = {b"f": 128 * 1024, b"c": 512 * 1024}
-"""The limits for facts and for a card, in bytes. Even an invalid answer takes the server time until it is rejected."""
+_LONGEST_ANSWERS = {b"f": 128 * 1024, b"c": 512 * 1024, b"s": 256 * 1024}
+"""The limits for facts, a card and a crate's facts, in bytes. Even an invalid answer takes the server time."""
 _LONGEST_TEXT = 1000
 _MOST_PARTS = 1000
 _LARGEST_NUMBER = 2**66
@@ -48,6 +51,7 @@ _CHUNK = 64 * 1024
 _T = TypeVar("_T")
 _FACTS = TypeAdapter(BinaryFacts)
 _CARD = TypeAdapter(Card)
+_CRATE = TypeAdapter(CrateFacts)
 
 
 class _GoneError(Exception):
@@ -56,11 +60,12 @@ class _GoneError(Exception):
 
 @dataclass
 class _Question:
-    """A file to read, and the answer. A question without a file only makes sure that a worker is running."""
+    """A file or a text to read, and the answer. A question without either only makes sure that a worker is running."""
 
-    what: Literal[b"f", b"c"] = b"f"
+    what: Literal[b"f", b"c", b"s"] = b"f"
     file: Path | None = None
     companions: Sequence[Path] = ()
+    text: bytes = b""
     answer: bytes = b""
     tries: int = 0
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -107,6 +112,14 @@ class Inspector:
         draft, _, whole = (await self._ask(_Question(b"c", file, companions), places)).partition(b"\x1e")
         card = _read(_CARD, whole) or _read(_CARD, draft)
         return replace(card, bytes=size) if card else Card(UNKNOWN, size, unread=PARTS)
+
+    async def crate_of(self, files: Mapping[str, str]) -> CrateFacts:
+        """Return the facts of a crate's files; empty ones when reading them takes too long or too much."""
+        try:
+            answer = await self._ask(_Question(b"s", text=json.dumps(dict(files)).encode()))
+        except TimeoutError:
+            return CrateFacts()
+        return _read(_CRATE, answer) or CrateFacts()
 
     async def warm(self) -> None:
         """Start the workers now, so that a learner's first run need not wait for them."""
@@ -193,9 +206,9 @@ class _Worker:
     async def answer(self, question: _Question) -> None:
         """Answer one question. After ``_GoneError``, ``TimeoutError`` or ``OSError`` the worker must be replaced."""
         with anyio.fail_after(_WAIT):
-            if question.file is not None:
+            if question.file is not None or question.text:
                 with suppress(FileNotFoundError), ExitStack() as opened:
-                    files = [opened.enter_context(question.file.open("rb")).fileno()]
+                    files = [_opened(question, opened)]
                     for one in question.companions:
                         with suppress(FileNotFoundError):
                             files.append(opened.enter_context(one.open("rb")).fileno())
@@ -224,6 +237,19 @@ class _Worker:
             raise _GoneError
         # There are several lines if the OOM killer ended a child before it got a question.
         self.peak_kb = max(map(int, line.split()))
+
+
+def _opened(question: _Question, opened: ExitStack) -> int:
+    """Return the descriptor of what is to be read."""
+    if question.file is not None:
+        return opened.enter_context(question.file.open("rb")).fileno()
+    with tempfile.TemporaryFile() as file:
+        file.write(question.text)
+        file.seek(0)
+        # A file of its own, without a name: it ends with its last descriptor.
+        descriptor = os.dup(file.fileno())
+    opened.callback(os.close, descriptor)
+    return descriptor
 
 
 async def _read_line(source: int, most: int) -> bytes:

@@ -1,13 +1,14 @@
-"""``python -I -B worker.py CPU_SECONDS``: read artifacts that the server sends over the socket at standard input.
+"""``python -I -B worker.py CPU_SECONDS``: read untrusted files that the server sends over the socket at standard input.
 
 The worker runs in a box and imports the readers once. A child, forked in advance, reads each file. It may only read
 that file, use memory and write an answer: it cannot open files, start processes, send signals or wait. The effects of a
 hostile file end with the child, because the worker never reads the file or the answer.
 
-A message is one byte, ``f`` for facts or ``c`` for a card, with descriptors: the file, a pipe for the answer and, for a
-card, the companion files that hold its source lines. The answer is one line with a JSON object, or nothing. If there
-are companions, a card without lines and a separator come first, because the companions may end the child. When a child
-is gone and the next one is ready, the worker sends one line: the peak memory of its children so far, in KB.
+A message is one byte, ``f`` for facts, ``c`` for a card or ``s`` for the facts of a crate, with descriptors: the file
+(for a crate, a JSON object from paths to texts), a pipe for the answer and, for a card, the companion files that hold
+its source lines. The answer is one line with a JSON object, or nothing. If there are companions, a card without lines
+and a separator come first, because the companions may end the child. When a child is gone and the next one is ready,
+the worker sends one line: the peak memory of its children so far, in KB.
 """
 
 import ctypes
@@ -26,13 +27,15 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-# A stand-in for the package: its folder's parent may be unreadable here, and it would import the server's libraries.
-_APP = types.ModuleType("app")
-_APP.__path__ = [str(Path(__file__).parents[1])]
-sys.modules.setdefault("app", _APP)
+# Stand-ins for two packages, which would import the server's libraries; the folder above may be unreadable here.
+for _name in ("app", "app.course"):
+    _package = types.ModuleType(_name)
+    _package.__path__ = [str(Path(__file__).parents[1].joinpath(*_name.split(".")[1:]))]
+    sys.modules.setdefault(_name, _package)
 
-from app.binary.code import readable  # noqa: E402  (needs the stand-in)
+from app.binary.code import readable  # noqa: E402  (needs the stand-ins)
 from app.binary.reading import drafts, examine, inspect  # noqa: E402  (as above)
+from app.course.crate.reading import read_crate  # noqa: E402  (as above)
 
 _PART_SECONDS = 0.2
 """The processor time after which no further part of a card is begun, so that a partial card is ready in time."""
@@ -91,7 +94,8 @@ def main() -> None:
 
 
 def _try_out() -> None:
-    """Read a file of this system, so that this process has its own copy of the memory that a reader needs."""
+    """Read a crate and a file of this system, so that this process has its own copy of the memory that readers need."""
+    read_crate({"src/main.rs": "fn main() {} // x", "Cargo.toml": ""})
     with suppress(OSError, ValueError), open(_HARMLESS, "rb") as file:
         examine(file)
 
@@ -118,6 +122,8 @@ def _answer(message: bytes, descriptors: Sequence[int], seconds: int) -> None:
     _confine(seconds)
     if message == b"f":
         _write(json.dumps(asdict(inspect(opened))))
+    elif message == b"s":
+        _write(json.dumps(asdict(read_crate(json.load(opened)))))
     else:
         late = time.process_time() + _PART_SECONDS
         for number, card in enumerate(drafts(opened, lambda: time.process_time() > late, companions)):

@@ -254,10 +254,11 @@ class Check(_Frozen):
 
 
 class Advice(_Frozen):
-    """A sentence of help that fits the run's result. ``text`` is Markdown."""
+    """Help that this run's outcome calls for: the cause in a few words, and what to do about it; both are Markdown."""
 
     id: str
     text: str
+    title: str = ""
 
 
 class Verdict(_Numbered):
