@@ -7,14 +7,15 @@ import pytest
 from app.course import Lesson, load_shelf
 from app.course.advice import Case, advise
 from app.course.checks import UNKNOWN, judge, matching_options, misses, summarize
+from app.course.crate.reading import read_crate
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, at_version, in_range
 from app.course.lessons import Prediction
 from app.course.recordings import Recording
-from app.crate.reading import read_crate
 from app.protocol.command import parse
-from app.protocol.events import Artifact, Diagnostic, Event, Finished, Output, Span
+from app.protocol.events import Diagnostic, Event, Output, Span
 from app.settings import Settings
+from tests.support.verdicts import binary, ended, error
 
 COURSE = load_shelf(Settings().lessons_dir).default
 RUNS = [
@@ -68,20 +69,6 @@ def test_a_recorded_run_keeps_the_contract(lesson: Lesson, run: Recording) -> No
     assert kinds[0] == "queued"
     assert kinds[-1] == "finished"
     assert kinds.count("finished") == 1
-
-
-def error(name: str | None, message: str = "boom") -> Diagnostic:
-    return Diagnostic(level="error", code=None, message=message, rendered=message, error_class=name)
-
-
-def ended(status: Any = "failed") -> Finished:
-    return Finished(status=status, exit_code=None, seconds=0.1)
-
-
-def binary(**changes: Any) -> Artifact:
-    facts: dict[str, Any] = {"path": "target/x", "bytes": 1, "sha256": "0", "format": "ELF", "machine": "ARM"}
-    facts |= {"entry": 8, "entry_symbol": "_start", "needed": (), "interpreter": None}
-    return Artifact(**facts | changes)
 
 
 def missed(facts: Facts, *events: Event, command: str = "cargo build") -> str:

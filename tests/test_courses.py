@@ -79,7 +79,7 @@ def test_progress_is_kept_for_each_course_apart(learner: httpx.Client) -> None:
     assert "0 of 16 steps reached" in learner.get("/courses/freestanding-rust-binary").text
     start = learner.get("/").text
     assert "1 of 2 reached" in start
-    assert "0 of 25 reached" in start
+    assert "0 of 26 reached" in start
     assert learner.post("/forget").status_code == 303
     assert "0 of 2 steps reached" in learner.get("/courses/tiny").text
 

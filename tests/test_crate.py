@@ -3,10 +3,10 @@
 import anyio
 import pytest
 
-from app.crate import CONFIG, MAIN, MANIFEST, CrateFacts, Fault
-from app.crate.reading import read_crate
-from app.crate.source import read_source
-from app.crate.toml import read_table
+from app.course.crate import CONFIG, MAIN, MANIFEST, CrateFacts, Fault
+from app.course.crate.reading import read_crate
+from app.course.crate.source import read_source
+from app.course.crate.toml import read_table
 from app.settings import Settings
 from tests.support.inspector import inspecting
 

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self, TypeVar
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
+from app.course.crate import Fault
 from app.course.patterns import Pattern
-from app.crate import Fault
 from app.protocol.events import Ended, Reason
 
 

@@ -11,8 +11,8 @@ import anyio
 from app.course import Course
 from app.course.advice import Case, advised
 from app.course.checks import judge, summarize
+from app.course.crate import READ, CrateFacts
 from app.course.lessons import Lesson
-from app.crate import READ, CrateFacts
 from app.engine import NoSuchRunError, NothingBuiltError, words
 from app.engine.log import Run
 from app.engine.scratch import Scratch

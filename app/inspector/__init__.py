@@ -22,7 +22,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from pydantic import TypeAdapter, ValidationError
 
 from app.binary import BinaryFacts, Card
-from app.crate import CrateFacts
+from app.course.crate import CrateFacts
 from app.runfiles import RunFolder, in_thread, removed
 from app.sandbox import Box, Confined, confined, for_python, python_folders
 

@@ -27,14 +27,15 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-# A stand-in for the package: its folder's parent may be unreadable here, and it would import the server's libraries.
-_APP = types.ModuleType("app")
-_APP.__path__ = [str(Path(__file__).parents[1])]
-sys.modules.setdefault("app", _APP)
+# Stand-ins for two packages, which would import the server's libraries; the folder above may be unreadable here.
+for _name in ("app", "app.course"):
+    _package = types.ModuleType(_name)
+    _package.__path__ = [str(Path(__file__).parents[1].joinpath(*_name.split(".")[1:]))]
+    sys.modules.setdefault(_name, _package)
 
-from app.binary.code import readable  # noqa: E402  (needs the stand-in)
+from app.binary.code import readable  # noqa: E402  (needs the stand-ins)
 from app.binary.reading import drafts, examine, inspect  # noqa: E402  (as above)
-from app.crate.reading import read_crate  # noqa: E402  (as above)
+from app.course.crate.reading import read_crate  # noqa: E402  (as above)
 
 _PART_SECONDS = 0.2
 """The processor time after which no further part of a card is begun, so that a partial card is ready in time."""

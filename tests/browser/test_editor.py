@@ -192,3 +192,18 @@ def test_a_dot_leads_to_its_step_and_a_heading_to_itself(page: Page, server: str
     heading.hover()
     heading.locator(".anchor").click()
     expect(page).to_have_url(re.compile(r"/lessons/panic-handler#[a-z-]+$"))
+
+
+def test_what_cargo_fmt_proposes_is_shown_accepted_and_taken_back(page: Page) -> None:
+    messy = 'fn main(){println!("x");}\n'
+    type_files(page, {"src/main.rs": messy})
+    page.locator("#command").fill("cargo fmt")
+    page.locator("#command").press("Enter")
+    edits = page.locator("#run-edits")
+    expect(edits).to_contain_text("Nothing changes until you accept it", timeout=RUN_MS)
+    expect(edits).to_be_visible()
+    expect(area(page)).to_have_value(messy)
+    page.get_by_role("button", name="Accept the changes").click()
+    expect(area(page)).to_have_value('fn main() {\n    println!("x");\n}\n')
+    page.get_by_role("button", name="Restore my text").click()
+    expect(area(page)).to_have_value(messy)

@@ -6,8 +6,8 @@ from itertools import pairwise
 import tree_sitter_rust
 from tree_sitter import Language, Node, Parser
 
-from app.crate import Mark, Source
-from app.crate.marks import Marks
+from app.course.crate import Mark, Source
+from app.course.crate.marks import Marks
 
 _PARSER = Parser(Language(tree_sitter_rust.language()))
 

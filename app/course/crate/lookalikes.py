@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterator
 
-from app.crate import Lookalike
+from app.course.crate import Lookalike
 
 _MEANT = {
     '"': "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\uff02",

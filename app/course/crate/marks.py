@@ -1,6 +1,6 @@
 """Counting what a file contains, within bounds."""
 
-from app.crate import Mark
+from app.course.crate import Mark
 
 _MOST = 800
 _LONGEST = 160

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import date, time
 from typing import Any
 
-from app.crate import Fault, Table
-from app.crate.marks import Marks, shown
+from app.course.crate import Fault, Table
+from app.course.crate.marks import Marks, shown
 
 _AT = " (at line "
 _QUOTES = ("'", '"')

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from app.crate import CONFIG, MAIN, MANIFEST, CrateFacts, Lookalike
-from app.crate.lookalikes import first_lookalike
-from app.crate.source import read_source
-from app.crate.toml import read_table
+from app.course.crate import CONFIG, MAIN, MANIFEST, CrateFacts, Lookalike
+from app.course.crate.lookalikes import first_lookalike
+from app.course.crate.source import read_source
+from app.course.crate.toml import read_table
 
 
 def read_crate(files: Mapping[str, str]) -> CrateFacts:
