@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from app.protocol.command.options import Option, Options, flags, refused, valued
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
-TRIPLE = r"[a-z0-9_]+(-[a-z0-9_.]+){1,4}"
+TRIPLE = r"[a-z0-9_][a-z0-9_.]*(-[a-z0-9_.]+){1,4}"
 _FEATURES = r"[A-Za-z0-9_,/ -]*"
 _WHEN = r"auto|always|never"
 

@@ -1,0 +1,11 @@
+#![cfg(all(target_arch = "arm", target_os = "none"))]
+#![no_std]
+
+use core::panic::PanicInfo;
+
+#[panic_handler]
+fn panic(_info: &PanicInfo) -> ! {
+    loop {}
+}
+
+fn main() {}

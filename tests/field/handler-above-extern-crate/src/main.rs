@@ -1,0 +1,6 @@
+#![no_std]
+
+#[panic_handler]
+extern crate core;
+
+fn main() {}

@@ -1,0 +1,5 @@
+#![no_std]
+
+extern crate panic_never;
+
+fn main() {}

@@ -1,0 +1,4 @@
+#![no_std]
+fn main() {
+    println!("Hello, world!");
+}
