@@ -2,7 +2,7 @@
 """Write the tables of docs/commands.md from those of app/protocol/command: `.venv/bin/python tools/commands.py`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ def _cargo_rows() -> Iterator[str]:
         yield f"| {', '.join(f'`{name}`' for name in names)} | {', '.join(subcommands)} | {decision} |"
 
 
-def _answers(answers: "dict[str, Answer]") -> Iterator[str]:
+def _answers(answers: Mapping[str, Answer]) -> Iterator[str]:
     said: dict[str, list[str]] = {}
     for name, found in answers.items():
         said.setdefault(found.sentence.format(crate="NAME"), []).append(name)
