@@ -1,4 +1,4 @@
-"""What a crate's files contain: as they are written, in comments, broken, and made to keep a reader busy."""
+"""The contents of a crate's files: as they are written, in comments, broken, and made to keep a reader busy."""
 
 import anyio
 import pytest

@@ -23,7 +23,7 @@ def docstrings(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value.value
 
 
-@pytest.mark.parametrize("top", ["bench", "deploy", "tests", "tools"])
+@pytest.mark.parametrize("top", ["app", "bench", "deploy", "tests", "tools"])
 def test_a_docstring_begins_with_a_verb_or_a_noun_phrase(top: str) -> None:
     assert len(sources(top)) > 3
     found = [

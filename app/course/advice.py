@@ -1,4 +1,4 @@
-"""What helps a learner whose run misses the goal: the one advice that fits best.
+"""Advice for a learner whose run misses the goal: the one that fits best.
 
 Pure. Unlike the verdict, advice may ask what is written in the learner's files.
 """
@@ -55,7 +55,7 @@ class Case:
 
     @property
     def is_own_target(self) -> bool:
-        """Whether the command builds for what the step is about."""
+        """Return True if the command builds for a target that the step is about."""
         return self.target in self.lesson.targets if self.lesson.target else self.target in (HOST, *self.lesson.targets)
 
 

@@ -1,4 +1,4 @@
-"""Whether a run reaches a lesson's goal. What helps when it does not is ``advice``'s.
+"""The verdict on a run: is the lesson's goal reached? ``advice`` helps if it is not.
 
 Pure: takes a lesson and the events of a run, returns a ``Verdict``. The verdict depends only on the command, the
 compiler's messages and the contents of the binary, never on the source text.
@@ -93,7 +93,7 @@ class FinishedRun:
 
 
 def summarize(command: Command, events: Iterable[Event], host: str = "") -> FinishedRun:  # noqa: C901, PLR0912 - a branch for each type
-    """What the events of a run on the host of that triple show; raises ``ValueError`` when the run has not finished."""
+    """Summarize the events of a run on that host; raise ``ValueError`` if the run has not finished."""
     finished: Finished | None = None
     artifact: Artifact | None = None
     observed: Observed | None = None
@@ -131,11 +131,6 @@ def summarize(command: Command, events: Iterable[Event], host: str = "") -> Fini
     return FinishedRun(
         command, finished, tuple(errors), artifact, text, host, observed, machine, screen, tuple(warnings)
     )
-
-
-def _counts(error: Diagnostic) -> bool:
-    """Whether this only counts the errors before it, as compilers up to about 1.75 did in a message of its own."""
-    return error.message.startswith("aborting due to") and not error.spans
 
 
 def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun) -> Verdict:

@@ -38,7 +38,7 @@ def _patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class OrAccepted(Content):
-    """What counts when the command is accepted, although refusing it with the truth is right as well."""
+    """The expectation for an accepted command, where a truthful refusal is right as well."""
 
     reached: bool
     say: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class FieldCase:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a learner reads after one command: the playground's own texts, and on one line what was printed."""
+    """The texts that a learner reads after one command: the playground's own, and the output on one line."""
 
     command: str
     told: tuple[str, ...]

@@ -53,7 +53,7 @@ class CheckSpec(Facts):
 
 
 class Example(Content):
-    """What a learner may write: code, and its language for the colours."""
+    """An example for the learner: code, and its language for the colours."""
 
     language: Literal["rust", "toml", "console", "text"]
     code: str = Field(min_length=1)
@@ -113,13 +113,13 @@ class Detour(RunFacts):
 
 
 class Proven(RunFacts):
-    """What ``lessons check`` sees: facts of the run, and the id of the advice, empty for none."""
+    """The facts of a run that ``lessons check`` requires, and the id of its advice (empty for none)."""
 
     advice: str | None = Field(None, pattern=r"^[a-z0-9-]*$")
 
 
 class Expectation(Proven):
-    """What ``lessons check`` proves: these files under this command show these facts."""
+    """A claim that ``lessons check`` proves: these files under this command show these facts."""
 
     files: str = Field(pattern=r"^[a-z0-9-]+$")  # start, solution, previous, next, or the folder of a variant
     command: str
@@ -132,7 +132,7 @@ class Expectation(Proven):
 
     @property
     def is_neighbour(self) -> bool:
-        """Whether the files are those with which a neighbouring step ends."""
+        """Return True if the files are those with which a neighbouring step ends."""
         return self.files in NEIGHBOURS
 
     def is_for(self, host: str) -> bool:

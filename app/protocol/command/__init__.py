@@ -1,4 +1,4 @@
-"""What a learner typed becomes a ``Command``, or a sentence that names the right one.
+"""The command line: a learner's text becomes a ``Command``, or a sentence that names the right one.
 
 Nothing here is given to a shell. What is understood is an allow-list: the options of cargo and rustc that make sense
 inside one crate, and looks at what was built. ``docs/commands.md`` lists every option and why some are refused.

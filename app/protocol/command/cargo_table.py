@@ -80,7 +80,7 @@ GLOBAL = Options(
         refused("-C", "Every command already runs in the crate's folder; leave `-C` out.", value=True),
     ),
 )
-"""What may come before the subcommand."""
+"""The options before the subcommand."""
 
 CARGO: Mapping[str, Options] = {
     "build": _table("build", *_BUILD),

@@ -10,7 +10,7 @@ _NUMBER = r"0x[0-9a-fA-F]{1,8}|[0-9]{1,9}"
 
 @dataclass(frozen=True)
 class Look:
-    """What one program may be asked: ``letters`` match bundled short options, ``values`` are options with a value."""
+    """One program's accepted options: ``letters`` match bundled short ones, ``values`` are those with a value."""
 
     letters: str
     long: frozenset[str] = frozenset()

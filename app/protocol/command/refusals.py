@@ -21,7 +21,7 @@ Instead = Literal["rest", "look", "cat", "", "cargo fmt", "cargo clippy", "cargo
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said to a program that does not run here.
+    """The answer to a program that does not run here.
 
     ``instead`` is the right command, if there is one: ``rest`` the words behind the program, ``look`` the program
     ``by`` with the same words, ``cat`` the file that was named, else the command itself.
@@ -198,4 +198,4 @@ VARIABLES: Mapping[str, str] = {
     "CARGO_BUILD_TARGET": "No variables are read here: pass the target with `--target`.",
     "CARGO_TARGET_DIR": "No variables are read here, and the page looks for the program in `target`.",
 }
-"""What is said to a variable."""
+"""The answer to a variable in front of a command."""

@@ -49,7 +49,7 @@ BEHIND = Options(
         refused("-Z", NO_NIGHTLY_FLAGS, value=True),
     ),
 )
-"""What may come after ``cargo rustc --``."""
+"""The options after ``cargo rustc --``."""
 
 ALONE = Options(
     "rustc",
@@ -94,7 +94,7 @@ ALONE = Options(
         ),
     ),
 )
-"""What rustc is asked without cargo."""
+"""The options of rustc without cargo."""
 
 LINKERS = "rust-lld lld ld ld.lld ld64.lld lld-link link.exe cc gcc clang wasm-ld".split()
 

@@ -1,4 +1,4 @@
-"""What was typed or pasted becomes words, with a note of what was read otherwise.
+"""Split typed or pasted text into words, with a note of what was read differently.
 
 The line is split as a shell would split it, and never given to a shell. What can mean only one command is read as
 that one: a prompt before it, a comment behind it, typographic quotation marks and dashes, the backslashes of Windows'
