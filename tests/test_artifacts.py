@@ -81,6 +81,35 @@ def test_the_file_comes_as_an_attachment(client: httpx.Client) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+def test_an_interrupted_download_can_be_resumed(client: httpx.Client) -> None:
+    path = f"/api/runs/{ran(client, 'hello-std', 'cargo build')}/artifact/file"
+    answer = client.get(path)
+    whole, tag = answer.content, answer.headers["etag"]
+    size = len(whole)
+
+    def part(wanted: str, condition: str = tag) -> tuple[int, bytes]:
+        found = client.get(path, headers={"range": wanted, "if-range": condition})
+        assert found.headers.get("content-range", "").endswith(f"/{size}") == (found.status_code == 206)
+        return found.status_code, found.content
+
+    assert part("bytes=0-0") == (206, whole[:1])
+    assert part("bytes=100000-300000") == (206, whole[100_000:300_001])
+    assert part(f"bytes={size - 10}-") == (206, whole[-10:])
+    assert part(f"bytes=1-{10**14}") == (206, whole[1:])
+    assert part("bytes=-70000") == (206, whole[-70_000:])
+    for unusable in (
+        "bytes=-",
+        "bytes=5-2",
+        f"bytes={size}-",
+        "bytes=0-1,5-6",
+        "lines=1-2",
+        "bytes=-0",
+        "bytes=" + "9" * 99,
+    ):
+        assert part(unusable) == (200, whole), unusable
+    assert part("bytes=0-0", '"another"') == (200, whole)
+
+
 _HIDDEN = "\u202e\u2066\u200b\x07\x1b\x7f\x85\u2028\t"
 _FORGED = r"""
 #[cfg(proc_macro)]

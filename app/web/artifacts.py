@@ -1,5 +1,6 @@
 """Serve a run's artifact to programs: its card as JSON, and the file itself."""
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -23,6 +24,7 @@ _FILE: dict[str, Any] = {
     "description": "The file as it was linked",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
+_RANGE = _FILE | {"description": "The range of its bytes that was asked for"}
 
 
 class StdSize(BaseModel):
@@ -88,18 +90,33 @@ async def _downloading(request: Request, app: App) -> AsyncIterator[None]:
 
 
 class Download(StreamingResponse):
-    """A file as an attachment, which browsers never display. The engine's file is closed when the reader has gone."""
+    """A file, or a range of its bytes, as an attachment, which browsers never display.
 
-    def __init__(self, pieces: AsyncGenerator[bytes], name: str, size: int) -> None:
+    ``tag`` identifies the content, so that an interrupted download can be resumed. The engine's file is closed when the
+    reader has gone.
+    """
+
+    def __init__(
+        self, pieces: AsyncGenerator[bytes], name: str, size: int, tag: str, wanted: range | None = None
+    ) -> None:
         quoted = quote(name)
         named = f'filename="{name}"' if quoted == name else f"filename*=utf-8''{quoted}"
         headers = {
+            "accept-ranges": "bytes",
             "content-disposition": f"attachment; {named}",
-            "content-length": str(size),
+            "content-length": str(size if wanted is None else len(wanted)),
             # Otherwise the middleware would compress the file and block the event loop for seconds.
             "content-encoding": "identity",
+            "etag": tag,
         }
-        super().__init__(pieces, media_type="application/octet-stream", headers=headers)
+        if wanted is not None:
+            headers["content-range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
+        super().__init__(
+            pieces if wanted is None else _part(pieces, wanted),
+            status_code=200 if wanted is None else 206,
+            media_type="application/octet-stream",
+            headers=headers,
+        )
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,14 +132,39 @@ class Download(StreamingResponse):
     "/api/runs/{run_id}/artifact/file",
     status_code=200,
     response_class=Download,
-    responses={200: _FILE, **as_json(errors(404, 409, 422, 503))},
+    responses={200: _FILE, 206: _RANGE, **as_json(errors(404, 409, 422, 503))},
     dependencies=[Depends(_downloading)],
 )
-async def artifact_file(run_id: str, app: App, seat: OptionalSeat) -> Download:
-    """Return the binary as an attachment, which browsers never display."""
+async def artifact_file(run_id: str, request: Request, app: App, seat: OptionalSeat) -> Download:
+    """Return the binary, or the range of it that is asked for, as an attachment, which browsers never display."""
     file, pieces = await app.runs.built(run_id, seat)
+    tag = f'"{run_id}"'  # a run builds one file, which never changes
+    whole = request.headers.get("if-range", tag) != tag
+    wanted = None if whole else _range(request.headers.get("range", ""), file.bytes)
     # A browser shows the name before saving: direction marks could make another extension appear at its end.
-    return Download(pieces, visible(file.path.rsplit("/", 1)[-1]), file.bytes)
+    return Download(pieces, visible(file.path.rsplit("/", 1)[-1]), file.bytes, tag, wanted)
+
+
+def _range(header: str, size: int) -> range | None:
+    """Return the one range of bytes that the header asks for; None for none, several, or one beyond the file."""
+    match re.fullmatch(r"bytes=(\d{0,15})-(\d{0,15})", header):
+        case re.Match() as found if found[1]:
+            wanted = range(int(found[1]), min(int(found[2] or size) + 1, size))
+        case re.Match() as found if found[2]:
+            wanted = range(max(0, size - int(found[2])), size)
+        case _:
+            return None
+    return wanted or None
+
+
+async def _part(pieces: AsyncIterator[bytes], wanted: range) -> AsyncIterator[bytes]:
+    at = 0
+    async for piece in pieces:
+        if part := piece[max(0, wanted.start - at) : max(0, wanted.stop - at)]:
+            yield part
+        at += len(piece)
+        if at >= wanted.stop:
+            return
 
 
 def card_of(details: ArtifactDetails, name_of: Callable[[EarlierArtifact], str]) -> ArtifactCard:
