@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.support.browser import Wire
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if not chromium:
