@@ -261,7 +261,7 @@ def test_the_terminal_follows_unless_the_reader_scrolls_up(page: Page) -> None:
     terminal = page.locator("#run-terminal")
     expect(terminal).to_contain_text("line 100", timeout=RUN_MS)
     assert at_the_end()
-    terminal.hover()
+    page.locator("#run-output").hover()
     page.mouse.wheel(0, -300)
     expect(terminal).to_contain_text("line 250", timeout=RUN_MS)
     seen = page.evaluate("document.getElementById('run-output').scrollTop")

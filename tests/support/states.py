@@ -72,7 +72,7 @@ def solved(page: Page, server: str, slug: str) -> None:
     assert lesson
     page.goto(f"{server}/lessons/{slug}")
     type_files(page, {path: text for path, text in lesson.solution.items() if text != lesson.files[path]})
-    run(page)
+    run(page, lesson.commands[0])
     expect(page.locator(".verdict.reached")).to_be_visible()
 
 
