@@ -15,7 +15,6 @@ from app.course.lessons import LessonError, load
 from app.course.prove import Proof, keep
 from app.course.recordings import Recording, RecordingKey, from_text, record, renewed, to_text
 from app.protocol.events import Diagnostic, Event, Finished, Output, Queued, Verdict
-from tests.support.courses import course_toml
 
 WHAT = RecordingKey("solution", "cargo build", "1.96.0", "x86_64-unknown-linux-gnu", "system")
 SCRATCH = "/var/tmp/scratch-0/server-ab12cd/17"
@@ -149,17 +148,14 @@ def test_a_broken_recording_is_named_with_its_line(folder: Path) -> None:
 
 
 def test_the_check_says_which_recording_is_old_and_record_renews_it(tmp_path: Path, taught: Course) -> None:
-    lessons = tmp_path / "lessons"
-    lessons.mkdir()
-    shutil.copy(taught.folder / "errors.toml", lessons)
-    (lessons / "course.toml").write_text(course_toml("04-panic-handler"))
-    shutil.copytree(taught.folder / "04-panic-handler", lessons / "04-panic-handler")
+    # The whole course, because a step is also proven with the files of the steps beside it.
+    lessons = shutil.copytree(taught.folder, tmp_path / "lessons")
 
     def check(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         folders = {"PLAYGROUND_LESSONS_DIR": str(lessons), "PLAYGROUND_DATA_DIR": str(tmp_path / "data")}
         env = os.environ | folders | variables
         program = str(Path(sys.executable).with_name("playground"))
-        command = [program, "lessons", "check", *options]
+        command = [program, "lessons", "check", "panic-handler", *options]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
 
     old = next((lessons / "04-panic-handler" / "recorded").glob("1.9*.jsonl"))

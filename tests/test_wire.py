@@ -280,7 +280,7 @@ def test_a_run_that_is_dropped_ends_its_slow_readers_with_a_sentence(start_serve
     assert b"event: gone\ndata: " in api
     assert b'"code":"no-such-run"' in api
     assert b'"type":"verdict"' not in api
-    assert b"or it has expired" in page
+    assert b"or has expired" in page
     assert b"event: run-done" in page
 
 
