@@ -352,7 +352,7 @@ async def test_two_set_ups_take_turns(tmp_path: Path) -> None:
         tasks.start_soon(second)
         await anyio.sleep(0.5)
         order.append("first")
-    assert "waiting" in order[0]
+    assert "Waiting" in order[0]
     assert order[1:] == ["first", "second"]
 
 

@@ -31,8 +31,11 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...], essential: 
     if any(gained):
         found = await survey(cache_dir)
     lacking = [target for target in targets if not await _proven(found, target, say)]
-    tools = debian.is_root() and (await needs(found, targets)).tool_packages
-    if lacking or tools or await components.obtainable(found.toolchains):
+    if (
+        lacking
+        or (debian.is_root() and (await needs(found, targets)).tool_packages)
+        or await components.obtainable(found.toolchains)
+    ):
         try:
             async with locked(cache_dir, say) as lock:
                 work = _Work(cache_dir, say, tuple(lacking), lock)
