@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.course import Lesson
-from app.course.advice import HOST, Case, advise, advised, like
+from app.course.advice import HOST, Case, advised, like
 from app.course.checks import summarize
 from app.course.crate import CrateFacts, Lookalike, Mark, Source, Table
 from app.course.diagnosis import Diagnosis
@@ -15,7 +15,7 @@ from app.course.facts import Facts, Situation, SourceFacts, TableFacts
 from app.course.lessons import AdviceSpec
 from app.protocol.command import parse
 from app.protocol.events import Advice, Diagnostic, Event, Finished, Machine, Output, Span, Suggestion, Verdict
-from tests.support.verdicts import binary, ended, error
+from tests.support.verdicts import advise, binary, ended, error
 
 HOST_TRIPLE = "x86_64-unknown-linux-gnu"
 MAIN = Source(marks=(Mark("#![no_std]", 1), Mark("fn main", 3), Mark("loop", 4, 2)), commented=(Mark("fn old", 9),))

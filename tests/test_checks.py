@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.course import Lesson, load_shelf
-from app.course.advice import Case, advise
+from app.course.advice import Case
 from app.course.checks import UNKNOWN, judge, matching_options, misses, summarize
 from app.course.crate.reading import read_crate
 from app.course.diagnosis import Diagnosis
@@ -15,7 +15,7 @@ from app.course.recordings import Recording
 from app.protocol.command import parse
 from app.protocol.events import Diagnostic, Event, Output, Span
 from app.settings import Settings
-from tests.support.verdicts import binary, ended, error
+from tests.support.verdicts import advise, binary, ended, error
 
 COURSE = load_shelf(Settings().lessons_dir).default
 RUNS = [

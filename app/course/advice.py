@@ -59,12 +59,6 @@ class Case:
         return self.target in self.lesson.targets if self.lesson.target else self.target in (HOST, *self.lesson.targets)
 
 
-def advise(case: Case) -> tuple[Advice, ...]:
-    """Return the first advice whose situation is that of the run and whose words are known; none without one."""
-    found = _first_fitting(case)
-    return (_written(*found),) if found else ()
-
-
 def advised(case: Case, verdict: Verdict) -> Verdict:
     """Return the verdict on a missed goal with its advice.
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from app.protocol.events import Artifact, Diagnostic, Finished
+from app.course.advice import Case, advised
+from app.protocol.events import Advice, Artifact, Diagnostic, Finished, Verdict
 
 
 def error(name: str | None, message: str = "boom") -> Diagnostic:
@@ -17,3 +18,8 @@ def binary(**changes: Any) -> Artifact:
     facts: dict[str, Any] = {"path": "target/x", "bytes": 1, "sha256": "0", "format": "ELF", "machine": "ARM"}
     facts |= {"entry": 8, "entry_symbol": "_start", "needed": (), "interpreter": None}
     return Artifact(**facts | changes)
+
+
+def advise(case: Case) -> tuple[Advice, ...]:
+    """Return the advice that a missed goal of the case gets."""
+    return advised(case, Verdict(reached=False, checks=())).advice
