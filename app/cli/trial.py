@@ -11,7 +11,7 @@ from app import toolchain
 from app.binary import Card
 from app.cli.common import lesson_of, run, settings_of, shelf_of, stop
 from app.course import Lesson, Shelf
-from app.engine import Engine, JobSpec, NothingBuiltError
+from app.engine import Engine, JobSpec, has_built
 from app.engine.local import LocalEngine
 from app.protocol.command import CommandError, parse
 from app.protocol.events import (
@@ -71,7 +71,7 @@ async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_
                 return None
             run_id = await engine.submit(job.model_copy(update={"after": built}))
             reached = await _follow(engine, run_id, as_json=as_json) or reached
-            built = run_id if await _has_built(engine, run_id) else built
+            built = run_id if await has_built(engine, run_id) else built
     return reached
 
 
@@ -100,14 +100,6 @@ async def _carded(engine: Engine, run_id: str) -> AsyncIterator[Event]:
 def _card(card: Card) -> dict[str, Any]:
     """Return the card's fields that the event does not have."""
     return {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
-
-
-async def _has_built(engine: Engine, run_id: str) -> bool:
-    try:
-        await engine.artifact(run_id)
-    except NothingBuiltError:
-        return False
-    return True
 
 
 def _print_json(event: Event) -> None:

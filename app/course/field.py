@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from app.course.facts import Content
 from app.course.lessons import Lesson
 from app.course.shelf import Shelf
-from app.engine import Engine, JobSpec, NothingBuiltError
+from app.engine import Engine, JobSpec, has_built
 from app.protocol.command import CommandError, parse
 from app.protocol.events import Diagnostic, Event, Output, Verdict
 from app.protocol.visible import plain
@@ -148,17 +148,9 @@ class FieldBench:
             )
             run_id = await self.engine.submit(job)
             events = [event async for event in self.engine.events(run_id)]
-            built = run_id if await _has_built(self.engine, run_id) else built
+            built = run_id if await has_built(self.engine, run_id) else built
             answers.append(answer_of(line, events))
         return answers
-
-
-async def _has_built(engine: Engine, run_id: str) -> bool:
-    try:
-        await engine.artifact(run_id)
-    except NothingBuiltError:
-        return False
-    return True
 
 
 def read_case(folder: Path) -> FieldCase:

@@ -190,3 +190,12 @@ class Inventory(Protocol):
 
     async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
         """Return those of the programs that are not installed, and the command that installs them if one is known."""
+
+
+async def has_built(engine: Engine, run_id: str) -> bool:
+    """Return True if the run left an artifact. Raises ``NoSuchRunError``."""
+    try:
+        await engine.artifact(run_id)
+    except NothingBuiltError:
+        return False
+    return True

@@ -7,7 +7,7 @@ from app.course.lessons import Lesson
 from app.web.handout import as_script, as_zip
 from app.web.pages.common import Home, Seat, Step
 from app.web.pages.form import clean, text, typed
-from app.web.pages.versions import checked, given
+from app.web.pages.versions import checked, replaced
 from app.web.words import TOOK_LINK
 
 router = APIRouter()
@@ -34,12 +34,7 @@ async def take(request: Request, home: Home, seat: Seat, lesson: Step) -> Respon
     """Replace the posted files by those of a link, and keep the posted ones as a version."""
     form, fields = await typed(request), await request.form()
     brought = {path: clean(text(fields, f"taken:{path}")) for path in lesson.editable if f"taken:{path}" in fields}
-    current = {**lesson.editable_files, **checked(home, lesson, form.files)}
-    now = {**current, **checked(home, lesson, brought)}
-    if now != current:
-        await home.progress.versions.keep(seat, lesson.key, current, TOOK_LINK)
-        await home.progress.save(seat, lesson.key, now)
-    return await given(request, lesson, form, now)
+    return await replaced(request, home, seat, lesson, form, checked(home, lesson, brought), TOOK_LINK)
 
 
 def _file(content: bytes, lesson: Lesson, ending: str, kind: str) -> Response:

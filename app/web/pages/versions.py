@@ -56,12 +56,7 @@ async def offer(request: Request, home: Home, seat: Seat, lesson: Step) -> Respo
     offered = lesson.offers.get(form.choice or "")
     if offered is None:
         raise no_such_offer()
-    before = {**lesson.editable_files, **checked(home, lesson, form.files)}
-    now = {**before, **offered}
-    if now != before:
-        await home.progress.versions.keep(seat, lesson.key, before, TOOK_OFFER)
-        await home.progress.save(seat, lesson.key, now)
-    return await given(request, lesson, form, now)
+    return await replaced(request, home, seat, lesson, form, offered, TOOK_OFFER)
 
 
 @router.post("/lessons/{slug}/accept")
@@ -77,12 +72,7 @@ async def accept(request: Request, home: Home, seat: Seat, lesson: Step) -> Resp
                 offered[event.path] = event.text
     if not offered:
         raise no_such_edit()
-    before = {**lesson.editable_files, **checked(home, lesson, form.files)}
-    now = {**before, **offered}
-    if now != before:
-        await home.progress.versions.keep(seat, lesson.key, before, ACCEPTED_EDIT)
-        await home.progress.save(seat, lesson.key, now)
-    return await given(request, lesson, form, now)
+    return await replaced(request, home, seat, lesson, form, offered, ACCEPTED_EDIT)
 
 
 @router.post("/lessons/{slug}/insert")
@@ -93,12 +83,8 @@ async def insert(request: Request, home: Home, seat: Seat, lesson: Step) -> Resp
     code = snippet(lesson, int(wanted)) if wanted.isascii() and wanted.isdigit() and len(wanted) < 4 else None
     if code is None or home_of(lesson, code) is None:
         raise no_such_block()
-    before = {**lesson.editable_files, **checked(home, lesson, form.files)}
-    now = inserted(lesson, code, before)
-    if now != before:
-        await home.progress.versions.keep(seat, lesson.key, before, INSERTED)
-        await home.progress.save(seat, lesson.key, now)
-    return await given(request, lesson, form, now)
+    now = inserted(lesson, code, {**lesson.editable_files, **checked(home, lesson, form.files)})
+    return await replaced(request, home, seat, lesson, form, now, INSERTED)
 
 
 @router.post("/lessons/{slug}/undo")
@@ -162,6 +148,18 @@ async def _turn(
         return to(home, lesson, form)  # a second click, which must not change the restored text
     files = await home.progress.files(seat, lesson.key) if turned else current
     return await given(request, lesson, form, {**own, **files})
+
+
+async def replaced(
+    request: Request, home: Playground, seat: str, lesson: Lesson, form: Typed, files: Mapping[str, str], reason: str
+) -> Response:
+    """Put the files in the place of the posted ones, which are kept as a version with the reason; answer with them."""
+    before = {**lesson.editable_files, **checked(home, lesson, form.files)}
+    now = {**before, **files}
+    if now != before:
+        await home.progress.versions.keep(seat, lesson.key, before, reason)
+        await home.progress.save(seat, lesson.key, now)
+    return await given(request, lesson, form, now)
 
 
 async def given(request: Request, lesson: Lesson, form: Typed, files: Mapping[str, str]) -> Response:
