@@ -25,7 +25,7 @@ from app.run.cargo import CargoReader, Classify, PlainReader
 from app.run.machine import Monitor, StandIn, reported
 from app.run.observation import observed
 from app.run.rustup import TargetReader
-from app.run.workspace import HOME, PROGRAM, Seed, Workspace
+from app.run.workspace import HOME, PROGRAM, Seed, Workspace, has_companions
 from app.runfiles import in_thread
 from app.sandbox import Box, Confined, ProgramGoneError, process
 from app.toolchain import TOOL_PATH, Toolchain, build_env, components
@@ -41,6 +41,8 @@ _RAW_PER_SHOWN = 8
 _UNPACED = 300
 """Events that pass without delay. An ordinary run has about ten."""
 _LONGEST_EDIT = 256 * 1024
+_QUICK = 256 * 1024
+"""Artifacts below this size are hashed at once, which takes less time than another thread."""
 _PACE = 0.02
 """Seconds between two reads of a stream after that, so that single bytes gather in the pipe."""
 
@@ -107,14 +109,14 @@ async def run(task: Task, emit: Emit) -> Built | None:
     seconds = round(time.monotonic() - began, 3)
     if not meter.full:
         meter.pass_on(reader.end())
-    if task.machines:
+    if _may_start_machine(task):
         await monitor.end()
     limit = "output" if meter.full else end.limit
     if limit:
         meter.say(f"\n{task.box.limits.sentence(limit)}\n")
     elif status == "timeout":
         meter.say(f"\n{words.timed_out(task.seconds)}\n")
-    if status == "ok":
+    if status == "ok" and (task.command.kind == "new" or task.command.subcommand == "fmt"):
         meter.pass_on(await in_thread(_left, task))
     if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
         status, exit_code = "failed", reader.exit_code
@@ -202,7 +204,7 @@ async def _follow(
             observe = task.program_seconds if _starts_program(task.command) else None
             async with (
                 process(task.box, _argv(task), root, task.workspace.root, env, folders, observe) as child,
-                monitor.following() if task.machines else nullcontext(),
+                monitor.following() if _may_start_machine(task) else nullcontext(),
             ):
                 exit_code = await _drain(child, reader, meter)
                 report = child.read_report()
@@ -226,6 +228,11 @@ def _component_env(toolchain: Toolchain) -> dict[str, str]:
 
 def _starts_program(command: Command) -> bool:
     return command.kind == "program" or (command.kind == "cargo" and command.subcommand == "run")
+
+
+def _may_start_machine(task: Task) -> bool:
+    """Return True if the command may start an emulator. Following it takes a thread ten times a second."""
+    return bool(task.machines) and (task.command.kind == "emulate" or task.command.subcommand in ("run", "test"))
 
 
 def _program(task: Task, built: Built | None) -> str:
@@ -317,19 +324,32 @@ async def _artifact(task: Task, executables: tuple[str, ...]) -> tuple[Built, Ar
     path = task.workspace.inside(task.box.outside(root, executables[-1])) if executables else None
     if path is None:
         return None
-    size = await in_thread(task.workspace.keep, path, task.keep)
-    if size is None:
+    taken = await in_thread(_taken, task, path)
+    if taken is None:
         return None
+    size, digest = taken
     kept = task.keep / PROGRAM
-    digests: list[str] = []
+    digests = [] if digest is None else [digest]
     async with anyio.create_task_group() as group:
-        # A debug build of a std program is 10 MB, so it is hashed while the inspector reads it.
-        group.start_soon(in_thread, lambda: digests.append(_digest(kept)))
+        if not digests:
+            group.start_soon(in_thread, lambda: digests.append(_digest(kept)))
         facts = await task.facts_of(kept)
-    companions, more = await in_thread(task.workspace.keep_beside, path, facts.format, task.keep)
+    companions: tuple[Path, ...] = ()
+    more = 0
+    if has_companions(facts.format):
+        companions, more = await in_thread(task.workspace.keep_beside, path, facts.format, task.keep)
     return Built(kept, path, companions, size + more), Artifact(
         path=path, bytes=size, sha256=digests[0], **asdict(facts)
     )
+
+
+def _taken(task: Task, path: str) -> tuple[int, str | None] | None:
+    """Take the artifact out of the folder; return its size, and its digest unless it is large.
+
+    A debug build of a std program is 10 MB, so it is hashed while the inspector reads it.
+    """
+    size = task.workspace.keep(path, task.keep)
+    return None if size is None else (size, _digest(task.keep / PROGRAM) if size < _QUICK else None)
 
 
 def _digest(kept: Path) -> str:

@@ -218,3 +218,8 @@ def _objects(folder: RunFolder, built: PurePosixPath) -> list[str]:
 
 
 _BESIDE = {"PE": _pdb, "Mach-O": _objects}
+
+
+def has_companions(form: str) -> bool:
+    """Return True if an artifact of this format may have its debug information in files beside it."""
+    return form in _BESIDE
