@@ -11,7 +11,7 @@ from app import toolchain
 from app.binary import Card
 from app.cli.common import lesson_of, run, settings_of, shelf_of, stop
 from app.course import Lesson, Shelf
-from app.engine import Engine, JobSpec, has_built
+from app.engine import Engine, JobSpec, RunStatus, has_built
 from app.engine.local import LocalEngine
 from app.protocol.command import CommandError, parse
 from app.protocol.events import (
@@ -40,6 +40,7 @@ def try_lesson(
     command: Annotated[list[str] | None, typer.Option(help="What to run; may repeat, in order.")] = None,
     name: Annotated[str | None, typer.Option("--toolchain", help="Which toolchain, such as 1.96.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One event a line, as JSON.")] = False,
+    timing: Annotated[bool, typer.Option("--timing", help="Print the time of each stage to standard error.")] = False,
 ) -> None:
     """Run a lesson's start, or DIR's files, and print the events; exit 0 when the goal is reached, 1 when not."""
     settings = settings_of()
@@ -54,14 +55,16 @@ def try_lesson(
     chosen = _toolchain(settings, lesson, name)
     common = {"course": course.id, "digest": course.digest, "lesson": lesson.slug, "toolchain": chosen.name}
     jobs = [JobSpec(**common, files=files, command=parsed) for parsed in commands]
-    reached = run(lambda: _try(settings, shelf, jobs, as_json=as_json))
+    reached = run(lambda: _try(settings, shelf, jobs, as_json=as_json, timing=timing))
     if reached is None:
         stop("Nothing has been built that could be looked at; give a --command that builds before it.")
     if not reached:
         raise typer.Exit(1)
 
 
-async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_json: bool) -> bool | None:
+async def _try(
+    settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_json: bool, timing: bool
+) -> bool | None:
     """Run the jobs in order, each on what the last one built; None when one has nothing to look at."""
     reached = False
     built: str | None = None
@@ -72,6 +75,8 @@ async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_
             run_id = await engine.submit(job.model_copy(update={"after": built}))
             reached = await _follow(engine, run_id, as_json=as_json) or reached
             built = run_id if await has_built(engine, run_id) else built
+            if timing:
+                _print_timing(await engine.status(run_id))
     return reached
 
 
@@ -100,6 +105,11 @@ async def _carded(engine: Engine, run_id: str) -> AsyncIterator[Event]:
 def _card(card: Card) -> dict[str, Any]:
     """Return the card's fields that the event does not have."""
     return {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
+
+
+def _print_timing(status: RunStatus) -> None:
+    for stage, took in status.timing.items():
+        typer.echo(f"{stage:8}{took:9.2f} ms", err=True)
 
 
 def _print_json(event: Event) -> None:

@@ -41,6 +41,8 @@ class Run:
         self.dropped = False
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
+        self.timing: dict[str, float] = {}
+        self._marked = time.perf_counter()
         self._positions = 0
         self._positions_at: deque[float] = deque(maxlen=_A_SECOND)
 
@@ -54,6 +56,12 @@ class Run:
         self.log.append(event.numbered(len(self.log) + 1))
         self.changed.set()
         self.changed = anyio.Event()
+
+    def mark(self, stage: str) -> None:
+        """Note that a stage has ended: it took the time since the last one ended."""
+        now = time.perf_counter()
+        self.timing[stage] = round(self.timing.get(stage, 0.0) + 1000 * (now - self._marked), 2)
+        self._marked = now
 
     def stands_at(self, position: int, now: float) -> bool:
         """Emit the position in the queue; return False if it is too early for another event.
@@ -114,6 +122,7 @@ class Run:
             verdict=self.verdict(),
             seconds=self.seconds(),
             preparing=self.preparing,
+            timing=dict(self.timing),
         )
 
     def end(self, verdict: Verdict) -> None:

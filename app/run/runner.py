@@ -18,11 +18,12 @@ from anyio.abc import ByteReceiveStream
 
 from app.binary import BinaryFacts
 from app.protocol.command import Command
-from app.protocol.events import Artifact, Edit, Event, Finished, Limit, Output, Started, Status, to_json
+from app.protocol.events import Artifact, Edit, Event, Finished, Limit, Output, Started, Status
 from app.run import words
 from app.run.answers import answer, hindrance
 from app.run.cargo import CargoReader, Classify, PlainReader
 from app.run.machine import Monitor, StandIn, reported
+from app.run.meter import Emit, Meter
 from app.run.observation import observed
 from app.run.rustup import TargetReader
 from app.run.workspace import HOME, PROGRAM, Seed, Workspace, has_companions
@@ -30,14 +31,12 @@ from app.runfiles import in_thread
 from app.sandbox import Box, Confined, ProgramGoneError, process
 from app.toolchain import TOOL_PATH, Toolchain, build_env, components
 
-Emit = Callable[[Event], None]
+Mark = Callable[[str], None]
 
 _MESSAGES = "--message-format=json-diagnostic-rendered-ansi"
 _COMPILES = ("build", "check", "run", "rustc", "test", "clippy")
 _LAST_WORDS = 1.0
 """Seconds in which what a process wrote before its end is still read."""
-_RAW_PER_SHOWN = 8
-"""Bytes that may be read for each that may be shown: cargo's JSON contains a message at least twice."""
 _UNPACED = 300
 """Events that pass without delay. An ordinary run has about ten."""
 _LONGEST_EDIT = 256 * 1024
@@ -91,20 +90,26 @@ def takes_seed(command: Command) -> bool:
     return command.kind == "cargo" and command.subcommand in _COMPILES
 
 
-async def run(task: Task, emit: Emit) -> Built | None:
+def _unmarked(_stage: str) -> None:
+    """Ignore the end of a stage."""
+
+
+async def run(task: Task, emit: Emit, mark: Mark = _unmarked) -> Built | None:
     """Run the task up to its ``finished`` event and return what it built, if anything.
 
-    The run's folder stays, so that the verdict need not wait for its removal.
+    The run's folder stays, so that the verdict need not wait for its removal. ``mark`` is called at the end of each
+    stage with its name.
     """
     placed = await in_thread(_lay, task)
+    mark("lay")
     note = task.command.note or None
     emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.box.level, note=note))
     reader = _reader(task)
-    meter = _Meter(task.box.limits.output_bytes, emit)
+    meter = Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()
     monitor = Monitor(task.workspace.folder, HOME, emit)
     end = _at_once(task, meter) if placed else _refuse(task, meter)
-    end = end or await _follow(task, reader, meter, monitor)
+    end = end or await _follow(task, reader, meter, monitor, mark)
     status, exit_code = end.status, end.exit_code
     seconds = round(time.monotonic() - began, 3)
     if not meter.full:
@@ -120,7 +125,8 @@ async def run(task: Task, emit: Emit) -> Built | None:
         meter.pass_on(await in_thread(_left, task))
     if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
         status, exit_code = "failed", reader.exit_code
-    built = await _artifact(task, tuple(reader.executables))
+    mark("end")
+    built = await _artifact(task, tuple(reader.executables), mark)
     if built:
         emit(built[1])
     watched = observed(end.report, _program(task, built[0] if built else None), built[1].entry if built else None)
@@ -143,12 +149,12 @@ def _lay(task: Task) -> bool:
     return placed
 
 
-def _refuse(task: Task, meter: "_Meter") -> "_End":
+def _refuse(task: Task, meter: Meter) -> "_End":
     meter.say(f"{words.in_the_way(task.after.path if task.after else '')}\n")
     return _End("failed")
 
 
-def _at_once(task: Task, meter: "_Meter") -> "_End | None":
+def _at_once(task: Task, meter: Meter) -> "_End | None":
     """Answer what needs no process, or what no process can answer; return None for all else."""
     built = task.after.path if task.after else None
     if sentence := hindrance(task.command, task.toolchain, built):
@@ -185,7 +191,7 @@ class _End:
 
 
 async def _follow(
-    task: Task, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter", monitor: Monitor
+    task: Task, reader: CargoReader | PlainReader | TargetReader, meter: Meter, monitor: Monitor, mark: Mark
 ) -> _End:
     root = task.workspace.folder.path
     home = task.box.inside(root) / HOME
@@ -206,7 +212,9 @@ async def _follow(
                 process(task.box, _argv(task), root, task.workspace.root, env, folders, observe) as child,
                 monitor.following() if _may_start_machine(task) else nullcontext(),
             ):
+                mark("spawn")
                 exit_code = await _drain(child, reader, meter)
+                mark("process")
                 report = child.read_report()
         except ProgramGoneError as error:
             meter.say(f"{words.cannot_start(str(error))}\n")
@@ -241,7 +249,7 @@ def _program(task: Task, built: Built | None) -> str:
     return found.path if found else ""
 
 
-async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter") -> int | None:
+async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetReader, meter: Meter) -> int | None:
     """Read both streams as they come. Return the exit code, or None if the output limit ended the process."""
 
     async def pump(source: ByteReceiveStream | None, read: Callable[[bytes], list[Event]]) -> None:
@@ -319,7 +327,7 @@ def _edits(task: Task) -> list[Event]:
     return events
 
 
-async def _artifact(task: Task, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
+async def _artifact(task: Task, executables: tuple[str, ...], mark: Mark) -> tuple[Built, Artifact] | None:
     root = task.workspace.folder.path
     path = task.workspace.inside(task.box.outside(root, executables[-1])) if executables else None
     if path is None:
@@ -328,12 +336,14 @@ async def _artifact(task: Task, executables: tuple[str, ...]) -> tuple[Built, Ar
     if taken is None:
         return None
     size, digest = taken
+    mark("collect")
     kept = task.keep / PROGRAM
     digests = [] if digest is None else [digest]
     async with anyio.create_task_group() as group:
         if not digests:
             group.start_soon(in_thread, lambda: digests.append(_digest(kept)))
         facts = await task.facts_of(kept)
+    mark("facts")
     companions: tuple[Path, ...] = ()
     more = 0
     if has_companions(facts.format):
@@ -355,42 +365,3 @@ def _taken(task: Task, path: str) -> tuple[int, str | None] | None:
 def _digest(kept: Path) -> str:
     with kept.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class _Meter:
-    """Passes events on until the run exceeds its output limit."""
-
-    def __init__(self, allowed: int, emit: Emit) -> None:
-        self._left = allowed
-        self._emit = emit
-        self._raw_left = _RAW_PER_SHOWN * allowed
-        self.full = False
-        self.passed = 0
-
-    def takes(self, count: int) -> bool:
-        """Count bytes read; return False once they are too many, for an endless line would fill the memory."""
-        self._raw_left -= count
-        self.full = self.full or self._raw_left < 0
-        return not self.full
-
-    def say(self, sentence: str) -> None:
-        """Emit a sentence of the playground's own, which does not count."""
-        self._emit(Output(stream="stderr", text=sentence))
-
-    def pass_on(self, events: list[Event]) -> bool:
-        """Emit the events that fit; return False once the limit is reached."""
-        if self.full:
-            return False
-        for event in events:
-            # All that is kept of a message counts, not only what the terminal shows.
-            text = event.text if isinstance(event, Output) else to_json(event)
-            data = text.encode("utf-8", "replace")
-            if len(data) > self._left:
-                self.full = True
-                if isinstance(event, Output):
-                    self._emit(event.model_copy(update={"text": data[: self._left].decode("utf-8", "ignore")}))
-                return False
-            self._left -= len(data)
-            self._emit(event)
-            self.passed += 1
-        return True
