@@ -17,8 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.__main__ import ours
-from bench.common import Case, cases, serving
+from bench.common import Case, cases, ours, serving
 from bench.processes import settled
 
 ROUNDS = 100

@@ -41,7 +41,7 @@ _PAUSE = 0.5
 
 @dataclass
 class Tally:
-    """What the learners saw: their runs, the seconds of their pages, and what failed."""
+    """The learners' runs, the seconds of their pages, and their failures."""
 
     runs: list[Ran] = field(default_factory=list)
     pages: list[float] = field(default_factory=list)
@@ -72,7 +72,7 @@ def quantile(values: Sequence[float], part: float) -> float:
 
 @dataclass(frozen=True)
 class Task:
-    """What a learner runs: a lesson's command on its solution, with a source that the server has never seen."""
+    """A lesson's command on its solution, with a source that the server has never seen."""
 
     lesson: Lesson
     command: str
@@ -125,7 +125,7 @@ async def _again(learner: Learner, lesson: Lesson, command: str, source: str) ->
 
 
 async def beside(url: str, task: Task, std: Lesson, seconds: float) -> tuple[Tally, Tally]:
-    """Return what ten honest seats see without and with a greedy one.
+    """Return the tallies of ten honest seats without and with a greedy one.
 
     The honest ones are there first: an owner that is alone may use every slot.
     """
