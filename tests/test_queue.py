@@ -1,5 +1,7 @@
 """The fair queue with a test clock: shares, turns, bounds, the slot reserved for others, positions."""
 
+import heapq
+import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.engine import OwnerQueueFullError, QueueFullError
 from app.engine.queue import EXPECTED_SECONDS, PRESENT_SECONDS, FairQueue
+from bench.load import quantile
 from bench.pace import processor_time
 from tests.support.environment import EVERYTHING
 
@@ -311,6 +314,50 @@ def test_the_work_grows_with_the_number_of_runs_and_not_with_its_square(owners: 
             assert taken_now is not None
             queue.finish(str(taken_now % owners))
     assert cost.seconds < 5, "a tenth of a second on two processors of 2026"
+
+
+SECONDS, ENDLESS = 0.2, 20.0
+"""The length of an honest run, and of one that only its time limit ends."""
+
+
+def waits(greedy: int, slots: int = 2) -> list[float]:
+    """Simulate ten honest seats beside a greedy one that posts so many endless runs again and again.
+
+    Return the sorted seconds from each honest post to the end of its run. The honest ones are there first.
+    """
+    clock, rng = Clock(0.0), random.Random(1)
+    queue: FairQueue[tuple[str, float]] = FairQueue(slots, 200, 8, clock)
+    soon = [(rng.uniform(0, 10), str(seat), "post", 0.0) for seat in range(10)]
+    soon += [(10.0, "greedy", "post", 0.0)] * greedy
+    heapq.heapify(soon)
+    found = []
+    while soon and clock.now < 600:
+        clock.now, owner, what, posted = heapq.heappop(soon)
+        if what == "end":
+            queue.finish(owner)
+            if owner != "greedy":
+                found.append(clock.now - posted)
+            pause = 0.0 if owner == "greedy" else rng.uniform(5, 15)
+            heapq.heappush(soon, (clock.now + pause, owner, "post", 0.0))
+        else:
+            try:
+                queue.check(owner)
+            except OwnerQueueFullError:
+                heapq.heappush(soon, (clock.now + 0.5, owner, "post", 0.0))
+            else:
+                queue.put(owner, (owner, clock.now))
+        while started := queue.take():
+            length = ENDLESS if started[0] == "greedy" else SECONDS
+            heapq.heappush(soon, (clock.now + length, started[0], "end", started[1]))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("slots", [2, 4])
+def test_a_greedy_seat_at_most_doubles_what_honest_ones_wait(slots: int) -> None:
+    alone, beside = waits(0, slots), waits(50, slots)
+    assert len(alone) > 500
+    assert quantile(beside, 0.95) <= 2 * quantile(alone, 0.95)
+    assert beside[-1] < 2 * ENDLESS / 10, "nobody waits for an endless run"
 
 
 @dataclass
