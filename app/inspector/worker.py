@@ -29,15 +29,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
-from elftools.common.exceptions import ELFError
-
 # Stand-ins for two packages, which would import the server's libraries; the folder above may be unreadable here.
 for _name in ("app", "app.course"):
     _package = types.ModuleType(_name)
     _package.__path__ = [str(Path(__file__).parents[1].joinpath(*_name.split(".")[1:]))]
     sys.modules.setdefault(_name, _package)
 
-from app.binary import elf  # noqa: E402  (needs the stand-ins)
+from app.binary import NotABinaryError, elf_facts  # noqa: E402  (needs the stand-ins)
 
 _PART_SECONDS = 0.2
 """The processor time after which no further part of a card is begun, so that a partial card is ready in time."""
@@ -123,15 +121,15 @@ class _Elf:
 
     def try_out(self) -> None:
         """Read a file of this system, so that what is imported and built on first use is there before the forks."""
-        with suppress(OSError, ELFError), open(_HARMLESS, "rb") as file:
-            elf.facts(elf.parsed(file))
+        with suppress(OSError, NotABinaryError, struct.error), open(_HARMLESS, "rb") as file:
+            elf_facts.facts(file)
 
     def prepare(self) -> None:
         """Do nothing: reading takes a child as long as copying the memory for it beforehand."""
 
     def answer(self, _message: bytes, opened: BinaryIO, _companions: Sequence[BinaryIO]) -> None:
         """Write the facts."""
-        _write(json.dumps(asdict(elf.facts(elf.parsed(opened)))))
+        _write(json.dumps(asdict(elf_facts.facts(opened))))
 
 
 class _Everything:
