@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from tests.support.clients import seat_of, seated
 from tests.support.processes import pids_with
 from tests.support.server import Server

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from app.course import Course, Lesson
-from app.course.lessons import Prediction
+from app.course.specs import Prediction
 from app.engine import Inventory, JobSpec
 from app.progress import Progress
 from app.protocol.command import parse

@@ -11,7 +11,7 @@ import anyio
 import httpx
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine.targets import Targets, best_for
 from app.protocol.command import parse
 from app.settings import Settings

@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.settings import Settings
 from app.toolchain import (
     Survey,

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 import anyio
 import typer
 
-from app.course import Lesson, LessonError, Shelf, load_shelf
+from app.course import CourseError, Lesson, Shelf, load_shelf
 from app.settings import Settings
 
 _T = TypeVar("_T")
@@ -27,7 +27,7 @@ def shelf_of(settings: Settings) -> Shelf:
     """Load the courses, or stop with the sentence that says what is wrong."""
     try:
         return load_shelf(settings.lessons_dir, settings.course)
-    except LessonError as error:
+    except CourseError as error:
         stop(str(error))
 
 

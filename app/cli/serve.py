@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.common import BAD_USE, settings_of, stop
-from app.course import LessonError
+from app.course import CourseError
 
 
 def serve(
@@ -20,7 +20,7 @@ def serve(
     settings = settings_of(**given)
     try:
         serve_forever(settings)
-    except (ServeError, LessonError) as error:
+    except (ServeError, CourseError) as error:
         if settings.log_format == "json":
             logging.getLogger("app.cli.server").critical(str(error))
             raise typer.Exit(BAD_USE) from None

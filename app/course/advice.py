@@ -10,8 +10,9 @@ from app.course.checks import FinishedRun, goal_errors, misses, reaches
 from app.course.crate import CONFIG, MAIN, MANIFEST, CrateFacts, Mark, Source, Table
 from app.course.diagnosis import Diagnosis, said
 from app.course.facts import Facts, Situation, SourceFacts, TableFacts, in_range
-from app.course.lessons import AdviceSpec, Lesson
+from app.course.lesson import Lesson
 from app.course.patterns import parts
+from app.course.specs import AdviceSpec
 from app.protocol.events import Advice, Diagnostic, Verdict
 
 HOST = "host"

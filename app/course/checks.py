@@ -10,8 +10,9 @@ from typing import assert_never
 
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, RunFacts, at_version
-from app.course.lessons import Detour, Lesson, Option, Prediction
+from app.course.lesson import Lesson
 from app.course.patterns import found
+from app.course.specs import Detour, Option, Prediction
 from app.protocol.command import Command, parse
 from app.protocol.events import (
     UNREAD,

@@ -11,8 +11,9 @@ from typing import Literal
 from pydantic import Field
 
 from app.course.facts import Content
-from app.course.lessons import AdviceSpec, LessonError, parse_content
+from app.course.files import CourseError, parse_content
 from app.course.patterns import Pattern, found
+from app.course.specs import AdviceSpec
 from app.protocol.events import Diagnostic
 
 
@@ -65,9 +66,9 @@ def said(diagnostic: Diagnostic) -> str:
 
 
 def load_diagnosis(path: Path) -> Diagnosis:
-    """Load the error classes and their advice from an ``errors.toml``; raises ``LessonError``."""
+    """Load the error classes and their advice from an ``errors.toml``; raises ``CourseError``."""
     content = parse_content(path, _File)
     ids = [known.id for known in content.error]
     if len(ids) != len(set(ids)):
-        raise LessonError(f"{path}: an error class stands twice")
+        raise CourseError(f"{path}: an error class stands twice")
     return Diagnosis(classes=content.error, advice=content.advice)

@@ -11,11 +11,13 @@ import anyio
 
 from app.course.checks import FinishedRun, matching_options, misses, summarize
 from app.course.facts import at_version, in_range
-from app.course.lessons import NEIGHBOURS, RECORDED, Expectation, Lesson, Prediction
+from app.course.lesson import Lesson
+from app.course.loading import RECORDED
 from app.course.model import Course
 from app.course.quotation import quote, quotes, without
 from app.course.recordings import Recording, RecordingError, RecordingKey, record, renewed, to_text
 from app.course.shelf import Shelf
+from app.course.specs import NEIGHBOURS, Expectation, Prediction
 from app.engine import Engine, JobSpec
 from app.protocol.command import Command, CommandError, parse
 from app.protocol.events import Artifact, Event, Verdict

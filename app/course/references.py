@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from app.course.diagnosis import Diagnosis
 from app.course.facts import RunFacts
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 
 
 def unknown_class(lesson: Lesson, diagnosis: Diagnosis) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.runfiles import HiddenError, RunFolder
 
 HOME = "home"

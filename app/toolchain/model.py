@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from app.course.facts import in_range
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.protocol.machine import ToolchainInfo
 
 Origin = Literal["shipped", "rustup", "built", "distribution"]

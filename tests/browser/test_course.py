@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from tests.support.browser import ENDLESS, RUN_MS, Wire, area, learner, offered, show, type_files
 
 
