@@ -84,7 +84,7 @@ async def _follow(engine: Engine, run_id: str, *, as_json: bool) -> bool:
 
 
 async def _carded(engine: Engine, run_id: str) -> AsyncIterator[Event]:
-    """The run's events, the one of its artefact with the card, which can be read once the run has ended."""
+    """Yield the run's events; the artifact's comes with its card, which can only be read after the run's end."""
     held: list[Event] = []
     async for event in engine.events(run_id):
         if not held and not isinstance(event, Artifact):

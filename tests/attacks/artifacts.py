@@ -205,13 +205,13 @@ def _finished_in_words(_world: World, story: Story) -> None:
 
 CASES = (
     Case(
-        "artefact-symlink",
+        "artifact-symlink",
         "leave a symbolic link to a file outside as what was built",
         _no_secret_file,
         program(f'{_EXE} println!("{{:?}}", ufs::symlink("@OUT@/secret", exe));'),
     ),
     Case(
-        "artefact-folder-link",
+        "artifact-folder-link",
         "leave a link to a folder outside in the place of target/debug",
         _no_secret_file,
         program("""
@@ -221,7 +221,7 @@ CASES = (
         MANIFEST.replace('name = "blog_os"', 'name = "secret"', 1),
     ),
     Case(
-        "artefact-crate-link",
+        "artifact-crate-link",
         "leave a link to a folder outside in the place of the crate itself",
         both(_no_secret_file, _still),
         program("""
@@ -230,7 +230,7 @@ CASES = (
             println!("{:?}", ufs::symlink("@OUT@/crate", &here));"""),
     ),
     Case(
-        "artefact-crate-swap",
+        "artifact-crate-swap",
         "name a file outside in cargo's own message, and put a link to its folder in the crate's place",
         both(_no_secret_file, _still),
         _macro("""
@@ -241,7 +241,7 @@ CASES = (
         command="cargo build",
     ),
     Case(
-        "artefact-path-freeze",
+        "artifact-path-freeze",
         "name a file behind thousands of links, each a long way round, and one below 60,000 folders",
         _never_frozen,
         _macro("""
@@ -277,7 +277,7 @@ CASES = (
         normal=True,
     ),
     Case(
-        "artefact-hard-link",
+        "artifact-hard-link",
         "leave a hard link to a file outside as what was built",
         both(
             _no_secret_file,
@@ -286,19 +286,19 @@ CASES = (
         program(f'{_EXE} println!("{{:?}}", fs::hard_link("@OUT@/secret", exe));'),
     ),
     Case(
-        "artefact-fifo",
+        "artifact-fifo",
         "leave a pipe as what was built, for whoever opens it to wait for ever",
         both(_kept_are_files, _soon),
         program(f'{_EXE} println!("{{}}", unsafe {{ mkfifo(c(exe).as_ptr(), 0o666) }});'),
     ),
     Case(
-        "artefact-device",
+        "artifact-device",
         "leave a device that never ends as what was built",
         both(_kept_are_files, _soon),
         program(f'{_EXE} println!("{{}}", unsafe {{ mknod(c(exe).as_ptr(), 0o020666, (1 << 8) | 5) }});'),
     ),
     Case(
-        "artefact-folder",
+        "artifact-folder",
         "leave a folder as what was built, without the right to enter it",
         both(_kept_are_files, _scratch_small),
         program(f"""{_EXE}
@@ -310,13 +310,13 @@ CASES = (
             }}"""),
     ),
     Case(
-        "artefact-sparse",
+        "artifact-sparse",
         "leave a file of 10 GB that takes no space as what was built",
         both(_kept_are_files, _soon, _no_giant),
         program(f'{_EXE} println!("{{:?}}", fs::File::create(exe).and_then(|file| file.set_len(10 << 30)));'),
     ),
     Case(
-        "artefact-beside",
+        "artifact-beside",
         "leave a link, a pipe, a folder and a giant where the files lie that are kept with what was built",
         both(_kept_are_files, both(_only_the_fit_one_beside, _soon)),
         program(f"""{_EXE}
@@ -330,7 +330,7 @@ CASES = (
             println!("{{:?}}", fs::File::create("target/debug/deps/blog_os-5.o").and_then(|file| file.set_len(20 << 20)));"""),
     ),
     Case(
-        "artefact-immutable",
+        "artifact-immutable",
         "leave files that cannot be removed: immutable, and below a path too long to name",
         both(_scratch_small, _finished_in_words),
         program("""

@@ -154,8 +154,8 @@ def test_html_in_names(stranger: httpx.Client, where: str) -> None:
     _check(stranger, HELLO, manifest)
 
 
-@attack("html-in-artefact", "put HTML, escapes and line ends into the symbols and libraries of what was built")
-def test_html_in_artefact(stranger: httpx.Client) -> None:
+@attack("html-in-artifact", "put HTML, escapes and line ends into the symbols and libraries of what was built")
+def test_html_in_artifact(stranger: httpx.Client) -> None:
     main = program(
         """
         let mut body = symbol(1, 0x1000).to_vec();

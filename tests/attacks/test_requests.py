@@ -195,8 +195,8 @@ def test_other_seat(world: World, stranger: httpx.Client) -> None:
             assert owner.get(f"/api/runs/{run}").json()["state"] == "running"
 
 
-@attack("other-artefact", "look into, step through, download or compare what another seat's run has built")
-def test_other_artefact(world: World, stranger: httpx.Client) -> None:
+@attack("other-artifact", "look into, step through, download or compare what another seat's run has built")
+def test_other_artifact(world: World, stranger: httpx.Client) -> None:
     with world.client() as owner, world.client() as nobody:
         owner.get("/")
         run, own = _built(owner), _built(stranger)

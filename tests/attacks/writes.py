@@ -97,7 +97,7 @@ CASES = (
         "/usr/local/bin",
     ),
     _case("write-cache", "put a file into the sysroots that were built here", "@CACHE@", "@CACHE@/sysroots"),
-    _case("write-runs", "put a file where the server lays its runs and keeps artefacts", "@SCRATCH@", "@DATA@"),
+    _case("write-runs", "put a file where the server lays its runs and keeps artifacts", "@SCRATCH@", "@DATA@"),
     _case("write-lessons", "change the lessons or the program itself", "@LESSONS@", "@PROGRAM@", "@PROGRAM@/sandbox"),
     _case("write-tmp", "leave a file in /tmp or /var/tmp, where the next run could find it", "/tmp", "/var/tmp"),
     _case("write-shm", "leave a file in /dev/shm or /dev, where the next run could find it", "/dev/shm", "/dev"),
