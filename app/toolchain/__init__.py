@@ -8,7 +8,6 @@ from app.toolchain.environment import build_env
 from app.toolchain.era import setup_era
 from app.toolchain.explain import explanation, is_code
 from app.toolchain.model import Flaw, Origin, Toolchain, default_toolchain, missing, preferred
-from app.toolchain.needs import obtainable
 from app.toolchain.progress import Passing, sparse
 from app.toolchain.provision import add_targets, setup
 from app.toolchain.tools import EMULATORS, TOOL_PATH, missing_tools, setup_tools, tools_command
@@ -34,7 +33,6 @@ __all__ = [
     "is_code",
     "missing",
     "missing_tools",
-    "obtainable",
     "preferred",
     "setup",
     "setup_era",
