@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from app.course.checks import FinishedRun, goal_errors, misses, reaches
 from app.course.crate import CONFIG, MAIN, MANIFEST, CrateFacts, Mark, Source, Table
-from app.course.diagnosis import Diagnosis, said
+from app.course.diagnosis import Diagnosis, searched_text
 from app.course.facts import Facts, Situation, SourceFacts, TableFacts, in_range
 from app.course.lesson import Lesson
-from app.course.patterns import parts
+from app.course.patterns import named_groups
 from app.course.specs import AdviceSpec
 from app.protocol.events import Advice, Diagnostic, Verdict
 
@@ -81,7 +81,7 @@ def _first_fitting(case: Case) -> tuple[AdviceSpec, Words] | None:
 
 
 def _in_order(own: Sequence[AdviceSpec], general: Sequence[AdviceSpec]) -> Iterator[AdviceSpec]:
-    """Yield advice by its place; at each, the lesson's own comes before what is said in every lesson.
+    """Yield advice by its place; at each, the lesson's own comes before what every lesson has.
 
     An advice of the lesson that takes the place of a general one stands where that would.
     """
@@ -166,19 +166,23 @@ def _of_errors(when: Situation, case: Case) -> Words | None:
 def _of_texts(when: Situation, case: Case) -> Words | None:
     words: Words = {}
     if when.message:
-        matches = ((error, parts(pattern, said(error))) for pattern in when.message for error in case.unexpected)
+        matches = (
+            (error, named_groups(pattern, searched_text(error)))
+            for pattern in when.message
+            for error in case.unexpected
+        )
         match = next(((error, names) for error, names in matches if names is not None), None)
         if match is None:
             return None
         words |= _attributed(_place_of(match[0]), case) | dict(match[1])
     if when.warning:
-        warned = ((warning, parts(when.warning, said(warning))) for warning in case.seen.warnings)
+        warned = ((warning, named_groups(when.warning, searched_text(warning))) for warning in case.seen.warnings)
         first = next(((warning, names) for warning, names in warned if names is not None), None)
         if first is None:
             return None
         words |= _place_of(first[0]) | dict(first[1])
     if when.output:
-        words |= parts(when.output, case.seen.text) or {}
+        words |= named_groups(when.output, case.seen.text) or {}
     return words
 
 

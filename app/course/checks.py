@@ -11,7 +11,7 @@ from typing import assert_never
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, RunFacts, at_version
 from app.course.lesson import Lesson
-from app.course.patterns import found
+from app.course.patterns import matches
 from app.course.specs import Detour, Option, Prediction
 from app.protocol.command import Command, parse
 from app.protocol.events import (
@@ -174,9 +174,9 @@ def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
         yield f"The run {_ENDED[seen.finished.status]}; it should {_SHOULD[facts.status]}."
     if facts.errors is not None:
         yield from _error_misses(facts.errors, seen)
-    if facts.output is not None and not found(facts.output, seen.text):
+    if facts.output is not None and not matches(facts.output, seen.text):
         yield "What was printed is not what this step is about."
-    if facts.linker is not None and not found(facts.linker, seen.linker):
+    if facts.linker is not None and not matches(facts.linker, seen.linker):
         yield "The linker did not print what this step is about." if seen.linker else "The linker printed nothing."
     if isinstance(facts, Facts) and facts.command:
         yield from _command_misses(facts.command, seen.command, seen.host)
@@ -201,7 +201,7 @@ def _machine_misses(facts: MachineFacts, seen: FinishedRun) -> Iterable[str]:
         return
     if facts.ended is not None and seen.machine.ended not in facts.ended:
         yield _STOPPED[seen.machine.ended]
-    if facts.screen is not None and not found(facts.screen, seen.screen):
+    if facts.screen is not None and not matches(facts.screen, seen.screen):
         yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
 
 

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from app.course.facts import Content, Facts, RunFacts, Situation, VersionRange
-from app.course.patterns import part_names
+from app.course.patterns import group_names
 from app.protocol.command import parse
 
 NEIGHBOURS = ("previous", "next")
@@ -73,7 +73,7 @@ class AdviceSpec(Content):
     @model_validator(mode="after")
     def _names_known_words(self) -> Self:
         patterns = [*self.when.message, *(one for one in (self.when.output, self.when.warning) if one)]
-        known = WORDS.union(*map(part_names, patterns))
+        known = WORDS.union(*map(group_names, patterns))
         if unknown := sorted(self.words - known):
             raise ValueError(f"nothing is known by the name {{{{{unknown[0]}}}}}; known are {', '.join(sorted(known))}")
         return self
