@@ -87,7 +87,7 @@ class _Examination:
         if not self._late():
             try:
                 return read()
-            except Exception:  # noqa: S110  (the part is listed as unread)
+            except Exception:  # noqa: S110 - the part is listed as unread
                 pass
         self._unread.append(name)
         return otherwise
