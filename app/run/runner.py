@@ -20,7 +20,7 @@ from app.binary import BinaryFacts
 from app.protocol.command import Command
 from app.protocol.events import Artifact, Edit, Event, Finished, Limit, Output, Started, Status, to_json
 from app.run import words
-from app.run.answers import answer, hindrance
+from app.run.answers import answer, reason_not_to_start
 from app.run.cargo import CargoReader, Classify, PlainReader
 from app.run.machine import Monitor, StandIn, report_path
 from app.run.observation import observed
@@ -147,7 +147,7 @@ def _end_without_process(task: Task, meter: "_Meter", *, placed: bool) -> "_End 
     if not placed:
         meter.say(f"{words.in_the_way(built or '')}\n")
         return _End("failed")
-    if sentence := hindrance(task.command, task.toolchain, built):
+    if sentence := reason_not_to_start(task.command, task.toolchain, built):
         meter.say(f"{sentence}\n")
         return _End("failed", 1)
     if task.command.kind != "answer":
