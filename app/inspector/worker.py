@@ -78,7 +78,7 @@ def main() -> None:
     control = socket.socket(fileno=0)
     for name in _MANGLED:
         readable(name)
-    _try_out()
+    _warm_up()
     gc.collect()
     gc.freeze()
     peak, closed = 0, False
@@ -93,8 +93,8 @@ def main() -> None:
     os._exit(0)
 
 
-def _try_out() -> None:
-    """Read a crate and a file of this system, so that this process has its own copy of the memory that readers need."""
+def _warm_up() -> None:
+    """Read a crate and a file of this system, so that this process already has its own copy of the readers' memory."""
     read_crate({"src/main.rs": "fn main() {} // x", "Cargo.toml": ""})
     with suppress(OSError, ValueError), open(_HARMLESS, "rb") as file:
         examine(file)
@@ -104,7 +104,7 @@ def _serve(control: socket.socket, seconds: int) -> None:
     """Wait for one message, answer it, and exit."""
     status = 1
     try:
-        _try_out()
+        _warm_up()
         message, descriptors, _, _ = socket.recv_fds(control, 1, _MOST_FILES)
         status = 0 if message else _CLOSED
         if message:
