@@ -361,5 +361,5 @@ def test_folders_that_cannot_be_used_get_one_sentence(tmp_path: Path) -> None:
         command = [".venv/bin/playground", "serve", "--port", "0"]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
         assert done.returncode == 2
-        assert "must be folders that can be written" in done.stderr
+        assert "must be writable folders" in done.stderr
         assert "Traceback" not in done.stderr

@@ -56,10 +56,10 @@ def test_only_errors_have_classes(diagnosis: Diagnosis) -> None:
         ("[[class]]\nid = 'x'", "title"),
         (
             "[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['(']",
-            "match.0: Value error, `(` is no regular expression of RE2: missing ): (",
+            "match.0: Value error, `(` is not a regular expression that RE2 accepts: missing ): (",
         ),
         ("[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['a']\nmatched=1", "matched"),
-        ("[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['a']\n" * 2, "twice"),
+        ("[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['a']\n" * 2, "the same id"),
         ("[[class", "errors.toml"),
     ],
 )

@@ -195,5 +195,5 @@ def test_a_file_that_lessons_share_stands_once(folder: Path) -> None:
     assert lesson.files["src/more.rs"] == lesson.solution["src/more.rs"] == "// shared\n"
     assert list(lesson.files) == ["Cargo.toml", "src/main.rs", "src/more.rs"]
     (folder / "start/src/more.rs").write_text("// own\n")
-    with pytest.raises(CourseError, match=r"shared: 'src/more.rs' lies in start/, too"):
+    with pytest.raises(CourseError, match=r"shared: 'src/more.rs' is in start/ as well"):
         load_lesson(folder)

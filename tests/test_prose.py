@@ -158,7 +158,7 @@ def test_the_course_names_its_words_and_each_lesson_exists(lessons: dict[str, Le
 def test_a_word_stands_once(tmp_path: Path) -> None:
     term = '[[term]]\nid = "{}"\nname = "Linker"\nmeans = "m"\n'
     (tmp_path / "glossary.toml").write_text(term.format("a") + term.format("b"))
-    with pytest.raises(CourseError, match="'linker' stands twice"):
+    with pytest.raises(CourseError, match="'linker' occurs twice"):
         load_glossary(tmp_path / "glossary.toml")
 
 

@@ -1,4 +1,4 @@
-"""Helpers of several commands: settings, courses and lessons by name, and how a command ends."""
+"""Helpers for several commands: load settings, courses and lessons, run async work, and stop with a message."""
 
 import sys
 from collections.abc import Callable, Coroutine
@@ -16,7 +16,7 @@ BAD_USE = 2
 
 
 def settings_of(**given: Any) -> Settings:
-    """Read the settings, with those given on the command line over them."""
+    """Read the settings; ``given`` are those from the command line, which take precedence."""
     try:
         return Settings(**given)
     except ValueError as error:
@@ -40,7 +40,7 @@ def lesson_of(shelf: Shelf, name: str) -> Lesson:
 
 
 def run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-    """Run asynchronous work to its end; an interrupt stops with exit code 130."""
+    """Run asynchronous work to its end. An interrupt ends the command with exit code 130."""
     try:
         return anyio.run(work)
     except KeyboardInterrupt:

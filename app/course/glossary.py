@@ -30,8 +30,9 @@ def load_glossary(path: Path) -> Glossary:
     if not path.exists():
         return ()
     terms = parse_content(path, _File).term
-    for values in ([term.id for term in terms], [word.lower() for term in terms for word in (term.name, *term.match)]):
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice:
-            raise CourseError(f"{path}: {twice!r} stands twice")
+    ids = [term.id for term in terms]
+    spellings = [word.lower() for term in terms for word in (term.name, *term.match)]
+    for values in (ids, spellings):
+        if twice := next((value for value in values if values.count(value) > 1), None):
+            raise CourseError(f"{path}: {twice!r} occurs twice")
     return tuple(sorted(terms, key=lambda term: term.name.lower()))

@@ -60,15 +60,16 @@ def load_course(folder: Path) -> Course:
     """Load the course in a folder. Raises ``CourseError`` with the file and the key at fault."""
     folder = folder.resolve()
     if not folder.is_dir():
-        raise CourseError(f"{folder}: there is no such folder of a course")
+        raise CourseError(f"{folder}: there is no course folder with this name")
     if not is_course_id(folder.name):
-        raise CourseError(f"{folder}: a course's folder has lower-case letters, digits and hyphens in its name")
-    path = folder / MANIFEST
-    manifest = parse_content(path, _CourseManifest)
+        raise CourseError(
+            f"{folder}: the name of a course's folder may only have lower-case letters, digits and hyphens"
+        )
+    manifest = parse_content(folder / MANIFEST, _CourseManifest)
     diagnosis = load_diagnosis(folder / "errors.toml")
     if unknown := unknown_advised(diagnosis):
         raise CourseError(f"{folder / 'errors.toml'}: {unknown}")
-    parts = _parts(path, manifest)
+    parts = _load_parts(folder, manifest)
     for lesson in (lesson for part in parts for lesson in part.lessons):
         if unknown := unknown_class(lesson, diagnosis):
             raise CourseError(f"{lesson.folder / 'lesson.toml'}: {unknown}")
@@ -87,43 +88,36 @@ def load_course(folder: Path) -> Course:
     )
 
 
-def _parts(path: Path, manifest: _CourseManifest) -> tuple[Part, ...]:
+def _load_parts(folder: Path, manifest: _CourseManifest) -> tuple[Part, ...]:
+    path = folder / MANIFEST
     parts: list[Part] = []
-    seen: dict[str, str] = {}
+    names: dict[str, str] = {}  # the folder of each lesson so far, by slug
     for part in manifest.part:
         lessons = []
         for name in part.lessons:
-            if not (path.parent / name).is_dir():
+            if not (folder / name).is_dir():
                 raise CourseError(f"{path}: part.lessons: there is no folder {name!r}")
-            lesson = _placed(
-                load_lesson(path.parent / name, manifest.command),
-                path.parent.name,
-                len(seen) + 1,
-                bare=manifest.bare_keys,
-            )
-            if lesson.slug in seen:
-                raise CourseError(f"{path}: part.lessons: the slug of {name!r} is that of {seen[lesson.slug]!r}, too")
+            lesson = load_lesson(folder / name, manifest.command)
+            key = lesson.slug if manifest.bare_keys else f"{folder.name}/{lesson.slug}"
+            lesson = replace(lesson, number=len(names) + 1, course=folder.name, key=key)
+            if lesson.slug in names:
+                raise CourseError(f"{path}: part.lessons: {name!r} and {names[lesson.slug]!r} have the same slug")
             if lesson.section not in manifest.post.sections:
                 raise CourseError(
                     f"{lesson.folder / 'lesson.toml'}: section: post.sections in {MANIFEST} has no {lesson.section!r}"
                 )
-            if lesson.side_trip_of not in (None, *seen):
+            if lesson.side_trip_of not in (None, *names):
                 raise CourseError(
                     f"{lesson.folder / 'lesson.toml'}: side_trip_of: no lesson before it is {lesson.side_trip_of!r}"
                 )
-            seen[lesson.slug] = name
+            names[lesson.slug] = name
             lessons.append(lesson)
         parts.append(Part(part.title, tuple(lessons), part.beyond, part.about))
     return tuple(parts)
 
 
-def _placed(lesson: Lesson, course: str, number: int, *, bare: bool) -> Lesson:
-    key = lesson.slug if bare else f"{course}/{lesson.slug}"
-    return replace(lesson, number=number, course=course, key=key)
-
-
 def _digest(folder: Path, lessons: Iterable[str]) -> str:
-    """Return the SHA-256 of the paths and contents of the course's files. Other files in the folder do not count."""
+    """Return the SHA-256 of the paths and contents of the course's files, without other files in the folder."""
     files = [folder / name for name in (MANIFEST, "errors.toml", "glossary.toml")]
     for name in (SHARED, *lessons):
         files += (folder / name).rglob("*")
@@ -166,7 +160,7 @@ def load_lesson(folder: Path, command: str = "cargo build") -> Lesson:
     if not name:
         raise CourseError(f"{folder}: a lesson's folder is named NN-slug, such as 01-hello-std")
     manifest = parse_content(folder / "lesson.toml", _LessonManifest)
-    files = _start(folder, manifest.shared)
+    files = _start_files(folder, manifest.shared)
     changed = folder / "solution"  # absent if the start is already the solution, since git keeps no empty folders
     solution = files | (read_tree(changed) if changed.exists() else {})
     for path in manifest.edit:
@@ -195,13 +189,13 @@ def load_lesson(folder: Path, command: str = "cargo build") -> Lesson:
         further_targets=manifest.targets,
         compilers=manifest.compilers,
         variants=variants,
-        offers={name: _offered(folder, name, manifest.edit) for name in _OFFER.findall(text)},
+        offers={name: _offered_files(folder, name, manifest.edit) for name in _OFFER.findall(text)},
         hints=manifest.hints,
         checks=manifest.check,
         advice=manifest.advice,
         expectations=manifest.expect,
         prediction=manifest.predict,
-        recordings=_recordings(folder / RECORDED),
+        recordings=_load_recordings(folder / RECORDED),
         folder=folder,
         needs=manifest.needs,
         detours=manifest.detour,
@@ -210,13 +204,13 @@ def load_lesson(folder: Path, command: str = "cargo build") -> Lesson:
     )
 
 
-def _start(folder: Path, shared: Mapping[str, str]) -> dict[str, str]:
+def _start_files(folder: Path, shared: Mapping[str, str]) -> dict[str, str]:
     """Return the files of ``start/`` and the shared files that the lesson uses, sorted by path."""
     files = read_tree(folder / "start")
     for path, name in shared.items():
         source = folder.parent / SHARED / name
         if path in files:
-            raise CourseError(f"{folder / 'lesson.toml'}: shared: {path!r} lies in start/, too")
+            raise CourseError(f"{folder / 'lesson.toml'}: shared: {path!r} is in start/ as well")
         if not source.is_file():
             raise CourseError(f"{folder / 'lesson.toml'}: shared: there is no file {SHARED}/{name}")
         files[path] = read_text(source)
@@ -227,7 +221,7 @@ def _is_variant(entry: Path) -> bool:
     return entry.is_dir() and entry.name not in ("start", "solution", *NEIGHBOURS, RECORDED)
 
 
-def _offered(folder: Path, name: str, editable: tuple[str, ...]) -> Mapping[str, str]:
+def _offered_files(folder: Path, name: str, editable: tuple[str, ...]) -> Mapping[str, str]:
     """Return the files of a variant that the text offers. The learner must be able to edit each of them."""
     if not re.fullmatch(r"[a-z0-9-]+", name) or not _is_variant(folder / name):
         raise CourseError(f"{folder / 'text.md'}: offer: there is no folder {name!r} beside solution/")
@@ -237,11 +231,11 @@ def _offered(folder: Path, name: str, editable: tuple[str, ...]) -> Mapping[str,
     return files
 
 
-def _recordings(folder: Path) -> tuple[Recording, ...]:
+def _load_recordings(folder: Path) -> tuple[Recording, ...]:
     found: list[Recording] = []
     for path in folder.glob("*.jsonl"):
         try:
             found += from_text(read_text(path))
         except RecordingError as error:
-            raise CourseError(f"{path}: {error}; playground lessons check --record writes it anew") from error
+            raise CourseError(f"{path}: {error}; playground lessons check --record renews it") from error
     return tuple(sorted(found, key=lambda one: one.what.release, reverse=True))

@@ -10,17 +10,17 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from app.course.facts import Content, Facts, RunFacts, Situation, VersionRange
-from app.course.patterns import part_names
+from app.course.patterns import group_names
 from app.protocol.command import parse
 
 NEIGHBOURS = ("previous", "next")
-"""The names of files of other steps: the solutions of those beside this one, as a learner would bring them along."""
+"""The names for the solutions of the previous and the next step, for a learner who keeps those files."""
 
 WORDS = frozenset(
     "attribute character class code column command expected file line looks meant number places said shown step target "
     "text typed".split()
 )
-"""The names that stand for something in the texts of advice, where it is known."""
+"""The names that the texts of advice may use, each replaced if it is known."""
 
 _WORD = re.compile(r"\{\{(\w+)\}\}")
 
@@ -46,8 +46,8 @@ class Example(Content):
 class AdviceSpec(Content):
     """A cause, for learners in this situation: a title, what was seen, what helps and an example of it.
 
-    ``{{name}}`` in a text stands for what is known by that name of the run (``WORDS``), or of a pattern's group
-    ``(?P<name>…)``. ``place`` is among all the advice: before what lessons say of their own, or after everything else.
+    ``{{name}}`` in a text is replaced by the run's word of that name (``WORDS``), or by a pattern's group
+    ``(?P<name>…)``. ``place`` puts the advice before the lessons' own or after all other advice.
     """
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
@@ -73,7 +73,7 @@ class AdviceSpec(Content):
     @model_validator(mode="after")
     def _names_known_words(self) -> Self:
         patterns = [*self.when.message, *(one for one in (self.when.output, self.when.warning) if one)]
-        known = WORDS.union(*map(part_names, patterns))
+        known = WORDS.union(*map(group_names, patterns))
         if unknown := sorted(self.words - known):
             raise ValueError(f"nothing is known by the name {{{{{unknown[0]}}}}}; known are {', '.join(sorted(known))}")
         return self
@@ -116,7 +116,7 @@ class Expectation(Proven):
 
     @property
     def is_neighbour(self) -> bool:
-        """Return True if the files are those with which a neighbouring step ends."""
+        """Return True if the files are a neighbouring step's solution."""
         return self.files in NEIGHBOURS
 
     def is_for(self, host: str) -> bool:

@@ -75,7 +75,7 @@ def _bound(alone: float) -> float:
     return alone + max(_BOUND, 2 * alone)
 
 
-@attack("queue-hog", "make ten other seats wait by 25 endless programs of one seat, on two slots")
+@attack("queue-hog", "make ten other seats wait behind 25 endless programs of one seat, on two slots")
 def test_queue_hog(narrow: str) -> None:
     with seated(narrow) as hog:
         _served(hog)  # the first run of a server is slower
@@ -114,7 +114,7 @@ def test_queue_hog_without_cookie(narrow: str) -> None:
     assert accepted <= _SLOTS + _MOST_WAITING
 
 
-@attack("every-code", "have the compiler explain two hundred codes at once, while another asks for one")
+@attack("every-code", "request the explanations of 200 error codes at once, while another seat requests one")
 def test_every_code(narrow: str) -> None:
     def ask(address: str, code: int) -> None:
         headers = {"X-Forwarded-For": address}
