@@ -155,7 +155,9 @@ def test_a_folder_needs_a_number_and_a_slug_once(tmp_path: Path, folder: Path, t
         shutil.copytree(tmp_path / "04-panic-handler", home / name)
     shutil.copy(taught.folder / "errors.toml", home)
     (home / "course.toml").write_text(course_toml("05-panic-handler", "04-panic-handler"))
-    with pytest.raises(CourseError, match=r"lessons/course\.toml: .*'04-panic-handler' and '05-panic-handler' have the same slug"):
+    with pytest.raises(
+        CourseError, match=r"lessons/course\.toml: .*'04-panic-handler' and '05-panic-handler' have the same slug"
+    ):
         load_course(home)
     with pytest.raises(CourseError, match="no such folder"):
         load_shelf(tmp_path / "nowhere")

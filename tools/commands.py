@@ -18,7 +18,7 @@ from app.protocol.command.rustc_table import ALONE, BEHIND, CODEGEN  # noqa: E40
 
 
 def tables() -> str:
-    """Return everything below the mark."""
+    """Return the text below the mark."""
     return "\n".join(line.rstrip() for line in _lines()) + "\n"
 
 

@@ -28,7 +28,7 @@ _LINE = struct.Struct("<II")
 
 
 def rows(file: BinaryIO, guid: bytes, section: int, first: int, last: int) -> Iterator[Row]:
-    """Yield the rows of the code between two offsets into a section. Their addresses are offsets, too.
+    """Yield the rows of the code between two offsets into a section. Their addresses are offsets as well.
 
     Sections count from 1. Raises ``NotABinaryError`` if the file is not a PDB or does not have this ``guid``. In a
     damaged file, numbers may also point outside of the data, which raises ``IndexError``, ``struct.error`` and others.

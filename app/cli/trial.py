@@ -70,19 +70,13 @@ async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_
             if job.command.needs_artifact and built is None:
                 return None
             run_id = await engine.submit(job.model_copy(update={"after": built}))
-            reached = await _follow(engine, run_id, as_json=as_json) or reached
+            async for event in _events_with_card(engine, run_id) if as_json else engine.events(run_id):
+                if as_json:
+                    typer.echo(to_json(event))
+                else:
+                    _print_plain(event)
+                reached = reached or (isinstance(event, Verdict) and event.reached)
             built = run_id if await has_built(engine, run_id) else built
-    return reached
-
-
-async def _follow(engine: Engine, run_id: str, *, as_json: bool) -> bool:
-    reached = False
-    async for event in _events_with_card(engine, run_id) if as_json else engine.events(run_id):
-        if as_json:
-            typer.echo(to_json(event))
-        else:
-            _print_plain(event)
-        reached = isinstance(event, Verdict) and event.reached
     return reached
 
 

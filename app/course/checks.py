@@ -185,13 +185,10 @@ def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.observed:
         yield from _observed_misses(facts.observed, seen.observed)
     if facts.exit_code is not None and facts.exit_code != seen.finished.exit_code:
-        yield f"The exit code was {_exit_code_text(seen.finished)}; it should be {facts.exit_code}."
+        code = "none" if seen.finished.exit_code is None else seen.finished.exit_code
+        yield f"The exit code was {code}; it should be {facts.exit_code}."
     if facts.machine:
         yield from _machine_misses(facts.machine, seen)
-
-
-def _exit_code_text(finished: Finished) -> str:
-    return "none" if finished.exit_code is None else str(finished.exit_code)
 
 
 def _machine_misses(facts: MachineFacts, seen: FinishedRun) -> Iterable[str]:

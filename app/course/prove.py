@@ -205,8 +205,10 @@ class _Bench:
 async def _prove_on(bench: _Bench, found: list[Proof]) -> None:
     lesson = bench.lesson
     prediction = lesson.prediction
-    if prediction and prediction.on_start and _can_be_asked(lesson, prediction.on_start, bench.toolchain):
-        found.append(await _prove_on_start(bench, prediction, prediction.on_start))
+    if prediction and prediction.on_start:
+        needed = (lesson.target, parse(prediction.on_start).target)
+        if all(bench.toolchain.can_build(target) for target in needed):
+            found.append(await _prove_on_start(bench, prediction, prediction.on_start))
     built: dict[str, str] = {}
     for expectation in lesson.expectations:
         if _applies(bench, expectation):
@@ -226,10 +228,6 @@ def _applies(bench: _Bench, expectation: Expectation) -> bool:
         return False
     wanted = expectation.toolchains
     return wanted is None or in_range(toolchain.version, wanted)
-
-
-def _can_be_asked(lesson: Lesson, on_start: str, toolchain: Toolchain) -> bool:
-    return all(toolchain.can_build(target) for target in (lesson.target, parse(on_start).target))
 
 
 async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str]) -> Proof:

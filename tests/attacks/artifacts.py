@@ -187,7 +187,7 @@ def _still(world: World, _story: Story) -> None:
 def _scratch_small(world: World, _story: Story) -> None:
     """Check that soon only running runs have a folder."""
     for _ in range(40):
-        # The folders of the neighbour and of attacks that run at the same time.
+        # The folders of the neighbour and of concurrent attacks.
         if (
             len([path for path in below(world.scratch) if path.parent.parent == world.scratch and path.name.isdigit()])
             <= 6

@@ -1,4 +1,4 @@
-"""Attacks that read files outside of the run."""
+"""Attacks that read files outside the run."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Attacks that exhaust the machine. Every bomb ends by itself, so that a hole fails the test and spares the machine."""
+"""Attacks that exhaust the machine. Every bomb ends by itself, so that a hole fails the test but spares the machine."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 from app.sandbox import may_give
@@ -7,7 +7,7 @@ from tests.attacks.world import World
 from tests.support.environment import SLOWER_BY
 
 _MB = 1 << 20
-# Two attacks and an honest run go on at once, each within the tight limits; an unlimited bomb uses far more.
+# Two attacks and an honest run are in progress at once, each within the small limits; an unlimited bomb uses far more.
 _MOST = {
     "memory": 1600 * _MB,
     "shared": 900 * _MB,

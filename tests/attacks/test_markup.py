@@ -221,7 +221,7 @@ def test_frames_in_output(stranger: httpx.Client) -> None:
     as_json, as_html = _streamed(stranger, main)
     ids, seen = ([int(frame["id"]) for frame in frames(text) if "id" in frame] for text in (as_json, as_html))
     assert ids == list(range(1, len(ids) + 1))
-    # The page gets several events in one message, under the last one's id.
+    # The page gets several events in one message, with the id of the last one.
     assert seen == sorted(set(seen) & set(ids))
     assert seen[-1] == ids[-1]
     assert not [frame for text in (as_json, as_html) for frame in frames(text) if "retry" in frame]

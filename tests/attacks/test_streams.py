@@ -108,7 +108,7 @@ _SLOW_WORDS = {
     "hello-std": ("NEEDED", 150_000, ""),
     "panic-message": ("panicked at ", 70_000, ""),
 }
-"""For lessons that search the output: the word that a program prints, how often, and a suffix."""
+"""For each lesson that searches the output: the word that a program prints, how often, and a suffix."""
 
 
 def _macro(said: str) -> dict[str, str]:
@@ -191,7 +191,7 @@ _LOUD = """fn main() {
 
 @contextlib.contextmanager
 def _again_and_again(client: httpx.Client, path: str, readers: int, **headers: str) -> Iterator[None]:
-    """So many readers with the cookies of this client who ask for the same as soon as they have got it."""
+    """Keep many readers with this client's cookies that repeat their request as soon as it is answered."""
     stop = threading.Event()
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""Attacks that change files outside of the run."""
+"""Attacks that change files outside the run."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import os
@@ -16,7 +16,7 @@ def nothing_planted(*places: str) -> Check:
         mark = story.text.partition("my mark is ")[2].partition("\n")[0]
         assert mark
         found = [Path(world.filled(place)) / mark for place in places]
-        # Path.exists raises for a folder that is closed to the tests' user.
+        # Path.exists raises for a folder that the tests' user may not enter.
         found = [path for path in found if os.path.exists(path)]
         for path in found:
             path.rmdir() if path.is_dir() else path.unlink()

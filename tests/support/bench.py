@@ -1,4 +1,4 @@
-"""Jobs of one lesson for an engine, and what their events say."""
+"""Submit jobs of one lesson to an engine and collect their events."""
 
 from app.course.lesson import Lesson
 from app.engine.local import LocalEngine

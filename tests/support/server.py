@@ -53,7 +53,7 @@ if [ -n "$closed" ]; then
 fi
 exec setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
 """
-"""Mount Python and the checkout for a normal user when they lie in root's home, without opening the rest of it."""
+"""Mounts Python and the checkout for a normal user if they are in root's home, without opening the rest of it."""
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -83,7 +83,7 @@ def serving(data_dir: Path, user: int | None = None, /, **variables: str) -> Ite
     scratch = data_dir.with_name("scratch")
     folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(scratch)}
     env = os.environ | folders | variables
-    # pytest closes its folders, but as root the users of runs must be able to enter them.
+    # pytest's folders are private, but if root runs the tests, the users of runs must be able to enter them.
     for folder in (scratch.parent, *scratch.parent.parents):
         if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(folder.stat().st_mode | 0o011)

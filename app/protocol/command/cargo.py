@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.protocol.command import flags
 from app.protocol.command.cargo_table import ALIASES, CARGO, FMT_REST, GLOBAL, NAME, TAKES_REST, TRIPLE
 from app.protocol.command.model import Command, RefusedError, cut
-from app.protocol.command.options import Given, Options, nearest
+from app.protocol.command.options import Given, Options, nearest, words_of
 from app.protocol.command.refusals import CHOSEN, EXTENSIONS, SUBCOMMANDS
 from app.protocol.command.rustc_table import BEHIND
 
@@ -27,7 +27,7 @@ def cargo(words: tuple[str, ...], crate: str) -> Command:
             raise RefusedError("cargo needs a command before its options.", ("cargo", "build", *words[1:]), asks=True)
         if not each.fits:
             raise GLOBAL.problem(
-                each, ("cargo", *_words(before[:number])), (*_words(before[number + 1 :]), *words[at:])
+                each, ("cargo", *words_of(before[:number])), (*words_of(before[number + 1 :]), *words[at:])
             )
     given = [each.name for each in before]
     if at == len(words):
@@ -114,11 +114,13 @@ def _validate(words: tuple[str, ...], name: str, before: tuple[str, ...], rest: 
         raise RefusedError(f"`cargo {name}` takes nothing after `--`.", ("cargo", name, *before))
     free = _free_words(CARGO[name], given, ("cargo", name), ("--", *rest) if rest else ())
     if name == "new":
-        return _new(words, before, free)
+        if len(free) != 1 or not re.fullmatch(NAME, free[0]):
+            raise RefusedError("`cargo new` takes one name for the crate, such as `cargo new my_kernel`.")
+        return Command(words, "new", "new", before)
     if free and not (name == "test" and all(_FILTER.fullmatch(word) for word in free)):
         raise _unexpected_word(name, before, free[0], rest)
     if name == "rustc" and (found := flags.problem(rest)):
-        raise _mended(found.sentence, given, found.instead, asks=found.asks)
+        raise _corrected_refusal(found.sentence, given, found.instead, asks=found.asks)
     if name == "fmt":
         _free_words(FMT_REST, FMT_REST.read(rest), ("cargo", "fmt", *before, "--"))
     if name == "clippy":
@@ -134,7 +136,10 @@ def _wrong_side_of_dashes(name: str, given: Sequence[Given], rest: tuple[str, ..
         return _misplaced(name, given, rest)
     if name in ("build", "check", "rustc") and (found := _cargo_options_after_dashes(name, given, rest)):
         return found
-    return _misplaced(name, given, rest) if name in ("build", "check", "run") and _is_meant_for_compiler(rest) else None
+    # The compiler's flags may also stand after the ``--`` of a subcommand that takes none.
+    if name in ("build", "check", "run") and rest and flags.belongs_behind(Given(rest[:1])):
+        return _misplaced(name, given, rest)
+    return None
 
 
 def _cargo_options_after_dashes(name: str, given: Sequence[Given], rest: tuple[str, ...]) -> RefusedError | None:
@@ -142,19 +147,14 @@ def _cargo_options_after_dashes(name: str, given: Sequence[Given], rest: tuple[s
     if rest and CARGO[name].find(f"--{rest[0]}"):
         rest = (f"--{rest[0]}", *rest[1:])
     after = CARGO[name].read(rest)
-    own = [each for each in after if each.fits and not _is_for_compiler(each.name)]
+    own = [each for each in after if each.fits and ((known := BEHIND.find(each.name)) is None or known.refused)]
     if not own:
         return None
-    others = _words([each for each in after if each not in own])
+    others = words_of([each for each in after if each not in own])
     return RefusedError(
         f"`{own[0].name}` is an option of cargo, and belongs before any `--` that stands alone.",
-        ("cargo", name, *_words(given), *_words(own), *(("--", *others) if others else ())),
+        ("cargo", name, *words_of(given), *words_of(own), *(("--", *others) if others else ())),
     )
-
-
-def _is_for_compiler(name: str) -> bool:
-    option = BEHIND.find(name)
-    return option is not None and not option.refused
 
 
 def _check_lints(before: tuple[str, ...], rest: tuple[str, ...]) -> None:
@@ -174,7 +174,7 @@ def _free_words(
     """Return the words that are not options. Raises ``RefusedError`` for an option that is not accepted."""
     for number, each in enumerate(given):
         if not each.free and not each.fits:
-            raise options.problem(each, (*above, *_words(given[:number])), (*_words(given[number + 1 :]), *below))
+            raise options.problem(each, (*above, *words_of(given[:number])), (*words_of(given[number + 1 :]), *below))
     return tuple(each.words[0] for each in given if each.free)
 
 
@@ -196,11 +196,6 @@ def _unexpected_word(name: str, before: tuple[str, ...], word: str, rest: tuple[
     )
 
 
-def _is_meant_for_compiler(rest: Sequence[str]) -> bool:
-    """Return True if what is after ``--`` of another subcommand was meant for the compiler."""
-    return any(flags.belongs_behind(Given((word,))) for word in rest[:1])
-
-
 def _misplaced(name: str, given: Sequence[Given], rest: tuple[str, ...]) -> RefusedError:
     """Return the answer to flags for the compiler that are not after ``cargo rustc --``."""
     own: list[Given] = []
@@ -219,28 +214,22 @@ def _misplaced(name: str, given: Sequence[Given], rest: tuple[str, ...]) -> Refu
         if name == "rustc"
         else "Only `cargo rustc` takes flags for the compiler, after `--`."
     )
-    placed = flags.mended((*moved, *(rest if name in ("rustc", "build", "check", "run") else ())))
-    return _mended(sentence, own, placed)
+    placed = flags.corrected((*moved, *(rest if name in ("rustc", "build", "check", "run") else ())))
+    return _corrected_refusal(sentence, own, placed)
 
 
-def _mended(sentence: str, own: Sequence[Given], behind: tuple[str, ...], *, asks: bool = False) -> RefusedError:
+def _corrected_refusal(
+    sentence: str, own: Sequence[Given], behind: tuple[str, ...], *, asks: bool = False
+) -> RefusedError:
     """Return the answer with the right command; on bare metal that leaves the C runtime's flags out."""
     target = next((each.value for each in own if each.name == "--target" and each.value), "")
     if _BARE_METAL.search(target) and flags.without_start_files(behind) != behind:
         sentence += f" And `{target}` has no operating system and no C runtime, so `-nostartfiles` is not needed."
         behind = flags.without_start_files(behind)
-    return RefusedError(sentence, _placed(own, behind) if behind else ("cargo", "build", *_words(own)), asks=asks)
-
-
-def _placed(own: Sequence[Given], behind: Sequence[str]) -> tuple[str, ...]:
+    if not behind:
+        return RefusedError(sentence, ("cargo", "build", *words_of(own)), asks=asks)
     kept = [each for each in own if each.free or (each.option and CARGO["rustc"].find(each.name))]
-    return ("cargo", "rustc", *_words(kept), "--", *behind)
-
-
-def _new(words: tuple[str, ...], before: tuple[str, ...], free: Sequence[str]) -> Command:
-    if len(free) != 1 or not re.fullmatch(NAME, free[0]):
-        raise RefusedError("`cargo new` takes one name for the crate, such as `cargo new my_kernel`.")
-    return Command(words, "new", "new", before)
+    return RefusedError(sentence, ("cargo", "rustc", *words_of(kept), "--", *behind), asks=asks)
 
 
 def _split_at_dashes(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -248,7 +237,3 @@ def _split_at_dashes(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple
         return arguments, ()
     at = arguments.index("--")
     return arguments[:at], arguments[at + 1 :]
-
-
-def _words(given: Sequence[Given]) -> tuple[str, ...]:
-    return tuple(word for each in given for word in each.words)

@@ -7,11 +7,11 @@ from dataclasses import replace
 from app.protocol import qemu
 from app.protocol.command.cargo import cargo
 from app.protocol.command.cargo_table import ALIASES, CARGO
-from app.protocol.command.flags import mended
+from app.protocol.command.flags import corrected
 from app.protocol.command.look import answer, emulate, inside, look, started
 from app.protocol.command.look_table import LOOKS
 from app.protocol.command.model import Command, CommandError, RefusedError, cut, shown
-from app.protocol.command.options import nearest
+from app.protocol.command.options import nearest, words_of
 from app.protocol.command.refusals import NO_SHELL, PROGRAMS, Answer
 from app.protocol.command.rustc_table import ALONE, CARGO_BUILDS
 from app.protocol.command.rustup import rustup
@@ -35,15 +35,11 @@ def parse(line: str, crate: str = "NAME") -> Command:
         typed = read(line, _KNOWN)
         return replace(_command(typed.words, crate), note=typed.note)
     except RefusedError as refused:
-        raise CommandError(_sentence(refused, crate)) from refused
-
-
-def _sentence(refused: RefusedError, crate: str) -> str:
-    instead = _accepted_alternative(refused.instead, crate)
-    if not instead:
-        return refused.sentence
-    offered = f"`{shown(instead)}`"
-    return f"{refused.sentence} Did you mean {offered}?" if refused.asks else f"{refused.sentence} Run {offered}."
+        sentence = refused.sentence
+        if instead := _accepted_alternative(refused.instead, crate):
+            offered = f"`{shown(instead)}`"
+            sentence += f" Did you mean {offered}?" if refused.asks else f" Run {offered}."
+        raise CommandError(sentence) from refused
 
 
 def _accepted_alternative(words: Sequence[str], crate: str) -> tuple[str, ...]:
@@ -195,9 +191,7 @@ def _rustc(words: tuple[str, ...]) -> Command:
         raise _cargo_instead(words[1:])
     for number, each in enumerate(given):
         if not each.fits and not each.free:
-            before = tuple(word for one in given[:number] for word in one.words)
-            after = tuple(word for one in given[number + 1 :] for word in one.words)
-            raise ALONE.problem(each, ("rustc", *before), after)
+            raise ALONE.problem(each, ("rustc", *words_of(given[:number])), words_of(given[number + 1 :]))
     return Command(words, "rustc", options=words[1:])
 
 
@@ -215,6 +209,6 @@ def _cargo_instead(arguments: Sequence[str]) -> RefusedError:
             target = ("--target", value if equals else next(following, ""))
         elif not word.endswith(".rs"):
             kept.append(word)
-    flags = mended(kept)
+    flags = corrected(kept)
     instead = ("cargo", "rustc", *target, "--", *flags) if flags else ("cargo", "build", *target)
     return RefusedError("Here cargo calls the compiler for you.", instead)

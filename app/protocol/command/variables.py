@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from app.protocol.command.flags import mended
+from app.protocol.command.flags import corrected
 from app.protocol.command.model import RefusedError, cut
 from app.protocol.command.refusals import VARIABLES
 from app.protocol.command.typed import is_operator
@@ -80,7 +80,7 @@ def _refusal(values: dict[str, str], behind: tuple[str, ...]) -> RefusedError:
 
 def _with_flags(behind: tuple[str, ...], value: str) -> tuple[str, ...]:
     try:
-        flags = mended(shlex.split(value.replace("\x1f", " ")))
+        flags = corrected(shlex.split(value.replace("\x1f", " ")))
     except ValueError:
         flags = ()
     if not flags:

@@ -1,6 +1,6 @@
 """Turn the stand-in's report into events. Pure: the bytes of its file in, events out.
 
-The file lies in the run's own folder, where the run can write, too. A file of another shape is ignored.
+The file is in the run's own folder, where the run can write as well. A malformed file is ignored.
 """
 
 import re
