@@ -114,6 +114,7 @@ def test_queue_hog_without_cookie(narrow: str) -> None:
     assert accepted <= _SLOTS + _MOST_WAITING
 
 
+@pytest.mark.quiet
 @attack("every-code", "request the explanations of 200 error codes at once, while another seat requests one")
 def test_every_code(narrow: str) -> None:
     def ask(address: str, code: int) -> None:

@@ -223,6 +223,7 @@ def _page_comes_soon(client: httpx.Client) -> None:
         assert time.monotonic() - asked < 2
 
 
+@pytest.mark.quiet
 @attack("loud-page", "load the page and the stream of a run that printed 1 MB of colours, in ten tabs, forever")
 def test_a_loud_page_again_and_again(world: World, stranger: httpx.Client) -> None:
     with world.client() as loud:
@@ -238,6 +239,7 @@ def test_a_loud_page_again_and_again(world: World, stranger: httpx.Client) -> No
             _page_comes_soon(stranger)
 
 
+@pytest.mark.quiet
 @attack("loud-output", "request a run's whole output, 1 MB of colours, in twenty tabs, forever")
 def test_a_loud_output_again_and_again(world: World, stranger: httpx.Client) -> None:
     with world.client() as loud:
@@ -249,6 +251,7 @@ def test_a_loud_output_again_and_again(world: World, stranger: httpx.Client) -> 
             _page_comes_soon(stranger)
 
 
+@pytest.mark.quiet
 @attack("compressed-download", "download a program of 56 MB, compressed, in twenty tabs")
 def test_a_large_program_is_not_compressed_again_and_again(world: World, stranger: httpx.Client) -> None:
     main = "#[used] static mut BIG: [u64; 7 << 20] = [0x0123_4567_89ab_cdef; 7 << 20];\nfn main() {}"
@@ -270,6 +273,7 @@ _LARGE = program("""
     nap(20_000);""")
 
 
+@pytest.mark.quiet
 @attack("long-looks", "make every scan of the watcher slow: 25,000 open files in each of four runs", levels=True)
 def test_runs_that_take_long_to_look_at(world: World) -> None:
     with world.client() as client:

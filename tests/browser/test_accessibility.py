@@ -1,4 +1,8 @@
-"""axe-core reports no violation on any page, in light, dark and forced colours, before and after a run."""
+"""No page has a violation or scrolls sideways, before and after a run.
+
+axe-core looks at light, dark and forced colours, and the widths are those of a phone, of 200 % zoom and of a wide
+screen. Each state of a page is set up once for both.
+"""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -8,6 +12,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page
 
 from app.course.lesson import Lesson
+from tests.support.layout import sideways
 from tests.support.states import STATES, PageState, opened, paths
 
 pytestmark = pytest.mark.usefixtures("bare_metal")
@@ -61,15 +66,33 @@ def test_axe_finds_what_is_wrong(page: Page, server: str) -> None:
     assert any(text.startswith("light: color-contrast: ['#pale']") for text in found)
 
 
-def test_axe_finds_nothing_on_any_page(page: Page, server: str, lessons: dict[str, Lesson]) -> None:
-    found = {}
+def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
+    page: Page, server: str, lessons: dict[str, Lesson]
+) -> None:
+    found, wide = {}, {}
     for path in paths(lessons):
+        page.set_viewport_size({"width": 1280, "height": 900})
         page.goto(server + path)
         found[path] = examined(page)
+        wide[path] = sideways(page)
     assert not any(found.values()), found
+    assert not any(wide.values()), wide
 
 
-@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-def test_axe_finds_nothing_in_any_state_of_a_lesson(page: Page, server: str, state: PageState) -> None:
-    state(page, server)
-    assert examined(page) == []
+@pytest.fixture(scope="module", params=STATES.values(), ids=[*STATES])
+def in_state(request: pytest.FixtureRequest, browser: Browser, server: str) -> Iterator[Page]:
+    """A page in one of its states, for all tests of that state."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        page = context.new_page()
+        state: PageState = request.param
+        state(page, server)
+        yield page
+
+
+def test_axe_finds_nothing_in_any_state_of_a_lesson(in_state: Page) -> None:
+    assert examined(in_state) == []
+
+
+def test_nothing_that_a_run_brings_makes_it_scroll_sideways(in_state: Page) -> None:
+    opened(in_state)
+    assert sideways(in_state) == {}

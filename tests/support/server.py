@@ -91,6 +91,9 @@ def serving(data_dir: Path, user: int | None = None, /, **variables: str) -> Ite
     if user is not None:
         words, given = _as_user(user)
         command, env = [*words, *command], env | given
+    else:
+        # An interrupt of `make test` kills the test processes, which cannot stop their servers then.
+        command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert process.stdout is not None
