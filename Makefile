@@ -54,8 +54,8 @@ test: .venv/.dev toolchains ## Every test, on the real toolchains and a real bro
 	@.venv/bin/python tools/test-tools
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-all: .venv/.dev toolchains ## The same in every combination, attacks of the web at each level, too
-	@.venv/bin/python tools/test-tools
+test-all: .venv/.dev toolchains ## The same in every combination: attacks of the web at each level, two more browsers
+	@TEST_ALL=1 .venv/bin/python tools/test-tools
 	TEST_ALL=1 $(PYTEST) $(PYTEST_ARGS)
 
 bench: .venv/.dev setup ## Print the figures of the README; AGAINST=COMMIT compares with that commit instead (ROUNDS=100)

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from app.course.facts import Content
 from app.course.files import CourseError, parse_content
-from app.course.patterns import Pattern, matches
+from app.course.patterns import Pattern
 from app.course.specs import AdviceSpec
+from app.course.startup import Link
 from app.protocol.events import Diagnostic
 
 
@@ -22,7 +23,8 @@ class ErrorClass(Content):
 
     ``match`` holds regular expressions that are searched for in the message line (``error[E0152]: …``) and the notes
     below it. ``source`` is where the message comes from: rustc's JSON or cargo's plain text. With ``spans = false`` the
-    class matches only a message without spans, which a ``compile_error!`` in the crate cannot produce.
+    class matches only a message without spans, which a ``compile_error!`` in the crate cannot produce. ``without``
+    names the links between the system and the learner's code that a crate with this error no longer has.
     """
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
@@ -31,6 +33,13 @@ class ErrorClass(Content):
     match: tuple[Pattern, ...] = Field(min_length=1)
     source: Literal["rustc", "cargo"] = "rustc"
     spans: bool | None = None
+    without: tuple[Link, ...] = ()
+
+    def matches(self, diagnostic: Diagnostic, text: str) -> bool:
+        """Return True if an error is of this class, apart from its source; ``text`` is what ``said`` returns."""
+        if self.spans is not None and self.spans != bool(diagnostic.spans):
+            return False
+        return any(matches(pattern, text) for pattern in self.match)
 
 
 class _File(Content):
@@ -50,12 +59,25 @@ class Diagnosis:
         if not diagnostic.level.startswith("error"):
             return None
         text = searched_text(diagnostic)
-        for candidate in self.classes:
-            if candidate.source != source or candidate.spans not in (None, bool(diagnostic.spans)):
-                continue
-            if any(matches(pattern, text) for pattern in candidate.match):
-                return candidate.id
+        for known in self.classes:
+            if known.source == source and known.matches(diagnostic, text):
+                return known.id
         return None
+
+    def without(self, diagnostic: Diagnostic) -> frozenset[Link]:
+        """Return the links that an error shows to be gone, by every class that matches it, not only the first.
+
+        A linker reports all that it misses in one message.
+        """
+        if not diagnostic.level.startswith("error"):
+            return frozenset()
+        text = searched_text(diagnostic)
+        return frozenset(
+            link
+            for known in self.classes
+            if known.without and known.matches(diagnostic, text)
+            for link in known.without
+        )
 
 
 def searched_text(diagnostic: Diagnostic) -> str:

@@ -83,6 +83,11 @@ class Course:
         """Return the lesson of that slug, or None."""
         return next((lesson for lesson in self.lessons if lesson.slug == slug), None)
 
+    def up_to(self, lesson: Lesson) -> tuple[Lesson, ...]:
+        """Return the lessons before this one, and this one, in course order."""
+        lessons = self.lessons
+        return lessons[: next(number for number, one in enumerate(lessons, 1) if one.slug == lesson.slug)]
+
     def beside(self, lesson: Lesson, name: str) -> Lesson | None:
         """Return the ``previous`` or the ``next`` lesson, or None at the course's end."""
         lessons = self.lessons

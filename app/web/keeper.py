@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from app.course import Course, Lesson
 from app.course.checks import matching_options, summarize
 from app.course.specs import Prediction
+from app.course.startup import Startup, after_errors, latest, of_artifact
 from app.engine import Inventory, JobSpec
 from app.progress import Progress, fingerprint
 from app.protocol.command import parse
-from app.protocol.events import Event, Verdict
+from app.protocol.events import Artifact, Diagnostic, Event, Verdict
 from app.web.words import RAN_ELSEWHERE
 
 
@@ -39,10 +40,27 @@ class ProgressKeeper:
             return
         course = self._courses.get(job.course)
         lesson = course.lesson(job.lesson) if course else None
-        if lesson and verdict.reached:
+        if not course or not lesson:
+            return
+        if verdict.reached:
             await self._progress.mark(job.owner, lesson.key, job.toolchain)
-        if lesson:
-            await self._settle(job.owner, lesson, job, events, reached=verdict.reached)
+        await self._settle(job.owner, lesson, job, events, reached=verdict.reached)
+        await self._note_startup(job.owner, course, lesson, events)
+
+    async def _note_startup(self, seat: str, course: Course, lesson: Lesson, events: Sequence[Event]) -> None:
+        """Store what a build shows of the chain before the learner's code; a run that shows nothing changes nothing."""
+        now: Startup | None = None
+        if artifact := next((event for event in events if isinstance(event, Artifact)), None):
+            now = of_artifact(artifact)
+        else:
+            errors = (event for event in events if isinstance(event, Diagnostic))
+            gone = {link for error in errors for link in course.diagnosis.without(error)}
+            if gone:
+                notes = await self._progress.versions.noted_in_all(seat, "startup")
+                before = latest(notes, [one.key for one in course.up_to(lesson)[:-1]]) or Startup()
+                now = after_errors(before, gone)
+        if now:
+            await self._progress.versions.note(seat, lesson.key, "startup", now.as_texts())
 
     async def _settle(self, seat: str, lesson: Lesson, job: JobSpec, events: Sequence[Event], *, reached: bool) -> None:
         """Store the outcome of the prediction if this is the run that the question is about."""
