@@ -12,7 +12,7 @@ from pydantic import Field
 
 from app.course.facts import Content
 from app.course.files import CourseError, parse_content
-from app.course.patterns import Pattern
+from app.course.patterns import Pattern, matches
 from app.course.specs import AdviceSpec
 from app.course.startup import Link
 from app.protocol.events import Diagnostic
