@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from app.cli import logs
 from app.engine.inventory import LocalSetup, find_setup
 from app.engine.scratch import ensure_private
+from app.hosts import interface_addresses, listens_everywhere
 from app.progress import UnusableDatabaseError
 from app.sandbox import IsolationError
 from app.settings import Settings
@@ -74,14 +75,21 @@ def serve_forever(settings: Settings) -> None:
         timeout_graceful_shutdown=2,
         lifespan="on",
     )
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{port}{settings.root_path}/"
+    addresses = addresses_of(settings, listener.getsockname()[1])
     if settings.log_format == "text":
-        print(f"The playground is at {address} (stop it with Ctrl-C)", flush=True)
-    _log.info("The playground is at %s; isolation of runs: %s", address, found.isolation.level)
+        print(f"The playground is at {' and '.join(addresses)} (stop it with Ctrl-C)", flush=True)
+    _log.info("The playground is at %s; isolation of runs: %s", " and ".join(addresses), found.isolation.level)
     with listener:
         _Server(config, app.state.playground).run([listener])
+
+
+def addresses_of(settings: Settings, port: int) -> list[str]:
+    """Return the addresses under which browsers reach the server; of every interface if it listens on all of them."""
+    if listens_everywhere(settings.host):
+        hosts = [*interface_addresses(), "localhost"]
+    else:
+        hosts = [f"[{settings.host}]" if ":" in settings.host else settings.host]
+    return [f"http://{host}:{port}{settings.root_path}/" for host in hosts]
 
 
 def _keep_the_heap_small() -> None:

@@ -58,9 +58,10 @@ def headers_too_large(number: int, most: int) -> ProblemError:
     return ProblemError(431, "headers-too-large", message, closes=True)
 
 
-def foreign_host() -> ProblemError:
-    """Refuse a host that the operator did not list."""
-    message = "This playground does not answer to that host. Its operator can add it to PLAYGROUND_ALLOWED_HOSTS."
+def foreign_host(name: str | None) -> ProblemError:
+    """Refuse a host that the operator did not list; None if the request names no host, several, or something else."""
+    asked = f"the host {name[:100]}" if name else "a request without exactly one host"
+    message = f"This playground does not answer to {asked}. Its operator can add a host to PLAYGROUND_ALLOWED_HOSTS."
     return ProblemError(400, "foreign-host", message)
 
 
