@@ -7,6 +7,7 @@ import logging
 import resource
 import socket
 import sqlite3
+from collections.abc import Callable
 
 import anyio
 import uvicorn
@@ -50,14 +51,17 @@ class _Server(uvicorn.Server):
         # No more runs first, or one could begin a stream while the others end.
         for server in self.servers:
             server.close()
-        await self._state.engine.stop()
+        await self._state.stop()
         await super().shutdown(sockets)
         # Here and not after run(): uvicorn raises the signal that ended it once more there.
         _log.info("The playground has stopped")
 
 
-def serve_forever(settings: Settings) -> None:
-    """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken."""
+def serve_forever(settings: Settings, announce: Callable[[int], None] | None = None) -> None:
+    """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken.
+
+    ``announce`` gets the port once it is open, and prints the addresses in place of this function.
+    """
     _keep_the_heap_small()
     logs.configure(settings)
     found = _check_isolation(settings)
@@ -76,7 +80,9 @@ def serve_forever(settings: Settings) -> None:
         lifespan="on",
     )
     addresses = addresses_of(settings, listener.getsockname()[1])
-    if settings.log_format == "text":
+    if announce:
+        announce(listener.getsockname()[1])
+    elif settings.log_format == "text":
         print(f"The playground is at {' and '.join(addresses)} (stop it with Ctrl-C)", flush=True)
     _log.info("The playground is at %s; isolation of runs: %s", " and ".join(addresses), found.isolation.level)
     with listener:
