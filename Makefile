@@ -17,13 +17,16 @@ export V
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup targets toolchains check lint test test-all bench container-test soak format
+.PHONY: help run class setup targets toolchains check lint test test-all bench container-test soak format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: setup ## Set up what is missing and serve the course on 127.0.0.1:8000 (PORT=8123 changes it)
 	@trap : INT; $(PLAYGROUND) serve --port $(PORT) || test $$? = 130 # Ctrl-C is no error
+
+class: setup ## Hold a class on this network (ADDRESS=192.168.1.5 NAME="…" PORT=8000 change what it finds itself)
+	@trap : INT; $(PLAYGROUND) class --port $(PORT) --address "$(ADDRESS)" --name "$(NAME)" || test $$? = 130
 
 setup: .venv/.run ## Environment, dependencies, toolchain, bare-metal target
 	@$(PLAYGROUND) setup || test $$? = 1

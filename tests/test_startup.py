@@ -13,7 +13,7 @@ from app.progress import Progress
 from app.protocol.command import parse
 from app.protocol.events import Verdict
 from app.web.keeper import ProgressKeeper
-from tests.support.verdicts import binary
+from tests.support.verdicts import binary, untold
 
 SEAT = "ada"
 LOADER = "/lib64/ld-linux-x86-64.so.2"
@@ -75,7 +75,7 @@ def test_the_latest_note_is_the_last_lessons() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("generation", ["1.63", "1.95", "1.96"])
 async def test_the_chain_loses_its_links_along_the_course(progress: Progress, taught: Course, generation: str) -> None:
-    keeper = ProgressKeeper(progress, {taught.id: taught}, cast("Inventory", NoInventory()))
+    keeper = ProgressKeeper(progress, {taught.id: taught}, cast("Inventory", NoInventory()), untold)
     left = {}
     for lesson in taught.lessons:
         if lesson.slug in ALONG and await _replayed(keeper, taught, lesson, generation):

@@ -6,6 +6,7 @@ from typing import Any, NoReturn, TypeVar
 
 import anyio
 import typer
+from pydantic import ValidationError
 
 from app.course import CourseError, Lesson, Shelf, load_shelf
 from app.settings import Settings
@@ -19,8 +20,16 @@ def settings_of(**given: Any) -> Settings:
     """Read the settings; ``given`` are those from the command line, which take precedence."""
     try:
         return Settings(**given)
-    except ValueError as error:
-        stop(f"A PLAYGROUND_ setting cannot be used: {error}")
+    except ValidationError as error:
+        # A default that is computed from another setting fails with that one, which says nothing new.
+        faults = [each for each in error.errors() if not each["type"].startswith("default_factory")]
+        stop("\n".join(f"PLAYGROUND_{str(each['loc'][0]).upper()}: {_fault(each['msg'])}" for each in faults))
+
+
+def _fault(message: str) -> str:
+    """Return pydantic's words for a value that cannot be used as the end of a sentence."""
+    fault = message.removeprefix("Value error, ")
+    return f"{fault[0].lower()}{fault[1:]}."
 
 
 def shelf_of(settings: Settings) -> Shelf:

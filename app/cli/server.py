@@ -7,6 +7,7 @@ import logging
 import resource
 import socket
 import sqlite3
+from collections.abc import Callable
 
 import anyio
 import uvicorn
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 from app.cli import logs
 from app.engine.inventory import LocalSetup, find_setup
 from app.engine.scratch import ensure_private
+from app.hosts import interface_addresses, listens_everywhere
 from app.progress import UnusableDatabaseError
 from app.sandbox import IsolationError
 from app.settings import Settings
@@ -49,14 +51,17 @@ class _Server(uvicorn.Server):
         # Close the listeners first, or a new run could begin a stream while the others end.
         for server in self.servers:
             server.close()
-        await self._state.engine.stop()
+        await self._state.stop()
         await super().shutdown(sockets)
         # Here and not after run(), where uvicorn raises the signal that ended it again.
         _log.info("The playground has stopped")
 
 
-def serve_forever(settings: Settings) -> None:
-    """Serve on ``settings.host`` and ``settings.port``. Raises ``ServeError`` if the server cannot start."""
+def serve_forever(settings: Settings, announce: Callable[[int], None] | None = None) -> None:
+    """Serve on ``settings.host`` and ``settings.port``. Raises ``ServeError`` if the server cannot start.
+
+    ``announce`` gets the port once it is open, and prints the addresses in place of this function.
+    """
     _keep_heap_small()
     logs.configure(settings)
     found = _check_isolation(settings)
@@ -74,14 +79,23 @@ def serve_forever(settings: Settings) -> None:
         timeout_graceful_shutdown=2,
         lifespan="on",
     )
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{port}{settings.root_path}/"
-    if settings.log_format == "text":
-        print(f"The playground is at {address} (stop it with Ctrl-C)", flush=True)
-    _log.info("The playground is at %s; isolation of runs: %s", address, found.isolation.level)
+    addresses = addresses_of(settings, listener.getsockname()[1])
+    if announce:
+        announce(listener.getsockname()[1])
+    elif settings.log_format == "text":
+        print(f"The playground is at {' and '.join(addresses)} (stop it with Ctrl-C)", flush=True)
+    _log.info("The playground is at %s; isolation of runs: %s", " and ".join(addresses), found.isolation.level)
     with listener:
         _Server(config, app.state.playground).run([listener])
+
+
+def addresses_of(settings: Settings, port: int) -> list[str]:
+    """Return the addresses under which browsers reach the server; of every interface if it listens on all of them."""
+    if listens_everywhere(settings.host):
+        hosts = [*interface_addresses(), "localhost"]
+    else:
+        hosts = [f"[{settings.host}]" if ":" in settings.host else settings.host]
+    return [f"http://{host}:{port}{settings.root_path}/" for host in hosts]
 
 
 def _keep_heap_small() -> None:

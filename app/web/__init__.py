@@ -39,8 +39,10 @@ def create_app(settings: Settings, found: LocalSetup | None = None, backend: Bac
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with state.local or nullcontext(), anyio.create_task_group() as tasks:
             tasks.start_soon(_warm, state)
+            tasks.start_soon(state.classroom.keep)
             yield
             tasks.cancel_scope.cancel()
+        await state.classroom.flush()
         state.progress.close()
 
     app = FastAPI(

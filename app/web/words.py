@@ -16,9 +16,13 @@ TOOK_LINK = "you took the files of a link"
 INSERTED = "you inserted code from the text"
 APPLIED_SOLUTION = "you applied the solution"
 ACCEPTED_EDIT = "you accepted the changes of a tool"
+TOOK_SNIPPET = "you took the instructor's snippet"
 
 RATES = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
 """The requests that a rate counts, in the plural."""
+
+ATTEMPTS = "attempts"
+"""Keys and codes that were tried, in the plural."""
 
 FORGOTTEN = "All data stored about you has been deleted."
 
@@ -194,3 +198,9 @@ def script_target(command: str) -> str:
 def storage_fails(error: Exception) -> str:
     """Return the state of the storage in ``/readyz`` when it cannot be written."""
     return f"progress cannot be written: {error}"
+
+
+def figures(here: int, not_begun: int, stuck: int, hands: int) -> str:
+    """Return the line of figures above the class map."""
+    raised = f"{count(hands, 'hand')} raised"
+    return " · ".join((f"{here} here", f"{not_begun} not begun", f"{stuck} stuck", raised))

@@ -5,56 +5,23 @@ screen. Each state of a page is set up once for both.
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lesson import Lesson
+from tests.support.axe import examined
 from tests.support.browser import RUN_MS, type_files
 from tests.support.layout import sideways
 from tests.support.states import STATES, PageState, opened, paths
 
 pytestmark = pytest.mark.usefixtures("bare_metal")
 
-Mode = Literal["light", "dark", "forced"]
-MODES: tuple[Mode, ...] = ("light", "dark", "forced")
-EVERYTHING = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-COLOURS = ["color-contrast", "link-in-text-block"]
-"""The rules that depend on colours; the others give the same result in every mode."""
-
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         yield context.new_page()
-
-
-def complaints(page: Page, rules: list[str]) -> list[str]:
-    options = {"runOnly": rules, "resultTypes": ["violations"], "preload": False}
-    found = page.evaluate("async options => (await axe.run(options)).violations", options)
-    return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
-
-
-def look(page: Page, mode: Mode) -> None:
-    page.emulate_media(
-        color_scheme="dark" if mode == "dark" else "light",
-        forced_colors="active" if mode == "forced" else "none",
-        reduced_motion="reduce",
-    )
-
-
-def examined(page: Page) -> list[str]:
-    """Return axe's violations for the page in every mode."""
-    opened(page)
-    page.evaluate(AXE_SCRIPT)
-    found = []
-    for mode in MODES:
-        look(page, mode)
-        found += [f"{mode}: {text}" for text in complaints(page, EVERYTHING if mode == "light" else COLOURS)]
-    look(page, "light")
-    return found
 
 
 def test_axe_finds_what_is_wrong(page: Page, server: str) -> None:

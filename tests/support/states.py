@@ -32,7 +32,21 @@ PAGES = {
     "/runs/{run_id}/step": "stepped_alone",
 }
 """For each page route, a path or the name of the state that leads to it."""
+CLASS_PAGES = {
+    "/class": "/class",
+    "/class/me": "/class/me",
+    "/class/members/{number}": "/class/members/1",
+    "/class/runs/{number}": "/class/runs/1",
+    "/class/step/{slug}": "/class/step/panic-handler",
+    "/class/wall": "/class/wall",
+    "/seat/{token}": "/seat/TOKEN",
+}
+"""For each page route of a class, its path in the class that ``tests/browser/test_classroom.py`` holds."""
 NO_PAGES = {
+    "/class/events",
+    "/class/qr.svg",
+    "/class/strip",
+    "/class/wall/events",
     "/lessons/{slug}/comparisons/{ids}/events",
     "/lessons/{slug}/finish.svg",
     "/lessons/{slug}/targets",

@@ -25,6 +25,7 @@ router = APIRouter()
 @router.get("/lessons/{slug}", dependencies=[in_turn])
 async def show(request: Request, home: Home, seat: Seat, lesson: Step, command: str = "") -> Response:
     """Show a lesson as the learner left it; the page follows a run that has not ended."""
+    await home.classroom.visited(seat, lesson)
     panel, after, toolchain = await last_run(home, seat, lesson)
     form = Typed(
         files=await home.progress.files(seat, lesson.key),
