@@ -17,7 +17,7 @@ export V
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run class setup targets toolchains check lint test test-all bench container-test soak format
+.PHONY: help run class setup targets toolchains check lint test test-all bench load container-test soak format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,6 +63,9 @@ test-all: .venv/.dev toolchains ## The same in every combination: attacks of the
 
 bench: .venv/.dev setup ## Print the figures of the README; AGAINST=COMMIT compares with that commit instead (ROUNDS=100)
 	.venv/bin/python -m $(if $(AGAINST),bench.against "$(AGAINST)",bench) $(ROUNDS)
+
+load: .venv/.dev setup ## Load a server with a hundred learners, then ten beside a greedy seat (LOAD="SECONDS SEATS" changes it)
+	.venv/bin/python -m bench.load $(LOAD)
 
 container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, ten minutes)
 	.venv/bin/python tools/container-test

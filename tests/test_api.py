@@ -94,7 +94,11 @@ def test_a_run_from_post_to_verdict(client: httpx.Client) -> None:
     events = list(stream(client, body["events"]))
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))
     assert [event["type"] for event in events][-3:] == ["artifact", "finished", "verdict"]
-    state = client.get(f"/api/runs/{body['id']}").json()
+    asked = client.get(f"/api/runs/{body['id']}")
+    stages = dict(each.split(";dur=") for each in asked.headers["server-timing"].split(", "))
+    assert list(stages) == ["queue", "lay", "spawn", "process", "end", "collect", "facts", "verdict", "store"]
+    assert max(stages, key=lambda stage: float(stages[stage])) in ("process", "facts")
+    state = asked.json()
     assert state["state"] == "done"
     assert state["finished"] == events[-2]
     assert state["verdict"] == events[-1]

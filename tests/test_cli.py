@@ -43,7 +43,8 @@ def test_a_start_misses_the_goal_and_a_solution_reaches_it(lessons: dict[str, Le
 
 
 def test_events_are_one_json_object_a_line(tmp_path: Path) -> None:
-    done = playground("try", "hello-std", "--json", data=tmp_path)
+    done = playground("try", "hello-std", "--json", "--timing", data=tmp_path)
+    assert [line.split()[0] for line in done.stderr.splitlines()][:4] == ["queue", "lay", "spawn", "process"]
     events = [from_json(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0
     assert [event.id for event in events] == list(range(1, len(events) + 1))

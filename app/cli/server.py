@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import gc
 import ipaddress
 import logging
 import resource
@@ -46,6 +47,12 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, state: Playground) -> None:
         super().__init__(config)
         self._state = state
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # Modules, routes and lessons live as long as the server. A full collection without them takes 2 ms, not 50.
+        gc.collect()
+        gc.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Close the listeners first, or a new run could begin a stream while the others end.

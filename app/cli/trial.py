@@ -11,7 +11,7 @@ from app import toolchain
 from app.binary import Card
 from app.cli.common import lesson_of, run, settings_of, shelf_of, stop
 from app.course import Lesson, Shelf
-from app.engine import Engine, JobSpec, has_built
+from app.engine import Engine, JobSpec, RunStatus, has_built
 from app.engine.local import LocalEngine
 from app.protocol.command import CommandError, parse
 from app.protocol.events import (
@@ -40,6 +40,7 @@ def try_lesson(
     command: Annotated[list[str] | None, typer.Option(help="A command to run; may be repeated, in order.")] = None,
     name: Annotated[str | None, typer.Option("--toolchain", help="The toolchain, such as 1.96.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one event per line, as JSON.")] = False,
+    timing: Annotated[bool, typer.Option("--timing", help="Print the time of each stage to standard error.")] = False,
 ) -> None:
     """Run a lesson's start, or DIR's files, and print the events. Exits with 0 if the goal is reached, else with 1."""
     settings = settings_of()
@@ -54,14 +55,16 @@ def try_lesson(
     chosen = _toolchain(settings, lesson, name)
     common = {"course": course.id, "digest": course.digest, "lesson": lesson.slug, "toolchain": chosen.name}
     jobs = [JobSpec(**common, files=files, command=parsed) for parsed in commands]
-    reached = run(lambda: _try(settings, shelf, jobs, as_json=as_json))
+    reached = run(lambda: _try(settings, shelf, jobs, as_json=as_json, timing=timing))
     if reached is None:
         stop("There is no artifact to inspect yet; put a --command that builds one first.")
     if not reached:
         raise typer.Exit(1)
 
 
-async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_json: bool) -> bool | None:
+async def _try(
+    settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_json: bool, timing: bool
+) -> bool | None:
     """Run the jobs in order, each on the last artifact. Return None if one needs an artifact and there is none."""
     reached = False
     built: str | None = None
@@ -77,6 +80,8 @@ async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_
                     _print_plain(event)
                 reached = reached or (isinstance(event, Verdict) and event.reached)
             built = run_id if await has_built(engine, run_id) else built
+            if timing:
+                _print_timing(await engine.status(run_id))
     return reached
 
 
@@ -98,6 +103,11 @@ def _with_card(event: Artifact, card: Card) -> Artifact:
     """Return the event with the fields of the card that it does not have itself."""
     further = {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
     return event.model_copy(update={"card": further})
+
+
+def _print_timing(status: RunStatus) -> None:
+    for stage, took in status.timing.items():
+        typer.echo(f"{stage:8}{took:9.2f} ms", err=True)
 
 
 def _print_plain(event: Event) -> None:  # noqa: C901 - a branch for each type

@@ -59,6 +59,7 @@ class RunStatus(_Frozen):
 
     ``job.toolchain`` is the one that executes the run: another than requested, if only that one has the target.
     ``seconds`` is the time since the run started, 0 before. A ``preparing`` run waits for a target to be set up.
+    ``timing`` has the milliseconds that each stage of the run took, in order.
     """
 
     id: str
@@ -68,3 +69,4 @@ class RunStatus(_Frozen):
     verdict: Verdict | None = None
     seconds: float = 0.0
     preparing: bool = False
+    timing: Mapping[str, float] = Field(default_factory=dict)

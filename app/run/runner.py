@@ -18,26 +18,27 @@ from anyio.abc import ByteReceiveStream
 
 from app.binary import BinaryFacts
 from app.protocol.command import Command
-from app.protocol.events import Artifact, Edit, Event, Finished, Limit, Output, Started, Status, to_json
+from app.protocol.events import Artifact, Edit, Event, Finished, Limit, Output, Started, Status
 from app.run import words
 from app.run.answers import answer, reason_not_to_start
 from app.run.cargo import CargoReader, Classify, PlainReader
 from app.run.machine import Monitor, StandIn, report_path
+from app.run.meter import Emit, Meter
 from app.run.observation import observed
 from app.run.rustup import TargetReader
-from app.run.workspace import HOME, PROGRAM, Seed, Workspace
+from app.run.workspace import HOME, PROGRAM, Seed, Workspace, has_companions
 from app.runfiles import in_thread
 from app.sandbox import Box, Confined, ProgramGoneError, process
 from app.toolchain import TOOL_PATH, Toolchain, build_env, components
 
-Emit = Callable[[Event], None]
+Mark = Callable[[str], None]
 
 _MESSAGES = "--message-format=json-diagnostic-rendered-ansi"
 _COMPILES = ("build", "check", "run", "rustc", "test", "clippy")
 _LAST_OUTPUT_SECONDS = 1.0
 """Seconds after a process has ended in which its remaining output is read."""
-_RAW_PER_SHOWN = 8
-"""Bytes that may be read for each that may be shown: cargo's JSON contains a message at least twice."""
+_HASHED_AT_ONCE = 256 * 1024
+"""Artifacts below this size are hashed at once, which takes less time than another thread."""
 _UNPACED_EVENTS = 300
 """Events that pass without delay. An ordinary run has about ten."""
 _PACE_SECONDS = 0.02
@@ -89,35 +90,42 @@ def takes_seed(command: Command) -> bool:
     return command.kind == "cargo" and command.subcommand in _COMPILES
 
 
-async def run(task: Task, emit: Emit) -> Built | None:
+def _unmarked(_stage: str) -> None:
+    """Ignore the end of a stage."""
+
+
+async def run(task: Task, emit: Emit, mark: Mark = _unmarked) -> Built | None:
     """Run the task up to its ``finished`` event and return what it built, if anything.
 
-    The run's folder is left in place, so that the verdict does not wait for its removal.
+    The run's folder is left in place, so that the verdict does not wait for its removal. ``mark`` is called with the
+    name of each stage at its end.
     """
     placed = await in_thread(_lay_out, task)
+    mark("lay")
     note = task.command.note or None
     emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.box.level, note=note))
     reader = _reader(task)
-    meter = _Meter(task.box.limits.output_bytes, emit)
+    meter = Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()
     monitor = Monitor(task.workspace.folder, HOME, emit)
-    end = _end_without_process(task, meter, placed=placed) or await _run_process(task, reader, meter, monitor)
+    end = _end_without_process(task, meter, placed=placed) or await _run_process(task, reader, meter, monitor, mark)
     status, exit_code = end.status, end.exit_code
     seconds = round(time.monotonic() - began, 3)
     if not meter.full:
         meter.pass_on(reader.end())
-    if task.machines:
+    if _may_start_machine(task):
         await monitor.end()
     limit = "output" if meter.full else end.limit
     if limit:
         meter.say(f"\n{task.box.limits.sentence(limit)}\n")
     elif status == "timeout":
         meter.say(f"\n{words.timed_out(task.seconds)}\n")
-    if status == "ok":
+    if status == "ok" and (task.command.kind == "new" or task.command.subcommand == "fmt"):
         meter.pass_on(await in_thread(_written_files, task))
     if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
         status, exit_code = "failed", reader.exit_code
-    built, artifact = await _collect_artifact(task, tuple(reader.executables))
+    mark("end")
+    built, artifact = await _collect_artifact(task, tuple(reader.executables), mark)
     if artifact:
         emit(artifact)
     program = built or task.after  # the program that ran, built by this run or by an earlier one
@@ -141,7 +149,7 @@ def _lay_out(task: Task) -> bool:
     return placed
 
 
-def _end_without_process(task: Task, meter: "_Meter", *, placed: bool) -> "_End | None":
+def _end_without_process(task: Task, meter: Meter, *, placed: bool) -> "_End | None":
     """Answer or refuse a command that needs no process; return None if it needs one."""
     built = task.after.path if task.after else None
     if not placed:
@@ -181,7 +189,7 @@ class _End:
 
 
 async def _run_process(
-    task: Task, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter", monitor: Monitor
+    task: Task, reader: CargoReader | PlainReader | TargetReader, meter: Meter, monitor: Monitor, mark: Mark
 ) -> _End:
     root = task.workspace.folder.path
     home = task.box.inside(root) / HOME
@@ -202,9 +210,11 @@ async def _run_process(
             observe = task.program_seconds if starts_program else None
             async with (
                 process(task.box, _argv(task), root, task.workspace.root, env, folders, observe) as child,
-                monitor.following() if task.machines else nullcontext(),
+                monitor.following() if _may_start_machine(task) else nullcontext(),
             ):
+                mark("spawn")
                 exit_code = await _drain(child, reader, meter)
+                mark("process")
                 report = child.read_report()
         except ProgramGoneError as error:
             meter.say(f"{words.cannot_start(str(error))}\n")
@@ -224,7 +234,12 @@ def _component_env(toolchain: Toolchain) -> dict[str, str]:
     }
 
 
-async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter") -> int | None:
+def _may_start_machine(task: Task) -> bool:
+    """Return True if the command may start an emulator. Following it takes a thread ten times a second."""
+    return bool(task.machines) and (task.command.kind == "emulate" or task.command.subcommand in ("run", "test"))
+
+
+async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetReader, meter: Meter) -> int | None:
     """Read both streams as they come. Return the exit code, or None if the output limit ended the process."""
 
     async def pump(source: ByteReceiveStream | None, read: Callable[[bytes], list[Event]]) -> None:
@@ -287,65 +302,43 @@ def _written_files(task: Task) -> list[Event]:
     return events
 
 
-async def _collect_artifact(task: Task, executables: tuple[str, ...]) -> tuple[Built, Artifact] | tuple[None, None]:
+async def _collect_artifact(
+    task: Task, executables: tuple[str, ...], mark: Mark
+) -> tuple[Built, Artifact] | tuple[None, None]:
     root = task.workspace.folder.path
     path = task.workspace.inside(task.box.outside(root, executables[-1])) if executables else None
     if path is None:
         return None, None
-    size = await in_thread(task.workspace.keep, path, task.keep)
-    if size is None:
+    taken = await in_thread(_take, task, path)
+    if taken is None:
         return None, None
+    size, digest = taken
+    mark("collect")
     kept = task.keep / PROGRAM
-    digests: list[str] = []
+    digests = [] if digest is None else [digest]
     async with anyio.create_task_group() as group:
-        # A debug build of a std program is 10 MB, so it is hashed while the inspector reads it.
-        group.start_soon(in_thread, lambda: digests.append(_digest(kept)))
+        if not digests:
+            group.start_soon(in_thread, lambda: digests.append(_digest(kept)))
         facts = await task.facts_of(kept)
-    companions, more = await in_thread(task.workspace.keep_beside, path, facts.format, task.keep)
+    mark("facts")
+    companions: tuple[Path, ...] = ()
+    more = 0
+    if has_companions(facts.format):
+        companions, more = await in_thread(task.workspace.keep_beside, path, facts.format, task.keep)
     return Built(kept, path, companions, size + more), Artifact(
         path=path, bytes=size, sha256=digests[0], **asdict(facts)
     )
 
 
+def _take(task: Task, path: str) -> tuple[int, str | None] | None:
+    """Take the artifact out of the folder; return its size, and its digest unless it is large.
+
+    A debug build of a std program is 10 MB, so it is hashed while the inspector reads it.
+    """
+    size = task.workspace.keep(path, task.keep)
+    return None if size is None else (size, _digest(task.keep / PROGRAM) if size < _HASHED_AT_ONCE else None)
+
+
 def _digest(kept: Path) -> str:
     with kept.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class _Meter:
-    """Passes events on to ``emit`` until the run exceeds its output limit."""
-
-    def __init__(self, allowed: int, emit: Emit) -> None:
-        self._left = allowed
-        self._emit = emit
-        self._raw_left = _RAW_PER_SHOWN * allowed
-        self.full = False
-        self.passed = 0
-
-    def takes(self, count: int) -> bool:
-        """Count the bytes read; return False above the limit, because an endless line would fill the memory."""
-        self._raw_left -= count
-        self.full = self.full or self._raw_left < 0
-        return not self.full
-
-    def say(self, sentence: str) -> None:
-        """Emit a sentence of the playground's own. It does not count towards the limit."""
-        self._emit(Output(stream="stderr", text=sentence))
-
-    def pass_on(self, events: list[Event]) -> bool:
-        """Emit the events that fit; return False once the limit is reached."""
-        if self.full:
-            return False
-        for event in events:
-            # A message counts with everything that is kept of it, not only with the text that the terminal shows.
-            text = event.text if isinstance(event, Output) else to_json(event)
-            data = text.encode("utf-8", "replace")
-            if len(data) > self._left:
-                self.full = True
-                if isinstance(event, Output):
-                    self._emit(event.model_copy(update={"text": data[: self._left].decode("utf-8", "ignore")}))
-                return False
-            self._left -= len(data)
-            self._emit(event)
-            self.passed += 1
-        return True

@@ -220,3 +220,8 @@ def _object_files(folder: RunFolder, built: PurePosixPath) -> list[str]:
             if name.startswith(prefix) and name.endswith(".o") and "/" not in name:
                 sized.append((folder.size_of(found.path) or 0, found.path))
     return [path for _, path in sorted(sized, reverse=True)[:_MOST_COMPANIONS]]
+
+
+def has_companions(form: str) -> bool:
+    """Return True if an artifact of this format may have its debug information in files beside it."""
+    return form in ("PE", "Mach-O")

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -136,7 +137,7 @@ class Box:
         words += ["--proc", "/proc", "--dev", "/dev"]
         # A subfolder of the run's folder, because the watcher cannot count the files of a tmpfs.
         words += ["--bind", str(root / _TMP), "/tmp"]  # noqa: S108 - the path in the namespace
-        for folder in _outside_system(readable):
+        for folder in _outside_system(tuple(readable)):
             words += [*_open_parents(folder), "--ro-bind", str(folder), str(folder)]
         words += ["--ro-bind", str(self.launcher), _INNER_LAUNCHER, "--bind", str(root), str(INSIDE)]
         # Everything else is in a tmpfs, whose memory the watcher cannot count.
@@ -165,7 +166,7 @@ class Box:
         if not self.landlock:
             return []
         words = ["--landlock", str(self.landlock)]
-        for path in (*_SYSTEM, *_ETC, *_RANDOM, *map(str, _outside_system(readable)), *ro):
+        for path in (*_SYSTEM, *_ETC, *_RANDOM, *map(str, _outside_system(tuple(readable))), *ro):
             words += ["--ro", path]
         for path in rw:
             words += ["--rw", path]
@@ -180,7 +181,8 @@ def _open_parents(folder: Path) -> list[str]:
     return [word for parent in parents for word in ("--perms", "0755", "--dir", str(parent))]
 
 
-def _outside_system(folders: Iterable[Path]) -> list[Path]:
+@cache
+def _outside_system(folders: tuple[Path, ...]) -> list[Path]:
     """Return the folders outside the system's own, without duplicates and without ``/``."""
     system = [Path(path) for path in _SYSTEM]
     return [

@@ -8,7 +8,7 @@ from app.course.checks import matching_options, summarize
 from app.course.specs import Prediction
 from app.course.startup import Startup, after_errors, latest, of_artifact
 from app.engine import Inventory, JobSpec
-from app.progress import Progress, Try, fingerprint
+from app.progress import Progress, Try
 from app.protocol.command import parse
 from app.protocol.events import Artifact, Diagnostic, Event, Finished, Verdict
 from app.web.words import RAN_ELSEWHERE
@@ -35,12 +35,8 @@ class ProgressKeeper:
         ``base`` is the fingerprint of the texts that the page started from. If others have been stored since, as from a
         second tab, those are kept as a version.
         """
-        key = lesson.key
-        kept = await self._progress.files(seat, key)
-        if base and kept and fingerprint(kept) != base and any(kept[path] != job.files.get(path) for path in kept):
-            await self._progress.versions.keep(seat, key, kept, RAN_ELSEWHERE)
-        await self._progress.save(seat, key, files)
-        await self._progress.versions.note(seat, key, "ran", {path: job.files[path] for path in lesson.editable})
+        ran = {path: job.files[path] for path in lesson.editable}
+        await self._progress.versions.run(seat, lesson.key, files, ran, base, RAN_ELSEWHERE)
 
     async def verdict(self, job: JobSpec, events: Sequence[Event], verdict: Verdict) -> None:
         """Store the outcome of a run."""
