@@ -1,10 +1,10 @@
 """Compare a run through the playground with raw cargo, interleaved: ``python -m bench [ROUNDS]``.
 
-Raw: ``cargo build`` in one project that is used again and again, each time with a source never seen before.
-Floor: the same in a fresh, seeded folder, in the sandbox of a run, without a server.
-Ours: the same source and command posted to a real server, until its verdict has arrived over the event stream.
-All use the same toolchain. What is printed are medians, and the ratio round by round. In the cold rounds, another
-compiler builds another crate before each of the three, so that the caches are as cold as in life.
+Raw: ``cargo build`` in one reused project, each time with a new source.
+Floor: the same in a fresh, seeded folder, in a run's sandbox, without a server.
+Ours: the same source and command posted to a real server, until the verdict arrives over the event stream.
+All use the same toolchain. Prints medians, and the ratio round by round. In the cold rounds, another compiler builds
+another crate before each of the three, so that the caches are as cold as in real use.
 """
 
 import http.client
@@ -175,7 +175,7 @@ def levels(folder: Path, rounds: int) -> None:
             for level in ("none", "landlock", "namespaces")
         }
         for server in servers.values():
-            # The first connections have waited for the others longer than a server keeps idle ones.
+            # While the others were opened, the first connections were idle for longer than a server keeps them.
             server.close()
         for count in range(-2, rounds):
             for level, server in servers.items():

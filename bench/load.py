@@ -106,7 +106,7 @@ async def seats(url: str, task: Task, count: int, seconds: float, think: float) 
     until = time.perf_counter() + seconds
     async with anyio.create_task_group() as group:
         for number in range(count):
-            group.start_soon(learn, url, task, until, think, random.Random(number), tally)
+            group.start_soon(learn, url, task, until, think, random.Random(number), tally)  # noqa: S311 - decides how long a learner thinks
     return tally
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from bench.learner import Learner, Ran
 from bench.load import Tally, Task, learn, quantile, seats
 

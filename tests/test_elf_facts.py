@@ -38,7 +38,7 @@ def test_files_of_this_system_have_the_facts_that_pyelftools_reads(path: Path) -
 
 
 def test_further_machines_have_the_names_of_pyelftools() -> None:
-    for number, name in elf_facts._FURTHER_MACHINES.items():
+    for number, name in elf_facts.FURTHER_MACHINES.items():
         assert ENUM_E_MACHINE[f"EM_{name}"] == number
 
 

@@ -15,7 +15,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.enums import ENUM_E_MACHINE
 
 from app.binary import elf_facts, lines
-from app.binary.elf_facts import name_at, whole
+from app.binary.elf_facts import name_at
 from app.binary.image import CodeRange, Image, in_order, largest, listed
 from app.binary.model import (
     BinaryFacts,
@@ -26,6 +26,7 @@ from app.binary.model import (
     Symbol,
     Symbols,
     text,
+    whole_records,
 )
 
 _LOADER = (
@@ -47,7 +48,7 @@ class Elf(ELFFile):
         return tuple(self.iter_sections())
 
 
-def parsed(file: BinaryIO) -> Elf:
+def parse(file: BinaryIO) -> Elf:
     """Open a file with pyelftools."""
     return Elf(file)
 
@@ -146,7 +147,7 @@ def _loader_slots(elf: Elf) -> Iterator[tuple[int, str | int]]:
         symbols = elf.parts[table["sh_link"]]
         strings: bytes = elf.parts[symbols["sh_link"]].data()
         offsets = [entry[0] for entry in islice(_entries(elf, symbols), _MOST_SYMBOLS)]
-        for place, info, addend in islice(_RELA.iter_unpack(whole(table.data(), _RELA.size)), _MOST_SYMBOLS):
+        for place, info, addend in islice(_RELA.iter_unpack(whole_records(table.data(), _RELA.size)), _MOST_SYMBOLS):
             kind, number = info & 0xFFFFFFFF, info >> 32
             if kind == _RELATIVE:
                 yield place, addend

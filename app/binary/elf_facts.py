@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import IO
 
-from app.binary.model import NAME, NAMES, BinaryFacts, NotABinaryError, text
+from app.binary.model import LONGEST_NAME, MOST_NAMES, BinaryFacts, NotABinaryError, text, whole_records
 
-_LONGEST_NAME = 4 * NAME  # bytes
+_LONGEST_NAME_BYTES = 4 * LONGEST_NAME
 MACHINES = {3: "x86", 40: "ARM", 62: "x86-64", 183: "AArch64", 243: "RISC-V"}
 """The names of the machines that the rest of the card knows."""
-_FURTHER_MACHINES = {
+FURTHER_MACHINES = {
     2: "SPARC",
     4: "68K",
     8: "MIPS",
@@ -108,10 +108,10 @@ def facts(opened: IO[bytes]) -> BinaryFacts:
     at_entry, runtime = _entry_symbol_and_runtime(file, sections)
     return BinaryFacts(
         format="ELF",
-        machine=MACHINES.get(file.machine) or _FURTHER_MACHINES.get(file.machine) or str(file.machine),
+        machine=MACHINES.get(file.machine) or FURTHER_MACHINES.get(file.machine) or str(file.machine),
         entry=file.entry,
         entry_symbol=at_entry,
-        needed=tuple(islice(_needed(file, sections), NAMES)),
+        needed=tuple(islice(_needed(file, sections), MOST_NAMES)),
         interpreter=_interpreter(file),
         runtime=runtime,
     )
@@ -120,21 +120,20 @@ def facts(opened: IO[bytes]) -> BinaryFacts:
 def symbols(data: bytes, order: str, *, wide: bool) -> Iterator[Symbol]:
     """Yield the symbols of a table."""
     if wide:
-        for name, info, _other, section, value, size in struct.Struct(order + "IBBHQQ").iter_unpack(whole(data, 24)):
+        for name, info, _other, section, value, size in struct.Struct(order + "IBBHQQ").iter_unpack(
+            whole_records(data, 24)
+        ):
             yield name, value, size, info & 0xF, section
     else:
-        for name, value, size, info, _other, section in struct.Struct(order + "IIIBBH").iter_unpack(whole(data, 16)):
+        for name, value, size, info, _other, section in struct.Struct(order + "IIIBBH").iter_unpack(
+            whole_records(data, 16)
+        ):
             yield name, value, size, info & 0xF, section
-
-
-def whole(data: bytes, size: int) -> bytes:
-    """Return the data without an incomplete entry at its end."""
-    return data[: len(data) - len(data) % size]
 
 
 def name_at(names: bytes, offset: int) -> str:
     """Return the name at an offset of a string table."""
-    return text(names[offset : offset + _LONGEST_NAME].partition(b"\0")[0])
+    return text(names[offset : offset + _LONGEST_NAME_BYTES].partition(b"\0")[0])
 
 
 def _needed(file: _File, sections: list[_Part]) -> Iterator[str]:
@@ -143,7 +142,7 @@ def _needed(file: _File, sections: list[_Part]) -> Iterator[str]:
         return
     names = file.content(sections[table.link])
     form = file.layout("qQ" if file.wide else "iI")
-    for tag, value in form.iter_unpack(whole(file.content(table), form.size)):
+    for tag, value in form.iter_unpack(whole_records(file.content(table), form.size)):
         if tag == _NEEDED:
             yield name_at(names, value)
         elif tag == _END:
@@ -154,7 +153,7 @@ def _interpreter(file: _File) -> str | None:
     segment = next((one for one in file.segments() if one.kind == _INTERPRETER), None)
     if segment is None:
         return None
-    return text(file.bytes_at(segment.offset, min(segment.size, _LONGEST_NAME)).partition(b"\0")[0])
+    return text(file.bytes_at(segment.offset, min(segment.size, _LONGEST_NAME_BYTES)).partition(b"\0")[0])
 
 
 def _entry_symbol_and_runtime(file: _File, sections: list[_Part]) -> tuple[str | None, tuple[str, ...]]:

@@ -35,7 +35,7 @@ for _name in ("app", "app.course"):
     _package.__path__ = [str(Path(__file__).parents[1].joinpath(*_name.split(".")[1:]))]
     sys.modules.setdefault(_name, _package)
 
-from app.binary import NotABinaryError, elf_facts  # noqa: E402  (needs the stand-ins)
+from app.binary import NotABinaryError, elf_facts  # noqa: E402 - needs the stand-ins
 
 _PART_SECONDS = 0.2
 """The processor time after which no further part of a card is begun, so that a partial card is ready in time."""
@@ -110,7 +110,7 @@ def _answer(message: bytes, descriptors: Sequence[int], seconds: int, read: "_El
     for number, one in enumerate(descriptors):
         os.dup2(one, number)
     os.closerange(len(descriptors), os.sysconf("SC_OPEN_MAX"))
-    opened, *companions = [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]  # noqa: SIM115  (the exit closes them)
+    opened, *companions = [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]  # noqa: SIM115 - the exit closes them
     _confine(seconds)
     read.answer(message, opened, companions)
     _write("\n")
@@ -137,8 +137,8 @@ class _Everything:
 
     def __init__(self) -> None:
         # Not at the top: these take 80 MB, which the reader of ELF files does without.
-        from app.binary import code, reading  # noqa: PLC0415  (see above)
-        from app.course.crate import reading as crates  # noqa: PLC0415  (see above)
+        from app.binary import code, reading  # noqa: PLC0415 - as above
+        from app.course.crate import reading as crates  # noqa: PLC0415 - as above
 
         self._reading, self._read_crate = reading, crates.read_crate
         for name in _MANGLED:

@@ -17,6 +17,7 @@ from app.engine.owner_lock import PerOwnerLock
 from app.progress import Progress
 from app.settings import Settings
 from app.web.choice import ToolchainChoice
+from app.web.classroom import Classroom
 from app.web.guard.seats import Seats
 from app.web.keeper import ProgressKeeper
 from app.web.panels import Panels
@@ -43,7 +44,7 @@ class Playground:
     """A running playground. The web factory creates it and opens and closes its engine.
 
     ``backend`` is an engine that is elsewhere; without one, the playground creates a ``LocalEngine``, ``local``.
-    Raises ``LessonError``, ``sqlite3.Error``, and ``OSError`` if the data folder cannot be used.
+    Raises ``CourseError``, ``sqlite3.Error``, and ``OSError`` if the data folder cannot be used.
     """
 
     def __init__(self, settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> None:
@@ -64,7 +65,8 @@ class Playground:
         courses: Mapping[str, Course] = {course.id: course for course in self.shelf.courses}
         here = LocalInventory(settings, courses.values())
         self.inventory: Inventory = backend.inventory if backend else here
-        keeper = ProgressKeeper(self.progress, courses, self.inventory)
+        self.classroom = Classroom(self.progress.room, self.shelf.default)
+        keeper = ProgressKeeper(self.progress, courses, self.inventory, self.classroom.tried)
         self.engine: Engine
         self.local: LocalEngine | None = None
         if backend:
@@ -116,6 +118,12 @@ class Playground:
         await self.engine.forget(seat)
         await self.progress.forget(seat)
         self.panels.forget(seat)
+        self.classroom.changed(seat)
+
+    async def stop(self) -> None:
+        """End every stream, because the server stops."""
+        self.classroom.stop()
+        await self.engine.stop()
 
     @asynccontextmanager
     async def drawing_lock(self, run_id: str) -> AsyncIterator[None]:
