@@ -35,7 +35,7 @@ for _name in ("app", "app.course"):
     _package.__path__ = [str(Path(__file__).parents[1].joinpath(*_name.split(".")[1:]))]
     sys.modules.setdefault(_name, _package)
 
-from app.binary import elf  # noqa: E402 - needs the stand-ins
+from app.binary import NotABinaryError, elf_facts  # noqa: E402 - needs the stand-ins
 
 _PART_SECONDS = 0.2
 """The processor time after which no further part of a card is begun, so that a partial card is ready in time."""
@@ -121,15 +121,15 @@ class _Elf:
 
     def try_out(self) -> None:
         """Read a file of this system, so that what is imported and built on first use is there before the forks."""
-        with suppress(Exception), open(_HARMLESS, "rb") as file:  # it may be missing here, or of another format
-            elf.facts(elf.parse(file))
+        with suppress(OSError, NotABinaryError, struct.error), open(_HARMLESS, "rb") as file:
+            elf_facts.facts(file)
 
     def prepare(self) -> None:
         """Do nothing: reading takes a child as long as copying the memory for it beforehand."""
 
     def answer(self, _message: bytes, opened: BinaryIO, _companions: Sequence[BinaryIO]) -> None:
         """Write the facts."""
-        _write(json.dumps(asdict(elf.facts(elf.parse(opened)))))
+        _write(json.dumps(asdict(elf_facts.facts(opened))))
 
 
 class _Everything:
