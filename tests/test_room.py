@@ -104,9 +104,10 @@ def test_the_sums_of_a_step_count_learners() -> None:
 
 def test_the_slides_turn_in_a_circle() -> None:
     order = slides("one", ["gone"], polled=True)
-    assert [str(slide) for slide in order] == ["address", "step one", "poll one", "error one gone"]
+    assert [str(slide) for slide in order] == ["address one", "step one", "poll one", "error one gone"]
     assert turned(order, order[0], -1) == order[-1]
     assert turned(order, Slide.of("error two x"), 1) == order[0]
+    assert turned(order, Slide.of("address"), 1) == order[1]
     assert Slide.of("error one gone") == order[-1]
     assert Slide.of("<script>").kind == "address"
 

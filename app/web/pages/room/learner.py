@@ -1,4 +1,4 @@
-"""Let learners take part in a class: join, raise a hand, show a run, take a snippet, and see what the instructor sees."""
+"""Let learners take part in a class: join, raise a hand, show a run, take a snippet, see what the instructor sees."""
 
 from collections.abc import Mapping
 
