@@ -45,7 +45,7 @@ def test_three_runs_with_the_same_error_are_stuck_and_named() -> None:
 
 def test_twice_the_usual_time_is_stuck_but_not_a_short_one() -> None:
     long = member(since=11 * MINUTE)
-    said = "11 minutes here, more than twice the class's usual 5 minutes"
+    said = "11 minutes here; the class's usual is 5 minutes"
     assert why(long, tally("a", "b", first=600), usual=5 * MINUTE) == said
     assert why(long, tally("a", "b", first=600), usual=6 * MINUTE) == ""
     assert why(long, tally("a", first=600)) == ""

@@ -118,7 +118,7 @@ def _get_stuck_and_be_helped(ada: Page, instructor: Page) -> None:
     expect(ada.locator(".class-words")).to_contain_text("attribute that your function needs", timeout=RUN_MS)
     ada.locator(".class-words").get_by_role("button", name="Close").click()
     expect(ada.locator(".class-words")).to_have_count(0)
-    instructor.locator(".class-card", has_text="Otter").get_by_role("link", name="Write, offer code, link").click()
+    instructor.locator(".class-card", has_text="Otter").get_by_role("link", name="Write or offer code").click()
     instructor.get_by_label("A sentence or a snippet").fill("#[panic_handler]\nfn panic(_info: &PanicInfo) -> ! {\n")
     instructor.get_by_role("button", name="Offer it as a snippet").click()
     expect(instructor.get_by_text("Sent.")).to_be_visible()
