@@ -6,11 +6,18 @@ SH := bash tools/environment
 SCRIPTS := $(shell grep -lE '^\#!.*python|^"""' tools/* deploy/* 2>/dev/null)
 SHELL_SCRIPTS := $(shell grep -lE '^\#!.*\b(ba)?sh$$' tools/* tools/editor/* deploy/* .ci/run 2>/dev/null)
 
+# Test processes that run side by side; PROCESSES=0 runs every test in one. They are few, because each runs compilers and
+# a browser, too.
+PROCESSES ?= auto
+PYTEST := .venv/bin/pytest -n $(PROCESSES) --maxprocesses 4 --dist loadgroup
+
 # V=1 shows what pip, apt and cargo print.
 export V
+# Tests start hundreds of servers. Without bytecode files, each would spend most of its start on compiling its modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run class setup targets toolchains check lint test test-all bench container-test soak format
+.PHONY: help run class setup targets toolchains check lint test test-all bench load container-test soak format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,14 +55,17 @@ lint: .venv/.dev ## What check does before the lessons: format, lint, types, imp
 
 test: .venv/.dev toolchains ## Every test, on the real toolchains and a real browser
 	@.venv/bin/python tools/test-tools
-	.venv/bin/pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
-test-all: .venv/.dev toolchains ## The same in every combination, attacks of the web at each level, too
-	@.venv/bin/python tools/test-tools
-	TEST_ALL=1 .venv/bin/pytest $(PYTEST_ARGS)
+test-all: .venv/.dev toolchains ## The same in every combination: attacks of the web at each level, two more browsers
+	@TEST_ALL=1 .venv/bin/python tools/test-tools
+	TEST_ALL=1 $(PYTEST) $(PYTEST_ARGS)
 
 bench: .venv/.dev setup ## Print the figures of the README; AGAINST=COMMIT compares with that commit instead (ROUNDS=100)
 	.venv/bin/python -m $(if $(AGAINST),bench.against "$(AGAINST)",bench) $(ROUNDS)
+
+load: .venv/.dev setup ## Load a server with a hundred learners, then ten beside a greedy seat (LOAD="SECONDS SEATS" changes it)
+	.venv/bin/python -m bench.load $(LOAD)
 
 container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, ten minutes)
 	.venv/bin/python tools/container-test

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,12 +10,13 @@ from typing import Any, cast
 import pytest
 
 from app.course import Course, Lesson
-from app.course.lessons import Prediction
+from app.course.specs import Prediction
 from app.engine import Inventory, JobSpec
-from app.progress import Progress, Try
+from app.progress import Progress
 from app.protocol.command import parse
 from app.protocol.events import Check, Diagnostic, Event, Finished, Verdict
 from app.web.keeper import ProgressKeeper, outcome
+from tests.support.verdicts import untold
 
 pytestmark = pytest.mark.anyio
 
@@ -45,10 +47,6 @@ def progress(tmp_path: Path) -> Iterator[Progress]:
 @pytest.fixture
 def lesson(lessons: dict[str, Lesson]) -> Lesson:
     return lessons[KEY]
-
-
-async def untold(_seat: str, _one: Try) -> None:
-    """Hold no class."""
 
 
 async def settled(
@@ -89,9 +87,9 @@ async def settled(
 async def test_the_run_that_reaches_the_goal_settles_the_prediction(
     progress: Progress, taught: Course, lesson: Lesson, solved: bool, line: str
 ) -> None:
-    about = {"on_start": None, "solved": solved, "line": line}
-    assert await settled(progress, taught, lesson, **about, reached=False) is None  # type: ignore[arg-type]
-    assert await settled(progress, taught, lesson, **about, reached=True) == "no"  # type: ignore[arg-type]
+    run = partial(settled, progress, taught, lesson, on_start=None, solved=solved, line=line)
+    assert await run(reached=False) is None
+    assert await run(reached=True) == "no"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.cli.rehearsal import SimulatedLearner
-from app.course.lessons import Lesson
+from app.course import Lesson
 from tests.support.classroom import holding
 from tests.support.environment import SLOWER_BY
 from tests.support.server import Server

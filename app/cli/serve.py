@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.common import BAD_USE, settings_of, stop
-from app.course import LessonError
+from app.course import CourseError
 from app.settings import Settings
 
 
@@ -26,7 +26,7 @@ def serve_or_stop(settings: Settings, announce: Callable[[int], None] | None = N
 
     try:
         serve_forever(settings, announce)
-    except (ServeError, LessonError) as error:
+    except (ServeError, CourseError) as error:
         if settings.log_format == "json":
             logging.getLogger("app.cli.server").critical(str(error))
             raise typer.Exit(BAD_USE) from None

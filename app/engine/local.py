@@ -49,6 +49,8 @@ _READERS = min(4, max(2, os.cpu_count() or 1))
 """Artifacts that are read at once. A std program takes a processor for a quarter of a second."""
 _OWN = 3
 """Boxes of the engine's own: for its builds, the stepper and trial runs."""
+_AHEAD = _OWN + 2 * _READERS
+"""Boxes that are not for runs. Half of the readers only read the facts of ELF files."""
 _LATE = 30.0
 """Seconds without ``_tend_once`` after which the engine counts as ended."""
 _PIECE = 64 * 1024
@@ -95,10 +97,12 @@ class LocalEngine:
             self._scratch = await stack.enter_async_context(Scratch(self._settings.scratch_dir))
             found = self._found or await find_setup(self._settings)
             self.inventory.begin(found)
-            boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + _OWN + _READERS))
-            spare, second, trial, *readers = boxes[: _OWN + _READERS]
+            boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + _AHEAD))
+            spare, second, trial, *readers = boxes[:_AHEAD]
             self._steps = Steps(self._scratch, second)
-            self._inspector = await stack.enter_async_context(Inspector.start(readers, self._scratch.new_root))
+            self._inspector = await stack.enter_async_context(
+                Inspector.start(readers[_READERS:], self._scratch.new_root, readers[:_READERS])
+            )
             builds = EngineBuilds(self._scratch, spare)
             self._seeds = Seeds(builds, self._configs, self._settings.cache_dir)
             self._worker = Worker(
@@ -107,7 +111,7 @@ class LocalEngine:
                 self._scratch,
                 self._inspector,
                 self._seeds,
-                boxes[_OWN + _READERS :],
+                boxes[_AHEAD:],
                 trial,
                 self.inventory.named,
                 self._runs.built,
@@ -290,6 +294,7 @@ class LocalEngine:
             await self._on_verdict(run.job, tuple(run.log), verdict)
         except Exception:
             _log.exception("the progress of run %s could not be stored", run.id)
+        run.mark("store")
         run.end(verdict)
 
     async def _tend(self) -> None:

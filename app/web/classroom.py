@@ -41,8 +41,8 @@ FIRST = "first"
 class Strip:
     """The part of the class that a learner sees on each page.
 
-    ``member`` is None until they join; ``step`` is the class's step. ``minutes`` are left of the exercise's time, 0 at
-    its end. ``version`` changes with all of it.
+    ``member`` is None until they join. ``step`` is the class's step. ``minutes`` are left of the exercise's time,
+    0 when it is over. ``version`` changes with all of it.
     """
 
     version: str

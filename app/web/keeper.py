@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from app.course import Course, Lesson
 from app.course.checks import matching_options, summarize
-from app.course.lessons import Prediction
+from app.course.specs import Prediction
+from app.course.startup import Startup, after_errors, latest, of_artifact
 from app.engine import Inventory, JobSpec
-from app.progress import Progress, Try, fingerprint
+from app.progress import Progress, Try
 from app.protocol.command import parse
-from app.protocol.events import Diagnostic, Event, Finished, Verdict
+from app.protocol.events import Artifact, Diagnostic, Event, Finished, Verdict
 from app.web.words import RAN_ELSEWHERE
 
 Tried = Callable[[str, Try], Awaitable[None]]
@@ -34,12 +35,8 @@ class ProgressKeeper:
         ``base`` is the fingerprint of the texts that the page started from. If others have been stored since, as from a
         second tab, those are kept as a version.
         """
-        key = lesson.key
-        kept = await self._progress.files(seat, key)
-        if base and kept and fingerprint(kept) != base and any(kept[path] != job.files.get(path) for path in kept):
-            await self._progress.versions.keep(seat, key, kept, RAN_ELSEWHERE)
-        await self._progress.save(seat, key, files)
-        await self._progress.versions.note(seat, key, "ran", {path: job.files[path] for path in lesson.editable})
+        ran = {path: job.files[path] for path in lesson.editable}
+        await self._progress.versions.run(seat, lesson.key, files, ran, base, RAN_ELSEWHERE)
 
     async def verdict(self, job: JobSpec, events: Sequence[Event], verdict: Verdict) -> None:
         """Store the outcome of a run."""
@@ -47,11 +44,28 @@ class ProgressKeeper:
             return
         course = self._courses.get(job.course)
         lesson = course.lesson(job.lesson) if course else None
-        if lesson and verdict.reached:
+        if not course or not lesson:
+            return
+        if verdict.reached:
             await self._progress.mark(job.owner, lesson.key, job.toolchain)
-        if course and lesson:
-            await self._settle(job.owner, lesson, job, events, reached=verdict.reached)
-            await self._tried(job.owner, outcome(course, lesson, events, verdict))
+        await self._settle(job.owner, lesson, job, events, reached=verdict.reached)
+        await self._note_startup(job.owner, course, lesson, events)
+        await self._tried(job.owner, outcome(course, lesson, events, verdict))
+
+    async def _note_startup(self, seat: str, course: Course, lesson: Lesson, events: Sequence[Event]) -> None:
+        """Store what a build shows of the chain before the learner's code; a run that shows nothing changes nothing."""
+        now: Startup | None = None
+        if artifact := next((event for event in events if isinstance(event, Artifact)), None):
+            now = of_artifact(artifact)
+        else:
+            errors = (event for event in events if isinstance(event, Diagnostic))
+            gone = {link for error in errors for link in course.diagnosis.without(error)}
+            if gone:
+                notes = await self._progress.versions.noted_in_all(seat, "startup")
+                before = latest(notes, [one.key for one in course.up_to(lesson)[:-1]]) or Startup()
+                now = after_errors(before, gone)
+        if now:
+            await self._progress.versions.note(seat, lesson.key, "startup", now.as_texts())
 
     async def _settle(self, seat: str, lesson: Lesson, job: JobSpec, events: Sequence[Event], *, reached: bool) -> None:
         """Store the outcome of the prediction if this is the run that the question is about."""

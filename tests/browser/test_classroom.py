@@ -11,12 +11,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from app.cli.rehearsal import SimulatedLearner
-from app.course.lessons import Lesson
+from app.course import Lesson
 from tests.support.axe import examined
 from tests.support.browser import RUN_MS
 from tests.support.classroom import ClassServer, entered, holding
 from tests.support.environment import SLOWER_BY
-from tests.support.reflow import sideways
+from tests.support.layout import sideways
 from tests.support.states import CLASS_PAGES, run
 
 SIMULATED = 25

@@ -1,13 +1,15 @@
-"""No page scrolls sideways on a phone, at 200 % zoom, or on a wide screen, after any kind of run."""
+"""Dialogs and tabs keep their shape at any width.
+
+``test_accessibility.py`` checks in each state of each page that it does not scroll sideways.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.course.lessons import Lesson
-from tests.support.reflow import sideways
-from tests.support.states import STATES, PageState, explained, opened, paths
+from app.course.lesson import Lesson
+from tests.support.states import explained
 
 pytestmark = pytest.mark.usefixtures("bare_metal")
 
@@ -16,20 +18,6 @@ pytestmark = pytest.mark.usefixtures("bare_metal")
 def page(browser: Browser) -> Iterator[Page]:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         yield context.new_page()
-
-
-def test_no_page_scrolls_sideways(page: Page, server: str, lessons: dict[str, Lesson]) -> None:
-    for path in paths(lessons):
-        page.goto(server + path)
-        opened(page)
-        assert sideways(page) == {}, path
-
-
-@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-def test_nothing_that_a_run_brings_makes_it_scroll(page: Page, server: str, state: PageState) -> None:
-    state(page, server)
-    opened(page)
-    assert sideways(page) == {}
 
 
 def test_what_is_explained_has_the_width_of_its_dialog(page: Page, server: str) -> None:

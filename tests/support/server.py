@@ -54,7 +54,7 @@ if [ -n "$closed" ]; then
 fi
 exec setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
 """
-"""Mount Python and the checkout for a normal user when they lie in root's home, without opening the rest of it."""
+"""Mounts Python and the checkout for a normal user if they are in root's home, without opening the rest of it."""
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -91,7 +91,7 @@ def serving(
     scratch = data_dir.with_name("scratch")
     folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(scratch)}
     env = os.environ | folders | variables
-    # pytest closes its folders, but as root the users of runs must be able to enter them.
+    # pytest's folders are private, but if root runs the tests, the users of runs must be able to enter them.
     for folder in (scratch.parent, *scratch.parent.parents):
         if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(folder.stat().st_mode | 0o011)
@@ -99,6 +99,9 @@ def serving(
     if user is not None:
         words, given = _as_user(user)
         command, env = [*words, *command], env | given
+    else:
+        # An interrupt of `make test` kills the test processes, which cannot stop their servers then.
+        command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert process.stdout is not None

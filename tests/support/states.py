@@ -1,4 +1,4 @@
-"""Functions that bring a page into each of its states, for the tests that look at all of them."""
+"""Functions that bring a page into each of its states, for the tests that visit all of them."""
 
 import re
 from collections.abc import Callable
@@ -262,7 +262,7 @@ def keys(page: Page, server: str) -> None:
 
 
 def finished(page: Page, server: str) -> None:
-    """The page at the end of the post's steps, with the binary of the last one."""
+    """Open the page at the end of the post's steps, with the binary of the last one."""
     solved(page, server, "summary")
     page.get_by_role("link", name="See what you built").click()
     expect(page.locator(".card img")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Look for what makes a page scroll sideways."""
+"""Find the elements that do not fit into a page's width."""
 
 from playwright.sync_api import Page
 
