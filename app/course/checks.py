@@ -37,18 +37,18 @@ UNKNOWN = "(another error)"
 """The class given to an error that no class in ``errors.toml`` matches."""
 
 _ENDED = {
-    "ok": "ended well",
+    "ok": "succeeded",
     "failed": "failed",
-    "timeout": "ran out of time",
+    "timeout": "timed out",
     "cancelled": "was cancelled",
-    "limit": "ran into a limit",
+    "limit": "was stopped at a limit",
 }
 _SHOULD = {
-    "ok": "end well",
+    "ok": "succeed",
     "failed": "fail",
-    "timeout": "run until its time is over",
+    "timeout": "time out",
     "cancelled": "be cancelled",
-    "limit": "run into a limit",
+    "limit": "be stopped at a limit",
 }
 
 
@@ -170,13 +170,13 @@ def misses(facts: RunFacts, seen: FinishedRun) -> tuple[str, ...]:
 
 def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.status and facts.status != seen.finished.status:
-        yield f"The run {_ENDED[seen.finished.status]}; it should {_SHOULD[facts.status]}."
+        yield f"The command {_ENDED[seen.finished.status]}, but this step needs it to {_SHOULD[facts.status]}."
     if facts.errors is not None:
         yield from _error_misses(facts.errors, seen)
     if facts.output is not None and not found(facts.output, seen.text):
-        yield "What was printed is not what this step is about."
+        yield "The output does not show that."
     if facts.linker is not None and not found(facts.linker, seen.linker):
-        yield "The linker did not print what this step is about." if seen.linker else "The linker printed nothing."
+        yield "The output of the linker does not show that." if seen.linker else "The linker printed nothing."
     if isinstance(facts, Facts) and facts.command:
         yield from _command_misses(facts.command, seen.command, seen.host)
     if facts.artifact:
@@ -201,20 +201,22 @@ def _machine_misses(facts: MachineFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.ended is not None and seen.machine.ended not in facts.ended:
         yield _STOPPED[seen.machine.ended]
     if facts.screen is not None and not found(facts.screen, seen.screen):
-        yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
+        yield "The screen of the machine does not show that." if seen.screen else "The machine's screen is empty."
 
 
 def _error_misses(wanted: Sequence[str], seen: FinishedRun) -> Iterable[str]:
     absent = [name for name in wanted if name not in seen.classes]
     extra = [error for error in seen.errors if (error.error_class or UNKNOWN) not in wanted]
+    shown = "; ".join(dict.fromkeys(_named(error, seen) for error in extra[:3]))
+    more = f"; and {len(extra) - 3} more" if len(extra) > 3 else ""
     if absent and not seen.errors:
-        yield f"No error was seen; expected {_titled(absent, seen)}."
+        yield f"Expected an error: {_titled(absent, seen)}. There was none."
+    elif absent and extra:
+        yield f"Expected: {_titled(absent, seen)}. Got instead: {shown}{more}."
     elif absent:
-        yield f"Not seen: {_titled(absent, seen)}."
-    if extra:
-        shown = "; ".join(dict.fromkeys(_named(error, seen) for error in extra[:3]))
-        more = f"; and {len(extra) - 3} more" if len(extra) > 3 else ""
-        yield f"{'Seen' if not wanted else 'Also seen'}: {shown}{more}."
+        yield f"Still expected: {_titled(absent, seen)}."
+    elif extra:
+        yield f"{'There was an error' if not wanted else 'There is another error'}: {shown}{more}."
 
 
 def _titled(names: Sequence[str], seen: FinishedRun) -> str:
@@ -228,9 +230,9 @@ def _named(error: Diagnostic, seen: FinishedRun) -> str:
 
 def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterable[str]:
     foreign = command.target not in (None, host)
-    wanted = " ".join((facts.program, " or ".join(facts.subcommand))).strip()
+    wanted = " or ".join(f"`{facts.program} {name}`".replace(" `", "`") for name in facts.subcommand or ("",))
     if command.program != facts.program or (facts.subcommand and command.subcommand not in facts.subcommand):
-        yield f"The command was {' '.join(command.argv)[:80]}; this step is about {wanted}."
+        yield f"The command was `{' '.join(command.argv)[:80]}`; this step is about {wanted}."
     elif facts.flags_by_hand is not None and facts.flags_by_hand != command.flags_by_hand:
         if command.flags_by_hand:
             yield "The flags were typed by hand; here they belong in the configuration."
