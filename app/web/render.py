@@ -128,7 +128,8 @@ class RunRenderer:
         if isinstance(event, Started):
             self._looks = only_looks(event.argv, self._lesson)
             self._by_path = "/" in event.argv[0]
-            self._reads_a_build = event.argv[0] != "cargo" and any(word.startswith("target/") for word in event.argv)
+            built = any(word.removeprefix("./").startswith("target/") for word in event.argv)
+            self._reads_a_build = built and event.argv[0] != "cargo"
             self._toolchain = event.toolchain
             self._terminal.link = linked(self._files, event.toolchain, self._root)
         if self._cut and isinstance(event, Output):
