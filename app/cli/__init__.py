@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import doctor, field, lessons, serve, setup, trial
+from app.cli import doctor, field, lessons, serve, setup, trial, worker
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 _lessons = typer.Typer(no_args_is_help=True, help="Work on the lessons.", rich_markup_mode=None)
@@ -17,6 +17,7 @@ cli.add_typer(_lessons, name="lessons")
 _lessons.command()(lessons.check)
 cli.command("try")(trial.try_lesson)
 cli.command()(field.field)
+cli.command()(worker.worker)
 
 
 def main() -> None:

@@ -12,11 +12,12 @@ from app.course import LessonError
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to serve on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to serve on.", min=0, max=65535)] = None,
+    engine: Annotated[str | None, typer.Option(help="local, or the NATS server of the workers.")] = None,
 ) -> None:
     """Serve the course."""
     from app.cli.server import ServeError, serve_forever
 
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    given = {name: value for name, value in (("host", host), ("port", port), ("engine", engine)) if value is not None}
     settings = settings_of(**given)
     try:
         serve_forever(settings)
