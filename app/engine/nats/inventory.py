@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.toolchain import DoctorReport
 
 _log = logging.getLogger(__name__)
+_CONNECT_SECONDS = 5.0
 _LEVELS = ("none", "landlock", "namespaces")
 """The levels of isolation from the weakest to the strongest."""
 
@@ -158,3 +159,32 @@ class NatsInventory:
             self._refused.add(info.id)
             _log.error(why)
         return why
+
+
+async def roster(settings: Settings, courses: Iterable[Course]) -> list[tuple[WorkerInfo, str | None]]:
+    """Return the workers at the broker, each with the reason why it gets no runs, or None.
+
+    Raises ``UnusableBrokerError``, ``EngineUnavailableError``.
+    """
+    inventory = NatsInventory(settings, courses, Broker(settings.engine, "web", settings.engine_keys))
+    await inventory.broker.connect(_CONNECT_SECONDS)
+    try:
+        found = await inventory.broker.last(subjects.WORKERS, subjects.worker("*"))
+    finally:
+        await inventory.broker.close()
+    workers = [WorkerInfo.model_validate_json(msg.data) for msg in found if msg.data]
+    return [(one, inventory.why_refused(one)) for one in sorted(workers, key=lambda one: one.id)]
+
+
+def table(workers: Sequence[tuple[WorkerInfo, str | None]]) -> str:
+    """Return lines for people about workers."""
+    if not workers:
+        return words.NO_WORKER
+    lines = []
+    for one, refused in workers:
+        state = "draining" if one.draining else "refused" if refused else "ready"
+        lines.append(f"{one.id}: {state}, {one.slots} at once, isolation {one.isolation}, version {one.version}")
+        lines += [f"  Rust {each.name}: {', '.join(sorted(each.targets))}" for each in one.toolchains]
+        lines += [f"  {each.triple}: {each.state}" for each in one.pending]
+        lines += [f"  {why}" for why in (refused, one.health, one.toolchain_health) if why not in (None, "ok")]
+    return "\n".join(lines)
