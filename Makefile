@@ -6,17 +6,27 @@ SH := bash tools/environment
 SCRIPTS := $(shell grep -lE '^\#!.*python|^"""' tools/* deploy/* 2>/dev/null)
 SHELL_SCRIPTS := $(shell grep -lE '^\#!.*\b(ba)?sh$$' tools/* tools/editor/* deploy/* .ci/run 2>/dev/null)
 
+# Test processes that run side by side; PROCESSES=0 runs every test in one. They are few, because each runs compilers and
+# a browser, too.
+PROCESSES ?= auto
+PYTEST := .venv/bin/pytest -n $(PROCESSES) --maxprocesses 4 --dist loadgroup
+
 # V=1 shows what pip, apt and cargo print.
 export V
+# Tests start hundreds of servers. Without bytecode files, each would spend most of its start on compiling its modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup targets toolchains check lint test test-all bench container-test soak cluster format
+.PHONY: help run class setup targets toolchains check lint test test-all bench container-test soak cluster format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: setup ## Set up what is missing and serve the course on 127.0.0.1:8000 (PORT=8123 changes it)
 	@trap : INT; $(PLAYGROUND) serve --port $(PORT) || test $$? = 130 # Ctrl-C is no error
+
+class: setup ## Hold a class on this network (ADDRESS=192.168.1.5 NAME="…" PORT=8000 change what it finds itself)
+	@trap : INT; $(PLAYGROUND) class --port $(PORT) --address "$(ADDRESS)" --name "$(NAME)" || test $$? = 130
 
 setup: .venv/.run ## Environment, dependencies, toolchain, bare-metal target
 	@$(PLAYGROUND) setup || test $$? = 1
@@ -45,11 +55,11 @@ lint: .venv/.dev ## What check does before the lessons: format, lint, types, imp
 
 test: .venv/.dev toolchains ## Every test, on the real toolchains and a real browser
 	@.venv/bin/python tools/test-tools
-	.venv/bin/pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
-test-all: .venv/.dev toolchains ## The same in every combination, attacks of the web at each level, too
-	@.venv/bin/python tools/test-tools
-	TEST_ALL=1 .venv/bin/pytest $(PYTEST_ARGS)
+test-all: .venv/.dev toolchains ## The same in every combination: attacks of the web at each level, two more browsers
+	@TEST_ALL=1 .venv/bin/python tools/test-tools
+	TEST_ALL=1 $(PYTEST) $(PYTEST_ARGS)
 
 bench: .venv/.dev setup ## Print the figures of the README; AGAINST=COMMIT compares with that commit instead (ROUNDS=100)
 	.venv/bin/python -m $(if $(AGAINST),bench.against "$(AGAINST)",bench) $(ROUNDS)

@@ -1,5 +1,6 @@
 """Read the ``PLAYGROUND_*`` variables, here and nowhere else, into one frozen object that is passed down."""
 
+import json
 import os
 import re
 import tempfile
@@ -10,8 +11,10 @@ from typing import Annotated, Any, Literal
 
 from limits import parse
 from platformdirs import user_cache_path, user_data_path
-from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.hosts import parse_listed_host
 
 _PACKAGE = Path(__file__).resolve().parent
 _NAME = "freestanding-playground"
@@ -68,6 +71,22 @@ def _network(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    if parse_listed_host(text) is None:
+        raise ValueError(f"{text!r} is not a host; write a name or an address without http://, such as 192.168.1.5")
+    return text
+
+
+def _listed(given: Any) -> Any:
+    """Return a list as it stands in a variable: JSON, or ``a,b``."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        with suppress(ValueError):  # "[::1]" alone is a host
+            return json.loads(given)
+    return [part.strip() for part in given.split(",") if part.strip()]
+
+
 Rate = Annotated[str, AfterValidator(_rate)]
 """A number of requests and a time, in the notation of the library ``limits``: ``30/minute``."""
 
@@ -88,16 +107,20 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on")
-    allowed_hosts: tuple[str, ...] = Field(
-        ("localhost", "127.0.0.1", "[::1]"),
-        description="host names under which browsers may reach the server, as a JSON list",
+    allowed_hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)] = (
+        Field(
+            ("localhost", "127.0.0.1", "[::1]"),
+            description="host names under which browsers may reach the server, as a,b or as a JSON list",
+        )
     )
     root_path: Annotated[str, AfterValidator(_root)] = Field(
         "", description="path under which a proxy serves the playground, such as /rust"
     )
-    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_listed)
+    ] = Field(
         ("127.0.0.1", "::1"),
-        description="proxies whose X-Forwarded-For and -Proto are trusted: addresses or networks, as a JSON list",
+        description="proxies whose X-Forwarded-For and -Proto are trusted: addresses or networks, as a,b or JSON",
     )
     log_format: Literal["text", "json"] = Field(
         "text", description="text for people on standard error, or JSON on standard output, one object per line"

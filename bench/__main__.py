@@ -1,8 +1,8 @@
 """Compare a run through the playground with raw cargo, interleaved: ``python -m bench [ROUNDS]``.
 
-Raw: ``cargo build`` in one project that is used again and again, each time with a source never seen before.
-Ours: the same source and command posted to a real server, until its verdict has arrived over the event stream.
-Both use the same toolchain. What is printed are medians, and the ratio pair by pair.
+Raw: ``cargo build`` in one reused project, each time with a new source. Ours: the same source and command posted to a
+real server, until the verdict arrives over the event stream. Both use the same toolchain. Prints medians, and the ratio
+pair by pair.
 """
 
 import http.client
@@ -121,7 +121,7 @@ def levels(folder: Path, rounds: int) -> None:
             for level in ("none", "landlock", "namespaces")
         }
         for server in servers.values():
-            # The first connections have waited for the others longer than a server keeps idle ones.
+            # While the others were opened, the first connections were idle for longer than a server keeps them.
             server.close()
         for count in range(-2, rounds):
             for level, server in servers.items():

@@ -1,8 +1,8 @@
 """Compare this tree with another commit, interleaved: ``python -m bench.against COMMIT [ROUNDS]``.
 
 Both servers use the toolchains and targets of the same cache folder. Each round posts a run with a new source to both,
-in random order. Printed are the median of the differences within a round, and the processor time of a run: that of the
-server's whole process tree, with the descendants that have ended. The exit code is 1 when a bound is exceeded.
+in random order. Prints the median of the differences within a round, and a run's processor time: that of the server's
+whole process tree, including descendants that have ended. The exit code is 1 if a bound is exceeded.
 """
 
 import http.client
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def differences(self) -> list[float]:
-        """Return the milliseconds that this tree took longer, round by round, sorted."""
+        """Return the differences in milliseconds, this tree minus the other, one per round, sorted."""
         return sorted(1000 * (this - other) for this, other in zip(self.this, self.other, strict=True))
 
     @property
@@ -82,7 +82,7 @@ class Row:
         return self.median <= MOST_MS and self.times <= MOST_TIMES
 
     def line(self) -> str:
-        """The row as it is printed."""
+        """Format the row for printing."""
         tenth, found = len(self.this) // 10, self.differences
         spread = f"({found[tenth]:+.1f} to {found[-1 - tenth]:+.1f})"
         wall = (1000 * statistics.median(values) for values in (self.other, self.this))
@@ -144,7 +144,7 @@ def _stats() -> Iterator[str]:
 def checked_out(commit: str, folder: Path) -> Iterator[Tree]:
     """Check out the commit in a separate folder for the duration of the block.
 
-    It takes the packages of this environment if both lock the same, else gets an environment of its own.
+    It uses this environment's packages if both have the same lock file, otherwise an environment of its own.
     """
     root = folder / "checkout"
     subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(root), commit], cwd=_HERE, check=True)

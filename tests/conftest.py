@@ -1,4 +1,4 @@
-"""Shared fixtures: the real toolchains of this machine, a real engine and server. In CI a skip is a failure."""
+"""Shared fixtures: the real toolchains of this machine, a real engine and server."""
 
 import os
 import tempfile
@@ -21,7 +21,7 @@ from tests.support.courses import recorded_proofs
 from tests.support.environment import BARE_METAL
 from tests.support.server import Server, serving
 
-_skipped: list[str] = []
+pytest_plugins = ["tests.support.parallel"]
 
 
 @pytest.fixture
@@ -129,15 +129,3 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start a server for one test; pass ``data_dir`` to start a second one on the same data."""
     with ExitStack() as stack:
         yield lambda data_dir=tmp_path / "data", **variables: stack.enter_context(serving(data_dir, **variables))
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.skipped:
-        _skipped.append(report.nodeid)
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail in CI if a test was skipped: CI installs everything that tests need."""
-    if os.environ.get("CI") and _skipped:
-        print(f"\nSkipped in CI, which is not allowed: {', '.join(_skipped)}")
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -26,6 +26,7 @@ ACROSS: Mapping[str, str] = {
     "test_mirror.py": "the tests themselves",
     "test_names.py": "the source of the whole program",
     "test_openapi.py": "the OpenAPI document of all routes",
+    "test_parallel.py": "how the tests are shared out among processes",
     "test_places.py": "the places that docs/architecture.md lists",
     "test_proxy.py": "the proxy configurations in deploy/",
     "test_root_path.py": "every route below a proxy's path",

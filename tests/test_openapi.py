@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.support.clients import seated
 from tests.support.environment import EVERYTHING
 
-REQUESTS = 2000 if EVERYTHING else 500
+REQUESTS = 2000 if EVERYTHING else 200
 CHECKS = [
     status_code_conformance,
     content_type_conformance,

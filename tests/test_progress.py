@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.progress import Predicted, Progress
+from app.progress import Predicted, Progress, Try
 from app.progress.schema import TABLES
 
 pytestmark = pytest.mark.anyio
@@ -149,6 +149,12 @@ async def test_forgetting_leaves_nothing_in_any_table(progress: Progress, databa
     await progress.save("a", "no-std", {"x": "1"})
     await progress.mark("a", "no-std", "1.96")
     await progress.note_run("a", "no-std", "run", "cargo build")
+    await progress.room.open(0, {})
+    await progress.room.join("a", "Ada", 0)
+    await progress.room.add("a", Try("course", "0", "no-std", 0, False, "failed", None, (), 0.1))
+    await progress.room.send("a", "no-std", "sentence", "Hello", 0)
+    await progress.room.show("a", "run", "no-std", 1)
+    await progress.room.link("hash", "a", 1, "you")
 
     def counts() -> set[int]:
         return {database.execute(f"select count(*) from {table}").fetchone()[0] for table in TABLES}

@@ -17,7 +17,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
     engine: Annotated[str | None, typer.Option(help="Show the workers at this NATS server instead.")] = None,
 ) -> None:
-    """Say what is here, what is missing, and the command that mends it."""
+    """Report what is installed, what is missing, and the command that fixes it."""
     settings = settings_of(**({} if engine is None else {"engine": engine}))
     shelf = shelf_of(settings)
     if settings.engine != "local":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.progress.database import UnusableDatabaseError, describe_database
 from app.progress.guides import Guides, Predicted
+from app.progress.room import RoomStore, Try, forget_member
 from app.progress.schema import TABLES
 from app.progress.store import Store
 from app.progress.versions import Offers, TextVersions, fingerprint
@@ -20,7 +21,9 @@ __all__ = [
     "Offers",
     "Predicted",
     "Progress",
+    "RoomStore",
     "TextVersions",
+    "Try",
     "UnusableDatabaseError",
     "describe_database",
     "fingerprint",
@@ -37,6 +40,7 @@ class Progress:
         self._store = Store(path)
         self.versions = TextVersions(self._store)
         self.guides = Guides(self._store)
+        self.room = RoomStore(self._store)
 
     def close(self) -> None:
         """Close the file; later calls raise."""
@@ -99,6 +103,7 @@ class Progress:
         """Delete everything that is stored of a seat, or nothing if the disk fails."""
 
         def work(db: sqlite3.Connection) -> None:
+            forget_member(db, seat)  # keeps its tries in the sums of the class
             for table in TABLES:
                 db.execute(f"delete from {table} where seat = ?", (seat,))  # noqa: S608  (names of our own)
 

@@ -10,7 +10,7 @@ from typing import Literal
 from app.progress.store import Store
 
 UndoOrRedo = Literal["undo", "redo"]
-SnapshotKind = Literal["ran", "given"]
+SnapshotKind = Literal["ran", "given", "startup"]
 _MOST = 20
 
 
@@ -42,7 +42,7 @@ class TextVersions:
         await self._store.together(lambda db: _save(db, seat, lesson, files))
 
     async def note(self, seat: str, lesson: str, kind: SnapshotKind, files: Mapping[str, str]) -> None:
-        """Store a snapshot: the texts as last run, or as given at the beginning."""
+        """Store a snapshot: the texts as last run, as given at the beginning, or what the latest build shows."""
         query = "insert or replace into snapshots values (?, ?, ?, ?)"
         await self._store.rows(query, seat, lesson, kind, json.dumps(dict(files)))
 
@@ -51,6 +51,11 @@ class TextVersions:
         query = "select files from snapshots where seat = ? and lesson = ? and kind = ?"
         rows = await self._store.rows(query, seat, lesson, kind)
         return _texts(rows[0][0]) if rows else None
+
+    async def noted_in_all(self, seat: str, kind: SnapshotKind) -> dict[str, dict[str, str]]:
+        """Return the seat's snapshots of this kind by lesson."""
+        rows = await self._store.rows("select lesson, files from snapshots where seat = ? and kind = ?", seat, kind)
+        return {str(lesson): _texts(files) for lesson, files in rows}
 
     async def keep(self, seat: str, lesson: str, files: Mapping[str, str], what: str) -> None:
         """Store the texts as the version before the action ``what``, and empty the redo stack."""

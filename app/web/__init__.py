@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> FastAPI:
-    """Return the application; raises ``LessonError`` if no course can be loaded.
+    """Return the application; raises ``CourseError`` if no course can be loaded.
 
     ``found``: the result of an earlier examination of this machine. ``backend``: an engine that is elsewhere, and that
     the caller opens and closes.
@@ -39,8 +39,10 @@ def create_app(settings: Settings, found: LocalSetup | None = None, backend: Bac
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with state.opened, anyio.create_task_group() as tasks:
             tasks.start_soon(_warm, state)
+            tasks.start_soon(state.classroom.keep)
             yield
             tasks.cancel_scope.cancel()
+        await state.classroom.flush()
         state.progress.close()
 
     app = FastAPI(

@@ -36,16 +36,17 @@ def _is_spared(item: pytest.Function) -> bool:
     return of_this_folder and item.originalname in ONE_LEVEL and level in LEVELS[1:]
 
 
-@pytest.fixture(scope="session", params=LEVELS)
+@pytest.fixture(scope="package", params=LEVELS)
 def level(request: pytest.FixtureRequest) -> str:
     """The isolation level in force."""
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def worlds(
     request: pytest.FixtureRequest, level: str, toolchains: tuple[Toolchain, ...], shipped: Settings
 ) -> Iterator[Worlds]:
+    """The worlds of the level. They close after the last attack: an open one keeps runs and a watcher going."""
     toolchain = preferred(toolchains, None)
     assert toolchain
     calls = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]

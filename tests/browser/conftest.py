@@ -1,19 +1,21 @@
 """Fixtures for Chromium and for a connection that can be cut."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.support.browser import Wire
+from tests.support.browser import Wire, find_chromium
+from tests.support.environment import EVERYTHING
+
+collect_ignore = [] if EVERYTHING else ["test_other_browsers.py"]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
+    chromium = find_chromium()
     if not chromium:
-        pytest.skip("no chromium here; apt-get install chromium")
+        pytest.skip("no chromium here; apt-get install chromium-headless-shell")
     with sync_playwright() as playwright:
         # As root, the user of most containers, Chromium does not start with its sandbox.
         started = playwright.chromium.launch(

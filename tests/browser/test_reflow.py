@@ -1,60 +1,23 @@
-"""No page scrolls sideways on a phone, at 200 % zoom, or on a wide screen, after any kind of run."""
+"""Dialogs and tabs keep their shape at any width.
+
+``test_accessibility.py`` checks in each state of each page that it does not scroll sideways.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.course.lessons import Lesson
-from tests.support.states import STATES, PageState, explained, opened, paths
+from app.course.lesson import Lesson
+from tests.support.states import explained
 
 pytestmark = pytest.mark.usefixtures("bare_metal")
-
-WIDTHS = (320, 360, 640, 820, 1280, 1920)
-"""Widths in CSS pixels. 1280 pixels at 200 % zoom are 640, at 400 % they are 320."""
-WIDE = """() => {
-    const root = document.documentElement
-    const out = each => each.getBoundingClientRect().right > root.clientWidth + 1 && each.checkVisibility()
-    const found = {}
-    for (const view of [...document.querySelectorAll("[data-views] input"), null]) {
-        if (view) view.checked = true
-        if (root.scrollWidth <= root.clientWidth) continue
-        const names = [...document.querySelectorAll("body *")].filter(out).map(each => each.outerHTML.slice(0, 200))
-        found[view?.value ?? "page"] = names.slice(0, 5)
-    }
-    return found
-}"""
-"""Collect the elements that overflow each view of a narrow page."""
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         yield context.new_page()
-
-
-def sideways(page: Page) -> dict[int, dict[str, list[str]]]:
-    """Return the elements that overflow the page, by width."""
-    found = {}
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        if wide := page.evaluate(WIDE):
-            found[width] = wide
-    return found
-
-
-def test_no_page_scrolls_sideways(page: Page, server: str, lessons: dict[str, Lesson]) -> None:
-    for path in paths(lessons):
-        page.goto(server + path)
-        opened(page)
-        assert sideways(page) == {}, path
-
-
-@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-def test_nothing_that_a_run_brings_makes_it_scroll(page: Page, server: str, state: PageState) -> None:
-    state(page, server)
-    opened(page)
-    assert sideways(page) == {}
 
 
 def test_what_is_explained_has_the_width_of_its_dialog(page: Page, server: str) -> None:

@@ -1,6 +1,7 @@
 """A learner in headless Chromium."""
 
 import re
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,14 @@ fn main() {
     }
 }
 """
+
+
+def find_chromium() -> str | None:
+    """Return the path of Chromium, or None if it is not installed.
+
+    The headless shell is the same engine without windows. It takes less than half of the processor time for a page.
+    """
+    return shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
 
 @contextmanager

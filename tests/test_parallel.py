@@ -1,0 +1,70 @@
+"""The sharing out of the tests among processes: its units, its order, quiet tests, and skips in CI."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.parallel import QUIET, unit
+
+ROOT = Path(__file__).parent.parent
+TESTS = """
+import os, pathlib, time
+import pytest
+
+here = pathlib.Path(__file__).parent
+
+@pytest.mark.parametrize("number", range(3))
+def test_loud(number):
+    (here / f"busy-{os.getpid()}").touch()
+    time.sleep(0.2)
+    assert not (here / "quiet").exists()
+    (here / f"busy-{os.getpid()}").unlink()
+"""
+QUIET_TESTS = """
+@pytest.mark.quiet
+def test_quiet():
+    (here / "quiet").touch()
+    time.sleep(0.3)
+    assert not list(here.glob("busy-*"))
+    (here / "quiet").unlink()
+"""
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "name"),
+    [
+        ("tests/test_card.py::test_a", "tests/test_card.py"),
+        ("tests/test_card.py::test_a[x@y::z]", "tests/test_card.py"),
+        (f"tests/attacks/test_streams.py::test_a[namespaces]@{QUIET}", QUIET),
+    ],
+)
+def test_a_unit_is_a_file_or_all_quiet_tests(nodeid: str, name: str) -> None:
+    assert unit(nodeid) == name
+
+
+def run(folder: Path, **more: str) -> tuple[int, str]:
+    """Run the folder's tests in two processes."""
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.parallel", "-n", "2", "--dist", "loadgroup"]
+    command += ["-p", "no:cacheprovider", "--import-mode=importlib", "-c", str(folder / "pytest.ini"), str(folder)]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST") and name != "CI"}
+    env |= more | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_quiet_test_runs_alone_and_a_skip_fails_in_ci(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = quiet\n")
+    for name in ("a", "b"):
+        (tmp_path / f"test_{name}.py").write_text(TESTS + QUIET_TESTS)
+    code, said = run(tmp_path, CI="true")
+    assert code == 0, said
+    assert re.search(r"=+ 8 passed.* in [\d.]+s =+", said), "the line that tools/two-commands reads"
+    (tmp_path / "test_c.py").write_text("import pytest\ndef test_c(): pytest.skip('no machine')\n")
+    code, said = run(tmp_path, CI="true")
+    assert code == 1, said
+    assert "Skipped in CI, which is not allowed: test_c.py::test_c" in said
+    assert re.search(r"8 passed, 1 skipped.* in [\d.]+s", said)
