@@ -8,7 +8,9 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import cli
 from app.course import Course, Lesson
 from app.engine import EngineUnavailableError, NoSuchRunError, OnVerdict
 from app.engine.nats import subjects, words
@@ -386,3 +388,16 @@ async def test_jobs_go_to_workers_that_can_run_them(
     public.note(_worker(taught, "1.96", isolation="none"))
     assert public.workers() == []
     assert words.not_isolated("one") in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["worker"], "A worker needs the address of a NATS server"),
+        (["worker", "--engine", "http://127.0.0.1"], "must be local, or the address of a NATS server"),
+        (["doctor", "--engine", "nats://127.0.0.1:9"], "The broker at nats://127.0.0.1:9 cannot be reached"),
+    ],
+)
+def test_a_command_that_lacks_a_broker_says_so(arguments: list[str], sentence: str) -> None:
+    done = CliRunner().invoke(cli, arguments)
+    assert (done.exit_code, sentence in done.output) == (2, True), done.output

@@ -1,4 +1,4 @@
-"""What a worker announces of itself, as data for the web."""
+"""The announcement of a worker, as data for the web."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What all workers together can run, from what each of them announces."""
+"""The runs that all workers together can execute, from the announcement of each."""
 
 import logging
 import random
@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.toolchain import DoctorReport
 
 _log = logging.getLogger(__name__)
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 2.0
 _LEVELS = ("none", "landlock", "namespaces")
 """The levels of isolation from the weakest to the strongest."""
 

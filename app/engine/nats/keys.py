@@ -46,7 +46,7 @@ PERMISSIONS: dict[Role, dict[str, Any]] = {
         "allow_responses": True,
     },
 }
-"""What each side may do. A worker cannot hand out jobs, end runs, or read another one's answers."""
+"""The rights of each side. A worker cannot hand out jobs, end runs, or read another one's answers."""
 
 
 def init(folder: Path, hosts: Sequence[str]) -> None:

@@ -110,7 +110,7 @@ class RunLog:
 
 @dataclass(frozen=True)
 class Known:
-    """What the broker has of a run besides its events."""
+    """The messages of a run at the broker besides its events."""
 
     job: Msg | None
     lease: Lease | None
