@@ -44,7 +44,7 @@ class Proof:
     run: Recording | None = None
 
     def facts(self) -> Mapping[str, object]:
-        """Return the proof as JSON-serializable values, generations_without the run."""
+        """Return the proof as JSON-serializable values, without the run."""
         return {name: value for name, value in vars(self).items() if name != "run"}
 
 

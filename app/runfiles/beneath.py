@@ -1,7 +1,7 @@
 """Open files below a folder by descriptors, without following any link.
 
 ``openat2`` (Linux 5.6) resolves a whole path in one call. Where the kernel or a seccomp filter refuses it, each
-component is open_beneath on its own.
+component is opened on its own.
 """
 
 import ctypes

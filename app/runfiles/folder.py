@@ -1,4 +1,4 @@
-"""A folder that a run can write to, open_beneath before the run starts."""
+"""A folder that a run can write to, opened before the run starts."""
 
 import errno
 import os

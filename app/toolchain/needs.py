@@ -23,9 +23,10 @@ _MAKEFILE = Path(__file__).parents[2] / "Makefile"
 class Needs:
     """The parts that are missing.
 
-    ``targets`` are the triples that no toolchain can build for. ``missing`` describes everything, including look-up
-    tools, in sentences. ``compiler_packages`` and ``tool_packages`` are Debian's packages, empty elsewhere. ``command``
-    installs everything; it is None if nothing is missing or no single command is known.
+    ``targets`` are the triples that no toolchain can build for; ``host_linker`` is True if the host's linker is
+    missing. ``missing`` describes everything, including look-up tools, in sentences. ``compiler_packages`` and
+    ``tool_packages`` are Debian's packages, empty elsewhere. ``command`` installs everything; it is None if nothing is
+    missing or no single command is known.
     """
 
     targets: tuple[str, ...]
