@@ -61,6 +61,8 @@ class Classroom:
     def __init__(self, room: RoomStore, course: Course, clock: Callable[[], float] = time.time) -> None:
         self.room = room
         self.now = clock
+        self.latest = ""
+        """The id of the class's latest run, or empty."""
         self.attempts = Windows()
         """Counts attempts at keys and codes."""
         self.steps = tuple(
@@ -107,10 +109,11 @@ class Classroom:
 
     # What learners do
 
-    async def tried(self, seat: str, one: Try) -> None:
+    async def tried(self, seat: str, one: Try, run: str = "") -> None:
         """Store the outcome of a run, if the seat is a member. The engine calls this before anyone sees the verdict."""
         if await self.state() and await self.room.add(seat, one):
             self._seen[seat] = self.now()
+            self.latest = run
             self.changed(seat)
 
     async def visited(self, seat: str, lesson: Lesson) -> None:
