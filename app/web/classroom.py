@@ -32,6 +32,7 @@ _FLUSH_SECONDS = 15.0
 _PRUNE_SECONDS = 3600.0
 _NEWS_SECONDS = 24 * 3600.0
 _KEPT_SECONDS = 14 * 24 * 3600.0
+_MOST_VERSIONS = 10_000
 _KEY_BYTES = 16
 FIRST = "first"
 """The id of the instructor who opened the class."""
@@ -98,6 +99,10 @@ class Classroom:
             self._read_at = -_STATE_SECONDS
         else:
             self._of[seat] += 1
+            if len(self._of) > _MOST_VERSIONS:
+                # Seats are free, so their versions must not be kept for ever. A new start makes all of them differ.
+                self._of.clear()
+                self._boot = secrets.token_hex(3)
         self._view = None
         news, self._news = self._news, anyio.Event()
         news.set()
@@ -182,6 +187,8 @@ class Classroom:
             yield
             with anyio.move_on_after(_MOST_SECONDS):
                 await news.wait()
+            if self._stopped:
+                return
             await anyio.sleep(max(0.0, _LEAST_SECONDS - (time.monotonic() - begun)))
 
     async def keep(self) -> None:
