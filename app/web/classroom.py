@@ -111,6 +111,7 @@ class Classroom:
         """End every stream of updates, because the server stops."""
         self._stopped = True
         self.changed()
+        self._news.set()  # for streams that begin now
 
     # What learners do
 
@@ -182,7 +183,7 @@ class Classroom:
 
     async def updates(self) -> AsyncIterator[None]:
         """Yield whenever a page about the class has to be drawn anew, at most every second."""
-        while not self._stopped:
+        while True:
             news, begun = self._news, time.monotonic()
             yield
             with anyio.move_on_after(_MOST_SECONDS):
