@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-import sys
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +18,6 @@ from app.hosts import interface_addresses
 from app.settings import Settings
 from tests.support.classroom import ClassServer, holding, playground
 from tests.support.clients import seated
-
-PROGRAM = Path(sys.executable).with_name("playground")
 
 
 @pytest.fixture(scope="module")
@@ -89,30 +87,32 @@ def test_a_class_is_joined_exported_rekeyed_and_ended_while_it_is_served(held: C
         form = {"file:src/main.rs": "fn main() { nothing }\n", "command": "cargo build"}
         assert learner.post("/lessons/hello-std/runs", data=form).status_code == 200
         assert instructor.post("/class/enter", data={"key": held.key}).status_code == 303
-        assert "Ada" in instructor.get("/class").text
+        page = instructor.get("/class").text
+        assert "Ada" in page
+        assert re.search(r"0 hands raised · queue \d+\.\d s", page)
 
-        [row] = json.loads(playground(data, PROGRAM, "export").stdout)
+        [row] = json.loads(playground(data, "export").stdout)
         assert (row["lesson"], row["reached"], row["status"]) == ("hello-std", 0, "failed")
         assert "Ada" not in json.dumps(row)
-        assert "Ada" in playground(data, PROGRAM, "export", "--names", "--csv").stdout
-        sums = json.loads(playground(data, PROGRAM, "export", "--sums").stdout)
+        assert "Ada" in playground(data, "export", "--names", "--csv").stdout
+        sums = json.loads(playground(data, "export", "--sums").stdout)
         assert {"lesson": "hello-std", "what": "learners", "count": 1} in sums
 
-        link = playground(data, PROGRAM, "key", "--for", "Grace").stdout
+        link = playground(data, "key", "--for", "Grace").stdout
         assert instructor.get("/class").status_code == 200
         with httpx.Client(base_url=held.url) as other:
             assert other.post("/class/enter", data={"key": link.split("#")[1].strip()}).status_code == 303
-            playground(data, PROGRAM, "key", "--withdraw", "Grace")
+            playground(data, "key", "--withdraw", "Grace")
             assert other.get("/class").status_code == 403
-        assert playground(data, PROGRAM, "key", "--withdraw", "Grace").returncode == 2
-        playground(data, PROGRAM, "key")
+        assert playground(data, "key", "--withdraw", "Grace").exit_code == 2
+        playground(data, "key")
         assert instructor.get("/class").status_code == 403
 
-        assert playground(data, PROGRAM, "end").returncode == 1  # nobody has said yes
-        assert playground(data, PROGRAM, "end", "--yes").returncode == 0
-        assert json.loads(playground(data, PROGRAM, "export", "--names").stdout) == []
-        assert json.loads(playground(data, PROGRAM, "export", "--sums").stdout) == sums
-        assert playground(data, PROGRAM, "key").returncode == 2
+        assert playground(data, "end").exit_code == 1  # nobody has said yes
+        assert playground(data, "end", "--yes").exit_code == 0
+        assert json.loads(playground(data, "export", "--names").stdout) == []
+        assert json.loads(playground(data, "export", "--sums").stdout) == sums
+        assert playground(data, "key").exit_code == 2
 
 
 def test_the_address_and_the_key_stand_in_no_log(data: Path, held: ClassServer) -> None:

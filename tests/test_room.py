@@ -174,6 +174,14 @@ async def test_a_raised_hand_keeps_its_place(progress: Progress) -> None:
     assert (await progress.room.member("a") or found).hand is None
 
 
+async def test_a_class_can_be_full(progress: Progress) -> None:
+    await joined(progress, "a")
+    assert not await progress.room.join("b", "B", NOW, most=1)
+    assert await progress.room.join("a", "Renamed", NOW, most=1)
+    assert await progress.room.member("b") is None
+    assert (await progress.room.records([])).members[0].name == "Renamed"
+
+
 async def test_a_link_works_once_and_for_its_time(progress: Progress) -> None:
     await joined(progress, "a")
     await progress.room.link("h1", "a", NOW + 10, "you")

@@ -94,13 +94,15 @@ class RoomStore:
 
     # Members
 
-    async def join(self, seat: str, name: str, now: float) -> None:
-        """Make the seat a member with that name, or rename it."""
+    async def join(self, seat: str, name: str, now: float, most: int = 500) -> bool:
+        """Make the seat a member with that name, or rename it; return False if ``most`` others are members."""
         query = (
-            "insert into members (seat, name, joined, seen, since) values (?, ?, ?, ?, ?)"
+            "insert into members (seat, name, joined, seen, since) select ?, ?, ?, ?, ?"
+            " where (select count(*) from members where seat != ?) < ?"
             " on conflict (seat) do update set name = excluded.name, seen = excluded.seen"
         )
-        await self._store.together(lambda db: db.execute(query, (seat, name, now, now, now)))
+        values = (seat, name, now, now, now, seat, most)
+        return await self._store.together(lambda db: db.execute(query, values).rowcount > 0)
 
     async def leave(self, seat: str) -> None:
         """Delete the member and everything of it in the class; its progress stays."""

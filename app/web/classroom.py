@@ -32,6 +32,7 @@ _FLUSH_SECONDS = 15.0
 _PRUNE_SECONDS = 3600.0
 _NEWS_SECONDS = 24 * 3600.0
 _KEPT_SECONDS = 14 * 24 * 3600.0
+_MOST_VERSIONS = 10_000
 _KEY_BYTES = 16
 FIRST = "first"
 """The id of the instructor who opened the class."""
@@ -61,6 +62,8 @@ class Classroom:
     def __init__(self, room: RoomStore, course: Course, clock: Callable[[], float] = time.time) -> None:
         self.room = room
         self.now = clock
+        self.latest = ""
+        """The id of the class's latest run, or empty."""
         self.attempts = Windows()
         """Counts attempts at keys and codes."""
         self.steps = tuple(
@@ -96,6 +99,10 @@ class Classroom:
             self._read_at = -_STATE_SECONDS
         else:
             self._of[seat] += 1
+            if len(self._of) > _MOST_VERSIONS:
+                # Seats are free, so their versions must not be kept for ever. A new start makes all of them differ.
+                self._of.clear()
+                self._boot = secrets.token_hex(3)
         self._view = None
         news, self._news = self._news, anyio.Event()
         news.set()
@@ -104,13 +111,15 @@ class Classroom:
         """End every stream of updates, because the server stops."""
         self._stopped = True
         self.changed()
+        self._news.set()  # for streams that begin now
 
     # What learners do
 
-    async def tried(self, seat: str, one: Try) -> None:
+    async def tried(self, seat: str, one: Try, run: str = "") -> None:
         """Store the outcome of a run, if the seat is a member. The engine calls this before anyone sees the verdict."""
         if await self.state() and await self.room.add(seat, one):
             self._seen[seat] = self.now()
+            self.latest = run
             self.changed(seat)
 
     async def visited(self, seat: str, lesson: Lesson) -> None:
@@ -174,11 +183,13 @@ class Classroom:
 
     async def updates(self) -> AsyncIterator[None]:
         """Yield whenever a page about the class has to be drawn anew, at most every second."""
-        while not self._stopped:
+        while True:
             news, begun = self._news, time.monotonic()
             yield
             with anyio.move_on_after(_MOST_SECONDS):
                 await news.wait()
+            if self._stopped:
+                return
             await anyio.sleep(max(0.0, _LEAST_SECONDS - (time.monotonic() - begun)))
 
     async def keep(self) -> None:

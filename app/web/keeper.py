@@ -13,8 +13,8 @@ from app.protocol.command import parse
 from app.protocol.events import Artifact, Diagnostic, Event, Finished, Verdict
 from app.web.words import RAN_ELSEWHERE
 
-Tried = Callable[[str, Try], Awaitable[None]]
-"""Receives a seat and the outcome of its run."""
+Tried = Callable[[str, Try, str], Awaitable[None]]
+"""Receives a seat, the outcome of its run, and the run's id."""
 
 
 class ProgressKeeper:
@@ -50,7 +50,7 @@ class ProgressKeeper:
             await self._progress.mark(job.owner, lesson.key, job.toolchain)
         await self._settle(job.owner, lesson, job, events, reached=verdict.reached)
         await self._note_startup(job.owner, course, lesson, events)
-        await self._tried(job.owner, outcome(course, lesson, events, verdict))
+        await self._tried(job.owner, outcome(course, lesson, events, verdict), job.run_id)
 
     async def _note_startup(self, seat: str, course: Course, lesson: Lesson, events: Sequence[Event]) -> None:
         """Store what a build shows of the chain before the learner's code; a run that shows nothing changes nothing."""

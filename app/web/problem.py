@@ -344,6 +344,11 @@ def wrong_code() -> ProblemError:
     return ProblemError(403, "wrong-code", "This is not the class's code. Ask your instructor for it.", "code")
 
 
+def class_full() -> ProblemError:
+    """Refuse one more member than a class may have, because seats are free and each costs the instructor a row."""
+    return ProblemError(409, "class-full", "The class is full. Tell your instructor.")
+
+
 def name_too_long(most: int) -> ProblemError:
     """Refuse a name that does not fit on the class map."""
     return ProblemError(422, "bad-name", f"A name has at most {count(most, 'letter')}. Choose a shorter one.", "name")

@@ -200,7 +200,8 @@ def storage_fails(error: Exception) -> str:
     return f"progress cannot be written: {error}"
 
 
-def figures(here: int, not_begun: int, stuck: int, hands: int) -> str:
-    """Return the line of figures above the class map."""
+def figures(here: int, not_begun: int, stuck: int, hands: int, queued: float | None) -> str:
+    """Return the line of figures above the class map. ``queued`` is how many seconds the latest run had to wait."""
     raised = f"{count(hands, 'hand')} raised"
-    return " · ".join((f"{here} here", f"{not_begun} not begun", f"{stuck} stuck", raised))
+    waited = () if queued is None else (f"queue {queued:.1f} s",)
+    return " · ".join((f"{here} here", f"{not_begun} not begun", f"{stuck} stuck", raised, *waited))

@@ -1,7 +1,6 @@
 """A real ``playground class`` with its instructor's link, and learners over HTTP."""
 
 import re
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,9 @@ from pathlib import Path
 
 import anyio
 from playwright.sync_api import Page, expect
+from typer.testing import CliRunner, Result
 
+from app.cli import cli
 from app.course import Lesson, load_shelf
 from app.progress import Progress, RoomStore, Try
 from app.settings import Settings
@@ -59,11 +60,9 @@ def entered(page: Page, held: ClassServer) -> None:
     assert held.key not in page.url
 
 
-def playground(data_dir: Path, program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``playground class …`` on the data of a class."""
-    env = {"PLAYGROUND_DATA_DIR": str(data_dir), "PATH": "/usr/bin:/bin"}
-    command = [str(program), "class", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+def playground(data_dir: Path, *arguments: str) -> Result:
+    """Run ``playground class …`` on the data of a class, beside its server."""
+    return CliRunner().invoke(cli, ["class", *arguments], env={"PLAYGROUND_DATA_DIR": str(data_dir)})
 
 
 async def fill(data_dir: Path, lessons: Sequence[Lesson]) -> None:

@@ -26,5 +26,5 @@ def advise(case: Case) -> tuple[Advice, ...]:
     return advised(case, Verdict(reached=False, checks=())).advice
 
 
-async def untold(_seat: str, _one: Try) -> None:
+async def untold(_seat: str, _one: Try, _run: str) -> None:
     """Hold no class: nobody is told of a run's outcome."""

@@ -1,11 +1,13 @@
 """The instructor's page: figures, whom to look at first, raised hands, the class map, and the class's pace."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import cast, get_args
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from app.engine import NoSuchRunError
 from app.room.view import Outline, Sort, step_sums
 from app.web.classroom import signed
 from app.web.pages.common import Home, page_answer
@@ -39,8 +41,7 @@ async def show(
     if await instructor_of(request) is None:
         return await page_answer(request, "class_key.html", 403, wrong=False)
     page = _page(home, sort, step)
-    view = await home.classroom.view()
-    pieces = Pieces.of(home, page, view)
+    pieces = await _drawn(home, page)
     token = _served.keep(pieces)
     return await page_answer(
         request, "class.html", state=state, page=page, pieces=pieces, token=token, steps=home.classroom.steps,
@@ -84,7 +85,7 @@ async def _followed(request: Request, home: Playground, page: ClassPage, token: 
         async for _ in home.classroom.updates():
             if await home.classroom.state() is None or await instructor_of(request) is None:
                 return
-            now = Pieces.of(home, page, await home.classroom.view())
+            now = await _drawn(home, page)
             for each in frames_of(sent, now):
                 yield each
             sent = now
@@ -132,6 +133,15 @@ async def one_step(request: Request, home: Home, _who: Instructor, state: Open, 
 async def qr(state: Open) -> Response:
     """Return the learners' address as a QR code."""
     return Response(qr_svg(state.address, whole=True), media_type="image/svg+xml")
+
+
+async def _drawn(home: Playground, page: ClassPage) -> Pieces:
+    """Draw the class as it is now."""
+    queued = None
+    with suppress(NoSuchRunError):
+        if home.classroom.latest:
+            queued = (await home.engine.status(home.classroom.latest)).timing.get("queue", 0.0) / 1000
+    return Pieces.of(home, page, await home.classroom.view(), queued)
 
 
 def _page(home: Playground, sort: str, step: str) -> ClassPage:

@@ -10,7 +10,7 @@ from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, page_answe
 from app.web.pages.form import text, typed
 from app.web.pages.room.rights import Open, count_attempt
 from app.web.pages.versions import checked, replaced
-from app.web.problem import name_too_long, no_such_run_of_lesson, no_such_words, not_joined, wrong_code
+from app.web.problem import class_full, name_too_long, no_such_run_of_lesson, no_such_words, not_joined, wrong_code
 from app.web.snippets import home_of, inserted
 from app.web.state import Playground
 from app.web.words import TOOK_SNIPPET
@@ -33,7 +33,8 @@ async def join(request: Request, home: Home, seat: Seat, state: Open) -> Respons
         count_attempt(request)
         if text(form, "code").strip().upper() != state.code:
             raise wrong_code()
-    await room.room.join(seat, name, room.now())
+    if not await room.room.join(seat, name, room.now()):
+        raise class_full()
     room.changed(seat)
     return _back(home, form)
 

@@ -36,13 +36,13 @@ class Pieces:
     rows: Mapping[int, Markup]
 
     @classmethod
-    def of(cls, home: Playground, shown: ClassPage, view: RoomView) -> "Pieces":
-        """Draw the class."""
+    def of(cls, home: Playground, shown: ClassPage, view: RoomView, queued: float | None = None) -> "Pieces":
+        """Draw the class; ``queued`` is how many seconds its latest run had to wait."""
         known = {"root": home.root, "view": view, "titles": home.classroom.titles}
         rows = [row for row in sorted_rows(view.rows, shown.sort) if shown.step is None or row.step == shown.step]
         return cls(
             blocks={
-                "class-figures": escape(figures(view.here, view.not_begun, view.stuck, len(view.hands))),
+                "class-figures": escape(figures(view.here, view.not_begun, view.stuck, len(view.hands), queued)),
                 "class-cards": made(page("_class_cards.html", **known)),
                 "class-hands": made(page("_class_hands.html", **known)),
             },
