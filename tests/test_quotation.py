@@ -42,7 +42,7 @@ def test_a_wrong_quotation_is_refused_with_an_example(info: str) -> None:
 
 @pytest.mark.parametrize("rest", ["form x", "to b from a", "from", "1.96.1"])
 def test_a_word_that_means_nothing_is_named(rest: str) -> None:
-    with pytest.raises(RecordingError, match="stand compilers, `seen`, `from` and `to`"):
+    with pytest.raises(RecordingError, match="compilers, `seen`, `from` and `to` may follow"):
         quote(f"recorded start x {rest}")
 
 

@@ -478,3 +478,11 @@ def test_the_list_of_messages_ends_with_a_sentence() -> None:
     html = [fold(one, [message()]).get("diagnostics", "") for _ in range(5_000)]
     assert sum("The list ends here" in each for each in html) == 1
     assert html[-1] == ""
+
+
+def test_a_command_that_reads_a_missing_build_says_what_to_build() -> None:
+    started = Started(toolchain="1.96", argv=("readelf", "-h", "target/debug/blog_os"), isolation="none")
+    failed = fold(renderer(), [started, finished("failed"), Verdict(reached=False, checks=())])["verdict"]
+    assert "Build the file that it names" in failed
+    read = fold(renderer(), [started, finished("ok"), Verdict(reached=False, checks=())])["verdict"]
+    assert "No verdict for this command." in read

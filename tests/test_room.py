@@ -45,7 +45,7 @@ def test_three_runs_with_the_same_error_are_stuck_and_named() -> None:
 
 def test_twice_the_usual_time_is_stuck_but_not_a_short_one() -> None:
     long = member(since=11 * MINUTE)
-    said = "11 minutes here, more than twice the class's usual 5 minutes"
+    said = "11 minutes here; the class's usual is 5 minutes"
     assert why(long, tally("a", "b", first=600), usual=5 * MINUTE) == said
     assert why(long, tally("a", "b", first=600), usual=6 * MINUTE) == ""
     assert why(long, tally("a", first=600)) == ""
@@ -104,9 +104,10 @@ def test_the_sums_of_a_step_count_learners() -> None:
 
 def test_the_slides_turn_in_a_circle() -> None:
     order = slides("one", ["gone"], polled=True)
-    assert [str(slide) for slide in order] == ["address", "step one", "poll one", "error one gone"]
+    assert [str(slide) for slide in order] == ["address one", "step one", "poll one", "error one gone"]
     assert turned(order, order[0], -1) == order[-1]
     assert turned(order, Slide.of("error two x"), 1) == order[0]
+    assert turned(order, Slide.of("address"), 1) == order[1]
     assert Slide.of("error one gone") == order[-1]
     assert Slide.of("<script>").kind == "address"
 

@@ -107,7 +107,9 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
     bench: Bench, monkeypatch: pytest.MonkeyPatch, command: str, stride: int
 ) -> None:
     attempt = Worker._attempt
-    engine, seen, open_before = bench.engine, list[str](), descriptors()
+    engine, seen = bench.engine, list[str]()
+    await engine.warm()
+    open_before = descriptors()
     mode = stat.S_IMODE(engine._scratch.path.stat().st_mode)
     for at in count(1, stride):
 
@@ -124,7 +126,7 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
     assert status(await bench.run("cargo build")) == "ok"
     await settled(engine, kept=3)
     assert stat.S_IMODE(engine._scratch.path.stat().st_mode) == mode
-    # A reader of artifacts started meanwhile holds four; a leak would hold one for each of the many runs.
+    # A reader of artifacts that started anew holds four; a leak would hold one for each of the runs.
     most = open_before + 2 + 4
     for _ in range(100):
         if descriptors() <= most:

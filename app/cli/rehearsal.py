@@ -1,14 +1,15 @@
 """Fill a class with simulated learners, so that an instructor can try everything the evening before."""
 
 import random
+import signal
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from http.cookiejar import CookieJar
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
 from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
@@ -72,8 +73,8 @@ class SimulatedLearner:
     def live(self, ended: threading.Event) -> None:
         """Go through the course until ``ended``, with time to think between two actions; stops if the server goes."""
         try:
-            self._think(ended)
             self.join()
+            self._think(ended)
             for lesson in self._lessons:
                 self._take(lesson, ended)
                 if ended.is_set():
@@ -118,6 +119,8 @@ class Rehearsal:
 
     def __enter__(self) -> Self:
         if self._number:
+            # uvicorn raises the signal that ended it once more, and by default that would skip the removal.
+            signal.signal(signal.SIGTERM, _exit)
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="playground-rehearsal-")))
             self.settings = self.settings.model_copy(update={"data_dir": folder})
         return self
@@ -129,7 +132,7 @@ class Rehearsal:
         self._stack.close()
 
     def begin(self, port: int, code: str) -> None:
-        """Let the learners come, one after another; they wait until the server answers."""
+        """Let the learners come. The port is open, so the first ones wait until the server answers."""
         if not self._number:
             return
         print(f"Rehearsal with {self._number} simulated learners; nothing of it is kept.", flush=True)
@@ -139,3 +142,7 @@ class Rehearsal:
             skill = (number % 5 + 1) / 6
             learner = SimulatedLearner(base, number, lessons, skill, code)
             threading.Thread(target=learner.live, args=(self._ended,), daemon=True).start()
+
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

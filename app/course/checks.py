@@ -38,18 +38,18 @@ UNKNOWN = "(another error)"
 """The class given to an error that no class in ``errors.toml`` matches."""
 
 _STATUS_WAS = {
-    "ok": "ended well",
+    "ok": "succeeded",
     "failed": "failed",
-    "timeout": "ran out of time",
+    "timeout": "timed out",
     "cancelled": "was cancelled",
-    "limit": "ran into a limit",
+    "limit": "was stopped at a limit",
 }
 _STATUS_SHOULD = {
-    "ok": "end well",
+    "ok": "succeed",
     "failed": "fail",
-    "timeout": "run until its time is over",
+    "timeout": "time out",
     "cancelled": "be cancelled",
-    "limit": "run into a limit",
+    "limit": "be stopped at a limit",
 }
 
 
@@ -171,13 +171,14 @@ def misses(facts: RunFacts, seen: FinishedRun) -> tuple[str, ...]:
 
 def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.status and facts.status != seen.finished.status:
-        yield f"The run {_STATUS_WAS[seen.finished.status]}; it should {_STATUS_SHOULD[facts.status]}."
+        was, should = _STATUS_WAS[seen.finished.status], _STATUS_SHOULD[facts.status]
+        yield f"The command {was}, but this step needs it to {should}."
     if facts.errors is not None:
         yield from _error_misses(facts.errors, seen)
     if facts.output is not None and not matches(facts.output, seen.text):
-        yield "What was printed is not what this step is about."
+        yield "The output does not show that."
     if facts.linker is not None and not matches(facts.linker, seen.linker):
-        yield "The linker did not print what this step is about." if seen.linker else "The linker printed nothing."
+        yield "The output of the linker does not show that." if seen.linker else "The linker printed nothing."
     if isinstance(facts, Facts) and facts.command:
         yield from _command_misses(facts.command, seen.command, seen.host)
     if facts.artifact:
@@ -199,20 +200,22 @@ def _machine_misses(facts: MachineFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.ended is not None and seen.machine.ended not in facts.ended:
         yield _MACHINE_ENDS[seen.machine.ended]
     if facts.screen is not None and not matches(facts.screen, seen.screen):
-        yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
+        yield "The screen of the machine does not show that." if seen.screen else "The machine's screen is empty."
 
 
 def _error_misses(wanted: Sequence[str], seen: FinishedRun) -> Iterable[str]:
     absent = [name for name in wanted if name not in seen.classes]
     extra = [error for error in seen.errors if (error.error_class or UNKNOWN) not in wanted]
+    shown = "; ".join(dict.fromkeys(_describe_error(error, seen) for error in extra[:3]))
+    more = f"; and {len(extra) - 3} more" if len(extra) > 3 else ""
     if absent and not seen.errors:
-        yield f"No error was seen; expected {_titles(absent, seen)}."
+        yield f"Expected an error: {_titles(absent, seen)}. There was none."
+    elif absent and extra:
+        yield f"Expected: {_titles(absent, seen)}. Got instead: {shown}{more}."
     elif absent:
-        yield f"Not seen: {_titles(absent, seen)}."
-    if extra:
-        shown = "; ".join(dict.fromkeys(_describe_error(error, seen) for error in extra[:3]))
-        more = f"; and {len(extra) - 3} more" if len(extra) > 3 else ""
-        yield f"{'Seen' if not wanted else 'Also seen'}: {shown}{more}."
+        yield f"Still expected: {_titles(absent, seen)}."
+    elif extra:
+        yield f"{'There was an error' if not wanted else 'There is another error'}: {shown}{more}."
 
 
 def _titles(names: Sequence[str], seen: FinishedRun) -> str:
@@ -226,9 +229,9 @@ def _describe_error(error: Diagnostic, seen: FinishedRun) -> str:
 
 def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterable[str]:
     foreign = command.target not in (None, host)
-    wanted = " ".join((facts.program, " or ".join(facts.subcommand))).strip()
+    wanted = " or ".join(f"`{facts.program} {name}`".replace(" `", "`") for name in facts.subcommand or ("",))
     if command.program != facts.program or (facts.subcommand and command.subcommand not in facts.subcommand):
-        yield f"The command was {' '.join(command.argv)[:80]}; this step is about {wanted}."
+        yield f"The command was `{' '.join(command.argv)[:80]}`; this step is about {wanted}."
     elif facts.flags_by_hand is not None and facts.flags_by_hand != command.flags_by_hand:
         if command.flags_by_hand:
             yield "The flags were typed by hand; here they belong in the configuration."

@@ -93,6 +93,11 @@ class Lesson:
         return self.prefill or self.commands[0]
 
     @property
+    def is_about_a_screen(self) -> bool:
+        """True if the goal is something on the screen of an emulated machine."""
+        return any(check.machine and check.machine.screen for check in self.checks)
+
+    @property
     def ends_with_a_code(self) -> bool:
         """True if the goal is an exit code other than 0, which cargo reports as a failure although nothing is wrong."""
         return any(check.exit_code for check in self.checks)

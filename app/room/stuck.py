@@ -45,11 +45,10 @@ def _same_error(tally: Tally | None, titles: Mapping[str, str]) -> str | None:
 
 
 def _twice_as_long(member: Member, tally: Tally | None, usual: float | None, now: float) -> str | None:
-    begun = min(member.since, tally.first) if tally and tally.missed else member.since
-    spent = now - begun
+    spent = now - member.since
     if usual is None or not tally or spent < max(2 * usual, _SHORTEST):
         return None
-    return f"{minutes(spent)} here, more than twice the class's usual {minutes(usual)}"
+    return f"{minutes(spent)} here; the class's usual is {minutes(usual)}"
 
 
 def _silent(member: Member, tally: Tally | None, now: float) -> str | None:
@@ -59,5 +58,5 @@ def _silent(member: Member, tally: Tally | None, now: float) -> str | None:
 
 def minutes(seconds: float) -> str:
     """Return a time in whole minutes, for people."""
-    number = max(1, round(seconds / 60))
+    number = max(1, int(seconds // 60))
     return f"{number} minute{'s' if number > 1 else ''}"

@@ -9,7 +9,10 @@ Kind = Literal["address", "step", "poll", "error"]
 
 @dataclass(frozen=True)
 class Slide:
-    """A page of the projector: the address, or a step's progress, its poll, or one of its errors."""
+    """A page of the projector: the address, or a step's progress, its poll, or one of its errors.
+
+    The address has the step that the other slides are about, so that the keys find the way back to them.
+    """
 
     kind: Kind
     step: str = ""
@@ -27,7 +30,7 @@ class Slide:
 
 def slides(step: str, errors: Sequence[str], *, polled: bool) -> list[Slide]:
     """Return the slides about a step, in order; ``errors`` are the ids of its error classes, most common first."""
-    found = [Slide("address")]
+    found = [Slide("address", step)]
     if step:
         found.append(Slide("step", step))
         found += [Slide("poll", step)] if polled else []
@@ -37,4 +40,6 @@ def slides(step: str, errors: Sequence[str], *, polled: bool) -> list[Slide]:
 
 def turned(order: Sequence[Slide], current: Slide, by: int) -> Slide:
     """Return the slide before or after the current one; the ends meet."""
+    if current.kind == "address":
+        current = order[0]
     return order[(order.index(current) + by) % len(order)] if current in order else order[0]

@@ -22,6 +22,7 @@ build = false
 
 [profile.dev]
 debug = false
+incremental = false
 """
 HELLO = 'fn main() { println!("hello"); }'
 _PRELUDE = r"""

@@ -2,14 +2,23 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 from playwright.sync_api import Page, expect
 
+from app.course import Lesson, load_shelf
+from app.progress import Progress, RoomStore, Try
+from app.settings import Settings
 from tests.support.server import Server, serving
+
+NAMES = ("Otter", "Ida", "Björn", "Mei", "Tomás", "Aisha", "", "Lukas", "Noor", "Jan", "Chloé", "Emil", "Sana", "Petra")
 
 
 @dataclass(frozen=True)
@@ -55,3 +64,57 @@ def playground(data_dir: Path, program: Path, *arguments: str) -> subprocess.Com
     env = {"PLAYGROUND_DATA_DIR": str(data_dir), "PATH": "/usr/bin:/bin"}
     command = [str(program), "class", *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+async def fill(data_dir: Path, lessons: Sequence[Lesson]) -> None:
+    """Store a class of fourteen in the middle of its fourth step, some of whom are stuck."""
+    progress, now = Progress(data_dir / "progress.sqlite3"), time.time()
+    room = progress.room
+    await room.open(now - 3600, {"name": "Rust in November", "step": "panic-handler", "timer": str(now + 540)})
+    for number, name in enumerate(NAMES):
+        seat = f"{number:032}"
+        await room.join(seat, name, now)
+        for lesson in lessons[: 2 + number % 3]:
+            await _tried(room, seat, lesson.key, now - 1500, reached=True)
+        at = lessons[2 + number % 3]
+        error = "panic-handler-missing" if number % 4 else "start-lang-item"
+        for tries in range(number % 5):
+            await _tried(room, seat, at.key, now - 50 * (5 - tries) - 10, error)
+        await room.visit(seat, "", now)
+        await room.visit(seat, at.key, now - 60 * (number % 9) - 30)
+        await room.saw([(seat, now)] if number % 13 else [(seat, now - 400)])
+        if at.prediction:
+            await progress.guides.predict(seat, at.key, at.prediction.option[number % 2].id)
+        await progress.guides.open(seat, at.key, number % 3)
+    for number in (6, 9):
+        await room.hand(f"{number:032}", now - number)
+    progress.close()
+
+
+async def _tried(
+    room: RoomStore, seat: str, lesson: str, at: float, error: str | None = None, *, reached: bool = False
+) -> None:
+    status = "ok" if reached else "failed"
+    await room.add(seat, Try("freestanding-rust-binary", "0", lesson, at, reached, status, error, (), 0.3))
+
+
+def shown(path: str, *, slide: str = "") -> Callable[[Page, str], None]:
+    """Return a state in which an instructor sees that page of a filled class, which ends when the page closes."""
+
+    def state(page: Page, _server: str) -> None:
+        stack = ExitStack()
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="playground-test-"))) / "data"
+        data.mkdir()
+        lessons = load_shelf(Settings().lessons_dir).default.lessons
+        with ThreadPoolExecutor(1) as pool:  # Playwright's own loop runs in this thread
+            pool.submit(anyio.run, fill, data, lessons).result()
+        held = stack.enter_context(holding(data))
+        page.once("close", lambda _: stack.close())
+        entered(page, held)
+        if slide:
+            page.goto(f"{held.url}/class/step/panic-handler")
+            page.locator(f"button[value^='{slide}']").first.click()
+        page.goto(held.url + path)
+        expect(page.locator("h1")).to_be_visible()
+
+    return state

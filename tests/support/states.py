@@ -185,6 +185,15 @@ def flooded(page: Page, server: str) -> None:
     run(page, "cargo run")
 
 
+def booted(page: Page, server: str) -> None:
+    """Boot a machine that locks up, and open the list of what runs before the learner's code."""
+    page.goto(f"{server}/lessons/boot-arm")
+    run(page)
+    expect(page.locator(".machine")).to_contain_text("Locked up")
+    page.locator(".startup").click()
+    expect(page.locator("#startup")).to_be_visible()
+
+
 def screened(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/vga-text")
     run(page)
@@ -271,8 +280,8 @@ def finished(page: Page, server: str) -> None:
 STATES: dict[str, PageState] = {
     each.__name__: each
     for each in (
-        reached, expected, missed, running, queued, cancelled, offline, explained, linked, observed, flooded, screened,
-        carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, finished, keys
+        reached, expected, missed, running, queued, cancelled, offline, explained, linked, observed, flooded, booted,
+        screened, carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, finished, keys
     )
 }  # fmt: skip
 

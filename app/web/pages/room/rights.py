@@ -17,7 +17,7 @@ from app.web.state import Playground
 from app.web.words import ATTEMPTS
 
 _DAYS = 14
-_OF_SEAT, _OF_ADDRESS = parse("5/minute"), parse("30/minute")
+_OF_SEAT, _OF_ADDRESS = parse("5/minute"), parse("100/minute")
 
 
 def cookie_name(request: Request) -> str:

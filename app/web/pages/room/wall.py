@@ -1,5 +1,6 @@
 """The projector: nothing on it is about one person, and small counts read "a few"."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -82,14 +83,15 @@ async def _followed(request: Request, home: Playground) -> AsyncIterator[bytes]:
 
 
 async def _order(home: Playground, state: ClassState) -> list[Slide]:
-    """Return the slides about the class's step, or about the one that is shown."""
-    current = Slide.of(state.wall)
-    key = current.step or state.step
+    """Return the slides about the step that is shown, else the class's step, else the one where most learners are."""
+    current, records = Slide.of(state.wall), await home.classroom.records()
+    most = Counter(member.lesson for member in records.members if member.lesson).most_common(1)
+    key = current.step or state.step or (most[0][0] if most else "")
     lesson = _lesson(home, key)
     if lesson is None:
         return slides("", (), polled=False)
     outline = next(each for each in home.classroom.steps if each.key == key)
-    errors = [error for error, _ in step_sums(await home.classroom.records(), outline).errors][:_MOST_ERRORS]
+    errors = [error for error, _ in step_sums(records, outline).errors][:_MOST_ERRORS]
     if current.kind == "error" and current.error not in errors:
         errors.append(current.error)
     return slides(key, errors, polled=lesson.prediction is not None)
