@@ -39,7 +39,7 @@ COPY deploy/install-python /tmp/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca-certificates,target=/run/ca-certificates.crt \
     if [ -s /run/ca-certificates.crt ]; then export PIP_CERT=/run/ca-certificates.crt; fi; \
-    python3 /tmp/install-python \
+    python3 /tmp/install-python cluster \
     && find .venv -name '*.a' -delete
 COPY app app
 RUN .venv/bin/python -m compileall -q app

@@ -17,7 +17,7 @@ export V
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run class setup targets toolchains check lint test test-all bench load container-test soak format
+.PHONY: help run class setup targets toolchains check lint test test-all bench load container-test soak cluster format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -72,6 +72,9 @@ container-test: .venv/.dev ## Build the image and prove it: levels, attacks, ful
 
 soak: .venv/.dev setup ## A warm-up and ten minutes of honest and hostile runs, then count what is left (SOAK_SECONDS changes it)
 	.venv/bin/python -m bench.soak $(SOAK_SECONDS)
+
+cluster: .venv/.dev setup ## Serve with a broker and two workers, each a process, on this machine (PORT=8123, SLOTS=1)
+	@tools/cluster $(PORT)
 
 format: .venv/.dev ## Format the code and mend what can be mended
 	.venv/bin/ruff format

@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 from contextlib import suppress
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,6 +91,12 @@ Rate = Annotated[str, AfterValidator(_rate)]
 """A number of requests and a time, in the notation of the library ``limits``: ``30/minute``."""
 
 
+def _engine(address: str) -> str:
+    if address == "local" or re.fullmatch(r"(nats|tls)://[^\s/?#]+", address):
+        return address
+    raise ValueError("must be local, or the address of a NATS server, such as nats://127.0.0.1:4222")
+
+
 class Settings(BaseSettings):
     """The operator's settings. The field ``x`` is the variable ``PLAYGROUND_X``.
 
@@ -172,6 +178,15 @@ class Settings(BaseSettings):
     reader_seconds: float = Field(
         15.0, gt=0, description="a run started from a page is cancelled when no reader has followed it for this long"
     )
+    engine: Annotated[str, AfterValidator(_engine)] = Field(
+        "local", description="local, or the address of a NATS server whose workers execute the runs: nats://host:4222"
+    )
+    engine_keys: Path | None = Field(
+        None, description="with workers elsewhere: folder with this process's key, as playground engine init makes it"
+    )
+    worker_seconds: float = Field(
+        60.0, gt=0, description="with workers elsewhere: runs end as lost when no worker has been there for this long"
+    )
     run_ttl: float = Field(3600.0, gt=0, description="how long a finished run and its artifact are kept")
     request_seconds: float = Field(
         10.0, gt=0, description="timeout for receiving a request's head, and then for its body"
@@ -203,3 +218,11 @@ class Settings(BaseSettings):
     address_streams: Rate = Field("3000/minute", description="event streams that one client address may open")
     seat_reads: Rate = Field("600/minute", description="pages and API answers that one seat may fetch")
     address_reads: Rate = Field("20000/minute", description="pages and API answers for one client address")
+
+    @property
+    def only_local(self) -> bool:
+        """Return True if only this computer can reach the server."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"

@@ -238,7 +238,7 @@ async def test_readiness_tells_an_engine_that_has_ended(settings: Settings) -> N
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             assert (await client.get("/readyz")).json()["engine"] == "ok"
-            app.state.playground.local._tasks.end()
+            app.state.playground.engine._tasks.end()
             answer = await client.get("/readyz")
             assert answer.status_code == 503
             assert "restart" in answer.json()["engine"]

@@ -14,9 +14,10 @@ from app.settings import Settings
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to serve on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to serve on.", min=0, max=65535)] = None,
+    engine: Annotated[str | None, typer.Option(help="local, or the NATS server of the workers.")] = None,
 ) -> None:
     """Serve the course."""
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    given = {name: value for name, value in (("host", host), ("port", port), ("engine", engine)) if value is not None}
     serve_or_stop(settings_of(**given))
 
 

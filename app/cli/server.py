@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import gc
-import ipaddress
 import logging
 import resource
 import socket
@@ -31,6 +30,7 @@ _OWN_FILES = 512
 _FILES_OF_A_RUN = 16
 _FEWEST_CONNECTIONS = 16
 """Connections that are allowed whatever the limit of open files."""
+_BROKER_SECONDS = 10.0
 _M_ARENA_MAX = -8  # glibc's malloc.h
 _M_MMAP_THRESHOLD = -3
 _LARGE_BLOCK = 256 * 1024
@@ -71,7 +71,9 @@ def serve_forever(settings: Settings, announce: Callable[[int], None] | None = N
     """
     _keep_heap_small()
     logs.configure(settings)
-    found = _check_isolation(settings)
+    found = _check_isolation(settings) if settings.engine == "local" else None
+    if found is None:
+        _check_broker(settings)
     listener = _listen(settings.host, settings.port)
     app = _create(settings, found)
     most = _allow_connections(settings)
@@ -91,7 +93,8 @@ def serve_forever(settings: Settings, announce: Callable[[int], None] | None = N
         announce(listener.getsockname()[1])
     elif settings.log_format == "text":
         print(f"The playground is at {' and '.join(addresses)} (stop it with Ctrl-C)", flush=True)
-    _log.info("The playground is at %s; isolation of runs: %s", " and ".join(addresses), found.isolation.level)
+    runs = found.isolation.level if found else settings.engine
+    _log.info("The playground is at %s; isolation of runs: %s", " and ".join(addresses), runs)
     with listener:
         _Server(config, app.state.playground).run([listener])
 
@@ -124,13 +127,30 @@ def _check_isolation(settings: Settings) -> LocalSetup:
         found = anyio.run(find_setup, settings)
     except IsolationError as error:
         raise ServeError(str(error)) from error
-    if found.isolation.level == "none" and not _is_loopback(settings.host):
+    if found.isolation.level == "none" and not settings.only_local:
         why = " ".join(found.isolation.notes)
         raise ServeError(
             f"Runs cannot be isolated here, so {settings.host} is refused: anyone who reaches it could run "
             f"programs as you. Serve on 127.0.0.1. {why}"
         )
     return found
+
+
+def _check_broker(settings: Settings) -> None:
+    """Prepare the streams of the broker; raises ``ServeError`` if it cannot be used."""
+    from app.engine.nats.broker import Broker, UnusableBrokerError
+
+    async def check() -> None:
+        broker = await Broker(settings.engine, "web", settings.engine_keys).connect(_BROKER_SECONDS)
+        try:
+            await broker.ensure(settings.run_ttl)
+        finally:
+            await broker.close()
+
+    try:
+        anyio.run(check)
+    except UnusableBrokerError as error:
+        raise ServeError(str(error)) from error
 
 
 def _allow_connections(settings: Settings) -> int:
@@ -152,14 +172,7 @@ def _allow_connections(settings: Settings) -> int:
     return connections
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _create(settings: Settings, found: LocalSetup) -> FastAPI:
+def _create(settings: Settings, found: LocalSetup | None) -> FastAPI:
     try:
         ensure_private(settings.scratch_dir)
         return create_app(settings, found)

@@ -88,6 +88,10 @@ class FairQueue(Generic[T]):
         """The number of runs in all lines, without those on hold."""
         return self._waiting
 
+    def resize(self, slots: int) -> None:
+        """Change the number of slots. Runs in progress stay, also if there are more of them."""
+        self._slots = slots
+
     def note_presence(self, owner: Owner) -> None:
         """Note that the owner is present.
 

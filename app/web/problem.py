@@ -246,6 +246,12 @@ def queue_full(most: int) -> ProblemError:
     return ProblemError(503, "queue-full", message, retry_after=_RETRY_SECONDS)
 
 
+def engine_unavailable() -> ProblemError:
+    """Refuse a request because the broker or all workers are gone."""
+    message = "The engine that executes runs cannot be reached. Try again in a minute."
+    return ProblemError(503, "engine-unavailable", message, retry_after=_RETRY_SECONDS)
+
+
 def storage_failed(error: Exception) -> ProblemError:
     """Refuse a run whose texts cannot be stored."""
     message = f"Your files cannot be stored ({error}). Ask the playground's operator to check its disk."
