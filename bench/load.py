@@ -31,12 +31,14 @@ MOST_SECONDS = 0.5
 """The bound for the 95th percentile of a run with a hundred seats."""
 MOST_TIMES = 2.0
 """The bound for the 95th percentile beside a greedy seat, as a multiple of that without."""
-_HONEST, _HONEST_THINK = 10, 3.0
+_HONEST, _HONEST_THINK = 10, 6.0
 _ENDLESS = 25
 _ENDLESS_BUILD = "#![allow(long_running_const_eval)]\nconst A: () = loop {};\nfn main() { A }\n"
 _ENDLESS_PROGRAM = "fn main() { loop { std::thread::sleep(std::time::Duration::from_millis(50)); } }\n"
-_PAUSE = 0.5
+_PAUSE = 5.0
 """Seconds after which a greedy seat tries again when a run was refused."""
+_AHEAD = 1.0
+"""Seconds by which the greedy seat comes before the honest ones run."""
 
 
 @dataclass
@@ -132,7 +134,7 @@ async def beside(url: str, task: Task, std: Lesson, seconds: float) -> tuple[Tal
     without = await seats(url, task, _HONEST, seconds, _HONEST_THINK)
     async with anyio.create_task_group() as group:
         group.start_soon(greedy, url, std)
-        await anyio.sleep(2 * _PAUSE)
+        await anyio.sleep(_AHEAD)
         tally = await seats(url, task, _HONEST, seconds, _HONEST_THINK)
         group.cancel_scope.cancel()
     return without, tally

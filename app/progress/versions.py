@@ -34,8 +34,7 @@ class TextVersions:
 
     async def files(self, seat: str, lesson: str) -> dict[str, str]:
         """Return the current texts, or none if they are the lesson's own."""
-        rows = await self._store.rows("select path, text from files where seat = ? and lesson = ?", seat, lesson)
-        return {str(path): str(text) for path, text in rows}
+        return await self._store.read(lambda db: current_texts(db, seat, lesson))
 
     async def save(self, seat: str, lesson: str, files: Mapping[str, str]) -> None:
         """Store the current texts, all or none of them."""
@@ -51,8 +50,7 @@ class TextVersions:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            rows = db.execute("select path, text from files where seat = ? and lesson = ?", (seat, lesson))
-            kept = {str(path): str(text) for path, text in rows}
+            kept = current_texts(db, seat, lesson)
             if base and kept and fingerprint(kept) != base and any(kept[path] != ran.get(path) for path in kept):
                 _keep(db, seat, lesson, kept, what)
             _save(db, seat, lesson, files)
@@ -102,9 +100,20 @@ class TextVersions:
 
     async def offers(self, seat: str, lesson: str) -> Offers:
         """Return what undo and redo would do now."""
-        query = "select side, what from versions where seat = ? and lesson = ? order by number"
-        latest = {str(side): str(what) for side, what in await self._store.rows(query, seat, lesson)}
-        return Offers(latest.get("undo"), latest.get("redo"))
+        return await self._store.read(lambda db: undo_and_redo(db, seat, lesson))
+
+
+def current_texts(db: sqlite3.Connection, seat: str, lesson: str) -> dict[str, str]:
+    """Return what ``TextVersions.files`` returns."""
+    rows = db.execute("select path, text from files where seat = ? and lesson = ?", (seat, lesson))
+    return {str(path): str(text) for path, text in rows}
+
+
+def undo_and_redo(db: sqlite3.Connection, seat: str, lesson: str) -> Offers:
+    """Return what ``TextVersions.offers`` returns."""
+    query = "select side, what from versions where seat = ? and lesson = ? order by number"
+    latest = {str(side): str(what) for side, what in db.execute(query, (seat, lesson))}
+    return Offers(latest.get("undo"), latest.get("redo"))
 
 
 def fingerprint(files: Mapping[str, str]) -> str:
