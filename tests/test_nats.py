@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -67,7 +68,9 @@ async def start_worker(nats: NatsServer, open_folder: Path) -> AsyncIterator[Sta
 
     async def started() -> WorkerProcess:
         scratch = open_folder / f"worker-{len(workers)}"
-        workers.append(await anyio.to_thread.run_sync(WorkerProcess, nats.url, scratch))
+        # On a busy machine a build takes many seconds.
+        start = partial(WorkerProcess, nats.url, scratch, PLAYGROUND_RUN_SECONDS="300")
+        workers.append(await anyio.to_thread.run_sync(start))
         return workers[-1]
 
     yield started
@@ -179,7 +182,7 @@ async def test_nothing_is_lost_when_the_broker_dies(
 async def test_a_web_that_starts_again_follows_the_runs_of_the_last_one(
     nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec], start_worker: StartWorker
 ) -> None:
-    running, waiting, left = jobs("cargo run", TURNS, owner="me"), jobs(), jobs(attended=True)
+    running, waiting, left = jobs("cargo run", TURNS, owner="me"), jobs(), jobs("cargo run", TURNS, attended=True)
     stored: list[str] = []
 
     async def store(spec: JobSpec, _events: Sequence[Event], _verdict: Verdict) -> None:
@@ -205,7 +208,7 @@ async def test_a_web_that_starts_again_follows_the_runs_of_the_last_one(
         assert await followed(engine, done) == first
         assert sorted(stored) == sorted([done, running.run_id, waiting.run_id, left.run_id])
         with anyio.fail_after(300):
-            while len(await engine._broker.names("run.*.stored")) < 4:
+            while len(await engine._broker.names("run.*.stored")) < 4:  # noqa: ASYNC110 - nothing tells of a note
                 await anyio.sleep(0.05)
     async with web(settings, taught, nats.url, store) as engine:
         assert await followed(engine, done) == first
