@@ -9,7 +9,7 @@ SHELL_SCRIPTS := $(shell grep -lE '^\#!.*\b(ba)?sh$$' tools/* tools/editor/* dep
 # Test processes that run side by side; PROCESSES=0 runs every test in one. They are few, because each runs compilers and
 # a browser, too.
 PROCESSES ?= auto
-PYTEST := .venv/bin/pytest -n $(PROCESSES) --maxprocesses 4 --dist loadgroup
+SPLIT := -n $(PROCESSES) --maxprocesses 4 --dist loadgroup
 
 # V=1 shows what pip, apt and cargo print.
 export V
@@ -17,7 +17,7 @@ export V
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup targets toolchains check lint test test-all bench container-test soak format
+.PHONY: help run setup targets toolchains check lint test test-all coverage bench container-test soak format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,11 +52,18 @@ lint: .venv/.dev ## What check does before the lessons: format, lint, types, imp
 
 test: .venv/.dev toolchains ## Every test, on the real toolchains and a real browser
 	@.venv/bin/python tools/test-tools
-	$(PYTEST) $(PYTEST_ARGS)
+	.venv/bin/pytest $(SPLIT) $(PYTEST_ARGS)
 
-test-all: .venv/.dev toolchains ## The same in every combination, attacks of the web at each level, too
+test-all: export TEST_ALL = 1
+test-all: coverage ## The same in every combination, attacks of the web at each level, too, and their coverage
+
+# Not in `make test`: with coverage, the start of a server costs half as much again, and the tests start hundreds.
+coverage: .venv/.dev toolchains ## Run every test, and print how much of the program they execute
 	@.venv/bin/python tools/test-tools
-	TEST_ALL=1 $(PYTEST) $(PYTEST_ARGS)
+	@.venv/bin/coverage erase
+	.venv/bin/coverage run -m pytest $(SPLIT) $(PYTEST_ARGS)
+	@.venv/bin/coverage combine --quiet
+	@.venv/bin/coverage report
 
 bench: .venv/.dev setup ## Print the figures of the README; AGAINST=COMMIT compares with that commit instead (ROUNDS=100)
 	.venv/bin/python -m $(if $(AGAINST),bench.against "$(AGAINST)",bench) $(ROUNDS)

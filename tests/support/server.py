@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -102,6 +102,10 @@ def serving(data_dir: Path, user: int | None = None, /, **variables: str) -> Ite
         assert found, f"the server did not say its address but {line!r}"
         yield Server(process, found[0].rstrip("/"))
     finally:
+        if "COVERAGE_PROCESS_CONFIG" in os.environ:  # a killed server cannot write what was measured in it
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
         process.kill()
         process.wait()
         assert process.stdout is not None
