@@ -17,7 +17,8 @@ export V
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup targets toolchains check lint test test-all coverage bench container-test soak format
+.PHONY: help run setup targets toolchains check lint lint-python lint-types lint-others test test-all coverage bench
+.PHONY: container-test soak format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,15 +35,25 @@ targets: .venv/.run ## Every target of every lesson, and the programs that lesso
 toolchains: .venv/.run ## What check and test use: every target, and the compiler of the post's time
 	@$(PLAYGROUND) setup --all --era || test $$? = 1 # a test that lacks something says so; in CI that is a failure
 
-check: .venv/.dev toolchains lint ## Lint, types, imports, lessons on the real toolchains
+# The set-up mostly waits for downloads and single compilers, so the linters run beside it. Clippy comes with the set-up.
+check: .venv/.dev ## Lint, types, imports, lessons on the real toolchains
+	@$(MAKE) --no-print-directory -j2 toolchains lint-python lint-types
+	@$(MAKE) --no-print-directory lint-others
 	$(PLAYGROUND) lessons check
 
 lint: .venv/.dev ## What check does before the lessons: format, lint, types, imports, spelling
-	.venv/bin/ruff format --check
-	.venv/bin/ruff check
+	@$(MAKE) --no-print-directory -j2 lint-types lint-python lint-others
+
+lint-types: .venv/.dev
 	.venv/bin/mypy
 	.venv/bin/mypy --scripts-are-modules $(SCRIPTS)
+
+lint-python: .venv/.dev
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
 	.venv/bin/lint-imports
+
+lint-others: .venv/.dev
 	.venv/bin/biome lint --error-on-warnings static/js
 	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 	.venv/bin/codespell
