@@ -9,7 +9,7 @@ SHELL_SCRIPTS := $(shell grep -lE '^\#!.*\b(ba)?sh$$' tools/* tools/editor/* dep
 # Test processes that run side by side; PROCESSES=0 runs every test in one. They are few, because each runs compilers and
 # a browser, too.
 PROCESSES ?= auto
-PYTEST := .venv/bin/pytest -n $(PROCESSES) --maxprocesses 4 --dist loadgroup
+SPLIT := -n $(PROCESSES) --maxprocesses 4 --dist loadgroup
 
 # V=1 shows what pip, apt and cargo print.
 export V
@@ -17,7 +17,8 @@ export V
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run class setup targets toolchains check lint test test-all bench load container-test soak cluster format
+.PHONY: help run class setup targets toolchains check lint lint-python lint-types lint-others test test-all coverage bench
+.PHONY: load container-test soak cluster format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,15 +38,25 @@ targets: .venv/.run ## Every target of every lesson, and the programs that lesso
 toolchains: .venv/.run ## What check and test use: every target, and the compiler of the post's time
 	@$(PLAYGROUND) setup --all --era || test $$? = 1 # a test that lacks something says so; in CI that is a failure
 
-check: .venv/.dev toolchains lint ## Lint, types, imports, lessons on the real toolchains
+# The set-up mostly waits for downloads and single compilers, so the linters run beside it. Clippy comes with the set-up.
+check: .venv/.dev ## Lint, types, imports, lessons on the real toolchains
+	@$(MAKE) --no-print-directory -j2 toolchains lint-python lint-types
+	@$(MAKE) --no-print-directory lint-others
 	$(PLAYGROUND) lessons check
 
 lint: .venv/.dev ## What check does before the lessons: format, lint, types, imports, spelling
-	.venv/bin/ruff format --check
-	.venv/bin/ruff check
+	@$(MAKE) --no-print-directory -j2 lint-types lint-python lint-others
+
+lint-types: .venv/.dev
 	.venv/bin/mypy
 	.venv/bin/mypy --scripts-are-modules $(SCRIPTS)
+
+lint-python: .venv/.dev
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
 	.venv/bin/lint-imports
+
+lint-others: .venv/.dev
 	.venv/bin/biome lint --error-on-warnings static/js
 	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 	.venv/bin/codespell
@@ -55,11 +66,18 @@ lint: .venv/.dev ## What check does before the lessons: format, lint, types, imp
 
 test: .venv/.dev toolchains ## Every test, on the real toolchains and a real browser
 	@.venv/bin/python tools/test-tools
-	$(PYTEST) $(PYTEST_ARGS)
+	.venv/bin/pytest $(SPLIT) $(PYTEST_ARGS)
 
-test-all: .venv/.dev toolchains ## The same in every combination: attacks of the web at each level, two more browsers
-	@TEST_ALL=1 .venv/bin/python tools/test-tools
-	TEST_ALL=1 $(PYTEST) $(PYTEST_ARGS)
+test-all: export TEST_ALL = 1
+test-all: coverage ## The same in every combination, attacks of the web at each level, two more browsers, coverage
+
+# Not in `make test`: with coverage, the start of a server costs half as much again, and the tests start hundreds.
+coverage: .venv/.dev toolchains ## Run every test, and print how much of the program they execute
+	@.venv/bin/python tools/test-tools
+	@.venv/bin/coverage erase
+	.venv/bin/coverage run -m pytest $(SPLIT) $(PYTEST_ARGS)
+	@.venv/bin/coverage combine --quiet
+	@.venv/bin/coverage report
 
 bench: .venv/.dev setup ## Print the figures of the README; AGAINST=COMMIT compares with that commit instead (ROUNDS=100)
 	.venv/bin/python -m $(if $(AGAINST),bench.against "$(AGAINST)",bench) $(ROUNDS)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 import anyio
@@ -25,6 +26,10 @@ from app.run.workspace import configured_targets
 from app.toolchain import Toolchain
 
 _REPORT = "compilers.json"
+_BATCH = 4
+"""Lessons that are proven at once. At the end of a batch, slots of the engine stay empty."""
+_AT_ONCE = 4
+"""Runs that are submitted at once. Engines limit how many runs of one owner may wait."""
 
 
 @dataclass(frozen=True)
@@ -161,19 +166,23 @@ async def prove(
     """Prove each expectation on each toolchain that has the target of its command; yield the proofs in course order.
 
     A command that inspects a binary gets the one that the same files built last. A prediction is proven too: exactly
-    one option must match the run that it is about, the same one in every run that reaches the goal. The toolchains of a
-    lesson run concurrently, as many at a time as the engine allows.
+    one option must match the run that it is about, the same one in every run that reaches the goal. Several lessons and
+    their toolchains run concurrently, as many runs at a time as the engine allows.
     """
-    for lesson in lessons:
-        found: dict[str, list[Proof]] = {toolchain.name: [] for toolchain in toolchains}
+    turns = anyio.Semaphore(_AT_ONCE)
+    for first in range(0, len(lessons), _BATCH):
+        batch = lessons[first : first + _BATCH]
+        benches = [
+            _Bench(engine, shelf.course_of(lesson), lesson, toolchain, turns)
+            for lesson in batch
+            for toolchain in toolchains
+        ]
+        found: list[list[Proof]] = [[] for _ in benches]
         async with anyio.create_task_group() as tasks:
-            for toolchain in toolchains:
-                tasks.start_soon(
-                    _prove_on, _Bench(engine, shelf.course_of(lesson), lesson, toolchain), found[toolchain.name]
-                )
-        for proofs in found.values():
-            for proof in proofs:
-                yield proof
+            for bench, proofs in zip(benches, found, strict=True):
+                tasks.start_soon(_prove_on, bench, proofs)
+        for proof in chain.from_iterable(found):
+            yield proof
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,7 @@ class _Bench:
     course: Course
     lesson: Lesson
     toolchain: Toolchain
+    turns: anyio.Semaphore
 
     async def run(
         self, files: Mapping[str, str], command: Command, after: str | None = None
@@ -198,8 +208,9 @@ class _Bench:
             toolchain=self.toolchain.name,
             after=after,
         )
-        run_id = await self.engine.submit(job)
-        return run_id, [event async for event in self.engine.events(run_id)]
+        async with self.turns:
+            run_id = await self.engine.submit(job)
+            return run_id, [event async for event in self.engine.events(run_id)]
 
 
 async def _prove_on(bench: _Bench, found: list[Proof]) -> None:

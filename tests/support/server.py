@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -112,6 +112,10 @@ def serving(
             printed += line
         yield Server(process, found[0].rstrip("/"), printed)
     finally:
+        if "COVERAGE_PROCESS_CONFIG" in os.environ:  # a killed server cannot write what was measured in it
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
         process.kill()
         process.wait()
         assert process.stdout is not None
