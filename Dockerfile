@@ -81,7 +81,7 @@ COPY --from=targets /var/cache/freestanding-playground /var/cache/freestanding-p
 COPY --from=python /opt/playground /opt/playground
 COPY lessons /opt/playground/lessons
 COPY static /opt/playground/static
-COPY deploy/as-server deploy/backup deploy/entry deploy/healthcheck deploy/playground deploy/restore /usr/local/bin/
+COPY deploy/as-server deploy/entry deploy/healthcheck deploy/playground /usr/local/bin/
 ENV PYTHONDONTWRITEBYTECODE=1 RUSTUP_HOME=/opt/rustup \
     PLAYGROUND_HOST=0.0.0.0 PLAYGROUND_DATA_DIR=/data PLAYGROUND_CACHE_DIR=/var/cache/freestanding-playground \
     PLAYGROUND_LOG_FORMAT=json

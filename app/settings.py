@@ -149,6 +149,9 @@ class Settings(BaseSettings):
     reader_seconds: float = Field(
         15.0, gt=0, description="a run started from a page is cancelled when no reader has followed it for this long"
     )
+    seat_days: int = Field(
+        180, ge=0, description="seats that have run nothing for this many days are deleted; 0 keeps them for ever"
+    )
     run_ttl: float = Field(3600.0, gt=0, description="how long a finished run and its artifact are kept")
     request_seconds: float = Field(
         10.0, gt=0, description="timeout for receiving a request's head, and then for its body"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import doctor, field, lessons, serve, setup, trial
+from app.cli import backup, doctor, field, lessons, seats, serve, setup, trial
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 _lessons = typer.Typer(no_args_is_help=True, help="Work on the lessons.", rich_markup_mode=None)
@@ -15,8 +15,15 @@ cli.command()(setup.setup)
 cli.command()(doctor.doctor)
 cli.add_typer(_lessons, name="lessons")
 _lessons.command()(lessons.check)
+_seats = typer.Typer(no_args_is_help=True, help="See and delete what is stored of learners.", rich_markup_mode=None)
+cli.add_typer(_seats, name="seats")
+_seats.command("list")(seats.list_seats)
+_seats.command("purge")(seats.purge_seats)
+_seats.command("export")(seats.export_seat)
 cli.command("try")(trial.try_lesson)
 cli.command()(field.field)
+cli.command()(backup.backup)
+cli.command()(backup.restore)
 
 
 def main() -> None:

@@ -4,9 +4,11 @@ import ctypes
 import errno
 import ipaddress
 import logging
+import os
 import resource
 import socket
 import sqlite3
+from pathlib import Path
 
 import anyio
 import uvicorn
@@ -16,9 +18,11 @@ from app.cli import logs
 from app.engine.inventory import LocalSetup, find_setup
 from app.engine.scratch import ensure_private
 from app.progress import UnusableDatabaseError
+from app.progress.folder import user_name
 from app.sandbox import IsolationError
 from app.settings import Settings
 from app.web import create_app
+from app.web.guard.seats import SeatKeyError
 from app.web.guard.wire import wire_of
 from app.web.state import Playground
 
@@ -141,11 +145,21 @@ def _create(settings: Settings, found: LocalSetup) -> FastAPI:
     try:
         ensure_private(settings.scratch_dir)
         return create_app(settings, found)
-    except UnusableDatabaseError as error:
+    except (UnusableDatabaseError, SeatKeyError) as error:
         raise ServeError(str(error)) from error
     except (OSError, sqlite3.Error) as error:
         folders = f"{settings.data_dir} and {settings.scratch_dir}"
-        raise ServeError(f"{folders} must be folders that can be written, for data and for runs: {error}.") from error
+        sentence = f"{folders} must be folders that can be written, for data and for runs: {error}."
+        raise ServeError(f"{sentence}{_whose(settings.data_dir)}") from error
+
+
+def _whose(folder: Path) -> str:
+    """Return a further sentence if the folder is there and belongs to another user than the server's."""
+    if not folder.exists() or folder.stat().st_uid == os.geteuid():
+        return ""
+    owner, own = user_name(folder.stat().st_uid), user_name(os.geteuid())
+    command = f"chown -R {os.geteuid()}:{os.getegid()} {folder}"
+    return f" {folder} belongs to {owner}, but the server runs as {own}. Run as root: {command}"
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -290,6 +290,7 @@ class LocalEngine:
             await self._on_verdict(run.job, tuple(run.log), verdict)
         except Exception:
             _log.exception("the progress of run %s could not be stored", run.id)
+            verdict = verdict.model_copy(update={"stored": False})
         run.end(verdict)
 
     async def _tend(self) -> None:

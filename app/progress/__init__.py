@@ -5,13 +5,16 @@ server loses nothing.
 """
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.progress.database import UnusableDatabaseError, describe_database
+from app.progress.database import UnusableDatabaseError, describe_database, try_tables
+from app.progress.folder import RESTORING, FolderInUseError, held
 from app.progress.guides import Guides, Predicted
 from app.progress.schema import TABLES
+from app.progress.seats import purge
 from app.progress.store import Store
 from app.progress.versions import Offers, TextVersions, fingerprint
 
@@ -26,6 +29,11 @@ __all__ = [
     "fingerprint",
 ]
 
+_INTERRUPTED = (
+    "A restore in {} was interrupted. Run `playground restore FILE` again. "
+    "What was there before is in its folder before-restore-… with the latest date."
+)
+
 
 class Progress:
     """The open store, until ``close``. Methods raise ``sqlite3.Error`` when the disk fails.
@@ -34,17 +42,27 @@ class Progress:
     """
 
     def __init__(self, path: Path) -> None:
-        self._store = Store(path)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with ExitStack() as stack:
+            stack.enter_context(_used(path.parent))
+            self._store = Store(path)
+            self._held = stack.pop_all()
         self.versions = TextVersions(self._store)
         self.guides = Guides(self._store)
 
     def close(self) -> None:
         """Close the file; later calls raise."""
         self._store.close()
+        self._held.close()
+
+    @property
+    def failure(self) -> str | None:
+        """The error of the latest change that could not be stored, None once a later one was."""
+        return self._store.failure
 
     async def check(self) -> None:
-        """Raise ``sqlite3.Error`` unless the store can be written."""
-        await self._store.together(lambda _: None)
+        """Raise ``sqlite3.Error`` unless every table can be written."""
+        await self._store.together(try_tables)
 
     async def files(self, seat: str, lesson: str) -> dict[str, str]:
         """Return the seat's texts by path, or none if it has not changed any in the lesson."""
@@ -63,15 +81,24 @@ class Progress:
 
         await self._store.together(work)
 
-    async def mark(self, seat: str, lesson: str, toolchain: str) -> None:
-        """Record that the seat has reached the lesson's goal. Only the first time counts."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        await self._store.rows("insert or ignore into reached values (?, ?, ?, ?)", seat, lesson, now, toolchain)
+    async def mark(self, seat: str, lesson: str, toolchain: str, at: datetime | None = None) -> None:
+        """Record that the seat has reached the lesson's goal, now or at that time. Only the first time counts."""
+        when = (at or datetime.now(UTC)).isoformat(timespec="seconds")
+        await self._store.rows("insert or ignore into reached values (?, ?, ?, ?)", seat, lesson, when, toolchain)
 
     async def reached(self, seat: str) -> dict[str, datetime]:
         """Return when the seat reached each lesson's goal, by the lesson's key."""
         rows = await self._store.rows("select lesson, at from reached where seat = ?", seat)
         return {str(lesson): datetime.fromisoformat(str(at)) for lesson, at in rows}
+
+    async def reached_with(self, seat: str) -> dict[str, tuple[datetime, str]]:
+        """Return when, and with which toolchain, the seat reached each lesson's goal, by the lesson's key."""
+        rows = await self._store.rows("select lesson, at, toolchain from reached where seat = ?", seat)
+        return {str(lesson): (datetime.fromisoformat(str(at)), str(toolchain)) for lesson, at, toolchain in rows}
+
+    async def purge(self, before: datetime) -> list[str]:
+        """Delete the seats that have run nothing since then, and return them."""
+        return await self._store.alone(lambda db: purge(db, before))
 
     async def note_run(self, seat: str, lesson: str, run: str, command: str) -> None:
         """Record the seat's latest run of a lesson."""
@@ -103,3 +130,15 @@ class Progress:
                 db.execute(f"delete from {table} where seat = ?", (seat,))  # noqa: S608  (names of our own)
 
         await self._store.together(work)
+
+
+@contextmanager
+def _used(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock as a server does; raises ``UnusableDatabaseError`` during or after a partial restore."""
+    try:
+        with held(folder, alone=False):
+            if (folder / RESTORING).exists():
+                raise UnusableDatabaseError(_INTERRUPTED.format(folder))
+            yield
+    except FolderInUseError:
+        raise UnusableDatabaseError(f"A restore is running in {folder}. Start again when it has ended.") from None

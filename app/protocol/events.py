@@ -264,7 +264,8 @@ class Advice(_Frozen):
 class Verdict(_Numbered):
     """The verdict on the lesson's goal: always the last event of a run.
 
-    ``detour`` is set if the lesson's text itself asks for this run, to show something other than the goal.
+    ``detour`` is set if the lesson's text itself asks for this run, to show something other than the goal. ``stored``
+    is False if the progress could not be stored. The JSON of other verdicts has no ``stored``.
     """
 
     type: Literal["verdict"] = "verdict"
@@ -272,6 +273,7 @@ class Verdict(_Numbered):
     checks: tuple[Check, ...]
     advice: tuple[Advice, ...] = ()
     detour: Advice | None = Field(default=None, exclude_if=lambda detour: detour is None)
+    stored: bool = Field(default=True, exclude_if=bool)
 
 
 Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Screen | Machine | Edit | Finished | Verdict

@@ -39,6 +39,7 @@ def create_app(settings: Settings, found: LocalSetup | None = None, backend: Bac
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with state.local or nullcontext(), anyio.create_task_group() as tasks:
             tasks.start_soon(_warm, state)
+            tasks.start_soon(state.retention)
             yield
             tasks.cancel_scope.cancel()
         state.progress.close()

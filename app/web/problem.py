@@ -291,6 +291,12 @@ def no_such_hint(most: int) -> ProblemError:
     return ProblemError(422, "no-such-hint", f"This step has {count(most, 'hint')}. Ask for one of them.")
 
 
+def not_progress() -> ProblemError:
+    """Refuse to import a file that no playground exported."""
+    message = "This file is not a progress file of a playground. Choose one that you saved with Export."
+    return ProblemError(422, "not-progress", message, "progress")
+
+
 def no_such_edit() -> ProblemError:
     """Refuse to accept files that no tool of the run wrote."""
     return ProblemError(422, "no-such-offer", "This run offers no such files. Run the command again.", "choice")

@@ -1,9 +1,11 @@
 """Hold what pages and API share: the courses, the engine, the progress, and the services built from them."""
 
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import anyio
@@ -29,6 +31,7 @@ from app.web.streams import Downloads, Streams
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_DAY = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,19 @@ class Playground:
         await self.engine.forget(seat)
         await self.progress.forget(seat)
         self.panels.forget(seat)
+
+    async def retention(self) -> None:
+        """Delete seats that have run nothing for ``seat_days``, at once and then once a day, until cancelled."""
+        while self.settings.seat_days:
+            try:
+                gone = await self.progress.purge(datetime.now(UTC) - timedelta(days=self.settings.seat_days))
+                if gone:
+                    _log.info(
+                        "%d seats had run nothing for %d days and were deleted", len(gone), self.settings.seat_days
+                    )
+            except sqlite3.Error:
+                _log.exception("old seats could not be deleted")
+            await anyio.sleep(_DAY)
 
     @asynccontextmanager
     async def drawing_lock(self, run_id: str) -> AsyncIterator[None]:

@@ -14,11 +14,13 @@ TOOK_LINK = "you took the files of a link"
 INSERTED = "you inserted code from the text"
 APPLIED_SOLUTION = "you applied the solution"
 ACCEPTED_EDIT = "you accepted the changes of a tool"
+IMPORTED_PROGRESS = "you imported your progress"
 
 RATES = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
 """The requests that a rate counts, in the plural."""
 
 FORGOTTEN = "All data stored about you has been deleted."
+NOTHING_IMPORTED = "The file has no progress in a step that this playground has, so nothing was added."
 
 LIST_ENDS = "The list ends here."
 TERMINAL_ENDS = "The page shows no more of the output."
@@ -87,6 +89,11 @@ LINKER_PARTS = {
 
 ENTRY_NAMED = "You: this command names the entry point, and your own code must define the function of that name."
 ENTRY_ON_WINDOWS = "The C runtime of Windows, under the name `mainCRTStartup`, unless `/ENTRY:` names another function."
+
+
+def imported(steps: int) -> str:
+    """Return the answer to an import that had something on this number of steps."""
+    return f"Your progress in {count(steps, 'step')} was added to what was here." if steps else NOTHING_IMPORTED
 
 
 def count(number: int, noun: str) -> str:

@@ -33,6 +33,7 @@ PAGES = {
 }
 """For each page route, a path or the name of the state that leads to it."""
 NO_PAGES = {
+    "/export",
     "/lessons/{slug}/comparisons/{ids}/events",
     "/lessons/{slug}/finish.svg",
     "/lessons/{slug}/targets",
@@ -40,7 +41,7 @@ NO_PAGES = {
     "/runs/{run_id}/events",
     "/runs/{run_id}/output",
 }
-"""Routes that answer with a stream, plain text or a fragment."""
+"""Routes that answer with a stream, plain text, a file or a fragment."""
 
 
 def opened(page: Page) -> None:
