@@ -11,8 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.cli import cli
 from app.progress import Progress, UnusableDatabaseError
@@ -61,7 +60,7 @@ def archive_of(folder: Path) -> bytes:
 
 
 def stream(content: bytes) -> io.BufferedReader:
-    return io.BufferedReader(io.BytesIO(content))  # type: ignore[arg-type]  # typeshed wants a raw stream
+    return io.BufferedReader(io.BytesIO(content))
 
 
 def tar_of(**files: bytes) -> bytes:

@@ -141,7 +141,9 @@ def test_a_key_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_damaged_key_is_told_with_the_newest_backup(tmp_path: Path) -> None:
     (tmp_path / "seat.key").write_bytes(b"abc")
     (tmp_path / "last-backup.json").write_text('{"at": "2026-11-30T12:00:00+00:00", "file": null}')
-    with pytest.raises(SeatKeyError, match=r"it has 3 bytes, not 32\. The newest backup is of 2026-11-30 12:00 UTC"):
+    with pytest.raises(
+        SeatKeyError, match=r"its size in bytes is 3, not 32\. The newest backup is of 2026-11-30 12:00 UTC"
+    ):
         Seats.kept_in(tmp_path)
 
 

@@ -1,14 +1,18 @@
 """Helpers of several commands: settings, courses and lessons by name, and how a command ends."""
 
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 import anyio
 import typer
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
 
 from app.course import Lesson, LessonError, Shelf, load_shelf
-from app.settings import Settings
+from app.settings import PREFIX, Settings
 
 _T = TypeVar("_T")
 BAD_USE = 2
@@ -19,8 +23,35 @@ def settings_of(**given: Any) -> Settings:
     """Read the settings, with those given on the command line over them."""
     try:
         return Settings(**given)
-    except ValueError as error:
-        stop(f"A PLAYGROUND_ setting cannot be used: {error}")
+    except ValidationError as error:
+        # A default that depends on a wrong value is no mistake of its own.
+        faults = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+        stop("\n".join(map(_fault, faults)))
+    except SettingsError as error:
+        name = re.search(r'field "(\w+)"', str(error))
+        stop(f'{_variable(name[1] if name else "")} must be a JSON list, such as \'["a", "b"]\'.')
+
+
+def _fault(error: ErrorDetails) -> str:
+    """Return the sentence about one value that cannot be used."""
+    name, given, context = _variable(str(error["loc"][0])), error["input"], error.get("ctx", {})
+    wanted = {
+        "greater_than": "must be greater than {gt:g}",
+        "greater_than_equal": "must be at least {ge:g}",
+        "less_than_equal": "must be at most {le:g}",
+        "int_parsing": "must be a whole number",
+        "int_from_float": "must be a whole number",
+        "float_parsing": "must be a number",
+        "bool_parsing": "must be true or false",
+        "literal_error": "must be {expected}",
+    }.get(error["type"])
+    if wanted is None:
+        return f"{name} cannot be used: {context.get('error') or error['msg']}."
+    return f"{name} is {given!r}, but {wanted.format(**context)}."
+
+
+def _variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"
 
 
 def shelf_of(settings: Settings) -> Shelf:

@@ -9,11 +9,12 @@ from app.settings import Settings
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object for each record: time, level, logger, message, and ``error``, the trace, when there is one."""
+    """One JSON object for each record: time, level, logger, message, its fields, and ``error``, if it has a trace."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         entry = {"time": when, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        entry |= getattr(record, "fields", {})
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)

@@ -12,12 +12,16 @@ from app.course import LessonError
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to serve on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to serve on.", min=0, max=65535)] = None,
+    only_check: Annotated[bool, typer.Option("--check", help="Only say what would happen; change nothing.")] = False,
 ) -> None:
     """Serve the course."""
+    from app.cli.check import check
     from app.cli.server import ServeError, serve_forever
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings_of(**given)
+    if only_check:
+        raise typer.Exit(0 if check(settings, typer.echo) else 1)
     try:
         serve_forever(settings)
     except (ServeError, LessonError) as error:

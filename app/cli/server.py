@@ -20,7 +20,7 @@ from app.engine.scratch import ensure_private
 from app.progress import UnusableDatabaseError
 from app.progress.folder import user_name
 from app.sandbox import IsolationError
-from app.settings import Settings
+from app.settings import Settings, unknown_names
 from app.web import create_app
 from app.web.guard.seats import SeatKeyError
 from app.web.guard.wire import wire_of
@@ -63,8 +63,10 @@ def serve_forever(settings: Settings) -> None:
     """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken."""
     _keep_the_heap_small()
     logs.configure(settings)
-    found = _check_isolation(settings)
-    listener = _listen(settings.host, settings.port)
+    for sentence in unknown_names():
+        _log.warning(sentence)
+    found = check_isolation(settings)
+    listener = listen(settings.host, settings.port)
     app = _create(settings, found)
     most = _allow_connections(settings)
     config = uvicorn.Config(
@@ -101,7 +103,7 @@ def _keep_the_heap_small() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
-def _check_isolation(settings: Settings) -> LocalSetup:
+def check_isolation(settings: Settings) -> LocalSetup:
     """Look what this machine has. Refuses an address that others can reach while nothing isolates the runs."""
     try:
         found = anyio.run(find_setup, settings)
@@ -162,7 +164,8 @@ def _whose(folder: Path) -> str:
     return f" {folder} belongs to {owner}, but the server runs as {own}. Run as root: {command}"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises ``ServeError`` if the address or the port cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio switches Nagle's delay off for each connection; without, each answer waits 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -36,6 +36,8 @@ class Run:
         self.scope = anyio.CancelScope()
         self.readers = 0
         self.dropped = False
+        self.stopped = False
+        """True once the engine has been told to stop: a cancellation is not the learner's then."""
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
         self._positions, self._last_position_at = 0, -_PACE
@@ -44,6 +46,8 @@ class Run:
         """Append an event, unless the log has ended with the verdict."""
         if self.verdict():
             return
+        if self.stopped and isinstance(event, Finished) and event.status == "cancelled":
+            event = event.model_copy(update={"reason": "restarted"})
         self.memory_bytes += _memory_of(event)
         if isinstance(event, Started):
             self.started = time.monotonic()

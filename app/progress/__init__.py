@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.progress.database import UnusableDatabaseError, describe_database, try_tables
+from app.progress.database import UnusableDatabaseError, describe_database, examine_database, try_tables
 from app.progress.folder import RESTORING, FolderInUseError, held
 from app.progress.guides import Guides, Predicted
 from app.progress.schema import TABLES
@@ -26,6 +26,7 @@ __all__ = [
     "TextVersions",
     "UnusableDatabaseError",
     "describe_database",
+    "examine_database",
     "fingerprint",
 ]
 
@@ -59,6 +60,11 @@ class Progress:
     def failure(self) -> str | None:
         """The error of the latest change that could not be stored, None once a later one was."""
         return self._store.failure
+
+    @property
+    def failures(self) -> int:
+        """The number of errors so far."""
+        return self._store.failures
 
     async def check(self) -> None:
         """Raise ``sqlite3.Error`` unless every table can be written."""
@@ -111,6 +117,11 @@ class Progress:
         """Return the id of the seat's latest run of a lesson."""
         rows = await self._store.rows("select run from last_runs where seat = ? and lesson = ?", seat, lesson)
         return str(rows[0][0]) if rows else None
+
+    async def run_noted(self, seat: str, run: str) -> datetime | None:
+        """Return when a run was noted, if it is the seat's latest one of a lesson."""
+        rows = await self._store.rows("select at from last_runs where seat = ? and run = ?", seat, run)
+        return datetime.fromisoformat(str(rows[0][0])) if rows else None
 
     async def last_command(self, seat: str, lesson: str) -> str | None:
         """Return the command of the seat's latest run of a lesson."""

@@ -26,8 +26,7 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> sqlite3.Co
     Raises ``UnusableDatabaseError``, ``sqlite3.Error`` and ``OSError``; the file is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.exists() and not path.stat().st_size and path.with_name(SEAT_KEY).exists():
-        raise UnusableDatabaseError(_unreadable(path, "it is empty, although there have been learners"))
+    _refuse_empty(path)
     db = connect(path, "rwc")
     try:
         # The version is read before anything is written, so that a newer database stays as it is.
@@ -44,18 +43,31 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> sqlite3.Co
 
 def describe_database(path: Path, migrations: Migrations = MIGRATIONS) -> str:
     """Return one sentence about the version of the database at ``path``, without changing it."""
+    try:
+        return examine_database(path, migrations)
+    except UnusableDatabaseError as error:
+        return str(error)
+
+
+def examine_database(path: Path, migrations: Migrations = MIGRATIONS) -> str:
+    """Return one sentence about a database that can be used; raises ``UnusableDatabaseError`` for any other one."""
     if not os.path.exists(path):
         return f"{path} is made at the first start."
+    _refuse_empty(path)
     try:
         with closing(connect(path, "rw")) as db:
             found = checked_version(db, path, len(migrations))
-    except UnusableDatabaseError as error:
-        return str(error)
     except sqlite3.Error as error:
-        return f"{path} cannot be opened: {error}."
+        raise UnusableDatabaseError(f"{path} cannot be opened: {error}.") from error
     if found < len(migrations):
         return f"{path} has version {found}; the next start keeps a copy and migrates it to version {len(migrations)}."
     return f"{path} has version {found}, the latest."
+
+
+def _refuse_empty(path: Path) -> None:
+    """Refuse an empty file where there have been learners: SQLite would begin a new database in it."""
+    if path.is_file() and not path.stat().st_size and path.with_name(SEAT_KEY).exists():
+        raise UnusableDatabaseError(_unreadable(path, "it is empty, although there have been learners"))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ _DATES = ("at", "seen", "joined")
 
 @dataclass(frozen=True)
 class StoredSeat:
-    """What is stored of one seat: when it last did something, its rows, and the bytes of their texts."""
+    """A seat with stored data: the time of its latest run, its rows, their bytes, and its reached lessons."""
 
     seat: str
     last: datetime | None

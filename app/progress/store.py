@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 class Store:
     """The open file, until ``close``. Methods raise ``sqlite3.Error`` when the disk fails.
 
-    ``failure`` is the latest error, None once a change was stored after it.
+    ``failure`` is the latest error, None once a change was stored after it; ``failures`` is the number of all errors.
     Raises ``UnusableDatabaseError`` for a file that cannot be used.
     """
 
@@ -26,6 +26,7 @@ class Store:
         self._thread = anyio.CapacityLimiter(1)
         self._db = open_database(path)
         self.failure: str | None = None
+        self.failures = 0
 
     def close(self) -> None:
         """Close the file; later calls raise."""
@@ -60,6 +61,7 @@ class Store:
             found = await anyio.to_thread.run_sync(locked, limiter=self._thread)
         except sqlite3.Error as error:
             self.failure = str(error)
+            self.failures += 1
             raise
         if changes:
             self.failure = None

@@ -233,7 +233,8 @@ class Edit(_Numbered):
 class Finished(_Numbered):
     """The process has ended. ``seconds`` is wall-clock time without the queue.
 
-    ``reason`` is ``engine-lost`` if the engine ended during the run. The JSON of other runs has no ``reason``.
+    ``reason`` is ``engine-lost`` if the engine was lost during the run, and ``restarted`` if it was told to stop. The
+    JSON of other runs has no ``reason``.
     """
 
     type: Literal["finished"] = "finished"
@@ -241,7 +242,7 @@ class Finished(_Numbered):
     exit_code: int | None
     seconds: float
     limit: Limit | None = None
-    reason: Literal["engine-lost"] | None = Field(default=None, exclude_if=lambda reason: reason is None)
+    reason: Literal["engine-lost", "restarted"] | None = Field(default=None, exclude_if=lambda reason: reason is None)
 
 
 class Check(_Frozen):

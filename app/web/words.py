@@ -20,6 +20,7 @@ RATES = {"runs": "runs", "changes": "changes", "streams": "event streams", "read
 """The requests that a rate counts, in the plural."""
 
 FORGOTTEN = "All data stored about you has been deleted."
+WARMING = "the first run is being prepared; ready in a few seconds"
 NOTHING_IMPORTED = "The file has no progress in a step that this playground has, so nothing was added."
 
 LIST_ENDS = "The list ends here."

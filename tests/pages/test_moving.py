@@ -2,16 +2,18 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.engine.inventory import LocalInventory
 from app.settings import Settings
 from app.web import create_app
 from app.web.state import Backend
-from tests.support.scripted import ScriptedEngine, ScriptedToolchains, post
+from tests.support.scripted import ScriptedEngine, post
 
 pytestmark = pytest.mark.anyio
 
@@ -21,10 +23,12 @@ def upload(content: str | bytes) -> dict[str, tuple[str, str | bytes, str]]:
 
 
 @pytest.fixture
-def elsewhere(settings: Settings, course: Path, tmp_path: Path) -> FastAPI:
+def elsewhere(settings: Settings, course: Path, tmp_path: Path, inventory: LocalInventory) -> Iterator[FastAPI]:
     """Another playground with the same course."""
     other = settings.model_copy(update={"lessons_dir": course, "data_dir": tmp_path / "elsewhere"})
-    return create_app(other, backend=Backend(ScriptedEngine(), ScriptedToolchains()))
+    made = create_app(other, backend=Backend(ScriptedEngine(), inventory))
+    yield made
+    made.state.playground.progress.close()
 
 
 async def test_progress_moves_to_another_playground(learner: httpx.AsyncClient, elsewhere: FastAPI) -> None:

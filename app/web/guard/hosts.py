@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from app.web.problem import foreign_host, foreign_origin
+from app.web.problem import changed_host, foreign_host, foreign_origin, other_origin
 
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+?)\.?(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>.+)", re.ASCII)
+_LONGEST = 300
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -20,6 +21,9 @@ class Host(NamedTuple):
 
     name: str
     port: str | None
+
+    def __str__(self) -> str:
+        return self.name if self.port is None else f"{self.name}:{self.port}"
 
 
 class Hosts:
@@ -39,8 +43,13 @@ class Hosts:
 def check_origin(host: Host, origins: Sequence[str], sites: Sequence[str]) -> None:
     """Raise ``ProblemError`` 403 if the headers say that a page of another site sent the request."""
     foreign_site = any(site not in ("same-origin", "none") for site in sites)
-    if foreign_site or len(origins) > 1 or not all(_is_at(origin, host) for origin in origins):
+    if foreign_site or len(origins) > 1:
         raise foreign_origin()
+    for origin in origins:
+        if not _is_at(origin, host):
+            # Over plain HTTP, browsers do not say which site a page belongs to.
+            shown = origin if _ORIGIN.fullmatch(origin.lower()) and len(origin) < _LONGEST else "another address"
+            raise (changed_host if sites else other_origin)(shown, str(host))
 
 
 def _is_at(origin: str, host: Host) -> bool:

@@ -98,6 +98,12 @@ class Seats:
         return hmac.digest(self._key, f"seat {seat}".encode(), "sha256").hex()
 
 
+def examine_key(folder: Path) -> None:
+    """Raise ``SeatKeyError`` if the folder has a key that cannot be used. Creates none."""
+    if os.path.lexists(folder / SEAT_KEY):
+        _read_key(folder / SEAT_KEY)
+
+
 def _create_key(path: Path) -> None:
     """Write the file under another name and link it, so that a second server never reads a part and one key wins."""
     whole = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
@@ -126,7 +132,7 @@ def _read_key(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise SeatKeyError(_damaged(path, "it is not a file"))
         if status.st_size != KEY_BYTES:
-            raise SeatKeyError(_damaged(path, f"it has {status.st_size} bytes, not {KEY_BYTES}"))
+            raise SeatKeyError(_damaged(path, f"its size in bytes is {status.st_size}, not {KEY_BYTES}"))
         if status.st_uid != os.geteuid():
             raise SeatKeyError(_foreign(path, status))
         if stat.S_IMODE(status.st_mode) & 0o077:
