@@ -71,8 +71,13 @@ RUN --mount=type=secret,id=ca-certificates,target=/run/ca-certificates.crt \
 
 # --- what runs ---------------------------------------------------------------------------------------------------------
 FROM compiler
+# The release, and the commit that it was built from: --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD)
+ARG VERSION=unknown
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="A Freestanding Rust Binary: the playground" \
-      org.opencontainers.image.description="A tutorial of freestanding Rust binaries on the real cargo, in isolated runs"
+      org.opencontainers.image.description="A tutorial of freestanding Rust binaries on the real cargo, in isolated runs" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 # Mode 1777, so that a server that is started with --user can use a fresh volume; as root, deploy/entry closes it.
 RUN useradd --system --uid 990 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin playground \
     && install -d -m 1777 /data
