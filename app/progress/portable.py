@@ -4,12 +4,11 @@ It holds current texts, reached steps, opened hints and predictions by lesson ke
 document comes from strangers, so the types bound it and the caller checks it against its lessons.
 """
 
-from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-_Word = Annotated[str, StringConstraints(max_length=100)]
+_Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]{1,100}$")]
 _MOST_LESSONS = 500
 _MOST_FILES = 50
 
@@ -21,7 +20,7 @@ class _Frozen(BaseModel):
 class PortableReached(_Frozen):
     """When the goal was reached, and with which toolchain."""
 
-    at: datetime
+    at: AwareDatetime
     toolchain: _Word
 
 

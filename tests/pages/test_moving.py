@@ -22,6 +22,10 @@ def upload(content: str | bytes) -> dict[str, tuple[str, str | bytes, str]]:
     return {"progress": ("progress.json", content, "application/json")}
 
 
+def export_of(**lesson: object) -> str:
+    return json.dumps({"format": "freestanding-playground-progress", "version": 1, "lessons": {"one": lesson}})
+
+
 @pytest.fixture
 def elsewhere(settings: Settings, course: Path, tmp_path: Path, inventory: LocalInventory) -> Iterator[FastAPI]:
     """Another playground with the same course."""
@@ -60,6 +64,8 @@ async def test_progress_moves_to_another_playground(learner: httpx.AsyncClient, 
         b"{}",
         b"\xff\xfe",
         json.dumps({"format": "freestanding-playground-progress", "version": 2, "lessons": {}}),
+        export_of(reached={"at": "2026-01-01T00:00:00", "toolchain": "1.96"}),
+        export_of(reached={"at": "2026-01-01T00:00:00Z", "toolchain": "<b>"}),
         json.dumps({"format": "x", "version": 1, "lessons": {}}),
         json.dumps(
             {"format": "freestanding-playground-progress", "version": 1, "lessons": {"one": {"files": {"a": 1}}}}
