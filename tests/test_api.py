@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from tests.support.clients import seat_of, seated
 from tests.support.processes import pids_with
 from tests.support.server import Server
@@ -363,5 +363,5 @@ def test_folders_that_cannot_be_used_get_one_sentence(tmp_path: Path) -> None:
         command = [".venv/bin/playground", "serve", "--port", "0"]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
         assert done.returncode == 2
-        assert "must be folders that can be written" in done.stderr
+        assert "must be writable folders" in done.stderr
         assert "Traceback" not in done.stderr

@@ -10,8 +10,8 @@ from app.course.checks import UNKNOWN, judge, matching_options, misses, summariz
 from app.course.crate.reading import read_crate
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, at_version, in_range
-from app.course.lessons import Prediction
 from app.course.recordings import Recording
+from app.course.specs import Prediction
 from app.protocol.command import parse
 from app.protocol.events import Diagnostic, Event, Output, Span
 from app.settings import Settings

@@ -66,10 +66,10 @@ def test_commands_follow_each_other_on_what_was_built(tmp_path: Path) -> None:
     [
         (["try", "nothing"], "There is no lesson 'nothing'"),
         (["try", "hello-std", "--command", "xyzzy"], "a command line for cargo"),
-        (["try", "hello-std", "--dir", "/nowhere"], "/nowhere is no folder"),
+        (["try", "hello-std", "--dir", "/nowhere"], "/nowhere is not a folder"),
         (["try", "hello-std", "--dir", "."], "holds none of the files"),
         (["try", "hello-std", "--toolchain", "0.1"], "There is no toolchain 0.1"),
-        (["try", "hello-std", "--command", "nm target/debug/blog_os"], "Nothing has been built"),
+        (["try", "hello-std", "--command", "nm target/debug/blog_os"], "no artifact to inspect"),
         (["try"], "Missing argument"),
         (["dance"], "No such command"),
         (["serve", "--port", "99999999"], "65535"),

@@ -126,7 +126,7 @@ def test_a_container_does_what_the_docs_say(part: str) -> None:
     """Uses Docker's default seccomp profile and capabilities; `make container-test` proves the rest on the image."""
     lacking = [name for name in ("podman", "runc", "tini") if not shutil.which(name)]
     if lacking or os.geteuid() != 0:
-        pytest.skip(f"needs root and {', '.join(lacking) or 'nothing else'}")
+        pytest.skip(f"needs {', '.join([*lacking, *['root'] * (os.geteuid() != 0)])}")
     command = [sys.executable, str(ROOT / "tools/container-test"), "--here", part]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from app.course import Course, Lesson
-from app.course.lessons import Prediction
+from app.course.specs import Prediction
 from app.engine import Inventory, JobSpec
 from app.progress import Progress
 from app.protocol.command import parse
@@ -85,9 +86,9 @@ async def settled(
 async def test_the_run_that_reaches_the_goal_settles_the_prediction(
     progress: Progress, taught: Course, lesson: Lesson, solved: bool, line: str
 ) -> None:
-    about = {"on_start": None, "solved": solved, "line": line}
-    assert await settled(progress, taught, lesson, **about, reached=False) is None  # type: ignore[arg-type]
-    assert await settled(progress, taught, lesson, **about, reached=True) == "no"  # type: ignore[arg-type]
+    run = partial(settled, progress, taught, lesson, on_start=None, solved=solved, line=line)
+    assert await run(reached=False) is None
+    assert await run(reached=True) == "no"
 
 
 @pytest.mark.parametrize(
@@ -101,5 +102,5 @@ async def test_the_run_that_reaches_the_goal_settles_the_prediction(
 async def test_a_prediction_on_the_start_is_settled_by_that_command_on_unedited_files(
     progress: Progress, taught: Course, lesson: Lesson, solved: bool, line: str, outcome: str | None
 ) -> None:
-    asked = {"on_start": "cargo check", "solved": solved, "line": line, "reached": True}
-    assert await settled(progress, taught, lesson, **asked) == outcome  # type: ignore[arg-type]
+    happened = await settled(progress, taught, lesson, on_start="cargo check", solved=solved, line=line, reached=True)
+    assert happened == outcome

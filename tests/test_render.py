@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from app.course.diagnosis import Diagnosis, ErrorClass
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.protocol.events import (
     UNREAD,
     Advice,

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.settings import Settings
 from app.web import create_app
 from tests.support.states import NO_PAGES, PAGES, STATES, paths

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine.log import Run
 from app.protocol.command import parse
 from app.protocol.events import Queued

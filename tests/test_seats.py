@@ -155,7 +155,7 @@ def test_a_server_says_in_one_sentence_why_it_does_not_take_the_key(tmp_path: Pa
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 2
     assert "run: chmod 600" in done.stderr
-    assert "must be folders" not in done.stderr
+    assert "must be writable" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

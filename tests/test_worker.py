@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from app.course import Course
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import worker
 from app.engine.local import LocalEngine
 from app.engine.log import Run

@@ -18,8 +18,8 @@ from elftools.elf.segments import InterpSegment
 from app.binary import lines
 from app.binary.image import CodeRange, Image, in_order, largest, listed
 from app.binary.model import (
-    NAME,
-    NAMES,
+    LONGEST_NAME,
+    MOST_NAMES,
     BinaryFacts,
     Instruction,
     NotABinaryError,
@@ -28,6 +28,7 @@ from app.binary.model import (
     Symbol,
     Symbols,
     text,
+    whole_records,
 )
 
 _MACHINES = {
@@ -45,7 +46,7 @@ _LOADER = (
     *("SHT_GNU_versym", "SHT_GNU_verneed", "SHT_GNU_verdef"),
 )
 _MOST_SYMBOLS = 50_000
-_LONGEST_NAME = 4 * NAME  # bytes
+_LONGEST_NAME_BYTES = 4 * LONGEST_NAME
 _RELA = struct.Struct("<QQq")
 _RELATIVE = 8
 _SYMBOLIC = (1, 6, 7)  # R_X86_64_64, GLOB_DAT, JUMP_SLOT
@@ -60,7 +61,7 @@ class Elf(ELFFile):
         return tuple(self.iter_sections())
 
 
-def parsed(file: BinaryIO) -> Elf:
+def parse(file: BinaryIO) -> Elf:
     """Open a file with pyelftools."""
     return Elf(file)
 
@@ -77,7 +78,7 @@ def facts(elf: Elf) -> BinaryFacts:
         machine=_MACHINES.get(machine, machine.removeprefix("EM_")),
         entry=entry,
         entry_symbol=at_entry,
-        needed=tuple(text(tag.needed) for tag in islice(libraries, NAMES)),
+        needed=tuple(text(tag.needed) for tag in islice(libraries, MOST_NAMES)),
         interpreter=_interpreter(elf),
         runtime=runtime,
     )
@@ -89,7 +90,7 @@ def _interpreter(elf: Elf) -> str | None:
         return None
     # pyelftools' get_interp_name reads byte by byte up to a NUL, however far away it is.
     elf.stream.seek(segment["p_offset"])
-    return text(elf.stream.read(min(segment["p_filesz"], _LONGEST_NAME)).partition(b"\0")[0])
+    return text(elf.stream.read(min(segment["p_filesz"], _LONGEST_NAME_BYTES)).partition(b"\0")[0])
 
 
 def sections(elf: Elf) -> Iterator[Section]:
@@ -181,7 +182,7 @@ def _loader_slots(elf: Elf) -> Iterator[tuple[int, str | int]]:
         symbols = elf.parts[table["sh_link"]]
         strings: bytes = elf.parts[symbols["sh_link"]].data()
         offsets = [entry[0] for entry in islice(_entries(elf, symbols), _MOST_SYMBOLS)]
-        for place, info, addend in islice(_RELA.iter_unpack(_whole(table.data(), _RELA.size)), _MOST_SYMBOLS):
+        for place, info, addend in islice(_RELA.iter_unpack(whole_records(table.data(), _RELA.size)), _MOST_SYMBOLS):
             kind, number = info & 0xFFFFFFFF, info >> 32
             if kind == _RELATIVE:
                 yield place, addend
@@ -213,19 +214,15 @@ def _entries(elf: Elf, table: Any) -> Iterator[tuple[int, int, int, int, int]]:
     order = "<" if elf.little_endian else ">"
     if elf.elfclass == 64:
         layout = struct.Struct(order + "IBBHQQ")
-        data = _whole(table.data(), layout.size)
+        data = whole_records(table.data(), layout.size)
         for name, info, _other, section, value, size in layout.iter_unpack(data):
             yield name, value, size, info & 0xF, section
     else:
         layout = struct.Struct(order + "IIIBBH")
-        data = _whole(table.data(), layout.size)
+        data = whole_records(table.data(), layout.size)
         for name, value, size, info, _other, section in layout.iter_unpack(data):
             yield name, value, size, info & 0xF, section
 
 
-def _whole(data: bytes, size: int) -> bytes:
-    return data[: len(data) - len(data) % size]
-
-
 def _name(names: bytes, offset: int) -> str:
-    return text(names[offset : offset + _LONGEST_NAME].partition(b"\0")[0])
+    return text(names[offset : offset + _LONGEST_NAME_BYTES].partition(b"\0")[0])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import anyio
 
 from app.cli.server import ServeError, check_isolation, listen
-from app.course import LessonError, load_shelf
+from app.course import CourseError, load_shelf
 from app.progress import UnusableDatabaseError, examine_database
 from app.progress.folder import DATABASE, SEAT_KEY
 from app.settings import Settings, unknown_names
@@ -23,7 +23,7 @@ def check(settings: Settings, say: Callable[[str], None]) -> bool:
         try:
             for line in part(settings):
                 say(f"ok    {line}")
-        except (ServeError, LessonError, UnusableDatabaseError, SeatKeyError, OSError) as error:
+        except (ServeError, CourseError, UnusableDatabaseError, SeatKeyError, OSError) as error:
             say(f"FAIL  {error}")
             good = False
     say("The playground would start." if good else "The playground would not start.")

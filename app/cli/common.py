@@ -1,4 +1,4 @@
-"""Helpers of several commands: settings, courses and lessons by name, and how a command ends."""
+"""Helpers for several commands: load settings, courses and lessons, run async work, and stop with a message."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from app.course import Lesson, LessonError, Shelf, load_shelf
+from app.course import CourseError, Lesson, Shelf, load_shelf
 from app.settings import PREFIX, Settings
 
 _T = TypeVar("_T")
@@ -20,7 +20,7 @@ BAD_USE = 2
 
 
 def settings_of(**given: Any) -> Settings:
-    """Read the settings, with those given on the command line over them."""
+    """Read the settings; ``given`` are those from the command line, which take precedence."""
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -58,7 +58,7 @@ def shelf_of(settings: Settings) -> Shelf:
     """Load the courses, or stop with the sentence that says what is wrong."""
     try:
         return load_shelf(settings.lessons_dir, settings.course)
-    except LessonError as error:
+    except CourseError as error:
         stop(str(error))
 
 
@@ -71,7 +71,7 @@ def lesson_of(shelf: Shelf, name: str) -> Lesson:
 
 
 def run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-    """Run asynchronous work to its end; an interrupt stops with exit code 130."""
+    """Run asynchronous work to its end. An interrupt ends the command with exit code 130."""
     try:
         return anyio.run(work)
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from app.settings import Settings
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
-    """Say what is here, what is missing, and the command that mends it."""
+    """Report what is installed, what is missing, and the command that fixes it."""
     settings = settings_of()
     shelf = shelf_of(settings)
     lessons = {lesson.name: lesson.targets for lesson in shelf.lessons}

@@ -9,7 +9,7 @@ from app.settings import Settings
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object for each record: time, level, logger, message, its fields, and ``error``, if it has a trace."""
+    """Formats a record as one JSON object: time, level, logger, message, its fields, and a traceback as ``error``."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -21,7 +21,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 def configure(settings: Settings) -> None:
-    """Send what every part of the server logs where the settings say."""
+    """Send the logs of the whole server to stdout as JSON or to stderr as text, as the settings say."""
     as_json = settings.log_format == "json"
     handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
     handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(levelname)s: %(message)s"))

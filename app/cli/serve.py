@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.common import BAD_USE, settings_of, stop
-from app.course import LessonError
+from app.course import CourseError
 
 
 def serve(
@@ -24,7 +24,7 @@ def serve(
         raise typer.Exit(0 if check(settings, typer.echo) else 1)
     try:
         serve_forever(settings)
-    except (ServeError, LessonError) as error:
+    except (ServeError, CourseError) as error:
         if settings.log_format == "json":
             logging.getLogger("app.cli.server").critical(str(error))
             raise typer.Exit(BAD_USE) from None

@@ -30,12 +30,12 @@ _log = logging.getLogger(__name__)
 _BACKLOG = 512
 _OWN_FILES = 512
 _FILES_OF_A_RUN = 16
-_FEWEST = 16
+_FEWEST_CONNECTIONS = 16
 """Connections that are allowed whatever the limit of open files."""
 _M_ARENA_MAX = -8  # glibc's malloc.h
 _M_MMAP_THRESHOLD = -3
 _LARGE_BLOCK = 256 * 1024
-"""Bytes from which a block of memory is the system's again once it is free."""
+"""Bytes from which a freed block of memory is returned to the system at once."""
 
 
 class ServeError(Exception):
@@ -43,25 +43,25 @@ class ServeError(Exception):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which would wait for every open event stream, ends them first."""
+    """A uvicorn server that ends open event streams before it stops, instead of waiting for them."""
 
     def __init__(self, config: uvicorn.Config, state: Playground) -> None:
         super().__init__(config)
         self._state = state
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # No more runs first, or one could begin a stream while the others end.
+        # Close the listeners first, or a new run could begin a stream while the others end.
         for server in self.servers:
             server.close()
         await self._state.engine.stop()
         await super().shutdown(sockets)
-        # Here and not after run(): uvicorn raises the signal that ended it once more there.
+        # Here and not after run(), where uvicorn raises the signal that ended it again.
         _log.info("The playground has stopped")
 
 
 def serve_forever(settings: Settings) -> None:
-    """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken."""
-    _keep_the_heap_small()
+    """Serve on ``settings.host`` and ``settings.port``. Raises ``ServeError`` if the server cannot start."""
+    _keep_heap_small()
     logs.configure(settings)
     for sentence in unknown_names():
         _log.warning(sentence)
@@ -90,12 +90,12 @@ def serve_forever(settings: Settings) -> None:
         _Server(config, app.state.playground).run([listener])
 
 
-def _keep_the_heap_small() -> None:
-    """One heap for all threads, and none of the large blocks in it.
+def _keep_heap_small() -> None:
+    """Make glibc use one heap for all threads, and no heap for large blocks.
 
-    glibc gives up to eight heaps per processor, and each keeps the most that was ever in it; the global interpreter
-    lock lets one thread at a time allocate anyway. As soon as a large block is freed, glibc takes later ones of that
-    size from the heap, where pages of a megabyte leave gaps. Other C libraries have no such choices.
+    By default, glibc creates up to eight heaps per processor, each of which never shrinks below its largest size. The
+    global interpreter lock lets only one thread allocate at a time anyway. Once a large block has been freed, glibc
+    takes later blocks of that size from the heap, where pages of 1 MB leave gaps. Other C libraries lack these options.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -104,7 +104,7 @@ def _keep_the_heap_small() -> None:
 
 
 def check_isolation(settings: Settings) -> LocalSetup:
-    """Look what this machine has. Refuses an address that others can reach while nothing isolates the runs."""
+    """Examine this machine. Raises ``ServeError`` for an address that others can reach if runs cannot be isolated."""
     try:
         found = anyio.run(find_setup, settings)
     except IsolationError as error:
@@ -112,16 +112,17 @@ def check_isolation(settings: Settings) -> LocalSetup:
     if found.isolation.level == "none" and not _is_loopback(settings.host):
         why = " ".join(found.isolation.notes)
         raise ServeError(
-            f"Runs cannot be isolated here, so {settings.host} is refused: whoever reaches it could run "
+            f"Runs cannot be isolated here, so {settings.host} is refused: anyone who reaches it could run "
             f"programs as you. Serve on 127.0.0.1. {why}"
         )
     return found
 
 
 def _allow_connections(settings: Settings) -> int:
-    """Raise the soft limit of open files to what connections, downloads and runs need; the connections that it allows.
+    """Raise the soft limit of open files as far as needed; return the number of connections that it allows.
 
-    A run's own limit is set for it. A connection may have a file of ours open, such as a script that is being sent.
+    Connections, downloads and runs need open files. Two per connection: its socket, and a file that is being sent.
+    Runs have a limit of their own.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     own = _OWN_FILES + _FILES_OF_A_RUN * settings.max_runs + settings.max_downloads
@@ -131,7 +132,7 @@ def _allow_connections(settings: Settings) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     if most == wanted:
         return settings.max_connections
-    connections = max(_FEWEST, (most - own) // 2)
+    connections = max(_FEWEST_CONNECTIONS, (most - own) // 2)
     _log.warning("This system allows %d open files, which is enough for %d connections", most, connections)
     return connections
 
@@ -151,7 +152,7 @@ def _create(settings: Settings, found: LocalSetup) -> FastAPI:
         raise ServeError(str(error)) from error
     except (OSError, sqlite3.Error) as error:
         folders = f"{settings.data_dir} and {settings.scratch_dir}"
-        sentence = f"{folders} must be folders that can be written, for data and for runs: {error}."
+        sentence = f"{folders} must be writable folders, for data and for runs: {error}."
         raise ServeError(f"{sentence}{_whose(settings.data_dir)}") from error
 
 
@@ -167,12 +168,12 @@ def _whose(folder: Path) -> str:
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; raises ``ServeError`` if the address or the port cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio switches Nagle's delay off for each connection; without, each answer waits 40 ms.
+    # asyncio disables Nagle's delay, which costs 40 ms an answer, only for a socket that names its protocol.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        # Whoever reads the address may connect at once; the kernel keeps the connection until the app is up.
+        # A client may connect as soon as the address is printed; the kernel keeps the connection until the app is up.
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()

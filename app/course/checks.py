@@ -10,8 +10,9 @@ from typing import assert_never
 
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, RunFacts, at_version
-from app.course.lessons import Detour, Lesson, Option, Prediction
-from app.course.patterns import found
+from app.course.lesson import Lesson
+from app.course.patterns import matches
+from app.course.specs import Detour, Option, Prediction
 from app.protocol.command import Command, parse
 from app.protocol.events import (
     UNREAD,
@@ -36,14 +37,14 @@ from app.protocol.visible import plain
 UNKNOWN = "(another error)"
 """The class given to an error that no class in ``errors.toml`` matches."""
 
-_ENDED = {
+_STATUS_WAS = {
     "ok": "ended well",
     "failed": "failed",
     "timeout": "ran out of time",
     "cancelled": "was cancelled",
     "limit": "ran into a limit",
 }
-_SHOULD = {
+_STATUS_SHOULD = {
     "ok": "end well",
     "failed": "fail",
     "timeout": "run until its time is over",
@@ -52,7 +53,7 @@ _SHOULD = {
 }
 
 
-_STOPPED: Mapping[Ended, str] = {
+_MACHINE_ENDS: Mapping[Ended, str] = {
     "exited": "The kernel ended the emulator.",
     "off": "The kernel switched the machine off.",
     "halted": "The machine went to sleep for good.",
@@ -83,7 +84,7 @@ class FinishedRun:
 
     @property
     def linker(self) -> str:
-        """The linker's own words: the notes of the errors without a place in the code."""
+        """The linker's output: the notes of the errors without a place in the code."""
         return "\n".join(note for error in self.errors if not error.spans for note in error.notes)
 
     @property
@@ -143,7 +144,7 @@ def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun)
         checks.append(Check(id=spec.id, title=spec.title, ok=not misses, detail=" ".join(misses)))
     if all(check.ok for check in checks):
         return Verdict(reached=True, checks=tuple(checks))
-    return Verdict(reached=False, checks=tuple(checks), detour=_detour(lesson.detours, seen))
+    return Verdict(reached=False, checks=tuple(checks), detour=_matching_detour(lesson.detours, seen))
 
 
 def reaches(lesson: Lesson, version: str, seen: FinishedRun) -> bool:
@@ -170,12 +171,12 @@ def misses(facts: RunFacts, seen: FinishedRun) -> tuple[str, ...]:
 
 def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.status and facts.status != seen.finished.status:
-        yield f"The run {_ENDED[seen.finished.status]}; it should {_SHOULD[facts.status]}."
+        yield f"The run {_STATUS_WAS[seen.finished.status]}; it should {_STATUS_SHOULD[facts.status]}."
     if facts.errors is not None:
         yield from _error_misses(facts.errors, seen)
-    if facts.output is not None and not found(facts.output, seen.text):
+    if facts.output is not None and not matches(facts.output, seen.text):
         yield "What was printed is not what this step is about."
-    if facts.linker is not None and not found(facts.linker, seen.linker):
+    if facts.linker is not None and not matches(facts.linker, seen.linker):
         yield "The linker did not print what this step is about." if seen.linker else "The linker printed nothing."
     if isinstance(facts, Facts) and facts.command:
         yield from _command_misses(facts.command, seen.command, seen.host)
@@ -184,12 +185,12 @@ def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.observed:
         yield from _observed_misses(facts.observed, seen.observed)
     if facts.exit_code is not None and facts.exit_code != seen.finished.exit_code:
-        yield f"The exit code was {_code(seen.finished)}; it should be {facts.exit_code}."
+        yield f"The exit code was {_exit_code_text(seen.finished)}; it should be {facts.exit_code}."
     if facts.machine:
         yield from _machine_misses(facts.machine, seen)
 
 
-def _code(finished: Finished) -> str:
+def _exit_code_text(finished: Finished) -> str:
     return "none" if finished.exit_code is None else str(finished.exit_code)
 
 
@@ -199,8 +200,8 @@ def _machine_misses(facts: MachineFacts, seen: FinishedRun) -> Iterable[str]:
             yield "No machine was started in the emulator."
         return
     if facts.ended is not None and seen.machine.ended not in facts.ended:
-        yield _STOPPED[seen.machine.ended]
-    if facts.screen is not None and not found(facts.screen, seen.screen):
+        yield _MACHINE_ENDS[seen.machine.ended]
+    if facts.screen is not None and not matches(facts.screen, seen.screen):
         yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
 
 
@@ -208,22 +209,22 @@ def _error_misses(wanted: Sequence[str], seen: FinishedRun) -> Iterable[str]:
     absent = [name for name in wanted if name not in seen.classes]
     extra = [error for error in seen.errors if (error.error_class or UNKNOWN) not in wanted]
     if absent and not seen.errors:
-        yield f"No error was seen; expected {_titled(absent, seen)}."
+        yield f"No error was seen; expected {_titles(absent, seen)}."
     elif absent:
-        yield f"Not seen: {_titled(absent, seen)}."
+        yield f"Not seen: {_titles(absent, seen)}."
     if extra:
-        shown = "; ".join(dict.fromkeys(_named(error, seen) for error in extra[:3]))
+        shown = "; ".join(dict.fromkeys(_describe_error(error, seen) for error in extra[:3]))
         more = f"; and {len(extra) - 3} more" if len(extra) > 3 else ""
         yield f"{'Seen' if not wanted else 'Also seen'}: {shown}{more}."
 
 
-def _titled(names: Sequence[str], seen: FinishedRun) -> str:
+def _titles(names: Sequence[str], seen: FinishedRun) -> str:
     return "; ".join(seen.titles.get(name, name) for name in names) or "nothing"
 
 
-def _named(error: Diagnostic, seen: FinishedRun) -> str:
+def _describe_error(error: Diagnostic, seen: FinishedRun) -> str:
     message = error.message.splitlines()[0][:160] if error.message else "an error without words"
-    return f"{_titled([error.error_class], seen)} ({message})" if error.error_class else message
+    return f"{_titles([error.error_class], seen)} ({message})" if error.error_class else message
 
 
 def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterable[str]:
@@ -300,8 +301,8 @@ def _entry_miss(wanted: str, artifact: Artifact) -> str:
     return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
 
 
-def _detour(detours: Iterable[Detour], seen: FinishedRun) -> Advice | None:
-    """Return the first detour of the text that this run is."""
+def _matching_detour(detours: Iterable[Detour], seen: FinishedRun) -> Advice | None:
+    """Return the text of the first detour that this run matches."""
     taken = (one for one in detours if parse(one.command) == seen.command and not misses(one, seen))
     return next((Advice(id=one.id, text=one.text) for one in taken), None)
 

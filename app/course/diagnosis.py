@@ -11,13 +11,14 @@ from typing import Literal
 from pydantic import Field
 
 from app.course.facts import Content
-from app.course.lessons import AdviceSpec, LessonError, parse_content
-from app.course.patterns import Pattern, found
+from app.course.files import CourseError, parse_content
+from app.course.patterns import Pattern, matches
+from app.course.specs import AdviceSpec
 from app.protocol.events import Diagnostic
 
 
 class ErrorClass(Content):
-    """One kind of error: its id, its title, what it means, and the wordings that compilers give it.
+    """One kind of error: its id, title and meaning, and how compilers word it.
 
     ``match`` holds regular expressions that are searched for in the message line (``error[E0152]: …``) and the notes
     below it. ``source`` is where the message comes from: rustc's JSON or cargo's plain text. With ``spans = false`` the
@@ -48,26 +49,26 @@ class Diagnosis:
         """Return the id of the first class that matches an error, or None."""
         if not diagnostic.level.startswith("error"):
             return None
-        text = said(diagnostic)
-        for known in self.classes:
-            if known.source != source or (known.spans is not None and known.spans != bool(diagnostic.spans)):
+        text = searched_text(diagnostic)
+        for candidate in self.classes:
+            if candidate.source != source or candidate.spans not in (None, bool(diagnostic.spans)):
                 continue
-            if any(found(pattern, text) for pattern in known.match):
-                return known.id
+            if any(matches(pattern, text) for pattern in candidate.match):
+                return candidate.id
         return None
 
 
-def said(diagnostic: Diagnostic) -> str:
-    """Return what patterns are searched in: the line of the message, and below it its notes."""
+def searched_text(diagnostic: Diagnostic) -> str:
+    """Return the text that patterns are searched in: the line of the message, and its notes below."""
     code = f"[{diagnostic.code}]" if diagnostic.code else ""
     level = "error" if diagnostic.level.startswith("error") else diagnostic.level
     return "\n".join((f"{level}{code}: {diagnostic.message}", *diagnostic.notes))
 
 
 def load_diagnosis(path: Path) -> Diagnosis:
-    """Load the error classes and their advice from an ``errors.toml``; raises ``LessonError``."""
+    """Load the error classes and their advice from an ``errors.toml``; raises ``CourseError``."""
     content = parse_content(path, _File)
     ids = [known.id for known in content.error]
     if len(ids) != len(set(ids)):
-        raise LessonError(f"{path}: an error class stands twice")
+        raise CourseError(f"{path}: two error classes have the same id")
     return Diagnosis(classes=content.error, advice=content.advice)

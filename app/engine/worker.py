@@ -12,7 +12,7 @@ from app.course import Course
 from app.course.advice import Case, advised
 from app.course.checks import judge, summarize
 from app.course.crate import READ, CrateFacts
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import NoSuchRunError, NothingBuiltError, words
 from app.engine.log import Run
 from app.engine.scratch import Scratch

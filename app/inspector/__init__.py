@@ -114,7 +114,7 @@ class Inspector:
         return replace(card, bytes=size) if card else Card(UNKNOWN, size, unread=PARTS)
 
     async def crate_of(self, files: Mapping[str, str]) -> CrateFacts:
-        """Return the facts of a crate's files; empty ones when reading them takes too long or too much."""
+        """Return the facts of a crate's files; empty ones if reading them exceeds time or memory."""
         try:
             answer = await self._ask(_Question(b"s", text=json.dumps(dict(files)).encode()))
         except TimeoutError:
@@ -207,11 +207,11 @@ class _Worker:
         """Answer one question. After ``_GoneError``, ``TimeoutError`` or ``OSError`` the worker must be replaced."""
         with anyio.fail_after(_WAIT):
             if question.file is not None or question.text:
-                with suppress(FileNotFoundError), ExitStack() as opened:
-                    files = [_opened(question, opened)]
+                with suppress(FileNotFoundError), ExitStack() as stack:
+                    files = [_open_question(question, stack)]
                     for one in question.companions:
                         with suppress(FileNotFoundError):
-                            files.append(opened.enter_context(one.open("rb")).fileno())
+                            files.append(stack.enter_context(one.open("rb")).fileno())
                     question.answer = await self._request(question.what, *files)
                     if question.answer:
                         question.done.set()
@@ -239,16 +239,16 @@ class _Worker:
         self.peak_kb = max(map(int, line.split()))
 
 
-def _opened(question: _Question, opened: ExitStack) -> int:
-    """Return the descriptor of what is to be read."""
+def _open_question(question: _Question, stack: ExitStack) -> int:
+    """Return a descriptor of the question's file or text, which the stack closes."""
     if question.file is not None:
-        return opened.enter_context(question.file.open("rb")).fileno()
+        return stack.enter_context(question.file.open("rb")).fileno()
     with tempfile.TemporaryFile() as file:
         file.write(question.text)
         file.seek(0)
-        # A file of its own, without a name: it ends with its last descriptor.
+        # The file has no name, so it ends with its last descriptor.
         descriptor = os.dup(file.fileno())
-    opened.callback(os.close, descriptor)
+    stack.callback(os.close, descriptor)
     return descriptor
 
 
@@ -270,7 +270,7 @@ async def _read_line(source: int, most: int) -> bytes:
 
 
 def _read(form: TypeAdapter[_T], answer: bytes) -> _T | None:
-    """Validate an answer; return None if it is invalid. A reader that a file has taken over can send anything."""
+    """Validate an answer; return None if it is invalid. A reader that a hostile file controls can send anything."""
     try:
         found = form.validate_json(answer, strict=True)
     except ValidationError:

@@ -33,9 +33,9 @@ for _name in ("app", "app.course"):
     _package.__path__ = [str(Path(__file__).parents[1].joinpath(*_name.split(".")[1:]))]
     sys.modules.setdefault(_name, _package)
 
-from app.binary.code import readable  # noqa: E402  (needs the stand-ins)
-from app.binary.reading import drafts, examine, inspect  # noqa: E402  (as above)
-from app.course.crate.reading import read_crate  # noqa: E402  (as above)
+from app.binary.code import readable  # noqa: E402 - needs the stand-ins
+from app.binary.reading import drafts, examine, inspect  # noqa: E402 - as above
+from app.course.crate.reading import read_crate  # noqa: E402 - as above
 
 _PART_SECONDS = 0.2
 """The processor time after which no further part of a card is begun, so that a partial card is ready in time."""
@@ -78,7 +78,7 @@ def main() -> None:
     control = socket.socket(fileno=0)
     for name in _MANGLED:
         readable(name)
-    _try_out()
+    _warm_up()
     gc.collect()
     gc.freeze()
     peak, closed = 0, False
@@ -93,8 +93,8 @@ def main() -> None:
     os._exit(0)
 
 
-def _try_out() -> None:
-    """Read a crate and a file of this system, so that this process has its own copy of the memory that readers need."""
+def _warm_up() -> None:
+    """Read a crate and a file of this system, so that this process already has its own copy of the readers' memory."""
     read_crate({"src/main.rs": "fn main() {} // x", "Cargo.toml": ""})
     with suppress(OSError, ValueError), open(_HARMLESS, "rb") as file:
         examine(file)
@@ -104,7 +104,7 @@ def _serve(control: socket.socket, seconds: int) -> None:
     """Wait for one message, answer it, and exit."""
     status = 1
     try:
-        _try_out()
+        _warm_up()
         message, descriptors, _, _ = socket.recv_fds(control, 1, _MOST_FILES)
         status = 0 if message else _CLOSED
         if message:
@@ -118,7 +118,7 @@ def _answer(message: bytes, descriptors: Sequence[int], seconds: int) -> None:
     for number, one in enumerate(descriptors):
         os.dup2(one, number)
     os.closerange(len(descriptors), os.sysconf("SC_OPEN_MAX"))
-    opened, *companions = [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]  # noqa: SIM115  (the exit closes them)
+    opened, *companions = [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]  # noqa: SIM115 - the exit closes them
     _confine(seconds)
     if message == b"f":
         _write(json.dumps(asdict(inspect(opened))))

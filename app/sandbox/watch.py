@@ -25,7 +25,7 @@ TICK = 0.05
 _REST = 4
 """The pause after a measurement of the files, as a multiple of its duration.
 
-Thus a run with many files uses at most a fifth of a core.
+A run with many files therefore uses at most a fifth of a core.
 """
 _LEAST_FREE = 256 * 1024 * 1024
 _LONGEST_MAPS = 4 * 1024 * 1024

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> FastAPI:
-    """Return the application; raises ``LessonError`` if no course can be loaded.
+    """Return the application; raises ``CourseError`` if no course can be loaded.
 
     ``found``: the result of an earlier examination of this machine. ``backend``: an engine that is elsewhere, and that
     the caller opens and closes.

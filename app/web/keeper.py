@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from app.course import Course, Lesson
 from app.course.checks import matching_options, summarize
-from app.course.lessons import Prediction
+from app.course.specs import Prediction
 from app.engine import Inventory, JobSpec
 from app.progress import Progress, fingerprint
 from app.protocol.command import parse

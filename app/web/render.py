@@ -25,7 +25,7 @@ from markupsafe import Markup, escape
 from pydantic import BaseModel
 
 from app.course.diagnosis import Diagnosis
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.protocol.events import (
     Artifact,
     Diagnostic,

@@ -52,7 +52,7 @@ class Playground:
     """A running playground. The web factory creates it and opens and closes its engine.
 
     ``backend`` is an engine that is elsewhere; without one, the playground creates a ``LocalEngine``, ``local``.
-    Raises ``LessonError``, ``sqlite3.Error``, and ``OSError`` if the data folder cannot be used.
+    Raises ``CourseError``, ``sqlite3.Error``, and ``OSError`` if the data folder cannot be used.
     """
 
     def __init__(self, settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> None:

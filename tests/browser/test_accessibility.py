@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from tests.support.states import STATES, PageState, opened, paths
 
 pytestmark = pytest.mark.usefixtures("bare_metal")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from tests.support.browser import RUN_MS, area, learner, menu, show, type_files
 
 both = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])

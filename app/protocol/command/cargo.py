@@ -1,4 +1,4 @@
-"""The words behind ``cargo``."""
+"""Accept or refuse the words after ``cargo``."""
 
 import re
 from collections import deque
@@ -19,7 +19,7 @@ _LINT_NAMES = ("-A", "--allow", "-W", "--warn", "--force-warn", "-D", "--deny", 
 
 def cargo(words: tuple[str, ...], crate: str) -> Command:
     """Return the command, or raise ``RefusedError``."""
-    at = _subcommand(words)
+    at = _subcommand_index(words)
     before = GLOBAL.read(words[1:at])
     for number, each in enumerate(before):
         if not each.fits and each.option is None and CARGO["build"].nearest(f"-{each.words[0]}"):
@@ -31,25 +31,25 @@ def cargo(words: tuple[str, ...], crate: str) -> Command:
             )
     given = [each.name for each in before]
     if at == len(words):
-        return _alone(words, before, given)
+        return _without_subcommand(words, before, given)
     typed = words[at]
     name = ALIASES.get(typed, typed)
     if typed.startswith("+"):
         raise RefusedError(f"{CHOSEN}, not with `{cut(typed, 30)}`.", (*words[:at], *words[at + 1 :]))
-    options, rest = _cut(words[at + 1 :])
+    options, rest = _split_at_dashes(words[at + 1 :])
     if name == "version":
         return Command(words, "cargo", "--version", (*words[1:at], *options))
     if name == "help":
         return _help(words, options)
     if name not in CARGO:
-        raise _no_subcommand(words, at, crate)
+        raise _unknown_subcommand(words, at, crate)
     leading = words[1:at]
     if "--help" in options or "-h" in options:
         return Command(words, "cargo", name, ("--help",))
-    return _checked(words, name, (*leading, *options), rest)
+    return _validate(words, name, (*leading, *options), rest)
 
 
-def _alone(words: tuple[str, ...], before: Sequence[Given], given: Sequence[str]) -> Command:
+def _without_subcommand(words: tuple[str, ...], before: Sequence[Given], given: Sequence[str]) -> Command:
     letters = "".join(each[1:] for each in given if not each.startswith("--"))
     if "--version" in given or "V" in letters:
         verbose = "--verbose" in given or "v" in letters
@@ -63,8 +63,8 @@ def _alone(words: tuple[str, ...], before: Sequence[Given], given: Sequence[str]
     raise RefusedError("Say what cargo should do, such as `cargo build`; `help` lists what can be run here.")
 
 
-def _subcommand(words: Sequence[str]) -> int:
-    """Return where the subcommand is, or the end where there is none."""
+def _subcommand_index(words: Sequence[str]) -> int:
+    """Return the index of the subcommand, or the number of words if there is none."""
     at = 1
     while at < len(words) and words[at].startswith("-"):
         option = GLOBAL.find(words[at])
@@ -83,7 +83,7 @@ def _help(words: tuple[str, ...], options: tuple[str, ...]) -> Command:
     return Command(words, "cargo", name, ("--help",))
 
 
-def _no_subcommand(words: tuple[str, ...], at: int, crate: str) -> RefusedError:
+def _unknown_subcommand(words: tuple[str, ...], at: int, crate: str) -> RefusedError:
     name, after = words[at], words[at + 1 :]
     if name in EXTENSIONS:
         return _extension(EXTENSIONS[name], after, crate)
@@ -95,8 +95,8 @@ def _no_subcommand(words: tuple[str, ...], at: int, crate: str) -> RefusedError:
 
 
 def _extension(program: str, after: Sequence[str], crate: str) -> RefusedError:
-    """Return the same look as a program of its own: ``cargo objdump -- -d`` is ``objdump -d target/…``."""
-    options, rest = _cut(tuple(after))
+    """Name the program that does the same: ``cargo objdump -- -d`` is ``objdump -d target/…``."""
+    options, rest = _split_at_dashes(tuple(after))
     given = CARGO["build"].read(options)
     target = next((each.value for each in given if each.name == "--target" and each.value), None)
     profile = "release" if any(each.name in ("--release", "-r") for each in given) else "debug"
@@ -106,38 +106,38 @@ def _extension(program: str, after: Sequence[str], crate: str) -> RefusedError:
     return RefusedError(sentence, (program, *look, path))
 
 
-def _checked(words: tuple[str, ...], name: str, before: tuple[str, ...], rest: tuple[str, ...]) -> Command:
+def _validate(words: tuple[str, ...], name: str, before: tuple[str, ...], rest: tuple[str, ...]) -> Command:
     given = CARGO[name].read(before)
-    if found := _elsewhere(name, given, rest):
+    if found := _wrong_side_of_dashes(name, given, rest):
         raise found
     if rest and name not in TAKES_REST:
         raise RefusedError(f"`cargo {name}` takes nothing after `--`.", ("cargo", name, *before))
-    free = _fitting(CARGO[name], given, ("cargo", name), ("--", *rest) if rest else ())
+    free = _free_words(CARGO[name], given, ("cargo", name), ("--", *rest) if rest else ())
     if name == "new":
         return _new(words, before, free)
     if free and not (name == "test" and all(_FILTER.fullmatch(word) for word in free)):
-        raise _surplus(name, before, free[0], rest)
+        raise _unexpected_word(name, before, free[0], rest)
     if name == "rustc" and (found := flags.problem(rest)):
         raise _mended(found.sentence, given, found.instead, asks=found.asks)
     if name == "fmt":
-        _fitting(FMT_REST, FMT_REST.read(rest), ("cargo", "fmt", *before, "--"))
+        _free_words(FMT_REST, FMT_REST.read(rest), ("cargo", "fmt", *before, "--"))
     if name == "clippy":
-        _lints(before, rest)
+        _check_lints(before, rest)
     return Command(words, "cargo", name, before, rest)
 
 
-def _elsewhere(name: str, given: Sequence[Given], rest: tuple[str, ...]) -> RefusedError | None:
+def _wrong_side_of_dashes(name: str, given: Sequence[Given], rest: tuple[str, ...]) -> RefusedError | None:
     """Return the answer to options on the wrong side of ``--``, or of the wrong subcommand."""
     if name not in _COMPILING:
         return None
     if any(flags.belongs_behind(each) for each in given):
         return _misplaced(name, given, rest)
-    if name in ("build", "check", "rustc") and (found := _before_dashes(name, given, rest)):
+    if name in ("build", "check", "rustc") and (found := _cargo_options_after_dashes(name, given, rest)):
         return found
-    return _misplaced(name, given, rest) if name in ("build", "check", "run") and _for_compiler(rest) else None
+    return _misplaced(name, given, rest) if name in ("build", "check", "run") and _is_meant_for_compiler(rest) else None
 
 
-def _before_dashes(name: str, given: Sequence[Given], rest: tuple[str, ...]) -> RefusedError | None:
+def _cargo_options_after_dashes(name: str, given: Sequence[Given], rest: tuple[str, ...]) -> RefusedError | None:
     """Return the answer to cargo's own options after ``--``, and to one that ``--`` was torn from."""
     if rest and CARGO[name].find(f"--{rest[0]}"):
         rest = (f"--{rest[0]}", *rest[1:])
@@ -157,7 +157,7 @@ def _is_for_compiler(name: str) -> bool:
     return option is not None and not option.refused
 
 
-def _lints(before: tuple[str, ...], rest: tuple[str, ...]) -> None:
+def _check_lints(before: tuple[str, ...], rest: tuple[str, ...]) -> None:
     given = BEHIND.read(rest)
     for each in given:
         if each.name not in _LINT_NAMES or not each.fits:
@@ -168,17 +168,17 @@ def _lints(before: tuple[str, ...], rest: tuple[str, ...]) -> None:
             )
 
 
-def _fitting(
+def _free_words(
     options: Options, given: Sequence[Given], above: tuple[str, ...], below: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """Return the words that are no options; raises ``RefusedError`` for an option that is not accepted."""
+    """Return the words that are not options. Raises ``RefusedError`` for an option that is not accepted."""
     for number, each in enumerate(given):
         if not each.free and not each.fits:
             raise options.problem(each, (*above, *_words(given[:number])), (*_words(given[number + 1 :]), *below))
     return tuple(each.words[0] for each in given if each.free)
 
 
-def _surplus(name: str, before: tuple[str, ...], word: str, rest: tuple[str, ...]) -> RefusedError:
+def _unexpected_word(name: str, before: tuple[str, ...], word: str, rest: tuple[str, ...]) -> RefusedError:
     others = tuple(each for each in before if each != word)
     behind = ("--", *rest) if rest else ()
     option = CARGO[name].find(f"--{word.lower()}")
@@ -196,7 +196,7 @@ def _surplus(name: str, before: tuple[str, ...], word: str, rest: tuple[str, ...
     )
 
 
-def _for_compiler(rest: Sequence[str]) -> bool:
+def _is_meant_for_compiler(rest: Sequence[str]) -> bool:
     """Return True if what is after ``--`` of another subcommand was meant for the compiler."""
     return any(flags.belongs_behind(Given((word,))) for word in rest[:1])
 
@@ -243,7 +243,7 @@ def _new(words: tuple[str, ...], before: tuple[str, ...], free: Sequence[str]) -
     return Command(words, "new", "new", before)
 
 
-def _cut(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _split_at_dashes(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if "--" not in arguments:
         return arguments, ()
     at = arguments.index("--")

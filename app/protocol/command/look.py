@@ -1,4 +1,4 @@
-"""Looks at files of the crate and at what was built, and programs that are started by their path."""
+"""Commands that inspect files of the crate and artifacts, and programs that are started by their path."""
 
 import re
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def look(words: tuple[str, ...], crate: str) -> Command:
         elif not word.startswith("-"):
             files.append(inside(word, crate))
         elif not asked.takes(word) and not asked.holds(word):
-            raise _no_option(words, word)
+            raise _unknown_option(words, word)
     if not files:
         example = " ".join(part for part in (program, asked.example, f"target/debug/{crate}") if part)
         raise RefusedError(f"Say which file `{program}` should look at, such as `{example}`.")
@@ -47,7 +47,7 @@ def look(words: tuple[str, ...], crate: str) -> Command:
     return Command(words, "lookup", options=words[1:], needs_artifact=built)
 
 
-def _no_option(words: tuple[str, ...], word: str) -> RefusedError:
+def _unknown_option(words: tuple[str, ...], word: str) -> RefusedError:
     program, at = words[0], words.index(word)
     sentence = f"`{program} {cut(word, 40)}` is not among the options that only look."
     meant = nearest(word, LOOKS[program].long) if word.startswith("--") else None

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from app.course.lessons import Lesson, Option
+from app.course.lesson import Lesson
+from app.course.specs import Option
 from app.progress import Offers, Predicted, fingerprint
 from app.web.diff import DiffLine, FileDiff, compare_files
 from app.web.render import Patch, made, page

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.protocol.command import LONGEST
 from app.web.diff import FileDiff
 from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answer, playground_of, seat_of

@@ -6,7 +6,7 @@ from functools import partial
 
 from markupsafe import Markup, escape
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
 from app.web.batches import batches, size

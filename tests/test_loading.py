@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.course import Course, Lesson, load_course, load_shelf
-from app.course.lessons import LessonError, load
+from app.course.files import CourseError
+from app.course.loading import load_lesson
 from app.course.prove import neighbour_problems, reference_problems
 from app.settings import Settings
 from tests.support.courses import course_toml
@@ -101,10 +102,10 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
     ],
 )
 def test_what_is_wrong_is_named(folder: Path, change: Callable[[Path], None], says: str) -> None:
-    assert load(folder).slug == "panic-handler"
+    assert load_lesson(folder).slug == "panic-handler"
     change(folder)
-    with pytest.raises(LessonError) as refused:
-        load(folder)
+    with pytest.raises(CourseError) as refused:
+        load_lesson(folder)
     assert says in str(refused.value)
     assert str(folder) in str(refused.value)
 
@@ -112,61 +113,63 @@ def test_what_is_wrong_is_named(folder: Path, change: Callable[[Path], None], sa
 def test_a_further_folder_is_a_variant_of_the_solution(folder: Path) -> None:
     (folder / "edition-2024").mkdir()
     (folder / "edition-2024" / "Cargo.toml").write_text("[package]\n")
-    lesson = load(folder)
+    lesson = load_lesson(folder)
     assert lesson.crate("edition-2024") == {**lesson.solution, "Cargo.toml": "[package]\n"}
     assert lesson.crate("solution") == lesson.solution
     edit('files = "start"', 'files = "edition-2018"')(folder)
-    with pytest.raises(LessonError, match="there is no folder 'edition-2018'"):
-        load(folder)
+    with pytest.raises(CourseError, match="there is no folder 'edition-2018'"):
+        load_lesson(folder)
 
 
 def test_a_detour_is_asked_for_by_the_text_and_proven(folder: Path) -> None:
-    assert reference_problems([load(folder)]) == []
+    assert reference_problems([load_lesson(folder)]) == []
     detour = '[[detour]]\nid = "checked"\ncommand = "cargo check --release"\ntext = "?"\n[[check]]'
     edit("[[check]]", detour)(folder)
-    [asked] = reference_problems([load(folder)])
+    [asked] = reference_problems([load_lesson(folder)])
     assert asked.endswith("detour checked: the text does not ask for 'cargo check --release'")
     text = folder / "text.md"
     text.write_text(f"{text.read_text()}\nTry `cargo check --release`.\n")
-    [proven] = reference_problems([load(folder)])
+    [proven] = reference_problems([load_lesson(folder)])
     assert proven.endswith("detour checked: no expectation proves it")
 
 
 def test_a_text_offers_the_files_of_a_variants_folder(folder: Path) -> None:
     text = folder / "text.md"
     text.write_text(f"{text.read_text()}\n```offer edition-2024\nTry it\n```\n")
-    with pytest.raises(LessonError, match="offer: there is no folder 'edition-2024'"):
-        load(folder)
+    with pytest.raises(CourseError, match="offer: there is no folder 'edition-2024'"):
+        load_lesson(folder)
     (folder / "edition-2024").mkdir()
     (folder / "edition-2024" / "Cargo.toml").write_text("[package]\n")
-    assert load(folder).offers == {"edition-2024": {"Cargo.toml": "[package]\n"}}
+    assert load_lesson(folder).offers == {"edition-2024": {"Cargo.toml": "[package]\n"}}
     (folder / "edition-2024" / "build.rs").write_text("")
-    with pytest.raises(LessonError, match=r"'build.rs' is offered, but a learner cannot edit it"):
-        load(folder)
+    with pytest.raises(CourseError, match=r"'build.rs' is offered, but a learner cannot edit it"):
+        load_lesson(folder)
 
 
 def test_a_folder_needs_a_number_and_a_slug_once(tmp_path: Path, folder: Path, taught: Course) -> None:
-    with pytest.raises(LessonError, match="NN-slug"):
-        load(folder.rename(tmp_path / "panic-handler"))
+    with pytest.raises(CourseError, match="NN-slug"):
+        load_lesson(folder.rename(tmp_path / "panic-handler"))
     (tmp_path / "panic-handler").rename(tmp_path / "04-panic-handler")
     home = tmp_path / "lessons"
     for name in ("04-panic-handler", "05-panic-handler"):
         shutil.copytree(tmp_path / "04-panic-handler", home / name)
     shutil.copy(taught.folder / "errors.toml", home)
     (home / "course.toml").write_text(course_toml("05-panic-handler", "04-panic-handler"))
-    with pytest.raises(LessonError, match=r"lessons/course\.toml: .*'04-panic-handler' is that of '05-panic-handler'"):
+    with pytest.raises(
+        CourseError, match=r"lessons/course\.toml: .*'04-panic-handler' and '05-panic-handler' have the same slug"
+    ):
         load_course(home)
-    with pytest.raises(LessonError, match="no such folder"):
+    with pytest.raises(CourseError, match="no such folder"):
         load_shelf(tmp_path / "nowhere")
 
 
 def test_a_target_that_an_offered_command_names_is_declared(folder: Path) -> None:
     edit("commands = [", 'commands = ["cargo build --target riscv32imac-unknown-none-elf", ')(folder)
-    (problem,) = reference_problems([load(folder)])
+    (problem,) = reference_problems([load_lesson(folder)])
     assert "riscv32imac-unknown-none-elf stands neither in target nor in targets" in problem
     edit("minutes", 'target = "a-none-b"\ntargets = ["riscv32imac-unknown-none-elf", "a-none-b"]\nminutes')(folder)
-    assert load(folder).targets == ("a-none-b", "riscv32imac-unknown-none-elf")
-    assert reference_problems([load(folder)]) == []
+    assert load_lesson(folder).targets == ("a-none-b", "riscv32imac-unknown-none-elf")
+    assert reference_problems([load_lesson(folder)]) == []
 
 
 def test_assembly_that_is_given_is_commented_line_by_line(taught: Course) -> None:
@@ -186,13 +189,13 @@ def test_an_expectation_may_be_for_one_processor_alone(lessons: dict[str, Lesson
 
 def test_a_file_that_lessons_share_stands_once(folder: Path) -> None:
     edit("edit = [", 'shared = { "src/more.rs" = "more.rs" }\nedit = [')(folder)
-    with pytest.raises(LessonError, match=r"lesson.toml: shared: there is no file shared/more.rs"):
-        load(folder)
+    with pytest.raises(CourseError, match=r"lesson.toml: shared: there is no file shared/more.rs"):
+        load_lesson(folder)
     (folder.parent / "shared").mkdir()
     (folder.parent / "shared/more.rs").write_text("// shared\n")
-    lesson = load(folder)
+    lesson = load_lesson(folder)
     assert lesson.files["src/more.rs"] == lesson.solution["src/more.rs"] == "// shared\n"
     assert list(lesson.files) == ["Cargo.toml", "src/main.rs", "src/more.rs"]
     (folder / "start/src/more.rs").write_text("// own\n")
-    with pytest.raises(LessonError, match=r"shared: 'src/more.rs' lies in start/, too"):
-        load(folder)
+    with pytest.raises(CourseError, match=r"shared: 'src/more.rs' is in start/ as well"):
+        load_lesson(folder)
