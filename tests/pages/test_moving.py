@@ -89,7 +89,7 @@ async def test_what_this_playground_does_not_have_is_left_out(learner: httpx.Asy
         "files": {"src/main.rs": "// brought\n", "../../etc/passwd": "x", "Cargo.lock": "x"},
         "reached": {"at": "2026-01-01T00:00:00+00:00", "toolchain": "1.96"},
         "opened": 1000,
-        "prediction": {"choice": "no such option"},
+        "prediction": {"choice": "no-such-option"},
     }
     key = next(iter((await exported_after_a_run(learner)).keys()))
     document = {"format": "freestanding-playground-progress", "version": 1, "lessons": {"nowhere": lesson, key: lesson}}
