@@ -71,8 +71,13 @@ RUN --mount=type=secret,id=ca-certificates,target=/run/ca-certificates.crt \
 
 # --- what runs ---------------------------------------------------------------------------------------------------------
 FROM compiler
+# The release, and the commit that it was built from: --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD)
+ARG VERSION=unknown
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="A Freestanding Rust Binary: the playground" \
-      org.opencontainers.image.description="A tutorial of freestanding Rust binaries on the real cargo, in isolated runs"
+      org.opencontainers.image.description="A tutorial of freestanding Rust binaries on the real cargo, in isolated runs" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 # Mode 1777, so that a server that is started with --user can use a fresh volume; as root, deploy/entry closes it.
 RUN useradd --system --uid 990 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin playground \
     && install -d -m 1777 /data
@@ -81,7 +86,7 @@ COPY --from=targets /var/cache/freestanding-playground /var/cache/freestanding-p
 COPY --from=python /opt/playground /opt/playground
 COPY lessons /opt/playground/lessons
 COPY static /opt/playground/static
-COPY deploy/as-server deploy/backup deploy/entry deploy/healthcheck deploy/playground deploy/restore /usr/local/bin/
+COPY deploy/as-server deploy/entry deploy/healthcheck deploy/playground /usr/local/bin/
 ENV PYTHONDONTWRITEBYTECODE=1 RUSTUP_HOME=/opt/rustup \
     PLAYGROUND_HOST=0.0.0.0 PLAYGROUND_DATA_DIR=/data PLAYGROUND_CACHE_DIR=/var/cache/freestanding-playground \
     PLAYGROUND_LOG_FORMAT=json

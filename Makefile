@@ -1,5 +1,6 @@
 # Every command that a contributor or the CI needs; `make help` lists them.
 PORT ?= 8000
+HOST ?=
 SOAK_SECONDS ?= 600
 PLAYGROUND := .venv/bin/playground
 SH := bash tools/environment
@@ -18,13 +19,13 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run class setup targets toolchains check lint lint-python lint-types lint-others test test-all coverage bench
-.PHONY: load container-test soak cluster format
+.PHONY: load container-test operator-test soak cluster format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: setup ## Set up what is missing and serve the course on 127.0.0.1:8000 (PORT=8123 changes it)
-	@trap : INT; $(PLAYGROUND) serve --port $(PORT) || test $$? = 130 # Ctrl-C is no error
+run: setup ## Set up what is missing and serve the course on 127.0.0.1:8000 (PORT=8123 and HOST=0.0.0.0 change it)
+	@trap : INT; $(PLAYGROUND) serve --port $(PORT) $(if $(HOST),--host $(HOST)) || test $$? = 130 # Ctrl-C is no error
 
 class: setup ## Hold a class on this network (ADDRESS=192.168.1.5 NAME="…" PORT=8000 change what it finds itself)
 	@trap : INT; $(PLAYGROUND) class --port $(PORT) --address "$(ADDRESS)" --name "$(NAME)" || test $$? = 130
@@ -87,6 +88,9 @@ load: .venv/.dev setup ## Load a server with a hundred learners, then ten beside
 
 container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, ten minutes)
 	.venv/bin/python tools/container-test
+
+operator-test: .venv/.dev setup ## Play an operator's week: backup, kill -9, damage, full disk, restore, rollback (as root, two minutes)
+	.venv/bin/python tools/operator-test
 
 soak: .venv/.dev setup ## A warm-up and ten minutes of honest and hostile runs, then count what is left (SOAK_SECONDS changes it)
 	.venv/bin/python -m bench.soak $(SOAK_SECONDS)

@@ -16,6 +16,9 @@ class Host(NamedTuple):
     name: str
     port: str | None
 
+    def __str__(self) -> str:
+        return self.name if self.port is None else f"{self.name}:{self.port}"
+
 
 def parse_host(text: str) -> Host | None:
     """Return a host and port, or None for anything else, such as a name with a user before it."""

@@ -1,5 +1,6 @@
 """Read the ``PLAYGROUND_*`` variables, here and nowhere else, into one frozen object that is passed down."""
 
+import difflib
 import json
 import os
 import re
@@ -87,6 +88,15 @@ def _listed(given: Any) -> Any:
     return [part.strip() for part in given.split(",") if part.strip()]
 
 
+def _metrics(text: str) -> str:
+    try:
+        ip_network(text or "127.0.0.1", strict=False)
+    except ValueError:
+        if len(text) < 16 or not text.isascii() or not text.isprintable():
+            raise ValueError(f"{text!r} is neither an address nor a token of at least 16 ASCII characters") from None
+    return text
+
+
 Rate = Annotated[str, AfterValidator(_rate)]
 """A number of requests and a time, in the notation of the library ``limits``: ``30/minute``."""
 
@@ -97,13 +107,16 @@ def _engine(address: str) -> str:
     raise ValueError("must be local, or the address of a NATS server, such as nats://127.0.0.1:4222")
 
 
+PREFIX = "PLAYGROUND_"
+
+
 class Settings(BaseSettings):
     """The operator's settings. The field ``x`` is the variable ``PLAYGROUND_X``.
 
     Times are in seconds, sizes in bytes.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PLAYGROUND_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on")
@@ -124,6 +137,12 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field(
         "text", description="text for people on standard error, or JSON on standard output, one object per line"
+    )
+    access_log: bool = Field(False, description="also log a line for each answered request")
+    log_addresses: bool = Field(False, description="log the clients' addresses in the lines about requests")
+    metrics: Annotated[str, AfterValidator(_metrics)] = Field(
+        "",
+        description="who may read /metrics: an address, a network, or a token of at least 16 characters; empty: nobody",
     )
     data_dir: Path = Field(default_factory=lambda: user_data_path(_NAME), description="the learners' progress")
     scratch_dir: Path = Field(
@@ -187,6 +206,12 @@ class Settings(BaseSettings):
     worker_seconds: float = Field(
         60.0, gt=0, description="with workers elsewhere: runs end as lost when no worker has been there for this long"
     )
+    seat_days: int = Field(
+        180, ge=0, description="seats that have run nothing for this many days are deleted; 0 keeps them for ever"
+    )
+    drain_seconds: float = Field(
+        1.0, ge=0, description="when the server stops, runs that are running have this long to end by themselves"
+    )
     run_ttl: float = Field(3600.0, gt=0, description="how long a finished run and its artifact are kept")
     request_seconds: float = Field(
         10.0, gt=0, description="timeout for receiving a request's head, and then for its body"
@@ -226,3 +251,15 @@ class Settings(BaseSettings):
             return ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+
+def unknown_names() -> list[str]:
+    """Return a sentence about each variable that looks like a setting and is none."""
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    return [_unknown(name, known) for name in sorted(os.environ) if name.startswith(PREFIX) and name not in known]
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.8)
+    meant = f" Did you mean {near[0]}?" if near else " docs/settings.md lists the settings."
+    return f"{name} is not a setting and is ignored.{meant}"

@@ -257,6 +257,8 @@ def test_health_and_readiness(client: httpx.Client) -> None:
         "isolation": settled(client).json()["isolation"],
         "storage": "ok",
         "engine": "ok",
+        "waiting": 0,
+        "oldest_wait": 0.0,
     }
 
 

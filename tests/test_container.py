@@ -6,7 +6,6 @@ import os
 import re
 import runpy
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,28 +87,6 @@ def test_the_shipped_profile_allows_what_namespaces_take_and_no_rarer_call() -> 
     assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
     assert {"clone", "mount", "pivot_root", "sethostname", "umount2", "unshare"} <= free
     assert not {"bpf", "keyctl", "perf_event_open", "setns", "userfaultfd", "io_uring_setup", "clone3"} & free
-
-
-def test_a_backup_is_restored_in_another_folder(tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        with sqlite3.connect(tmp_path / name / "progress.sqlite3") as database:
-            database.executescript(f"pragma journal_mode = wal; create table t (x); insert into t values ('{name}')")
-        (tmp_path / name / "seat.key").write_bytes(name.encode() * 4)
-    archive = tmp_path / "playground.tar"
-    with archive.open("wb") as file:
-        command = [sys.executable, str(ROOT / "deploy/backup")]
-        subprocess.run(command, env={"PLAYGROUND_DATA_DIR": str(tmp_path / "first")}, stdout=file, check=True)
-    restore = [sys.executable, str(ROOT / "deploy/restore")]
-    variables = {"PLAYGROUND_DATA_DIR": str(tmp_path / "second")}
-    wrong = subprocess.run(restore, env=variables, input=b"no archive", capture_output=True, check=False)
-    assert wrong.returncode == 1
-    assert (tmp_path / "second/seat.key").read_bytes() == b"second" * 4
-    with archive.open("rb") as file:
-        subprocess.run(restore, env=variables, stdin=file, check=True, capture_output=True)
-    with sqlite3.connect(tmp_path / "second/progress.sqlite3") as database:
-        assert database.execute("select x from t").fetchall() == [("first",)]
-    assert (tmp_path / "second/seat.key").read_bytes() == b"first" * 4
 
 
 def test_the_packages_of_the_image_can_be_installed() -> None:

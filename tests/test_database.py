@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.progress import Predicted, Progress, UnusableDatabaseError, describe_database
-from app.progress.database import open_database
+from app.progress.database import open_database, tables_of_seats
 from app.progress.schema import MIGRATIONS, ROOM_TABLES, TABLES, Migrations
 
 LATEST = len(MIGRATIONS)
@@ -150,21 +150,21 @@ def test_a_newer_database_is_refused_with_both_versions_and_left_alone(path: Pat
     assert f"version {LATEST + 1}" in sentence
     assert f"up to {LATEST}" in sentence
     copy = path.with_name(f"{NAME}.version-{LATEST}")
-    assert f"put the copy {copy} in its place" in sentence
+    assert f"run `playground restore {copy}`" in sentence
     assert path.read_bytes() == before
     path.write_bytes(copy.read_bytes())
     open_database(path).close()
     copy.unlink()
     open_database(path, LATER).close()
     copy.unlink()
-    with pytest.raises(UnusableDatabaseError, match=f"put a backup of version {LATEST} or older in its place"):
+    with pytest.raises(UnusableDatabaseError, match=f"run `playground restore FILE` with a backup of version {LATEST}"):
         open_database(path)
 
 
 @pytest.mark.parametrize("content", [b"This is a letter, and no database at all.\n" * 200, b"\0" * 8192, b"SQL"])
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(UnusableDatabaseError, match="not a database of the playground"):
+    with pytest.raises(UnusableDatabaseError, match=r"not a database of the playground .* restore FILE`"):
         open_database(path)
     assert path.read_bytes() == content
     assert names(path.parent) == {NAME}
@@ -214,6 +214,69 @@ open_database(path, [*MIGRATIONS, killed()])
     open_database(path, LATER).close()
     assert version(path) == LATEST + 1
     assert names(path.parent) == {NAME, f"{NAME}.version-{LATEST}"}
+
+
+def test_a_process_killed_at_random_moments_of_a_migration_leaves_the_old_or_the_new_database(path: Path) -> None:
+    restore(path, LATEST)
+    before, whole = dump(path), path.read_bytes()
+    script = """
+import random, shutil, time
+large = "insert into files values ('a', 'b', 'c', hex(zeroblob(300000)))"
+later = [*MIGRATIONS, ["alter table reached add column course text", large]]
+
+def migrate(folder):
+    folder.mkdir()
+    shutil.copy(path, folder)
+    child = os.fork()
+    if not child:
+        open_database(folder / path.name, later).close()
+        os._exit(0)
+    return child
+
+began = time.monotonic()
+os.waitpid(migrate(path.with_name("whole")), 0)
+longest = 1.2 * (time.monotonic() - began)
+for number in range(40):
+    child = migrate(path.with_name(f"killed-{number}"))
+    time.sleep(random.uniform(0, longest))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+    done = in_a_process(path, script)
+    assert not done.stderr
+    after = dump(path.with_name("whole") / NAME)
+    found = [dump(folder / NAME) for folder in path.parent.glob("killed-*")]
+    assert len(found) == 40
+    assert all(each in (before, after) for each in found)
+    assert before in found
+    for folder in path.parent.glob("killed-*"):
+        open_database(folder / NAME, LATER).close()
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("old", range(1, LATEST + 1))
+def test_a_database_with_a_damaged_page_is_refused_with_the_newest_backup(path: Path, old: int) -> None:
+    restore(path, old)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        rows = [(f"seat {number}", "x" * 2000) for number in range(50)]
+        db.executemany("insert into files values (?, 'no-std', 'src/main.rs', ?)", rows)
+    content = bytearray(path.read_bytes())
+    content[-20_000:] = b"\xab" * 20_000
+    path.write_bytes(content)
+    with pytest.raises(UnusableDatabaseError, match=r"is damaged .* No backup of it is known"):
+        open_database(path)
+    assert path.read_bytes() == bytes(content)
+    assert names(path.parent) == {NAME}
+
+
+def test_an_empty_file_is_a_new_database_only_where_there_is_no_key(path: Path) -> None:
+    path.touch()
+    open_database(path).close()
+    path.write_bytes(b"")
+    path.with_name("seat.key").touch()
+    with pytest.raises(UnusableDatabaseError, match="empty, although there have been learners"):
+        open_database(path)
+    assert not path.stat().st_size
 
 
 def test_a_copy_that_was_begun_by_a_killed_process_is_made_anew(path: Path) -> None:
@@ -301,6 +364,7 @@ def test_every_table_of_a_seat_is_forgotten_with_it(path: Path) -> None:
     with closing(open_database(path)) as db:
         tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
         assert tables == {*TABLES, *ROOM_TABLES}
+        assert set(TABLES) <= set(tables_of_seats(db))
         for table in TABLES:
             assert "seat" in [column[1] for column in db.execute(f"pragma table_info({table})")]
 

@@ -25,7 +25,7 @@ def docstrings(path: Path) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("top", ["app", "bench", "deploy", "tests", "tools"])
 def test_a_docstring_begins_with_a_verb_or_a_noun_phrase(top: str) -> None:
-    assert len(sources(top)) > 3
+    assert len(sources(top)) > 1
     found = [
         f"{path.relative_to(ROOT)}:{line}"
         for path in sources(top)

@@ -302,6 +302,23 @@ async def test_a_job_of_another_edition_of_the_course_is_not_judged_by_this_one(
         assert await made.engine.health() == "ok", "no fault of the machine's"
 
 
+async def test_a_stop_lets_short_runs_end_and_says_why_the_others_did_not(
+    start: Start, jobs: Callable[..., JobSpec]
+) -> None:
+    async with start(max_runs=1) as made:
+        quick = await made.engine.submit(jobs("rustc --version"))
+        running = await made.engine.submit(jobs("cargo run", LOOP))
+        waiting = await made.engine.submit(jobs())
+        assert finished(await followed(made.engine, quick)).status == "ok"
+        await until(made.engine, running, "turning")
+        await made.engine.stop()
+        for run_id in (running, waiting):
+            end = finished(await followed(made.engine, run_id))
+            assert (end.status, end.reason) == ("cancelled", "restarted")
+        late = await made.engine.submit(jobs("rustc --version"))
+        assert finished(await followed(made.engine, late)).reason == "restarted"
+
+
 async def test_each_accepted_run_ends_once_when_the_engine_dies_in_the_middle(
     start: Start, jobs: Callable[..., JobSpec]
 ) -> None:

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.hosts import Host
 from app.settings import Settings
-from app.web.guard.hosts import Hosts
+from app.web.guard.hosts import Hosts, check_origin
 from app.web.guard.rates import Rates, address_of, kind
 from app.web.problem import ProblemError
 from tests.support.clients import seated
@@ -358,3 +359,24 @@ def test_a_body_that_drips_is_not_waited_for(hasty: str, path: str) -> None:
                 continue
     assert b" 408 " in answer
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("origin", "sites", "sentence"),
+    [
+        ("https://rust.example", ["same-origin"], "changes Host: the page is at https://rust.example, but the request"),
+        ("https://rust.example", [], "If both are this playground, a proxy before it changes Host"),
+        ("https://rust.example", ["cross-site"], "A page of another site may not do this"),
+        ("null", ["same-origin"], "the page is at another address"),
+        ("https://" + "x" * 400, [], "A page at another address may not"),
+        ("<b>x</b>", [], "A page at another address may not"),
+    ],
+)
+def test_a_proxy_that_changes_the_host_is_named(origin: str, sites: list[str], sentence: str) -> None:
+    with pytest.raises(ProblemError) as refused:
+        check_origin(Host("backend", "8000"), [origin], sites)
+    assert (refused.value.status, refused.value.code) == (403, "foreign-origin")
+    assert sentence in refused.value.message
+    assert "cross-site" in sites or "backend:8000" in refused.value.message
+    check_origin(Host("rust.example", None), ["https://rust.example"], ["same-origin"])
+    check_origin(Host("backend", "8000"), [], ["same-origin"])

@@ -25,6 +25,7 @@ ACROSS: Mapping[str, str] = {
     "test_docstrings.py": "the docstrings of every file",
     "test_mirror.py": "the tests themselves",
     "test_names.py": "the source of the whole program",
+    "test_operator.py": "an operator's week with real servers",
     "test_openapi.py": "the OpenAPI document of all routes",
     "test_parallel.py": "how the tests are shared out among processes",
     "test_places.py": "the places that docs/architecture.md lists",

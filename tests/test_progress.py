@@ -1,14 +1,19 @@
 """The data kept for a seat: everything the pages need and nothing else."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import cli
 from app.progress import Guidance, Offers, Predicted, Progress, Try, fingerprint
 from app.progress.schema import TABLES
+from app.progress.seats import stored_seats
 
 pytestmark = pytest.mark.anyio
 
@@ -213,3 +218,77 @@ async def test_a_run_keeps_texts_that_another_tab_has_stored(
     assert (await progress.versions.offers("ada", "no-std")).undo == ("elsewhere" if kept else None)
     assert await progress.files("ada", "no-std") == {"a": "second"}
     assert await progress.versions.noted("ada", "no-std", "ran") == {"a": "second"}
+
+
+@pytest.fixture
+async def three_seats(progress: Progress) -> Progress:
+    """``old`` ran something in January 2026 and ``new`` just now; ``mute`` has only opened a hint."""
+    await progress.mark("old", "no-std", "1.96", datetime(2026, 1, 15, tzinfo=UTC))
+    await progress.save("old", "no-std", {"x": "grüße"})
+    await progress.note_run("new", "no-std", "run", "cargo build")
+    await progress.guides.open("mute", "no-std", 1)
+    return progress
+
+
+async def test_seats_are_listed_purged_and_exported_while_a_server_uses_them(
+    three_seats: Progress, tmp_path: Path, database: sqlite3.Connection
+) -> None:
+    def playground(*words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(cli, words, env={"PLAYGROUND_DATA_DIR": str(tmp_path / "data")})
+        assert done.exit_code == code, done.output
+        return done.output
+
+    new, old, mute = map(json.loads, playground("seats", "list", "--json").splitlines())
+    assert [one["seat"] for one in (new, old, mute)] == ["new", "old", "mute"]
+    assert (old["last"], old["reached"], old["rows"]) == ("2026-01-15T00:00:00+00:00", 1, 2)
+    assert old["bytes"] > len("grüße")
+    assert mute["last"] is None
+    assert playground("seats", "list").splitlines()[-1].startswith("3 seats, ")
+    exported = json.loads(playground("seats", "export", "old"))
+    assert exported["tables"]["files"] == [{"seat": "old", "lesson": "no-std", "path": "x", "text": "grüße"}]
+    assert "seats list" in playground("seats", "export", "eve", code=1)
+    assert "not a day" in playground("seats", "purge", "--before", "May", code=2)
+    assert playground("seats", "purge", "--before", "2026-01-15") == "Deleted 0 seats.\n", "that day itself is kept"
+    assert playground("seats", "purge", "--before", "2026-01-16", "--dry-run") == "Would delete 1 seat.\n"
+    assert await three_seats.files("old", "no-std")
+    assert playground("seats", "purge", "--before", "2026-01-16") == "Deleted 1 seat.\n"
+    assert [one.seat for one in stored_seats(database)] == ["new", "mute"]
+    assert not await three_seats.files("old", "no-std")
+
+
+def test_seats_without_a_database_end_with_a_sentence(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["seats", "list"], env={"PLAYGROUND_DATA_DIR": str(tmp_path)})
+    assert (done.exit_code, done.output) == (1, f"{tmp_path}/progress.sqlite3 does not exist: nothing is stored.\n")
+    assert not list(tmp_path.iterdir())
+
+
+async def test_old_seats_are_purged_all_or_none(three_seats: Progress, database: sqlite3.Connection) -> None:
+    database.execute("insert into reached values ('odd', 'no-std', 'some day', '1.96')")
+    database.execute("create trigger refuse before delete on reached begin select raise(abort, 'no room'); end")
+    now = datetime.now(UTC)
+    with pytest.raises(sqlite3.Error, match="no room"):
+        await three_seats.purge(now)
+    assert await three_seats.files("old", "no-std")
+    database.execute("drop trigger refuse")
+    assert await three_seats.purge(now - timedelta(days=180)) == ["old"]
+    assert {one.seat for one in stored_seats(database)} == {"new", "mute", "odd"}, "what has no date is not too old"
+
+
+async def test_the_check_writes_to_every_table_and_leaves_nothing(
+    progress: Progress, database: sqlite3.Connection
+) -> None:
+    await progress.check()
+    assert not stored_seats(database)
+    for table in TABLES:
+        database.execute(f"create trigger refuse before insert on {table} begin select raise(abort, 'no room'); end")
+        with pytest.raises(sqlite3.Error, match="no room"):
+            await progress.check()
+        assert progress.failure == "no room"
+        await progress.reached("a")
+        assert progress.failure == "no room", "reading proves nothing"
+        database.execute("drop trigger refuse")
+        await progress.check()
+        assert progress.failure is None
+    database.execute("alter table guides rename to lost")
+    with pytest.raises(sqlite3.Error, match="no such table: guides"):
+        await progress.check()

@@ -228,6 +228,18 @@ def test_headline(reached: bool, status: str, headline: str) -> None:
     assert headline in slots["verdict"]
 
 
+def test_a_run_that_a_restart_ended_says_so_and_that_it_is_not_kept_if_it_is_not() -> None:
+    end = Finished(status="cancelled", exit_code=None, seconds=0.5, reason="restarted")
+    checks = (Check(id="a", title="t", ok=False, detail="d"),)
+    slots = fold(renderer(), [end, Verdict(reached=False, checks=checks, stored=False)])
+    for slot in ("status", "verdict"):
+        assert "The playground was restarted. Run again." in slots[slot]
+        assert "Cancelled" not in slots[slot]
+        assert "You stopped" not in slots[slot]
+    assert "This result is not kept" in slots["verdict"]
+    assert "not kept" not in fold(renderer(), [end, Verdict(reached=False, checks=checks)])["verdict"]
+
+
 def test_an_exit_code_that_was_the_goal_is_no_error(lessons: dict[str, Lesson]) -> None:
     step = RunRenderer("ab" * 16, lessons["boot-x86"], None, Diagnosis(classes=(), advice=()))
     end = Finished(status="failed", exit_code=33, seconds=0.5)

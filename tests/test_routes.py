@@ -52,7 +52,7 @@ def test_every_page_is_among_those_that_browsers_walk(
     # A course's page has two addresses; the tests walk that of the default course.
     answers = {path.removeprefix("/courses/{course}") or "/" for method, path in routes if method == "GET"}
     forms = {path.removeprefix("/courses/{course}") for method, path in routes if method == "POST"}
-    others = {path for path in answers if path.startswith("/api/") or path in ("/healthz", "/readyz")}
+    others = {path for path in answers if path.startswith("/api/") or path in ("/healthz", "/readyz", "/metrics")}
     forms -= CLASS_PAGES.keys()  # a page of the class may have a form of its own address
     assert answers - forms - others == PAGES.keys() | NO_PAGES | CLASS_PAGES.keys()
     assert set(PAGES.values()) <= {*paths(lessons), *STATES}

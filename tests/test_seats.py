@@ -130,7 +130,20 @@ def test_a_key_that_others_may_know_or_have_put_there_is_refused(tmp_path: Path,
 def test_a_key_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Seats.kept_in(tmp_path)
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(SeatKeyError, match="other users can read"):
+    with pytest.raises(
+        SeatKeyError, match=r"belongs to .*, but the server runs as .* Run as root: chown \d+:\d+ "
+    ) as told:
+        Seats.kept_in(tmp_path)
+    assert "chmod" not in str(told.value)
+    assert "delete" not in str(told.value), "the key is whole, so no seat need be lost"
+
+
+def test_a_damaged_key_is_told_with_the_newest_backup(tmp_path: Path) -> None:
+    (tmp_path / "seat.key").write_bytes(b"abc")
+    (tmp_path / "last-backup.json").write_text('{"at": "2026-11-30T12:00:00+00:00", "file": null}')
+    with pytest.raises(
+        SeatKeyError, match=r"its size in bytes is 3, not 32\. The newest backup is of 2026-11-30 12:00 UTC"
+    ):
         Seats.kept_in(tmp_path)
 
 
@@ -141,7 +154,8 @@ def test_a_server_says_in_one_sentence_why_it_does_not_take_the_key(tmp_path: Pa
     command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 2
-    assert "chmod 600" in done.stderr
+    assert "run: chmod 600" in done.stderr
+    assert "must be writable" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

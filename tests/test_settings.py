@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 from typer import Exit
+from typer.testing import CliRunner
 
 from app import settings
+from app.cli import cli
 from app.cli.common import settings_of
-from app.settings import Settings
+from app.settings import Settings, unknown_names
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_a_command_says_in_one_sentence_which_setting_cannot_be_used(
         settings_of()
     said = capsys.readouterr().err
     assert said == (
-        "PLAYGROUND_ALLOWED_HOSTS: 'http://192.168.1.5' is not a host; "
+        "PLAYGROUND_ALLOWED_HOSTS cannot be used: 'http://192.168.1.5' is not a host; "
         "write a name or an address without http://, such as 192.168.1.5.\n"
     )
 
@@ -91,3 +93,38 @@ def test_runs_lie_in_the_data_folder_where_tmp_starts_no_program(
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1  # type: ignore[misc]  # the type checker refuses it, too
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("RUN_SECONDS", "0", "PLAYGROUND_RUN_SECONDS is '0', but must be greater than 0."),
+        ("ADDRESS_SHARE", "1.5", "PLAYGROUND_ADDRESS_SHARE is '1.5', but must be at most 1."),
+        ("PORT", "x", "PLAYGROUND_PORT is 'x', but must be a whole number."),
+        ("CONTROL_GROUPS", "perhaps", "PLAYGROUND_CONTROL_GROUPS is 'perhaps', but must be true or false."),
+        ("LOG_FORMAT", "xml", "PLAYGROUND_LOG_FORMAT is 'xml', but must be 'text' or 'json'."),
+        ("SEAT_RUNS", "often", "'often' is not a rate; write one such as 30/minute or 5/10 seconds."),
+    ],
+)
+def test_a_command_says_in_one_sentence_of_ours_what_is_wrong(name: str, value: str, sentence: str) -> None:
+    done = CliRunner().invoke(cli, ["seats", "list"], env={f"PLAYGROUND_{name}": value})
+    assert done.exit_code == 2
+    assert done.output.endswith(f"{sentence}\n")
+    assert f"PLAYGROUND_{name}" in done.output
+    assert done.output.count("\n") == 1
+    assert "pydantic" not in done.output
+
+
+def test_several_wrong_values_are_all_named() -> None:
+    done = CliRunner().invoke(cli, ["seats", "list"], env={"PLAYGROUND_PORT": "x", "PLAYGROUND_RUN_TTL": "-1"})
+    assert done.output.count("\n") == 2
+
+
+def test_names_that_are_no_setting_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unknown_names() == []
+    monkeypatch.setenv("PLAYGROUND_MAX_RUN", "3")
+    monkeypatch.setenv("PLAYGROUND_UNRELATED_THING", "3")
+    assert unknown_names() == [
+        "PLAYGROUND_MAX_RUN is not a setting and is ignored. Did you mean PLAYGROUND_MAX_RUNS?",
+        "PLAYGROUND_UNRELATED_THING is not a setting and is ignored. docs/settings.md lists the settings.",
+    ]

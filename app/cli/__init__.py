@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import classroom, doctor, engine, field, lessons, serve, setup, trial, worker
+from app.cli import backup, classroom, doctor, engine, field, lessons, seats, serve, setup, trial, worker
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 _lessons = typer.Typer(no_args_is_help=True, help="Work on the lessons.", rich_markup_mode=None)
@@ -22,9 +22,16 @@ cli.add_typer(_lessons, name="lessons")
 cli.add_typer(_engine, name="engine")
 _engine.command()(engine.init)
 _lessons.command()(lessons.check)
+_seats = typer.Typer(no_args_is_help=True, help="See and delete what is stored of learners.", rich_markup_mode=None)
+cli.add_typer(_seats, name="seats")
+_seats.command("list")(seats.list_seats)
+_seats.command("purge")(seats.purge_seats)
+_seats.command("export")(seats.export_seat)
 cli.command("try")(trial.try_lesson)
 cli.command()(field.field)
 cli.command()(worker.worker)
+cli.command()(backup.backup)
+cli.command()(backup.restore)
 
 
 def main() -> None:

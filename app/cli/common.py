@@ -7,9 +7,10 @@ from typing import Any, NoReturn, TypeVar
 import anyio
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from app.course import CourseError, Lesson, Shelf, load_shelf
-from app.settings import Settings
+from app.settings import PREFIX, Settings
 
 _T = TypeVar("_T")
 BAD_USE = 2
@@ -23,13 +24,29 @@ def settings_of(**given: Any) -> Settings:
     except ValidationError as error:
         # A default that is computed from another setting fails with that one, which says nothing new.
         faults = [each for each in error.errors() if not each["type"].startswith("default_factory")]
-        stop("\n".join(f"PLAYGROUND_{str(each['loc'][0]).upper()}: {_fault(each['msg'])}" for each in faults))
+        stop("\n".join(map(_fault, faults)))
 
 
-def _fault(message: str) -> str:
-    """Return pydantic's words for a value that cannot be used as the end of a sentence."""
-    fault = message.removeprefix("Value error, ")
-    return f"{fault[0].lower()}{fault[1:]}."
+def _fault(error: ErrorDetails) -> str:
+    """Return the sentence about one value that cannot be used."""
+    name, given, context = _variable(str(error["loc"][0])), error["input"], error.get("ctx", {})
+    wanted = {
+        "greater_than": "must be greater than {gt:g}",
+        "greater_than_equal": "must be at least {ge:g}",
+        "less_than_equal": "must be at most {le:g}",
+        "int_parsing": "must be a whole number",
+        "int_from_float": "must be a whole number",
+        "float_parsing": "must be a number",
+        "bool_parsing": "must be true or false",
+        "literal_error": "must be {expected}",
+    }.get(error["type"])
+    if wanted is None:
+        return f"{name} cannot be used: {context.get('error') or error['msg']}."
+    return f"{name} is {given!r}, but {wanted.format(**context)}."
+
+
+def _variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"
 
 
 def shelf_of(settings: Settings) -> Shelf:

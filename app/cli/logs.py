@@ -9,11 +9,12 @@ from app.settings import Settings
 
 
 class _JsonFormatter(logging.Formatter):
-    """Formats a record as one JSON object: time, level, logger, message, and the traceback, if any, as ``error``."""
+    """Formats a record as one JSON object: time, level, logger, message, its fields, and a traceback as ``error``."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         entry = {"time": when, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        entry |= getattr(record, "fields", {})
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)

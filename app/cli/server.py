@@ -4,10 +4,12 @@ import ctypes
 import errno
 import gc
 import logging
+import os
 import resource
 import socket
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import uvicorn
@@ -18,9 +20,11 @@ from app.engine.inventory import LocalSetup, find_setup
 from app.engine.scratch import ensure_private
 from app.hosts import interface_addresses, listens_everywhere
 from app.progress import UnusableDatabaseError
+from app.progress.folder import user_name
 from app.sandbox import IsolationError
-from app.settings import Settings
+from app.settings import Settings, unknown_names
 from app.web import create_app
+from app.web.guard.seats import SeatKeyError
 from app.web.guard.wire import wire_of
 from app.web.state import Playground
 
@@ -71,10 +75,12 @@ def serve_forever(settings: Settings, announce: Callable[[int], None] | None = N
     """
     _keep_heap_small()
     logs.configure(settings)
-    found = _check_isolation(settings) if settings.engine == "local" else None
+    for sentence in unknown_names():
+        _log.warning(sentence)
+    found = check_isolation(settings) if settings.engine == "local" else None
     if found is None:
         _check_broker(settings)
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     app = _create(settings, found)
     most = _allow_connections(settings)
     config = uvicorn.Config(
@@ -121,7 +127,7 @@ def _keep_heap_small() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
-def _check_isolation(settings: Settings) -> LocalSetup:
+def check_isolation(settings: Settings) -> LocalSetup:
     """Examine this machine. Raises ``ServeError`` for an address that others can reach if runs cannot be isolated."""
     try:
         found = anyio.run(find_setup, settings)
@@ -176,14 +182,25 @@ def _create(settings: Settings, found: LocalSetup | None) -> FastAPI:
     try:
         ensure_private(settings.scratch_dir)
         return create_app(settings, found)
-    except UnusableDatabaseError as error:
+    except (UnusableDatabaseError, SeatKeyError) as error:
         raise ServeError(str(error)) from error
     except (OSError, sqlite3.Error) as error:
         folders = f"{settings.data_dir} and {settings.scratch_dir}"
-        raise ServeError(f"{folders} must be writable folders, for data and for runs: {error}.") from error
+        sentence = f"{folders} must be writable folders, for data and for runs: {error}."
+        raise ServeError(f"{sentence}{_whose(settings.data_dir)}") from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _whose(folder: Path) -> str:
+    """Return a further sentence if the folder is there and belongs to another user than the server's."""
+    if not folder.exists() or folder.stat().st_uid == os.geteuid():
+        return ""
+    owner, own = user_name(folder.stat().st_uid), user_name(os.geteuid())
+    command = f"chown -R {os.geteuid()}:{os.getegid()} {folder}"
+    return f" {folder} belongs to {owner}, but the server runs as {own}. Run as root: {command}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises ``ServeError`` if the address or the port cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio disables Nagle's delay, which costs 40 ms an answer, only for a socket that names its protocol.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -109,7 +109,10 @@ class Engine(Protocol):
         """Prepare what the first run with each toolchain would otherwise have to wait for."""
 
     async def stop(self) -> None:
-        """Cancel every run, so that the streams of their readers end."""
+        """End every run, so that the streams of their readers end.
+
+        A run that cannot end by itself in a moment ends with ``finished: cancelled`` and the reason ``restarted``.
+        """
 
     async def submit(self, job: JobSpec) -> str:
         """Queue a job and return the run's id. Raises ``QueueFullError`` (or of one owner), ``NothingBuiltError``.

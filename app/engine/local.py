@@ -91,6 +91,7 @@ class LocalEngine:
         self._runs = Retention(settings.run_ttl, self._dropped)
         self._dispatcher = Dispatcher(settings, self._start)
         self._tended = 0.0
+        self._stopping = False
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -131,7 +132,7 @@ class LocalEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        await self.stop()
+        await self._stop(drain=0.0)
         self._tasks.end()
         return await self._stack.__aexit__(kind, error, trace)
 
@@ -148,14 +149,25 @@ class LocalEngine:
             await self._inspector.warm()
 
     async def stop(self) -> None:
-        """Cancel every run and wait for the last event of each log, so that the readers' streams end."""
+        """End every run, and with it the readers' streams: running ones may end by themselves for a moment.
+
+        Runs that are submitted meanwhile are cancelled, too.
+        """
+        await self._stop(self._settings.drain_seconds)
+
+    async def _stop(self, drain: float) -> None:
+        self._stopping = True
         runs = self._runs.active()
+        for run in runs:
+            run.stopped = True
+            if run.state != "running":
+                await self.cancel(run.id)
+        with anyio.move_on_after(drain):
+            await _ended(runs)
         for run in runs:
             await self.cancel(run.id)
         with anyio.move_on_after(_STOP_SECONDS):
-            for run in runs:
-                async for _ in run.follow():
-                    pass
+            await _ended(runs)
 
     async def submit(self, job: JobSpec) -> str:
         """Queue a job and return the run's id. A job that is known already is not queued again.
@@ -173,6 +185,9 @@ class LocalEngine:
         self._runs.add(run)
         if self._tasks.ended:
             run.lose()
+        elif self._stopping:
+            run.stopped = True
+            self._end_before_start(run, "cancelled")
         elif pending:
             run.preparing = True
             self._dispatcher.hold(run)
@@ -317,6 +332,7 @@ class LocalEngine:
             await self._on_verdict(run.job, tuple(run.log), verdict)
         except Exception:
             _log.exception("the progress of run %s could not be stored", run.id)
+            verdict = verdict.model_copy(update={"stored": False})
         run.mark("store")
         run.end(verdict)
 
@@ -357,6 +373,12 @@ def _write(folder: Path, files: Sequence[tuple[str, bytes]]) -> list[Path]:
     for name, content in files:
         (folder / name).write_bytes(content)
     return [folder / name for name, _ in files]
+
+
+async def _ended(runs: Iterable[Run]) -> None:
+    for run in runs:
+        async for _ in run.follow():
+            pass
 
 
 def _say(run: Run, line: str) -> None:

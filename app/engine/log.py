@@ -39,6 +39,8 @@ class Run:
         self.scope = anyio.CancelScope()
         self.readers = 0
         self.dropped = False
+        self.stopped = False
+        """True once the engine has been told to stop: a cancellation is not the learner's then."""
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
         self.timing: dict[str, float] = {}
@@ -50,6 +52,8 @@ class Run:
         """Append an event, unless the log has ended with the verdict."""
         if self.verdict():
             return
+        if self.stopped and isinstance(event, Finished) and event.status == "cancelled":
+            event = event.model_copy(update={"reason": "restarted"})
         self.memory_bytes += _memory_of(event)
         if isinstance(event, Started):
             self.started = time.monotonic()

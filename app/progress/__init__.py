@@ -5,15 +5,18 @@ server loses nothing.
 """
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.progress.database import UnusableDatabaseError, describe_database
+from app.progress.database import UnusableDatabaseError, describe_database, examine_database, try_tables
+from app.progress.folder import RESTORING, FolderInUseError, held
 from app.progress.guides import Guides, Predicted, hints_opened, prediction
 from app.progress.room import RoomStore, Try, forget_member
 from app.progress.schema import TABLES
+from app.progress.seats import purge
 from app.progress.store import Store
 from app.progress.versions import Offers, TextVersions, current_texts, fingerprint, undo_and_redo
 
@@ -28,8 +31,14 @@ __all__ = [
     "Try",
     "UnusableDatabaseError",
     "describe_database",
+    "examine_database",
     "fingerprint",
 ]
+
+_INTERRUPTED = (
+    "A restore in {} was interrupted. Run `playground restore FILE` again. "
+    "What was there before is in its folder before-restore-… with the latest date."
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,11 @@ class Progress:
     """
 
     def __init__(self, path: Path) -> None:
-        self._store = Store(path)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with ExitStack() as stack:
+            stack.enter_context(_used(path.parent))
+            self._store = Store(path)
+            self._held = stack.pop_all()
         self.versions = TextVersions(self._store)
         self.guides = Guides(self._store)
         self.room = RoomStore(self._store)
@@ -58,10 +71,21 @@ class Progress:
     def close(self) -> None:
         """Close the file; later calls raise."""
         self._store.close()
+        self._held.close()
+
+    @property
+    def failure(self) -> str | None:
+        """The error of the latest change that could not be stored, None once a later one was."""
+        return self._store.failure
+
+    @property
+    def failures(self) -> int:
+        """The number of errors so far."""
+        return self._store.failures
 
     async def check(self) -> None:
-        """Raise ``sqlite3.Error`` unless the store can be written."""
-        await self._store.together(lambda _: None)
+        """Raise ``sqlite3.Error`` unless every table can be written."""
+        await self._store.together(try_tables)
 
     async def files(self, seat: str, lesson: str) -> dict[str, str]:
         """Return the seat's texts by path, or none if it has not changed any in the lesson."""
@@ -80,15 +104,24 @@ class Progress:
 
         await self._store.together(work)
 
-    async def mark(self, seat: str, lesson: str, toolchain: str) -> None:
-        """Record that the seat has reached the lesson's goal. Only the first time counts."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        await self._store.rows("insert or ignore into reached values (?, ?, ?, ?)", seat, lesson, now, toolchain)
+    async def mark(self, seat: str, lesson: str, toolchain: str, at: datetime | None = None) -> None:
+        """Record that the seat has reached the lesson's goal, now or at that time. Only the first time counts."""
+        when = (at or datetime.now(UTC)).isoformat(timespec="seconds")
+        await self._store.rows("insert or ignore into reached values (?, ?, ?, ?)", seat, lesson, when, toolchain)
 
     async def reached(self, seat: str) -> dict[str, datetime]:
         """Return when the seat reached each lesson's goal, by the lesson's key."""
         rows = await self._store.rows("select lesson, at from reached where seat = ?", seat)
         return {str(lesson): datetime.fromisoformat(str(at)) for lesson, at in rows}
+
+    async def reached_with(self, seat: str) -> dict[str, tuple[datetime, str]]:
+        """Return when, and with which toolchain, the seat reached each lesson's goal, by the lesson's key."""
+        rows = await self._store.rows("select lesson, at, toolchain from reached where seat = ?", seat)
+        return {str(lesson): (datetime.fromisoformat(str(at)), str(toolchain)) for lesson, at, toolchain in rows}
+
+    async def purge(self, before: datetime) -> list[str]:
+        """Delete the seats that have run nothing since then, and return them."""
+        return await self._store.alone(lambda db: purge(db, before))
 
     async def note_run(self, seat: str, lesson: str, run: str, command: str) -> None:
         """Record the seat's latest run of a lesson."""
@@ -118,6 +151,11 @@ class Progress:
             )
         )
 
+    async def run_noted(self, seat: str, run: str) -> datetime | None:
+        """Return when a run was noted, if it is the seat's latest one of a lesson."""
+        rows = await self._store.rows("select at from last_runs where seat = ? and run = ?", seat, run)
+        return datetime.fromisoformat(str(rows[0][0])) if rows else None
+
     async def last_command(self, seat: str, lesson: str) -> str | None:
         """Return the command of the seat's latest run of a lesson."""
         rows = await self._store.rows("select command from last_runs where seat = ? and lesson = ?", seat, lesson)
@@ -141,3 +179,15 @@ class Progress:
 
 def _has_run(db: sqlite3.Connection, seat: str, lesson: str) -> bool:
     return bool(db.execute("select 1 from last_runs where seat = ? and lesson = ?", (seat, lesson)).fetchone())
+
+
+@contextmanager
+def _used(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock as a server does; raises ``UnusableDatabaseError`` during or after a partial restore."""
+    try:
+        with held(folder, alone=False):
+            if (folder / RESTORING).exists():
+                raise UnusableDatabaseError(_INTERRUPTED.format(folder))
+            yield
+    except FolderInUseError:
+        raise UnusableDatabaseError(f"A restore is running in {folder}. Start again when it has ended.") from None

@@ -1,4 +1,4 @@
-"""Open the database: create it, migrate an older one after copying it, refuse a newer one."""
+"""Open the database: create it, migrate an older one after copying it, refuse a newer or a damaged one."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from app.progress.folder import SEAT_KEY, flush, newest_backup
 from app.progress.schema import MIGRATIONS, TABLES, Migrations
 
 _log = logging.getLogger(__name__)
@@ -25,10 +26,11 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> sqlite3.Co
     Raises ``UnusableDatabaseError``, ``sqlite3.Error`` and ``OSError``; the file is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    db = _connect(path, "rwc")
+    _refuse_empty(path)
+    db = connect(path, "rwc")
     try:
         # The version is read before anything is written, so that a newer database stays as it is.
-        found = _usable_version(db, path, len(migrations))
+        found = checked_version(db, path, len(migrations))
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = normal")
         if found < len(migrations):
@@ -41,18 +43,31 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> sqlite3.Co
 
 def describe_database(path: Path, migrations: Migrations = MIGRATIONS) -> str:
     """Return one sentence about the version of the database at ``path``, without changing it."""
-    if not os.path.exists(path):
-        return f"{path} is made at the first start."
     try:
-        with closing(_connect(path, "rw")) as db:
-            found = _usable_version(db, path, len(migrations))
+        return examine_database(path, migrations)
     except UnusableDatabaseError as error:
         return str(error)
+
+
+def examine_database(path: Path, migrations: Migrations = MIGRATIONS) -> str:
+    """Return one sentence about a database that can be used; raises ``UnusableDatabaseError`` for any other one."""
+    if not os.path.exists(path):
+        return f"{path} is made at the first start."
+    _refuse_empty(path)
+    try:
+        with closing(connect(path, "rw")) as db:
+            found = checked_version(db, path, len(migrations))
     except sqlite3.Error as error:
-        return f"{path} cannot be opened: {error}."
+        raise UnusableDatabaseError(f"{path} cannot be opened: {error}.") from error
     if found < len(migrations):
         return f"{path} has version {found}; the next start keeps a copy and migrates it to version {len(migrations)}."
     return f"{path} has version {found}, the latest."
+
+
+def _refuse_empty(path: Path) -> None:
+    """Refuse an empty file where there have been learners: SQLite would begin a new database in it."""
+    if path.is_file() and not path.stat().st_size and path.with_name(SEAT_KEY).exists():
+        raise UnusableDatabaseError(_unreadable(path, "it is empty, although there have been learners"))
 
 
 @contextmanager
@@ -68,25 +83,63 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("rollback")
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Return a connection; ``mode`` is SQLite's: ``rw``, or ``rwc`` to create the file."""
     address = f"file:{quote(str(path))}?mode={mode}"
     return sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None, timeout=_WAIT_SECONDS)
 
 
+def checked_version(db: sqlite3.Connection, path: Path, known: int = len(MIGRATIONS)) -> int:
+    """Return the database's version; raises ``UnusableDatabaseError`` if it cannot be used, or is damaged anywhere."""
+    found = _usable_version(db, path, known)
+    with _damage_told(path):
+        [(answer,)] = db.execute("pragma quick_check(1)").fetchall()
+        if answer != "ok":
+            raise UnusableDatabaseError(_unreadable(path, str(answer).strip().replace("\n", " ")))
+    return found
+
+
+def seats_in(db: sqlite3.Connection) -> set[str]:
+    """Return every seat of which a table holds something."""
+    return {str(seat) for table in tables_of_seats(db) for (seat,) in db.execute(f"select distinct seat from {table}")}  # noqa: S608  (a name of the schema)
+
+
+def tables_of_seats(db: sqlite3.Connection) -> list[str]:
+    """Return the tables with a column ``seat``, whatever the version."""
+    return [name for name in sorted(_tables(db)) if "seat" in {column[1] for column in columns(db, name)}]
+
+
+def try_tables(db: sqlite3.Connection) -> None:
+    """Insert a row into each table and delete it; raises ``sqlite3.Error`` if one is missing, locked or full."""
+    for table in TABLES:
+        values = [0 if "int" in kind.lower() else "" for _, _, kind in columns(db, table)]
+        if not values:
+            raise sqlite3.OperationalError(f"no such table: {table}")
+        marks = ", ".join("?" * len(values))
+        db.execute(f"insert or replace into {table} values ({marks})", values)  # noqa: S608  (names of our own)
+        db.execute(f"delete from {table} where seat = ''")  # noqa: S608
+
+
 def _usable_version(db: sqlite3.Connection, path: Path, known: int) -> int:
     """Return the database's version; raises ``UnusableDatabaseError`` if it is newer, damaged or another program's."""
-    try:
+    with _damage_told(path):
         version = int(db.execute("pragma user_version").fetchone()[0])
         tables = _tables(db)
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) in _DAMAGED:
-            raise UnusableDatabaseError(_unreadable(path, str(error))) from error
-        raise
     if version < 0 or (version == 0 and not tables <= set(TABLES)):
         raise UnusableDatabaseError(_unreadable(path, "another program made it"))
     if version > known:
         raise UnusableDatabaseError(_newer(path, version, known))
     return version
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            raise UnusableDatabaseError(_unreadable(path, str(error))) from error
+        raise
 
 
 def _migrate(db: sqlite3.Connection, path: Path, migrations: Migrations) -> None:
@@ -118,28 +171,24 @@ def _copy(path: Path, version: int) -> Path:
         mode = path.stat().st_mode & 0o777
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
         # SQLite does not copy from a connection that has begun to write, so this needs another one.
-        with closing(_connect(path, "rw")) as source, closing(_connect(part, "rw")) as copy:
+        with closing(connect(path, "rw")) as source, closing(connect(part, "rw")) as copy:
             copy.execute("pragma journal_mode = off")  # a journal would be a second file
             source.backup(copy)
-        _flush(part)
+        flush(part)
         part.replace(kept)
-        _flush(kept.parent)
+        flush(kept.parent)
     finally:
         part.unlink(missing_ok=True)
     return kept
 
 
-def _flush(path: Path) -> None:
-    """Sync the file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _tables(db: sqlite3.Connection) -> set[str]:
     return {str(name) for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+
+
+def columns(db: sqlite3.Connection, table: str) -> list[tuple[int, str, str]]:
+    """Return the number, name and type of each column."""
+    return [(number, str(name), str(kind)) for number, name, kind, *_ in db.execute(f"pragma table_info({table})")]
 
 
 def _kept(path: Path, version: int) -> Path:
@@ -148,15 +197,19 @@ def _kept(path: Path, version: int) -> Path:
 
 def _newer(path: Path, version: int, known: int) -> str:
     copies = [kept for older in range(known, 0, -1) if (kept := _kept(path, older)).exists()]
-    copy = f"the copy {copies[0]}" if copies else f"a backup of version {known} or older"
+    copy = (
+        f"{copies[0]}`, the copy from before the upgrade"
+        if copies
+        else f"FILE` with a backup of version {known} or older"
+    )
     return (
         f"{path} has version {version}, but this playground knows versions up to {known}: "
-        f"start a newer playground, or put {copy} in its place."
+        f"start a newer playground, or run `playground restore {copy}."
     )
 
 
 def _unreadable(path: Path, why: str) -> str:
-    return f"{path} is not a database of the playground ({why}): move it away, or put a backup in its place."
+    return f"{path} is damaged or not a database of the playground ({why}). {newest_backup(path.parent)}"
 
 
 def _failed(path: Path, found: int, known: int, error: Exception) -> str:

@@ -16,6 +16,7 @@ _T = TypeVar("_T")
 class Store:
     """The open file, until ``close``. Methods raise ``sqlite3.Error`` when the disk fails.
 
+    ``failure`` is the latest error, None once a change was stored after it; ``failures`` is the number of all errors.
     Raises ``UnusableDatabaseError`` for a file that cannot be used.
     """
 
@@ -24,6 +25,8 @@ class Store:
         # A limiter of its own: calls that wait for a locked file would otherwise use up the threads that runs need.
         self._thread = anyio.CapacityLimiter(1)
         self._db = open_database(path)
+        self.failure: str | None = None
+        self.failures = 0
 
     def close(self) -> None:
         """Close the file; later calls raise."""
@@ -32,11 +35,13 @@ class Store:
 
     async def rows(self, query: str, *values: str | int | None) -> list[tuple[object, ...]]:
         """Execute and commit one statement; return its rows."""
-        return await self._locked(lambda db: db.execute(query, values).fetchall())
+        return await self._locked(
+            lambda db: db.execute(query, values).fetchall(), changes=not query.startswith("select")
+        )
 
     async def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Call ``work``, which reads only, and return its result: several reads cost one thread."""
-        return await self._locked(work)
+        return await self._locked(work, changes=False)
 
     async def together(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Call ``work`` in one transaction, which is rolled back if it raises; return its result."""
@@ -45,11 +50,23 @@ class Store:
             with transaction(db):
                 return work(db)
 
-        return await self._locked(whole)
+        return await self._locked(whole, changes=True)
 
-    async def _locked(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def alone(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Call ``work``, which has transactions of its own; return its result."""
+        return await self._locked(work, changes=True)
+
+    async def _locked(self, work: Callable[[sqlite3.Connection], _T], *, changes: bool) -> _T:
         def locked() -> _T:
             with self._lock:
                 return work(self._db)
 
-        return await anyio.to_thread.run_sync(locked, limiter=self._thread)
+        try:
+            found = await anyio.to_thread.run_sync(locked, limiter=self._thread)
+        except sqlite3.Error as error:
+            self.failure = str(error)
+            self.failures += 1
+            raise
+        if changes:
+            self.failure = None
+        return found

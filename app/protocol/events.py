@@ -233,7 +233,8 @@ class Edit(_Numbered):
 class Finished(_Numbered):
     """The process has ended. ``seconds`` is wall-clock time without the queue.
 
-    ``reason`` is ``engine-lost`` if the engine ended during the run. The JSON of other runs has no ``reason``.
+    ``reason`` is ``engine-lost`` if the engine was lost during the run, and ``restarted`` if it was told to stop. The
+    JSON of other runs has no ``reason``.
     """
 
     type: Literal["finished"] = "finished"
@@ -241,7 +242,7 @@ class Finished(_Numbered):
     exit_code: int | None
     seconds: float
     limit: Limit | None = None
-    reason: Literal["engine-lost"] | None = Field(default=None, exclude_if=lambda reason: reason is None)
+    reason: Literal["engine-lost", "restarted"] | None = Field(default=None, exclude_if=lambda reason: reason is None)
 
 
 class Check(_Frozen):
@@ -264,7 +265,8 @@ class Advice(_Frozen):
 class Verdict(_Numbered):
     """The verdict on the lesson's goal: always the last event of a run.
 
-    ``detour`` is set if the lesson's text itself asks for this run, to show something other than the goal.
+    ``detour`` is set if the lesson's text itself asks for this run, to show something other than the goal. ``stored``
+    is False if the progress could not be stored. The JSON of other verdicts has no ``stored``.
     """
 
     type: Literal["verdict"] = "verdict"
@@ -272,6 +274,7 @@ class Verdict(_Numbered):
     checks: tuple[Check, ...]
     advice: tuple[Advice, ...] = ()
     detour: Advice | None = Field(default=None, exclude_if=lambda detour: detour is None)
+    stored: bool = Field(default=True, exclude_if=bool)
 
 
 Event = Queued | Started | Output | Diagnostic | Artifact | Observed | Screen | Machine | Edit | Finished | Verdict

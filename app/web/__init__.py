@@ -38,8 +38,10 @@ def create_app(settings: Settings, found: LocalSetup | None = None, backend: Bac
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with state.opened, anyio.create_task_group() as tasks:
+            state.warming = True
             tasks.start_soon(_warm, state)
             tasks.start_soon(state.classroom.keep)
+            tasks.start_soon(state.retention)
             yield
             tasks.cancel_scope.cancel()
         await state.classroom.flush()
@@ -65,8 +67,18 @@ def create_app(settings: Settings, found: LocalSetup | None = None, backend: Bac
     app.add_exception_handler(EngineUnavailableError, _engine_gone)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)  # streams of events are left alone
+
+    async def note_presence(owner: str | None) -> None:
+        state.metrics.seen(owner)
+        await state.engine.note_presence(owner)
+
     app.add_middleware(
-        Guard, settings=settings, seats=state.seats, refuse=_answer, note_presence=state.engine.note_presence
+        Guard,
+        settings=settings,
+        seats=state.seats,
+        refuse=_answer,
+        note_presence=note_presence,
+        journal=state.journal,
     )
     return app
 
@@ -77,6 +89,8 @@ async def _warm(state: Playground) -> None:
     except Exception:
         # The server is useful without toolchains; readyz and doctor report what is missing.
         _log.exception("the toolchains could not be examined")
+    finally:
+        state.warming = False
 
 
 async def _problem(request: Request, error: Exception) -> Response:
@@ -86,7 +100,10 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, problem: ProblemError) -> Response:
     """Answer as JSON where programs ask, which includes the health checks, and as a page elsewhere."""
-    if path_of(request.scope).startswith(("/api/", "/healthz", "/readyz")):
+    home: Playground = request.app.state.playground
+    home.metrics.refused(problem.code)
+    home.journal.refused(request.scope, problem.status, problem.code)
+    if path_of(request.scope).startswith(("/api/", "/healthz", "/readyz", "/metrics")):
         return api.problem_answer(problem)
     return pages.problem_page(request, problem)
 

@@ -11,7 +11,8 @@ from app.engine import NoSuchRunError, RunPhase, RunStatus
 from app.protocol.events import Event, Finished, Verdict, to_json
 from app.protocol.machine import TargetState
 from app.toolchain import default_toolchain
-from app.web.problem import ProblemError, no_such_run
+from app.web.metrics import CONTENT_TYPE_LATEST, may_read
+from app.web.problem import ProblemError, http_error, no_metrics, no_such_run
 from app.web.prose import markdown
 from app.web.sse import EventStream, frame
 from app.web.state import Playground, event_id
@@ -116,13 +117,15 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """The readiness of each part: ``ok`` or a sentence."""
+    """The readiness of each part: ``ok`` or a sentence; the number of waiting runs, and the longest wait in seconds."""
 
     ready: bool
     toolchain: str
     isolation: str
     storage: str
     engine: str
+    waiting: int
+    oldest_wait: float
 
 
 async def playground(request: Request) -> Playground:
@@ -293,6 +296,17 @@ async def readyz(app: App) -> JSONResponse:
     state = await app.readiness.now()
     body = Ready(ready=state.ready, **vars(state))
     return JSONResponse(body.model_dump(), 200 if state.ready else 503)
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request, app: App) -> Response:
+    """Return the metrics in Prometheus' text format to whom ``PLAYGROUND_METRICS`` names; 404 if it names nobody."""
+    wanted = app.settings.metrics
+    if not wanted:
+        raise http_error(404, "")
+    if not may_read(request, wanted):
+        raise no_metrics()
+    return Response(await app.measured(), media_type=CONTENT_TYPE_LATEST)
 
 
 def problem_answer(problem: ProblemError) -> JSONResponse:

@@ -71,6 +71,32 @@ def foreign_origin() -> ProblemError:
     return ProblemError(403, "foreign-origin", message)
 
 
+def changed_host(origin: str, host: str) -> ProblemError:
+    """Refuse a request whose page and host differ although the browser says that they are the same site."""
+    message = (
+        f"A proxy before this playground changes Host: the page is at {origin}, but the request says {host}. "
+        "Its operator must let the proxy forward Host unchanged."
+    )
+    return ProblemError(403, "foreign-origin", message)
+
+
+def other_origin(origin: str, host: str) -> ProblemError:
+    """Refuse a request from a page at another address, where the browser does not say which site that is."""
+    message = (
+        f"A page at {origin} may not do this at {host}. If both are this playground, a proxy before it changes Host: "
+        "its operator must let the proxy forward Host unchanged."
+    )
+    return ProblemError(403, "foreign-origin", message)
+
+
+def no_metrics() -> ProblemError:
+    """Refuse the metrics to whom the operator did not name."""
+    message = (
+        "PLAYGROUND_METRICS does not name you. Send its token as Authorization: Bearer TOKEN, or ask from its address."
+    )
+    return ProblemError(403, "no-metrics", message)
+
+
 def two_seats(cookie: str) -> ProblemError:
     """Refuse a request with two genuine seats under one cookie's name."""
     message = (
@@ -80,9 +106,10 @@ def two_seats(cookie: str) -> ProblemError:
     return ProblemError(400, "two-seats", message)
 
 
-def too_often(what: str, seconds: int) -> ProblemError:
-    """Refuse a request beyond a rate; ``what`` names such requests in the plural."""
-    message = f"Too many {what} in a short time. Try again in {count(seconds, 'second')}."
+def too_often(what: str, seconds: int, *, by_address: bool = False) -> ProblemError:
+    """Refuse a request beyond a rate of a seat or of an address; ``what`` names such requests in the plural."""
+    whose = " from your address" if by_address else ""
+    message = f"Too many {what}{whose} in a short time. Try again in {count(seconds, 'second')}."
     return ProblemError(429, "too-often", message, retry_after=seconds)
 
 
@@ -202,6 +229,11 @@ def no_such_run(field: str | None = None) -> ProblemError:
     return ProblemError(404, "no-such-run", "This run does not exist or has expired. Run the command again.", field)
 
 
+def restarted() -> ProblemError:
+    """Refuse a run that the playground has forgotten because it was restarted."""
+    return ProblemError(404, "no-such-run", "The playground was restarted. Run again.")
+
+
 def no_such_run_of_lesson() -> ProblemError:
     """Refuse a run of another lesson."""
     return ProblemError(404, "no-such-run", "This lesson has no such run. Run the command again.")
@@ -236,13 +268,15 @@ def not_stepped(fault: str) -> ProblemError:
 def owner_queue_full(most: int, *, by_seat: bool) -> ProblemError:
     """Refuse one more waiting run of an owner, which is a seat or else an address."""
     whose = "Your seat" if by_seat else "Your address, without a cookie,"
-    message = f"{whose} has {count(most, 'run')} waiting, the most it may have. Cancel one, or try again later."
+    rule = "" if by_seat else " Runs without a cookie count by address; a request with a cookie counts by its seat."
+    message = f"{whose} has {count(most, 'run')} waiting, the most it may have. Cancel one, or try again later.{rule}"
     return ProblemError(429, "owner-queue-full", message, retry_after=_RETRY_SECONDS)
 
 
-def queue_full(most: int) -> ProblemError:
+def queue_full(most: int, *, by_seat: bool = True) -> ProblemError:
     """Refuse a run because the queue is full."""
-    message = f"The queue is full ({count(most, 'run')}). Try again in a few seconds."
+    rule = "" if by_seat else " Runs without a cookie share one place in the queue with all others of their address."
+    message = f"The queue is full ({count(most, 'run')}). Try again in a few seconds.{rule}"
     return ProblemError(503, "queue-full", message, retry_after=_RETRY_SECONDS)
 
 
@@ -296,6 +330,12 @@ def no_such_option() -> ProblemError:
 def no_such_hint(most: int) -> ProblemError:
     """Refuse a hint that the lesson does not have."""
     return ProblemError(422, "no-such-hint", f"This step has {count(most, 'hint')}. Ask for one of them.")
+
+
+def not_progress() -> ProblemError:
+    """Refuse to import a file that no playground exported."""
+    message = "This file is not a progress file of a playground. Choose one that you saved with Export."
+    return ProblemError(422, "not-progress", message, "progress")
 
 
 def no_such_edit() -> ProblemError:

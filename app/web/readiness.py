@@ -3,26 +3,29 @@
 import math
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
 
 from app.engine import Engine, Inventory
 from app.progress import Progress
-from app.web.words import storage_fails
+from app.web.watch import Load
+from app.web.words import WARMING, storage_fails
 
 _STORAGE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """The state of each part: ``ok`` or a sentence."""
+    """The state of each part: ``ok`` or a sentence. ``waiting`` runs wait, the oldest for ``oldest_wait`` seconds."""
 
     toolchain: str
     isolation: str
     storage: str
     engine: str
+    waiting: int = 0
+    oldest_wait: float = 0.0
 
     @property
     def ready(self) -> bool:
@@ -33,8 +36,17 @@ class ReadinessCheck:
     """Check each part; ``clock`` returns seconds."""
 
     def __init__(
-        self, engine: Engine, inventory: Inventory, progress: Progress, clock: Callable[[], float] = time.monotonic
+        self,
+        engine: Engine,
+        inventory: Inventory,
+        progress: Progress,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        warming: Callable[[], bool] = lambda: False,
+        load: Callable[[], Awaitable[Load]] | None = None,
     ) -> None:
+        self._load = load
+        self._warming = warming
         self._engine = engine
         self._inventory = inventory
         self._progress = progress
@@ -45,7 +57,11 @@ class ReadinessCheck:
     async def now(self) -> Readiness:
         """Return the current state of each part."""
         toolchain, engine = await self._inventory.health(), await self._engine.health()
-        return Readiness(toolchain, self._inventory.isolation, await self._storage(), engine)
+        if engine == "ok" and self._warming():
+            engine = WARMING
+        load = await self._load() if self._load else Load(0, 0, 0.0)
+        oldest = round(load.oldest_wait, 3)
+        return Readiness(toolchain, self._inventory.isolation, await self._storage(), engine, load.waiting, oldest)
 
     async def _storage(self) -> str:
         """Return ``ok`` or why progress cannot be written. The check writes, so its result is reused for a second."""

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 
 from app.course import Course, Lesson
 from app.engine import (
@@ -35,8 +36,10 @@ from app.web.problem import (
     nothing_built_before,
     owner_queue_full,
     queue_full,
+    restarted,
     storage_failed,
 )
+from app.web.watch import RunWatch
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class RunService:
         progress: Progress,
         keeper: ProgressKeeper,
         choice: ToolchainChoice,
+        watch: RunWatch,
     ) -> None:
         self._settings = settings
         self._courses = courses
@@ -59,6 +63,8 @@ class RunService:
         self._progress = progress
         self._keeper = keeper
         self._choice = choice
+        self._watch = watch
+        self._began = datetime.now(UTC)
 
     async def submit(
         self,
@@ -114,10 +120,16 @@ class RunService:
         try:
             status = await self._engine.status(run_id)
         except NoSuchRunError:
-            raise no_such_run(field) from None
+            raise await self._gone(run_id, seat, field) from None
         if status.job.owner is not None and status.job.owner != seat:
             raise no_such_run(field)
         return status
+
+    async def _gone(self, run_id: str, seat: str | None, field: str | None) -> ProblemError:
+        """Return why the engine has no such run: a restart, if the seat posted it before this process began."""
+        noted = await self._progress.run_noted(seat, run_id) if seat else None
+        lost = noted is not None and self._began - timedelta(seconds=self._settings.run_ttl) < noted < self._began
+        return restarted() if lost else no_such_run(field)
 
     async def artifact_details(self, run_id: str, seat: str | None, since: str | None = None) -> ArtifactDetails:
         """Return the card of the binary that a run of this seat built; raises ``ProblemError``."""
@@ -157,6 +169,7 @@ class RunService:
             if job.owner:
                 await self._keeper.texts(job.owner, lesson, job, files, base)
             run_id = await self._engine.submit(job)
+            self._watch.accepted(run_id)
             if job.owner:
                 await self._progress.note_run(job.owner, lesson.key, run_id, command)
         except NothingBuiltError:
@@ -165,11 +178,13 @@ class RunService:
             by_seat = job.queue_owner == job.owner
             raise owner_queue_full(self._settings.owner_queue_length, by_seat=by_seat) from None
         except QueueFullError:
-            raise queue_full(self._settings.queue_length) from None
+            by_seat = job.queue_owner == job.owner
+            raise queue_full(self._settings.queue_length, by_seat=by_seat) from None
         except EngineUnavailableError as error:
             _log.error("a run was refused: %s", error)
             raise engine_unavailable() from None
         except sqlite3.Error as error:
+            self._watch.not_stored(error, job.lesson)
             raise storage_failed(error) from error
         return run_id
 

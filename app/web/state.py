@@ -1,25 +1,32 @@
 """Hold what pages and API share: the courses, the engine, the progress, and the services built from them."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import anyio
 from markupsafe import Markup
 
 from app.course import Course, Lesson, Shelf, is_course_id, load_shelf
-from app.engine import Engine, Inventory
+from app.engine import Engine, Inventory, JobSpec
 from app.engine.inventory import LocalInventory, LocalSetup
 from app.engine.local import LocalEngine
 from app.engine.owner_lock import PerOwnerLock
 from app.progress import Progress
+from app.progress.folder import last_backup
+from app.protocol.events import Event, Verdict
 from app.settings import Settings
 from app.web.choice import ToolchainChoice
 from app.web.classroom import Classroom
 from app.web.guard.seats import Seats
+from app.web.journal import Journal
 from app.web.keeper import ProgressKeeper
+from app.web.metrics import Metrics, Now
 from app.web.panels import Panels
 from app.web.problem import broken_course, no_such_course, no_such_lesson
 from app.web.prose import prose
@@ -27,9 +34,11 @@ from app.web.readiness import ReadinessCheck
 from app.web.runs import RunService
 from app.web.scripts import imports
 from app.web.streams import Downloads, Streams
+from app.web.watch import Load, RunWatch
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_DAY = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -65,17 +74,18 @@ class Playground:
         courses: Mapping[str, Course] = {course.id: course for course in self.shelf.courses}
         self.classroom = Classroom(self.progress.room, self.shelf.default)
         self.inventory: Inventory
+        self.metrics = Metrics()
+        self.journal = Journal(settings)
+        self.watch = RunWatch(self.metrics, self.journal)
         self.engine: Engine
         self.opened: AbstractAsyncContextManager[object] = nullcontext()
         """The engine, if this playground opens and closes it."""
         if backend:
             self.engine, self.inventory = backend.engine, backend.inventory
-            keeper = ProgressKeeper(self.progress, courses, self.inventory, self.classroom.tried)
         elif settings.engine == "local":
             self.inventory = here = LocalInventory(settings, courses.values())
-            keeper = ProgressKeeper(self.progress, courses, here, self.classroom.tried)
             self.engine = self.opened = LocalEngine(
-                settings, courses.values(), keeper.verdict, found, inventory=here, on_demand=True
+                settings, courses.values(), self._verdict, found, inventory=here, on_demand=True
             )
         else:
             from app.engine.nats.broker import Broker
@@ -85,11 +95,15 @@ class Playground:
             self.inventory = workers = NatsInventory(
                 settings, courses.values(), Broker(settings.engine, "web", settings.engine_keys)
             )
-            keeper = ProgressKeeper(self.progress, courses, workers, self.classroom.tried)
-            self.engine = self.opened = NatsEngine(settings, workers, keeper.verdict)
+            self.engine = self.opened = NatsEngine(settings, workers, self._verdict)
+        self._keeper = keeper = ProgressKeeper(self.progress, courses, self.inventory, self.classroom.tried)
+        self.warming = False
+        """True while the engine prepares for the first run, which would take seconds longer than the next."""
         self.choice = ToolchainChoice(self.inventory)
-        self.runs = RunService(settings, courses, self.engine, self.progress, keeper, self.choice)
-        self.readiness = ReadinessCheck(self.engine, self.inventory, self.progress)
+        self.runs = RunService(settings, courses, self.engine, self.progress, keeper, self.choice, self.watch)
+        self.readiness = ReadinessCheck(
+            self.engine, self.inventory, self.progress, warming=lambda: self.warming, load=self.load
+        )
 
     @property
     def isolation(self) -> str:
@@ -125,6 +139,39 @@ class Playground:
                 return lesson
         raise no_such_lesson()
 
+    async def _verdict(self, job: JobSpec, events: Sequence[Event], verdict: Verdict) -> None:
+        """Store the outcome of a run, and count it whether or not that works."""
+        since_start = await self.watch.since_start(self.engine, job.run_id)
+        try:
+            await self._keeper.verdict(job, events, verdict)
+        except Exception as error:
+            self.watch.not_stored(error, job.lesson, job.run_id)
+            raise
+        finally:
+            self.watch.judged(job, events, reached=verdict.reached, since_start=since_start)
+
+    async def load(self) -> Load:
+        """Return how many runs wait and run here, and how long the oldest has waited."""
+        return await self.watch.load(self.engine)
+
+    async def measured(self) -> bytes:
+        """Return the metrics as text."""
+        load = await self.load()
+        statuses = await self.inventory.target_statuses(
+            sorted({t for each in self.shelf.lessons for t in each.targets})
+        )
+        backup = last_backup(self.settings.data_dir)
+        now = Now(
+            waiting=load.waiting,
+            running=load.running,
+            oldest_wait=load.oldest_wait,
+            streams=self.streams.count(),
+            store_failures=self.progress.failures,
+            backup_at=backup[0].timestamp() if backup else None,
+            targets=Counter(status.state for status in statuses),
+        )
+        return self.metrics.text(now)
+
     async def forget(self, seat: str) -> None:
         """Delete everything stored for a seat: its texts, its progress, its runs and their artifacts."""
         await self.engine.forget(seat)
@@ -136,6 +183,19 @@ class Playground:
         """End every stream, because the server stops."""
         self.classroom.stop()
         await self.engine.stop()
+
+    async def retention(self) -> None:
+        """Delete seats that have run nothing for ``seat_days``, at once and then once a day, until cancelled."""
+        while self.settings.seat_days:
+            try:
+                gone = await self.progress.purge(datetime.now(UTC) - timedelta(days=self.settings.seat_days))
+                if gone:
+                    _log.info(
+                        "%d seats had run nothing for %d days and were deleted", len(gone), self.settings.seat_days
+                    )
+            except sqlite3.Error:
+                _log.exception("old seats could not be deleted")
+            await anyio.sleep(_DAY)
 
     @asynccontextmanager
     async def drawing_lock(self, run_id: str) -> AsyncIterator[None]:

@@ -23,6 +23,10 @@ class Streams:
         self._shares: Shares[Caller] = Shares(settings.max_streams, settings.address_share)
         self._open: Counter[str] = Counter()
 
+    def count(self) -> int:
+        """Return the number of open streams."""
+        return sum(number for key, number in self._open.items() if key.startswith("run "))
+
     @contextmanager
     def open(self, run_id: str, caller: Caller) -> Iterator[None]:
         """Count one stream for the duration of the block; raises ``ProblemError`` 429 or 503 if too many."""

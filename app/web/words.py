@@ -17,6 +17,7 @@ INSERTED = "you inserted code from the text"
 APPLIED_SOLUTION = "you applied the solution"
 ACCEPTED_EDIT = "you accepted the changes of a tool"
 TOOK_SNIPPET = "you took the instructor's snippet"
+IMPORTED_PROGRESS = "you imported your progress"
 
 RATES = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
 """The requests that a rate counts, in the plural."""
@@ -25,6 +26,8 @@ ATTEMPTS = "attempts"
 """Keys and codes that were tried, in the plural."""
 
 FORGOTTEN = "All data stored about you has been deleted."
+WARMING = "the first run is being prepared; ready in a few seconds"
+NOTHING_IMPORTED = "The file has no progress in a step that this playground has, so nothing was added."
 
 LIST_ENDS = "The list ends here."
 TERMINAL_ENDS = "The page shows no more of the output."
@@ -105,6 +108,11 @@ STARTUP_LINKS = {
 
 ENTRY_NAMED = "You: this command names the entry point, and your own code must define the function of that name."
 ENTRY_ON_WINDOWS = "The C runtime of Windows, under the name `mainCRTStartup`, unless `/ENTRY:` names another function."
+
+
+def imported(steps: int) -> str:
+    """Return the answer to an import that had something on this number of steps."""
+    return f"Your progress in {count(steps, 'step')} was added to what was here." if steps else NOTHING_IMPORTED
 
 
 def count(number: int, noun: str) -> str:

@@ -126,6 +126,8 @@ def test_vim_keys_and_the_size_are_kept_for_every_lesson(page: Page, server: str
     page.get_by_label("Text size").select_option("huge")
     page.goto(f"{server}/lessons/no-std")
     expect(page.locator("html[data-size=huge]")).to_be_attached()
+    font = "name => parseFloat(getComputedStyle(document.querySelector(name)).fontSize)"
+    assert page.evaluate(font, "#run-terminal") > 18, "the terminal's text follows"
     expect(page.locator(".cm-vimMode").first).to_be_attached()
     text = area(page).input_value()
     page.get_by_role("textbox", name="src/main.rs").click()

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import anyio
 import anyio.lowlevel
@@ -553,11 +554,14 @@ async def test_a_full_queue_is_reported_with_its_limit(
                 "Your address, without a cookie, has 8 runs waiting",
             ),
             (learner, QueueFullError(), 503, "queue-full", "The queue is full (200 runs)"),
+            (script, QueueFullError(), 503, "queue-full", "The queue is full (200 runs)"),
         ):
             engine.full = error
+            script.cookies.clear()  # the page that it got gave it a seat
             refused = await client.post("/api/runs", json=run)
             assert (refused.status_code, refused.json()["error"]["code"]) == (status, code)
             assert refused.json()["error"]["message"].startswith(sentence)
+            assert ("Runs without a cookie" in refused.json()["error"]["message"]) == (client is script)
             assert refused.headers["retry-after"] == "5"
             assert sentence in (await post(client, htmx=True)).text
 
@@ -576,6 +580,48 @@ async def test_a_seat_that_requests_many_pages_delays_only_itself(app: FastAPI, 
                 tasks.start_soon(ask, learner, "many")
             tasks.start_soon(ask, other, "one")
     assert order.index("one") < 10
+
+
+async def test_a_run_that_a_restart_has_ended_is_told_so(app: FastAPI, learner: httpx.AsyncClient) -> None:
+    playground: Playground = app.state.playground
+    seat = seat_of(learner.cookies)
+    for run, ago, words in (("a" * 32, 60, "The playground was restarted. Run again."), ("b" * 32, 9000, "expired")):
+        await playground.progress.note_run(seat, "one", run, "cargo build")
+        at = (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
+        await playground.progress._store.rows("update last_runs set at = ? where run = ?", at, run)
+        for path in (f"/api/runs/{run}", f"/api/runs/{run}/events", f"/runs/{run}/events"):
+            answer = await learner.get(path, headers=HTMX if path.startswith("/runs") else {})
+            assert answer.status_code == 404
+            assert words in answer.text
+    await playground.progress.note_run(seat, "one", "c" * 32, "cargo build")
+    assert "expired" in (await learner.get(f"/api/runs/{'c' * 32}")).text, "it was posted to this server"
+
+
+async def test_a_server_is_ready_when_the_first_run_is_as_fast_as_the_next(
+    app: FastAPI, learner: httpx.AsyncClient
+) -> None:
+    app.state.playground.warming = True
+    answer = await learner.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["engine"] == "the first run is being prepared; ready in a few seconds"
+    app.state.playground.warming = False
+    assert (await learner.get("/readyz")).json()["engine"] == "ok"
+
+
+async def test_pages_say_when_progress_is_not_kept(app: FastAPI, learner: httpx.AsyncClient) -> None:
+    playground: Playground = app.state.playground
+    store = playground.progress._store
+    assert "not being kept" not in (await learner.get("/")).text
+    await store.rows("create trigger refuse before insert on files begin select raise(abort, 'disk full'); end")
+    answer = await learner.post(
+        "/api/runs", json={"lesson": "one", "command": "cargo build", "files": {"src/main.rs": ""}}
+    )
+    assert answer.status_code == 503
+    for path in ("/", "/lessons/one", "/nowhere"):
+        assert "Your progress is not being kept" in (await learner.get(path)).text
+    await store.rows("drop trigger refuse")
+    assert (await learner.get("/readyz")).json()["storage"] == "ok"
+    assert "not being kept" not in (await learner.get("/")).text
 
 
 async def test_health_checks_write_to_the_disk_once_a_second(

@@ -47,6 +47,7 @@ NO_PAGES = {
     "/class/qr.svg",
     "/class/strip",
     "/class/wall/events",
+    "/export",
     "/lessons/{slug}/comparisons/{ids}/events",
     "/lessons/{slug}/finish.svg",
     "/lessons/{slug}/targets",
@@ -54,7 +55,7 @@ NO_PAGES = {
     "/runs/{run_id}/events",
     "/runs/{run_id}/output",
 }
-"""Routes that answer with a stream, plain text or a fragment."""
+"""Routes that answer with a stream, plain text, a file or a fragment."""
 
 
 def opened(page: Page) -> None:

@@ -7,6 +7,7 @@ A page of another site may make a learner's browser post to localhost. Such a re
 """
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
@@ -21,6 +22,7 @@ from app.web.guard.hosts import Hosts, check_origin
 from app.web.guard.paths import mounted, path_of
 from app.web.guard.rates import Rates, address_of, kind
 from app.web.guard.seats import OLD_NAME, Seats, SeveralSeatsError
+from app.web.journal import Journal
 from app.web.problem import ProblemError, address_too_long, bad_target, headers_too_large, two_seats
 
 __all__ = ["OLD_NAME", "Caller", "Guard", "Seats"]
@@ -32,7 +34,7 @@ _MOST_HEADERS = 100
 _MOST_HEADER_BYTES = 16 * 1024
 _MOST_TARGET_BYTES = 8 * 1024
 _NO_PAGES = ("/api/", "/static/")
-_NO_SEATS = ("/static/", "/healthz", "/readyz")
+_NO_SEATS = ("/static/", "/healthz", "/readyz", "/metrics")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 # htmx's extension hx-csp, which protects pages with injected markup, is not used. Here everything is escaped, no
 # attribute contains code, and each frame of a stream would need the page's own nonce. Only the editor's style sheet
@@ -78,7 +80,9 @@ class Guard:
         seats: Seats,
         refuse: Refuse,
         note_presence: Callable[[str | None], Awaitable[None]],
+        journal: Journal,
     ) -> None:
+        self._journal = journal
         self._app = app
         self._settings = settings
         self._seats = seats
@@ -94,11 +98,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope = mounted(scope, self._settings.root_path)
+        began = time.monotonic()
+        request = self._journal.begin(scope, _values(scope, b"x-request-id"))
         nonce = secrets.token_urlsafe(16)
         name = self._seats.name(scope["scheme"], self._settings.root_path)
         state = scope.setdefault("state", {})
         state.update(seat="", seat_known=False, seat_cookie=name, style_nonce=nonce)
-        answer = _Answer(send, path_of(scope), nonce)
+        answer = _Answer(send, path_of(scope), nonce, request)
         try:
             known, moved = self._seat(scope, name)
             seat = known or self._seats.new()
@@ -111,6 +117,7 @@ class Guard:
             self._examine(scope, known)
         except ProblemError as problem:
             await self._refuse(Request(scope), problem)(scope, receive, answer)
+            self._journal.accessed(scope, answer.status, time.monotonic() - began)
             return
         if kind(scope["method"], path_of(scope)):
             # A browser's first page gives it the seat that its next requests will have.
@@ -122,6 +129,7 @@ class Guard:
             await self._app(scope, body, answer)
         finally:
             self._bodies.release(body)
+            self._journal.accessed(scope, answer.status, time.monotonic() - began)
 
     def _seat(self, scope: Scope, name: str) -> tuple[str | None, bool]:
         """Return the cookie's seat, if any, and True if the cookie has the old name; raises ``ProblemError`` 400."""
@@ -160,9 +168,11 @@ class Guard:
 
 
 class _Answer:
-    """A ``send`` that adds the headers of every answer, and the cookies of a new seat."""
+    """A ``send`` that adds the headers of every answer, and the cookies of a new seat. ``status`` is 0 before one."""
 
-    def __init__(self, send: Send, path: str, nonce: str) -> None:
+    def __init__(self, send: Send, path: str, nonce: str, request: str) -> None:
+        self.status = 0
+        self._request = request.encode()
         self._send = send
         self._path = path
         self._policy = _POLICY.format("" if path.startswith(_NO_PAGES) else f" 'nonce-{nonce}'").encode()
@@ -170,12 +180,13 @@ class _Answer:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.status = message["status"]
             caching = next(value for start, value in _CACHING if self._path.startswith(start))
             own = [(name, value) for name, value in message.get("headers", ()) if name != b"cache-control"]
             # After a 304 the browser keeps its stored headers, so sending them again would only cost bytes.
             always = _HEADERS if self._path.startswith("/static/") else [*_HEADERS, *_OF_DOCUMENTS]
             fixed = () if message["status"] == 304 else (*always, (b"content-security-policy", self._policy))
-            message["headers"] = [*own, *fixed, (b"cache-control", caching)]
+            message["headers"] = [*own, *fixed, (b"cache-control", caching), (b"x-request-id", self._request)]
             # A page that sets or deletes the cookie itself has priority.
             if all(name != b"set-cookie" for name, _ in own):
                 message["headers"] += [(b"set-cookie", cookie.encode("latin-1")) for cookie in self.cookies]

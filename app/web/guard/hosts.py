@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from app.hosts import Host, address, host_name, parse_host, parse_listed_host
-from app.web.problem import foreign_host, foreign_origin
+from app.web.problem import changed_host, foreign_host, foreign_origin, other_origin
 
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>.+)", re.ASCII)
+_LONGEST = 300
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -39,8 +40,13 @@ class Hosts:
 def check_origin(host: Host, origins: Sequence[str], sites: Sequence[str]) -> None:
     """Raise ``ProblemError`` 403 if the headers say that a page of another site sent the request."""
     foreign_site = any(site not in ("same-origin", "none") for site in sites)
-    if foreign_site or len(origins) > 1 or not all(_is_at(origin, host) for origin in origins):
+    if foreign_site or len(origins) > 1:
         raise foreign_origin()
+    for origin in origins:
+        if not _is_at(origin, host):
+            # Over plain HTTP, browsers do not say which site a page belongs to.
+            shown = origin if _ORIGIN.fullmatch(origin.lower()) and len(origin) < _LONGEST else "another address"
+            raise (changed_host if sites else other_origin)(shown, str(host))
 
 
 def _is_at(origin: str, host: Host) -> bool:

@@ -29,7 +29,7 @@ def kind(method: str, path: str) -> RequestKind | None:
         return "changes"
     if path.endswith(("/events", "/output")):
         return "streams"
-    return None if path.startswith("/static/") or path in ("/healthz", "/readyz") else "reads"
+    return None if path.startswith("/static/") or path in ("/healthz", "/readyz", "/metrics") else "reads"
 
 
 def address_of(scope: Scope) -> str | None:
@@ -66,11 +66,11 @@ class Rates:
         if what is None or address is None:
             return
         by_seat, by_address = self._limits[what]
-        self._hit(by_address, what, address)
+        self._hit(by_address, what, address, by_address=True)
         if seat is not None:
-            self._hit(by_seat, what, seat)
+            self._hit(by_seat, what, seat, by_address=False)
 
-    def _hit(self, limit: RateLimitItem, what: RequestKind, who: str) -> None:
+    def _hit(self, limit: RateLimitItem, what: RequestKind, who: str, *, by_address: bool) -> None:
         wait = self._windows.hit(limit, what, who)
         if wait:
-            raise too_often(RATES[what], max(1, math.ceil(wait)))
+            raise too_often(RATES[what], max(1, math.ceil(wait)), by_address=by_address)

@@ -14,18 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from app.progress.folder import KEY_BYTES, SEAT_KEY, newest_backup, user_name
+
 OLD_NAME = "seat"
 """The cookie's name until November 2026, whatever the key and the scheme."""
 _OLD_NAME_ENDS = datetime(2027, 2, 27, tzinfo=UTC)
 """The day from which cookies with the old name are ignored, 90 days later."""
-_KEY_FILE = "seat.key"
-_KEY_BYTES = 32
 _SEAT_BYTES = 16
 _FINGERPRINT = 8
 
 
 class SeatKeyError(OSError):
-    """The key cannot be used. The message is one sentence without its full stop."""
+    """The key cannot be used. The message says why, and what to do."""
 
 
 class SeveralSeatsError(ValueError):
@@ -41,7 +41,7 @@ class Seats:
     @classmethod
     def kept_in(cls, folder: Path) -> Self:
         """Return the seats of the key in this folder, created if missing; raises ``SeatKeyError``, ``OSError``."""
-        path = folder / _KEY_FILE
+        path = folder / SEAT_KEY
         if not os.path.lexists(path):
             _create_key(path)
         return cls(_read_key(path))
@@ -98,13 +98,19 @@ class Seats:
         return hmac.digest(self._key, f"seat {seat}".encode(), "sha256").hex()
 
 
+def examine_key(folder: Path) -> None:
+    """Raise ``SeatKeyError`` if the folder has a key that cannot be used. Creates none."""
+    if os.path.lexists(folder / SEAT_KEY):
+        _read_key(folder / SEAT_KEY)
+
+
 def _create_key(path: Path) -> None:
     """Write the file under another name and link it, so that a second server never reads a part and one key wins."""
     whole = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     number = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(number, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):
@@ -115,14 +121,42 @@ def _create_key(path: Path) -> None:
 
 def _read_key(path: Path) -> bytes:
     # Without O_NONBLOCK, a named pipe in its place would block startup forever.
-    number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        raise SeatKeyError(_foreign(path, path.lstat())) from None
+    except OSError as error:
+        raise SeatKeyError(_damaged(path, error.strerror or str(error))) from error
     with os.fdopen(number, "rb") as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size != _KEY_BYTES:
-            raise SeatKeyError(f"{path} is not a key; delete it, and every browser gets a new seat")
-        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-            raise SeatKeyError(
-                f"other users can read the key {path}; delete it, and every browser gets a new seat, "
-                "or run chmod 600 on it if nobody has read it"
-            )
+        if not stat.S_ISREG(status.st_mode):
+            raise SeatKeyError(_damaged(path, "it is not a file"))
+        if status.st_size != KEY_BYTES:
+            raise SeatKeyError(_damaged(path, f"its size in bytes is {status.st_size}, not {KEY_BYTES}"))
+        if status.st_uid != os.geteuid():
+            raise SeatKeyError(_foreign(path, status))
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise SeatKeyError(_readable(path, stat.S_IMODE(status.st_mode)))
         return file.read()
+
+
+def _damaged(path: Path, why: str) -> str:
+    return (
+        f"The key {path} is damaged: {why}. {newest_backup(path.parent)} "
+        "Without a backup, delete the key: every browser then gets a new seat, without its progress."
+    )
+
+
+def _foreign(path: Path, status: os.stat_result) -> str:
+    # The server's user and group, because a key of another user is usually one that root has copied here.
+    return (
+        f"The key {path} belongs to {user_name(status.st_uid)}, but the server runs as {user_name(os.geteuid())}. "
+        f"Run as root: chown {os.geteuid()}:{os.getegid()} {path}"
+    )
+
+
+def _readable(path: Path, mode: int) -> str:
+    return (
+        f"Other users can read the key {path} (mode {mode:o}). If nobody has read it, run: chmod 600 {path}. "
+        "Otherwise delete it: every browser then gets a new seat, without its progress."
+    )

@@ -16,6 +16,7 @@ from app.web.pages import (
     guidance,
     leaving,
     lesson,
+    moving,
     room,
     runs,
     step,
@@ -28,7 +29,7 @@ from app.web.pages.common import problem_page
 __all__ = ["problem_page", "router"]
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
-for one in (course.router, runs.runs, artifact.router, explain.router, step.router, room.router):
+for one in (course.router, moving.router, runs.runs, artifact.router, explain.router, step.router, room.router):
     router.include_router(one)
 for prefix in ("", "/courses/{course}"):
     # Addresses without a prefix belong to the default course.

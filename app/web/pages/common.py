@@ -76,6 +76,8 @@ async def page_answer(request: Request, template: str, status: int = 200, **cont
         "toolchains": toolchains,
         "footer": _footer(playground, toolchains),
         "style_nonce": nonce,
+        "kept_days": playground.settings.seat_days,
+        "storage_fails": playground.progress.failure is not None,
         **context,
     }
     return HTMLResponse(page(template, root=playground.root, **context), status_code=status)
@@ -93,7 +95,14 @@ def problem_page(request: Request, problem: ProblemError) -> HTMLResponse:
     home = playground_of(request)
     # Any address can have a problem, even one without a course.
     course = home.shelf.course(request.path_params.get("course", "")) or home.shelf.default
-    html = page("problem.html", root=home.root, course=course, problem=problem, footer=_footer(home))
+    html = page(
+        "problem.html",
+        root=home.root,
+        course=course,
+        problem=problem,
+        footer=_footer(home),
+        storage_fails=home.progress.failure,
+    )
     return HTMLResponse(html, problem.status, problem.headers)
 
 

@@ -1,13 +1,15 @@
 """Show the list of courses, the course map, the glossary and the compilers, and delete a learner's data."""
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from app.course import Course, Lesson
 from app.course.prove import CourseReport, last_report
+from app.web import words
 from app.web.guard import OLD_NAME
 from app.web.pages.common import Home, Seat, Step, Taught, fragment, in_turn, page_answer
 from app.web.pages.startup import meter_of
@@ -19,12 +21,15 @@ from app.web.words import FORGOTTEN
 
 router = APIRouter()
 courses = APIRouter()
+Imported = Annotated[int | None, Query(ge=0, le=10_000)]
 
 
 @router.get("/", dependencies=[in_turn])
-async def start(request: Request, home: Home, seat: Seat, forgotten: bool = False) -> Response:
+async def start(
+    request: Request, home: Home, seat: Seat, forgotten: bool = False, imported: Imported = None
+) -> Response:
     """Show the courses, or the map of the only one."""
-    note = FORGOTTEN if forgotten else ""
+    note = FORGOTTEN if forgotten else "" if imported is None else words.imported(imported)
     if len(home.shelf.courses) == 1:
         return await _map(request, home, seat, home.shelf.default, note)
     reached = await home.progress.reached(seat)

@@ -1,0 +1,49 @@
+"""A learner's own progress as one JSON document, which another playground can take over.
+
+It holds current texts, reached steps, opened hints and predictions by lesson key, and nothing that names the seat. A
+document comes from strangers, so the types bound it and the caller checks it against its lessons.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+_Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]{1,100}$")]
+_MOST_LESSONS = 500
+_MOST_FILES = 50
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class PortableReached(_Frozen):
+    """When the goal was reached, and with which toolchain."""
+
+    at: AwareDatetime
+    toolchain: _Word
+
+
+class PortablePrediction(_Frozen):
+    """The chosen option, and what happened according to a run of ``toolchain``."""
+
+    choice: _Word
+    happened: _Word | None = None
+    toolchain: _Word | None = None
+
+
+class PortableLesson(_Frozen):
+    """The progress in one lesson."""
+
+    files: dict[str, str] = Field(default_factory=dict, max_length=_MOST_FILES)
+    reached: PortableReached | None = None
+    opened: int = Field(0, ge=0, le=1000)
+    prediction: PortablePrediction | None = None
+
+
+class PortableProgress(_Frozen):
+    """The whole document; ``lessons`` is by lesson key."""
+
+    format: Literal["freestanding-playground-progress"] = "freestanding-playground-progress"
+    version: Literal[1] = 1
+    lessons: dict[str, PortableLesson] = Field(max_length=_MOST_LESSONS)

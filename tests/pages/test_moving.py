@@ -1,0 +1,121 @@
+"""A learner's progress goes from one playground to another as a file, and nothing is lost on the way."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.engine.inventory import LocalInventory
+from app.settings import Settings
+from app.web import create_app
+from app.web.state import Backend
+from tests.support.scripted import ScriptedEngine, post
+
+pytestmark = pytest.mark.anyio
+
+
+def upload(content: str | bytes) -> dict[str, tuple[str, str | bytes, str]]:
+    return {"progress": ("progress.json", content, "application/json")}
+
+
+def export_of(**lesson: object) -> str:
+    return json.dumps({"format": "freestanding-playground-progress", "version": 1, "lessons": {"one": lesson}})
+
+
+@pytest.fixture
+def elsewhere(settings: Settings, course: Path, tmp_path: Path, inventory: LocalInventory) -> Iterator[FastAPI]:
+    """Another playground with the same course."""
+    other = settings.model_copy(update={"lessons_dir": course, "data_dir": tmp_path / "elsewhere"})
+    made = create_app(other, backend=Backend(ScriptedEngine(), inventory))
+    yield made
+    made.state.playground.progress.close()
+
+
+async def test_progress_moves_to_another_playground(learner: httpx.AsyncClient, elsewhere: FastAPI) -> None:
+    await post(learner, main="// mine\n")
+    await learner.post("/lessons/one/hints", data={"choice": "1"})
+    exported = await learner.get("/export")
+    assert re.search(
+        r'attachment; filename="playground-progress-[\d-]+\.json"', exported.headers["content-disposition"]
+    )
+    assert exported.json()["lessons"].keys() == {"test/one"} or exported.json()["lessons"].keys() == {"one"}
+    transport = httpx.ASGITransport(elsewhere, client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as other:
+        await other.get("/")
+        await post(other, main="// typed here before\n")
+        answer = await other.post("/import", files=upload(exported.content))
+        assert answer.status_code == 303
+        assert "Your progress in 1 step was added" in (await other.get(answer.headers["location"])).text
+        page = (await other.get("/lessons/one")).text
+        assert "// mine" in page
+        assert "Your text from before you imported your progress is saved" in page
+        again = (await other.get("/export")).json()
+        assert again == exported.json()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"\xff\xfe",
+        json.dumps({"format": "freestanding-playground-progress", "version": 2, "lessons": {}}),
+        export_of(reached={"at": "2026-01-01T00:00:00", "toolchain": "1.96"}),
+        export_of(reached={"at": "2026-01-01T00:00:00Z", "toolchain": "<b>"}),
+        json.dumps({"format": "x", "version": 1, "lessons": {}}),
+        json.dumps(
+            {"format": "freestanding-playground-progress", "version": 1, "lessons": {"one": {"files": {"a": 1}}}}
+        ),
+    ],
+)
+async def test_a_file_that_is_no_export_changes_nothing(learner: httpx.AsyncClient, content: str | bytes) -> None:
+    before = (await learner.get("/export")).content
+    answer = await learner.post("/import", files=upload(content))
+    assert answer.status_code == 422
+    assert "not a progress file" in answer.text
+    assert (await learner.get("/export")).content == before
+
+
+async def test_an_import_without_a_file_is_refused(learner: httpx.AsyncClient) -> None:
+    assert (await learner.post("/import", data={"progress": "text"})).status_code == 422
+
+
+async def test_what_this_playground_does_not_have_is_left_out(learner: httpx.AsyncClient) -> None:
+    lesson = {
+        "files": {"src/main.rs": "// brought\n", "../../etc/passwd": "x", "Cargo.lock": "x"},
+        "reached": {"at": "2026-01-01T00:00:00+00:00", "toolchain": "1.96"},
+        "opened": 1000,
+        "prediction": {"choice": "no-such-option"},
+    }
+    key = next(iter((await exported_after_a_run(learner)).keys()))
+    document = {"format": "freestanding-playground-progress", "version": 1, "lessons": {"nowhere": lesson, key: lesson}}
+    answer = await learner.post("/import", files=upload(json.dumps(document)))
+    assert answer.headers["location"] == "/?imported=1"
+    [(_, found)] = (await learner.get("/export")).json()["lessons"].items()
+    assert found["files"]["src/main.rs"] == "// brought\n"
+    assert found["files"].keys() <= {"src/main.rs", "Cargo.toml"}
+    assert found["reached"] == {"at": "2026-01-01T00:00:00Z", "toolchain": "1.96"}
+    assert found["opened"] < 10
+    assert "prediction" not in found
+    nothing = {"format": "freestanding-playground-progress", "version": 1, "lessons": {"nowhere": lesson}}
+    answer = await learner.post("/import", files=upload(json.dumps(nothing)))
+    assert "nothing was added" in (await learner.get(answer.headers["location"])).text
+
+
+async def exported_after_a_run(learner: httpx.AsyncClient) -> dict[str, object]:
+    await post(learner, main="// mine\n")
+    lessons: dict[str, object] = (await learner.get("/export")).json()["lessons"]
+    return lessons
+
+
+async def test_a_text_that_is_too_long_is_refused_before_anything_is_stored(learner: httpx.AsyncClient) -> None:
+    lessons = await exported_after_a_run(learner)
+    [key] = lessons
+    long = {"files": {"src/main.rs": "x" * 100_000}, "opened": 1}
+    document = {"format": "freestanding-playground-progress", "version": 1, "lessons": {key: long}}
+    assert (await learner.post("/import", files=upload(json.dumps(document)))).status_code == 422
+    assert (await learner.get("/export")).json()["lessons"] == lessons
