@@ -2,22 +2,22 @@
 #
 #   docker build -t playground .
 #
-# RUST says where today's compiler comes from: `distribution` (Debian's packages; builds wherever Debian's archive can
-# be reached) or `rustup` (then RUSTUP names the toolchain).
-# A network with a proxy or certificates of its own passes two secrets, which reach no layer: `pip.conf`, and
+# RUST is the source of today's compiler: `distribution` (Debian's packages, from Debian's archive) or `rustup` (RUSTUP
+# then names the toolchain).
+# Behind a proxy or with your own certificates, pass two secrets, which are stored in no layer: `pip.conf`, and
 # `ca-certificates`, a bundle in PEM form.
 ARG RUST=distribution
 
 # --- Debian's part of the running image -------------------------------------------------------------------------------
 FROM debian:bookworm-slim AS system
-# Manuals are of no use in here; licences stay.
+# Omit manuals, but keep licences.
 RUN printf 'path-exclude=/usr/share/%s/*\n' man info locale lintian doc >/etc/dpkg/dpkg.cfg.d/no-manuals \
     && echo 'path-include=/usr/share/doc/*/copyright' >>/etc/dpkg/dpkg.cfg.d/no-manuals
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
         binutils-multiarch bsdextrautils bubblewrap file gcc libc6-dev lld python3 qemu-system-arm qemu-system-x86 strace tini xxd \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/apt /var/log/*.log \
-    # gcc is here to link: its compiler, its optimiser of links and its sanitizers are a tenth of the image.
+    # gcc is only needed for linking. Its compiler, link-time optimizer and sanitizers are a tenth of the image.
     && rm -f /usr/lib/gcc/*/*/cc1 /usr/lib/gcc/*/*/lto1 /usr/lib/gcc/*/*/lib?san* /usr/lib/*/lib?san.so* \
         /usr/bin/*lto-dump* /usr/bin/*gcov* /usr/bin/qemu-system-aarch64 /usr/*/qemu-system-i386
 
@@ -29,7 +29,7 @@ RUN case "$RUST" in distribution) ;; rustup) exit 0 ;; *) echo "RUST is distribu
     && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends cargo-web rust-web-clippy rustc-web rustfmt-web \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/apt /var/log/*.log
 
-# --- the Python packages of uv.lock, each held to its checksum ---------------------------------------------------------
+# --- the Python packages of uv.lock, verified by checksum --------------------------------------------------------------
 FROM system AS python
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends ca-certificates python3-venv
@@ -39,7 +39,7 @@ COPY deploy/install-python /tmp/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca-certificates,target=/run/ca-certificates.crt \
     if [ -s /run/ca-certificates.crt ]; then export PIP_CERT=/run/ca-certificates.crt; fi; \
-    python3 /tmp/install-python \
+    python3 /tmp/install-python cluster \
     && find .venv -name '*.a' -delete
 COPY app app
 RUN .venv/bin/python -m compileall -q app
@@ -50,7 +50,7 @@ ARG RUST
 ARG RUSTUP=stable
 ARG RUSTUP_INIT=1.28.2
 ENV RUSTUP_HOME=/opt/rustup CARGO_HOME=/opt/cargo
-# The package lists stay: set-up takes the sources of the compiler and the older compiler from them.
+# Keep the package lists, with which set-up finds the compiler's sources and the older compiler.
 RUN --mount=type=secret,id=ca-certificates,target=/run/ca-certificates.crt \
     set -eu; apt-get update -qq; mkdir -p "$RUSTUP_HOME"; export DEBIAN_FRONTEND=noninteractive; \
     if [ "$RUST" = distribution ]; then apt-get install -qq -y --no-install-recommends rust-web-src; exit 0; fi; \

@@ -17,14 +17,17 @@ export V
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup targets toolchains check lint lint-python lint-types lint-others test test-all coverage bench
-.PHONY: container-test soak format
+.PHONY: help run class setup targets toolchains check lint lint-python lint-types lint-others test test-all coverage bench
+.PHONY: load container-test soak cluster format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: setup ## Set up what is missing and serve the course on 127.0.0.1:8000 (PORT=8123 changes it)
 	@trap : INT; $(PLAYGROUND) serve --port $(PORT) || test $$? = 130 # Ctrl-C is no error
+
+class: setup ## Hold a class on this network (ADDRESS=192.168.1.5 NAME="…" PORT=8000 change what it finds itself)
+	@trap : INT; $(PLAYGROUND) class --port $(PORT) --address "$(ADDRESS)" --name "$(NAME)" || test $$? = 130
 
 setup: .venv/.run ## Environment, dependencies, toolchain, bare-metal target
 	@$(PLAYGROUND) setup || test $$? = 1
@@ -66,7 +69,7 @@ test: .venv/.dev toolchains ## Every test, on the real toolchains and a real bro
 	.venv/bin/pytest $(SPLIT) $(PYTEST_ARGS)
 
 test-all: export TEST_ALL = 1
-test-all: coverage ## The same in every combination, attacks of the web at each level, too, and their coverage
+test-all: coverage ## The same in every combination, attacks of the web at each level, two more browsers, coverage
 
 # Not in `make test`: with coverage, the start of a server costs half as much again, and the tests start hundreds.
 coverage: .venv/.dev toolchains ## Run every test, and print how much of the program they execute
@@ -79,11 +82,17 @@ coverage: .venv/.dev toolchains ## Run every test, and print how much of the pro
 bench: .venv/.dev setup ## Print the figures of the README; AGAINST=COMMIT compares with that commit instead (ROUNDS=100)
 	.venv/bin/python -m $(if $(AGAINST),bench.against "$(AGAINST)",bench) $(ROUNDS)
 
+load: .venv/.dev setup ## Load a server with a hundred learners, then ten beside a greedy seat (LOAD="SECONDS SEATS" changes it)
+	.venv/bin/python -m bench.load $(LOAD)
+
 container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, ten minutes)
 	.venv/bin/python tools/container-test
 
 soak: .venv/.dev setup ## A warm-up and ten minutes of honest and hostile runs, then count what is left (SOAK_SECONDS changes it)
 	.venv/bin/python -m bench.soak $(SOAK_SECONDS)
+
+cluster: .venv/.dev setup ## Serve with a broker and two workers, each a process, on this machine (PORT=8123, SLOTS=1)
+	@tools/cluster $(PORT)
 
 format: .venv/.dev ## Format the code and mend what can be mended
 	.venv/bin/ruff format

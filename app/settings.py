@@ -1,17 +1,20 @@
 """Read the ``PLAYGROUND_*`` variables, here and nowhere else, into one frozen object that is passed down."""
 
+import json
 import os
 import re
 import tempfile
 from contextlib import suppress
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from limits import parse
 from platformdirs import user_cache_path, user_data_path
-from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.hosts import parse_listed_host
 
 _PACKAGE = Path(__file__).resolve().parent
 _NAME = "freestanding-playground"
@@ -68,8 +71,30 @@ def _network(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    if parse_listed_host(text) is None:
+        raise ValueError(f"{text!r} is not a host; write a name or an address without http://, such as 192.168.1.5")
+    return text
+
+
+def _listed(given: Any) -> Any:
+    """Return a list as it stands in a variable: JSON, or ``a,b``."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        with suppress(ValueError):  # "[::1]" alone is a host
+            return json.loads(given)
+    return [part.strip() for part in given.split(",") if part.strip()]
+
+
 Rate = Annotated[str, AfterValidator(_rate)]
 """A number of requests and a time, in the notation of the library ``limits``: ``30/minute``."""
+
+
+def _engine(address: str) -> str:
+    if address == "local" or re.fullmatch(r"(nats|tls)://[^\s/?#]+", address):
+        return address
+    raise ValueError("must be local, or the address of a NATS server, such as nats://127.0.0.1:4222")
 
 
 class Settings(BaseSettings):
@@ -82,16 +107,20 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on")
-    allowed_hosts: tuple[str, ...] = Field(
-        ("localhost", "127.0.0.1", "[::1]"),
-        description="host names under which browsers may reach the server, as a JSON list",
+    allowed_hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)] = (
+        Field(
+            ("localhost", "127.0.0.1", "[::1]"),
+            description="host names under which browsers may reach the server, as a,b or as a JSON list",
+        )
     )
     root_path: Annotated[str, AfterValidator(_root)] = Field(
         "", description="path under which a proxy serves the playground, such as /rust"
     )
-    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_listed)
+    ] = Field(
         ("127.0.0.1", "::1"),
-        description="proxies whose X-Forwarded-For and -Proto are trusted: addresses or networks, as a JSON list",
+        description="proxies whose X-Forwarded-For and -Proto are trusted: addresses or networks, as a,b or JSON",
     )
     log_format: Literal["text", "json"] = Field(
         "text", description="text for people on standard error, or JSON on standard output, one object per line"
@@ -149,6 +178,15 @@ class Settings(BaseSettings):
     reader_seconds: float = Field(
         15.0, gt=0, description="a run started from a page is cancelled when no reader has followed it for this long"
     )
+    engine: Annotated[str, AfterValidator(_engine)] = Field(
+        "local", description="local, or the address of a NATS server whose workers execute the runs: nats://host:4222"
+    )
+    engine_keys: Path | None = Field(
+        None, description="with workers elsewhere: folder with this process's key, as playground engine init makes it"
+    )
+    worker_seconds: float = Field(
+        60.0, gt=0, description="with workers elsewhere: runs end as lost when no worker has been there for this long"
+    )
     run_ttl: float = Field(3600.0, gt=0, description="how long a finished run and its artifact are kept")
     request_seconds: float = Field(
         10.0, gt=0, description="timeout for receiving a request's head, and then for its body"
@@ -180,3 +218,11 @@ class Settings(BaseSettings):
     address_streams: Rate = Field("3000/minute", description="event streams that one client address may open")
     seat_reads: Rate = Field("600/minute", description="pages and API answers that one seat may fetch")
     address_reads: Rate = Field("20000/minute", description="pages and API answers for one client address")
+
+    @property
+    def only_local(self) -> bool:
+        """Return True if only this computer can reach the server."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"

@@ -1,8 +1,8 @@
 """Compare this tree with another commit, interleaved: ``python -m bench.against COMMIT [ROUNDS]``.
 
 Both servers use the toolchains and targets of the same cache folder. Each round posts a run with a new source to both,
-in random order. Printed are the median of the differences within a round, and the processor time of a run: that of the
-server's whole process tree, with the descendants that have ended. The exit code is 1 when a bound is exceeded.
+in random order. Prints the median of the differences within a round, and a run's processor time: that of the server's
+whole process tree, including descendants that have ended. The exit code is 1 if a bound is exceeded.
 """
 
 import http.client
@@ -12,23 +12,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.__main__ import ours
-from bench.common import Case, cases, serving
+from bench.common import Case, cases, ours, serving
+from bench.processes import settled
 
 ROUNDS = 100
 MOST_MS = 2.0
 MOST_TIMES = 1.03
 _WARM_UP = 3
-_SETTLED = 0.5
-_IDLE = 0.05
-"""The most processor time that an idle tree uses in ``_SETTLED`` seconds."""
-_MOST_LOOKS = 120
 _HERE = Path(__file__).resolve().parent.parent
 _SERVE = ("-P", "-c", "from app.cli import main; main()")
 
@@ -63,7 +58,7 @@ class Row:
 
     @property
     def differences(self) -> list[float]:
-        """Return the milliseconds that this tree took longer, round by round, sorted."""
+        """Return the differences in milliseconds, this tree minus the other, one per round, sorted."""
         return sorted(1000 * (this - other) for this, other in zip(self.this, self.other, strict=True))
 
     @property
@@ -82,7 +77,7 @@ class Row:
         return self.median <= MOST_MS and self.times <= MOST_TIMES
 
     def line(self) -> str:
-        """The row as it is printed."""
+        """Format the row for printing."""
         tenth, found = len(self.this) // 10, self.differences
         spread = f"({found[tenth]:+.1f} to {found[-1 - tenth]:+.1f})"
         wall = (1000 * statistics.median(values) for values in (self.other, self.this))
@@ -97,54 +92,11 @@ HEAD = (
 )
 
 
-def tree_seconds(stats: Iterable[str], root: int, ticks: int) -> float:
-    """Sum the processor time of a process, its living descendants and their reaped children.
-
-    ``stats`` are the texts of ``/proc/PID/stat``, ``ticks`` is how many of their units make a second.
-    """
-    parents: dict[int, int] = {}
-    used: dict[int, int] = {}
-    for stat in stats:
-        # A name may contain spaces and parentheses; state, parent and so on follow the last parenthesis.
-        pid, fields = int(stat.split(maxsplit=1)[0]), stat.rpartition(")")[2].split()
-        parents[pid] = int(fields[1])
-        used[pid] = sum(map(int, fields[11:15]))
-    family = {root}
-    while more := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= more
-    return sum(used.get(pid, 0) for pid in family) / ticks
-
-
-def processor_seconds(pid: int) -> float:
-    """Return the processor time so far of the process's whole tree."""
-    return tree_seconds(_stats(), pid, os.sysconf("SC_CLK_TCK"))
-
-
-def settled(pid: int) -> float:
-    """Return the processor time of the tree once it is idle; a server first learns about its toolchains."""
-    used = processor_seconds(pid)
-    for _ in range(_MOST_LOOKS):
-        time.sleep(_SETTLED)
-        used, before = processor_seconds(pid), used
-        if used - before < _IDLE:
-            break
-    return used
-
-
-def _stats() -> Iterator[str]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                yield (entry / "stat").read_text(errors="replace")
-            except OSError:  # the process has ended meanwhile
-                continue
-
-
 @contextmanager
 def checked_out(commit: str, folder: Path) -> Iterator[Tree]:
     """Check out the commit in a separate folder for the duration of the block.
 
-    It takes the packages of this environment if both lock the same, else gets an environment of its own.
+    It uses this environment's packages if both have the same lock file, otherwise an environment of its own.
     """
     root = folder / "checkout"
     subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(root), commit], cwd=_HERE, check=True)
@@ -188,7 +140,7 @@ def measure(case: Case, this: MeasuredServer, other: MeasuredServer, rounds: int
     for _ in range(rounds):
         for side in random.sample([this, other], 2):
             took[side].append(side.run(case))
-    used = {side: settled(side.pid) - before[side] for side in took}
+    used = {side: settled(side.pid).total - before[side].total for side in took}
     return Row(case.name, tuple(took[this]), tuple(took[other]), used[this], used[other])
 
 

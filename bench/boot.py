@@ -1,8 +1,8 @@
 """Measure the time from a kernel's start to its first serial byte, in a playground run and in QEMU alone.
 
-Both start the same file with the same command. Alone: from starting QEMU to the byte in its pipe. Ours: from the
-run's ``started`` event to the byte's event, with isolation and the program in front of QEMU in it. From taking the run
-to its start, a folder is laid out; that is printed too.
+Both start the same file with the same command. Alone: from starting QEMU to the byte in its pipe. Ours: from the run's
+``started`` event to the byte's event, which includes isolation and the program in front of QEMU. The time from the post
+to the start, in which the run's folder is made, is printed separately.
 """
 
 import os

@@ -95,3 +95,30 @@ def cases() -> list[Case]:
             )
         found.append(Case(f"{name}, {toolchain.name}", lessons[slug], command, toolchain))
     return found
+
+
+def ours(server: http.client.HTTPConnection, case: Case, source: str) -> tuple[float, float]:
+    """Return the seconds from the post to the verdict, and to the first event."""
+    body = {"lesson": case.lesson.slug, "command": case.command, "toolchain": case.toolchain.name}
+    text = json.dumps(body | {"files": {"src/main.rs": source}})
+    began = time.perf_counter()
+    server.request("POST", "/api/runs", text, {"content-type": "application/json"})
+    server.request("GET", json.load(server.getresponse())["events"])
+    first, last = 0.0, {}
+    for line in server.getresponse():
+        if line.startswith(b"data: "):
+            first = first or time.perf_counter() - began
+            last = json.loads(line.removeprefix(b"data: "))
+    took = time.perf_counter() - began
+    assert last["type"] == "verdict", last
+    assert last["reached"], last
+    return took, first
+
+
+def stages(server: http.client.HTTPConnection, case: Case) -> dict[str, float]:
+    """Run the case with a new source and return the milliseconds of each stage."""
+    server.request("GET", f"/api/runs/{built(server, case)}")
+    answer = server.getresponse()
+    answer.read()
+    told = dict(each.split(";dur=") for each in answer.headers["server-timing"].split(", "))
+    return {name: float(took) for name, took in told.items()}

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from time import perf_counter, thread_time
 
 REFERENCE_SECONDS = 0.050
-"""The seconds of the loop below on the two idle processors where the bounds were measured."""
+"""The seconds that the loop below takes on the idle two-processor machine on which the bounds were measured."""
 
 
 def pace(clock: Callable[[], float] = perf_counter) -> float:
-    """Return how many times longer a fixed loop takes now than where the bounds were measured; at least 1.
+    """Return how many times longer a fixed loop takes now than on the machine of the bounds; at least 1.
 
-    With the clock of the wall a busy machine is a slow one; with ``thread_time`` only a slow one is.
+    A wall clock also counts the load of a busy machine; ``thread_time`` only counts how slow the machine is.
     """
     began = clock()
     _loop()
@@ -21,7 +21,7 @@ def pace(clock: Callable[[], float] = perf_counter) -> float:
 
 @dataclass
 class Cost:
-    """The processor time of some work, in seconds where the bounds were measured."""
+    """The processor time of some work, in seconds of the machine on which the bounds were measured."""
 
     seconds: float = 0.0
 

@@ -1,9 +1,9 @@
-"""Send honest and hostile runs from 16 clients, then count what is left of them: ``python -m bench.soak [SECONDS]``.
+"""Send honest and hostile runs from 16 clients, then count what they left behind: ``python -m bench.soak [SECONDS]``.
 
-A real server gets them over HTTP. After a warm-up, in which all clients do everything once, and again at the end, when
-no run is left, processes, mounts, open files, temporary files and shared memory are counted, and the server's memory
-is read. The exit code is 1 when something was left, the memory grew by more than a fifth, an honest run went wrong, or
-the server complained.
+A real server gets them over HTTP. Processes, mounts, open files, temporary files, shared memory and the server's memory
+are measured twice: after a warm-up, in which all clients do everything once, and at the end, when no run is left. The
+exit code is 1 if something was left behind, the memory grew by more than a fifth, an honest run failed, or the server
+logged an error.
 """
 
 import http.client
@@ -48,7 +48,7 @@ _NAP = "fn nap() { std::thread::sleep(std::time::Duration::from_secs(60)); }\n"
 
 @dataclass(frozen=True)
 class ClientKind:
-    """One thing that clients do; ``status`` is what an honest one must end with."""
+    """A kind of run that clients post. ``status`` is the status with which an honest one must end."""
 
     name: str
     command: str = "cargo run"
@@ -57,7 +57,7 @@ class ClientKind:
     status: str | None = None
     manifest: str = _MANIFEST
     leaves: str = "no"
-    """The client's act in the middle of the run: none, disconnect (``drop``) or cancel (``cancel``)."""
+    """The client's action during the run: none, disconnect (``drop``) or cancel (``cancel``)."""
 
 
 HONEST = (
@@ -132,7 +132,7 @@ class Client:
     def __init__(self, address: str, tally: Tally, number: int) -> None:
         self._address = address
         self._tally = tally
-        self._random = random.Random(number)
+        self._random = random.Random(number)  # noqa: S311 - a seed makes the load repeatable
 
     def each(self) -> None:
         """Run every kind once, in the same order as every client."""
@@ -212,7 +212,7 @@ class Server:
             "files of runs": sum(len(files) for _, _, files in os.walk(self._folder / "scratch")),
             "folders of runs": sum(len(folders) for _, folders, _ in os.walk(self._folder / "scratch")),
             "temporary files": sum(len(folders + files) for _, folders, files in os.walk(self._folder / "tmp")),
-            "shared memory": len(os.listdir("/dev/shm")) + len(Path("/proc/sysvipc/shm").read_text().splitlines()),
+            "shared memory": len(os.listdir("/dev/shm")) + len(Path("/proc/sysvipc/shm").read_text().splitlines()),  # noqa: S108 - counted, not written
         }
 
     def resident(self) -> int:
@@ -257,7 +257,7 @@ def serving() -> Iterator[tuple[Server, Path]]:
         folders = {
             "PLAYGROUND_DATA_DIR": f"{name}/data",
             "PLAYGROUND_SCRATCH_DIR": f"{name}/scratch",
-            "TMPDIR": f"{name}/tmp",
+            "TMPDIR": f"{name}/tmp",  # noqa: S108 - below the own folder
         }
         command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
         log = folder / "log"
@@ -325,7 +325,7 @@ def main() -> int:
     """Run the soak test and print its result."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     with serving() as (server, log):
-        # All clients cause the peak of memory at once here, so that later growth is a leak.
+        # All clients together cause the peak of memory here, so later growth is a leak.
         tell(f"warm-up: {CLIENTS} clients do each of {len(HONEST + HOSTILE)} things once")
         together(server, Tally(), Client.each)
         before, memory = server.left(), server.resident()

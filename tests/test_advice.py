@@ -12,7 +12,7 @@ from app.course.checks import summarize
 from app.course.crate import CrateFacts, Lookalike, Mark, Source, Table
 from app.course.diagnosis import Diagnosis
 from app.course.facts import Facts, Situation, SourceFacts, TableFacts
-from app.course.lessons import AdviceSpec
+from app.course.specs import AdviceSpec
 from app.protocol.command import parse
 from app.protocol.events import Advice, Diagnostic, Event, Finished, Machine, Output, Span, Suggestion, Verdict
 from tests.support.verdicts import advise, binary, ended, error

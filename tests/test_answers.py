@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.protocol.command import parse
-from app.run.answers import Answer, answer, hindrance
+from app.run.answers import Answer, answer, reason_not_to_start
 from app.toolchain import Toolchain
 
 FILES = {"Cargo.toml": "[package]\n", "src/main.rs": "fn main() {}\n", ".cargo/config.toml": "[build]\n"}
@@ -42,19 +42,19 @@ def test_help_lists_commands_with_the_crates_name() -> None:
 def test_a_path_that_nothing_was_built_at_is_named(toolchains: tuple[Toolchain, ...]) -> None:
     other = "target/thumbv7em-none-eabihf/debug/kernel"
     for line in ("target/debug/kernel", "./target/debug/kernel", "readelf -h target/debug/kernel"):
-        said = hindrance(parse(line), toolchains[0], other)
+        said = reason_not_to_start(parse(line), toolchains[0], other)
         assert said
         assert said == f"There is no target/debug/kernel: the last build put its program into {other}."
-        assert hindrance(parse(line), toolchains[0], "target/debug/kernel") is None
-    assert hindrance(parse("ls target/debug"), toolchains[0], other) is None
-    assert hindrance(parse("cargo build"), toolchains[0], other) is None
+        assert reason_not_to_start(parse(line), toolchains[0], "target/debug/kernel") is None
+    assert reason_not_to_start(parse("ls target/debug"), toolchains[0], other) is None
+    assert reason_not_to_start(parse("cargo build"), toolchains[0], other) is None
 
 
 def test_a_component_that_is_missing_is_named(toolchains: tuple[Toolchain, ...], tmp_path: Path) -> None:
     without = replace(toolchains[0], cargo=tmp_path / "cargo")
-    assert "is installed without clippy" in (hindrance(parse("cargo clippy"), without, None) or "")
-    assert "is installed without rustfmt" in (hindrance(parse("cargo fmt"), without, None) or "")
+    assert "is installed without clippy" in (reason_not_to_start(parse("cargo clippy"), without, None) or "")
+    assert "is installed without rustfmt" in (reason_not_to_start(parse("cargo fmt"), without, None) or "")
     for name in ("cargo-fmt", "rustfmt"):
         (tmp_path / name).touch()
-    assert hindrance(parse("cargo fmt"), without, None) is None
-    assert hindrance(parse("cargo build"), without, None) is None
+    assert reason_not_to_start(parse("cargo fmt"), without, None) is None
+    assert reason_not_to_start(parse("cargo build"), without, None) is None

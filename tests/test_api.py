@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from tests.support.clients import seat_of, seated
 from tests.support.processes import pids_with
 from tests.support.server import Server
@@ -94,7 +94,11 @@ def test_a_run_from_post_to_verdict(client: httpx.Client) -> None:
     events = list(stream(client, body["events"]))
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))
     assert [event["type"] for event in events][-3:] == ["artifact", "finished", "verdict"]
-    state = client.get(f"/api/runs/{body['id']}").json()
+    asked = client.get(f"/api/runs/{body['id']}")
+    stages = dict(each.split(";dur=") for each in asked.headers["server-timing"].split(", "))
+    assert list(stages) == ["queue", "lay", "spawn", "process", "end", "collect", "facts", "verdict", "store"]
+    assert max(stages, key=lambda stage: float(stages[stage])) in ("process", "facts")
+    state = asked.json()
     assert state["state"] == "done"
     assert state["finished"] == events[-2]
     assert state["verdict"] == events[-1]
@@ -361,5 +365,5 @@ def test_folders_that_cannot_be_used_get_one_sentence(tmp_path: Path) -> None:
         command = [".venv/bin/playground", "serve", "--port", "0"]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
         assert done.returncode == 2
-        assert "must be folders that can be written" in done.stderr
+        assert "must be writable folders" in done.stderr
         assert "Traceback" not in done.stderr

@@ -185,6 +185,6 @@ def test_names_that_came_and_went_are_listed(own: Card, bare: Card) -> None:
 
 
 def test_names_are_bounded() -> None:
-    assert len(model.text("x" * 10_000_000)) == model.NAME
+    assert len(model.text("x" * 10_000_000)) == model.LONGEST_NAME
     assert model.text(b"\xff\xfe") == "\ufffd\ufffd"
     assert model.text("\ud800") == "?"

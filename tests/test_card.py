@@ -9,7 +9,7 @@ from markupsafe import escape
 
 from app.binary.model import BinaryFacts, Call, Card, Code, Instruction, Section, Symbols
 from app.binary.reading import examine
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import ArtifactDetails, EarlierArtifact, HelloWorldSize, JobSpec
 from app.protocol.command import parse
 from app.protocol.events import Artifact

@@ -10,8 +10,8 @@ from app.course.checks import UNKNOWN, judge, matching_options, misses, summariz
 from app.course.crate.reading import read_crate
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, at_version, in_range
-from app.course.lessons import Prediction
 from app.course.recordings import Recording
+from app.course.specs import Prediction
 from app.protocol.command import parse
 from app.protocol.events import Diagnostic, Event, Output, Span
 from app.settings import Settings
@@ -78,10 +78,10 @@ def missed(facts: Facts, *events: Event, command: str = "cargo build") -> str:
 def test_a_failure_goal_is_the_whole_set_of_classes() -> None:
     goal = Facts(errors=("a", "b"))
     assert not missed(goal, error("b"), error("a"), error("a"))
-    assert "Not seen: b." in missed(goal, error("a"))
-    assert "Also seen: c" in missed(goal, error("a"), error("b"), error("c"))
-    assert "Also seen: who knows" in missed(goal, error("a"), error("b"), error(None, "who knows"))
-    assert "No error was seen" in missed(goal)
+    assert "Still expected: b." in missed(goal, error("a"))
+    assert "There is another error: c" in missed(goal, error("a"), error("b"), error("c"))
+    assert "There is another error: who knows" in missed(goal, error("a"), error("b"), error(None, "who knows"))
+    assert "There was none." in missed(goal)
 
 
 def test_warnings_and_counts_of_errors_are_no_errors() -> None:
@@ -90,12 +90,12 @@ def test_warnings_and_counts_of_errors_are_no_errors() -> None:
     assert not missed(Facts(errors=("a",)), error("a"), warning, count)
     span = Span(file="src/main.rs", line=1, column=1, end_line=1, end_column=2, primary=True)
     forged = count.model_copy(update={"spans": (span,)})
-    assert "Also seen" in missed(Facts(errors=("a",)), error("a"), forged)
+    assert "There is another error" in missed(Facts(errors=("a",)), error("a"), forged)
 
 
 def test_no_error_is_a_goal_too() -> None:
     assert not missed(Facts(errors=()))
-    assert "Seen: a (boom)" in missed(Facts(errors=()), error("a"))
+    assert "There was an error: a (boom)" in missed(Facts(errors=()), error("a"))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_what_is_in_the_binary_counts(facts: dict[str, Any], changes: dict[str, 
 def test_the_command_counts() -> None:
     build = Facts(command=CommandFacts(program="cargo", subcommand=("build",), flags_by_hand=False))
     assert not missed(build, command="cargo b --release")
-    assert "this step is about cargo build" in missed(build, command="cargo check")
+    assert "this step is about `cargo build`" in missed(build, command="cargo check")
     by_hand = Facts(command=CommandFacts(program="cargo", flags_by_hand=True))
     assert not missed(by_hand, command="cargo rustc -- -C link-arg=-nostartfiles")
     assert missed(by_hand, command="cargo rustc")
@@ -146,7 +146,7 @@ def test_output_and_status_count() -> None:
     host = Facts(output=r"^host: ", status="failed")
     assert not missed(host, Output(stream="stdout", text="rustc\n\x1b[1mhost: x86\n"))
     assert missed(host, Output(stream="stdout", text="ghost: x86\n"))
-    assert "it should end well" in missed(Facts(status="ok"))
+    assert "this step needs it to succeed" in missed(Facts(status="ok"))
 
 
 def test_a_run_that_has_not_finished_has_no_verdict() -> None:

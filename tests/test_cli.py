@@ -43,7 +43,8 @@ def test_a_start_misses_the_goal_and_a_solution_reaches_it(lessons: dict[str, Le
 
 
 def test_events_are_one_json_object_a_line(tmp_path: Path) -> None:
-    done = playground("try", "hello-std", "--json", data=tmp_path)
+    done = playground("try", "hello-std", "--json", "--timing", data=tmp_path)
+    assert [line.split()[0] for line in done.stderr.splitlines()][:4] == ["queue", "lay", "spawn", "process"]
     events = [from_json(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0
     assert [event.id for event in events] == list(range(1, len(events) + 1))
@@ -66,10 +67,10 @@ def test_commands_follow_each_other_on_what_was_built(tmp_path: Path) -> None:
     [
         (["try", "nothing"], "There is no lesson 'nothing'"),
         (["try", "hello-std", "--command", "xyzzy"], "a command line for cargo"),
-        (["try", "hello-std", "--dir", "/nowhere"], "/nowhere is no folder"),
+        (["try", "hello-std", "--dir", "/nowhere"], "/nowhere is not a folder"),
         (["try", "hello-std", "--dir", "."], "holds none of the files"),
         (["try", "hello-std", "--toolchain", "0.1"], "There is no toolchain 0.1"),
-        (["try", "hello-std", "--command", "nm target/debug/blog_os"], "Nothing has been built"),
+        (["try", "hello-std", "--command", "nm target/debug/blog_os"], "no artifact to inspect"),
         (["try"], "Missing argument"),
         (["dance"], "No such command"),
         (["serve", "--port", "99999999"], "65535"),

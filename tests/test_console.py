@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from app.cli.console import Console
-from app.toolchain import Passing, sparse
+from app.toolchain import TransientLine, sparse
 from app.toolchain.progress import progress
 
 PROGRAM = str(Path(sys.executable).with_name("playground"))
@@ -33,18 +33,20 @@ def said(out: io.StringIO, *lines: str, verbose: bool = False) -> str:
 
 
 def test_on_a_terminal_progress_moves_in_one_line_and_sentences_stay() -> None:
-    shown = said(Terminal(), "Installing a", Passing("  unpacking a"), Passing("  setting up a"), "Ready.")
+    shown = said(Terminal(), "Installing a", TransientLine("  unpacking a"), TransientLine("  setting up a"), "Ready.")
     assert shown == "Installing a\n\r\x1b[K  unpacking a\r\x1b[K  setting up a\r\x1b[KReady.\n"
 
 
 def test_a_moving_line_is_cleared_at_the_end_and_never_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
-    assert said(Terminal(), Passing("  " + 40 * "x")) == f"\r\x1b[K  {17 * 'x'}\r\x1b[K"
+    assert said(Terminal(), TransientLine("  " + 40 * "x")) == f"\r\x1b[K  {17 * 'x'}\r\x1b[K"
 
 
 @pytest.mark.parametrize(("out", "verbose"), [(io.StringIO(), False), (Terminal(), True)], ids=["file", "V=1"])
 def test_elsewhere_each_is_a_line_and_few_of_them_are_progress(out: io.StringIO, *, verbose: bool) -> None:
-    shown = said(out, "Installing a", Passing("  unpacking a"), Passing("  setting up a"), "Ready.", verbose=verbose)
+    shown = said(
+        out, "Installing a", TransientLine("  unpacking a"), TransientLine("  setting up a"), "Ready.", verbose=verbose
+    )
     assert shown == "Installing a\n  unpacking a\nReady.\n"
 
 
@@ -54,7 +56,7 @@ def test_progress_is_passed_on_again_after_a_while(monkeypatch: pytest.MonkeyPat
     lines: list[str] = []
     say = sparse(lines.append)
     for text in ("one", "two", "three"):
-        say(Passing(text))
+        say(TransientLine(text))
     assert lines == ["one", "three"]
 
 
@@ -72,7 +74,7 @@ async def test_work_that_says_nothing_shows_a_sign_of_life_each_second() -> None
         shown.step("compiling core")
         with anyio.fail_after(30):
             await beaten.wait()
-    assert all(isinstance(line, Passing) for line in lines)
+    assert all(isinstance(line, TransientLine) for line in lines)
     assert lines[0] == "  compiling core"
     assert lines[1].startswith("  compiling core, ")
 

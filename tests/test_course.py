@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.course import Course, LessonError, load_course, load_shelf
+from app.course import Course, CourseError, load_course, load_shelf
 from tests.support.courses import course_toml
 
 
@@ -82,7 +82,7 @@ def test_what_is_wrong_is_one_sentence_with_file_and_key(
     assert load_course(folder).lesson("panic-handler")
     change(folder)
     for load in (load_course, load_shelf):
-        with pytest.raises(LessonError) as refused:
+        with pytest.raises(CourseError) as refused:
             load(folder)
         assert str(refused.value).startswith(f"{folder}/{says}")
         assert "\n" not in str(refused.value)
@@ -127,7 +127,7 @@ def test_the_first_course_by_name_is_the_default_unless_another_is_named(folder:
         assert named.course_of(lesson).id == course
     assert named.find("two/panic-handler") is None
     assert named.find("one/two") is None
-    with pytest.raises(LessonError, match="no course 'three', which PLAYGROUND_COURSE names; there is a-second, one"):
+    with pytest.raises(CourseError, match="no course 'three', which PLAYGROUND_COURSE names; there is a-second, one"):
         load_shelf(courses, "three")
 
 
@@ -138,10 +138,10 @@ def test_the_sound_courses_are_taught_beside_a_broken_one(folder: Path) -> None:
     assert [course.id for course in shelf.courses] == ["one"]
     (sentence,) = shelf.broken.values()
     assert sentence.startswith(f"{folder.parent}/broken/course.toml: crate:")
-    with pytest.raises(LessonError, match="kreate"):
+    with pytest.raises(CourseError, match="kreate"):
         load_shelf(folder.parent, "broken")
 
 
 def test_a_folder_of_nothing_is_no_folder_of_courses(tmp_path: Path) -> None:
-    with pytest.raises(LessonError, match="there is no course in it"):
+    with pytest.raises(CourseError, match="there is no course in it"):
         load_shelf(tmp_path)

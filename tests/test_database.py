@@ -14,7 +14,7 @@ import pytest
 
 from app.progress import Predicted, Progress, UnusableDatabaseError, describe_database
 from app.progress.database import open_database
-from app.progress.schema import MIGRATIONS, TABLES, Migrations
+from app.progress.schema import MIGRATIONS, ROOM_TABLES, TABLES, Migrations
 
 LATEST = len(MIGRATIONS)
 DUMPS = Path(__file__).parent / "databases"
@@ -86,6 +86,8 @@ async def test_what_an_old_database_holds_is_there_after_a_start(path: Path, old
         assert await progress.guides.predicted("ada", "no-std") == Predicted("x", "y", "1.96")
         assert (await progress.versions.offers("ada", "no-std")).undo == "you applied the solution"
         assert await progress.versions.noted("ada", "no-std", "ran") == {"src/main.rs": "#![no_std]\n"}
+    member = await progress.room.member("ada")
+    assert (member and (member.name, member.lesson)) == (("Ada", "no-std") if old > 3 else None)
     progress.close()
     assert version(path) == LATEST
 
@@ -298,8 +300,8 @@ def test_servers_that_start_at_once_migrate_once(path: Path, old: int | None) ->
 def test_every_table_of_a_seat_is_forgotten_with_it(path: Path) -> None:
     with closing(open_database(path)) as db:
         tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
-        assert tables == set(TABLES)
-        for table in tables:
+        assert tables == {*TABLES, *ROOM_TABLES}
+        for table in TABLES:
             assert "seat" in [column[1] for column in db.execute(f"pragma table_info({table})")]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.course.diagnosis import Diagnosis, load_diagnosis
-from app.course.lessons import LessonError
+from app.course.files import CourseError
 from app.protocol.events import Diagnostic, Span
 
 SPAN = Span(file="src/main.rs", line=1, column=1, end_line=1, end_column=2, primary=True)
@@ -56,17 +56,17 @@ def test_only_errors_have_classes(diagnosis: Diagnosis) -> None:
         ("[[class]]\nid = 'x'", "title"),
         (
             "[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['(']",
-            "match.0: Value error, `(` is no regular expression of RE2: missing ): (",
+            "match.0: Value error, `(` is not a regular expression that RE2 accepts: missing ): (",
         ),
         ("[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['a']\nmatched=1", "matched"),
-        ("[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['a']\n" * 2, "twice"),
+        ("[[class]]\nid='x'\ntitle='t'\nmeans='m'\nmatch=['a']\n" * 2, "the same id"),
         ("[[class", "errors.toml"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "errors.toml"
     path.write_text(text)
-    with pytest.raises(LessonError) as refused:
+    with pytest.raises(CourseError) as refused:
         load_diagnosis(path)
     assert str(path) in str(refused.value)
     assert says in str(refused.value)

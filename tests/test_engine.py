@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from app.course import Course
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import JobSpec, NoSuchRunError, NothingBuiltError, OwnerQueueFullError, QueueFullError, retention
 from app.engine.inventory import LocalInventory, find_setup
 from app.engine.local import LocalEngine

@@ -22,11 +22,15 @@ from app.engine import (
     RunStatus,
 )
 from app.engine.local import LocalEngine
+from app.engine.nats.broker import Broker
+from app.engine.nats.engine import NatsEngine
+from app.engine.nats.inventory import NatsInventory
 from app.protocol.command import parse
 from app.protocol.events import Artifact, Event, Finished, Output, Queued, Started, Verdict
 from app.settings import Settings
 from app.stepper import NotSteppedError
 from app.toolchain import Toolchain, preferred
+from tests.support.broker import WorkerProcess, nats_server
 from tests.support.jobs import job
 from tests.support.remote import remote
 
@@ -40,7 +44,7 @@ class Made:
     """An engine, and a function that kills whatever runs its jobs."""
 
     engine: Engine
-    die: Callable[[], None]
+    die: Callable[[], object]
 
 
 Start = Callable[..., AbstractAsyncContextManager[Made]]
@@ -63,7 +67,30 @@ async def in_a_second_process(settings: Settings, on_verdict: OnVerdict) -> Asyn
         yield Made(engine, engine.process.kill)
 
 
-@pytest.fixture(params=[local, in_a_second_process], ids=["local", "remote"])
+@asynccontextmanager
+async def on_nats(settings: Settings, on_verdict: OnVerdict) -> AsyncIterator[Made]:
+    """A broker and a worker in processes of their own; the engine here only accepts jobs and copies logs."""
+    settings = settings.model_copy(update={"worker_seconds": 1.0})
+    courses = load_shelf(settings.lessons_dir).courses
+    with nats_server() as server:
+        inventory = NatsInventory(settings, courses, Broker(server.url))
+        async with NatsEngine(settings, inventory, on_verdict) as engine:
+            process = await anyio.to_thread.run_sync(WorkerProcess, server.url, settings.scratch_dir, settings.max_runs)
+            try:
+                await until_there(inventory)
+                yield Made(engine, process.kill)
+            finally:
+                process.kill()
+
+
+async def until_there(inventory: NatsInventory) -> None:
+    """Wait for a worker."""
+    with anyio.fail_after(20):
+        while not inventory.workers():  # noqa: ASYNC110 - an inventory tells nobody
+            await anyio.sleep(0.02)
+
+
+@pytest.fixture(params=[local, in_a_second_process, on_nats], ids=["local", "remote", "nats"])
 def start(request: pytest.FixtureRequest, settings: Settings) -> Start:
     def started(on_verdict: OnVerdict = _nothing, **changed: object) -> AbstractAsyncContextManager[Made]:
         made: AbstractAsyncContextManager[Made] = request.param(settings.model_copy(update=changed), on_verdict)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.binary import BinaryFacts, Card
-from app.binary.model import NAME, NAMES
+from app.binary.model import LONGEST_NAME, MOST_NAMES
 from app.inspector import _WAIT, UNKNOWN, Inspector
 from app.protocol.events import Artifact
 from app.settings import Settings
@@ -85,7 +85,7 @@ def with_lines(bare_metal: Toolchain, tmp_path_factory: pytest.TempPathFactory) 
 
 def bounded(facts: BinaryFacts) -> bool:
     names = [*facts.needed, *facts.runtime, facts.interpreter or "", facts.entry_symbol or "", facts.machine]
-    return len(facts.needed) <= NAMES and max(map(len, names)) <= NAME
+    return len(facts.needed) <= MOST_NAMES and max(map(len, names)) <= LONGEST_NAME
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -107,7 +107,7 @@ def test_a_mutated_file_is_read_or_refused(
     assert time.monotonic() - began < 2 * _WAIT
     assert bounded(facts)
     assert card.facts in (facts, UNKNOWN)
-    assert len(card.sections) <= NAMES + 1
+    assert len(card.sections) <= MOST_NAMES + 1
     assert len(card.code.instructions if card.code else ()) <= 64
     assert Artifact(path="x", bytes=1, sha256="0", **vars(facts)).model_dump_json()
     assert inspector.peak_kb < MEMORY_KB

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,12 +10,13 @@ from typing import Any, cast
 import pytest
 
 from app.course import Course, Lesson
-from app.course.lessons import Prediction
+from app.course.specs import Prediction
 from app.engine import Inventory, JobSpec
 from app.progress import Progress
 from app.protocol.command import parse
-from app.protocol.events import Finished, Verdict
-from app.web.keeper import ProgressKeeper
+from app.protocol.events import Check, Diagnostic, Event, Finished, Verdict
+from app.web.keeper import ProgressKeeper, outcome
+from tests.support.verdicts import untold
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +64,7 @@ async def settled(
     part, *others = taught.parts
     parts = (replace(part, lessons=tuple(asking if one.slug == KEY else one for one in part.lessons)), *others)
     course = replace(taught, parts=parts)
-    keeper = ProgressKeeper(progress, {course.id: course}, cast("Inventory", OneCompiler()))
+    keeper = ProgressKeeper(progress, {course.id: course}, cast("Inventory", OneCompiler()), untold)
     await progress.guides.predict(SEAT, KEY, "yes")
     job = JobSpec(
         course=course.id,
@@ -75,9 +77,9 @@ async def settled(
     )
     end = Finished(id=1, status="failed", exit_code=101, seconds=0)
     await keeper.verdict(job, [end], Verdict(id=2, reached=reached, checks=()))
-    outcome = await progress.guides.predicted(SEAT, KEY)
-    assert outcome is not None
-    return outcome.happened
+    found = await progress.guides.predicted(SEAT, KEY)
+    assert found is not None
+    return found.happened
 
 
 @pytest.mark.parametrize("solved", [True, False])
@@ -85,13 +87,13 @@ async def settled(
 async def test_the_run_that_reaches_the_goal_settles_the_prediction(
     progress: Progress, taught: Course, lesson: Lesson, solved: bool, line: str
 ) -> None:
-    about = {"on_start": None, "solved": solved, "line": line}
-    assert await settled(progress, taught, lesson, **about, reached=False) is None  # type: ignore[arg-type]
-    assert await settled(progress, taught, lesson, **about, reached=True) == "no"  # type: ignore[arg-type]
+    run = partial(settled, progress, taught, lesson, on_start=None, solved=solved, line=line)
+    assert await run(reached=False) is None
+    assert await run(reached=True) == "no"
 
 
 @pytest.mark.parametrize(
-    ("solved", "line", "outcome"),
+    ("solved", "line", "option"),
     [
         (False, "cargo check", "no"),
         (False, "cargo build", None),
@@ -99,7 +101,27 @@ async def test_the_run_that_reaches_the_goal_settles_the_prediction(
     ],
 )
 async def test_a_prediction_on_the_start_is_settled_by_that_command_on_unedited_files(
-    progress: Progress, taught: Course, lesson: Lesson, solved: bool, line: str, outcome: str | None
+    progress: Progress, taught: Course, lesson: Lesson, solved: bool, line: str, option: str | None
 ) -> None:
     asked = {"on_start": "cargo check", "solved": solved, "line": line, "reached": True}
-    assert await settled(progress, taught, lesson, **asked) == outcome  # type: ignore[arg-type]
+    assert await settled(progress, taught, lesson, **asked) == option  # type: ignore[arg-type]
+
+
+def test_the_outcome_of_a_run_is_its_first_error_and_its_failed_checks(taught: Course, lesson: Lesson) -> None:
+    def message(level: str, name: str | None) -> Diagnostic:
+        given = {"level": level, "code": None, "message": "m", "rendered": "fn secret() {}", "class": name}
+        return Diagnostic.model_validate({"id": 1, **given})
+
+    end = Finished(id=9, status="failed", exit_code=101, seconds=1.5)
+    events: list[Event] = [
+        message("warning", "unused"),
+        message("error", None),
+        message("error", "gone"),
+        message("error", "x"),
+        end,
+    ]
+    checks = (Check(id="command", title="", ok=True), Check(id="errors", title="", ok=False))
+    found = outcome(taught, lesson, events, Verdict(id=10, reached=False, checks=checks))
+    assert (found.error, found.failed, found.status, found.seconds) == ("gone", ("errors",), "failed", 1.5)
+    assert (found.lesson, found.course, found.digest) == (KEY, taught.id, taught.digest)
+    assert "secret" not in repr(found)

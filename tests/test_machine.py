@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from app.course import Course
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import JobSpec
 from app.engine.local import LocalEngine
 from app.protocol.command import parse

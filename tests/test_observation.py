@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.course import Course
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine.local import LocalEngine
 from app.protocol.command import parse
 from app.protocol.events import Event, Finished, Observed, Output

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from app.binary import Card
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine.cards import ArtifactCards
 from app.engine.owner_lock import PerOwnerLock
 from app.inspector import UNKNOWN

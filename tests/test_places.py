@@ -23,7 +23,7 @@ from app.course.facts import (
     TableFacts,
 )
 from app.course.glossary import Term
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.course.recordings import RecordingKey, from_text, record, to_text
 from app.protocol.command import CommandKind, parse
 from app.protocol.events import Artifact, Event, Finished, Machine, Observed

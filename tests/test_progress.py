@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.progress import Predicted, Progress
+from app.progress import Guidance, Offers, Predicted, Progress, Try, fingerprint
 from app.progress.schema import TABLES
 
 pytestmark = pytest.mark.anyio
@@ -149,6 +149,12 @@ async def test_forgetting_leaves_nothing_in_any_table(progress: Progress, databa
     await progress.save("a", "no-std", {"x": "1"})
     await progress.mark("a", "no-std", "1.96")
     await progress.note_run("a", "no-std", "run", "cargo build")
+    await progress.room.open(0, {})
+    await progress.room.join("a", "Ada", 0)
+    await progress.room.add("a", Try("course", "0", "no-std", 0, False, "failed", None, (), 0.1))
+    await progress.room.send("a", "no-std", "sentence", "Hello", 0)
+    await progress.room.show("a", "run", "no-std", 1)
+    await progress.room.link("hash", "a", 1, "you")
 
     def counts() -> set[int]:
         return {database.execute(f"select count(*) from {table}").fetchone()[0] for table in TABLES}
@@ -184,3 +190,26 @@ async def test_a_locked_file_holds_no_threads_that_others_need(progress: Progres
             await anyio.to_thread.run_sync(other.execute, "commit")
     other.close()
     assert len(await progress.reached("a")) == 90
+
+
+async def test_the_guidance_of_a_lesson_is_what_its_parts_say(progress: Progress) -> None:
+    assert await progress.guidance("ada", "no-std") == Guidance(0, None, False, Offers(), {})
+    await progress.versions.run("ada", "no-std", {"src/main.rs": "1"}, {"src/main.rs": "1"}, None, "elsewhere")
+    await progress.note_run("ada", "no-std", "7f", "cargo build")
+    await progress.guides.open("ada", "no-std", 2)
+    await progress.guides.predict("ada", "no-std", "yes")
+    found = await progress.guidance("ada", "no-std")
+    assert found == Guidance(2, Predicted("yes"), True, Offers(), {"src/main.rs": "1"})
+    assert await progress.prediction("ada", "no-std") == (Predicted("yes"), True)
+    assert await progress.prediction("bob", "no-std") == (None, False)
+
+
+@pytest.mark.parametrize(("base", "kept"), [(None, False), ("old", True), (fingerprint({"a": "first"}), False)])
+async def test_a_run_keeps_texts_that_another_tab_has_stored(
+    progress: Progress, base: str | None, *, kept: bool
+) -> None:
+    await progress.versions.run("ada", "no-std", {"a": "first"}, {"a": "first"}, None, "elsewhere")
+    await progress.versions.run("ada", "no-std", {"a": "second"}, {"a": "second"}, base, "elsewhere")
+    assert (await progress.versions.offers("ada", "no-std")).undo == ("elsewhere" if kept else None)
+    assert await progress.files("ada", "no-std") == {"a": "second"}
+    assert await progress.versions.noted("ada", "no-std", "ran") == {"a": "second"}

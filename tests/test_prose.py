@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from app.course import Course
+from app.course.files import CourseError
 from app.course.glossary import Glossary, Term, load_glossary
-from app.course.lessons import Lesson, LessonError
+from app.course.lesson import Lesson
 from app.course.prove import reference_problems
 from app.course.quotation import quotes
 from app.course.recordings import Recording, RecordingKey
@@ -157,7 +158,7 @@ def test_the_course_names_its_words_and_each_lesson_exists(lessons: dict[str, Le
 def test_a_word_stands_once(tmp_path: Path) -> None:
     term = '[[term]]\nid = "{}"\nname = "Linker"\nmeans = "m"\n'
     (tmp_path / "glossary.toml").write_text(term.format("a") + term.format("b"))
-    with pytest.raises(LessonError, match="'linker' stands twice"):
+    with pytest.raises(CourseError, match="'linker' occurs twice"):
         load_glossary(tmp_path / "glossary.toml")
 
 

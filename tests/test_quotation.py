@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.course.quotation import Quote, quote, quoted, without
+from app.course.quotation import Quote, generations_without, quote, quoted
 from app.course.recordings import Recording, RecordingError, RecordingKey
 from app.protocol.events import Diagnostic, Event, Machine, Observed, Output, Screen
 
@@ -42,12 +42,12 @@ def test_a_wrong_quotation_is_refused_with_an_example(info: str) -> None:
 
 @pytest.mark.parametrize("rest", ["form x", "to b from a", "from", "1.96.1"])
 def test_a_word_that_means_nothing_is_named(rest: str) -> None:
-    with pytest.raises(RecordingError, match="stand compilers, `seen`, `from` and `to`"):
+    with pytest.raises(RecordingError, match="compilers, `seen`, `from` and `to` may follow"):
         quote(f"recorded start x {rest}")
 
 
 def test_a_pattern_that_cannot_be_read_is_refused() -> None:
-    with pytest.raises(RecordingError, match="is no regular expression"):
+    with pytest.raises(RecordingError, match="is not a regular expression"):
         quote("recorded start x from '('")
 
 
@@ -64,9 +64,9 @@ def test_the_lines_from_one_to_another_are_shown_and_where_some_are_left_out_is_
 def test_a_recording_without_the_lines_is_named_and_not_shown() -> None:
     old = run("1.63.0", Diagnostic(level="error", code=None, message="m", rendered="something else\n"))
     wanted = quote("recorded start 'cargo run' from one")
-    assert without([run("1.96.0"), old], wanted) == ("1.63",)
+    assert generations_without([run("1.96.0"), old], wanted) == ("1.63",)
     assert [names for names, _ in quoted([run("1.96.0"), old], wanted)] == [("1.96",)]
-    assert without([run("1.96.0")], quote("recorded start 'cargo run' from one to error")) == ("1.96",)
+    assert generations_without([run("1.96.0")], quote("recorded start 'cargo run' from one to error")) == ("1.96",)
 
 
 def test_compilers_that_differ_only_in_lines_left_out_stand_together() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.course import Course
-from app.course.lessons import LessonError, load
+from app.course.files import CourseError
+from app.course.loading import load_lesson
 from app.course.prove import Proof, keep
 from app.course.recordings import Recording, RecordingKey, from_text, record, renewed, to_text
 from app.protocol.events import Diagnostic, Event, Finished, Output, Queued, Verdict
@@ -123,28 +124,28 @@ def proof(run: Recording, *problems: str) -> Proof:
 def test_proven_runs_of_stable_compilers_are_kept_and_files_change_only_with_the_words(folder: Path) -> None:
     night = record(replace(WHAT, version="1.97.0-nightly"), events())
     proofs = [proof(record(WHAT, events("in 0.1s"))), proof(night)]
-    assert keep(load(folder), proofs) == ["01-step/recorded/1.96.jsonl"]
-    assert [one.what for one in load(folder).recordings] == [WHAT]
-    assert keep(load(folder), [proof(record(WHAT, events("in 0.9s")))]) == []
-    assert keep(load(folder), [proof(record(WHAT, events("other words")), "not what the lesson expects")]) == []
-    assert keep(load(folder), [proof(record(WHAT, events("other words")))]) == ["01-step/recorded/1.96.jsonl"]
+    assert keep(load_lesson(folder), proofs) == ["01-step/recorded/1.96.jsonl"]
+    assert [one.what for one in load_lesson(folder).recordings] == [WHAT]
+    assert keep(load_lesson(folder), [proof(record(WHAT, events("in 0.9s")))]) == []
+    assert keep(load_lesson(folder), [proof(record(WHAT, events("other words")), "not what the lesson expects")]) == []
+    assert keep(load_lesson(folder), [proof(record(WHAT, events("other words")))]) == ["01-step/recorded/1.96.jsonl"]
 
 
 def test_a_field_that_events_got_since_then_changes_no_file(folder: Path) -> None:
-    keep(load(folder), [proof(record(WHAT, events()))])
+    keep(load_lesson(folder), [proof(record(WHAT, events()))])
     path = folder / "recorded" / "1.96.jsonl"
     path.write_text(older := path.read_text().replace(',"suggestions":[]', ""))
     assert '"suggestions"' not in older
-    assert keep(load(folder), [proof(record(WHAT, events()))]) == []
+    assert keep(load_lesson(folder), [proof(record(WHAT, events()))]) == []
     assert path.read_text() == older
 
 
 def test_a_broken_recording_is_named_with_its_line(folder: Path) -> None:
-    keep(load(folder), [proof(record(WHAT, events()))])
+    keep(load_lesson(folder), [proof(record(WHAT, events()))])
     path = folder / "recorded" / "1.96.jsonl"
     path.write_text(path.read_text() + "{}\n")
-    with pytest.raises(LessonError, match=r"1\.96\.jsonl: line 6: .*--record"):
-        load(folder)
+    with pytest.raises(CourseError, match=r"1\.96\.jsonl: line 6: .*--record"):
+        load_lesson(folder)
 
 
 def test_the_check_says_which_recording_is_old_and_record_renews_it(tmp_path: Path, taught: Course) -> None:

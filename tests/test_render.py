@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from app.course.diagnosis import Diagnosis, ErrorClass
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.protocol.events import (
     UNREAD,
     Advice,
@@ -26,7 +26,7 @@ from app.protocol.events import (
     Suggestion,
     Verdict,
 )
-from app.web.render import Patch, RunRenderer, environment, fold, inline, markdown, partials, ticks
+from app.web.render import Patch, RunRenderer, environment, fold, inline, markdown, partials, rendered, ticks
 
 NASTY = '<script>alert("x")</script>'
 
@@ -98,7 +98,6 @@ def test_a_patch_names_its_place_and_how_it_is_swapped() -> None:
     )
     sent = partials(renderer().patches(finished()))
     assert re.findall(r'hx-target="#run-(\w+)" hx-swap="(\w+)"', sent) == [
-        ("status", "innerHTML"),
         ("elapsed", "innerHTML"),
         ("cancel", "innerHTML"),
     ]
@@ -117,16 +116,26 @@ def test_a_patch_names_its_place_and_how_it_is_swapped() -> None:
             "Read as <code>cargo b</code>, in lower case.",
         ),
         (Started(toolchain="1.96", argv=("cargo", "a b"), isolation="none"), "command", "cargo &#39;a b&#39;"),
-        (finished("ok"), "status", "Finished in 0.42 s"),
-        (finished("failed"), "status", "Failed with exit code 101 after 0.42 s"),
-        (finished("cancelled"), "status", "Cancelled after 0.42 s"),
-        (finished("timeout"), "status", "Timed out after"),
-        (finished("limit", limit="output"), "status", "it printed too much"),
-        (finished("limit", limit="memory"), "status", "it used too much memory"),
     ],
 )
 def test_status(event: Event, slot: str, words: str) -> None:
     assert words in fold(renderer(), [event])[slot]
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (finished("ok"), "Finished in 0.42 s"),
+        (finished("failed"), "Failed with exit code 101 after 0.42 s"),
+        (finished("cancelled"), "Cancelled after 0.42 s"),
+        (finished("timeout"), "Timed out after"),
+        (finished("limit", limit="output"), "it printed too much"),
+        (finished("limit", limit="memory"), "it used too much memory"),
+    ],
+)
+def test_the_verdict_says_once_how_the_run_ended(end: Finished, words: str) -> None:
+    patches = rendered(renderer(), [end, Verdict(reached=False, checks=())])
+    assert [words in patch.html for patch in patches if patch.slot == "status"] == [True]
 
 
 def test_before_the_start_output_says_what_is_waited_for() -> None:
@@ -264,7 +273,7 @@ def test_a_goal_reached_earlier_stays_reached(lessons: dict[str, Lesson]) -> Non
     assert "Goal reached earlier" in html
     assert "Not there yet" not in html
     assert "<details>" in html, "its advice is not unfolded"
-    assert "Next: An empty" in html
+    assert ": An empty" in html
 
 
 def test_files_are_only_carried_where_the_next_step_starts_with_them(lessons: dict[str, Lesson]) -> None:
@@ -469,3 +478,11 @@ def test_the_list_of_messages_ends_with_a_sentence() -> None:
     html = [fold(one, [message()]).get("diagnostics", "") for _ in range(5_000)]
     assert sum("The list ends here" in each for each in html) == 1
     assert html[-1] == ""
+
+
+def test_a_command_that_reads_a_missing_build_says_what_to_build() -> None:
+    started = Started(toolchain="1.96", argv=("readelf", "-h", "target/debug/blog_os"), isolation="none")
+    failed = fold(renderer(), [started, finished("failed"), Verdict(reached=False, checks=())])["verdict"]
+    assert "Build the file that it names" in failed
+    read = fold(renderer(), [started, finished("ok"), Verdict(reached=False, checks=())])["verdict"]
+    assert "No verdict for this command." in read

@@ -7,7 +7,7 @@ import anyio
 import httpx
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.settings import Settings
 from app.web import create_app
 

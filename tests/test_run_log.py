@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine.log import Run
 from app.protocol.command import parse
 from app.protocol.events import Queued
@@ -32,3 +32,9 @@ async def test_a_run_that_waits_for_an_hour_tells_a_few_hundred_positions_and_th
 async def test_an_unchanged_position_is_sent_once(run: Run) -> None:
     assert [run.stands_at(2, now=float(tick)) for tick in range(100)] == [True] * 100
     assert len(run.log) == 1
+
+
+async def test_a_position_is_sent_at_most_twice_within_a_second(run: Run) -> None:
+    sent = [tick / 10 for tick in range(100) if run.stands_at(tick, now=tick / 10)]
+    assert sent[:3] == [0.0, 0.1, 1.0]
+    assert all(third - first >= 1 for first, third in zip(sent, sent[2:], strict=False))

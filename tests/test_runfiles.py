@@ -454,7 +454,11 @@ _REASONS = {
     "sandbox/watch.py": dict.fromkeys(
         ("_fields", "_living", "_own_memory", "descendants", "_socket_bytes", "_open_files", "_maps"), "/proc"
     ),
-    "inspector/__init__.py": {"card_of": "taken out", "answer": "taken out", "_opened": "taken out, or text of ours"},
+    "inspector/__init__.py": {
+        "card_of": "taken out",
+        "answer": "taken out",
+        "_open_question": "taken out, or text of ours",
+    },
 }
 """Functions that touch files directly, and why a run cannot change those."""
 

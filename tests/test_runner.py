@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.course import Course
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine.local import LocalEngine
 from app.protocol.command import parse
 from app.protocol.events import Artifact, Diagnostic, Edit, Finished, Output, Started

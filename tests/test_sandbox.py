@@ -21,7 +21,7 @@ import pytest
 
 from app import sandbox
 from app.course import Course
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine.local import LocalEngine
 from app.protocol.command import parse
 from app.protocol.events import Event, Finished, Limit, Output

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from typer import Exit
 
 from app import settings
+from app.cli.common import settings_of
 from app.settings import Settings
 
 
@@ -16,6 +18,10 @@ from app.settings import Settings
         ("ROOT_PATH", "rust", "is not a URL path; write one such as /rust"),
         ("ROOT_PATH", "/a b", "is not a URL path"),
         ("ROOT_PATH", "//evil.example", "is not a URL path"),
+        ("ALLOWED_HOSTS", "http://192.168.1.5", "is not a host; write a name or an address without http://"),
+        ("ALLOWED_HOSTS", '["*"]', "is not a host"),
+        ("ALLOWED_HOSTS", "192.168.1", "is not a host"),
+        ("ALLOWED_HOSTS", "rust.example.org,[::1", "is not a host"),
         ("TRUSTED_PROXIES", '["10.0.0.0/33"]', "10.0.0.0/33"),
         ("ADDRESS_SHARE", "1.5", "less than or equal to 1"),
         ("RUN_SECONDS", "0", "greater than 0"),
@@ -40,6 +46,36 @@ def test_variables_are_read_and_lists_are_json(monkeypatch: pytest.MonkeyPatch) 
     assert found.allowed_hosts == ("rust.example.org",)
     assert found.trusted_proxies == ("10.0.0.0/8", "::1")
     assert found.root_path == "/rust"
+
+
+@pytest.mark.parametrize(
+    ("value", "hosts"),
+    [
+        ("192.168.1.5", ("192.168.1.5",)),
+        ("localhost, rust.example.org:8443,", ("localhost", "rust.example.org:8443")),
+        ("[::1]", ("[::1]",)),
+        ("fe80::1", ("fe80::1",)),
+        ('["localhost", "[::1]"]', ("localhost", "[::1]")),
+    ],
+)
+def test_hosts_are_listed_with_commas_or_as_json(
+    monkeypatch: pytest.MonkeyPatch, value: str, hosts: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("PLAYGROUND_ALLOWED_HOSTS", value)
+    assert Settings().allowed_hosts == hosts
+
+
+def test_a_command_says_in_one_sentence_which_setting_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PLAYGROUND_ALLOWED_HOSTS", "http://192.168.1.5")
+    with pytest.raises(Exit):
+        settings_of()
+    said = capsys.readouterr().err
+    assert said == (
+        "PLAYGROUND_ALLOWED_HOSTS: 'http://192.168.1.5' is not a host; "
+        "write a name or an address without http://, such as 192.168.1.5.\n"
+    )
 
 
 def test_runs_lie_in_the_data_folder_where_tmp_starts_no_program(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app import stepper
 from app.course import Course
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine.local import LocalEngine
 from app.protocol.command import parse
 from app.sandbox import Box, IsolationError, detect

@@ -11,13 +11,13 @@ import anyio
 import httpx
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine.targets import Targets, best_for
 from app.protocol.command import parse
 from app.settings import Settings
 from app.toolchain import Demand, Toolchain
 from app.toolchain.linkers import find_lld
-from app.toolchain.sysroot import PrivateSysroot, lay_out, place
+from app.toolchain.sysroot import PrivateSysroot, create_sysroot, place
 from tests.support.server import Server
 
 WINDOWS = "x86_64-pc-windows-msvc"
@@ -103,7 +103,7 @@ def without_windows(
     linker = find_lld(compiler)
     assert linker
     folder = open_folder / "rustup/toolchains/fresh"
-    lay_out(PrivateSysroot(folder), compiler, linker)
+    create_sysroot(PrivateSysroot(folder), compiler, linker)
     (folder / "bin/cargo").symlink_to(compiler.cargo)
     rustup = open_folder / "rustup/rustup"
     cores = place(compiler, shipped.cache_dir).folder / "lib/rustlib"

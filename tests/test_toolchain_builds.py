@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.toolchain import Toolchain, build_env, discover
 from app.toolchain.build import BuildError, build_targets, prove
 from app.toolchain.process import capture
-from app.toolchain.sysroot import PrivateSysroot, lay_out, place, refresh, with_built_targets
+from app.toolchain.sysroot import PrivateSysroot, create_sysroot, place, refresh, with_built_targets
 from tests.support.environment import BARE_METAL
 
 MANIFEST = (
@@ -305,7 +305,7 @@ def test_a_target_that_the_compiler_gains_later_is_linked(moved: Toolchain, tmp_
 
 def test_the_private_sysroot_is_made_of_links(built: Toolchain, tmp_path: Path) -> None:
     private = PrivateSysroot(tmp_path / "new")
-    lay_out(private, own(built), Path("/usr/bin/lld"))
+    create_sysroot(private, own(built), Path("/usr/bin/lld"))
     libraries = private.target(built.host) / "lib"
     assert libraries.resolve() == (built.sysroot / "lib/rustlib" / built.host / "lib").resolve()
     assert private.linker(built.host).exists()

@@ -50,14 +50,14 @@ async def test_rustup_is_asked_for_what_its_toolchain_lacks(
         f'[ "$*" = "component add --toolchain fresh clippy rustfmt" ] && touch {tmp_path}/bin/rustfmt {tmp_path}/asked'
     )
     put_on_path(tmp_path / "rustup", add, monkeypatch)
-    assert await components.obtainable([bare])
+    assert await components.can_add([bare])
     told: list[str] = []
     await components.add([bare], told.append)
     assert (tmp_path / "asked").exists()
     assert told[0] == f"Asking rustup for clippy and rustfmt of Rust {bare.version}"
     for name in ("cargo-fmt", "cargo-clippy", "clippy-driver"):
         bare.cargo.with_name(name).touch()
-    assert not await components.obtainable([bare])
+    assert not await components.can_add([bare])
 
 
 async def test_a_refusal_of_rustup_is_told_and_hinders_nothing(

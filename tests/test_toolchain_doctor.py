@@ -96,7 +96,7 @@ async def test_it_says_which_lessons_need_a_target_that_is_missing_and_how_to_ha
 ) -> None:
     del bare_metal
     lessons = {"one": (BARE_METAL,), "two": ("none-such-target", BARE_METAL)}
-    monkeypatch.setattr("app.toolchain.doctor.obtainable", lambda _found: True)
+    monkeypatch.setattr("app.toolchain.doctor.can_add_targets", lambda _found: True)
     seen = await examine(shipped.cache_dir, lessons, (BARE_METAL,))
     assert seen.ok, "it is set up when the lesson needs it"
     assert {target.name: target.lessons for target in seen.targets} == {
@@ -104,7 +104,7 @@ async def test_it_says_which_lessons_need_a_target_that_is_missing_and_how_to_ha
         "none-such-target": ("two",),
     }
     assert "none-such-target: missing; set up when a lesson needs it (two)" in seen.to_text()
-    monkeypatch.setattr("app.toolchain.doctor.obtainable", lambda _found: False)
+    monkeypatch.setattr("app.toolchain.doctor.can_add_targets", lambda _found: False)
     seen = await examine(shipped.cache_dir, lessons, (BARE_METAL,))
     assert not seen.ok
     assert "No toolchain here can build for none-such-target." in seen.problems

@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.settings import Settings
 from app.toolchain import (
     Survey,
@@ -32,7 +32,7 @@ from app.toolchain.build import BuildError, prove
 from app.toolchain.linkers import find_lld
 from app.toolchain.lock import locked
 from app.toolchain.needs import can_build_core, needs
-from app.toolchain.sysroot import PrivateSysroot, lay_out, lineage, place
+from app.toolchain.sysroot import PrivateSysroot, create_sysroot, lineage, place
 from tests.support.environment import BARE_METAL
 from tests.support.processes import put_on_path
 
@@ -185,7 +185,7 @@ async def test_rustup_is_asked_first_and_what_it_gives_is_used(
     linker = find_lld(compiler)
     assert linker
     folder = tmp_path / "rustup/toolchains/fresh"
-    lay_out(PrivateSysroot(folder), compiler, linker)
+    create_sysroot(PrivateSysroot(folder), compiler, linker)
     (folder / "bin/cargo").symlink_to(compiler.cargo)
     core = place(compiler, shipped.cache_dir).target(BARE_METAL)
     monkeypatch.setenv("RUSTUP_HOME", str(tmp_path / "rustup"))

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from app.course import Course
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import worker
 from app.engine.local import LocalEngine
 from app.engine.log import Run
@@ -107,7 +107,9 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
     bench: Bench, monkeypatch: pytest.MonkeyPatch, command: str, stride: int
 ) -> None:
     attempt = Worker._attempt
-    engine, seen, open_before = bench.engine, list[str](), descriptors()
+    engine, seen = bench.engine, list[str]()
+    await engine.warm()
+    open_before = descriptors()
     mode = stat.S_IMODE(engine._scratch.path.stat().st_mode)
     for at in count(1, stride):
 
@@ -124,7 +126,7 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
     assert status(await bench.run("cargo build")) == "ok"
     await settled(engine, kept=3)
     assert stat.S_IMODE(engine._scratch.path.stat().st_mode) == mode
-    # A reader of artifacts started meanwhile holds four; a leak would hold one for each of the many runs.
+    # A reader of artifacts that started anew holds four; a leak would hold one for each of the runs.
     most = open_before + 2 + 4
     for _ in range(100):
         if descriptors() <= most:
@@ -236,7 +238,7 @@ async def test_readiness_tells_an_engine_that_has_ended(settings: Settings) -> N
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             assert (await client.get("/readyz")).json()["engine"] == "ok"
-            app.state.playground.local._tasks.end()
+            app.state.playground.engine._tasks.end()
             answer = await client.get("/readyz")
             assert answer.status_code == 503
             assert "restart" in answer.json()["engine"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.run import workspace
 from app.run.workspace import EditError, Workspace, merge
 from app.runfiles import RunFolder

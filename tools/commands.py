@@ -10,15 +10,15 @@ PAGE = ROOT / "docs/commands.md"
 MARK = "<!-- What follows is written by tools/commands.py. -->"
 sys.path.insert(0, str(ROOT))
 
-from app.protocol.command.cargo_table import CARGO, GLOBAL  # noqa: E402
-from app.protocol.command.options import Option  # noqa: E402
-from app.protocol.command.overview import LINES  # noqa: E402
-from app.protocol.command.refusals import PROGRAMS, SUBCOMMANDS, Answer  # noqa: E402
-from app.protocol.command.rustc_table import ALONE, BEHIND, CODEGEN  # noqa: E402
+from app.protocol.command.cargo_table import CARGO, GLOBAL  # noqa: E402 - the folder is known only now
+from app.protocol.command.options import Option  # noqa: E402 - the folder is known only now
+from app.protocol.command.overview import LINES  # noqa: E402 - the folder is known only now
+from app.protocol.command.refusals import PROGRAMS, SUBCOMMANDS, Answer  # noqa: E402 - the folder is known only now
+from app.protocol.command.rustc_table import ALONE, BEHIND, CODEGEN  # noqa: E402 - the folder is known only now
 
 
 def tables() -> str:
-    """Return everything below the mark."""
+    """Return the text below the mark."""
     return "\n".join(line.rstrip() for line in _lines()) + "\n"
 
 

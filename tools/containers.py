@@ -1,8 +1,8 @@
 """Containers for tools/container-test: of the image, or of this machine's root below the Dockerfile's last stage.
 
-Podman's defaults are milder than Docker's: each container gets Docker's own default seccomp profile, as Debian packages
-it, and exactly Docker's default capabilities. CONTAINER_RUN and CONTAINER_BUILD hold further options for podman,
-CONTAINER_NETWORK the network. CONTAINER_ENGINE=docker tries an image that Docker has, with its own defaults.
+Podman's defaults are weaker than Docker's, so each container gets Docker's own default seccomp profile, from Debian's
+package, and exactly Docker's default capabilities. CONTAINER_RUN and CONTAINER_BUILD hold further options for podman,
+CONTAINER_NETWORK the network. CONTAINER_ENGINE=docker tests an image of Docker's, with Docker's own defaults.
 """
 
 import itertools
@@ -77,7 +77,7 @@ def need_base() -> str:
         archives = ("debian bookworm", "debian bookworm-updates", "debian-security bookworm-security")
         lines = "".join(f"deb {mirror}/{archive} main\n" for archive in archives)
         Path(folder, "etc/apt/sources.list").write_text(lines)
-        # The slim image leaves these out, too.
+        # The slim image omits these as well.
         for left in ("lib/apt/lists", "cache"):
             run("find", f"{folder}/var/{left}", "-mindepth", "1", "-delete")
         for left in ("locale", "man", "info", "lintian"):
@@ -262,7 +262,7 @@ def docker_profile() -> Path:
     place = Path(tempfile.gettempdir(), "container-test-docker-default.json")
     if not place.exists():
         with tempfile.TemporaryDirectory() as folder:
-            os.chmod(folder, 0o777)
+            os.chmod(folder, 0o777)  # noqa: S103 - apt writes there as a user of its own
             subprocess.run(["apt-get", "download", "-qq", PROFILE_PACKAGE], cwd=folder, check=True, capture_output=True)
             [package] = Path(folder).glob("*.deb")
             run("dpkg", "--extract", package, folder)

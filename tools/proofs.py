@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Run what is too long for CI and write its result into docs/proofs.md: `tools/proofs.py NAME COMMAND…`.
+"""Run a proof that is too long for CI and write its result into docs/proofs.md: `tools/proofs.py NAME COMMAND…`.
 
-The result is the last line that the command prints. A row is written when the command fails, too.
+The result is the last line of the command's output. A row is also written if the command fails.
 """
 
 import subprocess
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def follow(command: list[str]) -> tuple[str, int]:
-    """Run a command and show what it prints; return its last line and its exit code."""
+    """Run a command and show its output; return the last line and the exit code."""
     last = ""
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -46,7 +46,7 @@ def today() -> str:
 
 
 def commit(checkout: Path) -> str:
-    """Return the commit that is checked out, marked where files differ from it."""
+    """Return the checked-out commit, with a mark if files differ from it."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -11,15 +11,13 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from elftools.elf.constants import SH_FLAGS
-from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import InterpSegment
+from elftools.elf.enums import ENUM_E_MACHINE
 
-from app.binary import lines
+from app.binary import elf_facts, lines
+from app.binary.elf_facts import name_at
 from app.binary.image import CodeRange, Image, in_order, largest, listed
 from app.binary.model import (
-    NAME,
-    NAMES,
     BinaryFacts,
     Instruction,
     NotABinaryError,
@@ -28,24 +26,14 @@ from app.binary.model import (
     Symbol,
     Symbols,
     text,
+    whole_records,
 )
 
-_MACHINES = {
-    "EM_X86_64": "x86-64",
-    "EM_386": "x86",
-    "EM_ARM": "ARM",
-    "EM_AARCH64": "AArch64",
-    "EM_RISCV": "RISC-V",
-}
-_RUNTIME = (b"__libc_start_main", b"__libc_start_call_main", b"__libc_csu_init", b"malloc", b"_Unwind_RaiseException")
-"""Symbols that only occur in a file with the C runtime: its start-up code, which also supplies a ``_start``, or
-functions that the standard library calls if it is linked in without that code."""
 _LOADER = (
     *("SHT_DYNAMIC", "SHT_DYNSYM", "SHT_HASH", "SHT_GNU_HASH", "SHT_REL", "SHT_RELA"),
     *("SHT_GNU_versym", "SHT_GNU_verneed", "SHT_GNU_verdef"),
 )
 _MOST_SYMBOLS = 50_000
-_LONGEST_NAME = 4 * NAME  # bytes
 _RELA = struct.Struct("<QQq")
 _RELATIVE = 8
 _SYMBOLIC = (1, 6, 7)  # R_X86_64_64, GLOB_DAT, JUMP_SLOT
@@ -60,36 +48,14 @@ class Elf(ELFFile):
         return tuple(self.iter_sections())
 
 
-def parsed(file: BinaryIO) -> Elf:
+def parse(file: BinaryIO) -> Elf:
     """Open a file with pyelftools."""
     return Elf(file)
 
 
 def facts(elf: Elf) -> BinaryFacts:
     """Return the facts about an open file."""
-    entry = int(elf.header["e_entry"])
-    machine = str(elf.header["e_machine"])
-    at_entry, runtime = _entry_symbol_and_runtime(elf, entry)
-    dynamic = next((one for one in elf.parts if isinstance(one, DynamicSection)), None)
-    libraries: Iterable[Any] = () if dynamic is None else dynamic.iter_tags("DT_NEEDED")
-    return BinaryFacts(
-        format="ELF",
-        machine=_MACHINES.get(machine, machine.removeprefix("EM_")),
-        entry=entry,
-        entry_symbol=at_entry,
-        needed=tuple(text(tag.needed) for tag in islice(libraries, NAMES)),
-        interpreter=_interpreter(elf),
-        runtime=runtime,
-    )
-
-
-def _interpreter(elf: Elf) -> str | None:
-    segment = next((one for one in elf.iter_segments() if isinstance(one, InterpSegment)), None)
-    if segment is None:
-        return None
-    # pyelftools' get_interp_name reads byte by byte up to a NUL, however far away it is.
-    elf.stream.seek(segment["p_offset"])
-    return text(elf.stream.read(min(segment["p_filesz"], _LONGEST_NAME)).partition(b"\0")[0])
+    return elf_facts.facts(elf.stream)
 
 
 def sections(elf: Elf) -> Iterator[Section]:
@@ -127,7 +93,7 @@ def names(elf: Elf) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
     functions, others, undefined = [], [], []
     thumb = ~1 if elf["e_machine"] == "EM_ARM" else ~0
     for offset, value, size, kind, section in _entries(elf, table):
-        name = _name(strings, offset)
+        name = name_at(strings, offset)
         # Types 3 and 4 are sections and source files. ARM marks ranges of code and data with symbols such as $t.
         if not name or kind > 2 or name.startswith("$"):
             continue
@@ -144,7 +110,7 @@ def names(elf: Elf) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
 
 def image(elf: Elf, functions: Sequence[Symbol]) -> Image:
     """Return the file's code as it lies in memory, with the addresses that the loader fills in."""
-    machine = _MACHINES.get(str(elf["e_machine"]), "")
+    machine = elf_facts.MACHINES.get(ENUM_E_MACHINE.get(str(elf["e_machine"]), 0), "")
     short = machine == "ARM" and elf["e_entry"] & 1
     return Image(
         machine=machine,
@@ -181,51 +147,14 @@ def _loader_slots(elf: Elf) -> Iterator[tuple[int, str | int]]:
         symbols = elf.parts[table["sh_link"]]
         strings: bytes = elf.parts[symbols["sh_link"]].data()
         offsets = [entry[0] for entry in islice(_entries(elf, symbols), _MOST_SYMBOLS)]
-        for place, info, addend in islice(_RELA.iter_unpack(_whole(table.data(), _RELA.size)), _MOST_SYMBOLS):
+        for place, info, addend in islice(_RELA.iter_unpack(whole_records(table.data(), _RELA.size)), _MOST_SYMBOLS):
             kind, number = info & 0xFFFFFFFF, info >> 32
             if kind == _RELATIVE:
                 yield place, addend
             elif kind in _SYMBOLIC and 0 < number < len(offsets):
-                yield place, _name(strings, offsets[number])
+                yield place, name_at(strings, offsets[number])
 
 
-def _entry_symbol_and_runtime(elf: Elf, entry: int) -> tuple[str | None, tuple[str, ...]]:
-    at_entry: str | None = None
-    runtime: set[str] = set()
-    for table in elf.parts:
-        if table["sh_type"] not in ("SHT_SYMTAB", "SHT_DYNSYM"):
-            continue
-        names: bytes = elf.parts[table["sh_link"]].data()
-        for offset, value, _size, kind, section in _entries(elf, table):
-            # ARM's mapping symbols, such as $t, can have the entry's address too.
-            if at_entry is None and value == entry and section and kind in (0, 2) and entry:
-                name = _name(names, offset)
-                at_entry = name if name and not name.startswith("$") else None
-        # A name can be followed by a version: __libc_start_main@GLIBC_2.34.
-        runtime |= {
-            symbol.decode() for symbol in _RUNTIME if any(b"\0" + symbol + end in names for end in (b"\0", b"@"))
-        }
-    return at_entry, tuple(sorted(runtime))
-
-
-def _entries(elf: Elf, table: Any) -> Iterator[tuple[int, int, int, int, int]]:
-    """Yield each symbol's name offset, value, size, type and section index (0 if it is undefined)."""
-    order = "<" if elf.little_endian else ">"
-    if elf.elfclass == 64:
-        layout = struct.Struct(order + "IBBHQQ")
-        data = _whole(table.data(), layout.size)
-        for name, info, _other, section, value, size in layout.iter_unpack(data):
-            yield name, value, size, info & 0xF, section
-    else:
-        layout = struct.Struct(order + "IIIBBH")
-        data = _whole(table.data(), layout.size)
-        for name, value, size, info, _other, section in layout.iter_unpack(data):
-            yield name, value, size, info & 0xF, section
-
-
-def _whole(data: bytes, size: int) -> bytes:
-    return data[: len(data) - len(data) % size]
-
-
-def _name(names: bytes, offset: int) -> str:
-    return text(names[offset : offset + _LONGEST_NAME].partition(b"\0")[0])
+def _entries(elf: Elf, table: Any) -> Iterator[elf_facts.Symbol]:
+    """Yield each symbol of a table."""
+    return elf_facts.symbols(table.data(), "<" if elf.little_endian else ">", wide=elf.elfclass == 64)

@@ -12,7 +12,7 @@ from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFI
 from app.binary import lines
 from app.binary.image import Image, in_memory, in_order, largest, listed
 from app.binary.model import (
-    NAMES,
+    MOST_NAMES,
     BinaryFacts,
     Instruction,
     NotABinaryError,
@@ -20,8 +20,8 @@ from app.binary.model import (
     SectionKind,
     Symbol,
     Symbols,
+    read_all,
     text,
-    whole,
 )
 
 MAGIC = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
@@ -41,9 +41,9 @@ _DWARF = [name for name in signature(DWARFInfo).parameters if name.endswith("_se
 lief.logging.disable()
 
 
-def parsed(file: BinaryIO) -> Any:
+def parse(file: BinaryIO) -> Any:
     """Parse a file with LIEF. Raises ``NotABinaryError``."""
-    found = lief.MachO.parse(whole(file))
+    found = lief.MachO.parse(read_all(file))
     if found is None or not len(found):
         raise NotABinaryError("the Mach-O file is damaged")
     return found.at(0)
@@ -60,7 +60,7 @@ def facts(binary: Any) -> BinaryFacts:
         machine=_MACHINES.get(machine, f"{machine:#x}"),
         entry=entry,
         entry_symbol=at_entry,
-        needed=tuple(text(library.name) for library in list(binary.libraries)[:NAMES]),
+        needed=tuple(text(library.name) for library in list(binary.libraries)[:MOST_NAMES]),
         interpreter=text(binary.dylinker.name) if binary.has_dylinker else None,
         runtime=runtime,
     )
@@ -121,7 +121,7 @@ def rows(binary: Any, shown: Sequence[Instruction], companions: Sequence[BinaryI
     """
     name, start = _symbol_at_and_runtime(binary, shown[0].address)[0], shown[0].address
     for file in companions:
-        linked = parsed(file)
+        linked = parse(file)
         functions = names(linked)[1]
         at = next((one.address for one in functions if one.name == name), None)
         if at is None:

@@ -5,9 +5,9 @@ from typing import BinaryIO, Literal
 
 from app.protocol.visible import visible
 
-NAME = 200
+LONGEST_NAME = 200
 """The longest name in a result, in characters. A hostile file may contain a name of megabytes."""
-NAMES = 64
+MOST_NAMES = 64
 """The largest number of names of one kind in a result."""
 _LARGEST_FILE = 24 * 1024 * 1024
 
@@ -123,7 +123,7 @@ class Card:
     unread: tuple[str, ...] = ()
 
 
-def whole(file: BinaryIO) -> bytes:
+def read_all(file: BinaryIO) -> bytes:
     """Return all bytes of a file, for LIEF, which copies them. Raises ``NotABinaryError`` if the file is too large."""
     data = file.read(_LARGEST_FILE + 1)
     if len(data) > _LARGEST_FILE:
@@ -131,13 +131,18 @@ def whole(file: BinaryIO) -> bytes:
     return data
 
 
+def whole_records(data: bytes, size: int) -> bytes:
+    """Return the data without an incomplete record of ``size`` bytes at its end."""
+    return data[: len(data) - len(data) % size]
+
+
 def text(value: bytes | str) -> str:
-    """Return a name, cut to ``NAME`` characters.
+    """Return a name, cut to ``LONGEST_NAME`` characters.
 
     Invalid UTF-8 and invisible characters, such as those that change the direction of a line, become U+FFFD.
     """
     if isinstance(value, bytes):
-        value = value[: 4 * NAME].decode("utf-8", "replace")
+        value = value[: 4 * LONGEST_NAME].decode("utf-8", "replace")
     # LIEF can return lone surrogates, which JSON cannot hold.
-    shown = value[:NAME].encode("utf-8", "replace").decode("utf-8")
+    shown = value[:LONGEST_NAME].encode("utf-8", "replace").decode("utf-8")
     return visible(shown)

@@ -11,7 +11,7 @@ from pathlib import PureWindowsPath
 from typing import BinaryIO
 
 from app.binary.lines import Row, within
-from app.binary.model import NAME, NotABinaryError, text
+from app.binary.model import LONGEST_NAME, NotABinaryError, text, whole_records
 
 _MAGIC = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0"
 _LARGEST_DIRECTORY = 256 * 1024
@@ -28,7 +28,7 @@ _LINE = struct.Struct("<II")
 
 
 def rows(file: BinaryIO, guid: bytes, section: int, first: int, last: int) -> Iterator[Row]:
-    """Yield the rows of the code between two offsets into a section. Their addresses are offsets, too.
+    """Yield the rows of the code between two offsets into a section. Their addresses are offsets as well.
 
     Sections count from 1. Raises ``NotABinaryError`` if the file is not a PDB or does not have this ``guid``. In a
     damaged file, numbers may also point outside of the data, which raises ``IndexError``, ``struct.error`` and others.
@@ -109,7 +109,7 @@ def _module_of(streams: bytes, section: int, offset: int) -> tuple[int, int, int
     """Return the stream of the module that contains the code, and the sizes of its symbols, old and new line tables."""
     sizes = struct.unpack_from("<II", streams, 24)
     at, end = 64, 64 + sizes[0]
-    found = _CONTRIBUTION.iter_unpack(_whole(streams[end + 4 : end + sizes[1]], _CONTRIBUTION.size))
+    found = _CONTRIBUTION.iter_unpack(whole_records(streams[end + 4 : end + sizes[1]], _CONTRIBUTION.size))
     wanted = next(one[4] for one in found if one[0] == section and one[1] <= offset < one[1] + one[2])
     for _ in range(wanted):
         at = streams.index(b"\0", streams.index(b"\0", at + 64, end) + 1, end) + 1
@@ -131,7 +131,9 @@ def _line_rows(data: bytes, start: int, files: bytes, names: bytes, home: str) -
         file, count, size = struct.unpack_from("<III", data, at)
         (name,) = struct.unpack_from("<I", files, file)
         path = text(within(PureWindowsPath(_string(names, name)), home))
-        for offset, flags in _LINE.iter_unpack(_whole(data[at + 12 : at + min(12 + 8 * count, size)], _LINE.size)):
+        for offset, flags in _LINE.iter_unpack(
+            whole_records(data[at + 12 : at + min(12 + 8 * count, size)], _LINE.size)
+        ):
             line = flags & 0xFFFFFF
             yield start + offset, path, line if line < _NO_LINE else 0
         at += max(size, 12)
@@ -162,8 +164,4 @@ def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _string(texts: bytes, at: int) -> str:
-    return texts[at : at + 4 * NAME].partition(b"\0")[0].decode("utf-8", "replace")
-
-
-def _whole(data: bytes, size: int) -> bytes:
-    return data[: len(data) - len(data) % size]
+    return texts[at : at + 4 * LONGEST_NAME].partition(b"\0")[0].decode("utf-8", "replace")

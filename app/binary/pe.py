@@ -11,7 +11,7 @@ import lief
 from app.binary import lines, pdb
 from app.binary.image import Image, in_memory, in_order, largest, listed
 from app.binary.model import (
-    NAMES,
+    MOST_NAMES,
     BinaryFacts,
     Instruction,
     NotABinaryError,
@@ -19,8 +19,8 @@ from app.binary.model import (
     SectionKind,
     Symbol,
     Symbols,
+    read_all,
     text,
-    whole,
 )
 
 _MACHINES = {0x8664: "x86-64", 0x014C: "x86", 0xAA64: "AArch64", 0x01C0: "ARM", 0x01C4: "ARM"}
@@ -32,11 +32,11 @@ _CODE, _EXECUTE, _WRITE = 0x20, 0x20000000, 0x80000000
 lief.logging.disable()
 
 
-def parsed(file: BinaryIO) -> Any:
+def parse(file: BinaryIO) -> Any:
     """Parse a file with LIEF. Raises ``NotABinaryError``."""
     config = lief.PE.ParserConfig()
     config.parse_signature = config.parse_rsrc = config.parse_reloc = config.parse_exceptions = False
-    binary = lief.PE.parse(whole(file), config)
+    binary = lief.PE.parse(read_all(file), config)
     if binary is None:
         raise NotABinaryError("the PE file is damaged")
     return binary
@@ -54,7 +54,7 @@ def facts(binary: Any) -> BinaryFacts:
         machine=_MACHINES.get(machine, f"{machine:#x}"),
         entry=entry,
         entry_symbol=_symbol_at(binary, start) if start else None,
-        needed=tuple(text(library.name) for library in list(binary.imports)[:NAMES]),
+        needed=tuple(text(library.name) for library in list(binary.imports)[:MOST_NAMES]),
         interpreter=None,
         runtime=tuple(sorted(_RUNTIME & imported)),
         subsystem=_SUBSYSTEMS.get(subsystem, str(subsystem)),

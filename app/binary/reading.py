@@ -10,12 +10,12 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from app.binary import calls, code, elf, lines, macho, pe
-from app.binary.model import NAMES, BinaryFacts, Call, Card, Code, NotABinaryError, Section
+from app.binary.model import MOST_NAMES, BinaryFacts, Call, Card, Code, NotABinaryError, Section
 
 
 def inspect(file: BinaryIO) -> BinaryFacts:
     """Return the facts about a seekable file. Raises ``NotABinaryError``."""
-    return _parsed(file)[2]
+    return _parse(file)[2]
 
 
 def examine(file: BinaryIO, late: Callable[[], bool] = lambda: False, companions: Sequence[BinaryIO] = ()) -> Card:
@@ -33,7 +33,7 @@ def drafts(file: BinaryIO, late: Callable[[], bool], companions: Sequence[Binary
     return _Examination(file, late).cards(companions)
 
 
-def _parsed(file: BinaryIO) -> tuple[ModuleType, Any, BinaryFacts]:
+def _parse(file: BinaryIO) -> tuple[ModuleType, Any, BinaryFacts]:
     """Return the reader for the file's format, the file in that reader's form, and its facts."""
     start = file.read(4)
     file.seek(0)
@@ -41,7 +41,7 @@ def _parsed(file: BinaryIO) -> tuple[ModuleType, Any, BinaryFacts]:
     if reader is None:
         raise NotABinaryError("the file is not an ELF, PE or Mach-O binary")
     try:
-        parsed = reader.parsed(file)
+        parsed = reader.parse(file)
         return reader, parsed, reader.facts(parsed)
     except NotABinaryError:
         raise
@@ -58,9 +58,9 @@ class _Examination:
         self._unread: list[str] = []
 
     def cards(self, companions: Sequence[BinaryIO]) -> Iterator[Card]:
-        reader, parsed, facts = _parsed(self._file)
+        reader, parsed, facts = _parse(self._file)
         size = self._file.seek(0, 2)
-        sections = self._part("sections", lambda: _bounded(reader.sections(parsed), size), ())
+        sections = self._part("sections", lambda: _largest_sections(reader.sections(parsed), size), ())
         symbols, functions, undefined = self._part("symbols", lambda: reader.names(parsed), (None, (), ()))
         if symbols:
             shown = tuple(replace(one, name=code.readable(one.name)) for one in symbols.shown)
@@ -87,16 +87,16 @@ class _Examination:
         if not self._late():
             try:
                 return read()
-            except Exception:  # noqa: S110  (the part is listed as unread)
+            except Exception:  # noqa: S110 - the part is listed as unread
                 pass
         self._unread.append(name)
         return otherwise
 
 
-def _bounded(sections: Iterable[Section], size: int) -> tuple[Section, ...]:
+def _largest_sections(sections: Iterable[Section], size: int) -> tuple[Section, ...]:
     """Return the largest sections of a file of ``size`` bytes, in the file's order, and the rest as one section."""
     found = [one for one in sections if 0 < one.bytes <= size]
-    kept = set(sorted(range(len(found)), key=lambda number: -found[number].bytes)[:NAMES])
+    kept = set(sorted(range(len(found)), key=lambda number: -found[number].bytes)[:MOST_NAMES])
     shown = [one for number, one in enumerate(found) if number in kept]
     rest = sum(one.bytes for number, one in enumerate(found) if number not in kept)
     return (*shown, Section("further sections", "other", rest)) if rest else tuple(shown)

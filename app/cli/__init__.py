@@ -6,17 +6,25 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import doctor, field, lessons, serve, setup, trial
+from app.cli import classroom, doctor, engine, field, lessons, serve, setup, trial, worker
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 _lessons = typer.Typer(no_args_is_help=True, help="Work on the lessons.", rich_markup_mode=None)
+_engine = typer.Typer(
+    no_args_is_help=True, help="Prepare a broker for workers on other machines.", rich_markup_mode=None
+)
+_engine.callback()(lambda: None)
 cli.command()(serve.serve)
 cli.command()(setup.setup)
 cli.command()(doctor.doctor)
+cli.add_typer(classroom.classroom, name="class")
 cli.add_typer(_lessons, name="lessons")
+cli.add_typer(_engine, name="engine")
+_engine.command()(engine.init)
 _lessons.command()(lessons.check)
 cli.command("try")(trial.try_lesson)
 cli.command()(field.field)
+cli.command()(worker.worker)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Helpers of several commands: settings, courses and lessons by name, and how a command ends."""
+"""Helpers for several commands: load settings, courses and lessons, run async work, and stop with a message."""
 
 import sys
 from collections.abc import Callable, Coroutine
@@ -6,8 +6,9 @@ from typing import Any, NoReturn, TypeVar
 
 import anyio
 import typer
+from pydantic import ValidationError
 
-from app.course import Lesson, LessonError, Shelf, load_shelf
+from app.course import CourseError, Lesson, Shelf, load_shelf
 from app.settings import Settings
 
 _T = TypeVar("_T")
@@ -16,18 +17,26 @@ BAD_USE = 2
 
 
 def settings_of(**given: Any) -> Settings:
-    """Read the settings, with those given on the command line over them."""
+    """Read the settings; ``given`` are those from the command line, which take precedence."""
     try:
         return Settings(**given)
-    except ValueError as error:
-        stop(f"A PLAYGROUND_ setting cannot be used: {error}")
+    except ValidationError as error:
+        # A default that is computed from another setting fails with that one, which says nothing new.
+        faults = [each for each in error.errors() if not each["type"].startswith("default_factory")]
+        stop("\n".join(f"PLAYGROUND_{str(each['loc'][0]).upper()}: {_fault(each['msg'])}" for each in faults))
+
+
+def _fault(message: str) -> str:
+    """Return pydantic's words for a value that cannot be used as the end of a sentence."""
+    fault = message.removeprefix("Value error, ")
+    return f"{fault[0].lower()}{fault[1:]}."
 
 
 def shelf_of(settings: Settings) -> Shelf:
     """Load the courses, or stop with the sentence that says what is wrong."""
     try:
         return load_shelf(settings.lessons_dir, settings.course)
-    except LessonError as error:
+    except CourseError as error:
         stop(str(error))
 
 
@@ -40,7 +49,7 @@ def lesson_of(shelf: Shelf, name: str) -> Lesson:
 
 
 def run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-    """Run asynchronous work to its end; an interrupt stops with exit code 130."""
+    """Run asynchronous work to its end. An interrupt ends the command with exit code 130."""
     try:
         return anyio.run(work)
     except KeyboardInterrupt:

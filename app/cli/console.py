@@ -1,4 +1,4 @@
-"""Print what set-up says: sentences stay, and progress shares one line on a terminal."""
+"""Print the output of set-up. On a terminal, progress is shown in one line."""
 
 import os
 import shutil
@@ -6,29 +6,29 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self, TextIO
 
-from app.toolchain import Passing, sparse
+from app.toolchain import TransientLine, sparse
 
 _CLEAR = "\r\x1b[K"
 
 
 class Console:
-    """Print lines to ``out``; use it as a context manager and call it with each line.
+    """Prints lines to ``out``. Use it as a context manager and call it with each line.
 
-    On a terminal a progress line is replaced by the line after it. Elsewhere, or with ``verbose``, it is a line like
-    any other, at most one in three seconds.
+    On a terminal, the next line replaces a progress line. Elsewhere, or with ``verbose``, progress lines are printed
+    like others, but at most one in three seconds.
     """
 
     def __init__(self, out: TextIO, *, verbose: bool = bool(os.environ.get("V"))) -> None:
         self._out = out
-        self._moves = out.isatty() and not verbose
+        self._replaces = out.isatty() and not verbose
         self._sparse = sparse(self._print)
         self._shown = False
 
     def __call__(self, line: str) -> None:
         """Print one line."""
-        if not self._moves:
+        if not self._replaces:
             self._sparse(line)
-        elif isinstance(line, Passing):
+        elif isinstance(line, TransientLine):
             # A line that wraps could not be cleared again.
             self._write(f"{_CLEAR}{line[: shutil.get_terminal_size().columns - 1]}")
             self._shown = True

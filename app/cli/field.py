@@ -18,7 +18,7 @@ def field(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders with cases.")],
     every: Annotated[bool, typer.Option("--all", help="Run each case on every compiler that it names.")] = False,
 ) -> None:
-    """Run field cases: crates and commands as learners typed them, and what each must be told."""
+    """Run field cases: crates and commands that learners typed, and the answers that they must get."""
     settings = settings_of()
     shelf = shelf_of(settings)
     try:
@@ -34,7 +34,7 @@ def field(
             typer.echo(f"{where}: left out: {result.left_out}")
     ran = [result for result in results if not result.left_out]
     right = sum(not result.problems for result in ran)
-    typer.echo(f"{right} of {len(ran)} field cases answered rightly")
+    typer.echo(f"{right} of {len(ran)} field cases got a right answer")
     if right < len(ran):
         raise typer.Exit(1)
 

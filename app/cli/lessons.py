@@ -17,11 +17,13 @@ from app.settings import Settings
 
 def check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[COURSE/]SLUG…", help="Only these lessons.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    record: Annotated[bool, typer.Option("--record", help="Keep what the compilers print beside the lessons.")] = False,
-    report: Annotated[Path | None, typer.Option("--report", help="Write lessons and compilers as a page.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Store the compilers' output beside the lessons.")] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write the matrix of lessons and compilers as a page.")
+    ] = None,
 ) -> None:
-    """Prove on every toolchain here that each start does what the lesson says and each solution reaches the goal."""
+    """Prove every lesson's claims on every toolchain of this machine."""
     settings = settings_of()
     shelf = shelf_of(settings)
     chosen = tuple(lesson_of(shelf, name) for name in names) if names else shelf.lessons
@@ -35,7 +37,7 @@ def check(
         if tools:
             typer.echo(f"{name}: {', '.join(tools)} missing; playground setup --all installs it.", err=True)
     for name, triple in unproven:
-        typer.echo(f"{name}: nothing here builds for {triple} yet; playground setup --all makes it ready.", err=True)
+        typer.echo(f"{name}: nothing here builds for {triple} yet; playground setup --all sets it up.", err=True)
     if record:
         _record(able, proofs)
     if report:
@@ -78,7 +80,7 @@ def _report(path: Path, shelf: Shelf, found: prove.CourseReport, settings: Setti
     try:
         style = (settings.static_dir / "css" / "matrix.css").read_text(encoding="utf-8")
         path.write_text(report_page(shelf.courses, found, style), encoding="utf-8")
-        # The server shows what was proven last; of single lessons its page is not made.
+        # The server shows the last report, which has to be one of all lessons.
         if whole:
             prove.keep_report(settings.data_dir, found)
     except OSError as error:
@@ -89,5 +91,5 @@ def _proof_line(proof: prove.Proof) -> str:
     mark = "FAIL" if proof.problems else "old " if proof.stale else "ok  "
     seen = ", ".join(proof.classes) or "no error"
     line = f"{mark} {proof.lesson:18} {proof.toolchain:5} {proof.files:8} {proof.command}  → {seen}"
-    stale = ["The compiler does not say any more what is recorded; playground lessons check --record records it anew."]
+    stale = ["The recording differs from what the compiler prints now; playground lessons check --record renews it."]
     return "\n     ".join([line, *proof.problems, *(stale if proof.stale else [])])

@@ -9,7 +9,7 @@ from app.settings import Settings
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object for each record: time, level, logger, message, and ``error``, the trace, when there is one."""
+    """Formats a record as one JSON object: time, level, logger, message, and the traceback, if any, as ``error``."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -20,7 +20,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 def configure(settings: Settings) -> None:
-    """Send what every part of the server logs where the settings say."""
+    """Send the logs of the whole server to stdout as JSON or to stderr as text, as the settings say."""
     as_json = settings.log_format == "json"
     handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
     handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(levelname)s: %(message)s"))

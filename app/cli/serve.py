@@ -1,26 +1,33 @@
 """``playground serve``."""
 
 import logging
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from app.cli.common import BAD_USE, settings_of, stop
-from app.course import LessonError
+from app.course import CourseError
+from app.settings import Settings
 
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to serve on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to serve on.", min=0, max=65535)] = None,
+    engine: Annotated[str | None, typer.Option(help="local, or the NATS server of the workers.")] = None,
 ) -> None:
     """Serve the course."""
+    given = {name: value for name, value in (("host", host), ("port", port), ("engine", engine)) if value is not None}
+    serve_or_stop(settings_of(**given))
+
+
+def serve_or_stop(settings: Settings, announce: Callable[[int], None] | None = None) -> None:
+    """Serve, or stop with a sentence that says why not. ``announce`` gets the port once it is open."""
     from app.cli.server import ServeError, serve_forever
 
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = settings_of(**given)
     try:
-        serve_forever(settings)
-    except (ServeError, LessonError) as error:
+        serve_forever(settings, announce)
+    except (ServeError, CourseError) as error:
         if settings.log_format == "json":
             logging.getLogger("app.cli.server").critical(str(error))
             raise typer.Exit(BAD_USE) from None

@@ -2,11 +2,12 @@
 
 import ctypes
 import errno
-import ipaddress
+import gc
 import logging
 import resource
 import socket
 import sqlite3
+from collections.abc import Callable
 
 import anyio
 import uvicorn
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 from app.cli import logs
 from app.engine.inventory import LocalSetup, find_setup
 from app.engine.scratch import ensure_private
+from app.hosts import interface_addresses, listens_everywhere
 from app.progress import UnusableDatabaseError
 from app.sandbox import IsolationError
 from app.settings import Settings
@@ -26,12 +28,13 @@ _log = logging.getLogger(__name__)
 _BACKLOG = 512
 _OWN_FILES = 512
 _FILES_OF_A_RUN = 16
-_FEWEST = 16
+_FEWEST_CONNECTIONS = 16
 """Connections that are allowed whatever the limit of open files."""
+_BROKER_SECONDS = 10.0
 _M_ARENA_MAX = -8  # glibc's malloc.h
 _M_MMAP_THRESHOLD = -3
 _LARGE_BLOCK = 256 * 1024
-"""Bytes from which a block of memory is the system's again once it is free."""
+"""Bytes from which a freed block of memory is returned to the system at once."""
 
 
 class ServeError(Exception):
@@ -39,27 +42,38 @@ class ServeError(Exception):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which would wait for every open event stream, ends them first."""
+    """A uvicorn server that ends open event streams before it stops, instead of waiting for them."""
 
     def __init__(self, config: uvicorn.Config, state: Playground) -> None:
         super().__init__(config)
         self._state = state
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # Modules, routes and lessons live as long as the server. A full collection without them takes 2 ms, not 50.
+        gc.collect()
+        gc.freeze()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # No more runs first, or one could begin a stream while the others end.
+        # Close the listeners first, or a new run could begin a stream while the others end.
         for server in self.servers:
             server.close()
-        await self._state.engine.stop()
+        await self._state.stop()
         await super().shutdown(sockets)
-        # Here and not after run(): uvicorn raises the signal that ended it once more there.
+        # Here and not after run(), where uvicorn raises the signal that ended it again.
         _log.info("The playground has stopped")
 
 
-def serve_forever(settings: Settings) -> None:
-    """Serve on ``settings.host`` and ``settings.port``; raises ``ServeError`` when the port is taken."""
-    _keep_the_heap_small()
+def serve_forever(settings: Settings, announce: Callable[[int], None] | None = None) -> None:
+    """Serve on ``settings.host`` and ``settings.port``. Raises ``ServeError`` if the server cannot start.
+
+    ``announce`` gets the port once it is open, and prints the addresses in place of this function.
+    """
+    _keep_heap_small()
     logs.configure(settings)
-    found = _check_isolation(settings)
+    found = _check_isolation(settings) if settings.engine == "local" else None
+    if found is None:
+        _check_broker(settings)
     listener = _listen(settings.host, settings.port)
     app = _create(settings, found)
     most = _allow_connections(settings)
@@ -74,22 +88,32 @@ def serve_forever(settings: Settings) -> None:
         timeout_graceful_shutdown=2,
         lifespan="on",
     )
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{port}{settings.root_path}/"
-    if settings.log_format == "text":
-        print(f"The playground is at {address} (stop it with Ctrl-C)", flush=True)
-    _log.info("The playground is at %s; isolation of runs: %s", address, found.isolation.level)
+    addresses = addresses_of(settings, listener.getsockname()[1])
+    if announce:
+        announce(listener.getsockname()[1])
+    elif settings.log_format == "text":
+        print(f"The playground is at {' and '.join(addresses)} (stop it with Ctrl-C)", flush=True)
+    runs = found.isolation.level if found else settings.engine
+    _log.info("The playground is at %s; isolation of runs: %s", " and ".join(addresses), runs)
     with listener:
         _Server(config, app.state.playground).run([listener])
 
 
-def _keep_the_heap_small() -> None:
-    """One heap for all threads, and none of the large blocks in it.
+def addresses_of(settings: Settings, port: int) -> list[str]:
+    """Return the addresses under which browsers reach the server; of every interface if it listens on all of them."""
+    if listens_everywhere(settings.host):
+        hosts = [*interface_addresses(), "localhost"]
+    else:
+        hosts = [f"[{settings.host}]" if ":" in settings.host else settings.host]
+    return [f"http://{host}:{port}{settings.root_path}/" for host in hosts]
 
-    glibc gives up to eight heaps per processor, and each keeps the most that was ever in it; the global interpreter
-    lock lets one thread at a time allocate anyway. As soon as a large block is freed, glibc takes later ones of that
-    size from the heap, where pages of a megabyte leave gaps. Other C libraries have no such choices.
+
+def _keep_heap_small() -> None:
+    """Make glibc use one heap for all threads, and no heap for large blocks.
+
+    By default, glibc creates up to eight heaps per processor, each of which never shrinks below its largest size. The
+    global interpreter lock lets only one thread allocate at a time anyway. Once a large block has been freed, glibc
+    takes later blocks of that size from the heap, where pages of 1 MB leave gaps. Other C libraries lack these options.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -98,24 +122,42 @@ def _keep_the_heap_small() -> None:
 
 
 def _check_isolation(settings: Settings) -> LocalSetup:
-    """Look what this machine has. Refuses an address that others can reach while nothing isolates the runs."""
+    """Examine this machine. Raises ``ServeError`` for an address that others can reach if runs cannot be isolated."""
     try:
         found = anyio.run(find_setup, settings)
     except IsolationError as error:
         raise ServeError(str(error)) from error
-    if found.isolation.level == "none" and not _is_loopback(settings.host):
+    if found.isolation.level == "none" and not settings.only_local:
         why = " ".join(found.isolation.notes)
         raise ServeError(
-            f"Runs cannot be isolated here, so {settings.host} is refused: whoever reaches it could run "
+            f"Runs cannot be isolated here, so {settings.host} is refused: anyone who reaches it could run "
             f"programs as you. Serve on 127.0.0.1. {why}"
         )
     return found
 
 
-def _allow_connections(settings: Settings) -> int:
-    """Raise the soft limit of open files to what connections, downloads and runs need; the connections that it allows.
+def _check_broker(settings: Settings) -> None:
+    """Prepare the streams of the broker; raises ``ServeError`` if it cannot be used."""
+    from app.engine.nats.broker import Broker, UnusableBrokerError
 
-    A run's own limit is set for it. A connection may have a file of ours open, such as a script that is being sent.
+    async def check() -> None:
+        broker = await Broker(settings.engine, "web", settings.engine_keys).connect(_BROKER_SECONDS)
+        try:
+            await broker.ensure(settings.run_ttl)
+        finally:
+            await broker.close()
+
+    try:
+        anyio.run(check)
+    except UnusableBrokerError as error:
+        raise ServeError(str(error)) from error
+
+
+def _allow_connections(settings: Settings) -> int:
+    """Raise the soft limit of open files as far as needed; return the number of connections that it allows.
+
+    Connections, downloads and runs need open files. Two per connection: its socket, and a file that is being sent.
+    Runs have a limit of their own.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     own = _OWN_FILES + _FILES_OF_A_RUN * settings.max_runs + settings.max_downloads
@@ -125,19 +167,12 @@ def _allow_connections(settings: Settings) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     if most == wanted:
         return settings.max_connections
-    connections = max(_FEWEST, (most - own) // 2)
+    connections = max(_FEWEST_CONNECTIONS, (most - own) // 2)
     _log.warning("This system allows %d open files, which is enough for %d connections", most, connections)
     return connections
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _create(settings: Settings, found: LocalSetup) -> FastAPI:
+def _create(settings: Settings, found: LocalSetup | None) -> FastAPI:
     try:
         ensure_private(settings.scratch_dir)
         return create_app(settings, found)
@@ -145,17 +180,17 @@ def _create(settings: Settings, found: LocalSetup) -> FastAPI:
         raise ServeError(str(error)) from error
     except (OSError, sqlite3.Error) as error:
         folders = f"{settings.data_dir} and {settings.scratch_dir}"
-        raise ServeError(f"{folders} must be folders that can be written, for data and for runs: {error}.") from error
+        raise ServeError(f"{folders} must be writable folders, for data and for runs: {error}.") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio switches Nagle's delay off for each connection; without, each answer waits 40 ms.
+    # asyncio disables Nagle's delay, which costs 40 ms an answer, only for a socket that names its protocol.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        # Whoever reads the address may connect at once; the kernel keeps the connection until the app is up.
+        # A client may connect as soon as the address is printed; the kernel keeps the connection until the app is up.
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()

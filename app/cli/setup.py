@@ -11,11 +11,11 @@ from app.cli.console import Console
 
 
 def setup(
-    target: Annotated[list[str] | None, typer.Option(help="A target triple to make ready; may repeat.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="A target triple to set up; may be repeated.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every target and program of every lesson.")] = False,
-    era: Annotated[bool, typer.Option("--era", help="Also unpack the compiler of the post's time.")] = False,
+    era: Annotated[bool, typer.Option("--era", help="Also unpack the compiler from the time of the post.")] = False,
 ) -> None:
-    """Make the toolchain and the essential targets ready; the other targets follow when a lesson needs them."""
+    """Set up the toolchain and the essential targets. Other targets are set up when a lesson needs them."""
     settings = settings_of()
     shelf = shelf_of(settings)
     further = [triple for lesson in shelf.lessons for triple in lesson.targets] if everything else []
@@ -24,8 +24,8 @@ def setup(
     with Console(sys.stdout) as say:
         ready = run(lambda: toolchain.setup(settings.cache_dir, say, wanted, shelf.essential_targets))
         if era and not run(lambda: toolchain.setup_era(settings.cache_dir, say)):
-            say("The course works without the compiler of the post's time; the lessons quote its words.")
+            say("The course works without the compiler from the time of the post; the lessons quote its messages.")
         ready = run(lambda: toolchain.setup_tools(tools, say)) and ready
         if not ready:
-            say("The course can be served all the same; the lessons that lack something say what.")
+            say("The course can be served anyway; lessons that lack something say so.")
             raise typer.Exit(1)

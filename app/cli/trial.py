@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, assert_never
+from typing import Annotated, assert_never
 
 import typer
 
@@ -11,7 +11,7 @@ from app import toolchain
 from app.binary import Card
 from app.cli.common import lesson_of, run, settings_of, shelf_of, stop
 from app.course import Lesson, Shelf
-from app.engine import Engine, JobSpec, has_built
+from app.engine import Engine, JobSpec, RunStatus, has_built
 from app.engine.local import LocalEngine
 from app.protocol.command import CommandError, parse
 from app.protocol.events import (
@@ -36,12 +36,13 @@ from app.toolchain import Toolchain
 
 def try_lesson(
     lesson_name: Annotated[str, typer.Argument(metavar="[COURSE/]SLUG", help="The lesson.")],
-    directory: Annotated[Path | None, typer.Option("--dir", help="Take the editable files from here.")] = None,
-    command: Annotated[list[str] | None, typer.Option(help="What to run; may repeat, in order.")] = None,
-    name: Annotated[str | None, typer.Option("--toolchain", help="Which toolchain, such as 1.96.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One event a line, as JSON.")] = False,
+    directory: Annotated[Path | None, typer.Option("--dir", help="Take the editable files from this folder.")] = None,
+    command: Annotated[list[str] | None, typer.Option(help="A command to run; may be repeated, in order.")] = None,
+    name: Annotated[str | None, typer.Option("--toolchain", help="The toolchain, such as 1.96.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one event per line, as JSON.")] = False,
+    timing: Annotated[bool, typer.Option("--timing", help="Print the time of each stage to standard error.")] = False,
 ) -> None:
-    """Run a lesson's start, or DIR's files, and print the events; exit 0 when the goal is reached, 1 when not."""
+    """Run a lesson's start, or DIR's files, and print the events. Exits with 0 if the goal is reached, else with 1."""
     settings = settings_of()
     shelf = shelf_of(settings)
     lesson = lesson_of(shelf, lesson_name)
@@ -54,15 +55,17 @@ def try_lesson(
     chosen = _toolchain(settings, lesson, name)
     common = {"course": course.id, "digest": course.digest, "lesson": lesson.slug, "toolchain": chosen.name}
     jobs = [JobSpec(**common, files=files, command=parsed) for parsed in commands]
-    reached = run(lambda: _try(settings, shelf, jobs, as_json=as_json))
+    reached = run(lambda: _try(settings, shelf, jobs, as_json=as_json, timing=timing))
     if reached is None:
-        stop("Nothing has been built that could be looked at; give a --command that builds before it.")
+        stop("There is no artifact to inspect yet; put a --command that builds one first.")
     if not reached:
         raise typer.Exit(1)
 
 
-async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_json: bool) -> bool | None:
-    """Run the jobs in order, each on what the last one built; None when one has nothing to look at."""
+async def _try(
+    settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_json: bool, timing: bool
+) -> bool | None:
+    """Run the jobs in order, each on the last artifact. Return None if one needs an artifact and there is none."""
     reached = False
     built: str | None = None
     async with LocalEngine(settings, shelf.courses) as engine:
@@ -70,40 +73,41 @@ async def _try(settings: Settings, shelf: Shelf, jobs: Sequence[JobSpec], *, as_
             if job.command.needs_artifact and built is None:
                 return None
             run_id = await engine.submit(job.model_copy(update={"after": built}))
-            reached = await _follow(engine, run_id, as_json=as_json) or reached
+            async for event in _events_with_card(engine, run_id) if as_json else engine.events(run_id):
+                if as_json:
+                    typer.echo(to_json(event))
+                else:
+                    _print_plain(event)
+                reached = reached or (isinstance(event, Verdict) and event.reached)
             built = run_id if await has_built(engine, run_id) else built
+            if timing:
+                _print_timing(await engine.status(run_id))
     return reached
 
 
-async def _follow(engine: Engine, run_id: str, *, as_json: bool) -> bool:
-    reached = False
-    async for event in _carded(engine, run_id) if as_json else engine.events(run_id):
-        (_print_json if as_json else _print_plain)(event)
-        reached = isinstance(event, Verdict) and event.reached
-    return reached
-
-
-async def _carded(engine: Engine, run_id: str) -> AsyncIterator[Event]:
-    """The run's events, the one of its artefact with the card, which can be read once the run has ended."""
-    held: list[Event] = []
+async def _events_with_card(engine: Engine, run_id: str) -> AsyncIterator[Event]:
+    """Yield the run's events. From the artifact on, they wait for the verdict, after which its card can be read."""
+    delayed: list[Event] = []
     async for event in engine.events(run_id):
-        if not held and not isinstance(event, Artifact):
+        if not delayed and not isinstance(event, Artifact):
             yield event
             continue
-        held.append(event)
+        delayed.append(event)
         if isinstance(event, Verdict):
             card = await engine.card(run_id)
-            for one in held:
-                yield one.model_copy(update={"card": _card(card)}) if card and isinstance(one, Artifact) else one
+            for one in delayed:
+                yield _with_card(one, card) if card and isinstance(one, Artifact) else one
 
 
-def _card(card: Card) -> dict[str, Any]:
-    """Return the card's fields that the event does not have."""
-    return {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
+def _with_card(event: Artifact, card: Card) -> Artifact:
+    """Return the event with the fields of the card that it does not have itself."""
+    further = {name: value for name, value in dataclasses.asdict(card).items() if name not in ("facts", "bytes")}
+    return event.model_copy(update={"card": further})
 
 
-def _print_json(event: Event) -> None:
-    typer.echo(to_json(event))
+def _print_timing(status: RunStatus) -> None:
+    for stage, took in status.timing.items():
+        typer.echo(f"{stage:8}{took:9.2f} ms", err=True)
 
 
 def _print_plain(event: Event) -> None:  # noqa: C901 - a branch for each type
@@ -137,7 +141,7 @@ def _read_edits(lesson: Lesson, directory: Path | None) -> dict[str, str]:
     if directory is None:
         return {}
     if not directory.is_dir():
-        stop(f"{directory} is no folder.")
+        stop(f"{directory} is not a folder.")
     edits = {}
     for path in lesson.editable:
         if (directory / path).is_file():

@@ -1,6 +1,6 @@
 """Advice for a learner whose run misses the goal: the one that fits best.
 
-Pure. Unlike the verdict, advice may ask what is written in the learner's files.
+Pure. Unlike the verdict, advice may depend on the contents of the learner's files.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from app.course.checks import FinishedRun, goal_errors, misses, reaches
 from app.course.crate import CONFIG, MAIN, MANIFEST, CrateFacts, Mark, Source, Table
-from app.course.diagnosis import Diagnosis, said
+from app.course.diagnosis import Diagnosis, searched_text
 from app.course.facts import Facts, Situation, SourceFacts, TableFacts, in_range
-from app.course.lessons import AdviceSpec, Lesson
-from app.course.patterns import parts
+from app.course.lesson import Lesson
+from app.course.patterns import named_groups
+from app.course.specs import AdviceSpec
 from app.protocol.events import Advice, Diagnostic, Verdict
 
 HOST = "host"
@@ -19,9 +20,9 @@ HOST = "host"
 
 _TARGET = "build.target = "
 _LONGEST_WORD = 160
-_OURS = ("command", "expected", "number", "step")
-"""The words that come from the course; all others may be a stranger's."""
-_RUN = frozenset(Facts.model_fields) - {"errors"}
+_TRUSTED_WORDS = ("command", "expected", "number", "step")
+"""The words that come from the course. All others are untrusted."""
+_RUN_FACTS = frozenset(Facts.model_fields) - {"errors"}
 
 Words = dict[str, str]
 
@@ -62,27 +63,20 @@ class Case:
 def advised(case: Case, verdict: Verdict) -> Verdict:
     """Return the verdict on a missed goal with its advice.
 
-    Advice about the learner's own files takes the place of a detour: the text asked for another run.
+    Advice about the learner's own files replaces a detour, because the text asked for a different run.
     """
-    found = _first_fitting(case)
-    if found is None:
-        return verdict
-    detour = None if found[0].is_about_files else verdict.detour
-    return verdict.model_copy(update={"advice": (_written(*found),), "detour": detour})
-
-
-def _first_fitting(case: Case) -> tuple[AdviceSpec, Words] | None:
     for spec in _in_order(case.lesson.advice, case.diagnosis.advice):
-        words = _words_of(spec.when, case)
+        words = _words_if_it_fits(spec.when, case)
         if words is not None and spec.words <= words.keys():
-            return spec, words
-    return None
+            detour = None if spec.is_about_files else verdict.detour
+            return verdict.model_copy(update={"advice": (_to_advice(spec, words),), "detour": detour})
+    return verdict
 
 
 def _in_order(own: Sequence[AdviceSpec], general: Sequence[AdviceSpec]) -> Iterator[AdviceSpec]:
-    """Yield advice by its place; at each, the lesson's own comes before what is said in every lesson.
+    """Yield advice by its place; at each, the lesson's own comes before what every lesson has.
 
-    An advice of the lesson that takes the place of a general one stands where that would.
+    A lesson's advice with the id of a general one has that one's place.
     """
     places = {spec.id: spec.place for spec in reversed(general)}
     for place in ("first", None, "last"):
@@ -90,48 +84,52 @@ def _in_order(own: Sequence[AdviceSpec], general: Sequence[AdviceSpec]) -> Itera
         yield from (spec for spec in general if spec.place == place)
 
 
-def _written(spec: AdviceSpec, words: Mapping[str, str]) -> Advice:
+def _to_advice(spec: AdviceSpec, words: Mapping[str, str]) -> Advice:
     paragraph = " ".join(text.strip() for text in (spec.seen, spec.helps) if text)
     example = f"\n\n```{spec.example.language}\n{spec.example.code.strip()}\n```" if spec.example else ""
-    return Advice(id=spec.id, text=_filled(paragraph + example, words), title=_filled(spec.title, words))
+    return Advice(id=spec.id, text=_fill_in(paragraph + example, words), title=_fill_in(spec.title, words))
 
 
-def _filled(text: str, words: Mapping[str, str]) -> str:
+def _fill_in(text: str, words: Mapping[str, str]) -> str:
     for name, word in words.items():
         text = text.replace("{{" + name + "}}", word)
     return text
 
 
-def _words_of(when: Situation, case: Case) -> Words | None:
-    """Return the words for the texts of an advice, or None when the situation is another one."""
+def _words_if_it_fits(when: Situation, case: Case) -> Words | None:
+    """Return the words for the texts of an advice, or None if it does not fit.
+
+    Each ``_match`` function does the same for a part of the situation: its words, none if that part is not given, or
+    None if it does not match.
+    """
     seen = case.seen
-    run = Facts.model_validate({name: getattr(when, name) for name in _RUN & when.model_fields_set})
-    if any(misses(run, seen)) or not _is_command(when, case):
+    run = Facts.model_validate({name: getattr(when, name) for name in _RUN_FACTS & when.model_fields_set})
+    if any(misses(run, seen)) or not _matches_command(when, case):
         return None
-    words = _common(case)
+    words = _common_words(case)
     for more in (
-        _of_errors(when, case),
-        _of_texts(when, case),
-        _of_step(when, case),
-        _of_lookalike(when, case),
-        _of_source(when.main, case.crate.main),
-        _of_table(when.manifest, case.crate.manifest, MANIFEST),
-        _of_table(when.config, case.crate.config, CONFIG),
-        _of_either(when, case),
+        _match_errors(when, case),
+        _match_texts(when, case),
+        _match_step(when, case),
+        _match_lookalike(when, case),
+        _match_source(when.main, case.crate.main),
+        _match_table(when.manifest, case.crate.manifest, MANIFEST),
+        _match_table(when.config, case.crate.config, CONFIG),
+        _match_either_table(when, case),
     ):
         if more is None:
             return None
         words |= more
-    return {name: word if name in _OURS else _safe(word) for name, word in words.items()}
+    return {name: word if name in _TRUSTED_WORDS else _safe_in_markdown(word) for name, word in words.items()}
 
 
-def _safe(word: str) -> str:
-    """Return a word of a stranger's as it can stand in Markdown, also between backticks."""
+def _safe_in_markdown(word: str) -> str:
+    """Return an untrusted word on one line, shortened, and safe between backticks in Markdown."""
     line = " ".join(word.replace("`", "'").split())
     return line if len(line) <= _LONGEST_WORD else line[: _LONGEST_WORD - 1] + "…"
 
 
-def _common(case: Case) -> Words:
+def _common_words(case: Case) -> Words:
     words = {"command": case.lesson.commands[0], "typed": " ".join(case.seen.command.argv)}
     if case.target != HOST:
         words["target"] = case.target
@@ -140,7 +138,7 @@ def _common(case: Case) -> Words:
     return words
 
 
-def _is_command(when: Situation, case: Case) -> bool:
+def _matches_command(when: Situation, case: Case) -> bool:
     words = case.seen.command.argv
     if not all(any(like(pattern, word) for word in words) for pattern in when.typed):
         return False
@@ -151,7 +149,7 @@ def _is_command(when: Situation, case: Case) -> bool:
     return when.compilers is None or in_range(case.version, when.compilers)
 
 
-def _of_errors(when: Situation, case: Case) -> Words | None:
+def _match_errors(when: Situation, case: Case) -> Words | None:
     if when.errors is None:
         return {}
     if not when.errors:
@@ -159,30 +157,34 @@ def _of_errors(when: Situation, case: Case) -> Words | None:
     named = [error for error in case.unexpected if error.error_class in when.errors]
     if not named or (when.only and len(named) < len(case.unexpected)):
         return None
-    return _attributed(_place_of(named[0]), case)
+    return _with_attribute(_place_of(named[0]), case)
 
 
-def _of_texts(when: Situation, case: Case) -> Words | None:
+def _match_texts(when: Situation, case: Case) -> Words | None:
     words: Words = {}
     if when.message:
-        matches = ((error, parts(pattern, said(error))) for pattern in when.message for error in case.unexpected)
+        matches = (
+            (error, named_groups(pattern, searched_text(error)))
+            for pattern in when.message
+            for error in case.unexpected
+        )
         match = next(((error, names) for error, names in matches if names is not None), None)
         if match is None:
             return None
-        words |= _attributed(_place_of(match[0]), case) | dict(match[1])
+        words |= _with_attribute(_place_of(match[0]), case) | dict(match[1])
     if when.warning:
-        warned = ((warning, parts(when.warning, said(warning))) for warning in case.seen.warnings)
+        warned = ((warning, named_groups(when.warning, searched_text(warning))) for warning in case.seen.warnings)
         first = next(((warning, names) for warning, names in warned if names is not None), None)
         if first is None:
             return None
         words |= _place_of(first[0]) | dict(first[1])
     if when.output:
-        words |= parts(when.output, case.seen.text) or {}
+        words |= named_groups(when.output, case.seen.text) or {}
     return words
 
 
 def _place_of(error: Diagnostic) -> Words:
-    """Return where an error stands, and what the compiler would write in its place."""
+    """Return the words for an error's place and for the compiler's suggested replacement."""
     words = {"said": error.message.partition("\n")[0]}
     if error.error_class:
         words["class"] = error.error_class
@@ -193,8 +195,8 @@ def _place_of(error: Diagnostic) -> Words:
     return words | {"meant": meant} if meant else words
 
 
-def _attributed(words: Words, case: Case) -> Words:
-    """Add the attribute that stands where the error does."""
+def _with_attribute(words: Words, case: Case) -> Words:
+    """Add the attribute in the line of the error."""
     source = case.crate.main
     if source is None or words.get("file") != MAIN:
         return words
@@ -202,7 +204,7 @@ def _attributed(words: Words, case: Case) -> Words:
     return words | {"attribute": max(there, key=len)[2:-1]} if there else words
 
 
-def _of_step(when: Situation, case: Case) -> Words | None:
+def _match_step(when: Situation, case: Case) -> Words | None:
     if when.step is None:
         return {}
     at = next((number for number, one in enumerate(case.steps) if one.slug == case.lesson.slug), 0)
@@ -211,7 +213,7 @@ def _of_step(when: Situation, case: Case) -> Words | None:
     return {"step": step.title, "number": str(step.number)} if step else None
 
 
-def _of_lookalike(when: Situation, case: Case) -> Words | None:
+def _match_lookalike(when: Situation, case: Case) -> Words | None:
     if when.lookalike is None:
         return {}
     one = case.crate.lookalike
@@ -223,7 +225,7 @@ def _of_lookalike(when: Situation, case: Case) -> Words | None:
     return words | {"looks": one.meant}
 
 
-def _of_source(when: SourceFacts | None, source: Source | None) -> Words | None:
+def _match_source(when: SourceFacts | None, source: Source | None) -> Words | None:
     if when is None:
         return {}
     if source is None or not _has(when, source.marks):
@@ -235,35 +237,32 @@ def _of_source(when: SourceFacts | None, source: Source | None) -> Words | None:
     if when.blank not in (None, source.blank) or when.broken not in (None, source.syntax_line > 0):
         return None
     line = next((mark.line for mark in hidden if mark), 0) or _line(when, source.marks)
-    places = ", ".join(f"{mark.name} (line {mark.line})" for mark in source.marks if _is_any(when.any, mark))
+    used = (mark for mark in source.marks if any(like(name, mark.name) for name in when.any))
+    places = ", ".join(f"{mark.name} (line {mark.line})" for mark in used)
     shown = _shown(when, source.marks)
-    return _words({"file": MAIN if line else "", "line": line, "shown": shown, "places": places})
+    return _known_words({"file": MAIN if line else "", "line": line, "shown": shown, "places": places})
 
 
-def _is_any(names: Iterable[str], mark: Mark) -> bool:
-    return any(like(name, mark.name) for name in names)
-
-
-def _of_either(when: Situation, case: Case) -> Words | None:
+def _match_either_table(when: Situation, case: Case) -> Words | None:
     if when.toml is None:
         return {}
     found = (
-        _of_table(when.toml, case.crate.manifest, MANIFEST),
-        _of_table(when.toml, case.crate.config, CONFIG),
+        _match_table(when.toml, case.crate.manifest, MANIFEST),
+        _match_table(when.toml, case.crate.config, CONFIG),
     )
     return next((words for words in found if words is not None), None)
 
 
-def _of_table(when: TableFacts | None, table: Table | None, path: str) -> Words | None:
+def _match_table(when: TableFacts | None, table: Table | None, path: str) -> Words | None:
     if when is None:
         return {}
     if table is None or not _has(when, table.marks) or (when.fault is not None and table.fault not in when.fault):
         return None
     line = table.line or _line(when, table.marks)
-    return _words({"file": path, "line": line, "text": table.text, "shown": _shown(when, table.marks)})
+    return _known_words({"file": path, "line": line, "text": table.text, "shown": _shown(when, table.marks)})
 
 
-def _words(words: Mapping[str, str | int]) -> Words:
+def _known_words(words: Mapping[str, str | int]) -> Words:
     return {name: str(word) for name, word in words.items() if word}
 
 
@@ -275,18 +274,18 @@ def _has(when: SourceFacts | TableFacts, marks: Sequence[Mark]) -> bool:
     )
 
 
-def _named(when: SourceFacts | TableFacts, marks: Sequence[Mark]) -> Mark | None:
+def _first_named(when: SourceFacts | TableFacts, marks: Sequence[Mark]) -> Mark | None:
     names = (*when.has, *when.any, *(when.twice if isinstance(when, SourceFacts) else ()))
     return next((mark for mark in (_first(name, marks) for name in names) if mark), None)
 
 
 def _line(when: SourceFacts | TableFacts, marks: Sequence[Mark]) -> int:
-    mark = _named(when, marks)
+    mark = _first_named(when, marks)
     return mark.line if mark else 0
 
 
 def _shown(when: SourceFacts | TableFacts, marks: Sequence[Mark]) -> str:
-    mark = _named(when, marks)
+    mark = _first_named(when, marks)
     return mark.name if mark else ""
 
 

@@ -10,8 +10,9 @@ from typing import assert_never
 
 from app.course.diagnosis import Diagnosis
 from app.course.facts import ArtifactFacts, CommandFacts, Facts, MachineFacts, ObservedFacts, RunFacts, at_version
-from app.course.lessons import Detour, Lesson, Option, Prediction
-from app.course.patterns import found
+from app.course.lesson import Lesson
+from app.course.patterns import matches
+from app.course.specs import Detour, Option, Prediction
 from app.protocol.command import Command, parse
 from app.protocol.events import (
     UNREAD,
@@ -36,23 +37,23 @@ from app.protocol.visible import plain
 UNKNOWN = "(another error)"
 """The class given to an error that no class in ``errors.toml`` matches."""
 
-_ENDED = {
-    "ok": "ended well",
+_STATUS_WAS = {
+    "ok": "succeeded",
     "failed": "failed",
-    "timeout": "ran out of time",
+    "timeout": "timed out",
     "cancelled": "was cancelled",
-    "limit": "ran into a limit",
+    "limit": "was stopped at a limit",
 }
-_SHOULD = {
-    "ok": "end well",
+_STATUS_SHOULD = {
+    "ok": "succeed",
     "failed": "fail",
-    "timeout": "run until its time is over",
+    "timeout": "time out",
     "cancelled": "be cancelled",
-    "limit": "run into a limit",
+    "limit": "be stopped at a limit",
 }
 
 
-_STOPPED: Mapping[Ended, str] = {
+_MACHINE_ENDS: Mapping[Ended, str] = {
     "exited": "The kernel ended the emulator.",
     "off": "The kernel switched the machine off.",
     "halted": "The machine went to sleep for good.",
@@ -83,7 +84,7 @@ class FinishedRun:
 
     @property
     def linker(self) -> str:
-        """The linker's own words: the notes of the errors without a place in the code."""
+        """The linker's output: the notes of the errors without a place in the code."""
         return "\n".join(note for error in self.errors if not error.spans for note in error.notes)
 
     @property
@@ -143,7 +144,7 @@ def judge(lesson: Lesson, diagnosis: Diagnosis, version: str, seen: FinishedRun)
         checks.append(Check(id=spec.id, title=spec.title, ok=not misses, detail=" ".join(misses)))
     if all(check.ok for check in checks):
         return Verdict(reached=True, checks=tuple(checks))
-    return Verdict(reached=False, checks=tuple(checks), detour=_detour(lesson.detours, seen))
+    return Verdict(reached=False, checks=tuple(checks), detour=_matching_detour(lesson.detours, seen))
 
 
 def reaches(lesson: Lesson, version: str, seen: FinishedRun) -> bool:
@@ -170,13 +171,14 @@ def misses(facts: RunFacts, seen: FinishedRun) -> tuple[str, ...]:
 
 def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.status and facts.status != seen.finished.status:
-        yield f"The run {_ENDED[seen.finished.status]}; it should {_SHOULD[facts.status]}."
+        was, should = _STATUS_WAS[seen.finished.status], _STATUS_SHOULD[facts.status]
+        yield f"The command {was}, but this step needs it to {should}."
     if facts.errors is not None:
         yield from _error_misses(facts.errors, seen)
-    if facts.output is not None and not found(facts.output, seen.text):
-        yield "What was printed is not what this step is about."
-    if facts.linker is not None and not found(facts.linker, seen.linker):
-        yield "The linker did not print what this step is about." if seen.linker else "The linker printed nothing."
+    if facts.output is not None and not matches(facts.output, seen.text):
+        yield "The output does not show that."
+    if facts.linker is not None and not matches(facts.linker, seen.linker):
+        yield "The output of the linker does not show that." if seen.linker else "The linker printed nothing."
     if isinstance(facts, Facts) and facts.command:
         yield from _command_misses(facts.command, seen.command, seen.host)
     if facts.artifact:
@@ -184,13 +186,10 @@ def _misses(facts: RunFacts, seen: FinishedRun) -> Iterable[str]:
     if facts.observed:
         yield from _observed_misses(facts.observed, seen.observed)
     if facts.exit_code is not None and facts.exit_code != seen.finished.exit_code:
-        yield f"The exit code was {_code(seen.finished)}; it should be {facts.exit_code}."
+        code = "none" if seen.finished.exit_code is None else seen.finished.exit_code
+        yield f"The exit code was {code}; it should be {facts.exit_code}."
     if facts.machine:
         yield from _machine_misses(facts.machine, seen)
-
-
-def _code(finished: Finished) -> str:
-    return "none" if finished.exit_code is None else str(finished.exit_code)
 
 
 def _machine_misses(facts: MachineFacts, seen: FinishedRun) -> Iterable[str]:
@@ -199,38 +198,40 @@ def _machine_misses(facts: MachineFacts, seen: FinishedRun) -> Iterable[str]:
             yield "No machine was started in the emulator."
         return
     if facts.ended is not None and seen.machine.ended not in facts.ended:
-        yield _STOPPED[seen.machine.ended]
-    if facts.screen is not None and not found(facts.screen, seen.screen):
-        yield "That does not stand on the machine's screen." if seen.screen else "The machine's screen is empty."
+        yield _MACHINE_ENDS[seen.machine.ended]
+    if facts.screen is not None and not matches(facts.screen, seen.screen):
+        yield "The screen of the machine does not show that." if seen.screen else "The machine's screen is empty."
 
 
 def _error_misses(wanted: Sequence[str], seen: FinishedRun) -> Iterable[str]:
     absent = [name for name in wanted if name not in seen.classes]
     extra = [error for error in seen.errors if (error.error_class or UNKNOWN) not in wanted]
+    shown = "; ".join(dict.fromkeys(_describe_error(error, seen) for error in extra[:3]))
+    more = f"; and {len(extra) - 3} more" if len(extra) > 3 else ""
     if absent and not seen.errors:
-        yield f"No error was seen; expected {_titled(absent, seen)}."
+        yield f"Expected an error: {_titles(absent, seen)}. There was none."
+    elif absent and extra:
+        yield f"Expected: {_titles(absent, seen)}. Got instead: {shown}{more}."
     elif absent:
-        yield f"Not seen: {_titled(absent, seen)}."
-    if extra:
-        shown = "; ".join(dict.fromkeys(_named(error, seen) for error in extra[:3]))
-        more = f"; and {len(extra) - 3} more" if len(extra) > 3 else ""
-        yield f"{'Seen' if not wanted else 'Also seen'}: {shown}{more}."
+        yield f"Still expected: {_titles(absent, seen)}."
+    elif extra:
+        yield f"{'There was an error' if not wanted else 'There is another error'}: {shown}{more}."
 
 
-def _titled(names: Sequence[str], seen: FinishedRun) -> str:
+def _titles(names: Sequence[str], seen: FinishedRun) -> str:
     return "; ".join(seen.titles.get(name, name) for name in names) or "nothing"
 
 
-def _named(error: Diagnostic, seen: FinishedRun) -> str:
+def _describe_error(error: Diagnostic, seen: FinishedRun) -> str:
     message = error.message.splitlines()[0][:160] if error.message else "an error without words"
-    return f"{_titled([error.error_class], seen)} ({message})" if error.error_class else message
+    return f"{_titles([error.error_class], seen)} ({message})" if error.error_class else message
 
 
 def _command_misses(facts: CommandFacts, command: Command, host: str) -> Iterable[str]:
     foreign = command.target not in (None, host)
-    wanted = " ".join((facts.program, " or ".join(facts.subcommand))).strip()
+    wanted = " or ".join(f"`{facts.program} {name}`".replace(" `", "`") for name in facts.subcommand or ("",))
     if command.program != facts.program or (facts.subcommand and command.subcommand not in facts.subcommand):
-        yield f"The command was {' '.join(command.argv)[:80]}; this step is about {wanted}."
+        yield f"The command was `{' '.join(command.argv)[:80]}`; this step is about {wanted}."
     elif facts.flags_by_hand is not None and facts.flags_by_hand != command.flags_by_hand:
         if command.flags_by_hand:
             yield "The flags were typed by hand; here they belong in the configuration."
@@ -300,8 +301,8 @@ def _entry_miss(wanted: str, artifact: Artifact) -> str:
     return f"The binary starts at {artifact.entry_symbol}, not at {wanted or 'a place without a name'}."
 
 
-def _detour(detours: Iterable[Detour], seen: FinishedRun) -> Advice | None:
-    """Return the first detour of the text that this run is."""
+def _matching_detour(detours: Iterable[Detour], seen: FinishedRun) -> Advice | None:
+    """Return the text of the first detour that this run matches."""
     taken = (one for one in detours if parse(one.command) == seen.command and not misses(one, seen))
     return next((Advice(id=one.id, text=one.text) for one in taken), None)
 

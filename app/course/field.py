@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError, field_validator
 
 from app.course.facts import Content
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.course.shelf import Shelf
 from app.engine import Engine, JobSpec, has_built
 from app.protocol.command import CommandError, parse

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from app.course.facts import Content
-from app.course.lessons import LessonError, parse_content
+from app.course.files import CourseError, parse_content
 
 
 class Term(Content):
@@ -26,12 +26,13 @@ Glossary = tuple[Term, ...]
 
 
 def load_glossary(path: Path) -> Glossary:
-    """Load the terms of a ``glossary.toml``, sorted by name; empty if there is no file. Raises ``LessonError``."""
+    """Load the terms of a ``glossary.toml``, sorted by name; empty if there is no file. Raises ``CourseError``."""
     if not path.exists():
         return ()
     terms = parse_content(path, _File).term
-    for values in ([term.id for term in terms], [word.lower() for term in terms for word in (term.name, *term.match)]):
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice:
-            raise LessonError(f"{path}: {twice!r} stands twice")
+    ids = [term.id for term in terms]
+    spellings = [word.lower() for term in terms for word in (term.name, *term.match)]
+    for values in (ids, spellings):
+        if twice := next((value for value in values if values.count(value) > 1), None):
+            raise CourseError(f"{path}: {twice!r} occurs twice")
     return tuple(sorted(terms, key=lambda term: term.name.lower()))

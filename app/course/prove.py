@@ -12,11 +12,13 @@ import anyio
 
 from app.course.checks import FinishedRun, matching_options, misses, summarize
 from app.course.facts import at_version, in_range
-from app.course.lessons import NEIGHBOURS, RECORDED, Expectation, Lesson, Prediction
+from app.course.lesson import Lesson
+from app.course.loading import RECORDED
 from app.course.model import Course
-from app.course.quotation import quote, quotes, without
+from app.course.quotation import generations_without, quote, quotes
 from app.course.recordings import Recording, RecordingError, RecordingKey, record, renewed, to_text
 from app.course.shelf import Shelf
+from app.course.specs import NEIGHBOURS, Expectation, Prediction
 from app.engine import Engine, JobSpec
 from app.protocol.command import Command, CommandError, parse
 from app.protocol.events import Artifact, Event, Verdict
@@ -78,7 +80,7 @@ def last_report(folder: Path) -> CourseReport | None:
 
 
 def reference_problems(lessons: Iterable[Lesson]) -> list[str]:
-    """Return what is wrong with the commands, quotations and advice of the lessons; needs no toolchain."""
+    """Return the problems with the commands, quotations and advice of the lessons. Needs no toolchain."""
     return [
         f"{lesson.name}: {text}"
         for lesson in lessons
@@ -87,14 +89,14 @@ def reference_problems(lessons: Iterable[Lesson]) -> list[str]:
 
 
 def neighbour_problems(shelf: Shelf, lessons: Iterable[Lesson]) -> list[str]:
-    """Return which lessons do not say what the files of the steps beside them do."""
+    """Return the lessons without an expectation for the files of a neighbouring step."""
     return [
         f"{lesson.name}: {text}" for lesson in lessons for text in _neighbour_problems(shelf.course_of(lesson), lesson)
     ]
 
 
 def _neighbour_problems(course: Course, lesson: Lesson) -> Iterable[str]:
-    """Yield which neighbouring step's files nothing is expected of."""
+    """Yield the neighbouring steps for whose files there is no expectation."""
     expected = {item.files for item in lesson.expectations}
     for name in NEIGHBOURS:
         there = course.beside(lesson, name) is not None
@@ -114,7 +116,7 @@ def _quote_problems(lesson: Lesson) -> Iterable[str]:
         else:
             if (wanted.files, wanted.command) not in expected:
                 yield f"text.md: {info!r}: no expectation runs {wanted.command!r} on {wanted.files}/"
-            for generation in without(lesson.recordings, wanted):
+            for generation in generations_without(lesson.recordings, wanted):
                 yield f"text.md: {info!r}: the recording of {generation} has no such lines"
 
 
@@ -214,8 +216,10 @@ class _Bench:
 async def _prove_on(bench: _Bench, found: list[Proof]) -> None:
     lesson = bench.lesson
     prediction = lesson.prediction
-    if prediction and prediction.on_start and _can_be_asked(lesson, prediction.on_start, bench.toolchain):
-        found.append(await _prove_on_start(bench, prediction, prediction.on_start))
+    if prediction and prediction.on_start:
+        needed = (lesson.target, parse(prediction.on_start).target)
+        if all(bench.toolchain.can_build(target) for target in needed):
+            found.append(await _prove_on_start(bench, prediction, prediction.on_start))
     built: dict[str, str] = {}
     for expectation in lesson.expectations:
         if _applies(bench, expectation):
@@ -237,10 +241,6 @@ def _applies(bench: _Bench, expectation: Expectation) -> bool:
     return wanted is None or in_range(toolchain.version, wanted)
 
 
-def _can_be_asked(lesson: Lesson, on_start: str, toolchain: Toolchain) -> bool:
-    return all(toolchain.can_build(target) for target in (lesson.target, parse(on_start).target))
-
-
 async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str]) -> Proof:
     lesson, toolchain = bench.lesson, bench.toolchain
     files = bench.course.files_of(lesson, expectation.files)
@@ -248,7 +248,7 @@ async def _prove(bench: _Bench, expectation: Expectation, built: dict[str, str])
     name = (lesson.name, toolchain.name, expectation.files, expectation.command)
     after = built.get(expectation.files) if command.needs_artifact else None
     if command.needs_artifact and after is None:
-        return Proof(*name, problems=("No expectation before this one builds what it could look at.",))
+        return Proof(*name, problems=("No earlier expectation builds an artifact that it could inspect.",))
     run_id, events = await bench.run(files, command, after)
     if any(isinstance(event, Artifact) for event in events):
         built[expectation.files] = run_id
@@ -277,7 +277,14 @@ async def _prove_on_start(bench: _Bench, prediction: Prediction, line: str) -> P
     command = parse(line)
     _, events = await bench.run(lesson.files, command)
     seen = summarize(command, events, toolchain.host)
-    return Proof(lesson.name, toolchain.name, "predict", line, _not_one(_right(prediction, bench, seen)), seen.classes)
+    return Proof(
+        lesson.name,
+        toolchain.name,
+        "predict",
+        line,
+        _problems_unless_one(_right_options(prediction, bench, seen)),
+        seen.classes,
+    )
 
 
 def _prove_on_goal(bench: _Bench, prediction: Prediction, proofs: Sequence[Proof]) -> list[Proof]:
@@ -287,8 +294,10 @@ def _prove_on_goal(bench: _Bench, prediction: Prediction, proofs: Sequence[Proof
     for proof in proofs:
         if proof.run is None or (proof.files, proof.command) not in reaching:
             continue
-        right = _right(prediction, bench, summarize(parse(proof.command), proof.run.events, bench.toolchain.host))
-        problems = _not_one(right)
+        right = _right_options(
+            prediction, bench, summarize(parse(proof.command), proof.run.events, bench.toolchain.host)
+        )
+        problems = _problems_unless_one(right)
         if not problems and first and right[0] != first:
             problems = (f"Another run that reaches the goal makes {first} right, this one {right[0]}.",)
         first = first or "".join(right[:1])
@@ -296,11 +305,11 @@ def _prove_on_goal(bench: _Bench, prediction: Prediction, proofs: Sequence[Proof
     return found
 
 
-def _right(prediction: Prediction, bench: _Bench, seen: FinishedRun) -> tuple[str, ...]:
+def _right_options(prediction: Prediction, bench: _Bench, seen: FinishedRun) -> tuple[str, ...]:
     return tuple(option.id for option in matching_options(prediction, bench.toolchain.version, seen))
 
 
-def _not_one(right: Sequence[str]) -> tuple[str, ...]:
+def _problems_unless_one(right: Sequence[str]) -> tuple[str, ...]:
     named = " and ".join(right) or "none"
     return () if len(right) == 1 else (f"Exactly one option of the prediction should be right: {named} is.",)
 

@@ -40,11 +40,11 @@ def quote(info: str) -> Quote:
     for name in ("to", "from"):
         if name in rest[-2:-1]:
             *rest, _, ends[name] = rest
-            _compiled(info, ends[name])
+            _check_pattern(info, ends[name])
     seen = "seen" in rest[-1:]
     generations = rest[:-1] if seen else rest
     if wrong := [one for one in generations if not re.fullmatch(r"\d+\.\d+", one)]:
-        raise RecordingError(f"{info!r}: behind the command stand compilers, `seen`, `from` and `to`; not {wrong[0]!r}")
+        raise RecordingError(f"{info!r}: compilers, `seen`, `from` and `to` may follow the command; not {wrong[0]!r}")
     return Quote(files, command, tuple(generations), seen, ends.get("from"), ends.get("to"))
 
 
@@ -67,16 +67,16 @@ def quoted(recordings: Iterable[Recording], wanted: Quote) -> list[tuple[tuple[s
     return [(names, text) for names, text in shown if text]
 
 
-def without(recordings: Iterable[Recording], wanted: Quote) -> tuple[str, ...]:
+def generations_without(recordings: Iterable[Recording], wanted: Quote) -> tuple[str, ...]:
     """Return the generations whose recording lacks the quoted lines."""
     return tuple(one.what.generation for one in _chosen(recordings, wanted) if not _excerpt(one, wanted))
 
 
-def _compiled(info: str, pattern: str) -> None:
+def _check_pattern(info: str, pattern: str) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise RecordingError(f"{info!r}: {pattern!r} is no regular expression: {error}") from error
+        raise RecordingError(f"{info!r}: {pattern!r} is not a regular expression: {error}") from error
 
 
 def _chosen(recordings: Iterable[Recording], wanted: Quote) -> list[Recording]:

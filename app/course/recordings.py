@@ -30,7 +30,7 @@ from app.protocol.events import (
 from app.protocol.visible import plain
 
 # Replacements in the JSON text of an event, for details that differ between runs and machines.
-_TIDY = (
+_NORMALIZATIONS = (
     (re.compile(r'/[^\s"\\:]*?/server-\w+/\d+'), "/playground"),
     (re.compile(r'/[^\s"\\:<>]*?/lib/rustlib/'), "/toolchain/lib/rustlib/"),
     (re.compile(r"(?<=/)rustc\w{6}(?=/)"), "rustc…"),
@@ -96,16 +96,16 @@ class Recording:
     @property
     def seen(self) -> str:
         """The playground's observations: how the program ended, or the emulated machine's screen and registers."""
-        return "\n".join(line.rstrip() for event in self.events for line in _sights(event)).strip("\n")
+        return "\n".join(line.rstrip() for event in self.events for line in _observation_lines(event)).strip("\n")
 
     @property
     def level(self) -> str | None:
         """The run's isolation level, or None if it never started. The crate's folder depends on the level."""
-        return next((event.isolation for event in _of(self.events, Started)), None)
+        return next((event.isolation for event in _events_of(self.events, Started)), None)
 
     def says_the_same(self, other: "Recording") -> bool:
         """Return True if both runs show the same, apart from times, folders and addresses."""
-        return _essence(self.events) == _essence(other.events)
+        return _comparable(self.events) == _comparable(other.events)
 
 
 def record(what: RecordingKey, events: Iterable[Event]) -> Recording:
@@ -113,7 +113,7 @@ def record(what: RecordingKey, events: Iterable[Event]) -> Recording:
     log = list(events)
     begun = [Queued(position=0)] if any(isinstance(event, Queued) for event in log) else []
     kept = [*begun, *(event for event in log if not isinstance(event, Queued | Verdict))]
-    return Recording(what, tuple(_tidied(event.numbered(number)) for number, event in enumerate(kept, 1)))
+    return Recording(what, tuple(_normalize(event.numbered(number)) for number, event in enumerate(kept, 1)))
 
 
 def renewed(
@@ -158,29 +158,32 @@ def from_text(text: str) -> tuple[Recording, ...]:
     return tuple(Recording(what, tuple(events)) for what, events in runs)
 
 
-def _tidied(event: Event) -> Event:
+def _normalize(event: Event) -> Event:
     text = to_json(event)
-    for pattern, instead in _TIDY:
+    for pattern, instead in _NORMALIZATIONS:
         text = pattern.sub(instead, text)
     tidy = from_json(text)
     return tidy.model_copy(update={"seconds": 0.0}) if isinstance(tidy, Finished) else tidy
 
 
-def _of(events: Iterable[Event], kind: type[_E]) -> Iterator[_E]:
+def _events_of(events: Iterable[Event], kind: type[_E]) -> Iterator[_E]:
     return (event for event in events if isinstance(event, kind))
 
 
-def _essence(events: Iterable[Event]) -> tuple[object, ...]:
-    """Return the messages, each stream's output and the end of a run. How two streams interleave is left to chance."""
+def _comparable(events: Iterable[Event]) -> tuple[object, ...]:
+    """Return the messages, each stream's output and the end of a run. Chance decides how two streams interleave."""
     events = tuple(events)
-    said = [(one.level, one.code, one.error_class, _essential(one.rendered)) for one in _of(events, Diagnostic)]
+    said = [
+        (one.level, one.code, one.error_class, _without_incidentals(one.rendered))
+        for one in _events_of(events, Diagnostic)
+    ]
     printed: dict[str, str] = {}
-    for one in _of(events, Output):
-        printed[one.stream] = printed.get(one.stream, "") + _essential(one.text)
-    return said, printed, [(one.status, one.exit_code) for one in _of(events, Finished)]
+    for one in _events_of(events, Output):
+        printed[one.stream] = printed.get(one.stream, "") + _without_incidentals(one.text)
+    return said, printed, [(one.status, one.exit_code) for one in _events_of(events, Finished)]
 
 
-def _sights(event: Event) -> Iterable[str]:
+def _observation_lines(event: Event) -> Iterable[str]:
     match event:
         case Observed():
             return [event.detail]
@@ -198,22 +201,22 @@ def _sights(event: Event) -> Iterable[str]:
 def shown(events: Iterable[Event]) -> str:
     """Return the text that a run shows; see ``Recording.shown``."""
     events = tuple(events)
-    messages = [event.rendered for event in _of(events, Diagnostic) if not event.is_summary]
-    printed = messages or [event.text for event in _of(events, Output)]
+    messages = [event.rendered for event in _events_of(events, Diagnostic) if not event.is_summary]
+    printed = messages or [event.text for event in _events_of(events, Output)]
     lines = _FOLDERS.sub("…/", "".join(printed)).split("\n")
-    return "\n".join(_cut(line).rstrip() for line in lines).strip("\n")
+    return "\n".join(_shorten(line).rstrip() for line in lines).strip("\n")
 
 
 def words(text: str) -> str:
     """Return a text without colours, times, addresses and folders, for comparison."""
-    return plain(_essential(text))
+    return plain(_without_incidentals(text))
 
 
-def _essential(text: str) -> str:
+def _without_incidentals(text: str) -> str:
     for pattern, instead in _INCIDENTAL:
         text = pattern.sub(instead, text)
     return text
 
 
-def _cut(line: str) -> str:
+def _shorten(line: str) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[:100]} … {line[-30:]}"

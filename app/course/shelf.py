@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.course.lessons import Lesson, LessonError
-from app.course.model import MANIFEST, Course, load_course
+from app.course.files import CourseError
+from app.course.lesson import Lesson
+from app.course.loading import MANIFEST, load_course
+from app.course.model import Course
 
 
 @dataclass(frozen=True)
@@ -48,23 +50,23 @@ class Shelf:
 def load_shelf(folder: Path, default: str = "") -> Shelf:
     """Load a course, or every course in a folder of courses.
 
-    ``default`` is the id of the default course; if empty, the first by name. Raises ``LessonError`` if no course loads
+    ``default`` is the id of the default course; if empty, the first by name. Raises ``CourseError`` if no course loads
     or the default course does not.
     """
     if not folder.is_dir():
-        raise LessonError(f"{folder}: there is no such folder of courses")
+        raise CourseError(f"{folder}: there is no such folder of courses")
     sound: list[Course] = []
     broken: dict[str, str] = {}
     for each in _folders(folder):
         try:
             sound.append(load_course(each))
-        except LessonError as error:
+        except CourseError as error:
             broken[each.name] = str(error)
     if default in broken or not sound:
-        raise LessonError(broken.get(default) or next(iter(broken.values()), f"{folder}: there is no course in it"))
+        raise CourseError(broken.get(default) or next(iter(broken.values()), f"{folder}: there is no course in it"))
     if default and not any(course.id == default for course in sound):
         names = ", ".join(course.id for course in sound)
-        raise LessonError(f"{folder}: there is no course {default!r}, which PLAYGROUND_COURSE names; there is {names}")
+        raise CourseError(f"{folder}: there is no course {default!r}, which PLAYGROUND_COURSE names; there is {names}")
     first, *others = sorted(sound, key=lambda course: course.id != default)
     placed = first.at("", f"/courses/{first.id}" if others else "/")
     return Shelf((placed, *(each.at(f"/courses/{each.id}", f"/courses/{each.id}") for each in others)), broken)

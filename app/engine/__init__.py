@@ -19,6 +19,7 @@ __all__ = [
     "ArtifactFile",
     "EarlierArtifact",
     "Engine",
+    "EngineUnavailableError",
     "HelloWorldSize",
     "Inventory",
     "JobSpec",
@@ -82,6 +83,10 @@ class NothingBuiltError(LookupError):
     """The run has built nothing, or its artifact has expired."""
 
 
+class EngineUnavailableError(RuntimeError):
+    """The engine is elsewhere and cannot be reached at the moment."""
+
+
 class QueueFullError(RuntimeError):
     """The queue is full."""
 
@@ -108,6 +113,8 @@ class Engine(Protocol):
 
     async def submit(self, job: JobSpec) -> str:
         """Queue a job and return the run's id. Raises ``QueueFullError`` (or of one owner), ``NothingBuiltError``.
+
+        Raises ``EngineUnavailableError`` if the engine is elsewhere and cannot be reached; the run is not accepted.
 
         A run that needs a missing target is queued once the target is set up, and counts as not ``attended``: without
         scripts no page follows it meanwhile.

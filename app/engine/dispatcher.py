@@ -36,7 +36,8 @@ class Dispatcher:
 
     def enqueue(self, run: Run) -> None:
         """Queue a run, or start it at once if a slot is free."""
-        run.stands_at(self.queue.put(run.job.queue_owner, run), time.monotonic())
+        self.queue.put(run.job.queue_owner, run)
+        run.stands_at(self.queue.position(run.job.queue_owner, run), time.monotonic())
         self._moved = True
         self._start_waiting()
 

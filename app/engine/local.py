@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -37,6 +38,7 @@ from app.engine.supervisor import Supervisor
 from app.engine.worker import Worker
 from app.inspector import Inspector
 from app.protocol.events import Event, Finished, Output, Verdict
+from app.run import runner
 from app.runfiles import in_thread
 from app.sandbox import settle
 from app.settings import Settings
@@ -49,6 +51,8 @@ _READERS = min(4, max(2, os.cpu_count() or 1))
 """Artifacts that are read at once. A std program takes a processor for a quarter of a second."""
 _OWN = 3
 """Boxes of the engine's own: for its builds, the stepper and trial runs."""
+_AHEAD = _OWN + 2 * _READERS
+"""Boxes that are not for runs. Half of the readers only read the facts of ELF files."""
 _LATE = 30.0
 """Seconds without ``_tend_once`` after which the engine counts as ended."""
 _PIECE = 64 * 1024
@@ -95,10 +99,12 @@ class LocalEngine:
             self._scratch = await stack.enter_async_context(Scratch(self._settings.scratch_dir))
             found = self._found or await find_setup(self._settings)
             self.inventory.begin(found)
-            boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + _OWN + _READERS))
-            spare, second, trial, *readers = boxes[: _OWN + _READERS]
+            boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + _AHEAD))
+            spare, second, trial, *readers = boxes[:_AHEAD]
             self._steps = Steps(self._scratch, second)
-            self._inspector = await stack.enter_async_context(Inspector.start(readers, self._scratch.new_root))
+            self._inspector = await stack.enter_async_context(
+                Inspector.start(readers[_READERS:], self._scratch.new_root, readers[:_READERS])
+            )
             builds = EngineBuilds(self._scratch, spare)
             self._seeds = Seeds(builds, self._configs, self._settings.cache_dir)
             self._worker = Worker(
@@ -107,7 +113,7 @@ class LocalEngine:
                 self._scratch,
                 self._inspector,
                 self._seeds,
-                boxes[_OWN + _READERS :],
+                boxes[_AHEAD:],
                 trial,
                 self.inventory.named,
                 self._runs.built,
@@ -207,11 +213,32 @@ class LocalEngine:
     async def forget(self, owner: str) -> None:
         """Cancel the owner's runs and drop their events and artifacts."""
         for run in self._runs.of(owner):
-            with suppress(NoSuchRunError):  # it was dropped meanwhile
-                await self.cancel(run.id)
-                async for _ in run.follow():
-                    pass
+            await self.discard(run.id)
+
+    async def discard(self, run_id: str) -> None:
+        """Cancel a run, wait for its end, and drop its events and its artifact. Does nothing without such a run."""
+        with suppress(NoSuchRunError):  # it may also be dropped meanwhile
+            run = self._runs[run_id]
+            await self.cancel(run_id)
+            async for _ in run.follow():
+                pass
             self._runs.drop(run)
+
+    def built(self, run_id: str) -> runner.Built:
+        """Return the files that the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        return self._runs.built(run_id)
+
+    async def adopt(self, job: JobSpec, events: Sequence[Event], path: str, files: Sequence[tuple[str, bytes]]) -> None:
+        """Keep a run that ended elsewhere, with the files that it built (name and content, the program first)."""
+        run = Run(job)
+        run.state = "done"
+        for event in events:
+            run.emit(event)
+        if files:
+            kept = self._scratch.new_kept()
+            first, *others = await in_thread(_write, kept, files)
+            run.built = runner.Built(first, path, tuple(others), sum(len(content) for _, content in files))
+        self._runs.add(run)
 
     async def artifact(self, run_id: str) -> ArtifactFile:
         """Return what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
@@ -290,6 +317,7 @@ class LocalEngine:
             await self._on_verdict(run.job, tuple(run.log), verdict)
         except Exception:
             _log.exception("the progress of run %s could not be stored", run.id)
+        run.mark("store")
         run.end(verdict)
 
     async def _tend(self) -> None:
@@ -322,6 +350,13 @@ class LocalEngine:
         self._steps.drop(run.id)
         if run.built:
             self._tasks.start_soon(self._scratch.discard, run.built.file.parent)
+
+
+def _write(folder: Path, files: Sequence[tuple[str, bytes]]) -> list[Path]:
+    folder.mkdir(mode=0o700)
+    for name, content in files:
+        (folder / name).write_bytes(content)
+    return [folder / name for name, _ in files]
 
 
 def _say(run: Run, line: str) -> None:

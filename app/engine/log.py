@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
 
 import anyio
@@ -15,6 +16,8 @@ from app.run import runner
 
 _PACE = 0.05
 """Seconds by which the pause before the next ``queued`` event grows with each of them."""
+_A_SECOND = 2
+"""``queued`` events of a run within one second."""
 _OBJECT = 1500
 """About the bytes of memory that an event, or a model in it, takes besides its texts."""
 
@@ -38,7 +41,10 @@ class Run:
         self.dropped = False
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
-        self._positions, self._last_position_at = 0, -_PACE
+        self.timing: dict[str, float] = {}
+        self._marked = time.perf_counter()
+        self._positions = 0
+        self._positions_at: deque[float] = deque(maxlen=_A_SECOND)
 
     def emit(self, event: Event) -> None:
         """Append an event, unless the log has ended with the verdict."""
@@ -51,6 +57,12 @@ class Run:
         self.changed.set()
         self.changed = anyio.Event()
 
+    def mark(self, stage: str) -> None:
+        """Note that a stage has ended: it took the time since the last one ended."""
+        now = time.perf_counter()
+        self.timing[stage] = round(self.timing.get(stage, 0.0) + 1000 * (now - self._marked), 2)
+        self._marked = now
+
     def stands_at(self, position: int, now: float) -> bool:
         """Emit the position in the queue; return False if it is too early for another event.
 
@@ -60,9 +72,12 @@ class Run:
         last = self.log[-1] if self.log else None
         if isinstance(last, Queued) and last.position == position:
             return True
-        if now - self._last_position_at < self._positions * _PACE:
+        times = self._positions_at
+        many = len(times) == _A_SECOND and now - times[0] < 1
+        if many or (times and now - times[-1] < self._positions * _PACE):
             return False
-        self._positions, self._last_position_at = self._positions + 1, now
+        times.append(now)
+        self._positions += 1
         self.emit(Queued(position=position))
         return True
 
@@ -107,6 +122,7 @@ class Run:
             verdict=self.verdict(),
             seconds=self.seconds(),
             preparing=self.preparing,
+            timing=dict(self.timing),
         )
 
     def end(self, verdict: Verdict) -> None:

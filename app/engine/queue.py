@@ -1,27 +1,61 @@
-"""The queue of runs: owners take turns, and an owner with a run in progress leaves the last free slot to others.
+"""The queue of runs: start-time fair queueing of slot seconds over owners. The last free slot is kept for newcomers.
 
 Pure: it starts no task, does no IO, and reads the time from ``clock``.
 """
 
+import heapq
+import itertools
 import time
+from bisect import bisect_left
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from app.engine import OwnerQueueFullError, QueueFullError
 
 PRESENT_SECONDS = 300.0
 """An owner counts as present for this long after a page, a stream or a run."""
+EXPECTED_SECONDS = 1.0
+"""The slot seconds that positions assume for a run that waits."""
+_FEW = 64
 
 T = TypeVar("T")
 Owner = str | None
+_Key = tuple[bool, float, int, int]
+
+
+@dataclass(eq=False)
+class _Account(Generic[T]):
+    """An owner's waiting runs, the number of its runs in progress, and the slot seconds that it has used.
+
+    ``used`` is a point in virtual time: the start tag of the owner's next run. ``turn`` orders owners with equal use:
+    the one that was served longest ago comes first.
+    """
+
+    owner: Owner
+    used: float
+    turn: int
+    line: deque[T] = field(default_factory=deque)
+    running: int = 0
+    ranked: bool = False
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """The account with the lowest rank is served next."""
+        return self.used, self.turn
 
 
 class FairQueue(Generic[T]):
     """Runs that wait for one of ``slots``, in a line for each owner.
 
-    Owners are served round robin. A line is in order of ``priority``, then of arrival. While another owner is present,
-    an owner with a run in progress does not get the last free slot, unless there is only one slot.
+    The owner that has used the fewest slot seconds is served next, so a long run counts for what it costs, also while
+    it is in progress. Virtual time advances by the share of each owner that waits or runs. An owner that comes, or
+    comes back, starts there: it gets no credit for its absence, and what it used in excess still counts. When nothing
+    waits or runs, everything is forgiven.
+
+    A line is in order of ``priority``, then of arrival. While another owner is present, an owner with a run in progress
+    does not get the last free slot, unless there is only one slot.
 
     At most ``length`` runs wait in all, and at most ``share`` of one owner. The owner None has only the first bound.
     """
@@ -39,16 +73,24 @@ class FairQueue(Generic[T]):
         self._share = share
         self._clock = clock
         self._priority = priority
-        self._lines: OrderedDict[Owner, deque[T]] = OrderedDict()
-        self._waiting = 0
+        self._accounts: dict[Owner, _Account[T]] = {}
+        self._busy: dict[Owner, _Account[T]] = {}
+        self._ranking: list[tuple[tuple[float, int], _Account[T]]] = []
+        """A heap of the accounts that wait without a run in progress; an entry's rank may be too low."""
+        self._turns = itertools.count()
+        self._now, self._virtual = clock(), 0.0
+        self._waiting, self._lines, self._many = 0, 0, _FEW
         self._held: Counter[Owner] = Counter()
-        self._running: Counter[Owner] = Counter()
         self._present: OrderedDict[Owner, float] = OrderedDict()
 
     @property
     def waiting(self) -> int:
         """The number of runs in all lines, without those on hold."""
         return self._waiting
+
+    def resize(self, slots: int) -> None:
+        """Change the number of slots. Runs in progress stay, also if there are more of them."""
+        self._slots = slots
 
     def note_presence(self, owner: Owner) -> None:
         """Note that the owner is present.
@@ -62,7 +104,8 @@ class FairQueue(Generic[T]):
 
     def check(self, owner: Owner) -> None:
         """Raise ``OwnerQueueFullError`` or ``QueueFullError`` if no further run of the owner may wait."""
-        own = len(self._lines.get(owner, ())) + self._held[owner]
+        account = self._accounts.get(owner)
+        own = (len(account.line) if account else 0) + self._held[owner]
         if owner is not None and own >= self._share:
             raise OwnerQueueFullError(f"{own} runs of this owner are waiting already")
         everyones = self._waiting + self._held.total()
@@ -76,77 +119,151 @@ class FairQueue(Generic[T]):
 
     def release(self, owner: Owner) -> None:
         """Stop counting a run that ``hold`` counted."""
-        _take_one(self._held, owner)
+        self._held[owner] -= 1
+        if not self._held[owner]:
+            del self._held[owner]
 
-    def put(self, owner: Owner, run: T) -> int:
-        """Put the run into its owner's line; return its position in the sense of ``positions``."""
+    def put(self, owner: Owner, run: T) -> None:
+        """Put the run into its owner's line."""
+        self._advance()
         self.note_presence(owner)
-        line = self._lines.setdefault(owner, deque())
+        account = self._accounts.get(owner)
+        if account is None:
+            account = self._accounts[owner] = _Account(owner, self._virtual, next(self._turns))
+        elif not account.line and not account.running:
+            account.used, account.turn = max(account.used, self._virtual), next(self._turns)
+        line = account.line
         at = len(line)
         while at and self._priority(line[at - 1]) < self._priority(run):
             at -= 1
         line.insert(at, run)
         self._waiting += 1
-        if at or len(line) == 1:
-            return self._position(owner, line, len(self._lines) - 1, at)
-        return self._position(owner, line, list(self._lines).index(owner), at)
+        self._lines += len(line) == 1
+        self._enter(account)
 
     def take(self) -> T | None:
         """Give a slot to the run that starts next and return it, or None if no run may start."""
-        free = self._slots - self._running.total()
+        self._advance()
+        free = self._slots - sum(account.running for account in self._busy.values())
         if free < 1:
             return None
-        for owner, line in self._lines.items():
-            if free > 1 or not self._must_share(owner):
-                run = line.popleft()
-                self._lines.move_to_end(owner)
-                self._left(owner, line)
-                self._running[owner] += 1
-                return run
-        return None
+        may = [each for each in self._busy.values() if each.line and (free > 1 or not self._must_share(each))]
+        if first := self._first_ranked():
+            may.append(first)
+        if not may:
+            return None
+        account = min(may, key=lambda each: each.rank)
+        run = account.line.popleft()
+        account.turn = next(self._turns)
+        account.running += 1
+        self._busy[account.owner] = account
+        self._left(account)
+        return run
 
     def finish(self, owner: Owner) -> None:
         """Free the slot of a run that ``take`` returned."""
-        _take_one(self._running, owner)
+        self._advance()
+        account = self._busy[owner]
+        account.running -= 1
+        if not account.running:
+            del self._busy[owner]
+            self._enter(account)
+        self._settle(account)
 
     def remove(self, owner: Owner, run: T) -> bool:
         """Take a waiting run out of its line; return False if it is not in it."""
-        line = self._lines.get(owner)
-        if line is None or run not in line:
+        account = self._accounts.get(owner)
+        if account is None or run not in account.line:
             return False
-        line.remove(run)
-        self._left(owner, line)
+        self._advance()
+        account.line.remove(run)
+        self._left(account)
+        self._settle(account)
         return True
 
+    def position(self, owner: Owner, run: T) -> int:
+        """Return the position of a waiting run in the sense of ``positions``."""
+        self._advance()
+        own = self._accounts[owner]
+        key = self._key(own, own.line.index(run))
+        return sum(self._before(each, key) for each in self._accounts.values() if each.line)
+
     def positions(self) -> Iterator[tuple[T, int]]:
-        """Yield each waiting run with an upper bound of the waiting runs that start before it.
+        """Yield the waiting runs in the order in which they start if each takes ``EXPECTED_SECONDS``, and nobody comes.
 
-        For the first run of an owner without a run in progress, it is the number of owners whose turn comes before.
-        Because of the last slot, all runs of other owners may start before an owner's further runs.
+        The number is that of the waiting runs that start before.
         """
-        for lock_owner, (owner, line) in enumerate(self._lines.items()):
-            for index, run in enumerate(line):
-                yield run, self._position(owner, line, lock_owner, index)
+        self._advance()
+        keys = [
+            (self._key(account, index), run)
+            for account in self._accounts.values()
+            for index, run in enumerate(account.line)
+        ]
+        keys.sort(key=lambda each: each[0])
+        for position, (_, run) in enumerate(keys):
+            yield run, position
 
-    def _position(self, owner: Owner, line: deque[T], lock_owner: int, index: int) -> int:
-        if index == 0 and (self._slots == 1 or not self._running[owner]):
-            return lock_owner
-        return self._waiting - len(line) + index
+    def _key(self, account: _Account[T], index: int) -> _Key:
+        """Return the key by which waiting runs start; those of an owner that must leave the last slot come last."""
+        start = account.used + (account.running + index) * EXPECTED_SECONDS
+        return self._must_share(account), start, index, account.turn
 
-    def _must_share(self, owner: Owner) -> bool:
+    def _before(self, account: _Account[T], key: _Key) -> int:
+        return bisect_left(range(len(account.line)), key, key=lambda index: self._key(account, index))
+
+    def _advance(self) -> None:
+        """Charge the time since the last call to the owners with runs in progress, and move virtual time on."""
+        now = self._clock()
+        seconds, self._now = now - self._now, now
+        running = sum(account.running for account in self._busy.values())
+        if running:
+            competing = self._lines + sum(not account.line for account in self._busy.values())
+            self._virtual += seconds * running / competing
+        for account in self._busy.values():
+            account.used += seconds * account.running
+
+    def _must_share(self, account: _Account[T]) -> bool:
         """Return True if the owner has a slot and another owner is present, so that the last one stays free."""
-        if self._slots == 1 or not self._running[owner]:
+        if self._slots == 1 or not account.running:
             return False
         since = self._clock() - PRESENT_SECONDS
-        return any(other != owner and at > since for other, at in self._present.items())
+        return any(other != account.owner and at > since for other, at in self._present.items())
 
-    def _left(self, owner: Owner, line: deque[T]) -> None:
+    def _enter(self, account: _Account[T]) -> None:
+        """Rank an account that waits without a run in progress."""
+        if account.line and not account.running and not account.ranked:
+            account.ranked = True
+            heapq.heappush(self._ranking, (account.rank, account))
+
+    def _first_ranked(self) -> _Account[T] | None:
+        """Return the first account that waits without a run in progress, and drop or correct old entries before it."""
+        while self._ranking:
+            rank, account = self._ranking[0]
+            if account.running or not account.line:
+                heapq.heappop(self._ranking)
+                account.ranked = False
+            elif rank != account.rank:
+                heapq.heapreplace(self._ranking, (account.rank, account))
+            else:
+                return account
+        return None
+
+    def _left(self, account: _Account[T]) -> None:
         self._waiting -= 1
-        if not line:
-            del self._lines[owner]
+        self._lines -= not account.line
 
-
-def _take_one(counts: Counter[Owner], owner: Owner) -> None:
-    counts[owner] -= 1
-    if not counts[owner]:
-        del counts[owner]
+    def _settle(self, account: _Account[T]) -> None:
+        """Forget accounts without runs, as soon as others have used as much."""
+        if not self._lines and not self._busy:
+            self._accounts.clear()
+            self._ranking.clear()
+            self._virtual = 0.0
+        elif not account.line and not account.running and account.used <= self._virtual:
+            del self._accounts[account.owner]
+        elif len(self._accounts) > self._many:
+            self._accounts = {
+                owner: each
+                for owner, each in self._accounts.items()
+                if each.line or each.running or each.used > self._virtual
+            }
+            self._many = max(_FEW, 2 * len(self._accounts))

@@ -1,7 +1,8 @@
 """Keep finished runs until they are too old, or too many: then the oldest of the owner that takes most room goes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from itertools import takewhile
 
 from app.engine import NoSuchRunError, NothingBuiltError
@@ -75,17 +76,41 @@ class Retention:
 
     def _make_room(self) -> None:
         """While finished runs take too much room, drop the oldest one of the owner whose runs take most."""
-        done = sorted((run for run in self._runs.values() if run.state == "done"), key=lambda run: run.idle_since)
-        while _share(done) > 1:
-            owners: dict[str | None, list[Run]] = {}
-            for run in done:
-                owners.setdefault(run.job.owner, []).append(run)
-            oldest = max(owners.values(), key=_share)[0]
-            done.remove(oldest)
+        room = _Room()
+        owners: dict[str | None, _Room] = {}
+        for run in sorted((run for run in self._runs.values() if run.state == "done"), key=lambda run: run.idle_since):
+            room.add(run)
+            owners.setdefault(run.job.owner, _Room()).add(run)
+        while room.share > 1:
+            largest = max(owners.values(), key=lambda each: each.share)
+            oldest = largest.runs[0]
+            room.remove(oldest)
+            largest.remove(oldest)
             self.drop(oldest)
 
 
-def _share(runs: Sequence[Run]) -> float:
-    """Return the share that the runs take of the bound that they use most of."""
-    memory, built = sum(run.memory_bytes for run in runs), sum(run.built.bytes for run in runs if run.built)
-    return max(len(runs) / _MOST_KEPT, memory / _MOST_MEMORY, built / _MOST_BUILT)
+class _Room:
+    """Finished runs in the order in which they were added, and the room that they take."""
+
+    def __init__(self) -> None:
+        self.runs: deque[Run] = deque()
+        self._memory, self._built = 0, 0
+
+    @property
+    def share(self) -> float:
+        """The share that the runs take of the bound that they use most of."""
+        return max(len(self.runs) / _MOST_KEPT, self._memory / _MOST_MEMORY, self._built / _MOST_BUILT)
+
+    def add(self, run: Run) -> None:
+        """Add a run that is not dropped."""
+        self.runs.append(run)
+        self._count(run, 1)
+
+    def remove(self, run: Run) -> None:
+        """Remove a run before it is dropped; it is quick to find near the beginning."""
+        self.runs.remove(run)
+        self._count(run, -1)
+
+    def _count(self, run: Run, sign: int) -> None:
+        self._memory += sign * run.memory_bytes
+        self._built += sign * (run.built.bytes if run.built else 0)

@@ -12,7 +12,7 @@ from app.course import Course
 from app.course.advice import Case, advised
 from app.course.checks import judge, summarize
 from app.course.crate import READ, CrateFacts
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import NoSuchRunError, NothingBuiltError, words
 from app.engine.log import Run
 from app.engine.scratch import Scratch
@@ -80,6 +80,7 @@ class Worker:
         ``freed`` is called as soon as the box is free for the next run. ``judged`` is awaited with the verdict before
         the run's folder is removed, so that the verdict does not wait for the disk.
         """
+        run.mark("queue")
         box = self._free.pop()
         kept = self._scratch.new_kept()
         try:
@@ -89,7 +90,9 @@ class Worker:
                 finally:
                     self._free.append(box)
                     freed()
-                await judged(await self._advised(run, self.judge(run)))
+                verdict = await self._advised(run, self.judge(run))
+                run.mark("verdict")
+                await judged(verdict)
         finally:
             if run.built is None:
                 # A run that was cancelled late may have moved its artifact there already.
@@ -142,7 +145,7 @@ class Worker:
         try:
             with run.scope:
                 task = await self._task(run.job, box, folder, kept)
-                run.built = await runner.run(task, run.emit)
+                run.built = await runner.run(task, run.emit, run.mark)
             self._failed = None if run.finished() else self._failed
             self._finish(run, "cancelled", began)
         except (NoSuchRunError, NothingBuiltError):

@@ -1,8 +1,9 @@
-"""``python -I -B worker.py CPU_SECONDS``: read untrusted files that the server sends over the socket at standard input.
+"""``python -I -B worker.py CPU_SECONDS [elf]``: read untrusted files that the server sends over the socket at stdin.
 
-The worker runs in a box and imports the readers once. A child, forked in advance, reads each file. It may only read
-that file, use memory and write an answer: it cannot open files, start processes, send signals or wait. The effects of a
-hostile file end with the child, because the worker never reads the file or the answer.
+The worker runs in a box and imports the readers once: with ``elf`` only what the facts of an ELF file need, because
+each page of memory that a forked child uses costs it time. A child, forked in advance, reads each file. It may only
+read that file, use memory and write an answer: it cannot open files, start processes, send signals or wait. The effects
+of a hostile file end with the child, because the worker never reads the file or the answer.
 
 A message is one byte, ``f`` for facts, ``c`` for a card or ``s`` for the facts of a crate, with descriptors: the file
 (for a crate, a JSON object from paths to texts), a pipe for the answer and, for a card, the companion files that hold
@@ -26,6 +27,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 # Stand-ins for two packages, which would import the server's libraries; the folder above may be unreadable here.
 for _name in ("app", "app.course"):
@@ -33,9 +35,7 @@ for _name in ("app", "app.course"):
     _package.__path__ = [str(Path(__file__).parents[1].joinpath(*_name.split(".")[1:]))]
     sys.modules.setdefault(_name, _package)
 
-from app.binary.code import readable  # noqa: E402  (needs the stand-ins)
-from app.binary.reading import drafts, examine, inspect  # noqa: E402  (as above)
-from app.course.crate.reading import read_crate  # noqa: E402  (as above)
+from app.binary import NotABinaryError, elf_facts  # noqa: E402 - needs the stand-ins
 
 _PART_SECONDS = 0.2
 """The processor time after which no further part of a card is begun, so that a partial card is ready in time."""
@@ -74,18 +74,17 @@ class _Program(ctypes.Structure):
 
 def main() -> None:
     """Answer messages until the other end of the socket is closed."""
-    seconds = int(sys.argv[1])
+    seconds, only_elf = int(sys.argv[1]), sys.argv[2:] == ["elf"]
     control = socket.socket(fileno=0)
-    for name in _MANGLED:
-        readable(name)
-    _try_out()
+    read = _Elf() if only_elf else _Everything()
+    read.try_out()
     gc.collect()
     gc.freeze()
     peak, closed = 0, False
     while not closed:
         child = os.fork()
         if child == 0:
-            _serve(control, seconds)
+            _serve(control, seconds, read)
         control.send(b"%d\n" % peak)
         closed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == _CLOSED
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -93,42 +92,76 @@ def main() -> None:
     os._exit(0)
 
 
-def _try_out() -> None:
-    """Read a crate and a file of this system, so that this process has its own copy of the memory that readers need."""
-    read_crate({"src/main.rs": "fn main() {} // x", "Cargo.toml": ""})
-    with suppress(OSError, ValueError), open(_HARMLESS, "rb") as file:
-        examine(file)
-
-
-def _serve(control: socket.socket, seconds: int) -> None:
+def _serve(control: socket.socket, seconds: int, read: "_Elf | _Everything") -> None:
     """Wait for one message, answer it, and exit."""
     status = 1
     try:
-        _try_out()
+        read.prepare()
         message, descriptors, _, _ = socket.recv_fds(control, 1, _MOST_FILES)
         status = 0 if message else _CLOSED
         if message:
-            _answer(message, descriptors, seconds)
+            _answer(message, descriptors, seconds, read)
     finally:
         os._exit(status)
 
 
-def _answer(message: bytes, descriptors: Sequence[int], seconds: int) -> None:
+def _answer(message: bytes, descriptors: Sequence[int], seconds: int, read: "_Elf | _Everything") -> None:
     # A descriptor's number is higher than its new number and lower than those that follow, so none is overwritten.
     for number, one in enumerate(descriptors):
         os.dup2(one, number)
     os.closerange(len(descriptors), os.sysconf("SC_OPEN_MAX"))
-    opened, *companions = [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]  # noqa: SIM115  (the exit closes them)
+    opened, *companions = [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]  # noqa: SIM115 - the exit closes them
     _confine(seconds)
-    if message == b"f":
-        _write(json.dumps(asdict(inspect(opened))))
-    elif message == b"s":
-        _write(json.dumps(asdict(read_crate(json.load(opened)))))
-    else:
-        late = time.process_time() + _PART_SECONDS
-        for number, card in enumerate(drafts(opened, lambda: time.process_time() > late, companions)):
-            _write("\x1e" * number + json.dumps(asdict(card)))
+    read.answer(message, opened, companions)
     _write("\n")
+
+
+class _Elf:
+    """The reader of the facts of ELF files."""
+
+    def try_out(self) -> None:
+        """Read a file of this system, so that what is imported and built on first use is there before the forks."""
+        with suppress(OSError, NotABinaryError, struct.error), open(_HARMLESS, "rb") as file:
+            elf_facts.facts(file)
+
+    def prepare(self) -> None:
+        """Do nothing: reading takes a child as long as copying the memory for it beforehand."""
+
+    def answer(self, _message: bytes, opened: BinaryIO, _companions: Sequence[BinaryIO]) -> None:
+        """Write the facts."""
+        _write(json.dumps(asdict(elf_facts.facts(opened))))
+
+
+class _Everything:
+    """The readers of facts, cards and crates."""
+
+    def __init__(self) -> None:
+        # Not at the top: these take 80 MB, which the reader of ELF files does without.
+        from app.binary import code, reading  # noqa: PLC0415 - as above
+        from app.course.crate import reading as crates  # noqa: PLC0415 - as above
+
+        self._reading, self._read_crate = reading, crates.read_crate
+        for name in _MANGLED:
+            code.readable(name)
+
+    def try_out(self) -> None:
+        """Read a crate and a file of this system, so that this process has its own copy of the memory for it."""
+        self._read_crate({"src/main.rs": "fn main() {} // x", "Cargo.toml": ""})
+        with suppress(OSError, ValueError), open(_HARMLESS, "rb") as file:
+            self._reading.examine(file)
+
+    prepare = try_out
+
+    def answer(self, message: bytes, opened: BinaryIO, companions: Sequence[BinaryIO]) -> None:
+        """Write what the message asks for."""
+        if message == b"f":
+            _write(json.dumps(asdict(self._reading.inspect(opened))))
+        elif message == b"s":
+            _write(json.dumps(asdict(self._read_crate(json.load(opened)))))
+        else:
+            late = time.process_time() + _PART_SECONDS
+            for number, card in enumerate(self._reading.drafts(opened, lambda: time.process_time() > late, companions)):
+                _write("\x1e" * number + json.dumps(asdict(card)))
 
 
 def _write(text: str) -> None:

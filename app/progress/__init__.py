@@ -6,25 +6,41 @@ server loses nothing.
 
 import sqlite3
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from app.progress.database import UnusableDatabaseError, describe_database
-from app.progress.guides import Guides, Predicted
+from app.progress.guides import Guides, Predicted, hints_opened, prediction
+from app.progress.room import RoomStore, Try, forget_member
 from app.progress.schema import TABLES
 from app.progress.store import Store
-from app.progress.versions import Offers, TextVersions, fingerprint
+from app.progress.versions import Offers, TextVersions, current_texts, fingerprint, undo_and_redo
 
 __all__ = [
+    "Guidance",
     "Guides",
     "Offers",
     "Predicted",
     "Progress",
+    "RoomStore",
     "TextVersions",
+    "Try",
     "UnusableDatabaseError",
     "describe_database",
     "fingerprint",
 ]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """A seat's state in a lesson: opened hints, prediction, whether it has run something, undo and redo, its texts."""
+
+    opened: int
+    predicted: Predicted | None
+    ran: bool
+    offers: Offers
+    files: Mapping[str, str]
 
 
 class Progress:
@@ -37,6 +53,7 @@ class Progress:
         self._store = Store(path)
         self.versions = TextVersions(self._store)
         self.guides = Guides(self._store)
+        self.room = RoomStore(self._store)
 
     def close(self) -> None:
         """Close the file; later calls raise."""
@@ -85,6 +102,22 @@ class Progress:
         rows = await self._store.rows("select run from last_runs where seat = ? and lesson = ?", seat, lesson)
         return str(rows[0][0]) if rows else None
 
+    async def prediction(self, seat: str, lesson: str) -> tuple[Predicted | None, bool]:
+        """Return the seat's prediction, and True if it has run the lesson."""
+        return await self._store.read(lambda db: (prediction(db, seat, lesson), _has_run(db, seat, lesson)))
+
+    async def guidance(self, seat: str, lesson: str) -> Guidance:
+        """Return everything that the guidance beside a lesson needs, read at once."""
+        return await self._store.read(
+            lambda db: Guidance(
+                opened=hints_opened(db, seat, lesson),
+                predicted=prediction(db, seat, lesson),
+                ran=_has_run(db, seat, lesson),
+                offers=undo_and_redo(db, seat, lesson),
+                files=current_texts(db, seat, lesson),
+            )
+        )
+
     async def last_command(self, seat: str, lesson: str) -> str | None:
         """Return the command of the seat's latest run of a lesson."""
         rows = await self._store.rows("select command from last_runs where seat = ? and lesson = ?", seat, lesson)
@@ -99,7 +132,12 @@ class Progress:
         """Delete everything that is stored of a seat, or nothing if the disk fails."""
 
         def work(db: sqlite3.Connection) -> None:
+            forget_member(db, seat)  # keeps its tries in the sums of the class
             for table in TABLES:
                 db.execute(f"delete from {table} where seat = ?", (seat,))  # noqa: S608  (names of our own)
 
         await self._store.together(work)
+
+
+def _has_run(db: sqlite3.Connection, seat: str, lesson: str) -> bool:
+    return bool(db.execute("select 1 from last_runs where seat = ? and lesson = ?", (seat, lesson)).fetchone())

@@ -1,5 +1,6 @@
 """The hints that a seat has opened in a lesson, and what it predicted."""
 
+import sqlite3
 from dataclasses import dataclass
 
 from app.progress.store import Store
@@ -22,8 +23,7 @@ class Guides:
 
     async def opened(self, seat: str, lesson: str) -> int:
         """Return the number of opened hints; one more than the lesson has means the solution, too."""
-        rows = await self._store.rows("select opened from guides where seat = ? and lesson = ?", seat, lesson)
-        return int(str(rows[0][0])) if rows else 0
+        return await self._store.read(lambda db: hints_opened(db, seat, lesson))
 
     async def open(self, seat: str, lesson: str, number: int) -> None:
         """Record that the hints up to this one are open. Later ones that are open stay open."""
@@ -35,12 +35,7 @@ class Guides:
 
     async def predicted(self, seat: str, lesson: str) -> Predicted | None:
         """Return the prediction and its result, or None without a prediction."""
-        query = "select choice, happened, toolchain from guides where seat = ? and lesson = ? and choice is not null"
-        rows = await self._store.rows(query, seat, lesson)
-        if not rows:
-            return None
-        choice, happened, toolchain = rows[0]
-        return Predicted(str(choice), str(happened) if happened else None, str(toolchain) if toolchain else None)
+        return await self._store.read(lambda db: prediction(db, seat, lesson))
 
     async def predict(self, seat: str, lesson: str, choice: str) -> None:
         """Record a prediction, or replace it as long as it has no result."""
@@ -57,3 +52,16 @@ class Guides:
             " where seat = ? and lesson = ? and choice is not null and happened is null"
         )
         await self._store.rows(query, happened, toolchain, seat, lesson)
+
+
+def hints_opened(db: sqlite3.Connection, seat: str, lesson: str) -> int:
+    """Return what ``Guides.opened`` returns."""
+    row = db.execute("select opened from guides where seat = ? and lesson = ?", (seat, lesson)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def prediction(db: sqlite3.Connection, seat: str, lesson: str) -> Predicted | None:
+    """Return what ``Guides.predicted`` returns."""
+    query = "select choice, happened, toolchain from guides where seat = ? and lesson = ? and choice is not null"
+    row = db.execute(query, (seat, lesson)).fetchone()
+    return Predicted(*row) if row else None

@@ -5,8 +5,14 @@ from collections.abc import Iterable, Sequence
 Migrations = Sequence[Iterable[str]]
 """Statements by version: those at index ``n`` migrate version ``n`` to version ``n + 1``."""
 
-TABLES = ("files", "reached", "last_runs", "snapshots", "versions", "guides")
-"""Every table; each has a column ``seat``."""
+TABLES = (
+    *("files", "reached", "last_runs", "snapshots", "versions", "guides"),
+    *("members", "tries", "messages", "shown", "links"),
+)
+"""Every table about seats; each has a column ``seat``."""
+
+ROOM_TABLES = ("class", "instructors", "sums")
+"""The tables about the class as a whole."""
 
 # `if not exists`: a process that was killed while it made the first tables left some of them at version 0.
 MIGRATIONS: Migrations = (
@@ -44,6 +50,38 @@ MIGRATIONS: Migrations = (
     (
         """insert or ignore into reached (seat, lesson, at, toolchain)
             select seat, 'boot-arm-uart', at, toolchain from reached where lesson = 'boot-arm'""",
+    ),
+    # The classroom. Times are seconds since 1970.
+    (
+        """create table members (
+            number integer primary key, seat text not null unique, name text not null,
+            joined real not null, seen real not null, lesson text not null default '', since real not null,
+            hand real, asked real, moved real, mover text not null default ''
+        )""",
+        """create table tries (
+            id integer primary key, seat text not null, course text not null, digest text not null,
+            lesson text not null, at real not null, reached integer not null, status text not null, class text,
+            failed text not null, seconds real not null
+        )""",
+        "create index tries_by_seat on tries (seat, lesson, at)",
+        """create table messages (
+            id integer primary key, seat text not null, lesson text not null, at real not null,
+            kind text not null, text text not null
+        )""",
+        """create table shown (
+            id integer primary key, seat text not null unique, run text not null, lesson text not null,
+            until real not null
+        )""",
+        """create table links (
+            hash text primary key, seat text not null, until real not null, maker text not null
+        ) without rowid""",
+        "create table class (key text primary key, value text not null) without rowid",
+        """create table instructors (
+            id text primary key, key text not null, name text not null, at real not null
+        ) without rowid""",
+        """create table sums (
+            lesson text not null, what text not null, count integer not null, primary key (lesson, what)
+        ) without rowid""",
     ),
 )
 """Append a migration to change the schema; never edit one that was released."""

@@ -34,6 +34,10 @@ class Store:
         """Execute and commit one statement; return its rows."""
         return await self._locked(lambda db: db.execute(query, values).fetchall())
 
+    async def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Call ``work``, which reads only, and return its result: several reads cost one thread."""
+        return await self._locked(work)
+
     async def together(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Call ``work`` in one transaction, which is rolled back if it raises; return its result."""
 

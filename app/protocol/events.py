@@ -34,7 +34,7 @@ Reason = Literal[
 ]
 
 Visible = Annotated[str, AfterValidator(visible)]
-"""A name that a stranger chose. Its invisible characters become U+FFFD."""
+"""An untrusted name. Its invisible characters become U+FFFD."""
 
 UNREAD = "unknown"
 """The format of an artifact that could not be read."""
@@ -208,7 +208,7 @@ class Machine(_Numbered):
     """The end of an emulated machine, which ``meaning`` explains in a sentence.
 
     ``exited``: the kernel ended the emulator with ``exit_code``. ``off``: the kernel switched the machine off.
-    ``halted``: the processor sleeps for ever. ``time``: the timeout ended the machine. ``reset``: the machine would
+    ``halted``: the processor sleeps forever. ``time``: the timeout ended the machine. ``reset``: the machine would
     have restarted. ``lockup``: the processor locked up. ``refused``: the emulator did not start the machine.
     ``crashed``: a signal ended the emulator. ``registers`` is QEMU's list of them, empty if QEMU had ended already.
     """

@@ -24,15 +24,15 @@ class _Frozen(BaseModel):
 class JobSpec(_Frozen):
     """Everything that one run needs: the whole crate as text, the command, the toolchain by its name.
 
-    ``course`` and ``lesson`` name the goal. ``digest`` is the course's digest: a worker with another edition of the
-    course refuses the job instead of judging it by another goal.
+    ``course`` and ``lesson`` name the goal. ``digest`` is the course's digest: a worker with another version of
+    the course refuses the job instead of judging it by another goal.
 
     ``after`` is the id of an earlier run whose artifact is placed where cargo had put it. An ``attended`` run is
     cancelled when it has had no reader for a while, as after a page was closed.
 
     ``owner`` is the seat that may see the run; a run with None is open to everyone who knows its id. ``queue_owner`` is
     the owner in the queue: a seat, or the address of a request without a cookie. None is the command line on this
-    machine, which has no bound of its own. Of an owner's waiting runs, those of the highest ``priority`` start first.
+    machine, which has no limit of its own. An owner's waiting runs with the highest ``priority`` start first.
     """
 
     run_id: str = Field(default_factory=new_run_id)
@@ -59,6 +59,7 @@ class RunStatus(_Frozen):
 
     ``job.toolchain`` is the one that executes the run: another than requested, if only that one has the target.
     ``seconds`` is the time since the run started, 0 before. A ``preparing`` run waits for a target to be set up.
+    ``timing`` has the milliseconds that each stage of the run took, in order.
     """
 
     id: str
@@ -68,3 +69,4 @@ class RunStatus(_Frozen):
     verdict: Verdict | None = None
     seconds: float = 0.0
     preparing: bool = False
+    timing: Mapping[str, float] = Field(default_factory=dict)

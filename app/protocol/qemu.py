@@ -71,7 +71,7 @@ def _option(program: str, name: str, following: Iterator[str]) -> dict[str, str]
     if value is None:
         raise ValueError(f"`{program} {name}` needs a value.")
     if not re.fullmatch(patterns[name], value):
-        raise ValueError(f"`{value[:60]}` is no value that `{program} {name}` takes here.")
+        raise ValueError(f"`{value[:60]}` is not a value that `{program} {name}` takes here.")
     return {name: value}
 
 

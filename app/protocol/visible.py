@@ -1,4 +1,4 @@
-"""Text of strangers in a form that can be shown or compared."""
+"""Untrusted text in a form that can be shown or compared."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Answers that need no process: ``help`` and the crate's own files, and why a command cannot start."""
+"""Answers that need no process: ``help``, the crate's own files, and why a command cannot start."""
 
 import posixpath
 from collections.abc import Mapping
@@ -58,13 +58,13 @@ def _list(folders: tuple[str, ...], paths: list[str]) -> Answer:
     return Answer("\n".join(pieces))
 
 
-def hindrance(command: Command, toolchain: Toolchain, built: str | None) -> str | None:
-    """Return why the command cannot start, as a sentence; None if nothing is known to be in its way."""
+def reason_not_to_start(command: Command, toolchain: Toolchain, built: str | None) -> str | None:
+    """Return a sentence on why the command cannot start, or None if no reason is known."""
     component = _COMPONENT.get(command.subcommand) if command.kind == "cargo" else None
     if component and not components.has(toolchain, component):
         return words.component_missing(component, toolchain.name)
-    named = [posixpath.normpath(word) for word in command.options if not word.startswith("-")]
-    absent = next((path for path in named if path.startswith("target/") and path != built), None)
+    paths = [posixpath.normpath(word) for word in command.options if not word.startswith("-")]
+    absent = next((path for path in paths if path.startswith("target/") and path != built), None)
     if command.kind == "answer" or not command.needs_artifact or absent is None or built is None:
         return None
     return words.built_elsewhere(absent, built)

@@ -1,8 +1,8 @@
 """Turn what cargo writes into events. Pure: bytes of its two streams in, events out.
 
-On its standard output cargo writes one JSON message a line until ``build-finished``. What follows comes from the
-learner's program and is never parsed. On its standard error cargo writes text. An error in the manifest or in a
-configuration is text, too, without any JSON; the reader makes a ``Diagnostic`` of it.
+On standard output, cargo writes one JSON message per line until ``build-finished``. What follows comes from the
+learner's program and is never parsed. On standard error, cargo writes text. It also reports an error in the manifest or
+in a configuration as text, without any JSON, which the reader turns into a ``Diagnostic``.
 """
 
 import codecs
@@ -22,16 +22,18 @@ _CLOSING = re.compile(r"error\b|warning: `.*generated \d+ warning|\s+Finished ")
 _RUNNING = re.compile(r"^ +(Running|Doc-tests) ", re.MULTILINE)
 _OWN_ERROR = re.compile(r"(::)?((core|std)::)?compile_error!")
 _SUMMARY = re.compile(r"warnings? emitted$")
+_CERTAINTY = {"MaybeIncorrect": 1, "MachineApplicable": 2}
+"""The rank of a suggestion's applicability; every other one counts as 0."""
 _LONGEST_MESSAGE = 256 * 1024
-"""Bytes of a message; a longer one is not parsed, because that would block the server. No compiler writes one."""
+"""Length of a message. A longer one is not parsed, because that would block the server; no compiler writes one."""
 
 
 class CargoReader:
     """Turns the output of one cargo process into events.
 
     ``executables`` lists the absolute paths of what cargo built, without tests. With ``program``, cargo announces the
-    program that it runs after the build, and the program's output is deferred until that line has been read. ``quiet``:
-    cargo was asked to print nothing of its own.
+    program that it runs after the build, and the program's output is deferred until that line has been read. With
+    ``quiet``, cargo prints nothing of its own.
     """
 
     def __init__(self, classify: Classify, *, program: bool = False, quiet: bool = False) -> None:
@@ -47,18 +49,18 @@ class CargoReader:
     def stdout(self, data: bytes) -> list[Event]:
         """Return the events for bytes of standard output: cargo's, or after the build the program's."""
         if not self._building:
-            return self._printed(self._out.pass_on(data))
+            return self._program_output(self._out.pass_on(data))
         events: list[Event] = []
         for line in self._out.feed(data):
             events += self._line(line)
-        events += self._after_build()
+        events += self._rest_after_build()
         return joined(events)
 
     def stderr(self, data: bytes) -> list[Event]:
         """Return the events for bytes of standard error."""
         if not self._building:
             text = self._err.pass_on(data)
-            return [*_output("stderr", text), *self._announced(text)]
+            return [*_output("stderr", text), *self._deferred_output(text)]
         at_once: list[str] = []
         for line in self._err.feed(data):
             waits = self._deferred or _CLOSING.match(plain(line))
@@ -79,37 +81,38 @@ class CargoReader:
         return events
 
     def _line(self, line: str) -> list[Event]:
-        """Return the events for one line; the line before may have ended the build."""
-        return self._message(line) if self._building else self._printed(line)
+        """Return the events for one line. The previous line may have ended the build."""
+        return self._message(line) if self._building else self._program_output(line)
 
-    def _after_build(self) -> list[Event]:
-        return [] if self._building else self._printed(self._out.rest())
+    def _rest_after_build(self) -> list[Event]:
+        return [] if self._building else self._program_output(self._out.rest())
 
-    def _printed(self, text: str) -> list[Event]:
-        """Return the program's output, or defer it until cargo's ``Running`` line was read: the pipes race."""
+    def _program_output(self, text: str) -> list[Event]:
+        """Return the program's output, or defer it until cargo's ``Running`` line was read, because the pipes race."""
         if self._early is None:
             return _output("stdout", text)
         self._early.append(text)
         return []
 
-    def _announced(self, text: str) -> list[Event]:
+    def _deferred_output(self, text: str) -> list[Event]:
+        """Return the deferred output of the program if this text of cargo's announces it."""
         if self._early is None or not _RUNNING.search(plain(text)):
             return []
         early, self._early = self._early, None
         return _output("stdout", "".join(early))
 
     def _message(self, line: str) -> list[Event]:
-        """Return the events for one line. A line that only resembles a message of cargo's is shown as it is."""
+        """Return the events for one line. A line that only resembles a message of cargo is shown unchanged."""
         try:
             return self._known_message(line)
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
             return _output("stdout", line)
 
     def _known_message(self, line: str) -> list[Event]:
-        message = _json(line)
+        message = _parse_message(line)
         match message.get("reason") if message else None:
             case "compiler-message":
-                self._count(message)
+                self._count_warning(message)
                 return [self._diagnostic(message["message"])]
             case "compiler-artifact":
                 if message.get("executable") and not message.get("profile", {}).get("test"):
@@ -117,23 +120,23 @@ class CargoReader:
                 return []
             case "build-finished":
                 self._building = False
-                deferred, self._deferred = "".join([*self._generated(), *self._deferred, self._err.rest()]), []
-                return [*_output("stderr", deferred), *self._announced(deferred)]
+                deferred, self._deferred = "".join([*self._warning_counts(), *self._deferred, self._err.rest()]), []
+                return [*_output("stderr", deferred), *self._deferred_output(deferred)]
             case "build-script-executed":
                 return []
         return _output("stdout", line)
 
-    def _count(self, message: dict[str, Any]) -> None:
-        """Count a warning of a crate, as cargo does where it renders the messages itself."""
+    def _count_warning(self, message: dict[str, Any]) -> None:
+        """Count a warning of a crate, as cargo does when it renders the messages itself."""
         said = message["message"]
         target = message.get("target")
         if self._warnings is None or target is None or said["level"] != "warning" or _SUMMARY.search(said["message"]):
             return
-        crate = f"`{_package(message['package_id'])}` ({_described(target)})"
+        crate = f"`{_package_name(message['package_id'])}` ({_describe_target(target)})"
         self._warnings[crate] = self._warnings.get(crate, 0) + 1
 
-    def _generated(self) -> Iterator[str]:
-        """Yield the lines that cargo leaves out where its messages are JSON, but for their hint at `cargo fix`."""
+    def _warning_counts(self) -> Iterator[str]:
+        """Yield the lines that cargo omits when its messages are JSON, without their hint at `cargo fix`."""
         for crate, count in (self._warnings or {}).items():
             yield f"\x1b[1m\x1b[33mwarning\x1b[0m: {crate} generated {count} warning{'' if count == 1 else 's'}\n"
 
@@ -147,7 +150,7 @@ class CargoReader:
             notes=tuple(child["message"] for child in message.get("children", ())),
             suggestions=tuple(_suggestions(message.get("children", ()))),
         )
-        return self._classified(diagnostic, "rustc", forged=_forged(message.get("spans", ())))
+        return self._classified(diagnostic, "rustc", forged=_is_forged(message.get("spans", ())))
 
     def _text_error(self, text: str) -> Diagnostic:
         first, _, rest = plain(text).partition("\n")
@@ -236,6 +239,7 @@ def joined(events: Iterable[Event]) -> list[Event]:
 
 
 def _close(result: list[Event], parts: list[str]) -> None:
+    """Append the parts to the last event, which is an ``Output``."""
     if parts:
         last = result[-1]
         assert isinstance(last, Output)
@@ -247,7 +251,7 @@ def _output(stream: Literal["stdout", "stderr"], text: str) -> list[Event]:
     return [Output(stream=stream, text=text)] if text else []
 
 
-def _package(identifier: str) -> str:
+def _package_name(identifier: str) -> str:
     """Return the name in a package's id: ``path+file:///…/name#0.1.0``, ``…#name@0.1.0``, or ``name 0.1.0 (…)``."""
     address, number, version = identifier.partition("#")
     if not number:
@@ -256,15 +260,15 @@ def _package(identifier: str) -> str:
     return name if at else address.rpartition("/")[2]
 
 
-def _described(target: dict[str, Any]) -> str:
-    """Return a target as cargo describes it."""
+def _describe_target(target: dict[str, Any]) -> str:
+    """Describe a target as cargo does."""
     kind = target["kind"][0]
     if kind == "custom-build":
         return "build script"
     return f'{kind} "{target["name"]}"' if kind in ("bin", "test", "bench", "example") else "lib"
 
 
-def _json(line: str) -> dict[str, Any]:
+def _parse_message(line: str) -> dict[str, Any]:
     if not line.startswith('{"reason":') or len(line) > _LONGEST_MESSAGE:
         return {}
     try:
@@ -294,14 +298,11 @@ def _suggestions(children: Iterable[dict[str, Any]]) -> Iterator[Suggestion]:
                 message=child["message"],
                 # A suggestion is as certain as its least certain part.
                 applicability=min(
-                    (span.get("suggestion_applicability") or "Unspecified" for span in spans), key=_certainty
+                    (span.get("suggestion_applicability") or "Unspecified" for span in spans),
+                    key=lambda applicability: _CERTAINTY.get(applicability, 0),
                 ),
                 replacements=tuple(_replacement(span) for span in spans),
             )
-
-
-def _certainty(applicability: str) -> int:
-    return {"MaybeIncorrect": 1, "MachineApplicable": 2}.get(applicability, 0)
 
 
 def _replacement(span: dict[str, Any]) -> Replacement:
@@ -315,7 +316,7 @@ def _replacement(span: dict[str, Any]) -> Replacement:
     )
 
 
-def _forged(spans: Iterable[dict[str, Any]]) -> bool:
+def _is_forged(spans: Iterable[dict[str, Any]]) -> bool:
     """Return True if the learner's own ``compile_error!`` wrote the message."""
     for span in spans:
         for text in span.get("text", ()):

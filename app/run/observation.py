@@ -46,11 +46,11 @@ _CALLS: Mapping[str, Mapping[int, str]] = {
 _GENERAL_PROTECTION = 128
 """``si_code`` of a ``SIGSEGV`` without an address: SI_KERNEL."""
 _MAPPED_BUT_CLOSED = 2
-"""``si_code`` of a ``SIGSEGV`` in memory that is mapped without the right to do this: SEGV_ACCERR."""
+"""``si_code`` of a ``SIGSEGV`` in memory that is mapped without permission for this access: SEGV_ACCERR."""
 _MISALIGNED = 1
 """``si_code`` of a ``SIGBUS``: BUS_ADRALN. AArch64 raises it for ``pc`` and ``sp``, x86-64 only on request."""
 _STACK = 7 * 1024 * 1024
-"""Bytes of stack from which on a fault counts as an overflow; the limit is usually 8 MiB."""
+"""Bytes of used stack from which a fault counts as an overflow; the limit is usually 8 MiB."""
 _IMAGE = 64 * 1024 * 1024
 """An address this far above the program's base still counts as one of the file's."""
 
@@ -147,7 +147,7 @@ class _TracedEnd:
         if report.state != "R":
             return _Cause("waits", words.waited(report.seconds, report.calls))
         places = dict.fromkeys(report.places)
-        # The launcher sampled the program counter: a loop comes by the same few instructions again and again.
+        # ``places`` are samples of the program counter. A loop visits the same few instructions again and again.
         if not places or len(places) > len(report.places) // 2:
             return _Cause("busy", words.was_busy(report.cpu_seconds, report.seconds, report.calls))
         first = self._in_file(min(places))
@@ -161,7 +161,11 @@ class _TracedEnd:
         if not report.registers:
             return _Cause("other-signal", words.ended_from_outside(_signal(report.signal)))
         reason, detail = self._fault()
-        places = {"pc": self._in_file(self._pc), "address": self._in_file(report.address), "instruction": self._text()}
+        places = {
+            "pc": self._in_file(self._pc),
+            "address": self._in_file(report.address),
+            "instruction": self._instruction_text(),
+        }
         if report.signal not in (signals.SIGSEGV, signals.SIGBUS):
             places["address"] = None
         elif report.code == _GENERAL_PROTECTION:
@@ -174,7 +178,7 @@ class _TracedEnd:
         report, here = self._report, self._at(self._pc)
         if report.signal in (signals.SIGILL, signals.SIGTRAP):
             stops = self._instruction is not None and self._instruction.mnemonic in ("ud2", "int3", "udf", "brk")
-            return "bad-instruction", words.bad_instruction(self._text(), here, stops=stops)
+            return "bad-instruction", words.bad_instruction(self._instruction_text(), here, stops=stops)
         if report.signal not in (signals.SIGSEGV, signals.SIGBUS):
             return "other-signal", words.ended_by(_signal(report.signal), here)
         if report.signal == signals.SIGBUS and report.code == _MISALIGNED:
@@ -182,7 +186,7 @@ class _TracedEnd:
             if aarch64 and self._pc % 4:
                 return "jumped-away", words.jumped_off_instruction(here)
             address = self._at(report.address)
-            return "misaligned", words.misaligned_access(self._text(), here, address, aarch64=aarch64)
+            return "misaligned", words.misaligned_access(self._instruction_text(), here, address, aarch64=aarch64)
         return self._segmentation_fault()
 
     def _segmentation_fault(self) -> tuple[Reason, str]:
@@ -193,17 +197,17 @@ class _TracedEnd:
             return "returned", returned
         operand = self._operand() if report.code == _GENERAL_PROTECTION else None
         if operand is not None and operand % 16:
-            return "misaligned", words.misaligned_operand(self._text(), here, operand)
+            return "misaligned", words.misaligned_operand(self._instruction_text(), here, operand)
         if report.entry_sp - self._sp > _STACK:
             return "stack-overflow", words.stack_overflowed((report.entry_sp - self._sp) // 1024, here)
         mapped = report.code == _MAPPED_BUT_CLOSED
         if report.address == self._pc:
             return "jumped-away", words.jumped_away(here, mapped=mapped)
         address = self._at(report.address if operand is None else operand)
-        return "bad-address", words.bad_address(self._text(), here, address, mapped=mapped)
+        return "bad-address", words.bad_address(self._instruction_text(), here, address, mapped=mapped)
 
     def _returned(self) -> str | None:
-        """Return a sentence if the entry point executed ``ret``; on AArch64 ``x30`` is 0 at the entry."""
+        """Return a sentence if the entry point executed ``ret``. On AArch64, ``x30`` is 0 at the entry."""
         report = self._report
         if not report.reached:
             return None
@@ -214,7 +218,7 @@ class _TracedEnd:
             return words.entry_returned_aarch64(f"{self._pc:#x}")
         return None
 
-    def _text(self) -> str | None:
+    def _instruction_text(self) -> str | None:
         """Return the instruction at the program counter as assembly."""
         if self._instruction is None:
             return None
@@ -238,7 +242,7 @@ class _TracedEnd:
         return self._pc + self._instruction.size if name == "rip" else self._registers.get(name, 0)
 
     def _in_file(self, address: int) -> int:
-        """Translate an address in memory to the file's, if it lies in the program."""
+        """Translate an address in memory to the one in the file, if it is in the program."""
         return address - self._base if 0 <= address - self._base < _IMAGE and self._base > 0 else address
 
     def _at(self, address: int) -> str:
@@ -246,7 +250,7 @@ class _TracedEnd:
 
 
 def _untraced(report: _Report, entry: int | None) -> _Cause:
-    """Find the cause in a report of a launcher that may not trace: no registers, no instruction, no system calls."""
+    """Find the cause in a report without a trace, which has no registers, no instruction and no system calls."""
     if report.outcome == "exited":
         return _Cause("exit", words.exited(report.exit_code))
     if report.outcome == "running":

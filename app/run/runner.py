@@ -18,31 +18,32 @@ from anyio.abc import ByteReceiveStream
 
 from app.binary import BinaryFacts
 from app.protocol.command import Command
-from app.protocol.events import Artifact, Edit, Event, Finished, Limit, Output, Started, Status, to_json
+from app.protocol.events import Artifact, Edit, Event, Finished, Limit, Output, Started, Status
 from app.run import words
-from app.run.answers import answer, hindrance
+from app.run.answers import answer, reason_not_to_start
 from app.run.cargo import CargoReader, Classify, PlainReader
-from app.run.machine import Monitor, StandIn, reported
+from app.run.machine import Monitor, StandIn, report_path
+from app.run.meter import Emit, Meter
 from app.run.observation import observed
 from app.run.rustup import TargetReader
-from app.run.workspace import HOME, PROGRAM, Seed, Workspace
+from app.run.workspace import HOME, PROGRAM, Seed, Workspace, has_companions
 from app.runfiles import in_thread
 from app.sandbox import Box, Confined, ProgramGoneError, process
 from app.toolchain import TOOL_PATH, Toolchain, build_env, components
 
-Emit = Callable[[Event], None]
+Mark = Callable[[str], None]
 
 _MESSAGES = "--message-format=json-diagnostic-rendered-ansi"
 _COMPILES = ("build", "check", "run", "rustc", "test", "clippy")
-_LAST_WORDS = 1.0
-"""Seconds in which what a process wrote before its end is still read."""
-_RAW_PER_SHOWN = 8
-"""Bytes that may be read for each that may be shown: cargo's JSON contains a message at least twice."""
-_UNPACED = 300
+_LAST_OUTPUT_SECONDS = 1.0
+"""Seconds after a process has ended in which its remaining output is read."""
+_HASHED_AT_ONCE = 256 * 1024
+"""Artifacts below this size are hashed at once, which takes less time than another thread."""
+_UNPACED_EVENTS = 300
 """Events that pass without delay. An ordinary run has about ten."""
-_LONGEST_EDIT = 256 * 1024
-_PACE = 0.02
+_PACE_SECONDS = 0.02
 """Seconds between two reads of a stream after that, so that single bytes gather in the pipe."""
+_LONGEST_EDIT = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -89,49 +90,56 @@ def takes_seed(command: Command) -> bool:
     return command.kind == "cargo" and command.subcommand in _COMPILES
 
 
-async def run(task: Task, emit: Emit) -> Built | None:
+def _unmarked(_stage: str) -> None:
+    """Ignore the end of a stage."""
+
+
+async def run(task: Task, emit: Emit, mark: Mark = _unmarked) -> Built | None:
     """Run the task up to its ``finished`` event and return what it built, if anything.
 
-    The run's folder stays, so that the verdict need not wait for its removal.
+    The run's folder is left in place, so that the verdict does not wait for its removal. ``mark`` is called with the
+    name of each stage at its end.
     """
-    placed = await in_thread(_lay, task)
+    placed = await in_thread(_lay_out, task)
+    mark("lay")
     note = task.command.note or None
     emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.box.level, note=note))
     reader = _reader(task)
-    meter = _Meter(task.box.limits.output_bytes, emit)
+    meter = Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()
     monitor = Monitor(task.workspace.folder, HOME, emit)
-    end = _at_once(task, meter) if placed else _refuse(task, meter)
-    end = end or await _follow(task, reader, meter, monitor)
+    end = _end_without_process(task, meter, placed=placed) or await _run_process(task, reader, meter, monitor, mark)
     status, exit_code = end.status, end.exit_code
     seconds = round(time.monotonic() - began, 3)
     if not meter.full:
         meter.pass_on(reader.end())
-    if task.machines:
+    if _may_start_machine(task):
         await monitor.end()
     limit = "output" if meter.full else end.limit
     if limit:
         meter.say(f"\n{task.box.limits.sentence(limit)}\n")
     elif status == "timeout":
         meter.say(f"\n{words.timed_out(task.seconds)}\n")
-    if status == "ok":
-        meter.pass_on(await in_thread(_left, task))
+    if status == "ok" and (task.command.kind == "new" or task.command.subcommand == "fmt"):
+        meter.pass_on(await in_thread(_written_files, task))
     if isinstance(reader, TargetReader) and status == "ok" and reader.exit_code:
         status, exit_code = "failed", reader.exit_code
-    built = await _artifact(task, tuple(reader.executables))
-    if built:
-        emit(built[1])
-    watched = observed(end.report, _program(task, built[0] if built else None), built[1].entry if built else None)
-    if watched:
-        emit(watched)
-        if watched.outcome == "running":
+    mark("end")
+    built, artifact = await _collect_artifact(task, tuple(reader.executables), mark)
+    if artifact:
+        emit(artifact)
+    program = built or task.after  # the program that ran, built by this run or by an earlier one
+    observation = observed(end.report, program.path if program else "", artifact.entry if artifact else None)
+    if observation:
+        emit(observation)
+        if observation.outcome == "running":
             exit_code = None
             meter.say(f"\n{words.stopped_on_purpose(task.program_seconds)}\n")
     emit(Finished(status=status, exit_code=exit_code, seconds=seconds, limit=limit))
-    return built[0] if built else None
+    return built
 
 
-def _lay(task: Task) -> bool:
+def _lay_out(task: Task) -> bool:
     """Make the run's folder; return False if the artifact of an earlier run cannot be placed."""
     task.workspace.lay({} if task.command.kind == "new" else task.files, task.seed)
     placed = True
@@ -141,15 +149,13 @@ def _lay(task: Task) -> bool:
     return placed
 
 
-def _refuse(task: Task, meter: "_Meter") -> "_End":
-    meter.say(f"{words.in_the_way(task.after.path if task.after else '')}\n")
-    return _End("failed")
-
-
-def _at_once(task: Task, meter: "_Meter") -> "_End | None":
-    """Answer what needs no process, or what no process can answer; return None for all else."""
+def _end_without_process(task: Task, meter: Meter, *, placed: bool) -> "_End | None":
+    """Answer or refuse a command that needs no process; return None if it needs one."""
     built = task.after.path if task.after else None
-    if sentence := hindrance(task.command, task.toolchain, built):
+    if not placed:
+        meter.say(f"{words.in_the_way(built or '')}\n")
+        return _End("failed")
+    if sentence := reason_not_to_start(task.command, task.toolchain, built):
         meter.say(f"{sentence}\n")
         return _End("failed", 1)
     if task.command.kind != "answer":
@@ -182,15 +188,15 @@ class _End:
     report: bytes = b""
 
 
-async def _follow(
-    task: Task, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter", monitor: Monitor
+async def _run_process(
+    task: Task, reader: CargoReader | PlainReader | TargetReader, meter: Meter, monitor: Monitor, mark: Mark
 ) -> _End:
     root = task.workspace.folder.path
     home = task.box.inside(root) / HOME
     env = build_env(task.toolchain, home)
     folders = task.toolchain.folders
     if task.machines:
-        env |= task.machines.env(env["PATH"], reported(home))
+        env |= task.machines.env(env["PATH"], report_path(home))
         folders += (task.machines.folder,)
     if task.command.subcommand in ("clippy", "fmt"):
         env |= _component_env(task.toolchain)
@@ -199,12 +205,16 @@ async def _follow(
         env["CARGO_CARGO_NEW_VCS"] = "none"
     with anyio.move_on_after(task.seconds):
         try:
-            observe = task.program_seconds if _starts_program(task.command) else None
+            command = task.command
+            starts_program = command.kind == "program" or (command.kind == "cargo" and command.subcommand == "run")
+            observe = task.program_seconds if starts_program else None
             async with (
                 process(task.box, _argv(task), root, task.workspace.root, env, folders, observe) as child,
-                monitor.following() if task.machines else nullcontext(),
+                monitor.following() if _may_start_machine(task) else nullcontext(),
             ):
+                mark("spawn")
                 exit_code = await _drain(child, reader, meter)
+                mark("process")
                 report = child.read_report()
         except ProgramGoneError as error:
             meter.say(f"{words.cannot_start(str(error))}\n")
@@ -216,7 +226,7 @@ async def _follow(
 
 
 def _component_env(toolchain: Toolchain) -> dict[str, str]:
-    """Return what Clippy and rustfmt need to know; Clippy takes the compiler's place and so misses its wrapper."""
+    """Return the variables for Clippy and rustfmt. Clippy runs instead of the wrapper that would pass the sysroot."""
     return {
         "CARGO": str(toolchain.cargo),
         "RUSTFMT": str(components.program(toolchain, "rustfmt")),
@@ -224,17 +234,12 @@ def _component_env(toolchain: Toolchain) -> dict[str, str]:
     }
 
 
-def _starts_program(command: Command) -> bool:
-    return command.kind == "program" or (command.kind == "cargo" and command.subcommand == "run")
+def _may_start_machine(task: Task) -> bool:
+    """Return True if the command may start an emulator. Following it takes a thread ten times a second."""
+    return bool(task.machines) and (task.command.kind == "emulate" or task.command.subcommand in ("run", "test"))
 
 
-def _program(task: Task, built: Built | None) -> str:
-    """Return the path of the program that ran: built by this run, or by the earlier one that it refers to."""
-    found = built or task.after
-    return found.path if found else ""
-
-
-async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetReader, meter: "_Meter") -> int | None:
+async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetReader, meter: Meter) -> int | None:
     """Read both streams as they come. Return the exit code, or None if the output limit ended the process."""
 
     async def pump(source: ByteReceiveStream | None, read: Callable[[bytes], list[Event]]) -> None:
@@ -243,17 +248,17 @@ async def _drain(child: Confined, reader: CargoReader | PlainReader | TargetRead
             if not (meter.takes(len(data)) and meter.pass_on(read(data))):
                 group.cancel_scope.cancel()
                 return
-            if meter.passed > _UNPACED:
+            if meter.passed > _UNPACED_EVENTS:
                 # A program that writes single bytes would make an event of each.
-                await anyio.sleep(_PACE)
+                await anyio.sleep(_PACE_SECONDS)
 
     async with anyio.create_task_group() as group:
         group.start_soon(pump, child.process.stdout, reader.stdout)
         group.start_soon(pump, child.process.stderr, reader.stderr)
         await child.process.wait()
         await child.end()
-        # A process that left the group may keep the pipes open for ever. What was written before is read by then.
-        group.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS
+        # A process that left the group may keep the pipes open forever, so reading ends at a deadline.
+        group.cancel_scope.deadline = anyio.current_time() + _LAST_OUTPUT_SECONDS
     return child.process.returncode
 
 
@@ -261,7 +266,12 @@ def _argv(task: Task) -> list[str]:
     command = task.command
     match command.kind:
         case "cargo":
-            return [*_cargo(task), *_cargo_words(command)]
+            # Clippy and rustfmt start directly: cargo would first look for an alias in the configuration.
+            external = {"clippy": "cargo-clippy", "fmt": "cargo-fmt"}.get(command.subcommand)
+            cargo = components.program(task.toolchain, external) if external else task.toolchain.cargo
+            messages = [_MESSAGES] if command.subcommand in _COMPILES and "--help" not in command.options else []
+            rest = ["--", *command.rest] if command.rest else []
+            return [str(cargo), command.subcommand, *messages, *command.options, *rest]
         case "new":
             return [str(task.toolchain.cargo), "new", *command.options]
         case "rustc":
@@ -275,33 +285,13 @@ def _argv(task: Task) -> list[str]:
             return [shutil.which(command.program, path=folders) or command.program, *command.options]
 
 
-def _cargo(task: Task) -> list[str]:
-    """Return cargo, or Clippy and rustfmt themselves: an alias in the configuration would come before them."""
-    external = {"clippy": "cargo-clippy", "fmt": "cargo-fmt"}.get(task.command.subcommand)
-    return [str(components.program(task.toolchain, external) if external else task.toolchain.cargo)]
-
-
-def _cargo_words(command: Command) -> tuple[str, ...]:
-    messages = (_MESSAGES,) if command.subcommand in _COMPILES and "--help" not in command.options else ()
-    rest = ("--", *command.rest) if command.rest else ()
-    return (command.subcommand, *messages, *command.options, *rest)
-
-
-def _new_files(workspace: Workspace) -> list[Event]:
-    """Show the files that ``cargo new`` made as text. The learner's own files stay as they are."""
-    shown = (f"\n{path}\n{indent(text, '    ', bool)}\n" for path, text in workspace.new_files())
-    return [Output(stream="stdout", text="".join(shown))]
-
-
-def _left(task: Task) -> list[Event]:
-    """Return what a command that writes source files has left in the run's folder."""
+def _written_files(task: Task) -> list[Event]:
+    """Return the files that ``cargo new`` made, as text, or those that ``cargo fmt`` changed, as edits to accept."""
     if task.command.kind == "new":
-        return _new_files(task.workspace)
-    return _edits(task) if task.command.subcommand == "fmt" else []
-
-
-def _edits(task: Task) -> list[Event]:
-    """Return the files that ``cargo fmt`` has changed; the learner's own stay as they are until they take these."""
+        shown = (f"\n{path}\n{indent(text, '    ', bool)}\n" for path, text in task.workspace.new_files())
+        return [Output(stream="stdout", text="".join(shown))]
+    if task.command.subcommand != "fmt":
+        return []
     events: list[Event] = []
     for path, text in task.files.items():
         changed = task.workspace.read(path, _LONGEST_EDIT)
@@ -312,65 +302,43 @@ def _edits(task: Task) -> list[Event]:
     return events
 
 
-async def _artifact(task: Task, executables: tuple[str, ...]) -> tuple[Built, Artifact] | None:
+async def _collect_artifact(
+    task: Task, executables: tuple[str, ...], mark: Mark
+) -> tuple[Built, Artifact] | tuple[None, None]:
     root = task.workspace.folder.path
     path = task.workspace.inside(task.box.outside(root, executables[-1])) if executables else None
     if path is None:
-        return None
-    size = await in_thread(task.workspace.keep, path, task.keep)
-    if size is None:
-        return None
+        return None, None
+    taken = await in_thread(_take, task, path)
+    if taken is None:
+        return None, None
+    size, digest = taken
+    mark("collect")
     kept = task.keep / PROGRAM
-    digests: list[str] = []
+    digests = [] if digest is None else [digest]
     async with anyio.create_task_group() as group:
-        # A debug build of a std program is 10 MB, so it is hashed while the inspector reads it.
-        group.start_soon(in_thread, lambda: digests.append(_digest(kept)))
+        if not digests:
+            group.start_soon(in_thread, lambda: digests.append(_digest(kept)))
         facts = await task.facts_of(kept)
-    companions, more = await in_thread(task.workspace.keep_beside, path, facts.format, task.keep)
+    mark("facts")
+    companions: tuple[Path, ...] = ()
+    more = 0
+    if has_companions(facts.format):
+        companions, more = await in_thread(task.workspace.keep_beside, path, facts.format, task.keep)
     return Built(kept, path, companions, size + more), Artifact(
         path=path, bytes=size, sha256=digests[0], **asdict(facts)
     )
 
 
+def _take(task: Task, path: str) -> tuple[int, str | None] | None:
+    """Take the artifact out of the folder; return its size, and its digest unless it is large.
+
+    A debug build of a std program is 10 MB, so it is hashed while the inspector reads it.
+    """
+    size = task.workspace.keep(path, task.keep)
+    return None if size is None else (size, _digest(task.keep / PROGRAM) if size < _HASHED_AT_ONCE else None)
+
+
 def _digest(kept: Path) -> str:
     with kept.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class _Meter:
-    """Passes events on until the run exceeds its output limit."""
-
-    def __init__(self, allowed: int, emit: Emit) -> None:
-        self._left = allowed
-        self._emit = emit
-        self._raw_left = _RAW_PER_SHOWN * allowed
-        self.full = False
-        self.passed = 0
-
-    def takes(self, count: int) -> bool:
-        """Count bytes read; return False once they are too many, for an endless line would fill the memory."""
-        self._raw_left -= count
-        self.full = self.full or self._raw_left < 0
-        return not self.full
-
-    def say(self, sentence: str) -> None:
-        """Emit a sentence of the playground's own, which does not count."""
-        self._emit(Output(stream="stderr", text=sentence))
-
-    def pass_on(self, events: list[Event]) -> bool:
-        """Emit the events that fit; return False once the limit is reached."""
-        if self.full:
-            return False
-        for event in events:
-            # All that is kept of a message counts, not only what the terminal shows.
-            text = event.text if isinstance(event, Output) else to_json(event)
-            data = text.encode("utf-8", "replace")
-            if len(data) > self._left:
-                self.full = True
-                if isinstance(event, Output):
-                    self._emit(event.model_copy(update={"text": data[: self._left].decode("utf-8", "ignore")}))
-                return False
-            self._left -= len(data)
-            self._emit(event)
-            self.passed += 1
-        return True

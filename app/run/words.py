@@ -35,7 +35,7 @@ def stopped_on_purpose(seconds: float) -> str:
 
 def cannot_start(reason: str) -> str:
     """Explain that the command's program could not be started."""
-    return f"{reason}. Whoever runs this playground can see more with playground doctor."
+    return f"{reason}. The operator of this playground can see more with playground doctor."
 
 
 def component_missing(component: str, toolchain: str) -> str:
@@ -70,7 +70,7 @@ def target_not_installed(triple: str, toolchain: str) -> str:
     """Answer ``rustup target add`` for a target that only the operator can install."""
     return (
         f"error: {triple} is not installed for {toolchain}, and a learner cannot install targets here. "
-        f"Whoever runs this playground can: playground setup --target {triple}"
+        f"The operator of this playground can: playground setup --target {triple}"
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.runfiles import HiddenError, RunFolder
 
 HOME = "home"
@@ -17,22 +17,22 @@ HOME = "home"
 PROGRAM = "program"
 """The name under which a built file is kept."""
 
-_NO_NAME = re.compile("[\0\ud800-\udfff]")
+_INVALID_IN_PATH = re.compile("[\0\ud800-\udfff]")
 """Characters that are invalid in a path on this system or in JSON."""
-_PLACES = {
+_PLACE_OF = {
     **dict.fromkeys(("config", "config.toml", "cargo-config.toml"), ".cargo/config.toml"),
     **dict.fromkeys(("manifest.toml", "cargo.toml.txt"), "Cargo.toml"),
     **dict.fromkeys(("lib.rs", "mod.rs"), "src/main.rs"),
 }
-"""Where the text of files belongs that have another name."""
-_NEEDLESS = {
+"""The file in which the text of a file with another name belongs."""
+_UNNEEDED = {
     "cargo.lock": "cargo makes it by itself",
     "build.rs": "nothing has to be generated before the crate is built",
     **dict.fromkeys(("rust-toolchain", "rust-toolchain.toml"), "the compiler is chosen beside the command"),
     **dict.fromkeys((".gitignore", "readme.md"), "the crate is not put under version control"),
     **dict.fromkeys(("rustfmt.toml", ".rustfmt.toml", "clippy.toml"), "the usual settings apply"),
 }
-"""Files that readers have and that the lessons do without."""
+"""Files that readers may have but the lessons do not need, and why."""
 _LONGEST_PATH = 4096
 _LARGEST_ARTIFACT = 64 * 1024 * 1024
 _LARGEST_COMPANION = 8 * 1024 * 1024
@@ -61,7 +61,7 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
     for path, text in edits.items():
         field = f"files.{path[:80]}".encode("utf-8", "replace").decode()
         if path not in lesson.editable:
-            raise EditError("not-editable", _misplaced(path, lesson.editable), field)
+            raise EditError("not-editable", _why_not_editable(path, lesson.editable), field)
         if "\0" in text:
             raise EditError("nul-byte", f"{path} contains a NUL byte; remove it.", field)
         try:
@@ -74,14 +74,14 @@ def merge(lesson: Lesson, edits: Mapping[str, str], file_bytes: int) -> dict[str
     return {**lesson.files, **edits}
 
 
-def _misplaced(path: str, editable: Sequence[str]) -> str:
-    """Return where the text of a file belongs that cannot be edited."""
+def _why_not_editable(path: str, editable: Sequence[str]) -> str:
+    """Return a sentence on a file that cannot be edited, and on where its text belongs."""
     shown = f"`{repr(path[:80])[1:-1]}`"
     name = PurePosixPath(path).name.lower()
-    place = _PLACES.get(name) or next((each for each in editable if PurePosixPath(each).name.lower() == name), None)
+    place = _PLACE_OF.get(name) or next((each for each in editable if PurePosixPath(each).name.lower() == name), None)
     allowed = " and ".join(f"`{each}`" for each in editable)
-    if name in _NEEDLESS:
-        return f"{shown} cannot be edited and is not needed: {_NEEDLESS[name]}. {allowed} can be edited."
+    if name in _UNNEEDED:
+        return f"{shown} cannot be edited and is not needed: {_UNNEEDED[name]}. {allowed} can be edited."
     if place in editable:
         return f"{shown} cannot be edited in this lesson; its text belongs in `{place}`."
     if place:
@@ -92,7 +92,7 @@ def _misplaced(path: str, editable: Sequence[str]) -> str:
 
 
 def configured_targets(files: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the targets in the crate's configuration; empty for the host, and for a file that takes too long to parse.
+    """Return the targets in the crate's configuration, empty for the host and for a file that is too costly to parse.
 
     For a key of n parts ``tomllib`` takes time and memory that grow with n squared: 4 GB for 64 KiB.
     """
@@ -158,7 +158,7 @@ class Workspace:
 
         Not only below ``target``: a configuration may name another folder. The run may have forged the text.
         """
-        if len(executable) > _LONGEST_PATH or _NO_NAME.search(executable):
+        if len(executable) > _LONGEST_PATH or _INVALID_IN_PATH.search(executable):
             return None
         path = posixpath.normpath(executable)
         above = f"{self.root}/"
@@ -173,14 +173,23 @@ class Workspace:
 
         ``form`` is the artifact's format: some formats hold the debug information in the artifact itself.
         """
-        names = _BESIDE.get(form, lambda _folder, _path: [])(self.folder, PurePosixPath(self.crate, path))
-        there = [kept / str(number) for number in range(len(names))]
-        sizes = [self.folder.take(name, one, _LARGEST_COMPANION) for name, one in zip(names, there, strict=True)]
-        taken = [(one, size) for one, size in zip(there, sizes, strict=True) if size is not None]
-        return tuple(one for one, _ in taken), sum(size for _, size in taken)
+        built = PurePosixPath(self.crate, path)
+        match form:
+            case "PE":
+                names = [str(built.with_suffix(".pdb"))]
+            case "Mach-O":
+                names = _object_files(self.folder, built)
+            case _:
+                names = []
+        taken: dict[Path, int] = {}
+        for number, name in enumerate(names):
+            size = self.folder.take(name, kept / str(number), _LARGEST_COMPANION)
+            if size is not None:
+                taken[kept / str(number)] = size
+        return tuple(taken), sum(taken.values())
 
     def read(self, path: str, limit: int) -> str | None:
-        """Return the text of a file of the crate; None if it is missing, no text, or longer than ``limit`` bytes."""
+        """Return the text of a file of the crate; None if it is missing, not text, or longer than ``limit`` bytes."""
         data = self.folder.read(f"{self.crate}/{path}", limit)
         with suppress(UnicodeDecodeError):
             return None if data is None else data.decode()
@@ -200,21 +209,19 @@ class Workspace:
                     yield path.removeprefix(f"{self.crate}/"), data.decode("utf-8", "replace")
 
 
-def _pdb(_folder: RunFolder, built: PurePosixPath) -> list[str]:
-    return [str(built.with_suffix(".pdb"))]
-
-
-def _objects(folder: RunFolder, built: PurePosixPath) -> list[str]:
+def _object_files(folder: RunFolder, built: PurePosixPath) -> list[str]:
     """Return the largest object files of the crate, which the compiler leaves beside the artifact."""
-    begins = f"{built.name.replace('-', '_')}-"
+    prefix = f"{built.name.replace('-', '_')}-"
     deps = str(built.parent / "deps")
     sized: list[tuple[int, str]] = []
     with suppress(HiddenError):
         for found in islice(folder.walk(deps), _MOST_LISTED):
             name = found.path.removeprefix(f"{deps}/")
-            if name.startswith(begins) and name.endswith(".o") and "/" not in name:
+            if name.startswith(prefix) and name.endswith(".o") and "/" not in name:
                 sized.append((folder.size_of(found.path) or 0, found.path))
     return [path for _, path in sorted(sized, reverse=True)[:_MOST_COMPANIONS]]
 
 
-_BESIDE = {"PE": _pdb, "Mach-O": _objects}
+def has_companions(form: str) -> bool:
+    """Return True if an artifact of this format may have its debug information in files beside it."""
+    return form in ("PE", "Mach-O")

@@ -48,7 +48,7 @@ def parts_of(path: str) -> tuple[str, ...]:
     return parts
 
 
-def opened(folder: int, path: str, flags: int) -> int:
+def open_beneath(folder: int, path: str, flags: int) -> int:
     """Return a descriptor of ``path`` below ``folder``; ``""`` is the folder itself.
 
     Raises ``OSError``, also if a component of the path is a link.
@@ -57,10 +57,10 @@ def opened(folder: int, path: str, flags: int) -> int:
     if not path:
         return os.open(".", flags, dir_fd=folder)
     parts = parts_of(path)
-    return _openat2(folder, path, flags) if HAS_OPENAT2 else _walked(folder, parts, flags)
+    return _openat2(folder, path, flags) if HAS_OPENAT2 else _open_step_by_step(folder, parts, flags)
 
 
-def _walked(folder: int, parts: tuple[str, ...], flags: int) -> int:
+def _open_step_by_step(folder: int, parts: tuple[str, ...], flags: int) -> int:
     handle = os.dup(folder)
     try:
         for part in parts[:-1]:

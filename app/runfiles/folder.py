@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Self
 
-from app.runfiles.beneath import FOLDER, HANDLE, ONLY_NAME, OURS, opened, parts_of
+from app.runfiles.beneath import FOLDER, HANDLE, ONLY_NAME, OURS, open_beneath, parts_of
 from app.runfiles.removal import remove
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -75,14 +75,14 @@ class RunFolder:
             _write(file, data)
 
     def copy_in(self, path: str, source: Path) -> None:
-        """Copy a file of the server's to a new executable one. Raises as ``write``."""
+        """Copy one of the server's files to a new executable file. Raises the errors of ``write``."""
         with source.open("rb") as read, self._new_file(path, 0o500) as file, open(file, "wb", closefd=False) as written:
             shutil.copyfileobj(read, written, _COPIED_AT_ONCE)
 
     def delete(self, path: str) -> None:
         """Delete a file."""
         *above, name = parts_of(path)
-        folder = opened(self._handle, "/".join(above), HANDLE)
+        folder = open_beneath(self._handle, "/".join(above), HANDLE)
         try:
             os.unlink(name, dir_fd=folder)
         finally:
@@ -90,7 +90,7 @@ class RunFolder:
 
     def make_folder(self, path: str) -> None:
         """Make a folder and those above it, unless they exist."""
-        os.close(self._made(parts_of(path)))
+        os.close(self._make_folders(parts_of(path)))
 
     def give(self) -> None:
         """Change the owner of the folder and of everything in it to the run's user, before the run starts."""
@@ -101,9 +101,9 @@ class RunFolder:
         os.chown(".", self.owner, self.owner, dir_fd=self._handle)
 
     def read(self, path: str, most: int) -> bytes | None:
-        """Return a file's content, or None unless it is a regular file of the run's with at most ``most`` bytes."""
+        """Return a file's content, or None unless it is a regular file of the run of at most ``most`` bytes."""
         try:
-            file = opened(self._handle, path, os.O_RDONLY | os.O_NONBLOCK)
+            file = open_beneath(self._handle, path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             if error.errno in OURS:
                 raise
@@ -117,16 +117,16 @@ class RunFolder:
             os.close(file)
 
     def size_of(self, path: str) -> int | None:
-        """Return the size of a regular file of the run's, or None for anything else."""
+        """Return the size of a regular file of the run, or None for anything else."""
         status = self._status(path)
         return status.st_size if status and self._is_own_file(status) else None
 
     def take(self, path: str, there: Path, most: int) -> int | None:
         """Move a file out of the folder and return its size, or None if it is not a file of the run's alone.
 
-        ``there`` is a path in a folder of the server's, which is made if need be. Copying 10 MB instead would take
-        longer than everything else. All names of the file are moved, because cargo gives an artifact a second name
-        nearby. If a name remains elsewhere, another program may hold the file, and it is not taken.
+        ``there`` is a path in a folder of the server, which is made if necessary. Files are moved, because copying
+        10 MB would take longer than everything else. All names of a file are moved, because cargo gives an artifact a
+        second name nearby. If a name remains elsewhere, another program may have the file, and it is not taken.
         """
         status = self._status(path)
         names = self._names(status, path) if status and self._is_own_file(status, most) else []
@@ -140,7 +140,7 @@ class RunFolder:
                 moved.append(f"{there.name}.{number}" if number else there.name)
                 self._move(name, target, moved[-1])
             if self._is_alone(status, target, moved, most):
-                return _adopted(target, moved)
+                return _adopt(target, moved)
         except OSError as error:
             if error.errno in OURS:
                 raise
@@ -179,7 +179,7 @@ class RunFolder:
     @contextmanager
     def _new_file(self, path: str, mode: int) -> Iterator[int]:
         *above, name = parts_of(path)
-        folder = self._made(tuple(above))
+        folder = self._make_folders(tuple(above))
         try:
             file = os.open(
                 name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder
@@ -191,7 +191,8 @@ class RunFolder:
         finally:
             os.close(file)
 
-    def _made(self, parts: tuple[str, ...]) -> int:
+    def _make_folders(self, parts: tuple[str, ...]) -> int:
+        """Make the folders that do not exist yet; return a descriptor of the last one."""
         handle = os.dup(self._handle)
         try:
             for part in parts:
@@ -207,7 +208,7 @@ class RunFolder:
 
     def _status(self, path: str) -> os.stat_result | None:
         try:
-            handle = opened(self._handle, path, ONLY_NAME)
+            handle = open_beneath(self._handle, path, ONLY_NAME)
         except OSError as error:
             if error.errno in OURS:
                 raise
@@ -222,7 +223,7 @@ class RunFolder:
         return stat.S_ISREG(status.st_mode) and status.st_uid == self.owner and fits
 
     def _names(self, status: os.stat_result, path: str) -> list[str]:
-        """Return all names of the file, this one first, or none if some are outside of the folder."""
+        """Return all names of the file, this one first, or none if some are outside the folder."""
         names = {path: None}
         below = (path.rpartition("/")[0], "") if 1 < status.st_nlink <= _MOST_NAMES else ()
         with suppress(HiddenError):
@@ -235,25 +236,25 @@ class RunFolder:
 
     def _move(self, path: str, target: int, name: str) -> None:
         above, _, own = path.rpartition("/")
-        source = opened(self._handle, above, HANDLE)
+        source = open_beneath(self._handle, above, HANDLE)
         try:
             os.rename(own, name, src_dir_fd=source, dst_dir_fd=target)
         finally:
             os.close(source)
 
     def _is_alone(self, status: os.stat_result, target: int, names: list[str], most: int) -> bool:
-        """Return True if the moved names, which no run can change any more, are the file that was examined."""
+        """Return True if the moved names, which no run can change now, are exactly the examined file."""
         moved = [os.stat(name, dir_fd=target, follow_symlinks=False) for name in names]
         same = all((one.st_dev, one.st_ino) == (status.st_dev, status.st_ino) for one in moved)
         return same and self._is_own_file(moved[0], most) and moved[0].st_nlink == len(names)
 
     def _listable(self, path: str) -> int | None:
-        """Return a descriptor to list a folder, or None if it is gone. If the run closed it, make it readable first."""
+        """Return a descriptor to list a folder, or None if it is gone. Change its mode if that forbids listing."""
         try:
             try:
-                return opened(self._handle, path, FOLDER)
+                return open_beneath(self._handle, path, FOLDER)
             except PermissionError:
-                return self._opened_up(path)
+                return self._open_after_chmod(path)
         except OSError as error:
             if error.errno in _GONE:
                 return None
@@ -261,9 +262,9 @@ class RunFolder:
                 raise
             raise HiddenError(path) from error
 
-    def _opened_up(self, path: str) -> int:
+    def _open_after_chmod(self, path: str) -> int:
         # ``.`` cannot be looked up in a folder without the right to search it, so the folder itself is duplicated.
-        handle = opened(self._handle, path, HANDLE) if path else os.dup(self._handle)
+        handle = open_beneath(self._handle, path, HANDLE) if path else os.dup(self._handle)
         try:
             if os.fstat(handle).st_uid == self.owner:
                 os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
@@ -280,7 +281,7 @@ def _is_same(entry: os.DirEntry[str], status: os.stat_result) -> bool:
     return (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
 
 
-def _adopted(target: int, names: list[str]) -> int:
+def _adopt(target: int, names: list[str]) -> int:
     """Make a moved file the server's own and read-only; return its size."""
     name, *further = names
     for one in further:

@@ -32,7 +32,7 @@ async def look(work: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
 
 
 async def removed(path: Path) -> bool:
-    """Delete a folder, a large one in a process of its own. Return True if it is gone. Never raises."""
+    """Delete a folder, a large one in a separate process. Return True if it is gone. Never raises."""
     if await in_thread(removal.remove, path):
         return True
     return await anyio.to_thread.run_sync(removal.remove_apart, path, limiter=_limiter(_removals, _REMOVALS))

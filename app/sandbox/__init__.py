@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _LONGEST_REPORT = 64 * 1024
-_LAST_SWEEP = 5.0
+_SWEEP_SECONDS = 5.0
 """Seconds that the launcher gets to end its descendants before it is killed itself."""
 
 
@@ -92,7 +92,7 @@ class Confined:
         if self.box.level == "landlock":
             # The launcher ends its descendants, some of which may have left the process group.
             self._signal(signal.SIGTERM)
-            with anyio.move_on_after(_LAST_SWEEP):
+            with anyio.move_on_after(_SWEEP_SECONDS):
                 await self.process.wait()
         # From the bottom up: the first process of a namespace leaves the process group and, early on, does not yet
         # notice the death of bubblewrap. When it dies, the kernel ends all others in its namespace.
@@ -170,7 +170,7 @@ async def confined(
                 child.group.hold(child.process.pid)
             yield child
         finally:
-            # Cancellation would only end the process itself and leave its descendants running.
+            # Shielded, because a cancelled end would leave descendants running.
             with anyio.CancelScope(shield=True):
                 await child.end()
                 await child.process.aclose()
@@ -220,7 +220,7 @@ async def _start(
 ) -> Confined:
     kills, alive = memory_kills(), _alive()
     try:
-        # Cancelled in the middle, anyio would end only the process itself and not its descendants.
+        # Shielded: if a cancellation interrupts open_process, anyio ends only the process and not its descendants.
         with anyio.CancelScope(shield=True):
             child = await anyio.open_process(
                 box.command(argv, folder.path, cwd, readable, observe, alive),

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -27,12 +28,12 @@ _TMP = "tmp"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
 _DEVICES = ("/dev/null",)
-_SOURCES = ("/dev/random", "/dev/urandom")
-"""Not /dev/zero: a shared mapping of it is memory that the watcher cannot count."""
+_RANDOM = ("/dev/random", "/dev/urandom")
+"""Readable devices. Not /dev/zero, because a shared mapping of it is memory that the watcher cannot count."""
 _ADDRESS_SPACE = 4
 """The limit for address space as a multiple of the memory limit. Compilers map far more memory than they use."""
-_LATEST_LOOK = 5
-"""Seconds of processor time above the limit that a process can use until the watcher notices."""
+_CPU_MARGIN_SECONDS = 5
+"""Processor time above the limit that a process can use until the watcher notices."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Box:
         words += ["--proc", "/proc", "--dev", "/dev"]
         # A subfolder of the run's folder, because the watcher cannot count the files of a tmpfs.
         words += ["--bind", str(root / _TMP), "/tmp"]  # noqa: S108 - the path in the namespace
-        for folder in _elsewhere(readable):
+        for folder in _outside_system(tuple(readable)):
             words += [*_open_parents(folder), "--ro-bind", str(folder), str(folder)]
         words += ["--ro-bind", str(self.launcher), _INNER_LAUNCHER, "--bind", str(root), str(INSIDE)]
         # Everything else is in a tmpfs, whose memory the watcher cannot count.
@@ -148,7 +149,7 @@ class Box:
         values = {
             # The watcher counts the sum over all processes; these limits stop a single process that it has not seen
             # yet. The one for processor time is higher, so that the watcher, which reports the reason, comes first.
-            "cpu": int(most.cpu_seconds) + _LATEST_LOOK,
+            "cpu": int(most.cpu_seconds) + _CPU_MARGIN_SECONDS,
             "fsize": most.file_size_bytes,
             "as": most.memory_bytes * _ADDRESS_SPACE,
             "nofile": most.open_files,
@@ -165,7 +166,7 @@ class Box:
         if not self.landlock:
             return []
         words = ["--landlock", str(self.landlock)]
-        for path in (*_SYSTEM, *_ETC, *_SOURCES, *map(str, _elsewhere(readable)), *ro):
+        for path in (*_SYSTEM, *_ETC, *_RANDOM, *map(str, _outside_system(tuple(readable))), *ro):
             words += ["--ro", path]
         for path in rw:
             words += ["--rw", path]
@@ -180,8 +181,9 @@ def _open_parents(folder: Path) -> list[str]:
     return [word for parent in parents for word in ("--perms", "0755", "--dir", str(parent))]
 
 
-def _elsewhere(folders: Iterable[Path]) -> list[Path]:
-    """Return the folders outside of the system's own, without duplicates and without ``/``."""
+@cache
+def _outside_system(folders: tuple[Path, ...]) -> list[Path]:
+    """Return the folders outside the system's own, without duplicates and without ``/``."""
     system = [Path(path) for path in _SYSTEM]
     return [
         folder

@@ -1,7 +1,7 @@
 """Control groups, with which the kernel itself limits the memory and number of processes of a run.
 
 Version 2 is used if a group with both controllers was delegated to the server, version 1 if its hierarchies are
-writable (for root outside of a container). Elsewhere only the watcher enforces these limits.
+writable (for root outside a container). Elsewhere only the watcher enforces these limits.
 """
 
 import errno
@@ -49,8 +49,8 @@ class Groups:
 class Group:
     """The group of one run, created in a thread while the sandbox is being set up.
 
-    To move a process into a group, the kernel waits for all processors, 10 ms and more. Until then only the watcher
-    enforces the limits.
+    Moving a process into a group takes 10 ms or more, because the kernel waits for all processors. Until then, only
+    the watcher enforces the limits.
     """
 
     def __init__(self, version: int, limits: Limits, folders: Mapping[str, Path]) -> None:
@@ -79,7 +79,7 @@ class Group:
 
     def _hold(self, pid: int) -> None:
         try:
-            self._make()
+            self._create()
             moved: set[int] = set()
             # A process that was started before its parent was moved is still outside, so repeat until none is found.
             while not self._over and (outside := set(descendants(pid)) - moved):
@@ -91,7 +91,7 @@ class Group:
         except OSError:
             _log.warning("a control group could not be made; only the watcher limits the run", exc_info=True)
 
-    def _make(self) -> None:
+    def _create(self) -> None:
         for folder in set(self._folders.values()):
             folder.mkdir()
         memory = "memory.max" if self._version == 2 else "memory.limit_in_bytes"
@@ -170,6 +170,7 @@ def _delegated(own: Path) -> Path | None:
 
 
 def _enable_controllers(group: Path) -> bool:
+    """Enable the controllers for subgroups of the group; return True if that worked."""
     try:
         offered = (group / "cgroup.controllers").read_text().split()
     except OSError:
@@ -215,11 +216,12 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _works(groups: Groups) -> bool:
-    for left in (left for folder in set(groups.folders.values()) for left in folder.glob(f"{_PREFIX}-[0-9]*")):
-        owner = left.name.split("-")[1]
+    """Return True if a trial group can be made. Removes the groups of killed servers first."""
+    for leftover in (each for folder in set(groups.folders.values()) for each in folder.glob(f"{_PREFIX}-[0-9]*")):
+        owner = leftover.name.split("-")[1]
         if not Path(f"/proc/{owner}").exists():
             with suppress(OSError):
-                left.rmdir()
+                leftover.rmdir()
     name = f"{_PREFIX}-{os.getpid()}-trial"
     made = []
     try:

@@ -85,7 +85,7 @@ async def detect(settings: Settings, toolchains: tuple[Toolchain, ...]) -> Isola
                 trial = await _try(slot, settings)
             if trial.problem is None:
                 working = replace(box, groups=find_groups() if settings.control_groups else None)
-                return Isolation(working, (*notes, *_holders(working), *trial.notes), locks)
+                return Isolation(working, (*notes, *_notes_on_limits(working), *trial.notes), locks)
             notes.append(f"{box.level} does not work here: {trial.problem}")
     if wanted != "auto":
         raise IsolationError(f"PLAYGROUND_ISOLATION={wanted} does not work: {' '.join(notes)}")
@@ -174,7 +174,7 @@ def landlock_version() -> int:
     return max(0, min(found, _LANDLOCK_NEWEST))
 
 
-def _holders(box: Box) -> tuple[str, ...]:
+def _notes_on_limits(box: Box) -> tuple[str, ...]:
     """Return notes on which mechanism enforces which limit, and on gaps."""
     notes = ["A watcher and resource limits enforce the limits on processor time and the crate's size."]
     if box.groups:

@@ -61,7 +61,7 @@ class MachineState(_Frozen):
 
 
 class End(_Frozen):
-    """The reason why a trace ends. After ``loops``, the states repeat from the number ``back_to`` on, for ever."""
+    """The reason why a trace ends. After ``loops``, the states repeat forever from the number ``back_to`` on."""
 
     kind: Literal["loops", "fault", "exit", "halt", "more"]
     text: str

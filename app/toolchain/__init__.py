@@ -1,6 +1,6 @@
 """Find compilers and their targets, set up missing ones, and report the state of the machine."""
 
-from app.toolchain.compiled import compiled
+from app.toolchain.compiled import compile_program
 from app.toolchain.demand import Demand, Preparation
 from app.toolchain.discover import Survey, discover, survey
 from app.toolchain.doctor import DoctorReport, examine
@@ -8,8 +8,7 @@ from app.toolchain.environment import build_env
 from app.toolchain.era import setup_era
 from app.toolchain.explain import explanation, is_code
 from app.toolchain.model import Flaw, Origin, Toolchain, default_toolchain, missing, preferred
-from app.toolchain.needs import obtainable
-from app.toolchain.progress import Passing, sparse
+from app.toolchain.progress import TransientLine, sparse
 from app.toolchain.provision import add_targets, setup
 from app.toolchain.tools import EMULATORS, TOOL_PATH, missing_tools, setup_tools, tools_command
 
@@ -20,13 +19,13 @@ __all__ = [
     "DoctorReport",
     "Flaw",
     "Origin",
-    "Passing",
     "Preparation",
     "Survey",
     "Toolchain",
+    "TransientLine",
     "add_targets",
     "build_env",
-    "compiled",
+    "compile_program",
     "default_toolchain",
     "discover",
     "examine",
@@ -34,7 +33,6 @@ __all__ = [
     "is_code",
     "missing",
     "missing_tools",
-    "obtainable",
     "preferred",
     "setup",
     "setup_era",

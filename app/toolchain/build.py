@@ -16,7 +16,7 @@ from app.toolchain.model import Toolchain
 from app.toolchain.process import stream
 from app.toolchain.progress import Say, progress
 from app.toolchain.scratch import scratch
-from app.toolchain.sysroot import PrivateSysroot, lay_out, lineage, place
+from app.toolchain.sysroot import PrivateSysroot, create_sysroot, lineage, place
 
 _COMPILING = re.compile(r"^\s*Compiling (\S+) v")
 _MANIFEST = """[package]
@@ -50,7 +50,7 @@ _OVERRIDES = """
 rustflags = ["-Cpanic=abort"]
 """
 """Profiles of the standard library's own workspace, which do not apply here. Its 10,000 codegen units for
-``compiler_builtins`` are left out: they would cost a quarter of the whole build."""
+``compiler_builtins`` are left out, because they would cost a quarter of the whole build."""
 _LIBRARIES = "core,alloc,compiler_builtins"
 _PANIC = ",panic_abort,panic_unwind"
 
@@ -86,13 +86,13 @@ async def build_targets(toolchain: Toolchain, targets: Sequence[str], cache_dir:
     with scratch(cache_dir / "sysroots") as folder:
         built = await _compile_core(compiler, targets, sources, folder / "crate", say, lock)
         draft = PrivateSysroot(folder / "sysroot")
-        lay_out(draft, compiler, linker)
+        create_sysroot(draft, compiler, linker)
         for target in targets:
             await anyio.to_thread.run_sync(_copy_libraries, built / target / "release/deps", draft, target)
         for target in (*targets, compiler.host):
             await prove(replace(compiler, rustc=draft.wrapper), target)
         _publish(draft, private, compiler.host, targets, folder)
-    # Sysroots of the same compiler before an upgrade replaced it.
+    # Remove the sysroots that belong to this compiler before its last upgrade.
     for outdated in private.folder.parent.glob(f"{lineage(compiler)}*"):
         if outdated != private.folder:
             shutil.rmtree(outdated, ignore_errors=True)
@@ -150,8 +150,8 @@ async def _compile_core(
 ) -> Path:
     """Compile the libraries as rustup has them; return the folder with those of each target.
 
-    Where there is no system, ``memcpy`` and its kin are in ``compiler_builtins``. Elsewhere the C library has them, and
-    there are the crates that panic.
+    Without an operating system, ``memcpy`` and similar functions are in ``compiler_builtins``. With one, the C library
+    has them, and the crates that implement panics are added.
     """
     _write_crate(crate, "lib.rs", _EMPTY)
     manifest = crate / "Cargo.toml"
@@ -163,17 +163,17 @@ async def _compile_core(
         )
     for group in ([one for one in targets if is_bare(one)], [one for one in targets if not is_bare(one)]):
         if group:
-            await _compile_alike(compiler, group, crate, say, lock)
+            await _compile_group(compiler, group, crate, say, lock)
     return crate / "target"
 
 
-async def _compile_alike(compiler: Toolchain, targets: Sequence[str], crate: Path, say: Say, lock: int) -> None:
+async def _compile_group(compiler: Toolchain, targets: Sequence[str], crate: Path, say: Say, lock: int) -> None:
     bare = is_bare(targets[0])
     offline = (crate / "home/.cargo/config.toml").is_file()
     more = {
         "RUSTC_BOOTSTRAP": "1",
         "CARGO_NET_OFFLINE": "true" if offline else "false",
-        # Of two the last counts: cargo says embed-bitcode=no by itself, because its own profile asks for no LTO.
+        # Overrides cargo's own embed-bitcode=no, which it passes because this profile asks for no LTO.
         "RUSTFLAGS": "-C embed-bitcode=yes",
     }
     arguments = [
@@ -238,7 +238,7 @@ def _copy_libraries(built: Path, draft: PrivateSysroot, target: str) -> None:
     for library in built.glob("lib*.rlib"):
         if not library.name.startswith("libprobe-"):
             shutil.copy2(library, libraries)
-    draft.sign(target)
+    draft.write_recipe(target)
 
 
 def _publish(draft: PrivateSysroot, private: PrivateSysroot, host: str, targets: Sequence[str], attic: Path) -> None:

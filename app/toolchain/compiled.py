@@ -20,7 +20,7 @@ _FLAGS = ("--edition=2021", "-O", "-Cpanic=abort", "-Cstrip=symbols")
 _SECONDS = 60.0
 
 
-async def compiled(
+async def compile_program(
     source: Path,
     cache_dir: Path,
     toolchains: tuple[Toolchain, ...],

@@ -1,4 +1,4 @@
-"""Clippy and rustfmt: parts of a toolchain that may be missing, and how they come."""
+"""Clippy and rustfmt: find and install these components of a toolchain."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ from app.toolchain.progress import Say, progress
 PROGRAMS = {"clippy": ("cargo-clippy", "clippy-driver"), "rustfmt": ("cargo-fmt", "rustfmt")}
 """The programs of each component, which lie beside cargo."""
 _PACKAGES = {"clippy": ("rust-clippy", "rust-web-clippy"), "rustfmt": ("rustfmt", "rustfmt-web")}
-"""Their Debian packages, in the order of its two flavours of the compiler."""
+"""Their Debian packages: those for the compiler ``rustc`` and those for ``rustc-web``."""
 _SECONDS = 120.0
 
 
 def has(toolchain: Toolchain, component: str) -> bool:
     """Return True if the toolchain's own folder has the component."""
-    return all(_beside(toolchain, program).is_file() for program in PROGRAMS[component])
+    return all(program(toolchain, name).is_file() for name in PROGRAMS[component])
 
 
 def lacking(toolchain: Toolchain) -> tuple[str, ...]:
@@ -27,21 +27,17 @@ def lacking(toolchain: Toolchain) -> tuple[str, ...]:
 
 
 def program(toolchain: Toolchain, name: str) -> Path:
-    """Return where a component's program lies."""
-    return _beside(toolchain, name)
-
-
-def _beside(toolchain: Toolchain, name: str) -> Path:
+    """Return the path at which a component's program would be."""
     return toolchain.cargo.with_name(name)
 
 
 def installable(toolchain: Toolchain) -> bool:
-    """Return True for a toolchain that Debian's packages belong to."""
+    """Return True if the toolchain itself comes from Debian's packages."""
     return toolchain.source == "system" and toolchain.cargo == Path("/usr/bin/cargo") and debian.is_debian()
 
 
 async def packages(toolchain: Toolchain) -> tuple[str, ...]:
-    """Return Debian's packages of what the toolchain lacks, those of its own version."""
+    """Return Debian's packages for the missing components, in the toolchain's own version."""
     if not installable(toolchain) or not lacking(toolchain):
         return ()
     names = [name for component in lacking(toolchain) for name in _PACKAGES[component]]
@@ -49,8 +45,8 @@ async def packages(toolchain: Toolchain) -> tuple[str, ...]:
     return tuple(name for name in names if versions.get(name, ())[:2] == toolchain.release[:2])
 
 
-async def obtainable(toolchains: Sequence[Toolchain]) -> bool:
-    """Return True if set-up can add what one of the toolchains lacks."""
+async def can_add(toolchains: Sequence[Toolchain]) -> bool:
+    """Return True if set-up can add a missing component to one of the toolchains."""
     rustup = rustup_program() is not None
     if rustup and any(toolchain.source == "rustup" and lacking(toolchain) for toolchain in toolchains):
         return True
@@ -58,7 +54,7 @@ async def obtainable(toolchains: Sequence[Toolchain]) -> bool:
 
 
 async def add(toolchains: Sequence[Toolchain], say: Say) -> None:
-    """Install what the toolchains lack, where that needs no more rights; every lesson can be done without."""
+    """Install missing components as far as this user may. Every lesson can be done without them."""
     wanted = [name for toolchain in toolchains for name in await packages(toolchain)]
     if wanted and debian.is_root():
         await debian.install(wanted, say)

@@ -1,4 +1,4 @@
-"""Packages on Debian and its derivatives: the names of those that are needed, and their installation."""
+"""Find and install the packages that are needed on Debian and its derivatives."""
 
 import os
 import re
@@ -59,7 +59,7 @@ async def compiler_packages() -> tuple[str, ...]:
 
 
 async def offered(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Return the version that the distribution would install of each package; packages that it lacks are left out."""
+    """Return the version of each package that the distribution would install, without the packages that it lacks."""
     policy = await capture(["apt-cache", "policy", *names], env=_env())
     return {name: release(version) for name, version in _CANDIDATE.findall(policy.output)}
 
@@ -82,7 +82,7 @@ async def _is_installed(package: str) -> bool:
 
 
 async def download(packages: Iterable[str], folder: Path, say: Say) -> bool:
-    """Download package files into a folder; return True if that worked. This needs no rights."""
+    """Download package files into a folder; return True if that worked. Does not need root's rights."""
     return await _apt(["download", *packages], say, cwd=folder)
 
 
@@ -132,7 +132,7 @@ async def _apt(arguments: list[str], say: Say, cwd: Path | None = None) -> bool:
             elif text.startswith("E: "):
                 errors.append(text.removeprefix("E: "))
 
-        # The lock timeout waits for another apt. The other one is long, because apt should not be interrupted.
+        # The lock timeout waits for another apt. The program's timeout is long, because apt should not be interrupted.
         options = ["-q", "-o", "DPkg::Lock::Timeout=120"]
         code = await stream(["apt-get", *options, *arguments], line, env=_env(), cwd=cwd, seconds=1800)
     if any(_INTERRUPTED in error for error in errors):

@@ -62,8 +62,9 @@ class Demand:
     async def settled(self, targets: Sequence[str], say: Say) -> None:
         """Wait until each of the targets is ready or has failed.
 
-        The output of the current set-up, from its beginning, goes to ``say``.
+        Pass the output of the current set-up, from its beginning, to ``say``.
         """
+        # Each set-up has a list of its own, so another list means that the next set-up has begun or this one has ended.
         lines, heard = self._lines, 0
         while True:
             changed = self._changed
@@ -102,7 +103,7 @@ class Demand:
         except OSError as error:
             say(f"The cache folder {self._cache_dir} cannot be used: {error.strerror or error}.")
         except Exception:
-            # The next request for a target must find this loop running.
+            # This loop has to survive, for the next request.
             _log.exception("targets could not be set up: %s", " ".join(batch))
             say("The set-up failed. The playground's log has the reason.")
         await done()

@@ -63,28 +63,28 @@ async def survey(cache_dir: Path) -> Survey:
 async def probe(candidate: Candidate, cache_dir: Path) -> Toolchain | Flaw:
     """Return the toolchain in a folder, or the reason why it does not work."""
     try:
-        candidate = await _behind_shim(candidate)
+        candidate = await _resolve_shim(candidate)
         for program in (candidate.compiler, candidate.cargo):
             if not os.access(program, os.X_OK):
                 return Flaw(candidate.compiler, f"{candidate.compiler} has no toolchain: {program} is missing.")
-        answers = await _versions(candidate)
+        answers = await _ask_versions(candidate)
         for program, answer in answers.items():
             if not _RELEASE.search(answer):
                 last = answer.strip().rpartition("\n")[2]
                 return Flaw(candidate.compiler, f"{program} does not report its version: {last or 'no answer'}")
         rustc, cargo = answers[candidate.compiler], answers[candidate.cargo]
-        if not _go_together(candidate, _first(_RELEASE, rustc), _first(_RELEASE, cargo)):
+        if not _versions_match(candidate, _first(_RELEASE, rustc), _first(_RELEASE, cargo)):
             versions = f"rustc {_first(_RELEASE, rustc)} and cargo {_first(_RELEASE, cargo)}"
             return Flaw(candidate.compiler, f"{candidate.folder} has {versions}, which do not belong together.")
-        known = (candidate.folder.parent / "lib/rustlib").is_dir()
-        sysroot = candidate.folder.parent if known else await _sysroot_of(candidate)
+        has_library = (candidate.folder.parent / "lib/rustlib").is_dir()
+        sysroot = candidate.folder.parent if has_library else await _sysroot_of(candidate)
         return _toolchain(candidate, rustc, cargo, sysroot, cache_dir)
     except OSError as error:
         return Flaw(candidate.compiler, f"{candidate.compiler} cannot be read: {error.strerror}.")
 
 
-async def _behind_shim(candidate: Candidate) -> Candidate:
-    """Return the toolchain's own folder if the programs are links or the shims of a toolchain manager."""
+async def _resolve_shim(candidate: Candidate) -> Candidate:
+    """Return the toolchain's own folder if the programs are links to it or a toolchain manager's shims."""
     if (candidate.folder.parent / "lib/rustlib").is_dir():
         return candidate
     sysroot = await _sysroot_of(candidate)
@@ -97,9 +97,9 @@ async def _sysroot_of(candidate: Candidate) -> Path:
     return Path(result.output.strip() or "/") if result.code == 0 else candidate.folder.parent
 
 
-async def _versions(candidate: Candidate) -> dict[Path, str]:
+async def _ask_versions(candidate: Candidate) -> dict[Path, str]:
     answers: dict[Path, str] = {}
-    # As bare as a build's environment: a compiler that needs the user's own would fail there, too.
+    # As bare as a build's environment: a compiler that needs the user's variables would fail in a build as well.
     env = {"PATH": "/usr/bin:/bin", "HOME": "/", **candidate.env}
 
     async def ask(program: Path, option: str) -> None:
@@ -136,7 +136,7 @@ def _toolchain(candidate: Candidate, rustc: str, cargo: str, sysroot: Path, cach
     return with_built_targets(shipped, cache_dir)
 
 
-def _go_together(candidate: Candidate, rustc: str, cargo: str) -> bool:
+def _versions_match(candidate: Candidate, rustc: str, cargo: str) -> bool:
     if release(rustc)[:2] == release(cargo)[:2]:
         return True
     # Debian 12 pairs rustc 1.63 with cargo 1.65. Elsewhere, different versions are a mistake.

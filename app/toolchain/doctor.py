@@ -12,11 +12,11 @@ from app.toolchain import components
 from app.toolchain.discover import Survey, survey
 from app.toolchain.linkers import find_lld
 from app.toolchain.model import Origin, Source, Toolchain, preferred
-from app.toolchain.needs import Needs, needs, obtainable
+from app.toolchain.needs import Needs, can_add_targets, needs
 from app.toolchain.process import capture
 from app.toolchain.tools import EMULATORS, tools_command
 
-_CAME = {
+_ORIGINS = {
     "shipped": "came with the compiler",
     "rustup": "installed by rustup",
     "distribution": "installed as a package",
@@ -32,8 +32,7 @@ class CompilerReport(_Frozen):
     """One toolchain. ``targets`` maps each triple to its origin.
 
     ``default_for`` lists ``host`` and ``bare-metal`` if runs use this toolchain for them by default. ``hidden`` is True
-    if runs use another compiler of the same version. ``lacks`` names the components
-    that are missing, Clippy and rustfmt.
+    if runs use another compiler of the same version. ``lacks`` names the missing ones of Clippy and rustfmt.
     """
 
     name: str
@@ -125,12 +124,12 @@ async def examine(
     linkers = tuple(tools[name] for name in ("cc", "ld", "rust-lld"))
     lookups, emulators = (tuple(tools[name] for name in names) for names in (LOOKUPS, EMULATORS))
     targets = _target_reports(found, lessons or {}, essential)
-    later = {one.name for one in targets if not one.toolchains and one.obtainable} - set(essential)
-    lacking = await needs(found, tuple(one.name for one in targets if one.name not in later), essential)
-    seen = report(found, lacking, linkers, lookups, emulators, targets, essential)
-    if later and not seen.command:
-        return seen.model_copy(update={"command": (await needs(found, tuple(later), essential)).command})
-    return seen
+    on_demand = {one.name for one in targets if not one.toolchains and one.obtainable} - set(essential)
+    lacking = await needs(found, tuple(one.name for one in targets if one.name not in on_demand), essential)
+    result = report(found, lacking, linkers, lookups, emulators, targets, essential)
+    if on_demand and not result.command:
+        return result.model_copy(update={"command": (await needs(found, tuple(on_demand), essential)).command})
+    return result
 
 
 def report(
@@ -143,7 +142,7 @@ def report(
     essential: tuple[str, ...] = (),
 ) -> DoctorReport:
     """Combine the findings into a report."""
-    hopeless = any(not (one.toolchains or one.obtainable) for one in targets)
+    unobtainable = any(not (one.toolchains or one.obtainable) for one in targets)
     problems = list(lacking.missing)
     if absent := [tool.name for tool in emulators if tool.path is None]:
         command = tools_command(absent)
@@ -153,7 +152,8 @@ def report(
             f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing.{install}"
         )
     return DoctorReport(
-        ok=bool(found.toolchains) and not (lacking.linker or hopeless or set(essential) & set(lacking.targets)),
+        ok=bool(found.toolchains)
+        and not (lacking.host_linker or unobtainable or set(essential) & set(lacking.targets)),
         toolchains=tuple(_compiler_report(toolchain, found, essential) for toolchain in found.everyone),
         targets=targets,
         linkers=linkers,
@@ -188,7 +188,7 @@ def _target_reports(
     found: Survey, lessons: Mapping[str, Sequence[str]], essential: tuple[str, ...]
 ) -> tuple[TargetReport, ...]:
     wanted = dict.fromkeys((*essential, *(target for targets in lessons.values() for target in targets)))
-    can_add = obtainable(found)
+    can_add = can_add_targets(found)
     return tuple(
         TargetReport(
             name=target,
@@ -201,10 +201,14 @@ def _target_reports(
 
 
 def _target_line(target: TargetReport) -> str:
-    ready = f"ready with {', '.join(target.toolchains)}"
-    how = "missing; set up when a lesson needs it" if target.obtainable else "missing, and nothing here can build it"
+    if target.toolchains:
+        state = f"ready with {', '.join(target.toolchains)}"
+    elif target.obtainable:
+        state = "missing; set up when a lesson needs it"
+    else:
+        state = "missing, and nothing here can build it"
     lessons = f" ({', '.join(target.lessons)})" if target.lessons else ""
-    return f"  {target.name}: {ready if target.toolchains else how}{lessons}"
+    return f"  {target.name}: {state}{lessons}"
 
 
 def _compiler_lines(compiler: CompilerReport) -> list[str]:
@@ -212,15 +216,11 @@ def _compiler_lines(compiler: CompilerReport) -> list[str]:
     hidden = "; hidden by another one of the same version" if compiler.hidden else ""
     versions = f"rustc {compiler.rustc}, cargo {compiler.cargo}, {compiler.source}, {compiler.folder}"
     targets = sorted(compiler.targets.items(), key=lambda item: item[0] != compiler.host)
-    return [
-        f"  {compiler.name}  {versions}{purposes}{hidden}",
-        *(f"        {name}{' (host)' * (name == compiler.host)}: {_CAME[came]}" for name, came in targets),
-        *(
-            [f"        missing: {' and '.join(compiler.lacks)}; set-up adds them where it can"]
-            if compiler.lacks
-            else []
-        ),
-    ]
+    lines = [f"  {compiler.name}  {versions}{purposes}{hidden}"]
+    lines += [f"        {name}{' (host)' * (name == compiler.host)}: {_ORIGINS[origin]}" for name, origin in targets]
+    if compiler.lacks:
+        lines.append(f"        missing: {' and '.join(compiler.lacks)}; set-up adds them where it can")
+    return lines
 
 
 def _tool_line(tool: ToolReport) -> str:

@@ -15,10 +15,10 @@ def build_env(toolchain: Toolchain, home: Path, target_dir: Path | None = None) 
     configuration file, so no other compiler can be used. ``RUSTFLAGS`` is not set, because it would replace the flags
     in the learner's configuration.
     """
-    linker = shutil.which("cc")
+    cc = shutil.which("cc")
     # Systems without programs in /usr/bin have cc in another folder.
-    elsewhere = [str(Path(linker).parent)] if linker and Path(linker).parent.name == "bin" else []
-    folders = [str(toolchain.rustc.parent), str(toolchain.cargo.parent), *_SYSTEM, *elsewhere]
+    linker_folder = [str(Path(cc).parent)] if cc and Path(cc).parent.name == "bin" else []
+    folders = [str(toolchain.rustc.parent), str(toolchain.cargo.parent), *_SYSTEM, *linker_folder]
     env = {
         "PATH": ":".join(dict.fromkeys(folders)),
         "RUSTC": str(toolchain.rustc),

@@ -11,7 +11,7 @@ from app.toolchain.build import BuildError, prove
 from app.toolchain.discover import probe, survey
 from app.toolchain.lock import locked
 from app.toolchain.model import Flaw
-from app.toolchain.places import unpacked
+from app.toolchain.places import unpacked_candidate
 from app.toolchain.progress import Say, progress
 from app.toolchain.scratch import scratch
 
@@ -81,7 +81,7 @@ async def _unpack(folder: Path, root: Path, say: Say) -> bool:
 
 
 async def _defect(root: Path, cache_dir: Path) -> str | None:
-    toolchain = await probe(unpacked(root), cache_dir)
+    toolchain = await probe(unpacked_candidate(root), cache_dir)
     if isinstance(toolchain, Flaw):
         return toolchain.reason.rstrip(".")
     try:

@@ -26,5 +26,5 @@ async def links_host() -> bool:
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         return compiler is not None
-    # It prints the bare name if it cannot find the file.
+    # The compiler prints the bare name if it cannot find the file.
     return (await capture([compiler, "-print-file-name=crt1.o"])).output.strip().startswith("/")

@@ -21,17 +21,17 @@ async def locked(cache_dir: Path, say: Callable[[str], None]) -> AsyncIterator[i
     cache_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(cache_dir / "setup.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        if not _taken(descriptor):
+        if not _try_lock(descriptor):
             say("Another set-up is running in this cache folder. Waiting for it to end.")
-            while not _taken(descriptor):  # noqa: ASYNC110 - another process holds it, so there is no event to await
+            while not _try_lock(descriptor):  # noqa: ASYNC110 - another process holds it, so there is no event to await
                 await anyio.sleep(_POLL_SECONDS)
         yield descriptor
     finally:
-        # Close it without unlocking: to unlock it would take the lock from programs that inherited it.
+        # Closed, not unlocked: unlocking would also take the lock from programs that inherited the descriptor.
         os.close(descriptor)
 
 
-def _taken(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

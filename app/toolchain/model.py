@@ -1,4 +1,4 @@
-"""Toolchains, as the rest of the program sees them."""
+"""The type ``Toolchain``, and the choice between several."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from app.course.facts import in_range
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.protocol.machine import ToolchainInfo
 
 Origin = Literal["shipped", "rustup", "built", "distribution"]
 """The origin of a target's ``core``: shipped with the compiler, installed by rustup, built here, or a package."""
 
 Source = Literal["rustup", "system", "era"]
-"""The place of a toolchain: rustup's folder, ``PATH``, or unpacked in the cache folder."""
+"""Where a toolchain was found: in rustup's folder, on ``PATH``, or unpacked in the cache folder."""
 
 _Target = TypeVar("_Target", bound="str | None")
 
 
-class _Builds(Protocol):
+class _AnyToolchain(Protocol):
     """A ``Toolchain``, or a ``ToolchainInfo`` without paths."""
 
     @property
@@ -30,7 +30,7 @@ class _Builds(Protocol):
     def can_build(self, target: str | None) -> bool: ...
 
 
-_Builder = TypeVar("_Builder", bound=_Builds)
+_Builder = TypeVar("_Builder", bound=_AnyToolchain)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.partition("-")[0].split("."))
 
 
-def missing(toolchains: Sequence[_Builds], targets: Iterable[_Target]) -> tuple[_Target, ...]:
+def missing(toolchains: Sequence[_AnyToolchain], targets: Iterable[_Target]) -> tuple[_Target, ...]:
     """Return the targets that none of the toolchains can build for, without duplicates. None means the host."""
     wanted = dict.fromkeys(targets)
     return tuple(target for target in wanted if not any(one.can_build(target) for one in toolchains))
@@ -121,7 +121,7 @@ def preferred(
 
     def rank(toolchain: _Builder) -> tuple[bool, bool, bool, bool, tuple[int, ...]]:
         complete = all(toolchain.can_build(each) for each in further)
-        meant = not versions or in_range(toolchain.version, versions)
-        return (toolchain.can_build(target), complete, meant, toolchain.stable, toolchain.release)
+        in_versions = not versions or in_range(toolchain.version, versions)
+        return (toolchain.can_build(target), complete, in_versions, toolchain.stable, toolchain.release)
 
     return max(toolchains, key=rank, default=None)

@@ -23,14 +23,14 @@ _MAKEFILE = Path(__file__).parents[2] / "Makefile"
 class Needs:
     """The parts that are missing.
 
-    ``targets`` are the triples that no toolchain can build for; ``linker`` is True if there is no linker for the host.
-    ``missing`` describes everything, including look-up tools, in sentences. ``compiler_packages`` and ``tool_packages``
-    are Debian's packages, empty elsewhere. ``command`` installs everything; it is None if nothing is missing or no
-    single command is known.
+    ``targets`` are the triples that no toolchain can build for; ``host_linker`` is True if the host's linker is
+    missing. ``missing`` describes everything, including look-up tools, in sentences. ``compiler_packages`` and
+    ``tool_packages`` are Debian's packages, empty elsewhere. ``command`` installs everything; it is None if nothing is
+    missing or no single command is known.
     """
 
     targets: tuple[str, ...]
-    linker: bool
+    host_linker: bool
     missing: tuple[str, ...]
     compiler_packages: tuple[str, ...]
     tool_packages: tuple[str, ...]
@@ -38,8 +38,8 @@ class Needs:
 
     @property
     def fatal(self) -> bool:
-        """True if some lessons cannot be done. A missing look-up tool does not prevent any."""
-        return bool(self.targets or self.linker)
+        """True if some lessons cannot be done. Every lesson can be done without the look-up tools."""
+        return bool(self.targets or self.host_linker)
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -54,24 +54,26 @@ async def needs(found: Survey, targets: tuple[str, ...], essential: tuple[str, .
     """
     lacking = tuple(target for target in targets if not any(one.can_build(target) for one in found.toolchains))
     sources = any(can_build_core(toolchain) for toolchain in found.everyone)
-    unlinked = not await links_host()
+    no_linker = not await links_host()
     lookups = [tool for tool in LOOKUPS if shutil.which(tool) is None]
-    blind = "objdump" not in lookups and "elf32-littlearm" not in (await capture(["objdump", "--info"])).output
-    packages = [*_HOST_LINKER] * unlinked + [PACKAGES[tool] for tool in lookups] + [PACKAGES["objdump"]] * blind
-    wanted: tuple[str, ...] = ()
-    if debian.is_debian() and (not found.toolchains or (lacking and not sources)):
-        wanted = await debian.compiler_packages()
-    extras = tuple(dict.fromkeys(packages)) if debian.is_debian() else ()
+    host_only = "objdump" not in lookups and "elf32-littlearm" not in (await capture(["objdump", "--info"])).output
+    compiler_packages: tuple[str, ...] = ()
+    tool_packages: tuple[str, ...] = ()
+    if debian.is_debian():
+        if not found.toolchains or (lacking and not sources):
+            compiler_packages = await debian.compiler_packages()
+        tools = [*lookups, *["objdump"] * host_only]
+        tool_packages = tuple(dict.fromkeys([*_HOST_LINKER * no_linker, *(PACKAGES[tool] for tool in tools)]))
     missing = [
         *([] if found.toolchains else ["There is no Rust compiler."]),
         *(f"No toolchain here can build for {target}." for target in lacking),
-        *(["There is no C compiler (cc) with the C library, which links programs for the host."] if unlinked else []),
+        *(["There is no C compiler (cc) with the C library, which links programs for the host."] if no_linker else []),
         *([f"Programs that inspect a binary are missing: {', '.join(lookups)}."] if lookups else []),
-        *(["The program objdump cannot read binaries for other machines."] if blind else []),
+        *(["The program objdump cannot read binaries for other machines."] if host_only else []),
     ]
-    further = bool(set(lacking) - set(targets if essential is None else essential))
-    command = _install_command(lacking, further, sources, wanted + extras) if missing else None
-    return Needs(lacking, unlinked, tuple(missing), wanted, extras, command)
+    optional = bool(set(lacking) - set(targets if essential is None else essential))
+    command = _install_command(lacking, optional, sources, compiler_packages + tool_packages) if missing else None
+    return Needs(lacking, no_linker, tuple(missing), compiler_packages, tool_packages, command)
 
 
 def can_build_core(toolchain: Toolchain) -> bool:
@@ -80,17 +82,17 @@ def can_build_core(toolchain: Toolchain) -> bool:
     return sources is not None and vendored(sources) is not None and find_lld(toolchain) is not None
 
 
-def obtainable(found: Survey) -> bool:
+def can_add_targets(found: Survey) -> bool:
     """Return True if targets can be set up without root's rights: by rustup, or from a compiler's sources."""
     return rustup_program() is not None or any(can_build_core(toolchain) for toolchain in found.everyone)
 
 
-def _install_command(lacking: tuple[str, ...], further: bool, sources: bool, packages: tuple[str, ...]) -> str | None:
+def _install_command(lacking: tuple[str, ...], optional: bool, sources: bool, packages: tuple[str, ...]) -> str | None:
     if _MAKEFILE.is_file() and not shutil.which("playground"):
         # In a checkout the command lies in .venv/bin, which is usually not on PATH.
-        setup = "make targets" if further else "make setup"
+        setup = "make targets" if optional else "make setup"
     else:
-        setup = "playground setup --all" if further else "playground setup"
+        setup = "playground setup --all" if optional else "playground setup"
     if packages:
         return setup if debian.is_root() else f"{debian.install_command(packages)} && {setup}"
     if lacking and sources:

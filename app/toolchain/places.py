@@ -28,9 +28,9 @@ class Candidate:
 
 def candidates(cache_dir: Path) -> list[Candidate]:
     """Return rustup's toolchains, those in the cache folder and those on ``PATH``, each compiler once."""
-    # rustup lists its toolchains by reading this folder, too. Reading it also works without rustup.
+    # rustup itself lists this folder to find its toolchains. Reading it also works where rustup is not on PATH.
     rustup = [Candidate(folder / "bin", "rustup", {}) for folder in _subfolders(rustup_home() / "toolchains")]
-    era = [unpacked(folder) for folder in _subfolders(cache_dir / "era")]
+    era = [unpacked_candidate(folder) for folder in _subfolders(cache_dir / "era")]
     found: dict[Path, Candidate] = {}
     for candidate in (*rustup, *era, *_on_path()):
         found.setdefault(candidate.compiler.resolve(), candidate)
@@ -57,8 +57,8 @@ def user_home() -> Path:
         return Path("/")
 
 
-def unpacked(folder: Path) -> Candidate:
-    """Return the candidate in a folder into which a distribution's packages were unpacked."""
+def unpacked_candidate(folder: Path) -> Candidate:
+    """Return the candidate in a folder that holds a distribution's unpacked packages."""
     libraries = sorted((folder / "usr/lib").glob("*-linux-*"))
     return Candidate(folder / "usr/bin", "era", {"LD_LIBRARY_PATH": ":".join(map(str, libraries))})
 
@@ -76,9 +76,9 @@ def _on_path() -> Iterator[Candidate]:
 def _is_shim(program: Path) -> bool:
     """Return True if the program is rustup under another name: a symbolic link, a hard link or a copy."""
     rustup = program.with_name("rustup")
-    if program.resolve().stem == "rustup" or not rustup.is_file():
-        return program.resolve().stem == "rustup"
-    return program.samefile(rustup) or program.stat().st_size == rustup.stat().st_size
+    if program.resolve().stem == "rustup":
+        return True
+    return rustup.is_file() and (program.samefile(rustup) or program.stat().st_size == rustup.stat().st_size)
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -68,7 +68,8 @@ async def stream(
 async def _running(
     argv: Sequence[str | Path], env: Mapping[str, str] | None, cwd: Path | None, pass_fds: Sequence[int]
 ) -> AsyncIterator[Process]:
-    # Cancelled in the middle, anyio would end the program without waiting for it and leave its children running.
+    # Shielded: if a cancellation interrupts open_process, anyio kills the program without waiting for it and leaves
+    # its children running.
     with anyio.CancelScope(shield=True):
         process = await anyio.open_process(
             [str(part) for part in argv],
@@ -83,7 +84,7 @@ async def _running(
     try:
         yield process
     except BaseException:
-        # anyio would end only the program itself and leave its children running.
+        # anyio itself would end only the program and leave its children running.
         with anyio.CancelScope(shield=True):
             await _end_group(process)
         raise

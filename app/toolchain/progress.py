@@ -13,8 +13,8 @@ _BEAT_SECONDS = 1.0
 _SPARSE_SECONDS = 3.0
 
 
-class Passing(str):
-    """A progress line. On a terminal the next line replaces it; elsewhere ``sparse`` drops most of these lines."""
+class TransientLine(str):
+    """A progress line. On a terminal, the next line replaces it; elsewhere, ``sparse`` drops most of these lines."""
 
     __slots__ = ()
 
@@ -31,11 +31,11 @@ class ProgressLines:
         """Announce a new step."""
         if doing != self._doing:
             self._doing = doing
-            self._say(Passing(f"  {doing}"))
+            self._say(TransientLine(f"  {doing}"))
 
     def beat(self) -> None:
         """Print the current step with the time since the work began."""
-        self._say(Passing(f"  {self._doing}, {time.monotonic() - self._began:.0f} s"))
+        self._say(TransientLine(f"  {self._doing}, {time.monotonic() - self._began:.0f} s"))
 
 
 def sparse(say: Say) -> Say:
@@ -45,7 +45,7 @@ def sparse(say: Say) -> Say:
     def passed_on(line: str) -> None:
         nonlocal last
         now = time.monotonic()
-        if isinstance(line, Passing):
+        if isinstance(line, TransientLine):
             if now - last < _SPARSE_SECONDS:
                 return
             last = now

@@ -21,9 +21,9 @@ _RUSTUP_SECONDS = 120.0
 async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...], essential: tuple[str, ...] | None = None) -> bool:
     """Set up every target, a linker for the host and the look-up tools; return True if the lessons can be done.
 
-    Announces each step to ``say`` before it begins. It can be interrupted and repeated at any time; if everything is
-    there, it only proves that. For a normal user it never asks for root's rights but prints the command for root. It
-    waits for another set-up in the same cache folder. ``essential`` is as for ``needs``.
+    Announces each step to ``say`` before it begins. Can be interrupted and repeated at any time; if nothing is missing,
+    it only proves that. Never asks for root's rights, but prints the command for root. Waits for another set-up in the
+    same cache folder. ``essential`` is as for ``needs``.
     """
     cache_dir = cache_dir.absolute()
     found = await survey(cache_dir)
@@ -34,7 +34,7 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...], essential: 
     if (
         lacking
         or (debian.is_root() and (await needs(found, targets)).tool_packages)
-        or await components.obtainable(found.toolchains)
+        or await components.can_add(found.toolchains)
     ):
         try:
             async with locked(cache_dir, say) as lock:

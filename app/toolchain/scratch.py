@@ -16,8 +16,8 @@ def scratch(beside: Path) -> Iterator[Path]:
     Folders that a killed set-up left there are removed: while the lock is held, no other set-up uses them.
     """
     beside.mkdir(parents=True, exist_ok=True)
-    for left in beside.glob(f"{_PREFIX}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in beside.glob(f"{_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=beside))
     try:
         yield folder

@@ -23,7 +23,7 @@ from app.toolchain.model import Origin, Toolchain
 
 _BUILT: Origin = "built"
 _RECIPE = "2"
-"""How targets are built here. A target that was built in another way counts as missing and is built anew."""
+"""The version of how targets are built here. A target built by another recipe counts as missing and is rebuilt."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class PrivateSysroot:
         if not os.access(self.wrapper, os.X_OK) or not self.linker(host).exists():
             return []
         own = [name for name in targets_in(self.folder) if not self.target(name).is_symlink() and name != host]
-        return [name for name in own if self._signed(name)]
+        return [name for name in own if self._has_current_recipe(name)]
 
-    def sign(self, target: str) -> None:
-        """Write down how the target was built."""
+    def write_recipe(self, target: str) -> None:
+        """Record how the target was built."""
         (self.target(target) / "recipe").write_text(_RECIPE)
 
-    def _signed(self, target: str) -> bool:
+    def _has_current_recipe(self, target: str) -> bool:
         try:
             return (self.target(target) / "recipe").read_text() == _RECIPE
         except OSError:
@@ -95,16 +95,16 @@ def refresh(private: PrivateSysroot, toolchain: Toolchain) -> bool:
     rustlib = private.folder / "lib/rustlib"
     if not rustlib.is_dir():
         return False
-    gained = [entry for entry in _own(toolchain).iterdir() if not os.path.lexists(rustlib / entry.name)]
+    gained = [entry for entry in _own_libraries(toolchain).iterdir() if not os.path.lexists(rustlib / entry.name)]
     for entry in gained:
         with suppress(OSError):  # the folder is read-only, or another set-up made the link
             (rustlib / entry.name).symlink_to(entry)
     return bool(gained)
 
 
-def lay_out(private: PrivateSysroot, toolchain: Toolchain, linker: Path) -> None:
+def create_sysroot(private: PrivateSysroot, toolchain: Toolchain, linker: Path) -> None:
     """Make the links and the wrapper of a new private sysroot. Raises ``OSError``."""
-    own = _own(toolchain)
+    own = _own_libraries(toolchain)
     rustlib = private.folder / "lib/rustlib"
     rustlib.mkdir(parents=True)
     for entry in own.iterdir():
@@ -125,5 +125,5 @@ def lay_out(private: PrivateSysroot, toolchain: Toolchain, linker: Path) -> None
     private.wrapper.chmod(0o755)
 
 
-def _own(toolchain: Toolchain) -> Path:
+def _own_libraries(toolchain: Toolchain) -> Path:
     return toolchain.sysroot / "lib/rustlib"

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 
 import anyio
 from fastapi import FastAPI, Request, Response
@@ -12,7 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect
 
 from app import __version__
-from app.engine import NoSuchRunError
+from app.engine import EngineUnavailableError, NoSuchRunError
 from app.engine.inventory import LocalSetup
 from app.settings import Settings
 from app.web import api, artifacts, pages
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> FastAPI:
-    """Return the application; raises ``LessonError`` if no course can be loaded.
+    """Return the application; raises ``CourseError`` if no course can be loaded.
 
     ``found``: the result of an earlier examination of this machine. ``backend``: an engine that is elsewhere, and that
     the caller opens and closes.
@@ -37,10 +37,12 @@ def create_app(settings: Settings, found: LocalSetup | None = None, backend: Bac
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with state.local or nullcontext(), anyio.create_task_group() as tasks:
+        async with state.opened, anyio.create_task_group() as tasks:
             tasks.start_soon(_warm, state)
+            tasks.start_soon(state.classroom.keep)
             yield
             tasks.cancel_scope.cancel()
+        await state.classroom.flush()
         state.progress.close()
 
     app = FastAPI(
@@ -60,6 +62,7 @@ def create_app(settings: Settings, found: LocalSetup | None = None, backend: Bac
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(NoSuchRunError, _dropped)
+    app.add_exception_handler(EngineUnavailableError, _engine_gone)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)  # streams of events are left alone
     app.add_middleware(
@@ -91,6 +94,12 @@ def _answer(request: Request, problem: ProblemError) -> Response:
 async def _dropped(request: Request, _error: Exception) -> Response:
     """Answer a request whose run was dropped meanwhile."""
     return _answer(request, problems.no_such_run())
+
+
+async def _engine_gone(request: Request, error: Exception) -> Response:
+    """Answer a request that needs an engine which cannot be reached."""
+    _log.error("the engine cannot be reached: %s", error)
+    return _answer(request, problems.engine_unavailable())
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:

@@ -248,8 +248,9 @@ async def start_run(wanted: RunRequest, request: Request, app: App, seat: Option
 
 
 @router.get("/api/runs/{run_id}", responses=errors(404, 422))
-async def run_state(run: Owned) -> RunState:
-    """Return the state of a run."""
+async def run_state(run: Owned, response: Response) -> RunState:
+    """Return the state of a run. The header ``Server-Timing`` has the milliseconds of its stages."""
+    response.headers["server-timing"] = ", ".join(f"{stage};dur={took:g}" for stage, took in run.timing.items())
     return RunState(id=run.id, state=run.state, finished=run.finished, verdict=run.verdict)
 
 

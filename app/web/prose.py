@@ -13,7 +13,7 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 
 from app.course.glossary import Glossary, Term
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.course.quotation import Quote, quote, quoted
 from app.course.recordings import RecordingError
 from app.protocol.command import CommandError, parse

@@ -25,7 +25,7 @@ from markupsafe import Markup, escape
 from pydantic import BaseModel
 
 from app.course.diagnosis import Diagnosis
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.protocol.events import (
     Artifact,
     Diagnostic,
@@ -60,7 +60,7 @@ _MOST_LISTED = 256 * 1024
 _LONGEST_COMMAND = 32 * 1024
 """Longer linker commands are shown without an explanation, which has a sentence for each part."""
 _LONGEST_MESSAGE = 8 * 1024
-_SHORT = 24
+_SHORT = 28
 """Characters of code that fit into a line of the narrowest page."""
 _PLACE = 80
 """Characters of a replacement's position."""
@@ -106,7 +106,7 @@ class RunRenderer:
         self._toolchain, self._root = "", root
         self._classes = {known.id: known for known in diagnosis.classes}
         self._finished: Finished | None = None
-        self._looks = self._by_path = False
+        self._looks = self._by_path = self._reads_a_build = False
         self._text_left, self._list_left = _MOST_TEXT, _MOST_LISTED
         self._cut = False
         self._lesson = lesson
@@ -128,6 +128,8 @@ class RunRenderer:
         if isinstance(event, Started):
             self._looks = only_looks(event.argv, self._lesson)
             self._by_path = "/" in event.argv[0]
+            built = any(word.removeprefix("./").startswith("target/") for word in event.argv)
+            self._reads_a_build = built and event.argv[0] != "cargo"
             self._toolchain = event.toolchain
             self._terminal.link = linked(self._files, event.toolchain, self._root)
         if self._cut and isinstance(event, Output):
@@ -138,7 +140,14 @@ class RunRenderer:
         lacking = isinstance(event, Output) and not self._toolchain
         template = environment().get_template("_lacking.html" if lacking else f"events/{event.type}.html")
         context = template.new_context(
-            {**self._known, "event": event, "finished": self._finished, "looks": self._looks, **self._extra(event)}
+            {
+                **self._known,
+                "event": event,
+                "finished": self._finished,
+                "looks": self._looks,
+                "reads_a_build": self._reads_a_build,
+                **self._extra(event),
+            }
         )
         patches = [
             Patch(slot, made("".join(block(context)).strip()), slot in _APPENDED)

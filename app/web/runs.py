@@ -1,5 +1,6 @@
 """Accept runs from pages and API, and give their results only to the seats that own them."""
 
+import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -9,6 +10,7 @@ from app.engine import (
     ArtifactDetails,
     ArtifactFile,
     Engine,
+    EngineUnavailableError,
     JobSpec,
     NoSuchRunError,
     NothingBuiltError,
@@ -26,6 +28,7 @@ from app.web.keeper import ProgressKeeper
 from app.web.problem import (
     ProblemError,
     command_not_offered,
+    engine_unavailable,
     no_such_run,
     not_stepped,
     nothing_built,
@@ -34,6 +37,8 @@ from app.web.problem import (
     queue_full,
     storage_failed,
 )
+
+_log = logging.getLogger(__name__)
 
 
 class RunService:
@@ -161,6 +166,9 @@ class RunService:
             raise owner_queue_full(self._settings.owner_queue_length, by_seat=by_seat) from None
         except QueueFullError:
             raise queue_full(self._settings.queue_length) from None
+        except EngineUnavailableError as error:
+            _log.error("a run was refused: %s", error)
+            raise engine_unavailable() from None
         except sqlite3.Error as error:
             raise storage_failed(error) from error
         return run_id

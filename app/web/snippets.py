@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from markdown_it.token import Token
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.web.diff import apply, compare
 
 

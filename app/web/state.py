@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from app.engine.owner_lock import PerOwnerLock
 from app.progress import Progress
 from app.settings import Settings
 from app.web.choice import ToolchainChoice
+from app.web.classroom import Classroom
 from app.web.guard.seats import Seats
 from app.web.keeper import ProgressKeeper
 from app.web.panels import Panels
@@ -42,8 +43,8 @@ class Backend:
 class Playground:
     """A running playground. The web factory creates it and opens and closes its engine.
 
-    ``backend`` is an engine that is elsewhere; without one, the playground creates a ``LocalEngine``, ``local``.
-    Raises ``LessonError``, ``sqlite3.Error``, and ``OSError`` if the data folder cannot be used.
+    ``backend`` is an engine that its caller opens. Without one, the playground creates what ``settings.engine`` names.
+    Raises ``CourseError``, ``sqlite3.Error``, and ``OSError`` if the data folder cannot be used.
     """
 
     def __init__(self, settings: Settings, found: LocalSetup | None = None, backend: Backend | None = None) -> None:
@@ -62,17 +63,30 @@ class Playground:
         self._prose: dict[str, Markup] = {}
         self.editor_imports = imports(settings.static_dir, "js/editor.js")
         courses: Mapping[str, Course] = {course.id: course for course in self.shelf.courses}
-        here = LocalInventory(settings, courses.values())
-        self.inventory: Inventory = backend.inventory if backend else here
-        keeper = ProgressKeeper(self.progress, courses, self.inventory)
+        self.classroom = Classroom(self.progress.room, self.shelf.default)
+        self.inventory: Inventory
         self.engine: Engine
-        self.local: LocalEngine | None = None
+        self.opened: AbstractAsyncContextManager[object] = nullcontext()
+        """The engine, if this playground opens and closes it."""
         if backend:
-            self.engine = backend.engine
-        else:
-            self.engine = self.local = LocalEngine(
+            self.engine, self.inventory = backend.engine, backend.inventory
+            keeper = ProgressKeeper(self.progress, courses, self.inventory, self.classroom.tried)
+        elif settings.engine == "local":
+            self.inventory = here = LocalInventory(settings, courses.values())
+            keeper = ProgressKeeper(self.progress, courses, here, self.classroom.tried)
+            self.engine = self.opened = LocalEngine(
                 settings, courses.values(), keeper.verdict, found, inventory=here, on_demand=True
             )
+        else:
+            from app.engine.nats.broker import Broker
+            from app.engine.nats.engine import NatsEngine
+            from app.engine.nats.inventory import NatsInventory
+
+            self.inventory = workers = NatsInventory(
+                settings, courses.values(), Broker(settings.engine, "web", settings.engine_keys)
+            )
+            keeper = ProgressKeeper(self.progress, courses, workers, self.classroom.tried)
+            self.engine = self.opened = NatsEngine(settings, workers, keeper.verdict)
         self.choice = ToolchainChoice(self.inventory)
         self.runs = RunService(settings, courses, self.engine, self.progress, keeper, self.choice)
         self.readiness = ReadinessCheck(self.engine, self.inventory, self.progress)
@@ -116,6 +130,12 @@ class Playground:
         await self.engine.forget(seat)
         await self.progress.forget(seat)
         self.panels.forget(seat)
+        self.classroom.changed(seat)
+
+    async def stop(self) -> None:
+        """End every stream, because the server stops."""
+        self.classroom.stop()
+        await self.engine.stop()
 
     @asynccontextmanager
     async def drawing_lock(self, run_id: str) -> AsyncIterator[None]:

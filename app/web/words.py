@@ -5,6 +5,8 @@ Refusals are in ``problem``, and everything else is in the templates.
 
 from collections.abc import Iterable
 
+from app.course.startup import LINKS, Startup
+
 # The events of ``versions`` in the sentence "Your text from before … is saved." The database stores these words.
 RAN_ELSEWHERE = "you ran other files in another tab"
 RESET = "you took the files of the step"
@@ -14,9 +16,13 @@ TOOK_LINK = "you took the files of a link"
 INSERTED = "you inserted code from the text"
 APPLIED_SOLUTION = "you applied the solution"
 ACCEPTED_EDIT = "you accepted the changes of a tool"
+TOOK_SNIPPET = "you took the instructor's snippet"
 
 RATES = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
 """The requests that a rate counts, in the plural."""
+
+ATTEMPTS = "attempts"
+"""Keys and codes that were tried, in the plural."""
 
 FORGOTTEN = "All data stored about you has been deleted."
 
@@ -85,6 +91,18 @@ LINKER_PARTS = {
 }
 """The meaning of a linker's arguments in Markdown, by the names that ``linking`` gives them."""
 
+STARTUP_LINKS = {
+    "loader": (
+        "loader",
+        "the program of the system that loads shared libraries into memory and then jumps to the entry point",
+    ),
+    "start-file": ("_start", "the entry point in the start-up file of the C library, `crt1.o` or `Scrt1.o`"),
+    "c-runtime": ("C runtime", "`__libc_start_main` of the C library, which prepares it and calls `main`"),
+    "main": ("main", "the C function `main`, which the compiler writes for a program with `fn main`"),
+    "rust-runtime": ("lang_start", "the runtime in the standard library of Rust, which calls your `fn main`"),
+}
+"""The name and the meaning, in Markdown, of each link between the system and the learner's code."""
+
 ENTRY_NAMED = "You: this command names the entry point, and your own code must define the function of that name."
 ENTRY_ON_WINDOWS = "The C runtime of Windows, under the name `mainCRTStartup`, unless `/ENTRY:` names another function."
 
@@ -128,6 +146,18 @@ def compared_with(size: int, other: int) -> str:
     return f"{size / other:.0%} of" if size > 0.1 * other else f"1/{round(other / size):,} of"
 
 
+def chain_in_words(startup: Startup) -> str:
+    """Return what is known of the binary and of what runs before the learner's code, as sentences."""
+    size = (
+        f"Your binary has {count(startup.bytes or 0, 'byte')}."
+        if startup.built
+        else "Your latest build made no binary."
+    )
+    here = ", ".join(STARTUP_LINKS[link][0] for link in startup.links) or "nothing"
+    gone = ", ".join(STARTUP_LINKS[link][0] for link in LINKS if link not in startup.links)
+    return f"{size} Before your code: {here}." + (f" Gone: {gone}." if gone else "")
+
+
 def file_size(number: int) -> str:
     """Return a number of bytes for people."""
     return count(number, "byte") if number < 10_000 else f"{number / 1024:,.0f} KiB"
@@ -168,3 +198,10 @@ def script_target(command: str) -> str:
 def storage_fails(error: Exception) -> str:
     """Return the state of the storage in ``/readyz`` when it cannot be written."""
     return f"progress cannot be written: {error}"
+
+
+def figures(here: int, not_begun: int, stuck: int, hands: int, queued: float | None) -> str:
+    """Return the line of figures above the class map. ``queued`` is how many seconds the latest run had to wait."""
+    raised = f"{count(hands, 'hand')} raised"
+    waited = () if queued is None else (f"queue {queued:.1f} s",)
+    return " · ".join((f"{here} here", f"{not_begun} not begun", f"{stuck} stuck", raised, *waited))

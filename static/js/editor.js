@@ -26,19 +26,21 @@ const colours = cm.HighlightStyle.define([
 
 // The grammar gives an attribute of the whole crate, `#![…]`, no colour of its own.
 const inner = cm.Decoration.mark({ class: "tok-macro" });
-const attributes = (view) => {
-  const found = new cm.RangeSetBuilder();
-  for (const { from, to } of view.visibleRanges) {
-    cm.ensureSyntaxTree(view.state, to, 50)?.iterate({
-      from, to, enter: (node) => { if (node.name === "InnerAttribute") found.add(node.from, node.to, inner); },
-    });
-  }
-  return found.finish();
-};
 const innerAttributes = cm.ViewPlugin.fromClass(
   class {
-    constructor(view) { this.decorations = attributes(view); }
-    update(update) { if (update.docChanged || update.viewportChanged) this.decorations = attributes(update.view); }
+    constructor(view) { this.colour(view); }
+    // The first look may be too early, before the text is parsed or has a place on the page.
+    update(update) { if (update.docChanged || update.viewportChanged || !this.complete) this.colour(update.view); }
+    colour({ state, visibleRanges }) {
+      const found = new cm.RangeSetBuilder();
+      this.complete = visibleRanges.length > 0;
+      for (const { from, to } of visibleRanges) {
+        const tree = cm.ensureSyntaxTree(state, to, 50);
+        tree?.iterate({ from, to, enter: (node) => { if (node.name === "InnerAttribute") found.add(node.from, node.to, inner); } });
+        this.complete &&= Boolean(tree);
+      }
+      this.decorations = found.finish();
+    }
   },
   { decorations: (plugin) => plugin.decorations },
 );

@@ -187,7 +187,7 @@ def _still(world: World, _story: Story) -> None:
 def _scratch_small(world: World, _story: Story) -> None:
     """Check that soon only running runs have a folder."""
     for _ in range(40):
-        # The folders of the neighbour and of attacks that run at the same time.
+        # The folders of the neighbour and of concurrent attacks.
         if (
             len([path for path in below(world.scratch) if path.parent.parent == world.scratch and path.name.isdigit()])
             <= 6
@@ -205,14 +205,14 @@ def _finished_in_words(_world: World, story: Story) -> None:
 
 CASES = (
     Case(
-        "artefact-symlink",
-        "leave a symbolic link to a file outside as what was built",
+        "artifact-symlink",
+        "leave a symbolic link to an outside file as the artifact",
         _no_secret_file,
         program(f'{_EXE} println!("{{:?}}", ufs::symlink("@OUT@/secret", exe));'),
     ),
     Case(
-        "artefact-folder-link",
-        "leave a link to a folder outside in the place of target/debug",
+        "artifact-folder-link",
+        "leave a link to an outside folder in place of target/debug",
         _no_secret_file,
         program("""
             fs::rename("target/debug", "target/gone");
@@ -221,8 +221,8 @@ CASES = (
         MANIFEST.replace('name = "blog_os"', 'name = "secret"', 1),
     ),
     Case(
-        "artefact-crate-link",
-        "leave a link to a folder outside in the place of the crate itself",
+        "artifact-crate-link",
+        "leave a link to an outside folder in place of the crate",
         both(_no_secret_file, _still),
         program("""
             let here = std::env::current_dir().unwrap();
@@ -230,8 +230,8 @@ CASES = (
             println!("{:?}", ufs::symlink("@OUT@/crate", &here));"""),
     ),
     Case(
-        "artefact-crate-swap",
-        "name a file outside in cargo's own message, and put a link to its folder in the crate's place",
+        "artifact-crate-swap",
+        "name an outside file in cargo's own message, and replace the crate with a link to its folder",
         both(_no_secret_file, _still),
         _macro("""
             forge(&format!("{crate_dir}/secret"));
@@ -241,8 +241,8 @@ CASES = (
         command="cargo build",
     ),
     Case(
-        "artefact-path-freeze",
-        "name a file behind thousands of links, each a long way round, and one below 60,000 folders",
+        "artifact-path-freeze",
+        "name a file behind thousands of links, each a long detour, and one below 60,000 folders",
         _never_frozen,
         _macro("""
             fs::create_dir("d").unwrap();
@@ -255,7 +255,7 @@ CASES = (
     ),
     Case(
         "deep-look",
-        "leave 5,000 folders at the end of the longest path, for the last look at them",
+        "leave 5,000 folders at the end of the longest path, to delay the last scan of the folder",
         _never_frozen,
         program("""
             for _ in 0..1800 { if fs::create_dir("d").is_err() || std::env::set_current_dir("d").is_err() { break; } }
@@ -264,7 +264,7 @@ CASES = (
     ),
     Case(
         "closed-and-limit",
-        "close a folder at the moment when another limit ends the run",
+        "remove all permissions from a folder at the moment when another limit ends the run",
         _closed_and_gone,
         program("""
             fs::create_dir_all("stays/deep").unwrap();
@@ -277,8 +277,8 @@ CASES = (
         normal=True,
     ),
     Case(
-        "artefact-hard-link",
-        "leave a hard link to a file outside as what was built",
+        "artifact-hard-link",
+        "leave a hard link to an outside file as the artifact",
         both(
             _no_secret_file,
             _still,
@@ -286,20 +286,20 @@ CASES = (
         program(f'{_EXE} println!("{{:?}}", fs::hard_link("@OUT@/secret", exe));'),
     ),
     Case(
-        "artefact-fifo",
-        "leave a pipe as what was built, for whoever opens it to wait for ever",
+        "artifact-fifo",
+        "leave a named pipe as the artifact, so that opening it blocks forever",
         both(_kept_are_files, _soon),
         program(f'{_EXE} println!("{{}}", unsafe {{ mkfifo(c(exe).as_ptr(), 0o666) }});'),
     ),
     Case(
-        "artefact-device",
-        "leave a device that never ends as what was built",
+        "artifact-device",
+        "leave an endless device as the artifact",
         both(_kept_are_files, _soon),
         program(f'{_EXE} println!("{{}}", unsafe {{ mknod(c(exe).as_ptr(), 0o020666, (1 << 8) | 5) }});'),
     ),
     Case(
-        "artefact-folder",
-        "leave a folder as what was built, without the right to enter it",
+        "artifact-folder",
+        "leave a folder that nobody may enter as the artifact",
         both(_kept_are_files, _scratch_small),
         program(f"""{_EXE}
             fs::create_dir(exe);
@@ -310,14 +310,14 @@ CASES = (
             }}"""),
     ),
     Case(
-        "artefact-sparse",
-        "leave a file of 10 GB that takes no space as what was built",
+        "artifact-sparse",
+        "leave a sparse file of 10 GB as the artifact",
         both(_kept_are_files, _soon, _no_giant),
         program(f'{_EXE} println!("{{:?}}", fs::File::create(exe).and_then(|file| file.set_len(10 << 30)));'),
     ),
     Case(
-        "artefact-beside",
-        "leave a link, a pipe, a folder and a giant where the files lie that are kept with what was built",
+        "artifact-beside",
+        "leave a link, a pipe, a folder and a huge file in place of the files that are kept with the artifact",
         both(_kept_are_files, both(_only_the_fit_one_beside, _soon)),
         program(f"""{_EXE}
             let mut data = vec![0xcf, 0xfa, 0xed, 0xfe, 7, 0, 0, 1, 3, 0, 0, 0, 2];
@@ -330,7 +330,7 @@ CASES = (
             println!("{{:?}}", fs::File::create("target/debug/deps/blog_os-5.o").and_then(|file| file.set_len(20 << 20)));"""),
     ),
     Case(
-        "artefact-immutable",
+        "artifact-immutable",
         "leave files that cannot be removed: immutable, and below a path too long to name",
         both(_scratch_small, _finished_in_words),
         program("""
@@ -347,13 +347,13 @@ CASES = (
     ),
     Case(
         "forge-by-program",
-        "print cargo's message about an artifact outside",
+        "print cargo's message about an artifact outside the crate",
         _no_secret_file,
         program('print!("{}", forged("@OUT@/secret"));', _FORGE),
     ),
     Case(
         "forge-by-build-script",
-        "have a build script print cargo's messages, and send them into cargo's own output",
+        "make a build script print cargo's messages, and write them to cargo's own output",
         _no_secret_file,
         *build_script(
             """
@@ -378,7 +378,7 @@ CASES = (
     ),
     Case(
         "forge-by-malformed",
-        "send malformed messages of cargo's, to stop the server's reader",
+        "send malformed cargo messages, to stop the server's reader",
         _finished_in_words,
         *build_script(
             """
@@ -399,7 +399,7 @@ CASES = (
     ),
     _elf_case(
         "elf-names",
-        "an ELF file with 300,000 symbols at its entry, each with a name of 12 MB",
+        "leave an ELF file with 300,000 symbols at its entry, each with a name of 12 MB",
         """
         let (count, long) = (300_000usize, 12_000_000usize);
         let mut body = vec![];
@@ -413,7 +413,7 @@ CASES = (
     ),
     _elf_case(
         "elf-tables",
-        "an ELF file with 20,000 symbol tables, all of them the same 20 MB",
+        "leave an ELF file with 20,000 symbol tables, all of them the same 20 MB",
         """
         let body: Vec<u8> = symbol(1, 0x2000).repeat(850_000);
         let size = body.len() as u64;
@@ -422,7 +422,7 @@ CASES = (
     ),
     _elf_case(
         "elf-packed",
-        "an ELF file with a compressed section that unpacks to 2 GB",
+        "leave an ELF file with a compressed section that unpacks to 2 GB",
         """
         let mut body = vec![];
         for _ in 0..10 { body.extend_from_slice(&symbol(1, 0x1000)); }
@@ -436,7 +436,7 @@ CASES = (
     ),
     _elf_case(
         "elf-libraries",
-        "an ELF file that needs 1,500 libraries, each with a name of 1 MB",
+        "leave an ELF file that needs 1,500 libraries, each with a name of 1 MB",
         """
         let (count, long) = (1500usize, 1_000_000usize);
         let mut body = vec![];
@@ -451,7 +451,7 @@ CASES = (
     ),
     _elf_case(
         "elf-loader",
-        "an ELF file whose loader and whose entry have names of 12 MB",
+        "leave an ELF file whose loader and entry have names of 12 MB",
         """
         let long = 12_000_000usize;
         let mut body = symbol(0, 0x1000).to_vec();
@@ -462,7 +462,7 @@ CASES = (
     ),
     _elf_case(
         "elf-nonsense",
-        "an ELF file whose counts, sizes and offsets point at themselves and past the end",
+        "leave an ELF file whose counts, sizes and offsets point at themselves and past the end",
         """
         let mut data = elf(0x1000, (2, u64::MAX - 3, u64::MAX), &[(2, 0, u64::MAX, u64::MAX, 1, 0), (3, 0, 1 << 62, 1 << 62, 0, 0), (6, 0, 64, 1 << 40, 0, 0)], 20_000, &[0xff; 64]);
         put(&mut data, 56, 0xffff, 2);

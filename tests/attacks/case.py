@@ -102,9 +102,9 @@ def program(body: str, items: str = "") -> str:
 
 
 def build_script(body: str, items: str = "") -> tuple[str, str]:
-    """A source that is program and build script at once, and attacks as the latter; and its manifest.
+    """Return a source that attacks as a build script but is also the program, and its manifest.
 
-    The script fails at its end, so that cargo shows what it printed.
+    The script fails at its end, so that cargo shows its output.
     """
     guarded = f'if std::env::var("NUM_JOBS").is_err() {{ return; }}\n{body}\nexit(1);'
     return program(guarded, items), MANIFEST.replace("build = false", 'build = "src/main.rs"')
@@ -143,12 +143,11 @@ class Story:
 
 @dataclass(frozen=True)
 class Case:
-    """An attack by what a learner can post. ``held`` raises when it had an effect.
+    """An attack with files and a command that a learner can post. ``held`` raises if it had an effect.
 
-    ``main``, ``manifest`` and ``config`` are the three files; ``@NAME@`` in them is replaced by the world's name of
-    that thing. ``begun``: the program must have come as far as its attack, else nothing was proved. ``during`` acts from
-    outside once it has. ``where``: the usual world, the one of small limits, or the one whose
-    server is a normal user's.
+    ``main``, ``manifest`` and ``config`` are the three files; the world replaces each ``@NAME@`` in them. With
+    ``begun``, the program must have reached its attack, because otherwise nothing is proved; then ``during`` acts from
+    outside. ``where`` chooses the usual world, the one with small limits, or the one with a normal user's server.
     """
 
     id: str
@@ -164,7 +163,7 @@ class Case:
     first: tuple[str, str] | None = None
     """The source and command of a run that comes first."""
     safe: bool = True
-    """True if the attack may run where nothing isolates it."""
+    """True if the attack may run without isolation."""
     attributes: bool = False
     """True for attacks on file attributes, which Landlock allows a run of the server's own user to change."""
     normal: bool = False
@@ -212,7 +211,7 @@ _Test = TypeVar("_Test", bound=Callable[..., object])
 def attack(id_: str, tries: str, *, levels: bool = False) -> Callable[[_Test], _Test]:
     """Register a test function as an attack, for the table in ``docs/security.md``.
 
-    With ``levels`` the isolation level can matter. Other attacks run at one level, and at each in `make test-all`.
+    ``levels`` is True if the isolation level can matter. Other attacks run at one level, and at each in `make test-all`.
     """
 
     def note(test: _Test) -> _Test:

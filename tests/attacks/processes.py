@@ -97,13 +97,13 @@ _DAEMON = (
 CASES = (
     Case(
         "daemon",
-        "leave a daemon behind: fork twice, with a session of its own",
+        "leave a daemon behind by forking twice, in its own session",
         gone("daemon"),
         program(_DAEMON),
     ),
     Case(
         "daemon-nohup",
-        "leave a program behind with nohup and setsid of the shell",
+        "leave a program behind with the shell's nohup and setsid",
         gone("daemon-nohup"),
         program("""
             if told("sleep") { nap(200_000); return; }
@@ -129,7 +129,7 @@ CASES = (
     ),
     Case(
         "daemon-moving",
-        "leave a chain behind in which each process is only born to fork the next",
+        "leave a chain of processes behind, each of which only forks the next",
         gone("daemon-moving"),
         program("""
             if told("sleep") {
@@ -165,13 +165,13 @@ CASES = (
     ),
     Case(
         "kill-all",
-        "signal everything there is (one that does no harm)",
+        "send a harmless signal to every process",
         untold(28),
         program('println!("{}", unsafe { kill(-1, 28) }); nap(300);'),
     ),
     Case(
         "kill-by-pidfd",
-        "signal a process through a descriptor of it",
+        "signal a process through a pidfd",
         untold(23),
         program("""
             let fd = unsafe { syscall(434, @VICTIM@i64, 0i64) };
@@ -186,7 +186,7 @@ CASES = (
     ),
     Case(
         "kill-owner",
-        "have the kernel signal somebody else as the owner of a pipe",
+        "have the kernel signal another process as the owner of a pipe",
         untold(29),
         program("""
             extern "C" { fn pipe(fds: *mut i32) -> i32; fn fcntl(fd: i32, what: i32, ...) -> i32; }
@@ -211,7 +211,7 @@ CASES = (
     ),
     Case(
         "kill-ancestors",
-        "leave a daemon, then kill every ancestor that could clear up, up to the server",
+        "leave a daemon behind, then kill every ancestor that could clean up, up to the server",
         both(gone("kill-ancestors"), _server_well),
         program(
             _DAEMON
@@ -233,7 +233,7 @@ CASES = (
     ),
     Case(
         "stop-ancestors",
-        "stop every ancestor, so that nobody is awake to end the run",
+        "stop every ancestor, so that none of them can end the run",
         both(_server_well, _ended_soon("stop-ancestors", 14)),
         program(
             _SLEEP
@@ -250,7 +250,7 @@ CASES = (
     ),
     Case(
         "limit-other",
-        "take another process's limits away",
+        "change another process's resource limits",
         _limits_unmoved,
         program("""
             let low = [7u64, 7];
@@ -258,7 +258,7 @@ CASES = (
     ),
     Case(
         "slow-other",
-        "take the processor away from another process: by its priority, its scheduling, the processors it may use",
+        "slow another process down by its priority, its scheduling and its CPU affinity",
         _not_slowed,
         program("""
             let (idle, first, plan) = (0i32, 1u64, [48u64 | 5 << 32, 0, 0, 0, 0, 0]);
@@ -274,7 +274,7 @@ CASES = (
     ),
     Case(
         "raise-priority",
-        "take a higher priority, real-time scheduling, and safety from the kernel's memory killer",
+        "get a higher priority, real-time scheduling, and protection from the OOM killer",
         _not_raised,
         program("""
             unsafe {
@@ -288,7 +288,7 @@ CASES = (
     ),
     Case(
         "setuid",
-        "gain the rights of root by a program that has them, such as su or mount",
+        "become root through a setuid program such as su or mount",
         _not_raised,
         program("""
             for name in ["su", "passwd", "mount", "chsh", "newgrp", "sudo", "pkexec"] {

@@ -1,4 +1,4 @@
-"""Attacks that read files outside of the run."""
+"""Attacks that read files outside the run."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -96,7 +96,7 @@ CASES = (
     ),
     Case(
         "read-open-files",
-        "read what other processes have open by /proc/PID/fd",
+        "read the files that other processes have open, by /proc/PID/fd",
         unseen("seat", "environment", "memory"),
         program("""
             for pid in pids() {
@@ -110,7 +110,7 @@ CASES = (
     ),
     Case(
         "read-inherited",
-        "use descriptors that the server forgot to close",
+        "use descriptors that the server left open",
         _only_its_own_descriptors,
         program("""
             for fd in 0..1024 {
@@ -126,7 +126,7 @@ CASES = (
     Case("read-shadow", "read /etc/shadow", _no_shadow, program('show("/etc/shadow"); show("/etc/shadow-");')),
     Case(
         "read-file",
-        "read a file that anybody on the machine may read, by its path and by a symbolic link",
+        "read a world-readable file, by its path and through a symbolic link",
         unseen("file"),
         program("""
             show("@OUT@/secret");
@@ -137,7 +137,7 @@ CASES = (
     ),
     Case(
         "read-names",
-        "list /, /tmp, /var/tmp and the homes to learn what else is on the machine",
+        "list /, /tmp, /var/tmp and the home folders to learn what else is on the machine",
         _no_names,
         program("""
             for top in ["/", "/tmp", "/var/tmp", "/root", "/home", "@FOLDER@"] {
@@ -146,7 +146,7 @@ CASES = (
     ),
     Case(
         "read-neighbour",
-        "read another run's crate, above its own and where the server lays runs",
+        "read another run's crate, through its own parent folders and in the server's folder of runs",
         unseen("neighbour"),
         program(_walk("@SCRATCH@", "@NEIGHBOUR@", "../..", "/playground")),
     ),
@@ -164,7 +164,7 @@ CASES = (
     ),
     Case(
         "read-database",
-        "read what other seats have typed in the server's database",
+        "read other seats' texts in the server's database",
         unseen("seat"),
         program(_walk("@DATA@")),
     ),
@@ -181,14 +181,14 @@ CASES = (
     ),
     Case(
         "include-str",
-        "let the compiler read a file with include_str!",
+        "make the compiler read a file with include_str!",
         unseen("file"),
         'fn main() { println!("{}", include_str!("@OUT@/secret")); }',
         begun=False,
     ),
     Case(
         "include-neighbour",
-        "let the compiler read another run's crate with include_bytes!",
+        "make the compiler read another run's crate with include_bytes!",
         unseen("neighbour"),
         'fn main() { println!("{}", String::from_utf8_lossy(include_bytes!("@NEIGHBOUR@/kept"))); }',
         begun=False,
@@ -216,7 +216,7 @@ CASES = (
     ),
     Case(
         "read-in-proc-macro",
-        "read a file in a procedural macro, inside of the compiler",
+        "read a file in a procedural macro, inside the compiler",
         unseen("file", "home"),
         """
         #[cfg(proc_macro)] extern crate proc_macro;
@@ -233,7 +233,7 @@ CASES = (
     ),
     Case(
         "read-raw-disk",
-        "make a device node of the machine's disk and read it",
+        "create a device node for the machine's disk and read it",
         _no_first_block,
         program("""
             let device = unsafe { mknod(c("disk").as_ptr(), 0o060666, (@MAJOR@ << 8) | @MINOR@) };

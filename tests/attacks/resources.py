@@ -1,4 +1,4 @@
-"""Attacks that exhaust the machine. Every bomb ends by itself, so that a hole fails the test and spares the machine."""
+"""Attacks that exhaust the machine. Every bomb ends by itself, so that a hole fails the test but spares the machine."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 from app.sandbox import may_give
@@ -7,7 +7,7 @@ from tests.attacks.world import World
 from tests.support.environment import SLOWER_BY
 
 _MB = 1 << 20
-# Two attacks and an honest run go on at once, each within the tight limits; an unlimited bomb uses far more.
+# Two attacks and an honest run are in progress at once, each within the small limits; an unlimited bomb uses far more.
 _MOST = {
     "memory": 1600 * _MB,
     "shared": 900 * _MB,
@@ -100,7 +100,7 @@ CASES = (
     ),
     _case(
         "memory-in-const",
-        "have the compiler work out an array of 3 GB",
+        "make the compiler evaluate an array of 3 GB",
         bounded("memory"),
         "const BIG: [u8; 3 << 30] = [7; 3 << 30];\nstatic HELD: &[u8] = &BIG;\n"
         'fn main() { println!("{}", HELD[std::env::args().count()]); }',
@@ -108,7 +108,7 @@ CASES = (
     ),
     _case(
         "memory-in-macro",
-        "have the compiler double a macro's words 23 times",
+        "make the compiler double a macro's tokens 23 times",
         bounded("memory"),
         '#![recursion_limit = "24"]\nmacro_rules! twice { ($($t:tt)*) => { twice!($($t)* $($t)*) } }\n'
         "fn main() { twice!(a b) }",
@@ -116,7 +116,7 @@ CASES = (
     ),
     _case(
         "memory-in-static",
-        "have the compiler write an array of 1 GB into the program",
+        "make the compiler write an array of 1 GB into the program",
         bounded("memory", "largest"),
         "static mut BIG: [u64; 1 << 27] = [0x0123_4567_89ab_cdef; 1 << 27];\n"
         'fn main() { println!("{}", unsafe { BIG[std::env::args().count()] }); }',
@@ -141,7 +141,7 @@ CASES = (
     ),
     _case(
         "memory-out-of-sight",
-        "fill 3 GB of shared memory and unmap it from view",
+        "fill 3 GB of shared memory and unmap it",
         bounded("shared"),
         program("""
             for _ in 0..48 {
@@ -155,7 +155,7 @@ CASES = (
     ),
     _case(
         "memory-in-tmp",
-        "fill /dev/shm, /tmp and every other folder that can be written, outside of the crate",
+        "fill /dev/shm, /tmp and every other writable folder outside the crate",
         bounded("shared", "disk"),
         program("""
             let block = vec![1u8; 8 << 20];
@@ -195,7 +195,7 @@ CASES = (
     ),
     _case(
         "disk-of-a-thread",
-        "write 2 GB to deleted files that one thread alone has open, so that the process does not show them",
+        "write 2 GB to deleted files that only one thread has open, so that the process does not list them",
         bounded("disk", "shared"),
         program(
             """
@@ -222,7 +222,7 @@ CASES = (
     ),
     _case(
         "memory-of-names",
-        "map a file 60,000 times whose path is printed as 15 KB, so that the watcher reads gigabytes of names",
+        "map a file 60,000 times whose path takes 15 KB, so that the watcher reads gigabytes of paths",
         both(bounded(), never("kept it all")),
         program(r"""
             let name = "\n".repeat(250);
@@ -272,7 +272,7 @@ CASES = (
     ),
     _case(
         "sparse-file",
-        "make a file of 10 GB that takes no space",
+        "make a sparse file of 10 GB",
         bounded("largest"),
         program("""
             unsafe { signal(25, 1); }
@@ -289,7 +289,7 @@ CASES = (
     ),
     _case(
         "files-in-tmp",
-        "make 20,000 files outside of the crate, in /tmp",
+        "make 20,000 files outside the crate, in /tmp",
         bounded("files"),
         program("""
             for number in 0..20_000 { if fs::write(format!("/tmp/f{number}"), "").is_err() { break; } }
@@ -297,7 +297,7 @@ CASES = (
     ),
     _case(
         "file-attributes",
-        "keep data in the attributes of files, which take memory in a tmpfs and count as nothing",
+        "keep data in the extended attributes of files, which use memory in a tmpfs and are not counted",
         never("SET"),
         program("""
             fs::write("f", "");
@@ -310,7 +310,7 @@ CASES = (
     ),
     _case(
         "memory-in-sockets",
-        "leave 1.4 GB in pairs of sockets that nobody reads, in memory of the kernel's",
+        "leave 1.4 GB of kernel memory in pairs of sockets that nobody reads",
         never("kept it all"),
         program("""
             let block = vec![1u8; 65536];
@@ -328,7 +328,7 @@ CASES = (
     ),
     _case(
         "memory-behind-a-dead-thread",
-        "use 1.6 GB in a process whose first thread has ended, of which the system says that it has no memory",
+        "use 1.6 GB in a process whose first thread has ended, for which the kernel reports no memory",
         bounded("memory"),
         program("""
             thread::spawn(|| {
@@ -356,7 +356,7 @@ CASES = (
     ),
     _case(
         "cpu",
-        "calculate for ever in sixteen threads",
+        "compute forever in sixteen threads",
         bounded(seconds=14),
         program(
             "for _ in 0..15 { thread::spawn(|| loop { std::hint::spin_loop() }); } loop { std::hint::spin_loop() }"
@@ -364,7 +364,7 @@ CASES = (
     ),
     _case(
         "compile-for-ever",
-        "have the compiler calculate for ever",
+        "make the compiler compute forever",
         bounded(seconds=14),
         "#![allow(long_running_const_eval)]\nconst fn turn() -> u8 { loop {} }\nconst NEVER: u8 = turn();\n"
         'fn main() { println!("{NEVER}"); }',
@@ -372,19 +372,19 @@ CASES = (
     ),
     _case(
         "sleep-for-ever",
-        "do nothing for ever, deaf to signals",
+        "do nothing forever and ignore signals",
         bounded(seconds=14),
         program("for n in 1..65 { unsafe { signal(n, 1); } } loop { nap(1000); }"),
     ),
     _case(
         "flood-lines",
-        "print without end, line by line, on both streams",
+        "print endless lines on both streams",
         _FLOOD,
         program('loop { println!("{}", "x".repeat(99)); eprintln!("{}", "y".repeat(99)); }'),
     ),
     _case(
         "flood-without-lines",
-        "print 1 GB without a line's end",
+        "print 1 GB without a line end",
         _FLOOD,
         program("""
             let block = vec![b'x'; 1 << 20];
@@ -392,7 +392,7 @@ CASES = (
     ),
     _case(
         "flood-errors",
-        "print 1 GB on standard error, in words with which cargo begins an error",
+        "print 1 GB on standard error, in lines that begin like cargo's errors",
         _FLOOD,
         program("""
             let block = "error: \\n".repeat(1 << 17).into_bytes();
@@ -400,7 +400,7 @@ CASES = (
     ),
     _case(
         "flood-escapes",
-        "print escape sequences that never end, and bytes that are no text",
+        "print escape sequences that never end, and bytes that are not text",
         _FLOOD,
         program("""
             let mut block = b"\\x1b]8;;\\x1b[\\x1b[38;2;1;2;3;4;5;6;7;8;9m\\xff\\xfe\\xf0\\x9f\\x00\\x08".repeat(1 << 14);
@@ -408,7 +408,7 @@ CASES = (
     ),
     _case(
         "flood-of-warnings",
-        "have the compiler print thousands of warnings",
+        "make the compiler print thousands of warnings",
         _FLOOD,
         "#![warn(unused)]\nmacro_rules! m { ($($n:ident)*) => { $(fn $n() { let very_long_name_of_a_variable = 1; })* } }\n"
         "macro_rules! many { ($($n:ident)*) => { $(mod $n { m!(a b c d e f g h i j k l n o p q r s t u v w x y z); })* } }\n"
@@ -418,7 +418,7 @@ CASES = (
     ),
     _case(
         "flood-cargo",
-        "write 1 GB without a line's end into cargo's own output, past the build script's",
+        "write 1 GB without a line end to cargo's own output, bypassing the build script's",
         _FLOOD,
         *build_script("""
             let block = vec![b'x'; 1 << 20];
@@ -431,7 +431,7 @@ CASES = (
     ),
     _case(
         "flood-cargo-errors",
-        "write 1 GB of what looks like cargo's errors into cargo's own standard error",
+        "write 1 GB of text that looks like cargo's errors to cargo's own standard error",
         _FLOOD,
         *build_script("""
             let block = "error: x\\n".repeat(1 << 17).into_bytes();

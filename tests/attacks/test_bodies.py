@@ -41,7 +41,7 @@ def _answers_all_the_while(world: World) -> Iterator[None]:
     assert max(waits) < _LONGEST
 
 
-@attack("deep-keys", "have the server read a configuration whose one key has seven thousand parts")
+@attack("deep-keys", "make the server read a configuration in which one key has 7,000 parts")
 def test_a_configuration_of_deep_keys(world: World, stranger: httpx.Client) -> None:
     config = ".".join("a" * 7000) + "=1\n[b]\n"
     body = {"lesson": "cargo-config", "command": "cargo build", "files": {".cargo/config.toml": config}}
@@ -50,7 +50,7 @@ def test_a_configuration_of_deep_keys(world: World, stranger: httpx.Client) -> N
         stranger.delete(f"/api/runs/{run}")
 
 
-@attack("slow-charset", "send a form in punycode, whose decoding takes minutes, or one that decodes to no text")
+@attack("slow-charset", "send a form in punycode, whose decoding takes minutes, or one that does not decode to text")
 def test_a_form_in_a_slow_charset(world: World, stranger: httpx.Client) -> None:
     for charset, data in (("punycode", b"b" * 150_000), ('"PunyCode"', b"b" * 150_000), ("unicode_escape", rb"\ud800")):
         part = b'--b\r\nContent-Disposition: form-data; name="file:src/main.rs"\r\n\r\n' + data + b"\r\n--b--"
@@ -63,7 +63,7 @@ def test_a_form_in_a_slow_charset(world: World, stranger: httpx.Client) -> None:
     assert stranger.post("/lessons/hello-std/zip", content=good, headers=headers).status_code == 200
 
 
-@attack("countless-errors", "post a run of which a hundred thousand fields are wrong, or wrongly named")
+@attack("countless-errors", "post a run with a hundred thousand invalid or unknown fields")
 def test_countless_errors(world: World, stranger: httpx.Client) -> None:
     pid = world.server.process.pid
     before = resident(pid)
@@ -96,7 +96,7 @@ def test_a_body_in_countless_chunks(world: World) -> None:
         list(pool.map(send, [b""] * 5 + [b"Origin: null\r\n"] * 5))
 
 
-@attack("many-bodies", "send four hundred bodies of a megabyte at once, of which the last byte never comes")
+@attack("many-bodies", "send 400 bodies of 1 MB at once, each without its last byte")
 def test_many_bodies_at_once(world: World) -> None:
     pid = world.server.process.pid
     before = resident(pid)
@@ -118,7 +118,7 @@ def test_many_bodies_at_once(world: World) -> None:
         assert answer.status_code == 200, "another address is served all the same"
 
 
-@attack("countless-fields", "send thirty forms at once that are a megabyte of empty fields")
+@attack("countless-fields", "send thirty forms at once, each with 1 MB of empty fields")
 def test_countless_empty_fields(world: World, stranger: httpx.Client) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
 

@@ -75,7 +75,7 @@ def _bound(alone: float) -> float:
     return alone + max(_BOUND, 2 * alone)
 
 
-@attack("queue-hog", "make ten other seats wait by 25 endless programs of one seat, on two slots")
+@attack("queue-hog", "make ten other seats wait behind 25 endless programs of one seat, on two slots")
 def test_queue_hog(narrow: str) -> None:
     with seated(narrow) as hog:
         _served(hog)  # the first run of a server is slower
@@ -115,19 +115,19 @@ def test_queue_hog_without_cookie(narrow: str) -> None:
 
 
 @pytest.mark.quiet
-@attack("every-code", "have the compiler explain two hundred codes at once, while another asks for one")
+@attack("every-code", "request the explanations of 200 error codes at once, while another seat requests one")
 def test_every_code(narrow: str) -> None:
-    def ask(address: str, code: int) -> float:
-        began = time.monotonic()
+    def ask(address: str, code: int) -> None:
         headers = {"X-Forwarded-For": address}
         assert httpx.get(f"{narrow}/explain/E0{code:03}", headers=headers, timeout=120).status_code in (200, 404)
-        return time.monotonic() - began
 
     with ThreadPoolExecutor(50) as pool:
-        alone = ask("203.0.113.1", 463)
         asked = [pool.submit(ask, "203.0.113.9", code) for code in range(100, 300)]
         time.sleep(0.1)
-        beside = ask("203.0.113.1", 308)
-        assert not all(each.done() for each in asked), "nothing was waiting any more"
-    print(f"alone {alone:.2f} s, beside {beside:.2f}")
-    assert beside <= alone + 1.5 * SLOWER_BY
+        before = sum(each.done() for each in asked)
+        ask("203.0.113.1", 308)
+        meanwhile = sum(each.done() for each in asked) - before
+        print(f"{before} of {len(asked)} answered before, {meanwhile} beside")
+        # Turns are counted, not seconds: they do not depend on how busy the machine is.
+        assert meanwhile <= 10
+        assert before + meanwhile < len(asked), "nothing was waiting any more"

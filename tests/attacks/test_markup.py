@@ -126,7 +126,7 @@ def test_ansi_in_output(stranger: httpx.Client) -> None:
     _check(stranger, _printing(*_ANSI))
 
 
-@attack("html-in-diagnostics", "put HTML into what the compiler says: messages, names of files, the code it quotes")
+@attack("html-in-diagnostics", "put HTML into the compiler's output: messages, file names, quoted code")
 def test_html_in_diagnostics(stranger: httpx.Client) -> None:
     text = "".join(_MARKUP).replace("\\", "\\\\").replace('"', '\\"')
     _check(stranger, f'compile_error!("{text}"); #[path = "{text}.rs"] mod a; fn main() {{ let x: () = "{text}"; }}')
@@ -154,8 +154,8 @@ def test_html_in_names(stranger: httpx.Client, where: str) -> None:
     _check(stranger, HELLO, manifest)
 
 
-@attack("html-in-artefact", "put HTML, escapes and line ends into the symbols and libraries of what was built")
-def test_html_in_artefact(stranger: httpx.Client) -> None:
+@attack("html-in-artifact", "put HTML, escapes and line ends into the symbols and libraries of the artifact")
+def test_html_in_artifact(stranger: httpx.Client) -> None:
     main = program(
         """
         let mut body = symbol(1, 0x1000).to_vec();
@@ -171,7 +171,7 @@ def test_html_in_artefact(stranger: httpx.Client) -> None:
     _check(stranger, main)
 
 
-@attack("html-in-request", "put HTML into the request: the command, the names of files, the lesson, the earlier run")
+@attack("html-in-request", "put HTML into the request: the command, the file names, the lesson, the earlier run")
 def test_html_in_request(stranger: httpx.Client) -> None:
     for text in (*_MARKUP, *_ANSI):
         assert acting(_posted(stranger, command=f"cargo {text}")) == []
@@ -201,7 +201,7 @@ def test_html_in_texts(stranger: httpx.Client) -> None:
 
 @attack(
     "frames-in-output",
-    "end the event stream's frame and begin one of the attacker's: line ends of every kind, event:, id:",
+    "end a frame of the event stream and begin a forged one, with line ends of every kind, event: and id:",
 )
 def test_frames_in_output(stranger: httpx.Client) -> None:
     ends = (
@@ -221,7 +221,7 @@ def test_frames_in_output(stranger: httpx.Client) -> None:
     as_json, as_html = _streamed(stranger, main)
     ids, seen = ([int(frame["id"]) for frame in frames(text) if "id" in frame] for text in (as_json, as_html))
     assert ids == list(range(1, len(ids) + 1))
-    # The page gets several events in one message, under the last one's id.
+    # The page gets several events in one message, with the id of the last one.
     assert seen == sorted(set(seen) & set(ids))
     assert seen[-1] == ids[-1]
     assert not [frame for text in (as_json, as_html) for frame in frames(text) if "retry" in frame]

@@ -67,7 +67,7 @@ def _raw(world: World, text: bytes, patience: float = 5) -> bytes:
         return answer
 
 
-@attack("forged-host", "reach the server under a name of the attacker's, as DNS rebinding does")
+@attack("forged-host", "reach the server under the attacker's host name, as DNS rebinding does")
 @pytest.mark.parametrize(
     "head",
     [
@@ -90,7 +90,7 @@ def test_forged_host(world: World, head: str) -> None:
     assert b"/lessons/hello-std" in honest
 
 
-@attack("forged-origin", "have a page of another site start a run in the learner's browser")
+@attack("forged-origin", "start a run from another site's page in the learner's browser")
 def test_forged_origin(world: World, stranger: httpx.Client) -> None:
     foreign: list[dict[str, str]] = [
         {"Origin": "http://evil.example"},
@@ -117,9 +117,9 @@ def test_forged_form(stranger: httpx.Client) -> None:
     assert _started(stranger.post("/api/runs", json=_BODY))
 
 
-@attack("forged-read", "change something by a mere link or image, with GET or HEAD")
+@attack("forged-read", "change something through a link or an image, with GET or HEAD")
 def test_forged_read(world: World, stranger: httpx.Client) -> None:
-    with _going(stranger) as run:
+    with _RunInProgress(stranger) as run:
         for method in ("GET", "HEAD", "OPTIONS"):
             for path in (
                 f"/runs/{run}/cancel",
@@ -133,8 +133,8 @@ def test_forged_read(world: World, stranger: httpx.Client) -> None:
     assert world.neighbour()
 
 
-class _going:  # noqa: N801  (reads as a phrase)
-    """Keep a run of this client going until the context ends."""
+class _RunInProgress:
+    """A run of this client that continues until the context ends."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -160,7 +160,7 @@ def _variants(value: str) -> Iterator[str]:
     yield from (flipped, value[:-1], value.upper(), value + "0", f'"{value[:-1]}"', value[::-1], "", "%00" + value)
 
 
-@attack("forged-cookie", "come as another seat by a cookie that was guessed, cut or changed")
+@attack("forged-cookie", "act as another seat with a guessed, truncated or changed cookie")
 def test_forged_cookie(world: World) -> None:
     [(name, value)] = world.cookies.items()
     for variant in _variants(value):
@@ -172,7 +172,7 @@ def test_forged_cookie(world: World) -> None:
         assert world.secrets["seat"] in client.get("/lessons/hello-std").text
 
 
-@attack("chosen-cookie", "give a learner a seat that the attacker has chosen and knows")
+@attack("chosen-cookie", "give a learner a seat that the attacker knows")
 def test_chosen_cookie(world: World) -> None:
     [name] = world.cookies
     for chosen in ("ab" * 16, "ab" * 16 + "." + "cd" * 32, "xx"):
@@ -184,7 +184,7 @@ def test_chosen_cookie(world: World) -> None:
 def test_other_seat(world: World, stranger: httpx.Client) -> None:
     with world.client() as owner:
         owner.get("/")
-        with _going(owner) as run, world.client() as nobody:
+        with _RunInProgress(owner) as run, world.client() as nobody:
             for client in (stranger, nobody):
                 for path in (f"/api/runs/{run}", f"/api/runs/{run}/events", f"/runs/{run}/events"):
                     assert "turning" not in client.get(path).text
@@ -195,8 +195,8 @@ def test_other_seat(world: World, stranger: httpx.Client) -> None:
             assert owner.get(f"/api/runs/{run}").json()["state"] == "running"
 
 
-@attack("other-artefact", "look into, step through, download or compare what another seat's run has built")
-def test_other_artefact(world: World, stranger: httpx.Client) -> None:
+@attack("other-artifact", "inspect, step through, download or compare another seat's artifact")
+def test_other_artifact(world: World, stranger: httpx.Client) -> None:
     with world.client() as owner, world.client() as nobody:
         owner.get("/")
         run, own = _built(owner), _built(stranger)
@@ -221,7 +221,7 @@ def _built(client: httpx.Client) -> str:
 
 @attack(
     "semihosting",
-    "read and write files and start a shell by the debugger's requests of an emulated ARM board",
+    "read and write files and start a shell through the semihosting requests of an emulated ARM board",
     levels=True,
 )
 def test_semihosting(world: World) -> None:
@@ -243,7 +243,7 @@ def test_semihosting(world: World) -> None:
     assert world.honest()
 
 
-@attack("strange-ids", "name runs, lessons and toolchains that are paths or nonsense")
+@attack("strange-ids", "use paths and nonsense as the names of runs, lessons and toolchains")
 def test_strange_ids(world: World, stranger: httpx.Client) -> None:
     strange = [
         "%2e%2e%2f%2e%2e",
@@ -265,7 +265,7 @@ def test_strange_ids(world: World, stranger: httpx.Client) -> None:
     assert world.honest()
 
 
-@attack("path-tricks", "write outside of the crate by the name of a file")
+@attack("path-tricks", "write outside the crate through the name of a file")
 def test_path_tricks(world: World, stranger: httpx.Client) -> None:
     out = world.outside
     names = [
@@ -284,7 +284,7 @@ def test_path_tricks(world: World, stranger: httpx.Client) -> None:
     assert _started(stranger.post("/api/runs", json=_BODY | {"files": {"src/main.rs": HELLO}}))
 
 
-@attack("command-tricks", "run something else by the command line: shells, other files, other options")
+@attack("command-tricks", "run something else through the command line: shells, other files, other options")
 def test_command_tricks(world: World, stranger: httpx.Client) -> None:
     out = world.outside
     lines = [
@@ -337,7 +337,7 @@ def test_static_files(world: World) -> None:
         assert client.get("/static/app.css").status_code in (200, 404)
 
 
-@attack("large-bodies", "send bodies that are long, deep or of countless parts")
+@attack("large-bodies", "send bodies that are long, deeply nested or made of countless parts")
 def test_large_bodies(world: World, stranger: httpx.Client) -> None:
     pid = world.server.process.pid
     before = resident(pid)
@@ -425,7 +425,7 @@ _UNCLEAR = {
 
 
 @pytest.mark.parametrize("unclear", _UNCLEAR.values(), ids=_UNCLEAR)
-@attack("smuggled-request", "hide a request behind one whose end a proxy would see elsewhere")
+@attack("smuggled-request", "hide a request behind one that a proxy would end elsewhere")
 def test_smuggled_request(world: World, unclear: bytes) -> None:
     hidden = b"GET /api/lessons HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n"
     began = time.monotonic()

@@ -67,7 +67,7 @@ def test_a_thousand_subscribers(world: World) -> None:
     assert [event["status"] for event in world.honest() if event["type"] == "finished"] == ["ok"]
 
 
-@attack("silent-reader", "follow runs that flood and never read a byte of it")
+@attack("silent-reader", "follow runs that flood their output, and never read a byte")
 def test_silent_readers(world: World) -> None:
     pid = world.server.process.pid
     before = resident(pid)
@@ -108,7 +108,7 @@ _SLOW_WORDS = {
     "hello-std": ("NEEDED", 150_000, ""),
     "panic-message": ("panicked at ", 70_000, ""),
 }
-"""For lessons that search the output: the word that a program prints, how often, and a suffix."""
+"""For each lesson that searches the output: the word that a program prints, how often, and a suffix."""
 
 
 def _macro(said: str) -> dict[str, str]:
@@ -140,7 +140,7 @@ def _ends(client: httpx.Client, world: World, lesson: str, files: dict[str, str]
 
 
 @attack(
-    "slow-words", "print, or have the compiler say, words in which those that a lesson looks for are sought for hours"
+    "slow-words", "print, or make the compiler print, a text in which a lesson's pattern would be searched for hours"
 )
 def test_words_that_are_slow_to_search(world: World) -> None:
     crates = [
@@ -166,7 +166,7 @@ def test_words_that_are_slow_to_search(world: World) -> None:
 
 @attack(
     "forged-messages",
-    "have the server keep thirty runs of 8 MB of forged messages of the compiler, of many small parts",
+    "make the server keep thirty runs, each with 8 MB of forged compiler messages of many small parts",
 )
 def test_forged_messages_of_many_parts(world: World) -> None:
     place = {"file_name": "", "line_start": 1, "column_start": 1, "line_end": 1, "column_end": 1, "is_primary": True}
@@ -191,7 +191,7 @@ _LOUD = """fn main() {
 
 @contextlib.contextmanager
 def _again_and_again(client: httpx.Client, path: str, readers: int, **headers: str) -> Iterator[None]:
-    """So many readers with the cookies of this client who ask for the same as soon as they have got it."""
+    """Keep many readers with this client's cookies that repeat their request as soon as it is answered."""
     stop = threading.Event()
 
     def ask() -> None:
@@ -224,9 +224,7 @@ def _page_comes_soon(client: httpx.Client) -> None:
 
 
 @pytest.mark.quiet
-@attack(
-    "loud-page", "load the page of a run that has printed a megabyte of colours, and its stream, in ten tabs, for ever"
-)
+@attack("loud-page", "load the page and the stream of a run that printed 1 MB of colours, in ten tabs, forever")
 def test_a_loud_page_again_and_again(world: World, stranger: httpx.Client) -> None:
     with world.client() as loud:
         loud.get("/")
@@ -242,7 +240,7 @@ def test_a_loud_page_again_and_again(world: World, stranger: httpx.Client) -> No
 
 
 @pytest.mark.quiet
-@attack("loud-output", "ask for all that a run has printed, a megabyte of colours, in twenty tabs, for ever")
+@attack("loud-output", "request a run's whole output, 1 MB of colours, in twenty tabs, forever")
 def test_a_loud_output_again_and_again(world: World, stranger: httpx.Client) -> None:
     with world.client() as loud:
         loud.get("/")
@@ -276,7 +274,7 @@ _LARGE = program("""
 
 
 @pytest.mark.quiet
-@attack("long-looks", "make every look of the watcher long: 25,000 open files in each of four runs", levels=True)
+@attack("long-looks", "make every scan of the watcher slow: 25,000 open files in each of four runs", levels=True)
 def test_runs_that_take_long_to_look_at(world: World) -> None:
     with world.client() as client:
         runs = [_post(client, _LARGE) for _ in range(4)]
@@ -293,7 +291,7 @@ def test_runs_that_take_long_to_look_at(world: World) -> None:
     assert sorted(taken)[10] < 0.05
 
 
-@attack("strange-event-ids", "continue a stream from ids that are huge, negative or no numbers")
+@attack("strange-event-ids", "continue a stream from ids that are huge, negative or not numbers")
 def test_strange_event_ids(world: World) -> None:
     with world.client() as client:
         run = _post(client, command="rustc --version")

@@ -1,4 +1,4 @@
-"""Measures the resources that runs use, from outside, every twentieth of a second."""
+"""Measure the resources that runs use, from outside, every twentieth of a second."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ def command_line(pid: int) -> str:
 
 
 def resident(pid: int) -> int:
-    """Resident memory in bytes, also of a process whose first thread has ended; 0 when the process is gone."""
+    """Return the resident memory in bytes, even if the process's first thread has ended; 0 if the process is gone."""
     with contextlib.suppress(OSError, IndexError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             if pages := int(Path(f"/proc/{pid}/task/{thread}/statm").read_text().split()[1]):
@@ -116,7 +116,7 @@ class Watch:
         }
 
     def _laid(self, runs: Iterable[int]) -> Iterator[int]:
-        """Return the sizes of the runs' files, also of those that only the runs can see."""
+        """Return the sizes of the runs' files, including those that only the runs can see."""
         yield from _sizes(self._scratch)
         device = os.stat(self._scratch).st_dev
         seen = {device, os.stat("/").st_dev, os.stat("/dev").st_dev}

@@ -1,7 +1,7 @@
-"""Where the attacks take place: a real server at one level, and around it what an attacker would like to reach.
+"""The environment of the attacks: a real server at one level, and the targets of an attacker around it.
 
-Everything that is only to be held by the sandbox is left open by its own permissions: the secret files can be read and
-the folders written by anybody, and the sockets are open to all.
+Only the sandbox protects these targets: everybody may read the secret files, write to the folders and connect to the
+sockets.
 """
 
 import contextlib
@@ -138,7 +138,7 @@ class Listener:
         return "\n".join(self._heard)
 
     def tell(self, text: str) -> None:
-        """Send a datagram to the own socket, for an attacker who listens on the network."""
+        """Send a datagram to one of these sockets, for an attacker that captures traffic."""
         self.datagrams.sendto(text.encode(), ("127.0.0.1", self.port))
 
     def stop(self) -> None:
@@ -243,7 +243,7 @@ class World:
     def events(
         self, files: dict[str, str], command: str, ids: list[str] | None = None, **more: Any
     ) -> Iterator[dict[str, Any]]:
-        """Yield the events of a run, which is cancelled when it takes too long; append its id to ``ids``."""
+        """Yield the events of a run and append its id to ``ids``. A run that takes too long is cancelled."""
         lesson = "cargo-config" if ".cargo/config.toml" in files else "hello-std"
         with self.client() as client:
             body = {"lesson": lesson, "command": command, "files": files} | more
@@ -281,7 +281,7 @@ class World:
         return self.post(f'fn main() {{ println!("honest {secrets.token_hex(4)}"); }}')
 
     def _furnish(self) -> None:
-        """Create files outside of every run that anyone who reaches them may read."""
+        """Create files outside every run that everybody may read."""
         files = {
             "secret": self.secrets["file"],
             "words": f"{self.secrets['file']}\n",
@@ -326,7 +326,7 @@ class World:
         )
 
     def _home(self) -> dict[str, str]:
-        """Create a home and a cache for the server's user, with compilers of its own."""
+        """Create a home and a cache for the server's user, with its own compilers."""
         assert self.user is not None
         home, cache = self.folder / "home", self.folder / "cache"
         home.mkdir()

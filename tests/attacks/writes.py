@@ -1,4 +1,4 @@
-"""Attacks that change files outside of the run."""
+"""Attacks that change files outside the run."""
 # ruff: noqa: E501  (programs in another language stand in these lines)
 
 import os
@@ -16,7 +16,7 @@ def nothing_planted(*places: str) -> Check:
         mark = story.text.partition("my mark is ")[2].partition("\n")[0]
         assert mark
         found = [Path(world.filled(place)) / mark for place in places]
-        # Path.exists raises for a folder that is closed to the tests' user.
+        # Path.exists raises for a folder that the tests' user may not enter.
         found = [path for path in found if os.path.exists(path)]
         for path in found:
             path.rmdir() if path.is_dir() else path.unlink()
@@ -90,21 +90,21 @@ _GROUPS = [
 CASES = (
     _case(
         "write-toolchain",
-        "put a file into the toolchain, for every later build",
+        "add a file to the toolchain, to affect every later build",
         "@SYSROOT@/lib/rustlib",
         "@SYSROOT@/bin",
         "/usr/lib",
         "/usr/local/bin",
     ),
-    _case("write-cache", "put a file into the sysroots that were built here", "@CACHE@", "@CACHE@/sysroots"),
-    _case("write-runs", "put a file where the server lays its runs and keeps artefacts", "@SCRATCH@", "@DATA@"),
+    _case("write-cache", "add a file to the sysroots that were built here", "@CACHE@", "@CACHE@/sysroots"),
+    _case("write-runs", "add a file to the server's folders of runs and artifacts", "@SCRATCH@", "@DATA@"),
     _case("write-lessons", "change the lessons or the program itself", "@LESSONS@", "@PROGRAM@", "@PROGRAM@/sandbox"),
     _case("write-tmp", "leave a file in /tmp or /var/tmp, where the next run could find it", "/tmp", "/var/tmp"),
     _case("write-shm", "leave a file in /dev/shm or /dev, where the next run could find it", "/dev/shm", "/dev"),
-    _case("write-etc", "put a file into /etc or /", "/etc", "", "/etc/ld.so.conf.d", "/run", "/opt", "/home", "/root"),
+    _case("write-etc", "add a file to /etc or /", "/etc", "", "/etc/ld.so.conf.d", "/run", "/opt", "/home", "/root"),
     Case(
         "write-cgroup",
-        "make a control group of its own, to leave the one that limits it",
+        "create its own control group, to leave the one that limits it",
         nothing_planted(*_GROUPS),
         program(
             'println!("my mark is @MARK@");'
@@ -143,7 +143,7 @@ CASES = (
     ),
     Case(
         "write-file",
-        "overwrite, append to, truncate, rename and remove a file that anybody may write",
+        "overwrite, append to, truncate, rename and remove a world-writable file",
         unchanged,
         program("""
             let kept = "@OUT@/kept";
@@ -173,7 +173,7 @@ CASES = (
     ),
     Case(
         "write-by-rename",
-        "move and link a file of its own to a folder that anybody may write to",
+        "move and link one of its files into a world-writable folder",
         both(_no_entry("link/moved"), _no_entry("link/hard"), _no_entry("link/soft")),
         program("""
             fs::write("mine", "x").unwrap();

@@ -6,6 +6,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.browser import Wire, find_chromium
+from tests.support.environment import EVERYTHING
+
+collect_ignore = [] if EVERYTHING else ["test_other_browsers.py"]
 
 
 @pytest.fixture(scope="module")

@@ -5,56 +5,24 @@ screen. Each state of a page is set up once for both.
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
+from tests.support.axe import MODES, examined
+from tests.support.browser import RUN_MS, type_files
 from tests.support.environment import EVERYTHING
 from tests.support.layout import sideways
 from tests.support.states import LONELY, STATES, PageState, opened, paths
 
 pytestmark = pytest.mark.usefixtures("bare_metal")
 
-Mode = Literal["light", "dark", "forced"]
-MODES: tuple[Mode, ...] = ("light", "dark", "forced")
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-COLOURS = ["color-contrast", "link-in-text-block"]
-"""The rules that depend on colours; the others give the same result in every mode."""
-
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         yield context.new_page()
-
-
-def complaints(page: Page, rules: list[str]) -> list[str]:
-    options = {"runOnly": rules, "resultTypes": ["violations"], "preload": False}
-    found = page.evaluate("async options => (await axe.run(options)).violations", options)
-    return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
-
-
-def look(page: Page, mode: Mode) -> None:
-    page.emulate_media(
-        color_scheme="dark" if mode == "dark" else "light",
-        forced_colors="active" if mode == "forced" else "none",
-        reduced_motion="reduce",
-    )
-
-
-def examined(page: Page, modes: tuple[Mode, ...] = MODES) -> list[str]:
-    """Return axe's violations for the page in these modes."""
-    opened(page)
-    page.evaluate(AXE_SCRIPT)
-    found = []
-    for mode in modes:
-        look(page, mode)
-        found += [f"{mode}: {text}" for text in complaints(page, RULES if mode == "light" else COLOURS)]
-    look(page, "light")
-    return found
 
 
 def test_axe_finds_what_is_wrong(page: Page, server: str) -> None:
@@ -98,3 +66,78 @@ def test_axe_finds_nothing_in_any_state_of_a_lesson(in_state: Page) -> None:
 def test_nothing_that_a_run_brings_makes_it_scroll_sideways(in_state: Page) -> None:
     opened(in_state)
     assert sideways(in_state) == {}
+
+
+# Record what a screen reader would say: the text of each live region that was there before it changed.
+SAID = """() => {
+    const live = "[aria-live], [role=status], [role=alert], [role=log]";
+    new MutationObserver((records) => {
+        const fresh = new Set(records.flatMap((record) => [...record.addedNodes]));
+        const changed = new Set();
+        for (const { target } of records) {
+            const region = (target.nodeType === Node.TEXT_NODE ? target.parentElement : target)?.closest(live);
+            if (!region || region.ariaLive === "off" || !region.isConnected) continue;
+            let isFresh = false;
+            for (let each = region; each; each = each.parentElement) isFresh ||= fresh.has(each);
+            if (!isFresh) changed.add(region);
+        }
+        for (const region of changed) {
+            const text = region.innerText.trim();
+            if (text) window.said.push([region.id, text.split("\\n")[0]]);
+        }
+    }).observe(document, { subtree: true, childList: true, characterData: true });
+}"""
+
+
+ENDS = ("Finished", "Failed", "Cancelled", "Stopped", "Timed out")
+
+
+def live_regions(page: Page) -> dict[str, str]:
+    """Return how urgent each live region of the accessibility tree is, by the element's id."""
+    session = page.context.new_cdp_session(page)
+    session.send("DOM.enable")
+    session.send("Accessibility.enable")
+    found = {}
+    for node in session.send("Accessibility.getFullAXTree")["nodes"]:
+        urgency = next((each["value"]["value"] for each in node.get("properties", []) if each["name"] == "live"), None)
+        # Every node below has the region's value, too; the region itself names it as its root.
+        if urgency and not node["ignored"]:
+            described = session.send("DOM.describeNode", {"backendNodeId": node["backendDOMNodeId"]})["node"]
+            names = dict(zip(described.get("attributes", [])[::2], described.get("attributes", [])[1::2], strict=True))
+            if names.get("role") in ("status", "alert", "log") or "aria-live" in names:
+                found[names.get("id", "")] = urgency
+    session.detach()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("slug", "solved", "end", "verdict"),
+    [
+        ("hello-std", True, "Finished in", "Goal reached."),
+        ("panic-handler", True, "Failed as expected", "This is the error we came for."),
+        ("panic-handler", False, "Failed with exit code", "Not there yet."),
+    ],
+)
+def test_the_end_of_a_run_and_its_verdict_are_each_announced_once(
+    page: Page, server: str, lessons: dict[str, Lesson], slug: str, solved: bool, end: str, verdict: str
+) -> None:
+    page.goto(f"{server}/lessons/{slug}")
+    expect(page.locator("form[data-ready]")).to_be_attached()
+    lesson = lessons[slug]
+    if solved:
+        type_files(page, {path: text for path, text in lesson.solution.items() if text != lesson.files[path]})
+    page.evaluate(SAID)
+    for _ in range(2):
+        page.evaluate("window.said = []")
+        page.locator("#run").evaluate("run => { run.dataset.before = '' }")
+        page.locator("#command").press("Enter")
+        expect(page.locator("#run:not([data-before]) #run-verdict > *")).to_have_count(1, timeout=RUN_MS)
+        page.wait_for_timeout(500)
+        said = page.evaluate("window.said")
+        ends = [text for _, text in said if text.startswith(ENDS)]
+        assert len(ends) == 1, said
+        assert ends[0].startswith(end)
+        assert [text for id_, text in said if id_ == "run-verdict"] == [verdict], said
+        regions = live_regions(page)
+        assert regions["run-status"] == regions["run-verdict"] == "polite"
+        assert regions.get("run-output", "off") == "off", "the output itself would be read out line by line"

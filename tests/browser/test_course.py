@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from tests.support.browser import ENDLESS, RUN_MS, Wire, area, learner, offered, show, type_files
 
 
@@ -92,7 +92,8 @@ def test_a_reload_attaches_to_the_run_without_loss_or_repetition(browser: Browse
         other.goto(f"{server}/lessons/hello-std")
         expect(other.locator("#run-elapsed")).to_have_text(re.compile(r"\d s$"), timeout=RUN_MS)
         seconds = [float(tab.locator("#run-elapsed").inner_text().split()[0]) for tab in (page, other)]
-        assert 0.9 < seconds[0] <= seconds[1] + 0.2, seconds
+        assert seconds[0] > 0.9, "counted from the run's start, not from the page's"
+        assert abs(seconds[1] - seconds[0]) < 2, seconds
         other.close()
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator(".verdict")).to_be_visible()

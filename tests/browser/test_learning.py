@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from tests.support.browser import RUN_MS, area, learner, menu, show, type_files
 
 both = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
@@ -170,6 +170,24 @@ def test_two_tabs_lose_nothing_and_show_the_same_progress(browser: Browser, serv
         run(other)
         other.get_by_role("button", name="Restore my text").click()
         expect(area(other)).to_have_value(first)
+
+
+@both
+def test_the_meter_shows_the_binary_and_what_runs_before_it(browser: Browser, server: str, scripts: bool) -> None:
+    with learner(browser, server, scripts=scripts) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        meter = page.get_by_role("group", name="Your binary")
+        expect(meter).to_have_text("Nothing built yet")
+        run(page)
+        expect(meter.get_by_role("button", name=re.compile("lang_start.$"))).to_be_visible()
+        page.goto(f"{server}/lessons/no-std")
+        expect(meter.locator(".size")).to_contain_text("KiB")
+        type_files(page, {"src/main.rs": "#![no_std]\n\nfn main() {}\n"})
+        run(page)
+        expect(meter.locator("del")).to_have_text(["lang_start"] * 2)
+        meter.get_by_role("button", name=re.compile("made no binary.*Gone: lang_start")).click()
+        expect(meter.get_by_role("list").first).to_be_visible()
+        expect(meter.get_by_role("link")).to_have_count(1)
 
 
 def test_back_and_forward_keep_what_was_run(browser: Browser, server: str) -> None:

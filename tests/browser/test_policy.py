@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from tests.support.browser import RUN_MS, learner, type_files
 from tests.support.states import paths
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from tests.support.states import explained
 
 pytestmark = pytest.mark.usefixtures("bare_metal")

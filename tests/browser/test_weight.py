@@ -4,7 +4,7 @@ import statistics
 
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from bench.pace import pace
 
 FIRST, NEXT = 250_000, 25_000

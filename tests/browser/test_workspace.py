@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.course import Course, Lesson
 from app.toolchain import EMULATORS, Toolchain, missing_tools
+from tests.support import states
 from tests.support.browser import RUN_MS, area, learner, menu, offered, show, type_files
 
 BENCH = ("#bench .files", "#command", "#run-output")
@@ -95,6 +96,13 @@ def test_text_editor_command_and_terminal_are_in_view_at_once(
             expect(page.locator(part)).to_be_in_viewport(ratio=1)
         assert page.evaluate("document.documentElement.scrollHeight") <= height
         assert page.locator("#run-output").evaluate("output => output.clientHeight") >= 100
+
+
+def test_a_long_result_does_not_make_the_page_longer(browser: Browser, server: str) -> None:
+    with window(browser, server, 1280, 720) as page:
+        states.stepped(page, server)
+        page.locator("#stepper").evaluate("stepper => stepper.scrollIntoView()")
+        assert page.evaluate("[document.documentElement.scrollTop, document.documentElement.scrollHeight]") == [0, 720]
 
 
 def test_a_divider_is_moved_by_mouse_and_keys_and_stays(browser: Browser, server: str) -> None:

@@ -37,7 +37,7 @@ def first(playground: Playground, **changes: object) -> None:
     course = playground.shelf.default
     [part] = course.parts
     lesson, *others = part.lessons
-    parts = (replace(part, lessons=(replace(lesson, **changes), *others)),)  # type: ignore[arg-type]
+    parts = (replace(part, lessons=(replace(lesson, **changes), *others)),)  # type: ignore[arg-type]  # fields of several types
     playground.shelf = Shelf((replace(course, parts=parts),))
 
 

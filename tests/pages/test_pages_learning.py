@@ -249,6 +249,7 @@ async def test_a_lesson_beyond_the_post_counts_in_its_own_part(
     seat = seat_of(learner.cookies)
     await with_bonus.progress.mark(seat, "three", "1.99")
     bar = (await learner.get("/progress/three")).text
+    assert 'hx-target="#run-startup"' in bar
     assert "1 of 1 extras reached" in bar
     assert "0 of 2 steps reached" in (await learner.get("/progress/two")).text
     page = (await learner.get("/lessons/three")).text

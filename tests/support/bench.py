@@ -1,6 +1,6 @@
-"""Jobs of one lesson for an engine, and what their events say."""
+"""Submit jobs of one lesson to an engine and collect their events."""
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine.local import LocalEngine
 from app.protocol.command import parse
 from app.protocol.events import Event, Finished, Output

@@ -11,7 +11,7 @@ import pytest
 
 @contextmanager
 def seated(url: str, **options: Any) -> Iterator[httpx.Client]:
-    """A client with a new seat, which it gets from the start page as a browser does."""
+    """Open a client with a new seat, which it gets from the start page as a browser does."""
     with httpx.Client(base_url=url, timeout=30, **options) as client:
         assert client.get("/").status_code == 200
         yield client

@@ -1,4 +1,4 @@
-"""Files that another process changes while a test looks at them."""
+"""Walk through files while another process changes them."""
 
 import os
 from collections.abc import Callable, Iterator

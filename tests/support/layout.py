@@ -1,4 +1,4 @@
-"""What does not fit into a page's width."""
+"""Find the elements that do not fit into a page's width."""
 
 from playwright.sync_api import Page
 

@@ -169,13 +169,13 @@ class RemoteEngine:
             yield bytes.fromhex(json.loads(answer)["piece"])
 
     async def steps(self, run_id: str) -> Trace:
-        return await self._call("steps", run_id)  # type: ignore[no-any-return]
+        return await self._call("steps", run_id)  # type: ignore[no-any-return]  # as above
 
     async def card(self, run_id: str) -> Card | None:
-        return await self._call("card", run_id)  # type: ignore[no-any-return]
+        return await self._call("card", run_id)  # type: ignore[no-any-return]  # as above
 
     async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
-        return await self._call("artifact_details", run_id, since)  # type: ignore[no-any-return]
+        return await self._call("artifact_details", run_id, since)  # type: ignore[no-any-return]  # as above
 
     def _run(self, run_id: str) -> Run:
         if run_id not in self._runs:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,9 +16,10 @@ import pytest
 class Server:
     """A real ``playground serve`` process."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], url: str, printed: str = "") -> None:
         self.process = process
         self.url = url
+        self.printed = printed
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Signal the server, wait for it to end, and return its exit code."""
@@ -53,7 +54,7 @@ if [ -n "$closed" ]; then
 fi
 exec setpriv --reuid "$user" --regid "$user" --clear-groups -- "$@"
 """
-"""Mount Python and the checkout for a normal user when they lie in root's home, without opening the rest of it."""
+"""Mounts Python and the checkout for a normal user if they are in root's home, without opening the rest of it."""
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -75,19 +76,26 @@ def _closed_above(folder: Path) -> Path | None:
 
 
 @contextmanager
-def serving(data_dir: Path, user: int | None = None, /, **variables: str) -> Iterator[Server]:
+def serving(
+    data_dir: Path,
+    user: int | None = None,
+    arguments: Sequence[str] = ("serve", "--port", "0"),
+    /,
+    **variables: str,
+) -> Iterator[Server]:
     """Run a server on a free port with these environment variables, and kill it at the end.
 
-    With ``user`` it runs as that user, who must own the folder above ``data_dir``.
+    With ``user`` it runs as that user, who must own the folder above ``data_dir``. ``arguments`` are those of the
+    command ``playground``.
     """
     scratch = data_dir.with_name("scratch")
     folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(scratch)}
     env = os.environ | folders | variables
-    # pytest closes its folders, but as root the users of runs must be able to enter them.
+    # pytest's folders are private, but if root runs the tests, the users of runs must be able to enter them.
     for folder in (scratch.parent, *scratch.parent.parents):
         if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(folder.stat().st_mode | 0o011)
-    command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
+    command = [str(Path(sys.executable).with_name("playground")), *arguments]
     if user is not None:
         words, given = _as_user(user)
         command, env = [*words, *command], env | given
@@ -97,10 +105,12 @@ def serving(data_dir: Path, user: int | None = None, /, **variables: str) -> Ite
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+[^/\s]", line)
-        assert found, f"the server did not say its address but {line!r}"
-        yield Server(process, found[0].rstrip("/"))
+        printed = ""
+        while not (found := re.search(r"http://\S+[^/\s]", printed)):
+            line = process.stdout.readline()
+            assert line, f"the server did not say its address but {printed!r}"
+            printed += line
+        yield Server(process, found[0].rstrip("/"), printed)
     finally:
         if "COVERAGE_PROCESS_CONFIG" in os.environ:  # a killed server cannot write what was measured in it
             process.terminate()

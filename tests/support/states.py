@@ -1,4 +1,4 @@
-"""Functions that bring a page into each of its states, for the tests that look at all of them."""
+"""Functions that bring a page into each of its states, for the tests that visit all of them."""
 
 import re
 from collections.abc import Callable
@@ -32,7 +32,21 @@ PAGES = {
     "/runs/{run_id}/step": "stepped_alone",
 }
 """For each page route, a path or the name of the state that leads to it."""
+CLASS_PAGES = {
+    "/class": "/class",
+    "/class/me": "/class/me",
+    "/class/members/{number}": "/class/members/1",
+    "/class/runs/{number}": "/class/runs/1",
+    "/class/step/{slug}": "/class/step/panic-handler",
+    "/class/wall": "/class/wall",
+    "/seat/{token}": "/seat/TOKEN",
+}
+"""For each page route of a class, its path in the class that ``tests/browser/test_classroom.py`` holds."""
 NO_PAGES = {
+    "/class/events",
+    "/class/qr.svg",
+    "/class/strip",
+    "/class/wall/events",
     "/lessons/{slug}/comparisons/{ids}/events",
     "/lessons/{slug}/finish.svg",
     "/lessons/{slug}/targets",
@@ -171,6 +185,15 @@ def flooded(page: Page, server: str) -> None:
     run(page, "cargo run")
 
 
+def booted(page: Page, server: str) -> None:
+    """Boot a machine that locks up, and open the list of what runs before the learner's code."""
+    page.goto(f"{server}/lessons/boot-arm")
+    run(page)
+    expect(page.locator(".machine")).to_contain_text("Locked up")
+    page.locator(".startup").click()
+    expect(page.locator("#startup")).to_be_visible()
+
+
 def screened(page: Page, server: str) -> None:
     page.goto(f"{server}/lessons/vga-text")
     run(page)
@@ -248,7 +271,7 @@ def keys(page: Page, server: str) -> None:
 
 
 def finished(page: Page, server: str) -> None:
-    """The page at the end of the post's steps, with the binary of the last one."""
+    """Open the page at the end of the post's steps, with the binary of the last one."""
     solved(page, server, "summary")
     page.get_by_role("link", name="See what you built").click()
     expect(page.locator(".card img")).to_be_visible()
@@ -257,8 +280,8 @@ def finished(page: Page, server: str) -> None:
 STATES: dict[str, PageState] = {
     each.__name__: each
     for each in (
-        reached, expected, missed, running, queued, cancelled, offline, explained, linked, observed, flooded, screened,
-        carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, finished, keys
+        reached, expected, missed, running, queued, cancelled, offline, explained, linked, observed, flooded, booted,
+        screened, carded, carded_alone, stepped, stepped_alone, compared, compared_alone, changed, finished, keys
     )
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""Facts about a learner's crate: what is written in its files. Only advice asks for them, never a verdict.
+"""Facts about the contents of a learner's files. Only advice uses them, never a verdict.
 
-``reading`` parses the files of strangers, so only the inspector's worker imports it.
+``reading`` parses untrusted files, so only the inspector's worker imports it.
 """
 
 from dataclasses import dataclass

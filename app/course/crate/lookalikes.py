@@ -1,4 +1,4 @@
-"""Characters that look like those of a programming language, and are others: most come from web pages and PDFs."""
+"""Characters that look like those of a programming language but are others. Most come from web pages and PDFs."""
 
 import unicodedata
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Counting what a file contains, within bounds."""
+"""Count the names that a file contains, within bounds."""
 
 from app.course.crate import Mark
 
@@ -7,7 +7,7 @@ _LONGEST = 160
 
 
 def shown(text: str) -> str:
-    """Return a text of a stranger's as it can be shown: on one line, not long, and nothing invisible in it."""
+    """Return an untrusted text in a form that can be shown: one line, shortened, without invisible characters."""
     line = "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 

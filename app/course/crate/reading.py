@@ -1,4 +1,4 @@
-"""Read the facts of a crate from its files, which strangers wrote: only in a process that may do nothing else."""
+"""Read the facts of a crate from its untrusted files, in a process that may do nothing else."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""A Rust file as facts: its attributes, items, macros and what in it can panic, as tree-sitter's grammar reads them."""
+"""The facts of a Rust file: its attributes, items, macros and operations that can panic, found by tree-sitter."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -59,7 +59,7 @@ def read_source(text: str) -> Source:
 
 
 def _nodes(root: Node) -> Iterator[Node]:
-    """Yield every node in the order of the text, without recursion: nesting is as deep as a stranger likes."""
+    """Yield every node in the order of the text. Not recursive, because untrusted code may be nested deeply."""
     cursor = root.walk()
     while True:
         assert cursor.node is not None
@@ -103,14 +103,14 @@ def _names(node: Node, statics: frozenset[str]) -> Iterator[str]:
 
 def _item(node: Node, kind: str) -> Iterator[str]:
     name = _text(node.child_by_field_name("name"))
-    place = _place(node)
+    place = _prefix_of_place(node)
     yield f"{place}{kind} {name}"
     if kind == "fn" and _text(node.child_by_field_name("return_type")) == "!":
         yield f"{place}fn {name} -> !"
 
 
-def _place(node: Node) -> str:
-    """Return what an item's name begins with when it does not stand in the file itself."""
+def _prefix_of_place(node: Node) -> str:
+    """Return the prefix of an item's name if the item is inside another one."""
     parent = node.parent
     depth = 0
     while parent is not None and depth < _DEEPEST:
@@ -205,18 +205,18 @@ def _access(node: Node, statics: frozenset[str]) -> Iterator[str]:
 
 
 def _is_unsafe(node: Node) -> bool:
-    """Return True if the node stands where a pointer may be followed."""
+    """Return True if the node is in unsafe code."""
     parent = node.parent
     depth = 0
     while parent is not None and depth < _DEEPEST:
-        if parent.type == "unsafe_block" or (parent.type == "function_item" and b"unsafe" in _head(parent)):
+        if parent.type == "unsafe_block" or (parent.type == "function_item" and b"unsafe" in _modifiers(parent)):
             return True
         parent = parent.parent
         depth += 1
     return False
 
 
-def _head(function: Node) -> bytes:
+def _modifiers(function: Node) -> bytes:
     modifiers = next((child for child in function.children if child.type == "function_modifiers"), None)
     return (modifiers.text or b"") if modifiers else b""
 
@@ -251,7 +251,7 @@ def _commented(data: bytes, comments: list[Node]) -> tuple[Mark, ...]:
 
 
 def _tables(text: str) -> Iterator[tuple[str, int]]:
-    """Yield the headers of TOML tables: somebody wrote into this file what belongs into another one."""
+    """Yield the headers of TOML tables, which a learner wrote into the wrong file."""
     for number, line in enumerate(text.split("\n"), 1):
         code = line.strip()
         if code.startswith("[") and code.endswith("]") and code.isascii():

@@ -1,4 +1,4 @@
-"""A TOML file as facts: its keys, its values, or the fault that stops its reading."""
+"""The facts of a TOML file: its keys and values, or the mistake that stops the parser."""
 
 import json
 import tomllib
@@ -18,20 +18,21 @@ def read_table(text: str) -> Table:
     try:
         content = tomllib.loads(text.replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:
-        return _faulty(text, str(error))
+        return _fault_table(text, str(error))
     except RecursionError:
         return Table(fault="other")
-    lines = _lines(text)
+    lines = _line_numbers(text)
     marks = Marks()
-    for path, name in _names(content):
+    for path, name in _key_names(content):
         marks.add(name, lines.get(path, 0))
     return Table(marks.all())
 
 
-def _names(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each key with its tables, ``profile.dev.panic``, and with its value: ``profile.dev.panic = "abort"``.
+def _key_names(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of a key with its tables and a name for it: the key itself, or the key with a value.
 
-    Before each stands the key alone. A table of an array is ``bin[]``. Of a list each value counts.
+    For example ``profile.dev.panic`` and ``profile.dev.panic = "abort"``. A table of an array is ``bin[]``. A list has
+    a name for each of its values.
     """
     waiting: list[tuple[str, Any]] = [("", content)]
     while waiting:
@@ -58,8 +59,8 @@ def _value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, dict | list) else "…"
 
 
-def _lines(text: str) -> dict[str, int]:
-    """Return where keys and tables stand, as far as they stand at the beginning of a line of their own."""
+def _line_numbers(text: str) -> dict[str, int]:
+    """Return the line numbers of the keys and tables that begin a line."""
     found: dict[str, int] = {}
     table = ""
     for number, line in enumerate(text.split("\n"), 1):
@@ -78,17 +79,17 @@ def _lines(text: str) -> dict[str, int]:
     return found
 
 
-def _faulty(text: str, message: str) -> Table:
+def _fault_table(text: str, message: str) -> Table:
     said, _, place = message.partition(_AT)
     lines = text.split("\n")
     number = int(place.partition(",")[0]) if place[:1].isdecimal() else len(lines)
-    number = _opened(lines[:number]) or number
+    number = _unclosed_list(lines[:number]) or number
     line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
     return Table(fault=_fault(line, said), line=number, text=shown(line))
 
 
-def _opened(lines: list[str]) -> int:
-    """Return the number of the line with a list that the lines behind it do not close; 0 without one."""
+def _unclosed_list(lines: list[str]) -> int:
+    """Return the number of the line with a list that the following lines do not close; 0 if there is none."""
     depth = at = 0
     for number, line in enumerate(lines, 1):
         code = line.partition("#")[0]
@@ -101,7 +102,7 @@ def _opened(lines: list[str]) -> int:
 
 
 def _fault(line: str, said: str) -> Fault:
-    """Name what is wrong in the line where the reading stopped."""
+    """Classify the mistake in the line where the parser stopped."""
     if not line.partition("#")[0].isascii():
         return "lookalike"
     if said.startswith("Cannot"):

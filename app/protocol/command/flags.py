@@ -1,11 +1,11 @@
-"""Flags for the compiler: what of them is understood, and how they are written right."""
+"""Flags for the compiler: validate and correct them."""
 
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 
 from app.protocol.command.model import RefusedError, cut
-from app.protocol.command.options import Given, nearest
+from app.protocol.command.options import Given, nearest, words_of
 from app.protocol.command.rustc_table import BEHIND, CODEGEN, LINKERS, REQUIRED
 
 START_FILES = ("-nostartfiles", "-nostdlib")
@@ -19,20 +19,20 @@ _LINK_ARGS = ("link-arg", "link-args")
 
 
 def problem(words: Sequence[str]) -> RefusedError | None:
-    """Return what is wrong with the words after ``cargo rustc --``; None if they are accepted.
+    """Return the refusal of the words after ``cargo rustc --``, or None if they are accepted.
 
-    ``instead`` of the answer holds the same words, written right, where that is known.
+    Its ``instead`` has the corrected words, if these are known.
     """
     given = BEHIND.read(words)
     for number, each in enumerate(given):
-        found = _torn(given, number) or _problem(each, given, number)
+        found = _unquoted(given, number) or _problem(each, given, number)
         if found:
-            return RefusedError(found.sentence, found.instead or mended(words), asks=found.asks)
+            return RefusedError(found.sentence, found.instead or corrected(words), asks=found.asks)
     return None
 
 
-def _torn(given: Sequence[Given], number: int) -> RefusedError | None:
-    """Return the answer to a linker's arguments without quotation marks around them all."""
+def _unquoted(given: Sequence[Given], number: int) -> RefusedError | None:
+    """Return the refusal of a linker's arguments that need quotation marks around all of them."""
     each, word = given[number], given[number].words[0]
     last = given[number - 1] if number else None
     if last is None or not (last.value or "").startswith(("link-arg=", "link-args=")):
@@ -55,7 +55,7 @@ def _problem(each: Given, given: Sequence[Given], number: int) -> RefusedError |
     if each.free:
         return RefusedError(f"After `cargo rustc --` come options of the compiler only; `{cut(word, 40)}` is none.")
     if not each.fits:
-        return BEHIND.problem(each, _words(given[:number]), _words(given[number + 1 :]))
+        return BEHIND.problem(each, words_of(given[:number]), words_of(given[number + 1 :]))
     return _codegen_problem(each.value or "", given, number) if each.name in ("-C", "--codegen") else None
 
 
@@ -66,7 +66,7 @@ def _codegen_problem(  # noqa: PLR0911 - a branch for each mistake
     option = CODEGEN.get(name.replace("_", "-"))
     if text := _spaced(name, rest):
         return RefusedError(
-            "No spaces belong around the `=`, and none before the name.", (*_words(given[:number]), "-C", text)
+            "No spaces belong around the `=`, and none before the name.", (*words_of(given[:number]), "-C", text)
         )
     if _OF_LINKER.fullmatch(value):
         return RefusedError("An argument for the linker needs `link-arg=` before it.")
@@ -75,10 +75,10 @@ def _codegen_problem(  # noqa: PLR0911 - a branch for each mistake
         sentence = f"`-C` has no option `{cut(name, 40)}`; `rustc -C help` lists them all."
         if meant is None:
             return RefusedError(sentence)
-        instead = (*_words(given[:number]), "-C", meant + equals + rest, *_words(given[number + 1 :]))
+        instead = (*words_of(given[:number]), "-C", meant + equals + rest, *words_of(given[number + 1 :]))
         return RefusedError(f"`-C` has no option `{cut(name, 40)}`.", instead, asks=True)
     if option.refused:
-        return RefusedError(option.refused, (*_words(given[:number]), *_words(given[number + 1 :])))
+        return RefusedError(option.refused, (*words_of(given[:number]), *words_of(given[number + 1 :])))
     if not rest and (equals or name in REQUIRED):
         return RefusedError(f"`-C {name}` needs a value, such as `-C {name}={option.example}`.")
     if option.takes and rest and not option.takes.fullmatch(rest):
@@ -93,8 +93,8 @@ def _spaced(name: str, rest: str) -> str:
     return f"{name.strip()}={rest.strip()}" if rest else name.strip()
 
 
-def mended(words: Sequence[str]) -> tuple[str, ...]:
-    """Return flags as the compiler takes them: ``-C``, ``link-arg=`` and quotation marks are added where they lack."""
+def corrected(words: Sequence[str]) -> tuple[str, ...]:
+    """Return flags in the form that the compiler accepts. Adds missing ``-C``, ``link-arg=`` and quotation marks."""
     left = deque(words)
     right: list[str] = []
     while left:
@@ -125,12 +125,12 @@ def _codegen(text: str, left: deque[str]) -> tuple[str, ...]:
         return ("-C", f"{name}={value}" if value else name)
     if re.fullmatch(r"nostartfiles|nostdlib|nodefaultlibs|static", value):
         value = f"-{value}"
-    values = [value, *_further(left)]
+    values = [value, *_take_arguments(left)]
     return ("-C", f"{'link-args' if len(values) > 1 else name}={' '.join(values)}")
 
 
-def _further(left: deque[str]) -> Iterator[str]:
-    """Take the words that a linker's arguments were torn into, for want of quotation marks."""
+def _take_arguments(left: deque[str]) -> Iterator[str]:
+    """Take the words of a linker's arguments that were separated because quotation marks are missing."""
     while left and (_OF_LINKER.fullmatch(left[0]) or not (left[0].startswith("-") or "=" in left[0])):
         yield left.popleft()
 
@@ -143,7 +143,7 @@ def _of_linker(word: str, left: deque[str]) -> tuple[str, ...]:
 
 
 def belongs_behind(each: Given) -> bool:
-    """Return True for what was typed before ``--`` and is for the compiler, or for the linker."""
+    """Return True for a word before ``--`` that is meant for the compiler or the linker."""
     word = each.words[0]
     if each.option is not None:
         return False
@@ -157,7 +157,7 @@ def belongs_behind(each: Given) -> bool:
 
 
 def continues(first: Given, each: Given) -> bool:
-    """Return True for a word after such an option that is part of its value."""
+    """Return True if ``each`` follows such an option and is part of its value."""
     word = first.words[0]
     option = BEHIND.find(word)
     if each.free:
@@ -176,7 +176,3 @@ def without_start_files(words: Sequence[str]) -> tuple[str, ...]:
             continue
         kept += each.words
     return tuple(kept)
-
-
-def _words(given: Sequence[Given]) -> tuple[str, ...]:
-    return tuple(word for each in given for word in each.words)

@@ -1,7 +1,6 @@
-"""Looks at files of the crate and at what was built, and programs that are started by their path."""
+"""Commands that inspect files of the crate and artifacts, and programs that are started by their path."""
 
 import re
-from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from app.protocol import qemu
@@ -31,7 +30,7 @@ def look(words: tuple[str, ...], crate: str) -> Command:
         elif not word.startswith("-"):
             files.append(inside(word, crate))
         elif not asked.takes(word) and not asked.holds(word):
-            raise _no_option(words, word)
+            raise _unknown_option(words, word)
     if not files:
         example = " ".join(part for part in (program, asked.example, f"target/debug/{crate}") if part)
         raise RefusedError(f"Say which file `{program}` should look at, such as `{example}`.")
@@ -47,7 +46,7 @@ def look(words: tuple[str, ...], crate: str) -> Command:
     return Command(words, "lookup", options=words[1:], needs_artifact=built)
 
 
-def _no_option(words: tuple[str, ...], word: str) -> RefusedError:
+def _unknown_option(words: tuple[str, ...], word: str) -> RefusedError:
     program, at = words[0], words.index(word)
     sentence = f"`{program} {cut(word, 40)}` is not among the options that only look."
     meant = nearest(word, LOOKS[program].long) if word.startswith("--") else None
@@ -82,23 +81,19 @@ def answer(words: tuple[str, ...], crate: str) -> Command:
     name, arguments = words[0], words[1:]
     if name == "help":
         if arguments:
-            raise RefusedError("`help` stands alone.", _help_of(arguments))
+            program = arguments if arguments[0] in ("cargo", "rustc") else ("cargo", *arguments)
+            raise RefusedError("`help` stands alone.", (*program, "--help"))
         return Command(words, "answer", "help")
     if name == "pwd":
         return Command(words, "answer", "pwd")
     if name == "cat":
         return _cat(words, crate)
-    files = tuple(_folder(word, crate) for word in arguments if not word.startswith("-"))
+    named = (word for word in arguments if not word.startswith("-"))
+    files = tuple("." if word in (".", "./") else str(PurePosixPath(inside(word, crate))) for word in named)
     wrong = next((word for word in arguments if word.startswith("-") and not _LIST_OPTIONS.fullmatch(word)), None)
     if wrong is not None:
         raise RefusedError(f"`ls` does not take `{cut(wrong, 40)}` here.", ("ls", *files))
     return Command(words, "answer", "ls", files, needs_artifact=any(_built(name) for name in files))
-
-
-def _help_of(arguments: Sequence[str]) -> tuple[str, ...]:
-    if arguments[0] in ("cargo", "rustc"):
-        return (*arguments, "--help")
-    return ("cargo", *arguments, "--help")
 
 
 def _cat(words: tuple[str, ...], crate: str) -> Command:
@@ -112,10 +107,6 @@ def _cat(words: tuple[str, ...], crate: str) -> Command:
 
 def _built(path: str) -> bool:
     return PurePosixPath(path).parts[:1] == ("target",)
-
-
-def _folder(word: str, crate: str) -> str:
-    return "." if word in (".", "./") else str(PurePosixPath(inside(word, crate)))
 
 
 def inside(word: str, crate: str) -> str:

@@ -1,4 +1,4 @@
-"""The types of the command line: what may be run, and why something may not."""
+"""The types of the command line: accepted commands and refusals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ class CommandError(ValueError):
 class RefusedError(Exception):
     """Words that are refused.
 
-    ``sentence`` says why. ``instead`` is the right command where one is known. It is only shown if it is accepted.
-    ``asks`` offers it as a question, because the words may have meant another one.
+    ``sentence`` says why. ``instead`` is the right command, if one is known, and is shown only if it is accepted. With
+    ``asks`` it is offered as a question, because the words may have meant another command.
     """
 
     def __init__(self, sentence: str, instead: Sequence[str] = (), *, asks: bool = False) -> None:
@@ -29,9 +29,10 @@ class RefusedError(Exception):
 class Command:
     """A command that may be run.
 
-    ``argv`` is what was typed, in words. ``kind`` says who answers it. ``subcommand`` is cargo's or rustup's
-    (aliases in their long form), or the name of an answer, ``options`` the words before ``--``, ``rest`` those after
-    it. ``needs_artifact``: only useful with something built before. ``note`` says what was read otherwise than typed.
+    ``argv`` has the typed words. ``kind`` says what answers the command. ``subcommand`` is cargo's or rustup's (aliases
+    in their long form), or the name of an answer; ``options`` are the words before ``--``, ``rest`` those after it.
+    ``needs_artifact`` is True if the command needs an artifact from an earlier run. ``note`` says how the command
+    differs from the typed text.
     """
 
     argv: tuple[str, ...]
@@ -63,7 +64,7 @@ class Command:
 
 
 def shown(words: Sequence[str]) -> str:
-    """Return the words as one would type them."""
+    """Return the words as they would be typed."""
     return " ".join(map(_quoted, words))
 
 

@@ -42,9 +42,9 @@ def refused(names: str, reason: str, *, value: bool = False) -> Option:
 
 @dataclass(frozen=True)
 class Given:
-    """An option as it was typed, or a word that is none.
+    """An option as it was typed, or a word that is not an option.
 
-    ``words`` are the typed ones, the value included. ``option`` is None for a free word and for an unknown option.
+    ``words`` are the typed words, including the value. ``option`` is None for a free word and for an unknown option.
     """
 
     words: tuple[str, ...]
@@ -72,6 +72,11 @@ class Given:
         return self.value is not None and bool(self.option.takes.fullmatch(self.value))
 
 
+def words_of(given: Iterable[Given]) -> tuple[str, ...]:
+    """Return the typed words of several options."""
+    return tuple(word for each in given for word in each.words)
+
+
 class Options:
     """The options of one program or subcommand, ``who``."""
 
@@ -87,9 +92,9 @@ class Options:
     def read(self, words: Iterable[str]) -> list[Given]:
         """Return the words as options with their values; nothing is judged yet."""
         following = iter(words)
-        return [self._one(word, following) for word in following]
+        return [self._read_one(word, following) for word in following]
 
-    def _one(self, word: str, following: Iterator[str]) -> Given:
+    def _read_one(self, word: str, following: Iterator[str]) -> Given:
         if not word.startswith("-") or word == "-":
             return Given((word,))
         if option := self.find(word):
@@ -100,9 +105,9 @@ class Options:
         if word.startswith("--"):
             name, equals, value = word.partition("=")
             return Given((word,), self.find(name), value) if equals else Given((word,))
-        return self._short(word)
+        return self._read_short(word)
 
-    def _short(self, word: str) -> Given:
+    def _read_short(self, word: str) -> Given:
         """Return a short option with its value in the same word, or several that stand alone."""
         option = self.find(word[:2])
         if option and option.takes:

@@ -1,4 +1,4 @@
-"""A line becomes a ``Command``, or a sentence that names the right one."""
+"""Turn a line into a ``Command``, or refuse it with a sentence that names the right one."""
 
 import re
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from dataclasses import replace
 from app.protocol import qemu
 from app.protocol.command.cargo import cargo
 from app.protocol.command.cargo_table import ALIASES, CARGO
-from app.protocol.command.flags import mended
+from app.protocol.command.flags import corrected
 from app.protocol.command.look import answer, emulate, inside, look, started
 from app.protocol.command.look_table import LOOKS
 from app.protocol.command.model import Command, CommandError, RefusedError, cut, shown
-from app.protocol.command.options import nearest
+from app.protocol.command.options import nearest, words_of
 from app.protocol.command.refusals import NO_SHELL, PROGRAMS, Answer
 from app.protocol.command.rustc_table import ALONE, CARGO_BUILDS
 from app.protocol.command.rustup import rustup
@@ -35,19 +35,15 @@ def parse(line: str, crate: str = "NAME") -> Command:
         typed = read(line, _KNOWN)
         return replace(_command(typed.words, crate), note=typed.note)
     except RefusedError as refused:
-        raise CommandError(_sentence(refused, crate)) from refused
+        sentence = refused.sentence
+        if instead := _accepted_alternative(refused.instead, crate):
+            offered = f"`{shown(instead)}`"
+            sentence += f" Did you mean {offered}?" if refused.asks else f" Run {offered}."
+        raise CommandError(sentence) from refused
 
 
-def _sentence(refused: RefusedError, crate: str) -> str:
-    instead = _right(refused.instead, crate)
-    if not instead:
-        return refused.sentence
-    offered = f"`{shown(instead)}`"
-    return f"{refused.sentence} Did you mean {offered}?" if refused.asks else f"{refused.sentence} Run {offered}."
-
-
-def _right(words: Sequence[str], crate: str) -> tuple[str, ...]:
-    """Return the words of the right command: these, or what they are to be in turn; empty if none is known."""
+def _accepted_alternative(words: Sequence[str], crate: str) -> tuple[str, ...]:
+    """Return these words if they are accepted, else their own alternative, and so on; empty if none is accepted."""
     for _ in range(_MOST_AMENDS):
         if not words:
             break
@@ -82,7 +78,7 @@ def _command(words: tuple[str, ...], crate: str) -> Command:  # noqa: C901, PLR0
         return look(words, crate)
     if program in qemu.PROGRAMS:
         return emulate(words, crate)
-    raise _no_program(words, crate)
+    raise _unknown_program(words, crate)
 
 
 def _shell(words: tuple[str, ...]) -> RefusedError:
@@ -95,15 +91,15 @@ def _shell(words: tuple[str, ...]) -> RefusedError:
     return RefusedError(NO_SHELL, first)
 
 
-def _no_program(  # noqa: C901, PLR0911 - a branch for each mistake
+def _unknown_program(  # noqa: C901, PLR0911 - a branch for each mistake
     words: tuple[str, ...], crate: str
 ) -> RefusedError:
     program, rest = words[0], words[1:]
     if found := PROGRAMS.get(program):
-        return _answered(found, rest, crate)
+        return _refusal_from_table(found, rest, crate)
     if "/" in program:
-        return _by_path(program, rest, crate)
-    if belongs := _of_a_file(program):
+        return _refused_path(program, rest, crate)
+    if belongs := _belongs_in_file(program):
         return RefusedError(belongs)
     if program in CARGO or program in ALIASES:
         return RefusedError(f"`{program}` is a command of cargo.", ("cargo", *words))
@@ -125,8 +121,8 @@ def _no_program(  # noqa: C901, PLR0911 - a branch for each mistake
     )
 
 
-def _of_a_file(program: str) -> str:
-    """Return where a line of a file belongs that was typed as a command; empty if it is none."""
+def _belongs_in_file(program: str) -> str:
+    """Return a sentence on a line of a file that was typed as a command; empty if it is not such a line."""
     if program.endswith("!") or program.startswith(("#!", "#[")) or program in ("fn", "use", "pub", "extern", "loop"):
         return "That is code, not a command: it belongs in `src/main.rs`."
     if re.fullmatch(r"\[[a-z.]+\]|panic|edition", program):
@@ -134,7 +130,7 @@ def _of_a_file(program: str) -> str:
     return ""
 
 
-def _answered(found: Answer, rest: tuple[str, ...], crate: str) -> RefusedError:
+def _refusal_from_table(found: Answer, rest: tuple[str, ...], crate: str) -> RefusedError:
     match found.instead:
         case "rest":
             instead = tuple(rest)
@@ -143,7 +139,7 @@ def _answered(found: Answer, rest: tuple[str, ...], crate: str) -> RefusedError:
             options = [word for word in rest if word.startswith("-")]
             by = tuple(found.by.split())
             instead = (*by, *(options if len(by) == 1 else ()), *(files or (f"target/debug/{crate}",)))
-            if not _accepted(instead, crate):
+            if not _is_accepted(instead, crate):
                 default = LOOKS[by[0]].example.split() if len(by) == 1 else []
                 instead = (*by, *default, *(files or (f"target/debug/{crate}",)))
         case "cat":
@@ -154,7 +150,7 @@ def _answered(found: Answer, rest: tuple[str, ...], crate: str) -> RefusedError:
     return RefusedError(found.sentence.format(crate=crate), instead)
 
 
-def _accepted(words: tuple[str, ...], crate: str) -> bool:
+def _is_accepted(words: tuple[str, ...], crate: str) -> bool:
     try:
         _command(words, crate)
     except RefusedError:
@@ -162,7 +158,7 @@ def _accepted(words: tuple[str, ...], crate: str) -> bool:
     return True
 
 
-def _by_path(program: str, rest: tuple[str, ...], crate: str) -> RefusedError:
+def _refused_path(program: str, rest: tuple[str, ...], crate: str) -> RefusedError:
     name = program.rpartition("/")[2].removesuffix(".exe")
     if name in RUN:
         return RefusedError("Programs are called by their name alone.", (name, *rest))
@@ -192,16 +188,14 @@ def _rustc(words: tuple[str, ...]) -> Command:
         )
     unknown = any(each.option is None and not each.free for each in given)
     if not unknown and (free or any(each.option and each.option.refused == CARGO_BUILDS for each in given)):
-        raise _compiles(words[1:])
+        raise _cargo_instead(words[1:])
     for number, each in enumerate(given):
         if not each.fits and not each.free:
-            before = tuple(word for one in given[:number] for word in one.words)
-            after = tuple(word for one in given[number + 1 :] for word in one.words)
-            raise ALONE.problem(each, ("rustc", *before), after)
+            raise ALONE.problem(each, ("rustc", *words_of(given[:number])), words_of(given[number + 1 :]))
     return Command(words, "rustc", options=words[1:])
 
 
-def _compiles(arguments: Sequence[str]) -> RefusedError:
+def _cargo_instead(arguments: Sequence[str]) -> RefusedError:
     """Return the cargo command for a compilation by hand."""
     kept: list[str] = []
     target: tuple[str, ...] = ()
@@ -215,6 +209,6 @@ def _compiles(arguments: Sequence[str]) -> RefusedError:
             target = ("--target", value if equals else next(following, ""))
         elif not word.endswith(".rs"):
             kept.append(word)
-    flags = mended(kept)
+    flags = corrected(kept)
     instead = ("cargo", "rustc", *target, "--", *flags) if flags else ("cargo", "build", *target)
     return RefusedError("Here cargo calls the compiler for you.", instead)

@@ -1,4 +1,4 @@
-"""The words behind ``rustup``, of which only questions about targets are answered."""
+"""Accept or refuse the words after ``rustup``. Only questions about targets are answered."""
 
 import re
 

@@ -78,7 +78,7 @@ def read(line: str, programs: Collection[str]) -> Typed:
     if len(words) > 1 and words[-1] == ";":
         changes.append(SEMICOLON)
         words = words[:-1]
-    words = _hyphened(words, changes)
+    words = _with_hyphens(words, changes)
     words = _lower_case(words, programs, changes)
     return Typed(words, tuple(changes))
 
@@ -165,25 +165,25 @@ class _Reader:
             self.open = character + (_DOUBLE + '"' if character in _DOUBLE else _SINGLE + "'")
             self.changes.append(QUOTES)
             return self._mark(character)
-        if character == "\\" or (character in "`^" and self._before() and self._joins()):
+        if character == "\\" or (character in "`^" and self._is_after_space() and self._joins_lines()):
             return self._backslash()
-        if self._comments():
-            return self._comment()
+        if self._is_comment():
+            return self._skip_comment()
         return character
 
     @staticmethod
     def _mark(character: str) -> str:
         return character.translate(_STRAIGHT)
 
-    def _before(self) -> bool:
+    def _is_after_space(self) -> bool:
         return self._at == 0 or self._text[self._at - 1].isspace()
 
-    def _joins(self) -> bool:
+    def _joins_lines(self) -> bool:
         return not self._text[self._at + 1 : self._at + 2].strip()
 
     def _backslash(self) -> str:
         after = self._text[self._at + 1 : self._at + 2]
-        if not self.open and self._joins():
+        if not self.open and self._joins_lines():
             self.changes.append(JOINED)
             self._at += len(self._text[self._at + 1 :]) - len(self._text[self._at + 1 :].lstrip())
             return " "
@@ -193,30 +193,30 @@ class _Reader:
         self._at += 1
         return f"\\{after}"
 
-    def _comments(self) -> bool:
+    def _is_comment(self) -> bool:
         rest = self._text[self._at :]
-        return self._before() and (
+        return self._is_after_space() and (
             (rest[0] == "#" and rest[1:2] not in ("!", "[")) or re.match(r"//(\s|$)", rest) is not None
         )
 
-    def _comment(self) -> str:
+    def _skip_comment(self) -> str:
         end = self._text.find("\n", self._at)
         self._at = len(self._text) if end < 0 else end
         self.changes.append(COMMENT)
         return "\n"
 
 
-def _hyphened(words: tuple[str, ...], changes: list[str]) -> tuple[str, ...]:
+def _with_hyphens(words: tuple[str, ...], changes: list[str]) -> tuple[str, ...]:
     kept = len(words)
     if words[:1] == ("cargo",) and words[1:2] and words[1] in ("run", "r", "test", "t") and "--" in words:
         kept = words.index("--")  # what follows is for the program
-    plain = (*map(_hyphens, words[:kept]), *words[kept:])
+    plain = (*map(_hyphenate, words[:kept]), *words[kept:])
     if plain != words:
         changes.append(DASHES)
     return plain
 
 
-def _hyphens(word: str) -> str:
+def _hyphenate(word: str) -> str:
     rest = word.lstrip(f"-{_DASHES}")
     lead, rest = word[: len(word) - len(rest)], rest.translate(_HYPHENS)
     if not set(lead) & set(_DASHES):

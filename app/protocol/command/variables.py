@@ -1,10 +1,10 @@
-"""Variables in front of a command, which nothing here reads: what was meant by them."""
+"""Refuse variables in front of a command, which nothing here reads, and name the command that they mean."""
 
 import re
 import shlex
 from collections.abc import Sequence
 
-from app.protocol.command.flags import mended
+from app.protocol.command.flags import corrected
 from app.protocol.command.model import RefusedError, cut
 from app.protocol.command.refusals import VARIABLES
 from app.protocol.command.typed import is_operator
@@ -33,20 +33,20 @@ def variable(words: Sequence[str]) -> RefusedError | None:
         rest = rest[1:]
     if not values and not set_by:
         return None
-    behind = _command(rest)
+    behind = _command_behind(rest)
     if set_by and values and rest[:1] not in (["cargo"], ["rustc"]):
         # `set NAME=a b` of Windows takes the rest of the line, up to the next command.
         last = list(values)[-1]
         values[last] = " ".join([values[last], *_up_to_operator(rest)]).strip()
-    return _answer(values, behind)
+    return _refusal(values, behind)
 
 
-def _command(rest: Sequence[str]) -> tuple[str, ...]:
+def _command_behind(rest: Sequence[str]) -> tuple[str, ...]:
     """Return the command behind the variables, after an operator or at once."""
     words = list(rest)
     for number, word in enumerate(words):
         if is_operator(word):
-            return _command(words[number + 1 :])
+            return _command_behind(words[number + 1 :])
         if word in ("cargo", "rustc"):
             return tuple(_up_to_operator(words[number:]))
     return ()
@@ -57,7 +57,7 @@ def _up_to_operator(words: Sequence[str]) -> list[str]:
     return list(words[:end])
 
 
-def _answer(values: dict[str, str], behind: tuple[str, ...]) -> RefusedError:
+def _refusal(values: dict[str, str], behind: tuple[str, ...]) -> RefusedError:
     for name, value in values.items():
         if _FLAGS.fullmatch(name):
             return RefusedError(
@@ -80,7 +80,7 @@ def _answer(values: dict[str, str], behind: tuple[str, ...]) -> RefusedError:
 
 def _with_flags(behind: tuple[str, ...], value: str) -> tuple[str, ...]:
     try:
-        flags = mended(shlex.split(value.replace("\x1f", " ")))
+        flags = corrected(shlex.split(value.replace("\x1f", " ")))
     except ValueError:
         flags = ()
     if not flags:

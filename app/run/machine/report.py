@@ -1,6 +1,6 @@
 """Turn the stand-in's report into events. Pure: the bytes of its file in, events out.
 
-The file lies in the run's own folder, where the run can write, too. A file of another shape is ignored.
+The file is in the run's own folder, where the run can write as well. A malformed file is ignored.
 """
 
 import re
@@ -14,8 +14,8 @@ from app.run import words
 LONGEST = 64 * 1024
 
 _COLUMNS, _ROWS = 80, 25
-_LOW = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼"
-_GLYPHS = [*_LOW, *bytes(range(0x20, 0x7F)).decode(), "⌂", *bytes(range(0x80, 0x100)).decode("cp437")]
+_CONTROL_GLYPHS = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼"
+_GLYPHS = [*_CONTROL_GLYPHS, *bytes(range(0x20, 0x7F)).decode(), "⌂", *bytes(range(0x80, 0x100)).decode("cp437")]
 """The characters that a PC draws, by byte."""
 
 _ABORT = 6

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.toolchain import EMULATORS, Toolchain, compiled, missing_tools
+from app.toolchain import EMULATORS, Toolchain, compile_program, missing_tools
 
 _SOURCE = Path(__file__).with_name("standin.rs")
 
@@ -29,5 +29,5 @@ async def stand_in(cache_dir: Path, toolchains: tuple[Toolchain, ...], seconds: 
     """Compile the stand-in, unless it is there; return None if there is no emulator or no compiler."""
     if len(missing_tools(EMULATORS)) == len(EMULATORS):
         return None
-    folder = await compiled(_SOURCE, cache_dir, toolchains, EMULATORS)
+    folder = await compile_program(_SOURCE, cache_dir, toolchains, EMULATORS)
     return StandIn(folder, seconds) if folder else None

@@ -8,7 +8,7 @@ import unicorn as uc
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 
-from .program import MOST_NAMES, UnsupportedProgramError, opened, places
+from .program import MOST_NAMES, UnsupportedProgramError, machine_and_segments, places
 from .requests import Effects, EndError, semihosting, system_call
 
 _PAGE = 4096
@@ -40,7 +40,7 @@ class Stepper:
     """Executes one program instruction by instruction."""
 
     def __init__(self, elf: ELFFile) -> None:
-        self.machine, segments = opened(elf)
+        self.machine, segments = machine_and_segments(elf)
         self.places = places(elf)
         self._thumb = 1 if self.machine.name == "ARM" else 0
         self._uc = uc.Uc(*self.machine.emulator)
@@ -53,7 +53,7 @@ class Stepper:
         self._set(self.machine.pc, elf["e_entry"])
         self.effects = Effects()
         self.changes = 0
-        self._stumbled: tuple[int, int] | None = None
+        self._invalid_access: tuple[int, int] | None = None
         self._uc.hook_add(uc.UC_HOOK_MEM_WRITE, self._on_write)
         self._uc.hook_add(uc.UC_HOOK_MEM_INVALID, self._on_invalid)
 
@@ -101,10 +101,10 @@ class Stepper:
             return
         if not any(start < _RAM + _RAM_BYTES and end > _RAM for start, end in self._mapped):
             self._map(_RAM, _RAM_BYTES, _READABLE | _WRITABLE)
-        top = int.from_bytes(self._uc.mem_read(0, 4), "little") if self._there(0) else 0
+        top = int.from_bytes(self._uc.mem_read(0, 4), "little") if self._is_mapped(0) else 0
         self._set(self.machine.sp, top if _RAM < top <= _RAM + _RAM_BYTES else _RAM + _RAM_BYTES)
 
-    def _there(self, address: int) -> bool:
+    def _is_mapped(self, address: int) -> bool:
         return any(start <= address < end for start, end in self._mapped)
 
     def _set(self, name: str, value: int) -> None:
@@ -122,7 +122,7 @@ class Stepper:
         """Return the values of the machine's registers, in its order."""
         return [self.pc if name == self.machine.pc else self._get(name) for name in self.machine.registers]
 
-    def wide(self) -> list[int]:
+    def vectors(self) -> list[int]:
         """Return the values of the vector registers, which are not shown but are part of the state."""
         return [int(self._uc.reg_read(number)) for number in self.machine.wide]
 
@@ -137,7 +137,7 @@ class Stepper:
                 break
         return found
 
-    def next(self) -> Any:
+    def decode_next(self) -> Any:
         """Decode the next instruction; return None if there is none."""
         for size in (16, 8, 4, 2, 1):
             try:
@@ -150,7 +150,7 @@ class Stepper:
     def step(self, instruction: Any) -> None:
         """Execute one instruction. Raises ``EndError`` if it is the last."""
         self.effects = Effects()
-        self._stumbled = None
+        self._invalid_access = None
         if instruction is not None:
             self._check(instruction)
             if self._answer_request(instruction):
@@ -161,14 +161,14 @@ class Stepper:
             raise EndError("fault", self._fault_sentence(error, instruction)) from error
 
     def _fault_sentence(self, error: uc.UcError, instruction: Any) -> str:
-        if self._stumbled is None:
+        if self._invalid_access is None:
             return f"The processor does not execute this: {str(error).split('(')[0].strip().lower()}."
-        access, address = self._stumbled
-        there = self._there(address)
+        access, address = self._invalid_access
+        mapped = self._is_mapped(address)
         if access in (uc.UC_MEM_FETCH_UNMAPPED, uc.UC_MEM_FETCH_PROT) or instruction is None:
-            return f"The processor was sent to {address:#x}, where {'no code may be' if there else 'no memory is'}."
+            return f"The processor was sent to {address:#x}, where {'no code may be' if mapped else 'no memory is'}."
         what = "writes to" if access in (uc.UC_MEM_WRITE_UNMAPPED, uc.UC_MEM_WRITE_PROT) else "reads"
-        why = "which it may not" if there else "where no memory is"
+        why = "which it may not" if mapped else "where no memory is"
         device = "" if self.machine.linux else " On a real board a device could answer there."
         return f"The instruction {what} {address:#x}, {why}.{device}"
 
@@ -199,7 +199,7 @@ class Stepper:
         return (value(memory.base) + value(memory.index) * int(memory.scale) + int(memory.disp)) % 2**64
 
     def _answer_request(self, instruction: Any) -> bool:
-        """Answer a request to the system or a debugger; return False if the instruction is no such request."""
+        """Answer a request to the system or a debugger; return False if the instruction is not such a request."""
         match self.machine.name, instruction.mnemonic:
             case "x86-64", "syscall":
                 arguments = [self._get(name) for name in ("rdi", "rsi", "rdx")]
@@ -234,5 +234,5 @@ class Stepper:
             self.effects.written.append((address, size, value % 2 ** (8 * size)))
 
     def _on_invalid(self, _uc: Any, access: int, address: int, _size: int, _value: int, _data: Any) -> bool:
-        self._stumbled = (access, address)
+        self._invalid_access = (access, address)
         return False

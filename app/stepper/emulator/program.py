@@ -20,7 +20,7 @@ class UnsupportedProgramError(Exception):
     """The program cannot be stepped through. The message is one sentence."""
 
 
-def opened(elf: ELFFile) -> tuple[Processor, list[Any]]:
+def machine_and_segments(elf: ELFFile) -> tuple[Processor, list[Any]]:
     """Return the machine of a file and the segments to load. Raises ``UnsupportedProgramError``."""
     machine = PROCESSORS.get(str(elf["e_machine"]))
     if machine is None or not elf.little_endian or elf["e_type"] not in ("ET_EXEC", "ET_DYN"):

@@ -18,8 +18,8 @@ def trace(file: Any, most: int) -> dict[str, Any]:
     known: dict[tuple[Any, ...], int] = {}
     end: dict[str, Any] = {"kind": "more", "text": f"The stepper stops after {most} steps; the program would go on."}
     while len(states) < most:
-        instruction = stepper.next()
-        key = (stepper.changes, *stepper.values(), *stepper.wide())
+        instruction = stepper.decode_next()
+        key = (stepper.changes, *stepper.values(), *stepper.vectors())
         if key in known:
             back = known[key]
             count = len(states) - back

@@ -13,6 +13,7 @@ from functools import partial
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.hosts import implied_hosts, listens_everywhere
 from app.settings import Settings
 from app.web.guard.bodies import Bodies, Body, check_announced, check_charset
 from app.web.guard.callers import LOOPBACK, Caller
@@ -83,7 +84,8 @@ class Guard:
         self._seats = seats
         self._refuse = refuse
         self._note_presence = note_presence
-        self._hosts = Hosts(settings.allowed_hosts)
+        self._hosts = Hosts((*settings.allowed_hosts, *implied_hosts(settings.host)))
+        self._everywhere = listens_everywhere(settings.host)
         self._rates = Rates(settings)
         self._bodies = Bodies()
 
@@ -140,7 +142,8 @@ class Guard:
         # known.
         lengths, encodings = _values(scope, b"content-length"), _values(scope, b"transfer-encoding")
         check_announced(lengths, encodings, 0 if safe else self._settings.body_bytes)
-        host = self._hosts.check(_values(scope, b"host"))
+        server = scope.get("server")
+        host = self._hosts.check(_values(scope, b"host"), server[0] if server and self._everywhere else None)
         if not safe:
             check_origin(host, _values(scope, b"origin"), _values(scope, b"sec-fetch-site"))
         self._rates.check(scope, seat)

@@ -1,38 +1,38 @@
 """Check the host to which a request is addressed and the site whose page sent it.
 
 An attacker can point a domain of theirs at this machine (DNS rebinding), so only hosts that the operator listed are
-answered.
+answered. A literal address of this machine is no such domain.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from app.hosts import Host, address, host_name, parse_host, parse_listed_host
 from app.web.problem import foreign_host, foreign_origin
 
-_AUTHORITY = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+?)\.?(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>.+)", re.ASCII)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-
-
-class Host(NamedTuple):
-    """A host as a request names it: in lower case, an IPv6 address in brackets; ``port`` is None if none was given."""
-
-    name: str
-    port: str | None
 
 
 class Hosts:
     """The hosts that are answered: a name for any port, or with a port (``localhost:8000``) for that port only."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        self._allowed = {_parsed(host) or _parsed(f"[{host}]") for host in allowed}
+        self._allowed = {parse_listed_host(host) for host in allowed}
 
-    def check(self, given: Sequence[str]) -> Host:
-        """Return the request's host; raises ``ProblemError`` 400 unless there is exactly one, and it is allowed."""
-        host = _parsed(given[0]) if len(given) == 1 else None
-        if host is None or not {host, Host(host.name, None)} & self._allowed:
-            raise foreign_host()
+    def check(self, given: Sequence[str], reached_at: str | None = None) -> Host:
+        """Return the request's host; raises ``ProblemError`` 400 unless there is exactly one, and it is allowed.
+
+        ``reached_at`` is this machine's address of the connection. It is allowed if the server listens on every one.
+        """
+        host = parse_host(given[0]) if len(given) == 1 else None
+        if host is None:
+            raise foreign_host(None)
+        if {host, Host(host.name, None)} & self._allowed:
+            return host
+        own = address(reached_at) if reached_at else None
+        if own is None or host.name != host_name(own):
+            raise foreign_host(host.name)
         return host
 
 
@@ -46,14 +46,8 @@ def check_origin(host: Host, origins: Sequence[str], sites: Sequence[str]) -> No
 def _is_at(origin: str, host: Host) -> bool:
     """Return True if an origin is this host, with either scheme, because a proxy may terminate TLS."""
     parts = _ORIGIN.fullmatch(origin.lower())
-    own = _parsed(parts["authority"]) if parts else None
+    own = parse_host(parts["authority"]) if parts else None
     if parts is None or own is None or own.name != host.name:
         return False
     default = _DEFAULT_PORTS[parts["scheme"]]
     return (own.port or default) == (host.port or default)
-
-
-def _parsed(text: str) -> Host | None:
-    """Return a host and port, or None for anything else, such as a name with a user before it."""
-    match = _AUTHORITY.fullmatch(text.lower())
-    return Host(match["name"], match["port"]) if match else None

@@ -16,6 +16,7 @@ from app.web.pages import (
     guidance,
     leaving,
     lesson,
+    room,
     runs,
     step,
     targets,
@@ -27,7 +28,7 @@ from app.web.pages.common import problem_page
 __all__ = ["problem_page", "router"]
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
-for one in (course.router, runs.runs, artifact.router, explain.router, step.router):
+for one in (course.router, runs.runs, artifact.router, explain.router, step.router, room.router):
     router.include_router(one)
 for prefix in ("", "/courses/{course}"):
     # Addresses without a prefix belong to the default course.
@@ -35,3 +36,5 @@ for prefix in ("", "/courses/{course}"):
     for topic in (lesson, finish, guidance, versions, leaving, targets, runs, compare):
         router.include_router(topic.router, prefix=prefix)
         router.include_router(leading_back(topic.router.routes), prefix=prefix)
+    router.include_router(room.lessons, prefix=prefix)
+    router.include_router(leading_back(room.lessons.routes), prefix=prefix)

@@ -69,7 +69,10 @@ async def page_answer(request: Request, template: str, status: int = 200, **cont
     toolchains = await playground.inventory.toolchains()
     nonce: str = request.state.style_nonce
     context = {
+        "classroom": await playground.classroom.strip(seat_of(request)),
+        "at": lesson.key if isinstance(lesson, Lesson) and template == "lesson.html" else "",
         "course": course,
+        "host": request.url.netloc,
         "toolchains": toolchains,
         "footer": _footer(playground, toolchains),
         "style_nonce": nonce,

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import NoSuchRunError
 from app.protocol.command import CommandError, parse
 from app.protocol.events import Event

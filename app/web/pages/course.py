@@ -10,6 +10,7 @@ from app.course import Course, Lesson
 from app.course.prove import CourseReport, last_report
 from app.web.guard import OLD_NAME
 from app.web.pages.common import Home, Seat, Step, Taught, fragment, in_turn, page_answer
+from app.web.pages.startup import meter_of
 from app.web.pages.where import where
 from app.web.problem import not_proven
 from app.web.report import matrix, of_course
@@ -57,9 +58,10 @@ async def _map(request: Request, home: Playground, seat: str, course: Course, no
 
 @courses.get("/progress/{slug}", dependencies=[in_turn])
 async def progress(home: Home, seat: Seat, lesson: Step) -> Response:
-    """Return the progress bar above a lesson, for a tab that learns of progress in another one."""
+    """Return what is above a lesson, progress bar and meter, for a tab that learns of progress in another one."""
     reached = await home.progress.reached(seat)
-    return fragment(home, "_progress.html", where=where(home.course_of(lesson), reached, lesson))
+    here = where(home.course_of(lesson), reached, lesson)
+    return fragment(home, "_header.html", where=here, meter=await meter_of(home, seat, lesson))
 
 
 @courses.get("/glossary", dependencies=[in_turn])

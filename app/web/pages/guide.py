@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from app.course.lessons import Lesson, Option
+from app.course.lesson import Lesson
+from app.course.specs import Option
 from app.progress import Offers, Predicted, fingerprint
 from app.web.diff import DiffLine, FileDiff, compare_files
 from app.web.render import Patch, made, page
@@ -46,22 +47,24 @@ class Guide:
 
 async def guide_of(home: Playground, seat: str, lesson: Lesson, files: Mapping[str, str]) -> Guide:
     """Return the guidance for a learner with these files in the form."""
-    progress, key = home.progress, lesson.key
-    opened = await progress.guides.opened(seat, key)
-    shown = opened > len(lesson.hints)
+    known = await home.progress.guidance(seat, lesson.key)
+    shown = known.opened > len(lesson.hints)
     return Guide(
-        opened=min(opened, len(lesson.hints)),
+        opened=min(known.opened, len(lesson.hints)),
         solution=difference(lesson, files) if shown else None,
-        prediction_status=await prediction_status(home, seat, lesson),
-        offers=await progress.versions.offers(seat, key),
-        base=fingerprint(await progress.files(seat, key)),
+        prediction_status=_status(lesson, known.predicted, ran=known.ran),
+        offers=known.offers,
+        base=fingerprint(known.files),
     )
 
 
 async def prediction_status(home: Playground, seat: str, lesson: Lesson) -> PredictionStatus:
     """Return the state of the seat's prediction."""
-    predicted = await home.progress.guides.predicted(seat, lesson.key)
-    ran = await home.progress.last_run(seat, lesson.key) is not None
+    predicted, ran = await home.progress.prediction(seat, lesson.key)
+    return _status(lesson, predicted, ran=ran)
+
+
+def _status(lesson: Lesson, predicted: Predicted | None, *, ran: bool) -> PredictionStatus:
     if lesson.prediction is None:
         return PredictionStatus(asked=False, ran=ran)
     options = {option.id: option for option in lesson.prediction.option}

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.web.handout import as_script, as_zip
 from app.web.pages.common import Home, Seat, Step
 from app.web.pages.form import clean, text, typed

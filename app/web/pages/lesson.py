@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.protocol.command import LONGEST
 from app.web.diff import FileDiff
 from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answer, playground_of, seat_of
@@ -14,6 +14,7 @@ from app.web.pages.compare import CompilerComparison
 from app.web.pages.form import Typed
 from app.web.pages.guide import PredictionStatus, guide_of, renewed
 from app.web.pages.panel import Panel, about, last_run
+from app.web.pages.startup import meter_of
 from app.web.pages.targets import targets_of
 from app.web.pages.where import where
 from app.web.problem import ProblemError
@@ -24,6 +25,7 @@ router = APIRouter()
 @router.get("/lessons/{slug}", dependencies=[in_turn])
 async def show(request: Request, home: Home, seat: Seat, lesson: Step, command: str = "") -> Response:
     """Show a lesson as the learner left it; the page follows a run that has not ended."""
+    await home.classroom.visited(seat, lesson)
     panel, after, toolchain = await last_run(home, seat, lesson)
     form = Typed(
         files=await home.progress.files(seat, lesson.key),
@@ -78,6 +80,7 @@ async def lesson_page(
         previous=lessons[number - 1] if number else None,
         following=following(home, lesson),
         where=where(home.course_of(lesson), await home.progress.reached(seat), lesson),
+        meter=await meter_of(home, seat, lesson),
         guide=replace(guide, prediction_status=renewed(guide.prediction_status, before)) if before else guide,
         files=_files(lesson, form.files),
         shown=form.shown if form.shown in lesson.files else lesson.editable[0],

@@ -6,13 +6,14 @@ from functools import partial
 
 from markupsafe import Markup, escape
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
 from app.web.batches import batches, size
 from app.web.pages.common import following
 from app.web.pages.finish import is_finish
 from app.web.pages.guide import prediction_patch, prediction_status
+from app.web.pages.startup import meter_patch
 from app.web.pages.where import where
 from app.web.problem import no_such_run
 from app.web.render import Patch, RunRenderer, fold, made, merged, page, partials, rendered
@@ -83,7 +84,11 @@ async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen
         last = batch[-1]
         ending: list[Patch] = []
         if isinstance(last, Verdict):
-            ending = [await _progress(home, seat, lesson, last), await prediction_patch(home, seat, lesson, before)]
+            ending = [
+                await _progress(home, seat, lesson, last),
+                await prediction_patch(home, seat, lesson, before),
+                await meter_patch(home, seat, lesson),
+            ]
         message = await _message(home, run_id, renderer, batch, seen, ending)
         if last.id > seen:
             yield message

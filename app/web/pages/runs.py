@@ -9,7 +9,7 @@ import anyio.lowlevel
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response, StreamingResponse
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.engine import NoSuchRunError
 from app.web.ansi import Terminal
 from app.web.batches import said

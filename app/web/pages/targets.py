@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.toolchain import default_toolchain, missing
 from app.web.pages.common import Home, Step, fragment, in_turn
 from app.web.state import Playground

@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.course.lessons import Lesson
+from app.course.lesson import Lesson
 from app.protocol.events import Edit
 from app.web.diff import FileDiff, apply, compare_files
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to

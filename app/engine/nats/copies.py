@@ -1,0 +1,172 @@
+"""The web's copies of runs: made when a run is accepted or first asked for, and kept up with the broker."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import anyio
+from nats.aio.msg import Msg
+
+from app.engine import EngineUnavailableError, NoSuchRunError, OnVerdict
+from app.engine.nats import subjects
+from app.engine.nats.broker import Broker, subject_of
+from app.engine.nats.mirror import Mirror
+from app.engine.nats.runlog import Lease, batch_of, events_of, known
+from app.engine.supervisor import Supervisor
+from app.protocol.events import Event
+from app.protocol.job import JobSpec
+
+_log = logging.getLogger(__name__)
+_MOST = 2000
+"""Copies of ended runs that are kept; the broker still has the others."""
+
+
+class Copies:
+    """The copies by the ids of their runs, in the order in which they came.
+
+    ``send`` takes what the web says of a run, and ``ended`` is called once a run has ended. ``on_verdict`` is awaited
+    before a verdict becomes visible.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        tasks: Supervisor,
+        on_verdict: OnVerdict,
+        send: Callable[[Mirror, Event], None],
+        ended: Callable[[Mirror], None],
+    ) -> None:
+        self._broker = broker
+        self._tasks = tasks
+        self._on_verdict = on_verdict
+        self._send = send
+        self._ended = ended
+        self._runs: dict[str, Mirror] = {}
+        self._loading = anyio.Lock()
+
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._runs
+
+    def new(self, job: JobSpec) -> Mirror:
+        """Return the copy of a new run."""
+        run = self._runs[job.run_id] = Mirror(job, self._send)
+        return run
+
+    def all(self) -> list[Mirror]:
+        """Return every copy."""
+        return list(self._runs.values())
+
+    def active(self) -> list[Mirror]:
+        """Return the copies of runs that have not ended."""
+        return [run for run in self._runs.values() if run.state != "done"]
+
+    async def get(self, run_id: str) -> Mirror:
+        """Return a run, from the broker if need be. Raises ``NoSuchRunError``, ``EngineUnavailableError``."""
+        if run_id in self._runs:
+            return self._runs[run_id]
+        if not subjects.is_run_id(run_id):
+            raise NoSuchRunError(run_id)
+        async with self._loading:
+            return self._runs.get(run_id) or await self._load(run_id)
+
+    def before(self, run: Mirror) -> list[Mirror]:
+        """Return the owner's last runs with an artifact before this one: of the same lesson, and of any other."""
+        found: dict[bool, Mirror] = {}
+        runs = self.all()
+        for one in reversed(runs[: runs.index(run)] if run in runs else runs):
+            if one.files and run.job.owner is not None and one.job.owner == run.job.owner:
+                found.setdefault((one.job.course, one.job.lesson) == (run.job.course, run.job.lesson), one)
+        return [found[same] for same in (True, False) if same in found]
+
+    async def told(self, msg: Msg) -> None:
+        """Take events that the broker has stored."""
+        run = self._runs.get(_run_of(msg))
+        if run is not None:
+            batch = batch_of(msg)
+            run.files = batch.built or run.files
+            if not self.take(run, batch.events):
+                self._tasks.start_soon(self.replay, run)
+
+    async def leased(self, msg: Msg) -> None:
+        """Note who writes to a log from now on."""
+        run = self._runs.get(_run_of(msg))
+        if run is not None:
+            run.lease = Lease.model_validate_json(msg.data)
+
+    def take(self, run: Mirror, events: Sequence[Event]) -> bool:
+        """Append events; return False if some before them are missing. A verdict is stored before it is appended."""
+        complete = run.take(events)
+        if run.ending and not run.closing:
+            run.closing = True
+            self._tasks.start_soon(self._close, run)
+        return complete
+
+    async def replay(self, run: Mirror) -> None:
+        """Read a log at the broker, because a message of it may have been missed."""
+        with suppress(EngineUnavailableError):
+            run.lease = (await known(self._broker, run.id)).lease or run.lease
+            events, built = await events_of(self._broker, run.id)
+            run.files = built or run.files
+            self.take(run, events)
+
+    async def unstored(self) -> list[Mirror]:
+        """Return the accepted runs whose progress is not noted as stored. Of those that ended, it is stored now."""
+        ended = {name.split(".")[1] for name in await self._broker.names("run.*.stored")}
+        accepted = [name.split(".")[1] for name in await self._broker.names("run.*.spec.*")]
+        runs = [await self.get(run_id) for run_id in accepted if run_id not in ended]
+        return [run for run in runs if not run.ending and run.state != "done"]
+
+    async def drop(self, run_id: str) -> None:
+        """Delete a run and its artifact."""
+        run = self._runs.pop(run_id, None)
+        if run is not None:
+            run.drop()
+        await self._broker.purge(subjects.RUNS, f"run.{run_id}.>")
+        await self._broker.purge(subjects.BUILT, f"built.{run_id}.>")
+
+    def discard(self, run_id: str) -> None:
+        """Remove the copy of a run that was not accepted."""
+        self._runs.pop(run_id, None)
+
+    async def expire(self, ttl: float) -> None:
+        """Delete the runs that ended more than ``ttl`` seconds ago, and the copies of further ones beyond ``_MOST``."""
+        now = time.monotonic()
+        done = [run for run in self._runs.values() if run.state == "done"]
+        for run in done:
+            if now - run.idle_since > ttl:
+                await self.drop(run.id)
+        unread = sorted((run for run in done if not run.readers), key=lambda run: run.idle_since)
+        for run in unread[: max(0, len(done) - _MOST)]:
+            self._runs.pop(run.id, None)
+
+    async def _load(self, run_id: str) -> Mirror:
+        found = await known(self._broker, run_id)
+        if found.job is None:
+            raise NoSuchRunError(run_id)
+        run = self.new(JobSpec.model_validate_json(found.job.data))
+        run.lease, run.closing = found.lease, found.stored
+        events, run.files = await events_of(self._broker, run_id)
+        self.take(run, events)
+        if found.stored and run.ending:
+            run.close()
+        return run
+
+    async def _close(self, run: Mirror) -> None:
+        """Have the progress stored, show the verdict, and note at the broker that the progress is stored."""
+        assert run.ending
+        stored = True
+        try:
+            await self._on_verdict(run.job, tuple(run.log), run.ending)
+        except Exception:
+            _log.exception("the progress of run %s could not be stored; the next start tries again", run.id)
+            stored = False
+        run.close()
+        self._ended(run)
+        if stored:
+            await self._broker.publish(subjects.of_run(run.id, "stored"), seconds=60)
+
+
+def _run_of(msg: Msg) -> str:
+    """Return the run of a message that the broker repeats."""
+    return subject_of(msg).removeprefix(subjects.LIVE).split(".")[1]

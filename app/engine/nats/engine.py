@@ -1,0 +1,329 @@
+"""The web's side of the engine on NATS: it accepts and queues jobs, and copies the logs that workers write."""
+
+import logging
+import math
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+from nats.aio.msg import Msg
+from nats.js.errors import APIError
+
+from app.binary import Card
+from app.engine import (
+    ArtifactDetails,
+    ArtifactFile,
+    EarlierArtifact,
+    EngineUnavailableError,
+    NoSuchRunError,
+    NothingBuiltError,
+    OnVerdict,
+    words,
+)
+from app.engine.dispatcher import TICK
+from app.engine.nats import asks, subjects
+from app.engine.nats import words as own
+from app.engine.nats.broker import FencedError, subject_of
+from app.engine.nats.copies import Copies
+from app.engine.nats.feed import Feed
+from app.engine.nats.inventory import NatsInventory
+from app.engine.nats.mirror import Mirror
+from app.engine.nats.runlog import RunLog, events_of, first_lease, known, next_lease
+from app.engine.supervisor import Supervisor
+from app.protocol.events import Event, Finished, Output, Verdict
+from app.protocol.job import JobSpec, RunStatus
+from app.protocol.worker import WorkerInfo
+from app.settings import Settings
+from app.stepper import Trace
+
+_log = logging.getLogger(__name__)
+_WEB = "web"
+_CONNECT_SECONDS = 10.0
+_LATE = 30.0
+"""Seconds without ``_tend_once`` after which the engine counts as ended."""
+_QUIET = 5.0
+"""Seconds after which the log of a silent run is read anew, in case a message was lost on the way."""
+
+
+class NatsEngine:
+    """Has jobs executed by the workers of ``inventory``; use it as an async context manager.
+
+    A verdict that ``on_verdict`` has stored is marked so at the broker. After a restart, the engine makes up for those
+    that are not.
+    """
+
+    def __init__(self, settings: Settings, inventory: NatsInventory, on_verdict: OnVerdict) -> None:
+        self._settings = settings
+        self._inventory = inventory
+        self._broker = inventory.broker
+        self._on_verdict = on_verdict
+        self._stopped = False
+        self._tended = time.monotonic()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._broker.close)
+            await self._broker.connect(_CONNECT_SECONDS)
+            await self._broker.ensure(self._settings.run_ttl)
+            self._tasks = Supervisor(await stack.enter_async_context(anyio.create_task_group()))
+            self._runs = Copies(self._broker, self._tasks, self._on_verdict, self._say, self._ended)
+            self._feed = Feed(self._settings, self._inventory, self._tasks, self._runs.take)
+            await self._broker.subscribe(f"{subjects.LIVE}run.*.ev", self._runs.told)
+            await self._broker.subscribe(f"{subjects.LIVE}run.*.lease", self._runs.leased)
+            await self._broker.subscribe(f"{subjects.LIVE}worker.>", self._announced)
+            self._broker.restored.append(lambda: self._tasks.start_soon(self._catch_up))
+            for msg in await self._broker.last(subjects.WORKERS, subjects.worker("*")):
+                await self._announced(msg)
+            await self._feed.resume(await self._runs.unstored())
+            self._tasks.start_soon(self._tend)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        await self.stop()
+        self._tasks.end()
+        return await self._stack.__aexit__(kind, error, trace)
+
+    async def health(self) -> str:
+        """Return ``ok``, or a sentence that says why runs do not work."""
+        if self._tasks.ended or time.monotonic() - self._tended > _LATE:
+            return words.ENGINE_ENDED
+        if not self._broker.connected:
+            return own.BROKER_GONE
+        told = [one.health for one in self._inventory.workers()]
+        if not told:
+            return own.NO_WORKER
+        return "ok" if "ok" in told else told[0]
+
+    async def warm(self) -> None:
+        """Do nothing: each worker prepares itself."""
+
+    async def stop(self) -> None:
+        """End the readers' streams. The runs go on, and a web that starts again follows them."""
+        self._stopped = True
+        for run in self._runs.all():
+            run.dropped = True
+            run.changed.set()
+
+    async def submit(self, job: JobSpec) -> str:
+        """Queue a job and return the run's id. A job that is known already is not queued again.
+
+        Raises ``OwnerQueueFullError``, ``QueueFullError``, ``NothingBuiltError``, ``EngineUnavailableError``.
+        """
+        if job.run_id in self._runs:
+            return job.run_id
+        if job.after is not None:
+            await self.artifact(job.after)
+        group = self._feed.place(job)
+        queue = self._feed.queue(group).queue
+        queue.check(job.queue_owner)
+        queue.hold(job.queue_owner)
+        run = self._runs.new(job)
+        run.group = group
+        try:
+            await self._broker.publish(subjects.spec(run.id, job.owner), job.model_dump_json().encode())
+        except BaseException:
+            self._runs.discard(run.id)
+            raise
+        finally:
+            queue.release(job.queue_owner)
+        self._feed.enqueue(run, group)
+        return run.id
+
+    async def note_presence(self, owner: str | None) -> None:
+        """Note that an owner is present. For a while, others leave the last free slot to it."""
+        self._feed.note_presence(owner)
+
+    async def status(self, run_id: str) -> RunStatus:
+        """Return where the run stands. Raises ``NoSuchRunError``."""
+        return (await self._runs.get(run_id)).status()
+
+    async def events(self, run_id: str, after_id: int = 0) -> AsyncIterator[Event]:
+        """Yield the run's events from ``after_id`` + 1 on, as they come; end after the verdict.
+
+        Raises ``NoSuchRunError``, also in the middle when the run is dropped. Ends early when the web stops.
+        """
+        run = await self._runs.get(run_id)
+        try:
+            async with aclosing(run.follow(after_id)) as log:
+                async for event in log:
+                    yield event
+        except NoSuchRunError:
+            if not self._stopped:
+                raise
+
+    async def cancel(self, run_id: str) -> None:
+        """End the run and its process tree. Raises ``NoSuchRunError``; does nothing if the run is done."""
+        run = await self._runs.get(run_id)
+        if run.state == "done" or run.ending:
+            return
+        if run.lease is not None or not self._feed.leave(run):
+            await self._broker.publish(subjects.of_run(run_id, "cancel"))
+        if run.lease is None:
+            # No worker has begun, and this ends the run; or one begins now, and has heard of the wish.
+            log = await first_lease(self._broker, run_id, _WEB)
+            await self._write_end(run, log, Finished(status="cancelled", exit_code=None, seconds=0.0))
+
+    async def forget(self, owner: str) -> None:
+        """Cancel the owner's runs and drop their events and artifacts."""
+        for name in await self._broker.names(f"run.*.spec.{subjects.token(owner)}"):
+            run_id = name.split(".")[1]
+            with suppress(NoSuchRunError):
+                await self.cancel(run_id)
+                async for _ in (await self._runs.get(run_id)).follow():
+                    pass
+            await self._runs.drop(run_id)
+
+    async def artifact(self, run_id: str) -> ArtifactFile:
+        """Return what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        run = await self._runs.get(run_id)
+        artifact = run.artifact()
+        if artifact is None or run.files is None:
+            raise NothingBuiltError(run_id)
+        return ArtifactFile(artifact.path, run.files.files[0].bytes)
+
+    async def artifact_bytes(self, run_id: str) -> AsyncGenerator[bytes]:
+        """Yield the file that the run built, in pieces. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        size = (await self.artifact(run_id)).bytes
+        for piece in range(math.ceil(size / subjects.PIECE)):
+            found = await self._broker.last(subjects.BUILT, subjects.built(run_id, 0, piece))
+            if not found:
+                raise NothingBuiltError(run_id)
+            yield found[0].data
+
+    async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
+        """Return the details of what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        await self.artifact(run_id)
+        run = await self._runs.get(run_id)
+        artifact = run.artifact()
+        assert artifact
+        details: ArtifactDetails = await self._ask(run, "details")
+        before = self._runs.before(run) if since is None else [await self._runs.get(since)]
+        earlier = [
+            EarlierArtifact(one.id, one.job.course, one.job.lesson, card)
+            for one in before
+            if (card := await self.card(one.id))
+        ]
+        return ArtifactDetails(run.id, run.job, artifact, details.card, details.std, tuple(earlier))
+
+    async def steps(self, run_id: str) -> Trace:
+        """Return what the run built, or started without building it, step by step.
+
+        Raises ``NoSuchRunError``, ``NothingBuiltError``, ``NotSteppedError``.
+        """
+        run = await self._runs.get(run_id)
+        await self.artifact(run.job.after if run.files is None and run.job.after else run_id)
+        return await self._ask(run, "steps")  # type: ignore[no-any-return]  # the adapter of "steps" says the type
+
+    async def card(self, run_id: str) -> Card | None:
+        """Return the card of what the run built, if it built something. Raises ``NoSuchRunError``."""
+        run = await self._runs.get(run_id)
+        if run.card is None and run.files is not None:
+            run.card = await self._ask(run, "card")
+        return run.card
+
+    async def _ask(self, run: Mirror, name: str) -> Any:
+        """Ask the worker that executed a run, or another one, which then gets the artifact from the broker."""
+        holder = run.lease.holder if run.lease else ""
+        workers = [one.id for one in self._inventory.alive()]
+        for worker in sorted(workers, key=lambda one: one != holder):
+            with suppress(asks.NobodyThereError):
+                return await asks.ask(self._broker, f"ask.{worker}", name, run.id)
+        raise EngineUnavailableError(own.NO_WORKER)
+
+    def _say(self, run: Mirror, event: Event) -> None:
+        self._feed.say(run, event)
+
+    def _ended(self, run: Mirror) -> None:
+        self._feed.ended(run)
+
+    async def _announced(self, msg: Msg) -> None:
+        """Take what a worker announces of itself; an empty message says that it has ended."""
+        if not msg.data:
+            self._inventory.leave(subject_of(msg).rpartition(".")[2])
+        else:
+            info = WorkerInfo.model_validate_json(msg.data)
+            self._inventory.note(info)
+            if not self._feed.knows(info.group):
+                self._feed.queue(info.group)
+                self._tasks.start_soon(self._create_consumer, info.group)
+        self._feed.resize()
+
+    async def _create_consumer(self, group: str) -> None:
+        wanted = {"stream_name": subjects.JOBS, "config": subjects.consumer(group)}
+        while True:
+            try:
+                await self._broker.ask(f"CONSUMER.DURABLE.CREATE.{subjects.JOBS}.{group}", wanted)
+            except (APIError, EngineUnavailableError) as error:
+                _log.warning("the consumer of group %s could not be created: %s", group, error)
+                await anyio.sleep(1)
+            else:
+                return
+
+    async def _catch_up(self) -> None:
+        """Read what was missed while the broker was away."""
+        for run in self._runs.active():
+            await self._runs.replay(run)
+            self._feed.pump(run)
+
+    async def _tend(self) -> None:
+        while True:
+            self._tended = time.monotonic()
+            await anyio.sleep(TICK)
+            try:
+                await self._tend_once(time.monotonic())
+            except EngineUnavailableError as error:
+                _log.warning("the runs cannot be tended: %s", error)
+            except Exception:
+                _log.exception("the runs could not be tended")
+
+    async def _tend_once(self, now: float) -> None:
+        self._feed.resize()
+        for run in self._runs.active():
+            if not self._broker.connected or self._feed.has_worker(run):
+                run.served = now  # while the broker is away, nobody can tell
+        if not self._broker.connected:
+            return
+        for run in self._runs.active():
+            await self._tend_run(run, now)
+        await self._feed.move_stranded(self._runs.active())
+        await self._runs.expire(self._settings.run_ttl)
+
+    async def _tend_run(self, run: Mirror, now: float) -> None:
+        left = not run.readers and now - run.idle_since > self._settings.reader_seconds
+        if run.job.attended and left and not run.unwanted and not run.preparing:
+            run.unwanted = True
+            await self.cancel(run.id)
+        elif now - run.served > self._settings.worker_seconds and not run.ending:
+            await self._lose(run)
+        elif run.sequence is not None and now - run.touched > _QUIET:
+            run.touched = now
+            await self._runs.replay(run)
+        self._feed.pump(run)
+
+    async def _lose(self, run: Mirror) -> None:
+        """End a run that no worker can execute any more."""
+        log = await next_lease(self._broker, run.id, _WEB, await known(self._broker, run.id))
+        seconds = round(run.seconds(), 3)
+        end = Finished(status="failed", exit_code=None, seconds=seconds, reason="engine-lost")
+        await self._write_end(run, log, Output(stream="stderr", text=f"{words.ENGINE_LOST}\n"), end)
+
+    async def _write_end(self, run: Mirror, log: RunLog | None, *last: Event) -> None:
+        """Append the last events and a verdict, unless another writer holds the lease (then ``log`` is None)."""
+        if log is None:
+            return
+        run.lease = log.lease
+        events: Sequence[Event] = (await events_of(self._broker, run.id))[0]
+        if not (events and isinstance(events[-1], Verdict)):
+            end = [*last, Verdict(reached=False, checks=())]
+            added = [event.numbered(len(events) + at) for at, event in enumerate(end, 1)]
+            with suppress(FencedError):
+                await log.append(added)
+                events = [*events, *added]
+        self._runs.take(run, events)
+        await self._feed.withdraw(run)

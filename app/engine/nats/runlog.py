@@ -1,0 +1,166 @@
+"""A run's log at the broker, and the lease that decides who may write to it.
+
+Every event names the lease under which it is written. The broker refuses it once there is a newer one, so a worker that
+was taken for dead, or the web after a worker has begun, cannot write any more.
+"""
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from nats.aio.msg import Msg
+from pydantic import BaseModel, ConfigDict
+
+from app.engine.nats import subjects
+from app.engine.nats.broker import Broker, FencedError, by_subject, sequence_of
+from app.protocol.events import Event, Verdict, from_json, to_json
+
+_LAST = "Nats-Expected-Last-Subject-Sequence"
+_OF = "Nats-Expected-Last-Subject-Sequence-Subject"
+_BUILT = "Playground-Built"
+_LARGEST = 512 * 1024
+"""Bytes of events that one message has at most, unless a single event has more."""
+
+
+class Stored(BaseModel):
+    """A file that a run left at the broker: its name, and its size in bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    bytes: int
+
+
+class Built(BaseModel):
+    """The artifact that a run left at the broker: the program first, then the files that belong to it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files: tuple[Stored, ...]
+
+
+class Lease(BaseModel):
+    """The right to write to a run's log. ``attempt`` counts from 1; ``nonce`` tells a holder its own lease."""
+
+    model_config = ConfigDict(frozen=True)
+
+    holder: str
+    attempt: int
+    nonce: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events that were written at once. ``built`` is set in the last one of a run with an artifact."""
+
+    events: tuple[Event, ...]
+    built: Built | None
+
+
+def batch_of(msg: Msg) -> Batch:
+    """Return the events in a message."""
+    told = (msg.headers or {}).get(_BUILT)
+    events = tuple(from_json(line) for line in msg.data.splitlines())
+    return Batch(events, Built.model_validate_json(told) if told else None)
+
+
+def in_order(messages: Iterable[Msg]) -> tuple[list[Event], Built | None]:
+    """Return the events of messages in the order of their ids, each once, and the artifact."""
+    events: list[Event] = []
+    built: Built | None = None
+    for batch in map(batch_of, messages):
+        events += [event for event in batch.events if event.id > (events[-1].id if events else 0)]
+        built = batch.built or built
+    return events, built
+
+
+def pieces(events: Sequence[Event]) -> Iterator[tuple[Event, ...]]:
+    """Yield the events in groups that fit into a message."""
+    group: list[Event] = []
+    size = 0
+    for event in events:
+        length = len(to_json(event))
+        if group and size + length > _LARGEST:
+            yield tuple(group)
+            group, size = [], 0
+        group.append(event)
+        size += length
+    if group:
+        yield tuple(group)
+
+
+class RunLog:
+    """Writes a run's log under a lease. ``sequence`` is 0 for the web before any lease was taken."""
+
+    def __init__(self, broker: Broker, run_id: str, lease: Lease | None = None, sequence: int = 0) -> None:
+        self._broker = broker
+        self.run_id = run_id
+        self.lease = lease
+        self._sequence = sequence
+
+    async def append(self, events: Sequence[Event], built: Built | None = None, *, seconds: float = 5.0) -> None:
+        """Store events. ``built`` belongs to the verdict. Raises ``FencedError``, ``EngineUnavailableError``."""
+        subject = subjects.of_run(self.run_id, "ev")
+        fence = {_LAST: str(self._sequence), _OF: subjects.of_run(self.run_id, "lease")}
+        for group in pieces(events):
+            last = {_BUILT: built.model_dump_json()} if built and isinstance(group[-1], Verdict) else {}
+            data = "\n".join(map(to_json, group)).encode()
+            await self._broker.publish(subject, data, fence | last, seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The messages of a run at the broker besides its events."""
+
+    job: Msg | None
+    lease: Lease | None
+    sequence: int
+    cancelled: bool
+    stored: bool
+
+
+async def known(broker: Broker, run_id: str) -> Known:
+    """Return what the broker has of a run. Raises ``EngineUnavailableError``."""
+    found = await broker.last(subjects.RUNS, f"run.{run_id}.spec.*", *_kinds(run_id))
+    lease = by_subject(found, "lease")
+    return Known(
+        job=by_subject(found, "spec"),
+        lease=Lease.model_validate_json(lease.data) if lease else None,
+        sequence=sequence_of(lease) if lease else 0,
+        cancelled=by_subject(found, "cancel") is not None,
+        stored=by_subject(found, "stored") is not None,
+    )
+
+
+async def events_of(broker: Broker, run_id: str) -> tuple[list[Event], Built | None]:
+    """Return a run's events so far. Raises ``EngineUnavailableError``."""
+    return in_order(await broker.read(subjects.RUNS, subjects.of_run(run_id, "ev")))
+
+
+async def first_lease(broker: Broker, run_id: str, holder: str) -> RunLog | None:
+    """Take the lease of a run that nobody has begun. Return None if somebody has."""
+    return await _take(broker, run_id, holder, 1, 0)
+
+
+async def next_lease(broker: Broker, run_id: str, holder: str, before: Known) -> RunLog | None:
+    """Take the lease from its last holder. Return None if somebody else did."""
+    attempt = before.lease.attempt + 1 if before.lease else 1
+    return await _take(broker, run_id, holder, attempt, before.sequence)
+
+
+async def _take(broker: Broker, run_id: str, holder: str, attempt: int, expected: int) -> RunLog | None:
+    lease = Lease(holder=holder, attempt=attempt, nonce=secrets.token_hex(8))
+    subject = subjects.of_run(run_id, "lease")
+    try:
+        at = await broker.publish(subject, lease.model_dump_json().encode(), {_LAST: str(expected)})
+    except FencedError:
+        # The answer to an earlier try may have been lost together with the connection.
+        now = await known(broker, run_id)
+        if now.lease != lease:
+            return None
+        at = now.sequence
+    return RunLog(broker, run_id, lease, at)
+
+
+def _kinds(run_id: str) -> list[str]:
+    return [subjects.of_run(run_id, kind) for kind in ("lease", "cancel", "stored")]

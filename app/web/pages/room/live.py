@@ -1,0 +1,103 @@
+"""Keep an instructor's page up to date: draw it in pieces, and send those that have changed.
+
+A whole class of a hundred learners is more than 30 KB. Between two seconds only a few rows change.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from app.room.view import Outline, RoomView, Sort, sorted_rows
+from app.web.render import made, page
+from app.web.sse import frame
+from app.web.state import Playground
+from app.web.words import figures
+
+_MOST_PAGES = 64
+_LARGEST_FRAME = 24 * 1024
+
+
+@dataclass(frozen=True)
+class ClassPage:
+    """The choices of an instructor's page: the order of the rows, and the one step that they are at, if any."""
+
+    sort: Sort
+    step: Outline | None
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The parts of the page that change: three blocks by the id of their element, and the rows by their number."""
+
+    blocks: Mapping[str, Markup]
+    rows: Mapping[int, Markup]
+
+    @classmethod
+    def of(cls, home: Playground, shown: ClassPage, view: RoomView, queued: float | None = None) -> "Pieces":
+        """Draw the class; ``queued`` is how many seconds its latest run had to wait."""
+        known = {"root": home.root, "view": view, "titles": home.classroom.titles}
+        rows = [row for row in sorted_rows(view.rows, shown.sort) if shown.step is None or row.step == shown.step]
+        return cls(
+            blocks={
+                "class-figures": escape(figures(view.here, view.not_begun, view.stuck, len(view.hands), queued)),
+                "class-cards": made(page("_class_cards.html", **known)),
+                "class-hands": made(page("_class_hands.html", **known)),
+            },
+            rows={row.member.number: made(page("_class_row.html", root=home.root, row=row)) for row in rows},
+        )
+
+
+class ClassPages:
+    """The pages that were served last, so that their streams begin with what has changed since."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Pieces] = OrderedDict()
+
+    def keep(self, pieces: Pieces) -> str:
+        """Keep a page and return a name for it."""
+        token = secrets.token_hex(8)
+        self._kept[token] = pieces
+        while len(self._kept) > _MOST_PAGES:
+            self._kept.popitem(last=False)
+        return token
+
+    def get(self, token: str) -> Pieces | None:
+        """Return the page of that name once; None means that everything has to be sent."""
+        return self._kept.pop(token, None)
+
+
+def frames_of(sent: Pieces | None, now: Pieces) -> Iterator[bytes]:
+    """Yield messages for htmx that turn one state of the page into the next; none if nothing has changed."""
+    partials = list(_changes(sent, now))
+    text = ""
+    for each in partials:
+        if text and len(text) + len(each) > _LARGEST_FRAME:
+            yield frame(text)
+            text = ""
+        text += each
+    if text:
+        yield frame(text)
+
+
+def _changes(sent: Pieces | None, now: Pieces) -> Iterator[str]:
+    before = sent or Pieces({}, {})
+    for name, html in now.blocks.items():
+        if before.blocks.get(name) != html:
+            yield _partial(f"#{name}", "innerHTML", html)
+    if sent is None:
+        # The page may show rows of which nothing is known here any more.
+        yield _partial("#class-rows", "innerHTML", Markup())
+    for number in before.rows.keys() - now.rows.keys():
+        yield _partial(f"#seat-{number}", "delete", Markup())
+    for number, html in now.rows.items():
+        if number not in before.rows:
+            yield _partial("#class-rows", "beforeend", html)
+        elif before.rows[number] != html:
+            yield _partial(f"#seat-{number}", "outerHTML", html)
+
+
+def _partial(target: str, swap: str, html: Markup) -> str:
+    return Markup('<hx-partial hx-target="{}" hx-swap="{}">{}</hx-partial>').format(target, swap, html)

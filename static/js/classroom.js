@@ -1,0 +1,24 @@
+// What an instructor's pages need beyond plain forms.
+//   data-class-key     the form for the instructor's key: a key in the address is put into it and posted, and it leaves
+//                      the address at once, so that it stands in no history
+//   data-wall          the projector's page
+//   data-wall-key      on a button or link of it: the key that presses it
+
+const form = document.querySelector("[data-class-key]");
+const key = decodeURIComponent(location.hash.slice(1));
+if (form && key) {
+  history.replaceState(null, "", location.pathname + location.search);
+  form.elements.namedItem("key").value = key;
+  form.requestSubmit();
+}
+
+if (document.querySelector("[data-wall]")) {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const wanted = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const pressed = document.querySelector(`[data-wall-key="${CSS.escape(wanted)}"]`);
+    if (!pressed) return;
+    event.preventDefault();
+    pressed.click();
+  });
+}

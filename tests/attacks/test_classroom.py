@@ -1,0 +1,153 @@
+"""Learners and strangers who want to be the instructor, or somebody else, in a class."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.attacks.case import attack
+from tests.support.classroom import ClassServer, holding, playground
+from tests.support.clients import cookie_name, seat_of, seated
+
+REMOTE = {"x-forwarded-for": "192.0.2.7"}
+PATHS = (
+    *("/class", "/class/events", "/class/wall", "/class/wall/events", "/class/step/hello-std", "/class/members/1"),
+    *("/class/members/2", "/class/runs/1", "/class/members/99", "/class/runs/-1", "/class/members/%2e%2e"),
+)
+POSTS = (
+    *("/class/pace", "/class/wall", "/class/members/1/send", "/class/members/1/seat", "/class/members/1/hand"),
+    "/class/runs/1/close",
+)
+SECRET = "hush-of-the-victim"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("attacked") / "data"
+
+
+@pytest.fixture(scope="module")
+def held(data: Path) -> Iterator[ClassServer]:
+    with holding(data, "--code") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def code(held: ClassServer) -> str:
+    return held.printed.partition("Code:")[2].split()[0]
+
+
+@pytest.fixture
+def victim(held: ClassServer, code: str) -> Iterator[httpx.Client]:
+    """A member who shows a run, has a raised hand, and to whom the instructor wrote."""
+    with seated(held.url) as client, httpx.Client(base_url=held.url) as instructor:
+        assert client.post("/class/join", data={"name": SECRET, "code": code}).status_code == 303
+        form = {"file:src/main.rs": f"fn main() {{}} // {SECRET}\n", "command": "cargo check"}
+        assert client.post("/lessons/hello-std/runs", data=form).status_code == 200
+        client.post("/class/shown", data={"step": "hello-std", "at": "hello-std"})
+        client.post("/class/hand", data={"raised": "1"})
+        assert instructor.post("/class/enter", data={"key": held.key}).status_code == 303
+        number = re.search(r"/class/members/(\d+)", instructor.get("/class").text)
+        assert number
+        sent = {"step": "hello-std", "kind": "sentence", "text": SECRET}
+        assert instructor.post(f"/class/members/{number[1]}/send", data=sent).status_code == 303
+        assert SECRET in instructor.get("/class").text
+        yield client
+
+
+@attack("class-by-address", "see the class, or change it, by the addresses of the instructor's pages, as a learner")
+def test_class_by_address(held: ClassServer, victim: httpx.Client, code: str) -> None:
+    with seated(held.url) as learner, httpx.Client(base_url=held.url) as nobody:
+        learner.post("/class/join", data={"name": "eve", "code": code})
+        for client in (learner, nobody):
+            for path in PATHS:
+                answer = client.get(path)
+                assert answer.status_code in (403, 404), path
+                assert SECRET not in answer.text
+            for path in POSTS:
+                form = {
+                    "step": "hello-std",
+                    "banner": "owned",
+                    "text": "owned",
+                    "kind": "sentence",
+                    "show": "step no-std",
+                }
+                assert client.post(path, data=form).status_code in (403, 404), path
+    page = victim.get("/lessons/hello-std").text
+    assert "owned" not in page
+    assert SECRET in page
+
+
+@attack("class-cookie", "forge or change the instructor's cookie, or use a seat's cookie in its place")
+def test_class_cookie(held: ClassServer, victim: httpx.Client) -> None:
+    seat = cookie_name(victim.cookies)
+    name, signed = seat.replace("seat-", "class-"), victim.cookies[seat]
+    for value in (signed, "first." + signed.partition(".")[2], "first.", "first." + "0" * 64, "first", ".", held.key):
+        answer = httpx.get(f"{held.url}/class", headers={"cookie": f"{name}={value}"})
+        assert answer.status_code == 403, value
+        assert SECRET not in answer.text
+
+
+@attack("class-key-guess", "guess the instructor's key, or the class's code")
+def test_class_key_guess(held: ClassServer, code: str) -> None:
+    with httpx.Client(base_url=held.url, headers=REMOTE) as guesser:
+        keys = [guesser.post("/class/enter", data={"key": f"{held.key[:-1]}{n}"}).status_code for n in range(12)]
+        codes = [guesser.post("/class/join", data={"code": f"AAA{n}"}).status_code for n in range(12)]
+        right = guesser.post("/class/join", data={"name": "eve", "code": code})
+    assert set(keys + codes) <= {403, 429}
+    assert keys.count(429) + codes.count(429) >= 18
+    assert right.status_code == 429
+
+
+@attack("class-other", "read or change another learner's name, messages, hand or shown run by its id")
+def test_class_other(held: ClassServer, victim: httpx.Client, code: str) -> None:
+    with seated(held.url) as learner:
+        learner.post("/class/join", data={"name": "eve", "code": code})
+        for number in range(1, 30):
+            learner.post(f"/class/words/{number}")
+            learner.post("/lessons/hello-std/snippet", data={"choice": str(number), "file:src/main.rs": ""})
+        learner.post("/class/hand")
+        learner.post("/class/shown")
+        for path in ("/class/me", "/class/strip", "/", "/lessons/hello-std"):
+            assert SECRET not in learner.get(path).text, path
+        seat = seat_of(victim.cookies)
+        assert SECRET not in learner.get(f"/class/strip?seen={seat}&at={seat}").text
+    page = victim.get("/lessons/hello-std").text
+    assert SECRET in page
+    assert "Your hand is raised" in page
+    assert "can see a run of yours" in page
+
+
+@attack(
+    "seat-link", "take another's seat by a link that was guessed, used, or made by the instructor while it is in use"
+)
+def test_seat_link(held: ClassServer, victim: httpx.Client) -> None:
+    with httpx.Client(base_url=held.url) as instructor, seated(held.url) as thief:
+        mine = seat_of(thief.cookies)
+        for token in ("x", "0" * 22, seat_of(victim.cookies), "%2e%2e", held.key):
+            assert thief.post(f"/seat/{token}").status_code in (403, 404), token
+        instructor.post("/class/enter", data={"key": held.key})
+        numbers = set(re.findall(r"/class/members/(\d+)\"", instructor.get("/class?sort=name").text))
+        links = [re.search(r"/seat/[\w-]+", instructor.post(f"/class/members/{n}/seat").text) for n in numbers]
+        for link in links:
+            assert link
+            assert instructor.post(link[0]).status_code == 403
+            assert thief.post(link[0]).status_code == 409
+        assert seat_of(thief.cookies) == mine
+        own = re.search(r"/seat/[\w-]+", victim.post("/class/seat").text)
+        assert own
+        assert victim.post(own[0]).status_code == 303
+        assert thief.post(own[0]).status_code == 404
+
+
+def test_the_key_is_in_no_answer_but_the_cookie_and_in_no_log(held: ClassServer, data: Path) -> None:
+    with httpx.Client(base_url=held.url) as instructor:
+        entered = instructor.post("/class/enter", data={"key": held.key})
+        assert held.key not in str(entered.headers) + entered.text
+        for path in ("/class", "/class/wall", "/class/step/hello-std"):
+            answer = instructor.get(path)
+            assert held.key not in answer.text
+            assert answer.headers["referrer-policy"] == "same-origin"
+    assert held.key not in playground(data, "export", "--names").stdout

@@ -1,0 +1,315 @@
+"""The classroom's pages without a browser: rights, what learners and instructors send each other, links to seats."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.progress import Try
+from app.room.model import Member
+from app.room.view import Outline, room_view
+from app.web.classroom import FIRST, Classroom, signed
+from app.web.pages.room.live import ClassPage, Pieces, frames_of
+from tests.support.clients import cookie_name, seat_of
+from tests.support.scripted import HTMX, START, post
+
+pytestmark = pytest.mark.anyio
+
+KEY = "0123456789abcdefABCDEF"
+INSTRUCTORS = (
+    *("/class/events", "/class/step/one", "/class/wall", "/class/wall/events", "/class/members/1", "/class/runs/1"),
+)
+
+
+@pytest.fixture
+async def classroom(app: FastAPI) -> Classroom:
+    """An open class."""
+    found: Classroom = app.state.playground.classroom
+    await found.room.open(found.now(), {"address": "http://localhost", "name": "Rust <b>"})
+    await found.room.admit(FIRST, KEY, "", found.now())
+    found.changed()
+    return found
+
+
+@pytest.fixture
+async def instructor(app: FastAPI, classroom: Classroom) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser with the instructor's cookie."""
+    assert await classroom.state()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        answer = await client.post("/class/enter", data={"key": KEY})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/class")
+        yield client
+
+
+async def joined(classroom: Classroom, learner: httpx.AsyncClient, name: str = "Ada") -> Member:
+    """Let the learner join and open the first step."""
+    assert (await learner.post("/class/join", data={"name": name})).status_code == 303
+    await learner.get("/lessons/one")
+    member = await classroom.room.member(seat_of(learner.cookies))
+    assert member
+    return member
+
+
+def outcome(classroom: Classroom, error: str | None = "gone") -> Try:
+    return Try(
+        "lessons", "digest", "one", classroom.now(), reached=False, status="failed", error=error, failed=(), seconds=1
+    )
+
+
+async def test_without_a_class_nothing_of_it_is_there(learner: httpx.AsyncClient) -> None:
+    for path in ("/class", "/class/me", "/class/wall", "/class/qr.svg", "/seat/x"):
+        answer = await learner.get(path)
+        assert answer.status_code in (403, 404), path
+    page = (await learner.get("/")).text
+    assert "class-strip" in page
+    assert "Join" not in page
+    assert (await learner.post("/class/join", data={"name": "x"})).status_code == 404
+
+
+@pytest.mark.usefixtures("classroom")
+async def test_the_instructors_pages_need_the_key(learner: httpx.AsyncClient) -> None:
+    for path in INSTRUCTORS:
+        answer = await learner.get(path)
+        assert answer.status_code == 403, path
+        assert KEY not in answer.text
+    for path in ("/class/pace", "/class/wall", "/class/members/1/send", "/class/members/1/seat", "/class/runs/1/close"):
+        assert (await learner.post(path)).status_code == 403, path
+    page = await learner.get("/class")
+    assert (page.status_code, "data-class-key" in page.text) == (403, True)
+    for value in ("first.00", "first", signed(FIRST, "another"), signed("other", KEY), "é"):
+        forged = {b"cookie": f"{cookie_name(learner.cookies).replace('seat-', 'class-')}={value}".encode("latin-1")}
+        assert (await learner.get("/class/wall", headers=forged)).status_code == 403, value
+
+
+@pytest.mark.usefixtures("classroom")
+async def test_keys_are_tried_only_a_few_times(learner: httpx.AsyncClient) -> None:
+    answers = [(await learner.post("/class/enter", data={"key": str(n)})).status_code for n in range(7)]
+    assert answers == [403] * 5 + [429] * 2
+    assert (await learner.post("/class/enter", data={"key": KEY})).status_code == 429
+
+
+async def test_a_replaced_key_ends_the_old_cookie(classroom: Classroom, instructor: httpx.AsyncClient) -> None:
+    assert (await instructor.get("/class")).status_code == 200
+    await classroom.room.admit("co", "k" * 22, "Grace", classroom.now())
+    await classroom.room.admit(FIRST, "another", "", classroom.now())
+    assert (await instructor.get("/class")).status_code == 403
+    assert (await instructor.post("/class/enter", data={"key": "k" * 22})).status_code == 303
+    assert (await instructor.get("/class")).status_code == 200
+    assert await classroom.room.withdraw("co")
+    assert (await instructor.get("/class")).status_code == 403
+
+
+async def test_a_code_is_asked_for_once(classroom: Classroom, learner: httpx.AsyncClient) -> None:
+    await classroom.room.set(code="BCDF")
+    classroom.changed()
+    assert 'name="code"' in (await learner.get("/")).text
+    assert (await learner.post("/class/join", data={"name": "Ada", "code": "XXXX"})).status_code == 403
+    assert (await learner.post("/class/join", data={"name": "Ada", "code": " bcdf "})).status_code == 303
+    assert (await learner.post("/class/join", data={"name": "Eve"})).status_code == 303
+
+
+async def test_a_learner_is_seen_and_names_are_text(
+    classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    member = await joined(classroom, learner, "<i>Ada</i>")
+    for _ in range(3):
+        await classroom.tried(member.seat, outcome(classroom))
+    page = (await instructor.get("/class")).text
+    assert "1 here · 0 not begun · 1 stuck" in page
+    assert "the last 3 runs had the same error: Something is gone" in page
+    assert "•••" in page
+    assert "<i>Ada" not in page
+    assert "<b>" not in re.sub(r"<b class=\"mark\">", "", page)
+    assert member.seat not in page
+    assert (await learner.post("/class/join", data={"name": "x" * 31})).status_code == 422
+
+
+async def test_a_hint_a_sentence_and_a_snippet_reach_the_learner(
+    classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    member = await joined(classroom, learner)
+    way = f"/class/members/{member.number}/send"
+    before = await classroom.strip(member.seat)
+    assert before
+    assert (await learner.get(f"/class/strip?seen={before.version}&at=one")).status_code == 204
+    for form in (
+        {"kind": "hint"},
+        {"kind": "sentence", "text": "Read <b>it</b>"},
+        {"kind": "snippet", "text": "// one"},
+    ):
+        assert (await instructor.post(way, data={"step": "one", **form})).status_code == 303
+    strip = (await learner.get(f"/class/strip?seen={before.version}&at=one")).text
+    assert "First" in strip
+    assert "Read &lt;b&gt;it" in strip
+    assert "Put this in my files" in strip
+    assert await classroom.room.words("somebody else") == []
+    hint, _, snippet = await classroom.room.words(member.seat)
+    assert "Read &lt;b&gt;it" in (await learner.post(f"/class/words/{hint.id}", headers=HTMX, data={"at": "one"})).text
+    answer = await post(learner, "/lessons/one/snippet", htmx=True, choice=str(snippet.id))
+    assert "// one" in answer.text
+    undone = await post(learner, "/lessons/one/undo", htmx=True)
+    assert "Hello" in undone.text
+    assert (await post(learner, "/lessons/two/snippet", choice=str(snippet.id))).status_code == 422
+    assert (await post(learner, "/lessons/one/snippet", choice=str(hint.id))).status_code == 422
+    for wrong in ({"kind": "sentence", "text": " "}, {"kind": "sentence", "text": "x" * 2001}):
+        assert (await instructor.post(way, data={"step": "one", **wrong})).status_code == 422
+
+
+async def test_code_that_is_no_part_of_the_solution_goes_to_the_end(
+    classroom: Classroom, learner: httpx.AsyncClient
+) -> None:
+    member = await joined(classroom, learner)
+    await classroom.room.send(member.seat, "one", "snippet", "fn extra() {}", classroom.now())
+    [sent] = await classroom.room.words(member.seat)
+    await post(learner, "/lessons/one/snippet", choice=str(sent.id))
+    assert f"{START}\nfn extra() {{}}\n".replace('"', "&#34;") in (await learner.get("/lessons/one")).text
+
+
+async def test_hands_queue_and_are_lowered(
+    classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    assert (await learner.post("/class/hand", data={"raised": "1"})).status_code == 409
+    member = await joined(classroom, learner)
+    assert "Your hand is raised" in (await learner.post("/class/hand", headers=HTMX, data={"raised": "1"})).text
+    assert "1 hand raised" in (await instructor.get("/class")).text
+    await instructor.post(f"/class/members/{member.number}/hand")
+    assert "0 hands raised" in (await instructor.get("/class")).text
+
+
+async def test_a_run_is_shown_to_the_instructor_until_it_is_closed(
+    classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    member = await joined(classroom, learner)
+    assert (await learner.post("/class/shown", data={"step": "one"})).status_code == 404
+    await post(learner, main="// mine <b>\n")
+    assert "can see a run of yours" in (await learner.post("/class/shown", headers=HTMX, data={"step": "one"})).text
+    shown = await classroom.room.shown_by(member.seat, classroom.now())
+    assert shown
+    page = (await instructor.get(f"/class/runs/{shown.id}")).text
+    assert "// mine &lt;b&gt;" in page
+    assert "gone" in page
+    assert (await learner.get(f"/class/runs/{shown.id}")).status_code == 403
+    await learner.post("/class/shown")
+    assert (await instructor.get(f"/class/runs/{shown.id}")).status_code == 404
+    assert (await instructor.get(f"/runs/{shown.run}/output")).status_code == 404
+
+
+async def test_the_class_has_a_pace(
+    classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    await joined(classroom, learner)
+    for form in ({"step": "two"}, {"minutes": "5"}, {"banner": "Stop <b>"}):
+        assert (await instructor.post("/class/pace", data=form)).status_code == 303
+    page = (await learner.get("/lessons/one")).text
+    assert 'The class is at step 2: <a href="/lessons/two">' in page
+    assert "5 minutes left" in page
+    assert "Stop &lt;b&gt;" in page
+    assert (await instructor.post("/class/pace", data={"step": "nowhere"})).status_code == 404
+
+
+async def test_the_wall_says_nothing_about_one_person(
+    classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    member = await joined(classroom, learner, "Ada")
+    await classroom.tried(member.seat, outcome(classroom))
+    assert "http://localhost" in (await instructor.get("/class/wall")).text
+    for slide, words in (("step one", "nobody yet of a few"), ("error one gone", "It was there.")):
+        await instructor.post("/class/wall", data={"show": slide})
+        page = (await instructor.get("/class/wall")).text
+        assert words in page
+        assert "Ada" not in page
+    await instructor.post("/class/wall", data={"by": "1"})
+    assert "<svg" in (await instructor.get("/class/wall")).text
+    assert (await instructor.post("/class/wall", data={"show": "step nowhere"})).status_code == 404
+    page = (await instructor.get("/class/step/one")).text
+    assert "Something is gone: 1 learner" in page
+    assert "Ada" not in page
+
+
+async def link_of(answer: httpx.Response) -> str:
+    found = re.search(r"<code>http://localhost(/seat/[\w-]+)</code>", answer.text)
+    assert found
+    return found[1]
+
+
+async def test_a_seat_moves_once_by_the_learners_own_link(
+    app: FastAPI, classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    member = await joined(classroom, learner)
+    link = await link_of(await learner.post("/class/seat"))
+    assert (await instructor.post(link)).status_code == 403
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as device:
+        assert "Continue as Ada" in (await device.get(link)).text
+        assert "Continue as Ada" in (await device.get(link)).text
+        await device.post(link)
+        assert seat_of(device.cookies) == member.seat
+        assert (await device.post(link)).status_code == 404
+        assert "opened this seat on another device 1 minute ago" in (await device.get("/")).text
+        await device.post("/class/another")
+        assert seat_of(device.cookies) != member.seat
+    assert "made by you" in (await learner.get("/")).text
+
+
+async def test_the_instructors_link_waits_for_the_learner_or_for_ten_minutes(
+    app: FastAPI, classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    member = await joined(classroom, learner)
+    now = classroom.now()
+
+    async def link() -> str:
+        return await link_of(await instructor.post(f"/class/members/{member.number}/seat"))
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as device:
+        assert (await device.post(await link())).status_code == 409
+        await classroom.room.ask(member.seat, now)
+        assert (await device.post(await link())).status_code == 303
+        assert "made by the instructor" in (await device.get("/")).text
+    await classroom.flush()
+    await classroom.room.saw([(member.seat, now - 601)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as device:
+        assert (await device.post(await link())).status_code == 303
+
+
+async def test_a_learner_sees_their_own_row_and_can_leave_or_be_forgotten(
+    classroom: Classroom, learner: httpx.AsyncClient
+) -> None:
+    assert "have not joined" in (await learner.get("/class/me")).text
+    member = await joined(classroom, learner)
+    await classroom.tried(member.seat, outcome(classroom))
+    page = (await learner.get("/class/me")).text
+    assert "on the server at localhost" in page
+    assert "Something is gone" in page
+    await learner.post("/class/leave")
+    assert await classroom.room.member(member.seat) is None
+    await joined(classroom, learner)
+    await learner.post("/forget")
+    assert await classroom.room.member(member.seat) is None
+
+
+async def test_an_update_of_a_hundred_seats_is_small(app: FastAPI, classroom: Classroom) -> None:
+    steps = tuple(Outline(f"step-{n}", n, f"Step {n}", 4) for n in range(26))
+    home, now = app.state.playground, classroom.now()
+    for number in range(100):
+        seat = f"{number:032}"
+        await classroom.room.join(seat, f"Learner {number}", now)
+        for step in range(8):
+            for _ in range(3):
+                await classroom.room.add(seat, replace(outcome(classroom), lesson=f"step-{step}"))
+    records = await classroom.room.records([step.key for step in steps])
+    page = ClassPage("stuck", None)
+    before = Pieces.of(home, page, room_view(records, steps, now, classroom.titles))
+    assert list(frames_of(before, before)) == []
+    seat = f"{7:032}"
+    await classroom.room.hand(seat, now)
+    later = await classroom.room.records([step.key for step in steps])
+    after = Pieces.of(home, page, room_view(later, steps, now, classroom.titles))
+    [update] = frames_of(before, after)
+    assert len(update) < 12_000
+    assert update.count(b'role="row"') == 1
+    everything = list(frames_of(None, after))
+    assert max(map(len, everything)) < 30_000
+    filtered = Pieces.of(home, ClassPage("name", steps[0]), room_view(later, steps, now, classroom.titles))
+    assert b"delete" in b"".join(frames_of(after, filtered))

@@ -1,0 +1,109 @@
+"""A real NATS server, and real workers."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+
+from app.engine.nats.broker import Broker
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy/nats.conf"
+SERVER = Path(sys.executable).with_name("nats-server")
+
+
+class NatsServer:
+    """A NATS server on a loopback port, with JetStream in a folder. It can be killed and started again."""
+
+    def __init__(self, folder: Path, port: int | None = None, *options: str) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.options = options
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it accepts connections."""
+        command = [str(SERVER), "--port", str(self.port), *self.options]
+        log = (self.folder.parent / "nats.log").open("ab")
+        self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        log.close()
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as wire:
+                if wire.recv(4) == b"INFO":
+                    return
+            time.sleep(0.02)
+        self.kill()
+        raise AssertionError((self.folder.parent / "nats.log").read_text())
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """Kill it and wait for its end."""
+        if self.process:
+            self.process.send_signal(how)
+            self.process.wait(10)
+            self.process = None
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def nats_server(*options: str) -> Iterator[NatsServer]:
+    """Run a NATS server with an empty store, and kill it at the end."""
+    with tempfile.TemporaryDirectory(prefix="playground-nats-") as folder:
+        (Path(folder) / "store").mkdir()
+        store = Path(folder) / "store"
+        server = NatsServer(store, None, "--config", str(CONFIGURATION), "--store_dir", str(store), *options)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+class WorkerProcess:
+    """A real ``playground worker`` process."""
+
+    def __init__(self, url: str, scratch: Path, slots: int = 1, **variables: str) -> None:
+        command = [str(Path(sys.executable).with_name("playground")), "worker", "--engine", url, "--slots", str(slots)]
+        env = os.environ | {"PLAYGROUND_SCRATCH_DIR": str(scratch)} | variables
+        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line.startswith("Worker "), f"the worker did not say its name but {line!r}"
+        self.id = line.split()[1]
+
+    def send(self, how: signal.Signals) -> None:
+        """Signal the worker, unless it has ended."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> int:
+        """Signal the worker, wait for its end, and return its exit code."""
+        self.send(how)
+        code = self.process.wait(15)
+        if self.process.stdout:
+            self.process.stdout.close()
+        return code
+
+
+async def connected(url: str) -> Broker:
+    """Return a connection."""
+    with anyio.fail_after(10):
+        return await Broker(url).connect(5)

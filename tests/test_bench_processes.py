@@ -1,0 +1,52 @@
+"""The processor time of a tree of processes, for the measurements."""
+
+import subprocess
+import sys
+import time
+
+from bench.processes import Parts, parts, parts_of, settled
+
+BURN = "import time\nwhile time.process_time() < {}: pass\n"
+
+
+def stat(pid: int, parent: int, *used: int, name: str = "x") -> str:
+    """Return a line of /proc/PID/stat with these ticks: user, system, and both for reaped children."""
+    before = f"{pid} ({name}) S {parent} 1 1 0 -1 4194304 10 20 30 40"
+    return f"{before} {' '.join(map(str, used))} 20 0 1 0 100 0 0 18446744073709551615"
+
+
+def test_a_tree_is_a_process_with_its_descendants_and_their_reaped_children() -> None:
+    stats = [
+        stat(10, 1, 100, 20, 3, 4),
+        stat(30, 20, 5, 0, 0, 1, name="a) S 1 (b"),  # listed before its parent, with a misleading name
+        stat(20, 10, 10, 0, 0, 0),
+        stat(11, 1, 1000, 1000, 1000, 1000),
+        stat(40, 11, 1000, 0, 0, 0),
+    ]
+    assert parts_of(stats, 10, 100) == Parts(1.2, 0.07, 0.16)
+    assert parts_of(stats, 99, 100) == Parts()
+
+
+def test_the_time_of_real_children_is_counted_once_before_and_after_their_end() -> None:
+    child = BURN.format(0.3)
+    parent = (
+        f"import subprocess, sys, time\nsubprocess.run([sys.executable, '-c', {child!r}])\nprint('done', flush=True)\n"
+    )
+    begun = time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", f"{parent}input()"], stdout=-1, stdin=-1, text=True) as process:
+        seen = 0.0
+        while time.monotonic() - begun < 30 and seen < 0.15:
+            seen = parts(process.pid).total
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"
+        ended = parts(process.pid).total
+        process.kill()
+    assert 0.15 <= seen <= ended
+    assert 0.28 <= ended < 1.5
+
+
+def test_a_tree_has_settled_when_it_has_nothing_left_to_do() -> None:
+    with subprocess.Popen([sys.executable, "-c", f"{BURN.format(0.8)}input()"], stdin=subprocess.PIPE) as process:
+        used = settled(process.pid).total
+        process.kill()
+    assert 0.75 <= used < 2, "counted in hundredths, of each process rounded down"

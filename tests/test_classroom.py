@@ -1,0 +1,121 @@
+"""The command ``playground class``: what it prints, refuses, replaces, exports and ends, while a server runs."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from typer import Exit
+from typer.testing import CliRunner
+
+from app.cli import classroom, cli
+from app.cli.classroom import announcement, exported, learners_address
+from app.hosts import interface_addresses
+from app.settings import Settings
+from tests.support.classroom import ClassServer, holding, playground
+from tests.support.clients import seated
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("class") / "data"
+
+
+@pytest.fixture(scope="module")
+def held(data: Path) -> Iterator[ClassServer]:
+    with holding(data, "--name", "Rust", "--code") as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("192.168.1.5", "http://192.168.1.5:8123/rust"),
+        ("192.168.1.5:80", "http://192.168.1.5:80/rust"),
+        ("[fe80::1]", "http://[fe80::1]:8123/rust"),
+        ("https://rust.example.org/", "https://rust.example.org"),
+        ("https://example.org/rust", "https://example.org/rust"),
+    ],
+)
+def test_the_learners_address_has_the_port_and_the_path_that_work(settings: Settings, given: str, address: str) -> None:
+    assert learners_address(given, settings.model_copy(update={"root_path": "/rust"}), 8123) == address
+
+
+def test_at_a_desk_the_address_is_that_of_an_interface(settings: Settings) -> None:
+    host = next(iter(interface_addresses()), "localhost")
+    assert learners_address("", settings, 8000) == f"http://{host}:8000"
+
+
+@pytest.mark.parametrize("given", ["ftp://a.example", "a b", "*", "http://a.example?x"])
+def test_what_is_no_address_is_refused(settings: Settings, given: str) -> None:
+    with pytest.raises(Exit):
+        learners_address(given, settings, 8000)
+
+
+def test_in_a_container_the_address_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(classroom, "_CONTAINERS", (str(tmp_path),))
+    found = CliRunner().invoke(cli, ["class"])
+    assert found.exit_code == 2
+    assert "hostname -I" in found.stderr
+    assert "--address" in found.stderr
+
+
+def test_the_announcement_has_both_addresses_and_a_qr_code() -> None:
+    said = announcement("http://192.168.1.5:8000", "KEY", "BCDF")
+    assert "Learners:    http://192.168.1.5:8000/\n" in said
+    assert "Instructor:  http://192.168.1.5:8000/class#KEY\n" in said
+    assert "Code:        BCDF" in said
+    assert said.count("█") > 100
+
+
+def test_an_export_is_json_or_csv_that_no_spreadsheet_executes() -> None:
+    rows: list[dict[str, object]] = [{"name": "=cmd", "at": 1.5, "error": None}]
+    assert json.loads(exported(rows, as_csv=False)) == rows
+    [row] = csv.DictReader(io.StringIO(exported(rows, as_csv=True)))
+    assert row == {"name": "'=cmd", "at": "1.5", "error": ""}
+    assert exported([], as_csv=True) == ""
+
+
+def test_a_class_is_joined_exported_rekeyed_and_ended_while_it_is_served(held: ClassServer, data: Path) -> None:
+    code = held.printed.partition("Code:")[2].split()[0]
+    with seated(held.url) as learner, httpx.Client(base_url=held.url) as instructor:
+        assert learner.post("/class/join", data={"name": "Ada", "code": code}).status_code == 303
+        form = {"file:src/main.rs": "fn main() { nothing }\n", "command": "cargo build"}
+        assert learner.post("/lessons/hello-std/runs", data=form).status_code == 200
+        assert instructor.post("/class/enter", data={"key": held.key}).status_code == 303
+        page = instructor.get("/class").text
+        assert "Ada" in page
+        assert re.search(r"0 hands raised · queue \d+\.\d s", page)
+
+        [row] = json.loads(playground(data, "export").stdout)
+        assert (row["lesson"], row["reached"], row["status"]) == ("hello-std", 0, "failed")
+        assert "Ada" not in json.dumps(row)
+        assert "Ada" in playground(data, "export", "--names", "--csv").stdout
+        sums = json.loads(playground(data, "export", "--sums").stdout)
+        assert {"lesson": "hello-std", "what": "learners", "count": 1} in sums
+
+        link = playground(data, "key", "--for", "Grace").stdout
+        assert instructor.get("/class").status_code == 200
+        with httpx.Client(base_url=held.url) as other:
+            assert other.post("/class/enter", data={"key": link.split("#")[1].strip()}).status_code == 303
+            playground(data, "key", "--withdraw", "Grace")
+            assert other.get("/class").status_code == 403
+        assert playground(data, "key", "--withdraw", "Grace").exit_code == 2
+        playground(data, "key")
+        assert instructor.get("/class").status_code == 403
+
+        assert playground(data, "end").exit_code == 1  # nobody has said yes
+        assert playground(data, "end", "--yes").exit_code == 0
+        assert json.loads(playground(data, "export", "--names").stdout) == []
+        assert json.loads(playground(data, "export", "--sums").stdout) == sums
+        assert playground(data, "key").exit_code == 2
+
+
+def test_the_address_and_the_key_stand_in_no_log(data: Path, held: ClassServer) -> None:
+    for path in data.rglob("*"):
+        if path.is_file() and not path.name.startswith("progress.sqlite3"):
+            assert held.key.encode() not in path.read_bytes()
