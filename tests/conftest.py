@@ -13,9 +13,10 @@ import pytest
 from app.course import Course, Lesson, load_shelf
 from app.course.diagnosis import Diagnosis
 from app.course.prove import CourseReport, keep_report
+from app.engine.inventory import LocalSetup, find_setup
 from app.engine.local import LocalEngine
 from app.settings import Settings
-from app.toolchain import Toolchain, discover, preferred
+from app.toolchain import Toolchain, preferred
 from tests.support.bench import Bench
 from tests.support.courses import recorded_proofs
 from tests.support.environment import BARE_METAL
@@ -75,10 +76,15 @@ def diagnosis(taught: Course) -> Diagnosis:
 
 
 @pytest.fixture(scope="session")
-def toolchains(shipped: Settings) -> tuple[Toolchain, ...]:
-    found = anyio.run(discover, shipped.cache_dir)
-    assert found, "no toolchain: run make setup"
-    return found
+def found(shipped: Settings) -> LocalSetup:
+    """The isolation and the toolchains of this machine, which take a tenth of a second of processor time to find."""
+    return anyio.run(find_setup, shipped)
+
+
+@pytest.fixture(scope="session")
+def toolchains(found: LocalSetup) -> tuple[Toolchain, ...]:
+    assert found.toolchains, "no toolchain: run make setup"
+    return found.toolchains
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +105,9 @@ def bare_metal(toolchains: tuple[Toolchain, ...]) -> Toolchain:
 
 
 @pytest.fixture
-async def engine(settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
+async def engine(settings: Settings, taught: Course, found: LocalSetup) -> AsyncIterator[LocalEngine]:
     """A real engine with the shipped course."""
-    async with LocalEngine(settings, (taught,)) as engine:
+    async with LocalEngine(settings, (taught,), found=found) as engine:
         yield engine
 
 
