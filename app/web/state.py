@@ -23,7 +23,7 @@ from app.protocol.events import Event, Verdict
 from app.settings import Settings
 from app.web.choice import ToolchainChoice
 from app.web.classroom import Classroom
-from app.web.guard.seats import Seats
+from app.web.guard.seats import Seats, examine_key
 from app.web.journal import Journal
 from app.web.keeper import ProgressKeeper
 from app.web.metrics import Metrics, Now
@@ -61,6 +61,8 @@ class Playground:
         self.shelf: Shelf = load_shelf(settings.lessons_dir, settings.course)
         for sentence in self.shelf.broken.values():
             _log.error("a course cannot be loaded: %s", sentence)
+        # First, because a database that is opened and not closed leaves files behind.
+        examine_key(settings.data_dir)
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)
