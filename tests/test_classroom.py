@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from app.cli import classroom, cli
 from app.cli.classroom import announcement, exported, learners_address
-from app.hosts import interface_addresses
 from app.settings import Settings
+from app.settings.hosts import interface_addresses
 from tests.support.classroom import ClassServer, holding, playground
 from tests.support.clients import seated
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.hosts import Host
 from app.settings import Settings
+from app.settings.hosts import Host
 from app.web.guard.hosts import Hosts, check_origin
 from app.web.guard.rates import Rates, address_of, kind
 from app.web.problem import ProblemError

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from app.cli.server import addresses_of
-from app.hosts import implied_hosts, interface_addresses, listens_everywhere, parse_listed_host
 from app.settings import Settings
+from app.settings.hosts import implied_hosts, interface_addresses, listens_everywhere, parse_listed_host
 from tests.support.server import Server
 
 

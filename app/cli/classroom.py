@@ -15,9 +15,9 @@ import segno
 import typer
 
 from app.cli.common import run, settings_of, stop
-from app.hosts import interface_addresses, parse_listed_host
 from app.progress import Progress, RoomStore, UnusableDatabaseError
 from app.settings import Settings
+from app.settings.hosts import interface_addresses, parse_listed_host
 
 classroom = typer.Typer(invoke_without_command=True, help="Hold a class on this network.", rich_markup_mode=None)
 _T = TypeVar("_T")

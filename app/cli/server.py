@@ -18,11 +18,11 @@ from fastapi import FastAPI
 from app.cli import logs
 from app.engine.inventory import LocalSetup, find_setup
 from app.engine.scratch import ensure_private
-from app.hosts import interface_addresses, listens_everywhere
 from app.progress import UnusableDatabaseError
 from app.progress.folder import user_name
 from app.sandbox import IsolationError
 from app.settings import Settings, unknown_names
+from app.settings.hosts import interface_addresses, listens_everywhere
 from app.web import create_app
 from app.web.guard.seats import SeatKeyError
 from app.web.guard.wire import wire_of

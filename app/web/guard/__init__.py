@@ -14,8 +14,8 @@ from functools import partial
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.hosts import implied_hosts, listens_everywhere
 from app.settings import Settings
+from app.settings.hosts import implied_hosts, listens_everywhere
 from app.web.guard.bodies import Bodies, Body, check_announced, check_charset
 from app.web.guard.callers import LOOPBACK, Caller
 from app.web.guard.hosts import Hosts, check_origin

@@ -7,7 +7,7 @@ answered. A literal address of this machine is no such domain.
 import re
 from collections.abc import Iterable, Sequence
 
-from app.hosts import Host, address, host_name, parse_host, parse_listed_host
+from app.settings.hosts import Host, address, host_name, parse_host, parse_listed_host
 from app.web.problem import changed_host, foreign_host, foreign_origin, other_origin
 
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>.+)", re.ASCII)

@@ -14,6 +14,7 @@ from app.web.pages.common import Home, page_answer
 from app.web.pages.form import text
 from app.web.pages.room.live import ClassPage, ClassPages, Pieces, frames_of
 from app.web.pages.room.qr import qr_svg
+from app.web.pages.room.refusals import words_too_long, wrong_key
 from app.web.pages.room.rights import (
     Instructor,
     Open,
@@ -23,7 +24,7 @@ from app.web.pages.room.rights import (
     instructor_with,
     set_cookie,
 )
-from app.web.problem import no_such_lesson, words_too_long, wrong_key
+from app.web.problem import no_such_lesson
 from app.web.sse import EventStream
 from app.web.state import Playground
 

@@ -8,9 +8,10 @@ from fastapi.responses import RedirectResponse, Response
 from app.room.view import room_view
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, page_answer
 from app.web.pages.form import text, typed
+from app.web.pages.room.refusals import class_full, name_too_long, no_such_words, not_joined, wrong_code
 from app.web.pages.room.rights import Open, count_attempt
 from app.web.pages.versions import checked, replaced
-from app.web.problem import class_full, name_too_long, no_such_run_of_lesson, no_such_words, not_joined, wrong_code
+from app.web.problem import no_such_run_of_lesson
 from app.web.snippets import home_of, inserted
 from app.web.state import Playground
 from app.web.words import TOOK_SNIPPET

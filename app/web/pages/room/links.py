@@ -9,8 +9,8 @@ from fastapi.responses import RedirectResponse, Response
 from app.room.model import Member
 from app.web.pages.common import Home, Seat, page_answer
 from app.web.pages.room.qr import qr_svg
+from app.web.pages.room.refusals import link_for_learner, no_such_link, not_joined, still_in_use
 from app.web.pages.room.rights import Open, instructor_of, set_seat
-from app.web.problem import link_for_learner, no_such_link, not_joined, still_in_use
 from app.web.state import Playground
 
 router = APIRouter()

@@ -14,8 +14,9 @@ from app.web.pages.common import Home, page_answer, playground_of
 from app.web.pages.form import clean, text
 from app.web.pages.room.links import INSTRUCTOR, make_link
 from app.web.pages.room.qr import qr_svg
+from app.web.pages.room.refusals import no_such_member, words_too_long
 from app.web.pages.room.rights import Instructor, Open
-from app.web.problem import no_such_hint, no_such_member, words_too_long
+from app.web.problem import no_such_hint
 from app.web.state import Playground
 
 router = APIRouter()

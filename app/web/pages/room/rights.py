@@ -12,7 +12,8 @@ from app.web.classroom import signed
 from app.web.guard.callers import LOOPBACK
 from app.web.guard.rates import address_of
 from app.web.pages.common import playground_of
-from app.web.problem import no_class, not_instructor, too_often
+from app.web.pages.room.refusals import no_class, not_instructor
+from app.web.problem import too_often
 from app.web.state import Playground
 from app.web.words import ATTEMPTS
 

@@ -15,9 +15,9 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.hosts import parse_listed_host
+from app.settings.hosts import parse_listed_host
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 _NAME = "freestanding-playground"
 _MOST_MEMORY = 1024 * 1024 * 1024
 
