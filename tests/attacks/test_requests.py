@@ -314,15 +314,15 @@ def test_command_tricks(world: World, stranger: httpx.Client) -> None:
 def test_static_files(world: World) -> None:
     host, port = world.server.url.removeprefix("http://").split(":")
     ways = [
-        "/static/../app/settings.py",
-        "/static/%2e%2e/app/settings.py",
-        "/static/..%2fapp/settings.py",
+        "/static/../app/settings/__init__.py",
+        "/static/%2e%2e/app/settings/__init__.py",
+        "/static/..%2fapp/settings/__init__.py",
         "/static//etc/passwd",
     ]
     ways += [
-        "/static/....//app/settings.py",
-        "/static/..\\app\\settings.py",
-        "/static/%252e%252e/app/settings.py",
+        "/static/....//app/settings/__init__.py",
+        "/static/..\\app\\settings\\__init__.py",
+        "/static/%252e%252e/app/settings/__init__.py",
         "//etc/passwd",
     ]
     for way in ways:
