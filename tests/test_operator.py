@@ -19,8 +19,10 @@ def test_no_fault_loses_what_learners_were_told_is_stored(week: Week) -> None:
     week.is_killed()
     assert not week.lost()
 
+    key = (week.data / "seat.key").read_bytes()
     week.damage("seat.key", b"x")
     assert f"its size in bytes is 1, not 32. The newest backup is {week.archive} of " in week.refusal()
+    week.damage("seat.key", key)
     week.damage("progress.sqlite3")
     assert "damaged or not a database of the playground" in week.refusal()
     said = week.restores()
