@@ -10,7 +10,7 @@ SHELL_SCRIPTS := $(shell grep -lE '^\#!.*\b(ba)?sh$$' tools/* tools/editor/* dep
 # Test processes that run side by side; PROCESSES=0 runs every test in one. They are few, because each runs compilers and
 # a browser, too.
 PROCESSES ?= auto
-SPLIT := -n $(PROCESSES) --maxprocesses 4 --dist loadgroup
+SPLIT := -n $(PROCESSES) --maxprocesses 4
 
 # V=1 shows what pip, apt and cargo print.
 export V

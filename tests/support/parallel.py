@@ -7,8 +7,9 @@ file. Tests with the marker ``quiet`` are a unit of their own, the last one, and
 import fcntl
 import os
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Container, Generator, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,12 +52,9 @@ def shared_by(config: pytest.Config) -> dict[str, Any]:
     return dict(getattr(config, "workerinput", {}))
 
 
-def unit(nodeid: str) -> str:
+def unit(nodeid: str, quiet: Container[str]) -> str:
     """Return the name of the unit that a test belongs to."""
-    _, _, group = nodeid.rpartition("]")[2].rpartition("@")
-    if group == QUIET:
-        return QUIET
-    return nodeid.partition("::")[0]
+    return QUIET if nodeid in quiet else nodeid.partition("::")[0]
 
 
 def order(item: pytest.Item) -> tuple[bool, int]:
@@ -75,10 +73,16 @@ class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no
 
     def __init__(self, config: pytest.Config, log: object) -> None:
         super().__init__(config, log)
+        self._list = Path(config.stash[_locks], QUIET)
         config.option.loadscopereorder = False  # by their numbers of tests, which say little about their length
 
     def _split_scope(self, nodeid: str) -> str:
-        return unit(nodeid)
+        return unit(nodeid, self._quiet)
+
+    @cached_property
+    def _quiet(self) -> frozenset[str]:
+        """The quiet tests, which the processes have listed before the first is asked for."""
+        return frozenset(self._list.read_text(encoding="utf-8").split("\n"))
 
 
 class Turns:
@@ -125,15 +129,13 @@ def pytest_configure_node(node: Node) -> None:
     node.workerinput["locks"] = config.stash[_locks]
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    if is_quiet(item):
-        item.add_marker(pytest.mark.xdist_group(QUIET))
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if shared_by(config):
+    if shared := shared_by(config):
         items.sort(key=order)
+        # Only the processes know the markers; the first one hands out tests by their names.
+        quiet = [item.nodeid for item in items if is_quiet(item)]
+        Path(shared["locks"], QUIET).write_text("\n".join(quiet), encoding="utf-8")
 
 
 @pytest.hookimpl(optionalhook=True)
