@@ -86,7 +86,11 @@ class Week:
 
     def state(self) -> dict[str, bytes]:
         """Return every file of the data folder."""
-        return {str(path): path.read_bytes() for path in self.data.rglob("*") if path.is_file()}
+        # SQLite may leave an index and an empty log beside a database that is too damaged to be closed properly.
+        files = (path for path in self.data.rglob("*") if path.is_file() and not path.name.endswith("-shm"))
+        return {
+            str(path): content for path in files if (content := path.read_bytes()) or not path.name.endswith("-wal")
+        }
 
     # --- acts
 
