@@ -67,7 +67,8 @@ async def test_runs_wait_their_turn_and_see_their_position(
         await bench.until(first, "turning")
         await engine.cancel(first)
         events = await bench.follow(third)
-        assert [e.position for e in events if isinstance(e, Queued)] == [1, 0]
+        # A change is told at most twice a second, so the run may start before the second one.
+        assert [e.position for e in events if isinstance(e, Queued)] in ([1], [1, 0])
         assert (await engine.status(second)).state == "done"
 
 

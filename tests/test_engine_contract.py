@@ -302,6 +302,8 @@ async def test_a_job_of_another_edition_of_the_course_is_not_judged_by_this_one(
         assert await made.engine.health() == "ok", "no fault of the machine's"
 
 
+# With a broker, the runs go on without the web, and tests/test_nats.py follows them through its restart.
+@pytest.mark.parametrize("start", [local, in_a_second_process], ids=["local", "remote"], indirect=True)
 async def test_a_stop_lets_short_runs_end_and_says_why_the_others_did_not(
     start: Start, jobs: Callable[..., JobSpec]
 ) -> None:

@@ -442,7 +442,7 @@ _RUNS = (
 """Modules that handle the folders of runs."""
 _REASONS = {
     "run/runner.py": {"_argv": "a program by its name", "_digest": "taken out"},
-    "engine/local.py": {"artifact": "taken out"},
+    "engine/local.py": {"artifact": "taken out", "_write": "a folder of ours, for what another machine's run built"},
     "engine/retention.py": {"built": "taken out"},
     "engine/seeds.py": dict.fromkeys(("_key", "_read", "_write"), "compilers and the cache, which no run can write to"),
     "engine/scratch.py": dict.fromkeys(
@@ -452,10 +452,11 @@ _REASONS = {
     "sandbox/box.py": {"_bubblewrap": "the system's own links", "_open_to_all": "folders of toolchains"},
     "sandbox/__init__.py": {"_may_start": "before the run"},
     "sandbox/watch.py": dict.fromkeys(
-        ("_fields", "_living", "_own_memory", "descendants", "_socket_bytes", "_open_files", "_maps"), "/proc"
+        ("_content", "_living", "descendants", "_socket_bytes", "_open_files", "_maps"), "/proc"
     ),
     "inspector/__init__.py": {
         "card_of": "taken out",
+        "_is_elf": "taken out",
         "answer": "taken out",
         "_open_question": "taken out, or text of ours",
     },

@@ -109,9 +109,10 @@ class Engine(Protocol):
         """Prepare what the first run with each toolchain would otherwise have to wait for."""
 
     async def stop(self) -> None:
-        """End every run, so that the streams of their readers end.
+        """End the streams of all readers, because the server stops.
 
-        A run that cannot end by itself in a moment ends with ``finished: cancelled`` and the reason ``restarted``.
+        A run that needs this process, and cannot end by itself in a moment, ends with ``finished: cancelled`` and the
+        reason ``restarted``. Others go on.
         """
 
     async def submit(self, job: JobSpec) -> str:

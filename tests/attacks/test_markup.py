@@ -47,6 +47,7 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         made = tag == "img" and values.get("src", "").startswith("/static/")
+        made |= tag == "svg" and values == {"viewbox": "0 0 100 10", "preserveaspectratio": "none"}  # the meter's bar
         if tag in _ACTIVE and not made:
             self.found.append(tag)
         if tag == "script" and not values.get("src", "").startswith("/static/"):

@@ -20,8 +20,7 @@ QUIET = "quiet"
 """The marker of tests that measure the machine, and the name of their unit."""
 
 FIRST = (
-    "tests/attacks/test_usage.py",
-    "tests/test_toolchain",  # builds whose time is not bounded, beside attacks that take what processor time they get
+    "tests/attacks/test_usage.py",  # measures the machine's disk, so nothing beside it may write gigabytes
     "tests/attacks/test_runs.py",
     "tests/browser/test_workspace.py",
     "tests/browser/test_whole_course.py",
@@ -29,6 +28,8 @@ FIRST = (
     "tests/browser/test_accessibility.py",
     "tests/attacks/",
     "tests/browser/",
+    "tests/test_toolchain",
+    "tests/test_container.py",
     "tests/test_openapi.py",
     "tests/test_proxy.py",
     "tests/test_wheel.py",
