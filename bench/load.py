@@ -122,7 +122,10 @@ async def greedy(url: str, lesson: Lesson) -> None:
 
 async def _again(learner: Learner, lesson: Lesson, command: str, source: str) -> None:
     while True:
-        ran = await learner.run(lesson.address, command, {"src/main.rs": source})
+        try:
+            ran = await learner.run(lesson.address, command, {"src/main.rs": source})
+        except httpx.ReadError:  # the server closed a connection that had been idle, as a browser would notice, too
+            continue
         await anyio.sleep(_PAUSE if ran.refused else 0)
 
 
