@@ -192,7 +192,7 @@ def _unexpected_word(name: str, before: tuple[str, ...], word: str, rest: tuple[
     if name == "run":
         return RefusedError("What is for the program goes after `--`.", ("cargo", name, *others, "--", word, *rest))
     return RefusedError(
-        f"`cargo {name}` takes options only, and `{cut(word, 40)}` is none.", ("cargo", name, *others, *behind)
+        f"`cargo {name}` takes only options, and `{cut(word, 40)}` is not an option.", ("cargo", name, *others, *behind)
     )
 
 

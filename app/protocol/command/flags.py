@@ -53,7 +53,7 @@ def _problem(each: Given, given: Sequence[Given], number: int) -> RefusedError |
     if each.option is None and _CODEGEN_BARE.fullmatch(word):
         return RefusedError(f"`{cut(word.lstrip('-'))}` needs `-C` before it.")
     if each.free:
-        return RefusedError(f"After `cargo rustc --` come options of the compiler only; `{cut(word, 40)}` is none.")
+        return RefusedError(f"Only compiler options may follow `cargo rustc --`, and `{cut(word, 40)}` is not one.")
     if not each.fits:
         return BEHIND.problem(each, words_of(given[:number]), words_of(given[number + 1 :]))
     return _codegen_problem(each.value or "", given, number) if each.name in ("-C", "--codegen") else None
