@@ -117,7 +117,7 @@ def try_tables(db: sqlite3.Connection) -> None:
             raise sqlite3.OperationalError(f"no such table: {table}")
         marks = ", ".join("?" * len(values))
         db.execute(f"insert or replace into {table} values ({marks})", values)  # noqa: S608  (names of our own)
-        db.execute(f"delete from {table} where seat = ''")  # noqa: S608
+        db.execute(f"delete from {table} where seat = ''")  # noqa: S608 - names of our own
 
 
 def _usable_version(db: sqlite3.Connection, path: Path, known: int) -> int:

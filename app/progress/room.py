@@ -110,12 +110,12 @@ class RoomStore:
 
     async def member(self, seat: str) -> Member | None:
         """Return the seat as a member, or None."""
-        rows = await self._store.rows(f"select {_MEMBER} from members where seat = ?", seat)  # noqa: S608
+        rows = await self._store.rows(f"select {_MEMBER} from members where seat = ?", seat)  # noqa: S608 - names of our own
         return _member(rows[0]) if rows else None
 
     async def numbered(self, number: int) -> Member | None:
         """Return the member of that number, or None."""
-        rows = await self._store.rows(f"select {_MEMBER} from members where number = ?", number)  # noqa: S608
+        rows = await self._store.rows(f"select {_MEMBER} from members where number = ?", number)  # noqa: S608 - names of our own
         return _member(rows[0]) if rows else None
 
     async def visit(self, seat: str, lesson: str, now: float) -> None:
@@ -178,7 +178,7 @@ class RoomStore:
 
         def work(db: sqlite3.Connection) -> list[tuple[object, ...]]:
             return db.execute(
-                f"select lesson, what, sum(count) from ({_SUMS.format(where='')} union all"  # noqa: S608
+                f"select lesson, what, sum(count) from ({_SUMS.format(where='')} union all"  # noqa: S608 - names of our own
                 " select lesson, what, count from sums) group by lesson, what order by lesson, what"
             ).fetchall()
 
@@ -315,14 +315,14 @@ def _add_up(db: sqlite3.Connection, seat: str | None) -> None:
     """Add the tries of a seat, or of every seat, to the sums."""
     where = "" if seat is None else "where seat = :seat"
     db.execute(
-        f"insert into sums (lesson, what, count) select * from ({_SUMS.format(where=where)}) where true"  # noqa: S608
+        f"insert into sums (lesson, what, count) select * from ({_SUMS.format(where=where)}) where true"  # noqa: S608 - names of our own
         " on conflict do update set count = count + excluded.count",
         {} if seat is None else {"seat": seat},
     )
 
 
 def _records(db: sqlite3.Connection, lessons: Collection[str]) -> Records:
-    members = [_member(row) for row in db.execute(f"select {_MEMBER} from members order by number")]  # noqa: S608
+    members = [_member(row) for row in db.execute(f"select {_MEMBER} from members order by number")]  # noqa: S608 - names of our own
     errors: defaultdict[tuple[str, str], list[str | None]] = defaultdict(list)
     latest = (
         "select seat, lesson, class from (select seat, lesson, class, id, row_number() over"

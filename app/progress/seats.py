@@ -84,7 +84,7 @@ def purge(db: sqlite3.Connection, before: datetime) -> list[str]:
     with transaction(db):
         old = [one.seat for one in stored_seats(db) if one.last and one.last < before]
         for table in tables_of_seats(db):
-            db.executemany(f"delete from {table} where seat = ?", [(seat,) for seat in old])  # noqa: S608
+            db.executemany(f"delete from {table} where seat = ?", [(seat,) for seat in old])  # noqa: S608 - names of our own
     return old
 
 

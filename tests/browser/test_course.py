@@ -92,8 +92,9 @@ def test_a_reload_attaches_to_the_run_without_loss_or_repetition(browser: Browse
         other.goto(f"{server}/lessons/hello-std")
         expect(other.locator("#run-elapsed")).to_have_text(re.compile(r"\d s$"), timeout=RUN_MS)
         seconds = [float(tab.locator("#run-elapsed").inner_text().split()[0]) for tab in (page, other)]
-        assert seconds[0] > 0.9, "counted from the run's start, not from the page's"
-        assert abs(seconds[1] - seconds[0]) < 2, seconds
+        # A clock that began with the page would show less in the second tab, which has only just been opened.
+        assert min(seconds) > 0.9, "counted from the run's start, not from the page's"
+        assert abs(seconds[1] - seconds[0]) < 1, seconds
         other.close()
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator(".verdict")).to_be_visible()
