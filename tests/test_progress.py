@@ -274,6 +274,20 @@ async def test_old_seats_are_purged_all_or_none(three_seats: Progress, database:
     assert {one.seat for one in stored_seats(database)} == {"new", "mute", "odd"}, "what has no date is not too old"
 
 
+async def test_a_purge_keeps_the_tries_of_a_class_in_its_sums(progress: Progress, database: sqlite3.Connection) -> None:
+    await progress.mark("old", "no-std", "1.96", datetime(2026, 1, 15, tzinfo=UTC))
+    tried = datetime(2026, 2, 1, tzinfo=UTC)
+    database.execute(
+        "insert into tries (seat, course, digest, lesson, at, reached, status, failed, seconds)"
+        " values ('old', 'c', 'd', 'no-std', ?, 1, 'ok', '', 1.0)",
+        (tried.timestamp(),),
+    )
+    assert stored_seats(database)[0].last == tried, "a try is dated, too"
+    assert await progress.purge(datetime(2026, 3, 1, tzinfo=UTC)) == ["old"]
+    assert database.execute("select count(*) from tries").fetchone() == (0,)
+    assert database.execute("select sum(count) from sums where lesson = 'no-std'").fetchone()[0] > 0
+
+
 async def test_the_check_writes_to_every_table_and_leaves_nothing(
     progress: Progress, database: sqlite3.Connection
 ) -> None:

@@ -19,6 +19,7 @@ from app.progress.database import (
     tables_of_seats,
     transaction,
 )
+from app.progress.room import forget_member
 
 _DATES = ("at", "seen", "joined")
 
@@ -83,13 +84,17 @@ def purge(db: sqlite3.Connection, before: datetime) -> list[str]:
     """Delete the seats whose latest date is before this one, all or none of them; return them."""
     with transaction(db):
         old = [one.seat for one in stored_seats(db) if one.last and one.last < before]
-        for table in tables_of_seats(db):
-            db.executemany(f"delete from {table} where seat = ?", [(seat,) for seat in old])  # noqa: S608 - names of our own
+        for seat in old:
+            forget_member(db, seat)  # keeps its tries in the sums of the class
+            for table in tables_of_seats(db):
+                db.execute(f"delete from {table} where seat = ?", (seat,))  # noqa: S608 - names of our own
     return old
 
 
 def _date(stored: object) -> datetime | None:
     """Return a stored date; an unreadable one counts as none, so that no seat is purged for it."""
+    if isinstance(stored, float):  # a class's tables have seconds since 1970
+        return datetime.fromtimestamp(stored, UTC)
     try:
         when = datetime.fromisoformat(str(stored))
     except ValueError:
