@@ -185,7 +185,9 @@ class World:
             variables |= UNLIMITED if self.level == "none" else {}
             if self.user is not None:
                 variables |= self._home()
-            self.server: Server = stack.enter_context(serving(self.folder / "data", self.user, forked=False, **variables))
+            self.server: Server = stack.enter_context(
+                serving(self.folder / "data", self.user, forked=False, **variables)
+            )
             self.names = self._names()
             self.watch = stack.enter_context(Watch(self.server.process.pid, self.scratch))
             stack.enter_context(self._bystander() if self.tight else self._neighbours())

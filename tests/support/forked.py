@@ -15,10 +15,12 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import TextIO
 
+from app.cli import main
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["app.cli.server", "app.engine.nats"])
+_context.set_forkserver_preload(["app.cli.server", "app.engine.nats", __name__])
 
 
 class Forked:
@@ -70,6 +72,4 @@ def _run(arguments: Sequence[str], env: Mapping[str, str], stdout: Connection) -
     os.dup2(stdout.fileno(), 1)
     stdout.close()
     sys.argv = ["playground", *arguments]
-    from app.cli import main
-
     main()
