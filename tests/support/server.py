@@ -36,6 +36,9 @@ def a_normal_user() -> int:
     return 50_000 + os.getpid() % 10_000
 
 
+SERVE = ("serve", "--port", "0")
+"""The arguments that start a server on a free port."""
+
 _AS_USER = """set -e
 if [ -n "$closed" ]; then
     kept=$(mktemp -d)
@@ -92,10 +95,9 @@ def _started(arguments: Sequence[str], env: Mapping[str, str], user: int | None)
 def serving(
     data_dir: Path,
     user: int | None = None,
-    arguments: Sequence[str] = ("serve", "--port", "0"),
-    /,
-    *,
+    arguments: Sequence[str] = SERVE,
     forked: bool = True,
+    /,
     **variables: str,
 ) -> Iterator[Server]:
     """Run a server on a free port with these environment variables, and kill it at the end.
