@@ -20,7 +20,7 @@ from app.toolchain import Toolchain, preferred
 from tests.support.bench import Bench
 from tests.support.courses import recorded_proofs
 from tests.support.environment import BARE_METAL
-from tests.support.server import Server, serving
+from tests.support.server import SERVE, Server, serving
 
 pytest_plugins = ["tests.support.parallel"]
 
@@ -126,7 +126,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, lessons: dict[str, Lesson])
     data = tmp_path_factory.mktemp("server")
     keep_report(data, CourseReport(datetime.now(UTC), tuple(recorded_proofs(lessons))))
     # On a busy machine a page takes seconds; the run that it shows must not time out meanwhile.
-    with serving(data, PLAYGROUND_RUN_SECONDS="120") as running:
+    with serving(data, None, SERVE, False, PLAYGROUND_RUN_SECONDS="120") as running:
         yield running.url
 
 

@@ -121,12 +121,23 @@ def tags_of_bookworm(machine: str) -> Iterator[Tag]:
     yield from compatible_tags((3, 11), "cp311", platforms)
 
 
-@pytest.mark.parametrize("part", ["default", "namespaces", "readonly", "disk", "user"])
-def test_a_container_does_what_the_docs_say(part: str) -> None:
-    """Uses Docker's default seccomp profile and capabilities; `make container-test` proves the rest on the image."""
+def test_containers_do_what_the_docs_say() -> None:
+    """Uses Docker's default seccomp profile and capabilities; `make container-test` proves the rest on the image.
+
+    One layer over this machine's root serves all parts.
+    """
     lacking = [name for name in ("podman", "runc", "tini") if not shutil.which(name)]
     if lacking or os.geteuid() != 0:
         pytest.skip(f"needs {', '.join([*lacking, *['root'] * (os.geteuid() != 0)])}")
-    command = [sys.executable, str(ROOT / "tools/container-test"), "--here", part]
+    command = [
+        sys.executable,
+        str(ROOT / "tools/container-test"),
+        "--here",
+        "default",
+        "namespaces",
+        "readonly",
+        "disk",
+        "user",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from app.course import Course
 from app.course.files import CourseError
 from app.course.loading import load_lesson
-from app.course.prove import Proof, keep
+from app.course.prove import Proof, keep, report_of
 from app.course.recordings import Recording, RecordingKey, from_text, record, renewed, to_text
 from app.protocol.events import Diagnostic, Event, Finished, Output, Queued, Verdict
 
@@ -127,6 +128,7 @@ def test_proven_runs_of_stable_compilers_are_kept_and_files_change_only_with_the
     assert keep(load_lesson(folder), proofs) == ["01-step/recorded/1.96.jsonl"]
     assert [one.what for one in load_lesson(folder).recordings] == [WHAT]
     assert keep(load_lesson(folder), [proof(record(WHAT, events("in 0.9s")))]) == []
+    assert report_of(datetime(2026, 5, 4, tzinfo=UTC), proofs).nightlies == ("1.97",)
     assert keep(load_lesson(folder), [proof(record(WHAT, events("other words")), "not what the lesson expects")]) == []
     assert keep(load_lesson(folder), [proof(record(WHAT, events("other words")))]) == ["01-step/recorded/1.96.jsonl"]
 

@@ -111,6 +111,11 @@ def test_a_patch_names_its_place_and_how_it_is_swapped() -> None:
         (Queued(position=3), "status", "3 runs are ahead of this one"),
         (Started(toolchain="1.96", argv=("cargo", "build"), isolation="none"), "status", "Running on Rust 1.96"),
         (
+            Started(toolchain="1.97", argv=("cargo",), isolation="none", nightly=True),
+            "status",
+            "Running on Rust 1.97 nightly",
+        ),
+        (
             Started(toolchain="1.96", argv=("cargo", "b"), isolation="none", note="Read as `cargo b`, in lower case."),
             "note",
             "Read as <code>cargo b</code>, in lower case.",

@@ -19,6 +19,11 @@ def made(taught: Course, *proofs: Proof) -> str:
     return report_page((taught,), CourseReport(NOW, proofs), STYLE)
 
 
+def test_a_nightly_is_called_one(taught: Course) -> None:
+    html = report_page((taught,), CourseReport(NOW, (said("1.96"), said("1.97")), ("1.97",)), STYLE)
+    assert re.findall(r'<th scope="col">Rust ([^<]+)', html) == ["1.97 nightly", "1.96"]
+
+
 def said(toolchain: str, *classes: str, problems: tuple[str, ...] = ()) -> Proof:
     return Proof("no-std", toolchain, "solution", "cargo build", problems, classes)
 
@@ -53,7 +58,7 @@ def test_what_was_proven_last_is_a_page_of_the_course(start_server: Callable[...
         assert client.get("/compilers").status_code == 404
         assert "/compilers" not in client.get("/").text
         wrong = said("1.96", "unwinding-unsupported", problems=("Not <seen>.",))
-        report = CourseReport(NOW, (said("1.63", "eh-personality-missing"), wrong))
+        report = CourseReport(NOW, (said("1.63", "eh-personality-missing"), wrong), ("1.97",))
         keep_report(data, report)
         assert last_report(data) == report
         assert "as tested here on 2026-05-04" in client.get("/").text

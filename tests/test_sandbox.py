@@ -477,8 +477,10 @@ async def test_a_report_passes_through_nested_launchers(
         box.own(open_folder)
         environment = {"PATH": "/usr/bin:/bin"}
         async with process(box, ["./loop"], open_folder, open_folder, environment, observe=0.5) as child:
-            await child.process.wait()
-            assert json.loads(child.read_report())["calls"] == 0, "it makes no system calls"
+            code = await child.process.wait()
+            report = child.read_report()
+            assert report, f"no report, exit code {code}: {child.limit}"
+            assert json.loads(report)["calls"] == 0, "it makes no system calls"
 
 
 def delegated() -> bool:

@@ -33,7 +33,7 @@ from app.toolchain.linkers import find_lld
 from app.toolchain.lock import locked
 from app.toolchain.needs import can_build_core, needs
 from app.toolchain.sysroot import PrivateSysroot, create_sysroot, lineage, place
-from tests.support.environment import BARE_METAL
+from tests.support.environment import BARE_METAL, within
 from tests.support.processes import put_on_path
 
 SCRIPT = """
@@ -106,7 +106,11 @@ def builder(
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_it_leaves_nothing_in_use_and_can_be_repeated(tmp_path: Path, builder: Toolchain) -> None:
+def test_killed_in_the_middle_it_leaves_nothing_in_use_and_can_be_repeated(
+    tmp_path: Path, builder: Toolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The second one compiles for speed: `make setup` on this machine has shown that optimized libraries work.
+    monkeypatch.setattr("app.toolchain.build._OVERRIDES", "\n[profile.release]\nopt-level = 0\n")
     predecessor = tmp_path / "sysroots" / f"{lineage(builder)}1.0.0-000000000"
     predecessor.mkdir(parents=True)
     with set_up(tmp_path) as process:
@@ -165,7 +169,7 @@ async def test_a_second_one_is_quick_and_changes_nothing(
     lines: list[str] = []
     began = time.monotonic()
     assert await setup(shipped.cache_dir, lines.append, tuple(dict.fromkeys(targets)))
-    assert time.monotonic() - began < (8 if everything else 3)
+    assert within(8 if everything else 3, began)
     assert {path: path.stat().st_mtime_ns for path in folders} == before
     assert f"builds for {BARE_METAL}" in lines[0]
     assert len(lines) == len(set(targets)), "a line for each target, and no work"

@@ -7,7 +7,7 @@ import resource
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 
 import anyio
@@ -28,9 +28,11 @@ from app.settings import Settings
 from app.toolchain import Toolchain
 from app.web import create_app
 from tests.support.bench import Bench, printed
+from tests.support.environment import EVERYTHING
 from tests.support.files import descriptors, interrupted
 
 pytestmark = pytest.mark.anyio
+FAULTS = [errno.EMFILE, errno.ENOSPC, errno.EACCES, errno.EIO]
 _FAULT = "Its operator finds the reason in the log"
 
 
@@ -135,16 +137,16 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
     assert descriptors() <= most
 
 
-@pytest.mark.parametrize("error", ["EMFILE", "ENOSPC", "EACCES", "EIO"])
+@pytest.mark.parametrize("faults", [[fault] for fault in FAULTS] if EVERYTHING else [FAULTS])
 async def test_after_any_fault_with_a_runs_files_the_next_run_works(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: str
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, faults: list[int]
 ) -> None:
-    number = getattr(errno, error)
+    """The faults take turns; `make test-all` tries each at every place."""
     seen = []
-    for at in range(0, 700, 70):
+    for at, number in zip(range(0, 700, 70), cycle(faults), strict=False):
         steps = count()
 
-        def fail(at: int = at, steps: Iterator[int] = steps) -> None:
+        def fail(at: int = at, number: int = number, steps: Iterator[int] = steps) -> None:
             if next(steps) >= at:
                 raise OSError(number, os.strerror(number))
 

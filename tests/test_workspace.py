@@ -211,11 +211,11 @@ def test_a_forged_path_is_refused_at_once(folder: RunFolder, crate: Path, tmp_pa
     (crate / "d").mkdir()
     for number in range(300):
         (crate / f"l{number}").symlink_to("d/../" * 800 + f"l{number + 1}")
-    began = time.monotonic()
+    began = time.process_time()
     for name in (f"{folder.path}/{CRATE}/l0/x", f"{folder.path}/{CRATE}/" + "d/" * (length // 2) + "x"):
         path = Workspace(folder, CRATE).inside(name)
         assert path is None or Workspace(folder, CRATE).keep(path, tmp_path / "kept") is None
-    assert time.monotonic() - began < 0.2
+    assert time.process_time() - began < 0.2
 
 
 def test_a_configuration_that_takes_long_to_read_names_no_target() -> None:

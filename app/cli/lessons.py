@@ -41,7 +41,7 @@ def check(
     if record:
         _record(able, proofs)
     if report:
-        _report(report, shelf, prove.CourseReport(datetime.now(UTC), tuple(proofs)), settings, whole=not names)
+        _report(report, shelf, prove.report_of(datetime.now(UTC), proofs), settings, whole=not names)
     failed = any(proof.problems or (proof.stale and not record) for proof in proofs)
     if wrong or broken or failed or unproven or any(lacking.values()):
         raise typer.Exit(1)

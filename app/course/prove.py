@@ -55,17 +55,26 @@ class Proof:
 
 @dataclass(frozen=True)
 class CourseReport:
-    """The proofs of a check of the whole course, and its time."""
+    """The proofs of a check of the whole course, its time, and the names of the toolchains that are nightlies."""
 
     at: datetime
     proofs: tuple[Proof, ...]
+    nightlies: tuple[str, ...] = ()
+
+
+def report_of(at: datetime, proofs: Sequence[Proof]) -> CourseReport:
+    """Return the report of these proofs, which were found at that time."""
+    nightlies = {one.toolchain for one in proofs if one.run and _is_nightly(one.run)}
+    return CourseReport(at, tuple(proofs), tuple(sorted(nightlies)))
 
 
 def keep_report(folder: Path, report: CourseReport) -> None:
     """Write the report to the folder, replacing an earlier one. Raises ``OSError``."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = folder / f"{_REPORT}.new"
-    draft.write_text(json.dumps({"at": report.at.isoformat(), "proofs": [dict(one.facts()) for one in report.proofs]}))
+    proofs = [dict(one.facts()) for one in report.proofs]
+    kept = {"at": report.at.isoformat(), "proofs": proofs, "nightlies": report.nightlies}
+    draft.write_text(json.dumps(kept))
     draft.rename(folder / _REPORT)
 
 
@@ -74,7 +83,8 @@ def last_report(folder: Path) -> CourseReport | None:
     try:
         found = json.loads((folder / _REPORT).read_text())
         proofs = (one | {name: tuple(one[name]) for name in ("problems", "classes")} for one in found["proofs"])
-        return CourseReport(datetime.fromisoformat(found["at"]), tuple(Proof(**one) for one in proofs))
+        nightlies = tuple(found.get("nightlies", ()))
+        return CourseReport(datetime.fromisoformat(found["at"]), tuple(Proof(**one) for one in proofs), nightlies)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -324,6 +334,10 @@ def _is_stale(lesson: Lesson, run: Recording) -> bool:
     return not all(one.says_the_same(run) for one in alike)
 
 
+def _is_nightly(run: Recording) -> bool:
+    return "-" in run.what.version
+
+
 def keep(lesson: Lesson, proofs: Iterable[Proof]) -> list[str]:
     """Write a lesson's proven runs beside it, one file per compiler generation; return the names of the changed files.
 
@@ -332,7 +346,7 @@ def keep(lesson: Lesson, proofs: Iterable[Proof]) -> list[str]:
     """
     runs: dict[str, list[Recording]] = defaultdict(list)
     for proof in proofs:
-        if proof.run and not proof.problems and "-" not in proof.run.what.version:
+        if proof.run and not proof.problems and not _is_nightly(proof.run):
             runs[proof.run.what.generation].append(proof.run)
     changed = []
     expected = [(one.files, one.command) for one in lesson.expectations]

@@ -63,7 +63,7 @@ class Started(_Numbered):
     """The process starts, with this toolchain, these arguments and this isolation level.
 
     ``note`` says how the command was read if that differs from what was typed, such as without a pasted prompt. The
-    JSON of other runs has no ``note``.
+    JSON of other runs has no ``note``. Only a nightly toolchain's has ``nightly``.
     """
 
     type: Literal["started"] = "started"
@@ -71,6 +71,7 @@ class Started(_Numbered):
     argv: tuple[str, ...]
     isolation: str
     note: str | None = Field(default=None, exclude_if=lambda note: note is None)
+    nightly: bool = Field(default=False, exclude_if=lambda nightly: not nightly)
 
 
 class Output(_Numbered):

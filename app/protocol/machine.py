@@ -26,9 +26,19 @@ class ToolchainInfo(_Frozen):
         """Return the version as numbers, so that 1.100 is newer than 1.96. A channel's suffix is left out."""
         return tuple(int(part) for part in self.version.partition("-")[0].split("."))
 
+    @property
+    def title(self) -> str:
+        """Return what people call it: the name, and that it is a nightly if it is not a stable release."""
+        return compiler_title(self.name, stable=self.stable)
+
     def can_build(self, target: str | None) -> bool:
         """Return True if ``core`` for this triple exists; None is the host."""
         return (target or self.host) in self.targets
+
+
+def compiler_title(name: str, *, stable: bool) -> str:
+    """Return what people call a toolchain with this name."""
+    return name if stable else f"{name} nightly"
 
 
 class TargetStatus(_Frozen):

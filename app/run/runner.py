@@ -103,7 +103,15 @@ async def run(task: Task, emit: Emit, mark: Mark = _unmarked) -> Built | None:
     placed = await in_thread(_lay_out, task)
     mark("lay")
     note = task.command.note or None
-    emit(Started(toolchain=task.toolchain.name, argv=task.command.argv, isolation=task.box.level, note=note))
+    emit(
+        Started(
+            toolchain=task.toolchain.name,
+            argv=task.command.argv,
+            isolation=task.box.level,
+            note=note,
+            nightly=not task.toolchain.stable,
+        )
+    )
     reader = _reader(task)
     meter = Meter(task.box.limits.output_bytes, emit)
     began = time.monotonic()

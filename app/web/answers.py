@@ -29,7 +29,7 @@ _Line = tuple[str, Markup]
 class Answer:
     """One compiler's answer so far: the state of its run and, once that is done, the run's ``log``."""
 
-    toolchain: str
+    compiler: str
     state: str
     log: Sequence[Event]
 
@@ -46,7 +46,7 @@ class Statement:
 class Column:
     """One compiler's answer; ``errors`` are kinds of error by title, ``lines`` the lines of its terminal."""
 
-    toolchain: str
+    compiler: str
     state: str
     finished: Finished | None
     reached: bool
@@ -75,7 +75,7 @@ def columns(answers: Sequence[Answer], diagnosis: Diagnosis) -> tuple[Column, ..
     both = [_shared([kind[number] for number in ended]) for kind in (errors, lines)]
     return tuple(
         Column(
-            toolchain=answer.toolchain,
+            compiler=answer.compiler,
             state=answer.state,
             finished=next((event for event in answer.log if isinstance(event, Finished)), None),
             reached=any(isinstance(event, Verdict) and event.reached for event in answer.log),

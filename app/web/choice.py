@@ -29,7 +29,7 @@ class ToolchainChoice:
         return default
 
     async def explanation(self, code: str, name: str = "", asker: str = "") -> tuple[str, str]:
-        """Return a toolchain's name and its explanation of an error code; raises ``ProblemError`` 404.
+        """Return a toolchain's title and its explanation of an error code; raises ``ProblemError`` 404.
 
         Each ``asker`` gets one answer at a time, so one that asks for every code delays only itself.
         """
@@ -41,4 +41,4 @@ class ToolchainChoice:
             text = await self._inventory.explain(chosen.name, code) if is_code(code) else None
         if text is None:
             raise no_such_code(chosen.name, code)
-        return chosen.name, text
+        return chosen.title, text

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from app.course import Course, Lesson
 from app.course.prove import CourseReport, Proof
+from app.protocol.machine import compiler_title
 from app.toolchain.model import release
 from app.web.render import page
 
@@ -58,7 +59,8 @@ def matrix(courses: Sequence[Course], report: CourseReport) -> dict[str, Any]:
         if (rows := _rows(lesson, names, ours))
     ]
     failed = sum(bool(proof.problems) for proof in proofs)
-    return {"compilers": names, "groups": groups, "failed": failed, "now": report.at, "proofs": len(proofs)}
+    compilers = [compiler_title(name, stable=name not in report.nightlies) for name in names]
+    return {"compilers": compilers, "groups": groups, "failed": failed, "now": report.at, "proofs": len(proofs)}
 
 
 def _rows(lesson: Lesson, names: Sequence[str], proofs: Sequence[Proof]) -> list[Row]:

@@ -20,6 +20,8 @@ document.addEventListener("htmx:after:swap", () => {
   if (document.activeElement === document.body) shown?.focus({ preventScroll: true });
   if (shown && !("seen" in shown.dataset)) {
     shown.dataset.seen = "";
-    shown.scrollIntoView({ block: "nearest" });
+    // One that is higher than its pane begins at the top, where its instruction is.
+    const room = Math.min(innerHeight, shown.closest("#run-artifact")?.clientHeight ?? innerHeight);
+    shown.scrollIntoView({ block: shown.offsetHeight > room ? "start" : "nearest" });
   }
 });

@@ -15,6 +15,7 @@ import pytest
 from tests.attacks.case import HELLO, MANIFEST, attack
 from tests.attacks.watch import resident
 from tests.attacks.world import World
+from tests.support.environment import within
 from tests.support.files import below
 
 _BODY = {"lesson": "hello-std", "command": "rustc --version"}
@@ -430,7 +431,7 @@ def test_smuggled_request(world: World, unclear: bytes) -> None:
     hidden = b"GET /api/lessons HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n"
     began = time.monotonic()
     answer = _raw(world, unclear + hidden)
-    assert time.monotonic() - began < 2, "the connection stayed open"
+    assert within(2, began), "the connection stayed open"
     assert answer.count(b"HTTP/1.1 ") == 1, "the bytes behind it were taken for a request"
     assert b"hello-std" not in answer
     told = _raw(world, b"GET /healthz HTTP/1.1\r\n" + _HOST + b"\r\n" + hidden)

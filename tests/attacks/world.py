@@ -33,7 +33,7 @@ from tests.attacks.case import HELLO, MANIFEST, Case, Story
 from tests.attacks.watch import Watch, children, command_line
 from tests.support.environment import BARE_METAL, SLOWER_BY
 from tests.support.files import below
-from tests.support.server import Server, a_normal_user, serving
+from tests.support.server import SERVE, Server, a_normal_user, serving
 
 TIGHT = {
     "PLAYGROUND_RUN_SECONDS": str(6 * SLOWER_BY),
@@ -185,7 +185,9 @@ class World:
             variables |= UNLIMITED if self.level == "none" else {}
             if self.user is not None:
                 variables |= self._home()
-            self.server: Server = stack.enter_context(serving(self.folder / "data", self.user, **variables))
+            self.server: Server = stack.enter_context(
+                serving(self.folder / "data", self.user, SERVE, False, **variables)
+            )
             self.names = self._names()
             self.watch = stack.enter_context(Watch(self.server.process.pid, self.scratch))
             stack.enter_context(self._bystander() if self.tight else self._neighbours())

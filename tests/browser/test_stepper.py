@@ -25,6 +25,7 @@ def build(page: Page, server: str) -> None:
 @pytest.mark.usefixtures("bare_metal")
 def test_the_keys_step_forwards_and_backwards_and_round_the_loop(browser: Browser, server: str) -> None:
     with learner(browser, server) as page:
+        page.set_viewport_size({"width": 1280, "height": 800})
         build(page, server)
         show(page, "binary")
         page.get_by_role("link", name="Step through it").click()
@@ -33,6 +34,8 @@ def test_the_keys_step_forwards_and_backwards_and_round_the_loop(browser: Browse
         first = page.locator("#stepper .instruction").inner_text()
         page.keyboard.press("ArrowRight")
         expect(title).to_have_text(re.compile("^Step 1 of"))
+        expect(title).to_be_in_viewport(ratio=1)
+        expect(page.locator("#stepper .instruction")).to_be_in_viewport(ratio=1)
         expect(page.locator(".registers .changed dt").first).to_have_text("sp")
         page.keyboard.press("ArrowLeft")
         expect(title).to_have_text(re.compile("^Step 0 of"))

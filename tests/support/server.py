@@ -6,17 +6,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.support.forked import Forked
+
 
 class Server:
     """A real ``playground serve`` process."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str, printed: str = "") -> None:
+    def __init__(self, process: subprocess.Popen[str] | Forked, url: str, printed: str = "") -> None:
         self.process = process
         self.url = url
         self.printed = printed
@@ -33,6 +35,9 @@ def a_normal_user() -> int:
         pytest.skip("only root can start a server as another user")
     return 50_000 + os.getpid() % 10_000
 
+
+SERVE = ("serve", "--port", "0")
+"""The arguments that start a server on a free port."""
 
 _AS_USER = """set -e
 if [ -n "$closed" ]; then
@@ -75,18 +80,31 @@ def _closed_above(folder: Path) -> Path | None:
     return next((above for above in reversed(folder.parents) if not above.stat().st_mode & 0o001), None)
 
 
+def _started(arguments: Sequence[str], env: Mapping[str, str], user: int | None) -> subprocess.Popen[str]:
+    command = [str(Path(sys.executable).with_name("playground")), *arguments]
+    if user is not None:
+        words, given = _as_user(user)
+        command, env = [*words, *command], {**env, **given}
+    else:
+        # An interrupt of `make test` kills the test processes, which cannot stop their servers then.
+        command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
 @contextmanager
 def serving(
     data_dir: Path,
     user: int | None = None,
-    arguments: Sequence[str] = ("serve", "--port", "0"),
+    arguments: Sequence[str] = SERVE,
+    forked: bool = True,
     /,
     **variables: str,
 ) -> Iterator[Server]:
     """Run a server on a free port with these environment variables, and kill it at the end.
 
     With ``user`` it runs as that user, who must own the folder above ``data_dir``. ``arguments`` are those of the
-    command ``playground``.
+    command ``playground``. It is forked from a process that has imported the program, unless it runs as another user or
+    ``forked`` is False: then the installed command is started.
     """
     scratch = data_dir.with_name("scratch")
     folders = {"PLAYGROUND_DATA_DIR": str(data_dir), "PLAYGROUND_SCRATCH_DIR": str(scratch)}
@@ -95,14 +113,7 @@ def serving(
     for folder in (scratch.parent, *scratch.parent.parents):
         if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(folder.stat().st_mode | 0o011)
-    command = [str(Path(sys.executable).with_name("playground")), *arguments]
-    if user is not None:
-        words, given = _as_user(user)
-        command, env = [*words, *command], env | given
-    else:
-        # An interrupt of `make test` kills the test processes, which cannot stop their servers then.
-        command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = Forked(arguments, env) if forked and user is None else _started(arguments, env, user)
     try:
         assert process.stdout is not None
         printed = ""

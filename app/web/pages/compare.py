@@ -64,7 +64,7 @@ class CompilerComparison:
         """Who agrees with whom about the kinds of error, in a sentence."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for column in self.columns:
-            groups.setdefault(tuple(error.html for error in column.errors), []).append(f"Rust {column.toolchain}")
+            groups.setdefault(tuple(error.html for error in column.errors), []).append(f"Rust {column.compiler}")
         if self.same:
             return f"All {len(self.columns)} compilers say the same."
         if len(groups) == 1:
@@ -123,12 +123,13 @@ async def compare(home: Playground, lesson: Lesson, ids: tuple[str, ...], *, wai
             async for _ in home.engine.events(run_id):
                 pass
     status = [await home.engine.status(run_id) for run_id in ids]
+    titles = {one.name: one.title for one in await home.inventory.toolchains()}
     answers: list[Answer] = []
     for one in status:
         log: list[Event] = []
         if one.state == "done":
             log = [event async for event in home.engine.events(one.id)]
-        answers.append(Answer(one.job.toolchain, one.state, log))
+        answers.append(Answer(titles.get(one.job.toolchain, one.job.toolchain), one.state, log))
     async with home.drawing_lock(ids[0]):
         made = await home.draw(partial(columns, answers, home.course_of(lesson).diagnosis))
     return CompilerComparison(

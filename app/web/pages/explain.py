@@ -12,7 +12,7 @@ router = APIRouter()
 @router.get("/explain/{code}")
 async def explain(request: Request, home: Home, code: str, toolchain: str = "") -> Response:
     """Show ``rustc --explain CODE`` of the named toolchain, else of the default one."""
-    name, text = await home.choice.explanation(code, toolchain, request.state.queue_owner or "")
+    title, text = await home.choice.explanation(code, toolchain, request.state.queue_owner or "")
     if by_htmx(request):
-        return HTMLResponse(page("_explain.html", root=home.root, code=code, toolchain=name, text=text))
-    return await page_answer(request, "explain.html", code=code, toolchain=name, text=text)
+        return HTMLResponse(page("_explain.html", root=home.root, code=code, toolchain=title, text=text))
+    return await page_answer(request, "explain.html", code=code, toolchain=title, text=text)
