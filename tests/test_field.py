@@ -105,6 +105,8 @@ def test_an_older_compiler_gets_the_spelling_that_it_knows() -> None:
         "src/main.rs": '#[export_name = "a"]\nfn a() {}\nextern "C" {}\nunsafe extern "C" fn b() {}\n',
     }
     assert FieldCase(spec(as_written=True), files).files_for("1.63.0") == files
+    of_2021 = files | {"Cargo.toml": '[package]\nedition = "2021"\n'}
+    assert FieldCase(spec(), of_2021).files_for("1.63.0") == of_2021
 
 
 @pytest.mark.anyio

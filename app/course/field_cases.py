@@ -18,12 +18,13 @@ from app.course.facts import Content, in_range
 MANIFEST = "case.toml"
 _CHANNELS = ("stable", "nightly")
 _NAME = re.compile(r"\d+\.\d+")
+_EDITION = re.compile(r'^edition = "2024"$', re.MULTILINE)
 _OLDER = (
-    ("<1.85", re.compile(r'^edition = "2024"$', re.MULTILINE), 'edition = "2021"'),
+    ("<1.85", _EDITION, 'edition = "2021"'),
     ("<1.82", re.compile(r"#\[unsafe\((.*?)\)\]"), r"#[\1]"),
     ("<1.82", re.compile(r'\bunsafe extern "C" \{'), 'extern "C" {'),
 )
-"""For compilers in a range: a spelling that they do not know yet, and the one before it."""
+"""For compilers in a range: a spelling of edition 2024 that they do not know yet, and the one before it."""
 
 
 class FieldError(Exception):
@@ -124,11 +125,12 @@ class FieldCase:
 
         A compiler that does not know edition 2024 makes crates of edition 2021, whose attributes need no ``unsafe``.
         """
+        if self.spec.as_written or not any(_EDITION.search(text) for text in self.files.values()):
+            return self.files
         files = dict(self.files)
-        if not self.spec.as_written:
-            for versions, newer, older in _OLDER:
-                if in_range(version, versions):
-                    files = {path: newer.sub(older, text) for path, text in files.items()}
+        for versions, newer, older in _OLDER:
+            if in_range(version, versions):
+                files = {path: newer.sub(older, text) for path, text in files.items()}
         return files
 
 
