@@ -11,6 +11,7 @@ import pytest
 
 from app.course import Course, Lesson
 from app.protocol.events import Artifact, Verdict, from_json
+from app.toolchain import Toolchain
 
 PROGRAM = str(Path(sys.executable).with_name("playground"))
 
@@ -55,6 +56,12 @@ def test_events_are_one_json_object_a_line(tmp_path: Path) -> None:
     assert artifact.card["code"]["symbol"] == "_start"
 
 
+def test_field_cases_run_on_the_compiler_that_is_named(tmp_path: Path, toolchain: Toolchain) -> None:
+    case = str(Path(__file__).parent / "field/brace-not-closed")
+    done = playground("field", "--toolchain", toolchain.name, case, data=tmp_path)
+    assert done.stdout == f"1 of 1 field cases got a right answer (1 on {toolchain.name})\n"
+
+
 def test_commands_follow_each_other_on_what_was_built(tmp_path: Path) -> None:
     commands = ("--command", "cargo build", "--command", "readelf -h target/debug/blog_os")
     done = playground("try", "hello-std", *commands, data=tmp_path)
@@ -71,6 +78,7 @@ def test_commands_follow_each_other_on_what_was_built(tmp_path: Path) -> None:
         (["try", "hello-std", "--dir", "."], "holds none of the files"),
         (["try", "hello-std", "--toolchain", "0.1"], "There is no toolchain 0.1"),
         (["try", "hello-std", "--command", "nm target/debug/blog_os"], "no artifact to inspect"),
+        (["setup", "--toolchain", "0.1"], "There is no toolchain 0.1 here"),
         (["try"], "Missing argument"),
         (["dance"], "No such command"),
         (["serve", "--port", "99999999"], "65535"),

@@ -84,6 +84,8 @@ def test_keys_have_tables_values_and_lines() -> None:
         ("panic = abort", "quotes"),
         ('panic = "abort', "unfinished"),
         ('rustflags = ["a", "b"', "unfinished"),
+        ('rustflags = ["-C", "b]', "unfinished"),
+        ('rustflags = ["-C", link-arg=-nostartfiles]', "quotes"),
         ('[target.cfg(os = "l")]', "header"),
         ("[profile.dev", "header"),
         ("a = 1\na = 2", "twice"),

@@ -179,8 +179,17 @@ async def test_a_second_one_is_quick_and_changes_nothing(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("only", "asked"),
+    [(False, f"target add {BARE_METAL}"), (True, f"target add --toolchain=fresh {BARE_METAL}")],
+)
 async def test_rustup_is_asked_first_and_what_it_gives_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toolchains: tuple[Toolchain, ...], shipped: Settings
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    toolchains: tuple[Toolchain, ...],
+    shipped: Settings,
+    only: bool,
+    asked: str,
 ) -> None:
     able = built(toolchains)
     if not able:
@@ -194,11 +203,14 @@ async def test_rustup_is_asked_first_and_what_it_gives_is_used(
     core = place(compiler, shipped.cache_dir).target(BARE_METAL)
     monkeypatch.setenv("RUSTUP_HOME", str(tmp_path / "rustup"))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    add = f'[ "$*" = "target add {BARE_METAL}" ] && ln -s {core} {folder}/lib/rustlib/'
+    add = f'[ "$*" = "{asked}" ] && ln -s {core} {folder}/lib/rustlib/'
     put_on_path(tmp_path / "rustup/rustup", add, monkeypatch)
     lines: list[str] = []
-    assert await setup(tmp_path / "cache", lines.append, (BARE_METAL,))
-    assert lines[0] == f"Asking rustup for the target: rustup target add {BARE_METAL}"
+    if only:
+        assert await add_targets(tmp_path / "cache", lines.append, (BARE_METAL,), compiler.name) == ()
+    else:
+        assert await setup(tmp_path / "cache", lines.append, (BARE_METAL,))
+    assert lines[0] == f"Asking rustup for the target: rustup {asked}"
     assert not [line for line in lines if "Building" in line or "Installing" in line]
     found = {toolchain.name: toolchain for toolchain in await discover(tmp_path / "cache")}
     assert found[compiler.name].targets[BARE_METAL] == "rustup"

@@ -1,78 +1,20 @@
-"""Field cases: crates and commands that learners really typed, and what each must be told.
-
-``docs/lesson-format.md`` describes a case's folder for authors.
-"""
+"""Run field cases, and judge the answers that learners get."""
 
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
-
-from app.course.facts import Content
+from app.course.field_cases import CaseSpec, Expected, FieldCase
 from app.course.lesson import Lesson
 from app.course.shelf import Shelf
 from app.engine import Engine, JobSpec, has_built
 from app.protocol.command import CommandError, parse
 from app.protocol.events import Diagnostic, Event, Output, Verdict
 from app.protocol.visible import plain
-from app.run.workspace import EditError, merge
+from app.run.workspace import EditError, configured_targets, merge
+from app.toolchain import Toolchain, addition, default_toolchain
 
-MANIFEST = "case.toml"
 _LONGEST = 90
-
-
-class FieldError(Exception):
-    """A case that cannot be read or run; the message names the case and the reason."""
-
-
-def _patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
-    return patterns
-
-
-class OrAccepted(Content):
-    """The expectation for an accepted command, where a truthful refusal is right as well."""
-
-    reached: bool
-    say: tuple[str, ...] = ()
-
-    _readable = field_validator("say")(_patterns)
-
-
-class CaseSpec(Content):
-    """A ``case.toml``."""
-
-    id: str = Field(min_length=1)
-    kind: int
-    source: str = Field(min_length=1)
-    lesson: str
-    commands: tuple[str, ...] = Field(min_length=1)
-    toolchains: tuple[str, ...]
-    reached: bool
-    truth: str = Field(min_length=1)
-    say: tuple[str, ...]
-    not_say: tuple[str, ...]
-    output: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    accepted: bool = False
-    or_accepted: OrAccepted | None = None
-
-    _readable = field_validator("say", "not_say", "output")(_patterns)
-
-
-@dataclass(frozen=True)
-class FieldCase:
-    """A case and the files beside its ``case.toml``."""
-
-    spec: CaseSpec
-    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -88,52 +30,80 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A compiler on which a case was not run, and the reason as a sentence."""
+
+    toolchain: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class FieldResult:
-    """A case and what is wrong with its answers; ``left_out`` says why it was not run."""
+    """A case, the compilers on which it ran, what is wrong with its answers there, and where it did not run."""
 
     case: FieldCase
+    ran: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    left_out: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
 
-@dataclass
+@dataclass(frozen=True)
 class FieldBench:
-    """Runs cases: ``toolchains`` are the names that are here; ``default`` names a lesson's own."""
+    """Runs cases on the compilers ``toolchains``; ``every`` runs each case on each of them."""
 
     engine: Engine
     shelf: Shelf
     file_bytes: int
-    toolchains: Sequence[str]
-    default: Callable[[Lesson], str | None]
+    toolchains: Sequence[Toolchain]
     every: bool = False
 
     async def result(self, case: FieldCase) -> FieldResult:
-        """Run a case on its compilers, or only on one: the lesson's default if the case names it, else its first."""
+        """Run a case on each compiler that it is for, or only on the one that the lesson would choose among them."""
         lesson = self.shelf.find(case.spec.lesson)
         if lesson is None:
-            return FieldResult(case, (f"there is no lesson {case.spec.lesson}",))
-        default = self.default(lesson)
-        wanted = case.spec.toolchains or ((default,) if default else ())
-        here = [name for name in wanted if name in self.toolchains]
-        if not here:
-            return FieldResult(case, left_out=f"Rust {' or '.join(wanted) or 'with its target'} is not here")
-        if not self.every:
-            here = [default] if default in here else here[:1]
+            return FieldResult(case, problems=(f"there is no lesson {case.spec.lesson}",))
+        chosen, left_out = self._chosen(case.spec, lesson)
+        ran: list[str] = []
         problems: dict[str, list[str]] = {}
-        for name in here:
-            for problem in judge_answers(case.spec, await self._answers(case, lesson, name)):
-                problems.setdefault(problem, []).append(name)
-        return FieldResult(case, tuple(f"{problem} (on {', '.join(on)})" for problem, on in problems.items()))
+        for toolchain in chosen:
+            expected = case.spec.at(toolchain.version, stable=toolchain.stable)
+            lacking = self._lacking(case, lesson, toolchain)
+            if lacking and expected.needs_target:
+                left_out.append(LeftOut(toolchain.name, addition(toolchain, lacking)))
+                continue
+            ran.append(toolchain.name)
+            for problem in judge_answers(expected, await self._answers(case, lesson, toolchain)):
+                problems.setdefault(problem, []).append(toolchain.name)
+        found = tuple(f"{problem} (on {', '.join(on)})" for problem, on in problems.items())
+        return FieldResult(case, tuple(ran), found, tuple(left_out))
 
-    async def _answers(self, case: FieldCase, lesson: Lesson, toolchain: str) -> list[Answer]:
+    def _chosen(self, spec: CaseSpec, lesson: Lesson) -> tuple[list[Toolchain], list[LeftOut]]:
+        """Return the compilers on which the case shall run, and those that it is not for."""
+        fitting = [one for one in self.toolchains if spec.is_for(one.version, stable=one.stable)]
+        if self.every:
+            return fitting, [LeftOut(one.name, spec.why) for one in self.toolchains if one not in fitting]
+        default = default_toolchain(fitting, lesson)
+        if default is None:
+            return [], [LeftOut(" or ".join(spec.toolchains) or "Rust", "It is not here.")]
+        return [default], []
+
+    def _lacking(self, case: FieldCase, lesson: Lesson, toolchain: Toolchain) -> list[str]:
+        """Return the targets that lessons use, that the case builds for, and that the compiler lacks."""
+        offered = {target for one in self.shelf.lessons for target in one.targets}
+        files = {**lesson.files, **case.files}
+        named = dict.fromkeys(target for line in case.spec.commands for target in _targets_of(line, files))
+        return [target for target in named if target in offered and not toolchain.can_build(target)]
+
+    async def _answers(self, case: FieldCase, lesson: Lesson, toolchain: Toolchain) -> list[Answer]:
         course = self.shelf.course_of(lesson)
-        edits = {path: text for path, text in case.files.items() if path not in lesson.files or path in lesson.editable}
+        files = case.files_for(toolchain.version)
+        edits = {path: text for path, text in files.items() if path not in lesson.files or path in lesson.editable}
         answers: list[Answer] = []
         built: str | None = None
         for line in case.spec.commands:
             try:
                 command = parse(line, course.crate)
-                files = merge(lesson, edits, self.file_bytes)
+                crate = merge(lesson, edits, self.file_bytes)
             except (CommandError, EditError) as error:
                 answers.append(Answer(line, (_one_line(str(error)),), refused=True))
                 continue
@@ -141,9 +111,9 @@ class FieldBench:
                 course=course.id,
                 digest=course.digest,
                 lesson=lesson.slug,
-                files=files,
+                files=crate,
                 command=command,
-                toolchain=toolchain,
+                toolchain=toolchain.name,
                 after=built,
             )
             run_id = await self.engine.submit(job)
@@ -153,32 +123,15 @@ class FieldBench:
         return answers
 
 
-def read_case(folder: Path) -> FieldCase:
-    """Read the case in a folder; raises ``FieldError``."""
-    path = folder / MANIFEST
+def _targets_of(line: str, files: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the targets that a command builds for; none if it is refused or builds nothing."""
     try:
-        spec = CaseSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        files = {
-            one.relative_to(folder).as_posix(): one.read_bytes().decode()
-            for one in sorted(folder.rglob("*"))
-            if one.is_file() and one != path
-        }
-    except ValidationError as error:
-        wrong = (f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
-        raise FieldError(f"{path}: {'; '.join(wrong)}") from error
-    except (OSError, ValueError) as error:
-        raise FieldError(f"{path}: {error}") from error
-    if spec.id != folder.name:
-        raise FieldError(f"{path}: id: the folder is called {folder.name}")
-    return FieldCase(spec, files)
-
-
-def cases_below(folders: Iterable[Path]) -> list[FieldCase]:
-    """Read every case below the folders; raises ``FieldError``."""
-    found = [read_case(path.parent) for folder in folders for path in sorted(folder.rglob(MANIFEST))]
-    if not found:
-        raise FieldError(f"There is no {MANIFEST} below these folders.")
-    return found
+        command = parse(line)
+    except CommandError:
+        return ()
+    if command.kind != "cargo":
+        return ()
+    return (command.target,) if command.target else configured_targets(files)
 
 
 def answer_of(command: str, events: Sequence[Event]) -> Answer:
@@ -199,17 +152,17 @@ def _text(event: Event) -> str:
     return plain(event.rendered) if isinstance(event, Diagnostic) else ""
 
 
-def judge_answers(spec: CaseSpec, answers: Sequence[Answer]) -> list[str]:
+def judge_answers(expected: Expected, answers: Sequence[Answer]) -> list[str]:
     """Return what is wrong with the answers to a case's commands."""
     refused = [answer for answer in answers if answer.refused]
     reached = any(answer.reached for answer in answers)
     told = [line for answer in answers for line in answer.told]
     printed = [" ".join(answer.printed for answer in answers)]
     classes = frozenset[str]().union(*(answer.classes for answer in answers))
-    wanted, say, output = spec.reached, spec.say, spec.output
-    if not refused and spec.or_accepted:
-        wanted, say, output = spec.or_accepted.reached, spec.or_accepted.say, ()
-    problems = [f"is refused: {refused[0].command}"] if spec.accepted and refused else []
+    wanted, say, output = expected.reached, expected.say, expected.output
+    if not refused and expected.or_accepted:
+        wanted, say, output = expected.or_accepted.reached, expected.or_accepted.say, ()
+    problems = [f"is refused: {refused[0].command}"] if expected.accepted and refused else []
     if reached is not wanted:
         problems.append("is not reached" if wanted else "is reached, and should not be")
     untold = _absent(say, told)
@@ -218,8 +171,8 @@ def judge_answers(spec: CaseSpec, answers: Sequence[Answer]) -> list[str]:
         problems += [f"is not told: {_short(pattern)}" for pattern in untold]
     if unprinted and not say:
         problems += [f"is not printed: {_short(pattern)}" for pattern in unprinted]
-    problems += [f"is told: {_short(one)}" for one in spec.not_say if not _absent([one], told)]
-    problems += [f"is not seen: {name}" for name in spec.classes if name not in classes]
+    problems += [f"is told: {_short(one)}" for one in expected.not_say if not _absent([one], told)]
+    problems += [f"is not seen: {name}" for name in expected.classes if name not in classes]
     return problems
 
 

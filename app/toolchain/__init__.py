@@ -8,6 +8,7 @@ from app.toolchain.environment import build_env
 from app.toolchain.era import setup_era
 from app.toolchain.explain import explanation, is_code
 from app.toolchain.model import Flaw, Origin, Toolchain, default_toolchain, missing, preferred
+from app.toolchain.needs import addition
 from app.toolchain.progress import TransientLine, sparse
 from app.toolchain.provision import add_targets, setup
 from app.toolchain.tools import EMULATORS, TOOL_PATH, missing_tools, setup_tools, tools_command
@@ -24,6 +25,7 @@ __all__ = [
     "Toolchain",
     "TransientLine",
     "add_targets",
+    "addition",
     "build_env",
     "compile_program",
     "default_toolchain",

@@ -1,6 +1,7 @@
 """The programs and targets that a course needs and this machine lacks, and the command that installs them."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,15 @@ def can_build_core(toolchain: Toolchain) -> bool:
     """Return True if ``core`` can be built without network: with sources, their dependencies and a linker."""
     sources = rust_src(toolchain)
     return sources is not None and vendored(sources) is not None and find_lld(toolchain) is not None
+
+
+def addition(toolchain: Toolchain, targets: Sequence[str]) -> str:
+    """Return a sentence on the targets that a toolchain lacks, and on the command that adds them."""
+    lacking = f"Rust {toolchain.name} has no core for {' and '.join(targets)}"
+    if toolchain.source != "rustup" and not can_build_core(toolchain):
+        return f"{lacking}, and no sources to build it from."
+    options = " ".join(f"--target {target}" for target in targets)
+    return f"{lacking}: `playground setup --toolchain {toolchain.name} {options}` adds it."
 
 
 def can_add_targets(found: Survey) -> bool:

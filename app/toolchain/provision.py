@@ -48,14 +48,15 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...], essential: 
     return await _report_needs(found, say, targets, essential) and not lacking
 
 
-async def add_targets(cache_dir: Path, say: Say, targets: tuple[str, ...]) -> tuple[str, ...]:
+async def add_targets(cache_dir: Path, say: Say, targets: tuple[str, ...], only: str | None = None) -> tuple[str, ...]:
     """Set up targets without installing packages; return those that are still missing.
 
-    Announces each step and waits for another set-up, as ``setup`` does. Raises ``OSError`` if the cache folder cannot
-    be used.
+    ``only`` is the name of the toolchain that must have them; by default one of the toolchains must. Announces each
+    step and waits for another set-up, as ``setup`` does. Raises ``OSError`` if the cache folder cannot be used.
     """
+    cache_dir = cache_dir.absolute()
     async with locked(cache_dir, say) as lock:
-        work = _Work(cache_dir, say, targets, lock)
+        work = _Work(cache_dir, say, targets, lock, only)
         return tuple(await _provide(work, (_by_rustup, _by_sources)))
 
 
@@ -65,10 +66,20 @@ class _Work:
     say: Say
     targets: tuple[str, ...]
     lock: int
+    only: str | None = None
 
     @property
     def names(self) -> str:
         return " ".join(self.targets)
+
+    async def survey(self) -> Survey:
+        """Return the toolchains that may have the targets."""
+        found = await survey(self.cache_dir)
+        toolchains, shadowed = (
+            tuple(one for one in several if self.only in (None, one.name))
+            for several in (found.toolchains, found.shadowed)
+        )
+        return Survey(toolchains, shadowed, found.flaws)
 
 
 _Way = Callable[[_Work], Awaitable[bool]]
@@ -99,7 +110,7 @@ async def _provide(work: _Work, ways: tuple[_Way, ...]) -> list[str]:
 
 
 async def _lacking(work: _Work) -> list[str]:
-    found = await survey(work.cache_dir)
+    found = await work.survey()
     return [target for target in work.targets if not await _proven(found, target, work.say)]
 
 
@@ -107,10 +118,14 @@ async def _by_rustup(work: _Work) -> bool:
     rustup = rustup_program()
     if rustup is None:
         return False
-    work.say(f"Asking rustup for the target: rustup target add {work.names}")
+    named = [one.sysroot.name for one in (await work.survey()).everyone if work.only and one.source == "rustup"]
+    if work.only and not named:
+        return False
+    arguments = ["target", "add", *(f"--toolchain={name}" for name in named), *work.targets]
+    work.say(f"Asking rustup for the target: rustup {' '.join(arguments)}")
     lines: list[str] = []
     async with progress(work.say):
-        code = await stream([rustup, "target", "add", *work.targets], lines.append, seconds=_RUSTUP_SECONDS)
+        code = await stream([rustup, *arguments], lines.append, seconds=_RUSTUP_SECONDS)
     if code:
         errors = [line for line in lines if line.startswith("error:")] or lines or ["it printed no message"]
         reason = "it took too long" if code == TIMED_OUT else errors[0].removeprefix("error:").strip()
@@ -119,7 +134,7 @@ async def _by_rustup(work: _Work) -> bool:
 
 
 async def _by_sources(work: _Work) -> bool:
-    found = await survey(work.cache_dir)
+    found = await work.survey()
     complete = tuple(toolchain for toolchain in found.everyone if can_build_core(toolchain))
     # If only the dependencies of the sources are missing, cargo downloads them.
     toolchain = preferred(complete or tuple(one for one in found.everyone if rust_src(one)), None)

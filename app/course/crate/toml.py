@@ -120,5 +120,15 @@ def _fault_of_value(value: str) -> Fault:
     if first in _QUOTES and value.count(first) % 2:
         return "unfinished"
     if first in ("[", "{"):
-        return "unfinished"
+        return "quotes" if any(_lacks_quotes(part.strip()) for part in _parts(value)) else "unfinished"
     return "quotes" if first.isalpha() else "other"
+
+
+def _parts(value: str) -> list[str]:
+    """Return what stands between the commas of a list; nothing if the list is not closed."""
+    inner, closed, _ = value[1:].rpartition("]")
+    return inner.split(",") if closed else []
+
+
+def _lacks_quotes(part: str) -> bool:
+    return part[:1].isalpha() or part[:1] == "-"

@@ -1,0 +1,10 @@
+#![no_std]
+
+use std::panic::PanicInfo;
+
+#[panic_handler]
+fn panic(_info: &PanicInfo) -> ! {
+    loop {}
+}
+
+fn main() {}
