@@ -73,6 +73,7 @@ class Classroom:
         self._lessons = {lesson.key: lesson for lesson in course.lessons}
         self._state: ClassState | None = None
         self._read_at = -_STATE_SECONDS
+        self._reading = anyio.Lock()
         self._boot = secrets.token_hex(3)
         self._shared = 0
         self._of: Counter[str] = Counter()
@@ -83,14 +84,16 @@ class Classroom:
 
     async def state(self) -> ClassState | None:
         """Return the open class, or None."""
-        now = time.monotonic()
-        if now - self._read_at >= _STATE_SECONDS:
-            self._read_at = now
-            found = await self.room.state()
-            if found != self._state:
-                self._state = found
-                self._shared += 1
-        return self._state
+        # After a restart, many pages ask at once. None of them may hear that there is no class: it would ask no more.
+        async with self._reading:
+            now = time.monotonic()
+            if now - self._read_at >= _STATE_SECONDS:
+                self._read_at = now
+                found = await self.room.state()
+                if found != self._state:
+                    self._state = found
+                    self._shared += 1
+            return self._state
 
     def changed(self, seat: str | None = None) -> None:
         """Tell all pages that something of one seat, or of the whole class, has changed."""

@@ -4,12 +4,13 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from app.progress import Try
-from app.room.model import Member
+from app.room.model import ClassState, Member
 from app.room.view import Outline, room_view
 from app.web.classroom import FIRST, Classroom, signed
 from app.web.pages.room.live import ClassPage, Pieces, frames_of
@@ -100,6 +101,19 @@ async def test_a_replaced_key_ends_the_old_cookie(classroom: Classroom, instruct
     assert (await instructor.get("/class")).status_code == 200
     assert await classroom.room.withdraw("co")
     assert (await instructor.get("/class")).status_code == 403
+
+
+async def test_everyone_who_asks_at_once_after_a_start_finds_the_class(app: FastAPI, classroom: Classroom) -> None:
+    started = Classroom(classroom.room, app.state.playground.shelf.default)
+    found = list[ClassState | None]()
+
+    async def ask() -> None:
+        found.append(await started.state())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(ask)
+    assert [each and each.name for each in found] == ["Rust <b>"] * 5
 
 
 async def test_a_code_is_asked_for_once(classroom: Classroom, learner: httpx.AsyncClient) -> None:
