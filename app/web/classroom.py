@@ -78,6 +78,8 @@ class Classroom:
         self._shared = 0
         self._of: Counter[str] = Counter()
         self._seen: dict[str, float] = {}
+        self._members: set[str] = set()
+        """Seats that have shown a member's strip. Others are not heard, because seats are free."""
         self._view: tuple[float, RoomView] | None = None
         self._news = anyio.Event()
         self._stopped = False
@@ -133,7 +135,8 @@ class Classroom:
 
     def heard(self, seat: str) -> None:
         """Record that a member's page is open."""
-        self._seen[seat] = self.now()
+        if seat in self._members:
+            self._seen[seat] = self.now()
 
     def version(self, seat: str) -> str:
         """Return a text that changes whenever the seat's strip does."""
@@ -146,6 +149,8 @@ class Classroom:
         if state is None:
             return None
         member = await self.room.member(seat)
+        if member:
+            self._members.add(seat)
         words = await self.room.words(seat) if member else []
         return Strip(
             version=self.version(seat),
