@@ -83,8 +83,9 @@ coverage: .venv/.dev toolchains ## Run every test, and print how much of the pro
 bench: .venv/.dev setup ## Print the figures of the README; AGAINST=COMMIT compares with that commit instead (ROUNDS=100)
 	.venv/bin/python -m $(if $(AGAINST),bench.against "$(AGAINST)",bench) $(ROUNDS)
 
-load: .venv/.dev setup ## Load a server with a hundred learners, then ten beside a greedy seat (LOAD="SECONDS SEATS" changes it)
+load: .venv/.dev setup ## Load a server, ten learners beside a greedy seat, and a class (LOAD="SECONDS SEATS" CLASS="SECONDS SEATS HOSTILE")
 	.venv/bin/python -m bench.load $(LOAD)
+	.venv/bin/python -m bench.classroom $(CLASS)
 
 container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, ten minutes)
 	.venv/bin/python tools/container-test

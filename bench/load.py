@@ -18,9 +18,9 @@ from pathlib import Path
 import anyio
 import httpx
 
+from app.cli.learner import Browser, Ran
 from app.course import Lesson
 from bench.common import cases, serving
-from bench.learner import Learner, Ran
 from bench.processes import settled
 
 SECONDS = 60.0
@@ -32,9 +32,12 @@ MOST_SECONDS = 0.5
 MOST_TIMES = 2.0
 """The bound for the 95th percentile beside a greedy seat, as a multiple of that without."""
 _HONEST, _HONEST_THINK = 10, 6.0
-_ENDLESS = 25
-_ENDLESS_BUILD = "#![allow(long_running_const_eval)]\nconst A: () = loop {};\nfn main() { A }\n"
-_ENDLESS_PROGRAM = "fn main() { loop { std::thread::sleep(std::time::Duration::from_millis(50)); } }\n"
+_TIMES = 25
+ENDLESS = (
+    ("cargo build", "#![allow(long_running_const_eval)]\nconst A: () = loop {};\nfn main() { A }\n"),
+    ("cargo run", "fn main() { loop { std::thread::sleep(std::time::Duration::from_millis(50)); } }\n"),
+)
+"""Commands, each with a source for which it runs until it is stopped."""
 _PAUSE = 5.0
 """Seconds after which a greedy seat tries again when a run was refused."""
 _AHEAD = 1.0
@@ -88,13 +91,13 @@ class Task:
 
 async def learn(url: str, task: Task, until: float, think: float, rng: random.Random, tally: Tally) -> None:
     """Be one learner until the deadline: load the course and the lesson, then think and run, again and again."""
-    async with Learner(url) as learner:
+    async with Browser(url) as browser:
         await anyio.sleep(rng.uniform(0, think))
         try:
             for path in ("/", task.lesson.address):
-                tally.pages.append(await learner.open(path))
+                tally.pages.append(await browser.open(path))
             while True:
-                tally.runs.append(await learner.run(task.lesson.address, task.command, task.files()))
+                tally.runs.append(await browser.run(task.lesson.address, task.command, task.files()))
                 await anyio.sleep(rng.uniform(0.5, 1.5) * think)
                 if time.perf_counter() >= until:
                     return
@@ -114,16 +117,16 @@ async def seats(url: str, task: Task, count: int, seconds: float, think: float) 
 
 async def greedy(url: str, lesson: Lesson) -> None:
     """Be one seat that keeps endless builds and programs in the queue, until cancelled."""
-    async with Learner(url) as learner, anyio.create_task_group() as group:
-        await learner.open(lesson.address)
-        for command, source in (("cargo build", _ENDLESS_BUILD), ("cargo run", _ENDLESS_PROGRAM)) * _ENDLESS:
-            group.start_soon(_again, learner, lesson, command, source)
+    async with Browser(url) as browser, anyio.create_task_group() as group:
+        await browser.open(lesson.address)
+        for command, source in ENDLESS * _TIMES:
+            group.start_soon(_again, browser, lesson, command, source)
 
 
-async def _again(learner: Learner, lesson: Lesson, command: str, source: str) -> None:
+async def _again(browser: Browser, lesson: Lesson, command: str, source: str) -> None:
     while True:
         try:
-            ran = await learner.run(lesson.address, command, {"src/main.rs": source})
+            ran = await browser.run(lesson.address, command, {"src/main.rs": source})
         except httpx.ReadError:  # the server closed a connection that had been idle, as a browser would notice, too
             continue
         await anyio.sleep(_PAUSE if ran.refused else 0)

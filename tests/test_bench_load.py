@@ -4,22 +4,11 @@ import random
 
 import pytest
 
+from app.cli.learner import Ran
 from app.course.lesson import Lesson
-from bench.learner import Learner, Ran
 from bench.load import Tally, Task, learn, quantile, seats
 
 pytestmark = pytest.mark.anyio
-
-
-async def test_a_learner_loads_pages_and_follows_its_runs(server: str, lessons: dict[str, Lesson]) -> None:
-    task = Task(lessons["hello-std"], "rustc --version")
-    async with Learner(server) as learner:
-        assert await learner.open(task.lesson.address) > 0
-        ran = await learner.run(task.lesson.address, task.command, task.files())
-        assert ran.refused is None
-        assert 0 < ran.first <= ran.seconds
-        refused = await learner.run(task.lesson.address, "make me a sandwich", task.files())
-        assert refused.refused == 422
 
 
 async def test_each_learner_has_its_own_seat_and_thinks(server: str, lessons: dict[str, Lesson]) -> None:

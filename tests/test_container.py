@@ -138,6 +138,7 @@ def test_containers_do_what_the_docs_say() -> None:
         "readonly",
         "disk",
         "user",
+        "class",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,18 +2,21 @@
 
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 
-from tests.support.server import Server
+from tests.support.classroom import open_class
+from tests.support.clients import seat_of
+from tests.support.server import Server, free_port
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 TICKING = """use std::io::Write;
@@ -25,14 +28,6 @@ fn main() {
     }
 }
 """
-
-
-def free_port() -> int:
-    """Return a port that is free at the moment."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def address_of(server: Server) -> str:
@@ -118,6 +113,37 @@ def test_a_proxy_passes_on_pages_runs_and_streams(
         assert accepted.status_code == 202, accepted.text
         assert min(times(client, f"{url}{accepted.json()['events']}")) > 0.2
         assert client.post("/api/runs", json=wanted, headers={"origin": "https://elsewhere"}).status_code == 403
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_class_is_held_behind_a_proxy(
+    proxy: str, start_server: Callable[..., Server], open_folder: Path, tmp_path: Path
+) -> None:
+    if shutil.which(proxy) is None:
+        pytest.skip(f"there is no {proxy}; tools/test-tools installs it")
+    root, key = "/course/rust", "0123456789abcdefABCDEF"
+    server = start_server(PLAYGROUND_ROOT_PATH=root)
+    open_folder.chmod(0o755)
+    with PROXIES[proxy](server, open_folder, root) as url:
+        anyio.run(open_class, tmp_path / "data", f"{url}{root}", key)
+        browser = partial(httpx.Client, base_url=f"{url}{root}", verify=False, timeout=60, headers={"origin": url})
+        with browser() as learner, browser() as instructor, browser() as device:
+            while learner.get("/class/me").status_code == 404:  # the server looks for a class once a second
+                time.sleep(0.1)
+            assert learner.post("/class/join", data={"name": "Ada"}).headers["location"] == f"{root}/"
+            cookie = instructor.post("/class/enter", data={"key": key}).headers["set-cookie"]
+            assert f"Path={root};" in cookie
+            assert ("; Secure" in cookie) == url.startswith("https")
+            assert f"{url}{root}" in instructor.get("/class/wall").text
+            with instructor.stream("GET", "/class/events") as stream:
+                lines = stream.iter_lines()
+                assert any("Ada" in line for line in lines)
+                learner.post("/class/hand", data={"raised": "1"})
+                assert any('<b class="mark">hand</b>' in line for line in lines)  # at once, not when the stream ends
+            [link] = re.findall(r"<code>(\S+/seat/[\w-]+)</code>", learner.post("/class/seat").text)
+            assert link.startswith(f"{url}{root}/seat/")
+            device.post(link)
+            assert seat_of(device.cookies) == seat_of(learner.cookies)
 
 
 def times(client: httpx.Client, address: str) -> list[float]:

@@ -3,17 +3,13 @@
 import re
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.cli.rehearsal import SimulatedLearner
-from app.course import Lesson
 from tests.support.classroom import holding
 from tests.support.environment import SLOWER_BY
-from tests.support.server import Server
 
 
 def test_a_rehearsal_fills_a_class_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,16 +26,3 @@ def test_a_rehearsal_fills_a_class_and_leaves_nothing(tmp_path: Path, monkeypatc
         assert held.server.stop(signal.SIGTERM) == 128 + signal.SIGTERM
     assert not (tmp_path / "data").exists()
     assert not list(room.glob("playground-rehearsal-*"))
-
-
-def test_a_simulated_learner_does_what_a_browser_does(
-    start_server: Callable[..., Server], lessons: dict[str, Lesson]
-) -> None:
-    server = start_server()
-    learner = SimulatedLearner(server.url, 1, [], skill=1.0)
-    learner.get("/")
-    learner.open(lessons["no-std"])
-    assert learner.try_once(lessons["no-std"])
-    assert "1/16" in learner.get("/lessons/no-std")
-    with pytest.raises(OSError, match="404"):
-        learner.join()

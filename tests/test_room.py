@@ -10,6 +10,7 @@ import pytest
 
 from app.progress import Progress, Try
 from app.room.model import ClassState, Member, Records, Tally
+from app.room.names import cleaned, labels
 from app.room.stuck import median_seconds, reasons
 from app.room.view import Outline, few, room_view, sorted_rows, step_sums
 from app.room.wall import Slide, slides, turned
@@ -102,6 +103,38 @@ def test_the_sums_of_a_step_count_learners() -> None:
     assert [few(number) for number in (0, 1, 2, 3)] == ["nobody yet", "a few", "a few", "3"]
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("  Ada\n Lovelace ", "Ada Lovelace"),
+        ("Nguyễn 李 Ömer", "Nguyễn 李 Ömer"),
+        ("e\u0301", "é"),
+        ("\u202eevil\u2066", "evil"),
+        ("a" + "\u0301\u200d" * 9, "\u00e1\u0301\u0301"),
+        ("\u0301 \u0301", ""),
+        ("\u3164\u2800\u00a0", ""),
+        ("a\x00\x1b[31mb\ue000", "a[31mb"),
+    ],
+)
+def test_a_name_is_one_line_of_visible_letters(given: str, shown: str) -> None:
+    assert cleaned(given) == shown
+
+
+def test_names_that_look_alike_have_their_number() -> None:
+    names = {1: "Ada", 2: "\uff21da", 3: "Grace", 4: "", 5: "seat 4", 6: "Grace (3)", 7: "\u2603", 8: "\u2604"}
+    found = labels([Member(number, f"s{number}", name, NOW, NOW) for number, name in names.items()])
+    assert found == {
+        1: "Ada (1)",
+        2: "\uff21da (2)",
+        3: "Grace",
+        4: "Seat 4 (4)",
+        5: "seat 4 (5)",
+        6: "Grace (3) (6)",
+        7: "\u2603",
+        8: "\u2604",
+    }
+
+
 def test_the_slides_turn_in_a_circle() -> None:
     order = slides("one", ["gone"], polled=True)
     assert [str(slide) for slide in order] == ["address one", "step one", "poll one", "error one gone"]
@@ -163,6 +196,30 @@ async def test_the_tally_has_the_latest_errors_and_what_was_reached_before_the_c
     assert found.opened == {("a", "one"): 2}
 
 
+async def test_tallies_that_are_read_piece_by_piece_are_those_read_at_once(progress: Progress, path: Path) -> None:
+    """Also when tries were deleted since, here or by another process, and when a new one got a deleted one's number."""
+    await joined(progress, "a", "b", "c")
+    other = Progress(path)
+
+    async def check() -> None:
+        fresh = Progress(path)
+        assert await progress.room.records(["one", "two"]) == await fresh.room.records(["one", "two"])
+        fresh.close()
+
+    for number, (seat, lesson) in enumerate([("a", "one"), ("b", "one"), ("a", "two"), ("a", "one"), ("c", "one")]):
+        await progress.room.add(seat, outcome(lesson, NOW + number, f"error {number}", reached=number == 3))
+        await check()
+    await progress.room.leave("c")  # whose try was the newest
+    await progress.room.add("b", outcome("two", NOW + 9))
+    await check()
+    await other.room.leave("a")
+    await check()
+    assert set((await progress.room.records(["one", "two"])).tallies) == {("b", "one"), ("b", "two")}
+    await other.room.end()
+    await check()
+    other.close()
+
+
 async def test_a_raised_hand_keeps_its_place(progress: Progress) -> None:
     await joined(progress, "a")
     await progress.room.hand("a", NOW + 1)
@@ -180,6 +237,17 @@ async def test_a_class_can_be_full(progress: Progress) -> None:
     assert await progress.room.join("a", "Renamed", NOW, most=1)
     assert await progress.room.member("b") is None
     assert (await progress.room.records([])).members[0].name == "Renamed"
+
+
+async def test_in_a_full_class_those_give_way_who_ran_nothing_and_are_gone(progress: Progress) -> None:
+    await joined(progress, "worked", "idle", "gone")
+    await progress.room.add("worked", outcome())
+    await progress.room.saw([("worked", NOW - 5000), ("idle", NOW - 599), ("gone", NOW - 601)])
+    assert await progress.room.join("late", "Late", NOW, most=3)
+    assert [each.seat for each in (await progress.room.records([])).members] == ["worked", "idle", "late"]
+    assert not await progress.room.join("later", "Later", NOW, most=3)
+    assert await progress.room.sweep() == ["idle", "late"]
+    assert [each.seat for each in (await progress.room.records([])).members] == ["worked"]
 
 
 async def test_a_link_works_once_and_for_its_time(progress: Progress) -> None:

@@ -6,25 +6,37 @@ from collections.abc import AsyncIterator
 import anyio
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.course.lesson import Lesson
 from app.settings import Settings
 from app.web import create_app
+from app.web.classroom import FIRST, Classroom
+from app.web.pages.room.qr import qr_svg
+from tests.support.clients import seat_of
 
 ROOT = "/course/rust"
 _ADDRESS = re.compile(r'\b(?:href|src|action|hx-[a-z:-]+)="(/[^"]*)"')
 
 
 @pytest.fixture
-async def proxied(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client behind a proxy that keeps the root path in requests."""
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
     app = create_app(settings.model_copy(update={"root_path": ROOT}))
     async with app.router.lifespan_context(app):
         # Otherwise the end of a quick test would interrupt the first search for toolchains.
         await app.state.playground.engine.warm()
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url=f"http://localhost{ROOT}") as client:
-            yield client
+        yield app
+
+
+@pytest.fixture
+async def proxied(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client behind a proxy that keeps the root path in requests."""
+    async with client_of(app) as client:
+        yield client
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://localhost{ROOT}")
 
 
 @pytest.mark.anyio
@@ -79,6 +91,51 @@ async def test_a_run_is_followed_below_the_root_path(proxied: httpx.AsyncClient,
         patches = (await proxied.get(f"http://localhost{address}")).text
     assert "run-done" in patches
     assert [one for one in _ADDRESS.findall(patches) if not one.startswith(f"{ROOT}/")] == []
+
+
+@pytest.mark.anyio
+async def test_a_class_is_held_below_the_root_path(app: FastAPI, proxied: httpx.AsyncClient) -> None:
+    classroom: Classroom = app.state.playground.classroom
+    address, key = f"http://localhost{ROOT}", "0123456789abcdefABCDEF"
+    await classroom.room.open(classroom.now(), {"address": address})
+    await classroom.room.admit(FIRST, key, "", classroom.now())
+    async with client_of(app) as instructor, client_of(app) as device:
+        await proxied.get("/")
+        joined = await proxied.post("/class/join", data={"name": "Ada", "at": "no-std"})
+        assert joined.headers["location"] == f"{ROOT}/lessons/no-std"
+        entered = await instructor.post("/class/enter", data={"key": key})
+        assert entered.headers["location"] == f"{ROOT}/class"
+        assert f"Path={ROOT};" in entered.headers["set-cookie"]
+        assert "Ada" in (await instructor.get("/class")).text
+        assert address in (await instructor.get("/class/wall")).text
+        assert (await proxied.get("/class/qr.svg")).text == qr_svg(address, whole=True)
+        link = re.findall(rf"<code>{address}(/seat/[\w-]+)</code>", (await proxied.post("/class/seat")).text)
+        assert len(link) == 1
+        pages = [await proxied.get(path) for path in ("/", "/lessons/no-std", "/class/me", link[0])]
+        pages += [await instructor.get(f"/class{path}") for path in ("", "/wall", "/step/no-std", "/members/1")]
+        pages += [await streamed(classroom, instructor, f"/class{path}") for path in ("/events", "/wall/events")]
+        found = {one for page in pages for one in _ADDRESS.findall(page.raise_for_status().text)}
+        assert {f"{ROOT}/class/hand", f"{ROOT}/class/wall/events", f"{ROOT}/class/members/1"} <= found
+        assert [one for one in found if not one.startswith(f"{ROOT}/")] == []
+        taken = await device.post(link[0])
+        assert f"Path={ROOT};" in taken.headers["set-cookie"]
+        assert seat_of(device.cookies) == seat_of(proxied.cookies)
+
+
+async def streamed(classroom: Classroom, client: httpx.AsyncClient, path: str) -> httpx.Response:
+    """Follow a stream of the class to its end, which comes with its first message."""
+    answers = []
+
+    async def follow() -> None:
+        answers.append(await client.get(path))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(follow)
+            while not answers:
+                await anyio.sleep(0.05)
+                classroom.stop()
+    return answers[0]
 
 
 def test_a_root_path_is_a_path() -> None:

@@ -18,7 +18,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -363,10 +363,10 @@ class Container:
 
 
 @contextmanager
-def container(*options: str, **variables: str) -> Iterator[Container]:
-    """Run a container and remove it at the end."""
+def container(*options: str, command: Sequence[str] = (), **variables: str) -> Iterator[Container]:
+    """Run a container, by default with the image's own command, and remove it at the end."""
     with ExitStack() as stack:
-        words = stack.enter_context(made_of())
+        words = stack.enter_context(made_of(*command))
         one = Container([*options], variables, words)
         stack.callback(engine, "rm", "-f", "-v", one.id)
         yield one

@@ -43,9 +43,6 @@ def hold(
 
 
 def _hold(address: str, port: int | None, name: str, *, code: bool, rehearse: int) -> None:
-    from app.cli.rehearsal import Rehearsal
-    from app.cli.serve import serve_or_stop
-
     if not address and any(os.path.exists(path) for path in _CONTAINERS):
         stop(
             "A container does not know the address under which learners reach it. Run `hostname -I` on the host, "
@@ -57,16 +54,27 @@ def _hold(address: str, port: int | None, name: str, *, code: bool, rehearse: in
         settings = settings.model_copy(update={"host": "0.0.0.0"})  # noqa: S104  (a class is for the network)
     own = ("localhost", "127.0.0.1", "[::1]", *((parts.netloc,) if parts else ()))
     settings = settings.model_copy(update={"allowed_hosts": tuple(dict.fromkeys((*settings.allowed_hosts, *own)))})
+    if not rehearse:
+        _serve(settings, address, name, lambda _port, _code: None, code=code)
+        return
+    # The simulated learners need an HTTP client, which would cost a real class memory.
+    from app.cli.rehearsal import Rehearsal
+
     with Rehearsal(settings, rehearse) as rehearsal:
-        room_settings = rehearsal.settings
+        _serve(rehearsal.settings, address, name, rehearsal.begin, code=code)
 
-        def announce(port: int) -> None:
-            shown = learners_address(address, settings, port)
-            key, letters = opened(room_settings, shown, name, code=code)
-            print(announcement(shown, key, letters), flush=True)
-            rehearsal.begin(port, letters)
 
-        serve_or_stop(room_settings, announce)
+def _serve(settings: Settings, address: str, name: str, begin: Callable[[int, str], None], *, code: bool) -> None:
+    """Open the class, announce it, and serve; ``begin`` gets the port and the code once the port is open."""
+    from app.cli.serve import serve_or_stop
+
+    def announce(port: int) -> None:
+        shown = learners_address(address, settings, port)
+        key, letters = opened(settings, shown, name, code=code)
+        print(announcement(shown, key, letters), flush=True)
+        begin(port, letters)
+
+    serve_or_stop(settings, announce)
 
 
 def _parts(address: str) -> SplitResult | None:

@@ -4,20 +4,19 @@ Nothing about a try but its outcome is stored: no code, no command, no address. 
 """
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal, cast
 
+from app.progress.roster import MEMBER, member_of, records_of, shown_of, to_float, to_int
 from app.progress.schema import ROOM_TABLES
 from app.progress.store import Store
-from app.room.model import ClassState, Member, Records, ShownRun, Tally, Words
+from app.progress.tallies import Tallies
+from app.room.model import ClassState, Member, Records, ShownRun, Words
 
-_LATEST = 3
-"""Runs of which the errors are read, for the rule that says who is stuck."""
+_GONE = 10 * 60.0
+_IDLE = "select seat from members where not exists (select 1 from tries where tries.seat = members.seat)"
 _NAMED_TABLES = ("members", "tries", "messages", "shown", "links")
-_MEMBER = "number, seat, name, joined, seen, lesson, since, hand, asked, moved, mover"
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class RoomStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._tallies = Tallies()
 
     # The class
 
@@ -95,28 +95,51 @@ class RoomStore:
     # Members
 
     async def join(self, seat: str, name: str, now: float, most: int = 500) -> bool:
-        """Make the seat a member with that name, or rename it; return False if ``most`` others are members."""
-        query = (
-            "insert into members (seat, name, joined, seen, since) select ?, ?, ?, ?, ?"
-            " where (select count(*) from members where seat != ?) < ?"
-            " on conflict (seat) do update set name = excluded.name, seen = excluded.seen"
-        )
-        values = (seat, name, now, now, now, seat, most)
-        return await self._store.together(lambda db: db.execute(query, values).rowcount > 0)
+        """Make the seat a member with that name, or rename it; return False if ``most`` others are members.
+
+        In a full class, a member who has run nothing and whose page has been closed for ten minutes gives way.
+        """
+
+        def work(db: sqlite3.Connection) -> bool:
+            (others,) = db.execute("select count(*) from members where seat != ?", (seat,)).fetchone()
+            if others >= most:
+                gone = db.execute(f"{_IDLE} and seen < ? and seat != ? order by seen", (now - _GONE, seat)).fetchone()
+                if gone is None:
+                    return False
+                forget_member(db, gone[0])
+            db.execute(
+                "insert into members (seat, name, joined, seen, since) values (?, ?, ?, ?, ?)"
+                " on conflict (seat) do update set name = excluded.name, seen = excluded.seen",
+                (seat, name, now, now, now),
+            )
+            return True
+
+        return await self._store.together(work)
 
     async def leave(self, seat: str) -> None:
         """Delete the member and everything of it in the class; its progress stays."""
         await self._store.together(lambda db: forget_member(db, seat))
 
+    async def sweep(self) -> list[str]:
+        """Delete the members who have run nothing since they joined; return their seats."""
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            seats = [str(seat) for (seat,) in db.execute(_IDLE)]
+            for seat in seats:
+                forget_member(db, seat)
+            return seats
+
+        return await self._store.together(work)
+
     async def member(self, seat: str) -> Member | None:
         """Return the seat as a member, or None."""
-        rows = await self._store.rows(f"select {_MEMBER} from members where seat = ?", seat)  # noqa: S608 - names of our own
-        return _member(rows[0]) if rows else None
+        rows = await self._store.rows(f"select {MEMBER} from members where seat = ?", seat)  # noqa: S608 - names of our own
+        return member_of(rows[0]) if rows else None
 
     async def numbered(self, number: int) -> Member | None:
         """Return the member of that number, or None."""
-        rows = await self._store.rows(f"select {_MEMBER} from members where number = ?", number)  # noqa: S608 - names of our own
-        return _member(rows[0]) if rows else None
+        rows = await self._store.rows(f"select {MEMBER} from members where number = ?", number)  # noqa: S608 - names of our own
+        return member_of(rows[0]) if rows else None
 
     async def visit(self, seat: str, lesson: str, now: float) -> None:
         """Record that a member opened a step."""
@@ -160,7 +183,7 @@ class RoomStore:
 
     async def records(self, lessons: Collection[str]) -> Records:
         """Return the members with their tries, their opened hints and their shown runs, for these lessons' keys."""
-        return await self._store.together(lambda db: _records(db, lessons))
+        return await self._store.read(lambda db: records_of(db, lessons, self._tallies.read(db)))
 
     async def tries(self, *, names: bool) -> list[dict[str, object]]:
         """Return every try of the class in order; with ``names``, also whose it was, by name and number."""
@@ -198,7 +221,7 @@ class RoomStore:
             "select id, seat, lesson, at, kind, text from messages where seat = ? order by id", seat
         )
         return [
-            Words(_int(id_), str(whose), str(lesson), _float(at), cast("Literal['hint']", kind), str(text))
+            Words(to_int(id_), str(whose), str(lesson), to_float(at), cast("Literal['hint']", kind), str(text))
             for id_, whose, lesson, at, kind, text in rows
         ]
 
@@ -216,14 +239,14 @@ class RoomStore:
         rows = await self._store.rows(
             "select id, seat, run, lesson, until from shown where id = ? and until > ?", number, int(now)
         )
-        return _shown(rows[0]) if rows else None
+        return shown_of(rows[0]) if rows else None
 
     async def shown_by(self, seat: str, now: float) -> ShownRun | None:
         """Return the run that the seat shows, or None."""
         rows = await self._store.rows(
             "select id, seat, run, lesson, until from shown where seat = ? and until > ?", seat, int(now)
         )
-        return _shown(rows[0]) if rows else None
+        return shown_of(rows[0]) if rows else None
 
     async def hide(self, number: int) -> None:
         """Show a run no more."""
@@ -288,7 +311,7 @@ class RoomStore:
                 f"select {column}, count(*) from guides join members using (seat)"  # noqa: S608  (names of our own)
                 f" where guides.lesson = ? and {column} is not null group by {column}"
             )
-            found.append({str(option): _int(count) for option, count in await self._store.rows(query, lesson)})
+            found.append({str(option): to_int(count) for option, count in await self._store.rows(query, lesson)})
         return found[0], found[1]
 
 
@@ -319,79 +342,3 @@ def _add_up(db: sqlite3.Connection, seat: str | None) -> None:
         " on conflict do update set count = count + excluded.count",
         {} if seat is None else {"seat": seat},
     )
-
-
-def _records(db: sqlite3.Connection, lessons: Collection[str]) -> Records:
-    members = [_member(row) for row in db.execute(f"select {_MEMBER} from members order by number")]  # noqa: S608 - names of our own
-    errors: defaultdict[tuple[str, str], list[str | None]] = defaultdict(list)
-    latest = (
-        "select seat, lesson, class from (select seat, lesson, class, id, row_number() over"
-        " (partition by seat, lesson order by id desc) as place from tries where not reached)"
-        " where place <= ? order by id desc"
-    )
-    for seat, lesson, error in db.execute(latest, (_LATEST,)):
-        errors[seat, lesson].append(error)
-    tallies = {}
-    for seat, lesson, missed, reached, first, last in db.execute(
-        "select seat, lesson, sum(not reached), min(case when reached then at end), min(at), max(at)"
-        " from tries group by seat, lesson"
-    ):
-        tallies[seat, lesson] = Tally(missed, reached, first, last, tuple(errors[seat, lesson]))
-    # A step that was reached before the class stays reached.
-    for seat, lesson, at in db.execute(
-        "select reached.seat, reached.lesson, at from reached join members using (seat)"
-    ):
-        found = tallies.get((seat, lesson))
-        if found is None or found.reached is None:
-            tallies[seat, lesson] = replace(found or Tally(), reached=_seconds(at), first=0.0)
-    opened = {
-        (seat, lesson): number
-        for seat, lesson, number in db.execute(
-            "select guides.seat, guides.lesson, opened from guides join members using (seat) where opened > 0"
-        )
-    }
-    shown = [_shown(row) for row in db.execute("select id, seat, run, lesson, until from shown")]
-    return Records(
-        tuple(members),
-        {key: tally for key, tally in tallies.items() if key[1] in lessons},
-        {key: number for key, number in opened.items() if key[1] in lessons},
-        tuple(shown),
-    )
-
-
-def _member(row: Sequence[object]) -> Member:
-    number, seat, name, joined, seen, lesson, since, hand, asked, moved, mover = row
-    return Member(
-        number=_int(number),
-        seat=str(seat),
-        name=str(name),
-        joined=_float(joined),
-        seen=_float(seen),
-        lesson=str(lesson),
-        since=_float(since),
-        hand=_optional(hand),
-        asked=_optional(asked),
-        moved=_optional(moved),
-        mover=str(mover),
-    )
-
-
-def _shown(row: Sequence[object]) -> ShownRun:
-    number, seat, run, lesson, until = row
-    return ShownRun(_int(number), str(seat), str(run), str(lesson), _float(until))
-
-
-def _seconds(at: object) -> float:
-    return datetime.fromisoformat(str(at)).timestamp()
-
-
-def _int(value: object) -> int:
-    return int(str(value))
-
-
-def _float(value: object) -> float:
-    return float(str(value))
-
-
-def _optional(value: object) -> float | None:
-    return None if value is None else _float(value)

@@ -13,7 +13,7 @@ class ClassState:
     """An open class. ``code`` is the code for joining, or empty; ``address`` is the learners' address.
 
     ``step`` is the key of the class's step, or empty; ``timer`` is the time at which an exercise ends; ``banner`` is a
-    sentence for all; ``wall`` is the slide that the projector shows.
+    sentence for all; ``wall`` is the slide that the projector shows. ``closed``: nobody else may join.
     """
 
     opened: float
@@ -24,6 +24,7 @@ class ClassState:
     timer: float | None = None
     banner: str = ""
     wall: str = "address"
+    closed: bool = False
 
     @classmethod
     def of(cls, stored: Mapping[str, str]) -> "ClassState | None":
@@ -32,7 +33,7 @@ class ClassState:
             return None
         texts = {key: stored[key] for key in ("name", "code", "address", "step", "banner", "wall") if key in stored}
         timer = float(stored["timer"]) if stored.get("timer") else None
-        return cls(opened=float(stored["opened"]), timer=timer, **texts)
+        return cls(opened=float(stored["opened"]), timer=timer, closed=bool(stored.get("closed")), **texts)
 
 
 @dataclass(frozen=True)

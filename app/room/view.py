@@ -7,6 +7,7 @@ from statistics import median
 from typing import Literal
 
 from app.room.model import Member, Records, ShownRun, Tally
+from app.room.names import labels
 from app.room.stuck import median_seconds, reasons
 
 Sort = Literal["stuck", "name", "step"]
@@ -45,9 +46,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One learner on the class map. ``step`` is the outline of the current step, if any; ``error`` a class's id."""
+    """One learner on the class map. ``step`` is the outline of the current step, if any; ``error`` a class's id.
+
+    ``label`` is the name, which no other row has.
+    """
 
     member: Member
+    label: str
     here: bool
     step: Outline | None
     cells: tuple[Cell, ...]
@@ -71,6 +76,10 @@ class RoomView:
     rows: tuple[Row, ...]
     cards: tuple[Row, ...]
     hands: tuple[Row, ...]
+
+    def of(self, seat: str) -> Row | None:
+        """Return the row of a seat, or None if it is no member."""
+        return next((row for row in self.rows if row.member.seat == seat), None)
 
     @property
     def here(self) -> int:
@@ -111,7 +120,10 @@ def room_view(records: Records, steps: Sequence[Outline], now: float, titles: Ma
         if any(member.lesson == step.key for member in records.members)
     }
     shown = {each.seat: each for each in records.shown if each.until > now}
-    rows = tuple(_row(member, records, steps, usual, now, titles, shown) for member in records.members)
+    names = labels(records.members)
+    rows = tuple(
+        _row(member, names[member.number], records, steps, usual, now, titles, shown) for member in records.members
+    )
     cards = sorted((row for row in rows if row.reasons), key=_urgency)
     hands = sorted((row for row in rows if row.member.hand is not None), key=lambda row: row.member.hand or 0)
     return RoomView(rows, tuple(cards[:_MOST_CARDS]), tuple(hands))
@@ -119,7 +131,7 @@ def room_view(records: Records, steps: Sequence[Outline], now: float, titles: Ma
 
 def sorted_rows(rows: Sequence[Row], sort: Sort) -> list[Row]:
     """Return the rows by name, by step (those behind first), or those who are stuck first."""
-    by_name = sorted(rows, key=lambda row: (row.member.label.casefold(), row.member.number))
+    by_name = sorted(rows, key=lambda row: (row.label.casefold(), row.member.number))
     if sort == "name":
         return by_name
     if sort == "step":
@@ -157,6 +169,7 @@ def _urgency(row: Row) -> tuple[int, int, int]:
 
 def _row(
     member: Member,
+    label: str,
     records: Records,
     steps: Sequence[Outline],
     usual: Mapping[str, float | None],
@@ -168,6 +181,7 @@ def _row(
     tally = records.tallies.get((member.seat, member.lesson))
     return Row(
         member=member,
+        label=label,
         here=member.is_here(now),
         step=step,
         cells=tuple(_cell(member, each, records) for each in steps),

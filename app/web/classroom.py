@@ -73,24 +73,29 @@ class Classroom:
         self._lessons = {lesson.key: lesson for lesson in course.lessons}
         self._state: ClassState | None = None
         self._read_at = -_STATE_SECONDS
+        self._reading = anyio.Lock()
         self._boot = secrets.token_hex(3)
         self._shared = 0
         self._of: Counter[str] = Counter()
         self._seen: dict[str, float] = {}
+        self._members: set[str] = set()
+        """Seats that have shown a member's strip. Others are not heard, because seats are free."""
         self._view: tuple[float, RoomView] | None = None
         self._news = anyio.Event()
         self._stopped = False
 
     async def state(self) -> ClassState | None:
         """Return the open class, or None."""
-        now = time.monotonic()
-        if now - self._read_at >= _STATE_SECONDS:
-            self._read_at = now
-            found = await self.room.state()
-            if found != self._state:
-                self._state = found
-                self._shared += 1
-        return self._state
+        # After a restart, many pages ask at once. None of them may hear that there is no class: it would ask no more.
+        async with self._reading:
+            now = time.monotonic()
+            if now - self._read_at >= _STATE_SECONDS:
+                self._read_at = now
+                found = await self.room.state()
+                if found != self._state:
+                    self._state = found
+                    self._shared += 1
+            return self._state
 
     def changed(self, seat: str | None = None) -> None:
         """Tell all pages that something of one seat, or of the whole class, has changed."""
@@ -130,7 +135,8 @@ class Classroom:
 
     def heard(self, seat: str) -> None:
         """Record that a member's page is open."""
-        self._seen[seat] = self.now()
+        if seat in self._members:
+            self._seen[seat] = self.now()
 
     def version(self, seat: str) -> str:
         """Return a text that changes whenever the seat's strip does."""
@@ -143,6 +149,8 @@ class Classroom:
         if state is None:
             return None
         member = await self.room.member(seat)
+        if member:
+            self._members.add(seat)
         words = await self.room.words(seat) if member else []
         return Strip(
             version=self.version(seat),

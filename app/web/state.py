@@ -176,10 +176,12 @@ class Playground:
 
     async def forget(self, seat: str) -> None:
         """Delete everything stored for a seat: its texts, its progress, its runs and their artifacts."""
+        member = await self.progress.room.member(seat)
         await self.engine.forget(seat)
         await self.progress.forget(seat)
         self.panels.forget(seat)
-        self.classroom.changed(seat)
+        if member:
+            self.classroom.changed(seat)
 
     async def stop(self) -> None:
         """End every stream, because the server stops."""

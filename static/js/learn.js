@@ -36,11 +36,13 @@ document.addEventListener("pointerdown", () => { last = null; }, { capture: true
 
 const resume = () => {
   if (!last || last.isConnected || document.activeElement !== document.body) return;
-  const place = around.map((id) => document.getElementById(id)).find((each) => each?.childElementCount && each.checkVisibility());
+  const acts = (each) => each.matches("button:enabled, a[href], [tabindex]");
+  const places = around.map((id) => document.getElementById(id)).filter((each) => each?.checkVisibility());
+  const place = places.find((each) => acts(each) || each.childElementCount);
   if (!place) return;
   const inside = [...place.querySelectorAll("button, a[href]")].find((each) => each.checkVisibility() && !each.disabled);
-  const next = place.hasAttribute("tabindex") ? place : (inside ?? place);
-  if (next === place) place.setAttribute("tabindex", "-1");
+  const next = acts(place) ? place : (inside ?? place);
+  if (!acts(next)) next.setAttribute("tabindex", "-1");
   next.focus({ preventScroll: true });
 };
 

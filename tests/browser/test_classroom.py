@@ -1,4 +1,4 @@
-"""A class with an instructor, a projector and learners in browsers, and simulated ones over HTTP."""
+"""A class with an instructor, a projector and five learners in browsers, and simulated ones over HTTP."""
 
 import re
 import signal
@@ -7,19 +7,24 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import anyio
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from app.cli.rehearsal import SimulatedLearner
+import app.cli.learner as simulated
 from app.course import Lesson
 from tests.support.axe import examined
 from tests.support.browser import RUN_MS
 from tests.support.classroom import ClassServer, entered, holding
-from tests.support.environment import SLOWER_BY
+from tests.support.environment import within
 from tests.support.layout import sideways
-from tests.support.states import CLASS_PAGES, run
+from tests.support.server import free_port
+from tests.support.states import CLASS_PAGES, run, solved
 
 SIMULATED = 25
+OTHERS = ("Ida", "Mei", "Tomás", "Noor")
+"""The learners in browsers besides Otter."""
+PRESENT = SIMULATED + 1 + len(OTHERS)
 WATCH = "window.breaches = []; addEventListener('securitypolicyviolation', e => breaches.push(e.violatedDirective))"
 
 
@@ -54,43 +59,52 @@ def joined(page: Page, url: str, name: str) -> None:
 def simulate(url: str, lessons: dict[str, Lesson]) -> None:
     """Let simulated learners join and read a step; every fifth runs its solution."""
 
-    def take(number: int) -> None:
-        learner = SimulatedLearner(url, number, [], skill=1.0)
-        learner.join()
-        learner.open(lessons["no-std"])
-        if number % 5 == 0:
-            assert learner.try_once(lessons["no-std"])
+    async def take(number: int, places: anyio.CapacityLimiter) -> None:
+        async with places, simulated.Browser(url) as browser:
+            learner = simulated.SimulatedLearner(browser, number, skill=1.0)
+            await learner.join()
+            await learner.open(lessons["no-std"])
+            if number % 5 == 0:
+                assert await learner.try_once(lessons["no-std"])
 
-    with ThreadPoolExecutor(5) as pool:
-        list(pool.map(take, range(SIMULATED)))
+    async def take_all() -> None:
+        places = anyio.CapacityLimiter(5)
+        async with anyio.create_task_group() as group:
+            for number in range(SIMULATED):
+                group.start_soon(take, number, places)
+
+    with ThreadPoolExecutor(1) as pool:  # Playwright's own loop runs in this thread
+        pool.submit(anyio.run, take_all).result()
 
 
 def test_a_class_from_the_first_learner_to_the_last(
     browser: Browser, contexts: list[BrowserContext], data: Path, lessons: dict[str, Lesson]
 ) -> None:
-    with holding(data, "--name", "Rust in November") as held:
+    port = ("--port", str(free_port()))
+    with holding(data, "--name", "Rust in November", *port) as held:
         instructor = opened(browser, contexts)
         wall = _begin(instructor, held)
         simulate(held.url, lessons)
         expect(instructor.locator("#class-figures")).to_contain_text(f"{SIMULATED} here")
         ada = opened(browser, contexts)
         joined(ada, held.url, "Otter")
+        others = _bring(OTHERS, browser, contexts, held)
         _get_stuck_and_be_helped(ada, instructor)
+        _work(others, instructor, held)
+        before = _content(instructor)
+        held.server.stop(signal.SIGKILL)
+    with holding(data, *port) as held:
+        _find_everything_as_before(before, instructor, wall, [ada, *others], held)
+        _run_again(ada)
         _raise_a_hand_and_show_a_run(ada, instructor)
         _show_on_the_wall(instructor, wall, held)
         device = _move(ada, opened(browser, contexts, 390))
         _look_at_every_page(instructor, ada, held)
-        held.server.stop(signal.SIGKILL)
-    with holding(data) as again:
-        instructor.goto(f"{again.url}/class")
-        expect(instructor.locator("#class-hands")).to_contain_text("Otter")
-        expect(instructor.locator("#class-rows [role=row]")).to_have_count(SIMULATED + 1)
-        expect(instructor.get_by_role("heading", level=1)).to_have_text("Rust in November")
-        device.goto(again.url)
+        device.goto(held.url)
         device.get_by_text("Delete my data").click()
         device.get_by_role("button", name="Delete everything").click()
         expect(device.get_by_text("All data stored about you has been deleted.")).to_be_visible(timeout=RUN_MS)
-        expect(instructor.locator("#class-rows [role=row]")).to_have_count(SIMULATED, timeout=RUN_MS)
+        expect(_rows(instructor)).to_have_count(PRESENT - 1, timeout=RUN_MS)
         expect(instructor.locator("#class-rows")).not_to_contain_text("Otter")
 
 
@@ -104,16 +118,70 @@ def _begin(instructor: Page, held: ClassServer) -> Page:
     return wall
 
 
+def _rows(instructor: Page) -> Locator:
+    return instructor.locator("#class-rows [role=row]")
+
+
+def _bring(names: tuple[str, ...], browser: Browser, contexts: list[BrowserContext], held: ClassServer) -> list[Page]:
+    """Let learners join, each in a browser of its own."""
+    pages = [opened(browser, contexts) for _ in names]
+    for page, name in zip(pages, names, strict=True):
+        joined(page, held.url, name)
+    return pages
+
+
+def _work(others: list[Page], instructor: Page, held: ClassServer) -> None:
+    """Raise two hands, reach a goal, miss one, and only read."""
+    ida, mei, tomas, noor = others
+    for page, slug in ((ida, "hello-std"), (tomas, "panic-handler"), (noor, "no-std")):
+        page.goto(f"{held.url}/lessons/{slug}")
+    for page in (noor, ida):
+        page.get_by_role("button", name="Raise hand").press("Enter")
+        expect(page.locator(".class-strip")).to_contain_text("Your hand is raised")
+        expect(page.get_by_role("button", name="Lower hand")).to_be_focused()
+    solved(mei, held.url, "no-std")
+    run(tomas)
+    expect(instructor.locator("#class-hands")).to_contain_text(re.compile("Noor.*Ida", re.DOTALL), timeout=RUN_MS)
+    expect(_rows(instructor).filter(has_text="Mei")).to_contain_text("✓", timeout=RUN_MS)
+    expect(_rows(instructor).filter(has_text="Tomás")).to_contain_text("•", timeout=RUN_MS)
+
+
+def _content(instructor: Page) -> tuple[list[str], list[str]]:
+    """Return the instructor's rows, in no order, and the hands in theirs."""
+    return sorted(_rows(instructor).all_inner_texts()), instructor.locator("#class-hands li").all_inner_texts()
+
+
+def _find_everything_as_before(
+    before: tuple[list[str], list[str]], instructor: Page, wall: Page, learners: list[Page], held: ClassServer
+) -> None:
+    """Wait until every page has found the new server by itself: the class, its map and its hands are as they were."""
+    other = instructor.context.new_page()
+    other.goto(f"{held.url}/class")
+    expect(other.get_by_role("heading", level=1)).to_have_text("Rust in November")
+    assert _content(other) == before
+    other.get_by_label("Banner for everyone").fill("Here again")
+    other.locator("form", has_text="Banner for everyone").get_by_role("button").click()
+    for page in (wall, *learners):
+        expect(page.locator(".wall-banner, .class-banner")).to_have_text("Here again", timeout=RUN_MS)
+    learners[-1].get_by_role("button", name="Lower hand").click()
+    expect(instructor.locator("#class-hands")).not_to_contain_text("Noor", timeout=RUN_MS)
+    assert len(_content(instructor)[0]) == PRESENT
+    other.close()
+
+
 def _get_stuck_and_be_helped(ada: Page, instructor: Page) -> None:
     """Miss the goal three times, be seen, and get a hint and a snippet that can be undone."""
     ada.goto(re.sub(r"(//[^/]+)/.*", r"\1/lessons/panic-handler", ada.url))
     for _ in range(3):
-        run(ada)
-        ada.locator("#run-verdict").evaluate("verdict => verdict.replaceChildren()")
+        _run_again(ada)
     since = time.monotonic()
     card = instructor.locator(".class-card", has_text="Otter")
     expect(card).to_contain_text("the last 3 runs had the same error", timeout=RUN_MS)
-    assert time.monotonic() - since < 2 * SLOWER_BY
+    assert within(2, since)
+    card.get_by_role("link", name="Write or offer code").focus()
+    _run_again(ada)
+    expect(card).to_contain_text("4 tries", timeout=RUN_MS)
+    expect(card.get_by_role("link", name="Write or offer code")).to_be_focused()  # in the card that was drawn anew
     card.get_by_role("button", name="Send hint 1").click()
     expect(ada.locator(".class-words")).to_contain_text("attribute that your function needs", timeout=RUN_MS)
     ada.locator(".class-words").get_by_role("button", name="Close").click()
@@ -130,6 +198,12 @@ def _get_stuck_and_be_helped(ada: Page, instructor: Page) -> None:
     expect(text).to_have_value(before)
 
 
+def _run_again(page: Page) -> None:
+    """Run, and clear the verdict, so that the next one is waited for."""
+    run(page)
+    page.locator("#run-verdict").evaluate("verdict => verdict.replaceChildren()")
+
+
 def _raise_a_hand_and_show_a_run(ada: Page, instructor: Page) -> None:
     ada.get_by_role("button", name="Raise hand").click()
     expect(instructor.locator("#class-hands")).to_contain_text("Otter", timeout=RUN_MS)
@@ -144,7 +218,7 @@ def _show_on_the_wall(instructor: Page, wall: Page, held: ClassServer) -> None:
     """Show progress, a poll and an error on the wall: no name, no small number, all of it large."""
     instructor.goto(f"{held.url}/class/step/no-std")
     instructor.get_by_role("button", name="Show on the wall").first.click()
-    expect(wall.locator(".wall-count")).to_contain_text(f"5 of {SIMULATED + 1}", timeout=RUN_MS)
+    expect(wall.locator(".wall-count")).to_contain_text(f"6 of {PRESENT}", timeout=RUN_MS)
     instructor.goto(f"{held.url}/class/step/panic-handler")
     instructor.locator(".class-errors").get_by_role("button").first.click()
     expect(wall.locator("#wall pre")).to_contain_text("error", timeout=RUN_MS)

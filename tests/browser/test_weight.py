@@ -1,11 +1,15 @@
 """The transfer size of a lesson page, and the time until a learner can type and run."""
 
 import statistics
+from pathlib import Path
 
+import httpx
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from app.course.lesson import Lesson
 from bench.pace import pace
+from tests.support.classroom import holding
+from tests.support.clients import cookie_name, seated
 
 FIRST, NEXT = 250_000, 25_000
 """Limits in bytes for the first lesson and for the next one, compressed, with headers."""
@@ -72,6 +76,31 @@ def test_a_lesson_is_light_and_the_next_one_lighter(browser: Browser, server: st
             print(f"{slug}: {weight:.0f} bytes")
             low, high = (1_000, NEXT) if number else (50_000, FIRST)
             assert low < weight < high, load.bytes
+
+
+def test_a_lesson_in_a_class_is_as_light(browser: Browser, tmp_path: Path) -> None:
+    """A class adds its strip to each page, here with everything that it can show."""
+    with (
+        holding(tmp_path / "data", "--name", "Rust in November") as held,
+        seated(held.url) as member,
+        httpx.Client(base_url=held.url) as instructor,
+        browser.new_context() as context,
+    ):
+        assert member.post("/class/join", data={"name": "Ada"}).status_code == 303
+        assert instructor.post("/class/enter", data={"key": held.key}).status_code == 303
+        instructor.post("/class/pace", data={"step": "no-std", "minutes": "5", "banner": "Stop for a moment"})
+        for kind in ("hint", "sentence", "snippet"):
+            sent = {"step": "hello-std", "kind": kind, "text": "fn main() {}"}
+            assert instructor.post("/class/members/1/send", data=sent).status_code == 303
+        name = cookie_name(member.cookies)
+        context.add_cookies([{"name": name, "value": member.cookies[name], "url": held.url}])
+        page = context.new_page()
+        load = Load(page)
+        page.goto(f"{held.url}/lessons/hello-std", wait_until="networkidle")
+        expect(page.locator(".class-words")).to_have_count(3)
+        weight = sum(load.bytes.values())
+        print(f"hello-std in a class: {weight:.0f} bytes")
+        assert 50_000 < weight < FIRST, load.bytes
 
 
 def test_a_learner_can_type_and_run_at_once(browser: Browser, server: str) -> None:

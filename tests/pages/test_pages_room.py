@@ -1,17 +1,21 @@
 """The classroom's pages without a browser: rights, what learners and instructors send each other, links to seats."""
 
+import logging
 import re
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import replace
 
+import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from app.progress import Try
-from app.room.model import Member
+from app.room.model import ClassState, Member
 from app.room.view import Outline, room_view
 from app.web.classroom import FIRST, Classroom, signed
+from app.web.guard import Caller
 from app.web.pages.room.live import ClassPage, Pieces, frames_of
 from tests.support.clients import cookie_name, seat_of
 from tests.support.scripted import HTMX, START, post
@@ -88,7 +92,7 @@ async def test_the_instructors_pages_need_the_key(learner: httpx.AsyncClient) ->
 async def test_keys_are_tried_only_a_few_times(learner: httpx.AsyncClient) -> None:
     answers = [(await learner.post("/class/enter", data={"key": str(n)})).status_code for n in range(7)]
     assert answers == [403] * 5 + [429] * 2
-    assert (await learner.post("/class/enter", data={"key": KEY})).status_code == 429
+    assert (await learner.post("/class/enter", data={"key": KEY})).status_code == 303
 
 
 async def test_a_replaced_key_ends_the_old_cookie(classroom: Classroom, instructor: httpx.AsyncClient) -> None:
@@ -102,6 +106,19 @@ async def test_a_replaced_key_ends_the_old_cookie(classroom: Classroom, instruct
     assert (await instructor.get("/class")).status_code == 403
 
 
+async def test_everyone_who_asks_at_once_after_a_start_finds_the_class(app: FastAPI, classroom: Classroom) -> None:
+    started = Classroom(classroom.room, app.state.playground.shelf.default)
+    found = list[ClassState | None]()
+
+    async def ask() -> None:
+        found.append(await started.state())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(ask)
+    assert [each and each.name for each in found] == ["Rust <b>"] * 5
+
+
 async def test_a_code_is_asked_for_once(classroom: Classroom, learner: httpx.AsyncClient) -> None:
     await classroom.room.set(code="BCDF")
     classroom.changed()
@@ -109,6 +126,62 @@ async def test_a_code_is_asked_for_once(classroom: Classroom, learner: httpx.Asy
     assert (await learner.post("/class/join", data={"name": "Ada", "code": "XXXX"})).status_code == 403
     assert (await learner.post("/class/join", data={"name": "Ada", "code": " bcdf "})).status_code == 303
     assert (await learner.post("/class/join", data={"name": "Eve"})).status_code == 303
+
+
+async def test_a_closed_class_takes_nobody_else_and_keeps_its_members(
+    app: FastAPI, classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    await joined(classroom, learner)
+    await instructor.post("/class/pace", data={"closed": "1"})
+    assert "The class is closed" in (await instructor.get("/class")).text
+    assert (await learner.post("/class/join", data={"name": "Renamed"})).status_code == 303
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as late:
+        page = (await late.get("/")).text
+        assert "The class takes nobody else" in page
+        assert "Join the class" not in page
+        assert (await late.post("/class/join", data={"name": "Eve"})).status_code == 409
+        await instructor.post("/class/pace", data={"closed": ""})
+        assert (await late.post("/class/join", data={"name": "Eve"})).status_code == 303
+
+
+async def test_the_instructor_removes_one_learner_or_those_who_have_run_nothing(
+    app: FastAPI, classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    member = await joined(classroom, learner)
+    await classroom.tried(member.seat, outcome(classroom))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as idle:
+        await joined(classroom, idle, "Zed")
+        assert "Zed" in (await instructor.get("/class")).text
+        await instructor.post("/class/sweep")
+        page = (await instructor.get("/class")).text
+        assert "Zed" not in page
+        assert "Ada" in page
+        assert "Join the class" in (await idle.get("/")).text
+    assert (await instructor.post(f"/class/members/{member.number}/remove")).status_code == 303
+    assert "Ada" not in (await instructor.get("/class")).text
+    assert {"lesson": "one", "what": "learners", "count": 1} in await classroom.room.sums()
+
+
+async def test_alike_names_are_told_apart(
+    app: FastAPI, classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    ada = await joined(classroom, learner, "Ada")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as other:
+        imitation = await joined(classroom, other, "ADA\u200b")
+        page = (await instructor.get("/class")).text
+        assert "somebody else has a name like yours" in (await other.get("/class/me")).text
+    assert f"<bdi>Ada ({ada.number})</bdi>" in page
+    assert f"<bdi>ADA ({imitation.number})</bdi>" in page
+
+
+async def test_the_open_page_of_a_member_is_heard(classroom: Classroom, learner: httpx.AsyncClient) -> None:
+    member = await joined(classroom, learner)
+    await classroom.room.saw([(member.seat, 1.0)])
+    await learner.get("/class/strip?seen=0")
+    await classroom.flush()
+    now = await classroom.room.member(member.seat)
+    assert now
+    assert now.seen > 1.0
 
 
 async def test_a_learner_is_seen_and_names_are_text(
@@ -197,6 +270,42 @@ async def test_a_run_is_shown_to_the_instructor_until_it_is_closed(
     assert (await instructor.get(f"/runs/{shown.run}/output")).status_code == 404
 
 
+async def test_a_shown_run_that_is_gone_is_shown_no_more(
+    classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    member = await joined(classroom, learner)
+    await classroom.room.show(member.seat, "0" * 32, "one", classroom.now() + 60)
+    shown = await classroom.room.shown_by(member.seat, classroom.now())
+    assert shown
+    answer = await instructor.get(f"/class/runs/{shown.id}")
+    assert answer.status_code == 404
+    assert "shows no such run any more" in answer.text
+    assert await classroom.room.shown_by(member.seat, classroom.now()) is None
+
+
+async def test_a_number_that_no_row_has_is_refused(
+    classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
+) -> None:
+    await joined(classroom, learner)
+    for number in (0, 2**63):
+        assert (await instructor.get(f"/class/members/{number}")).status_code == 422
+        assert (await instructor.get(f"/class/runs/{number}")).status_code == 422
+        assert (await learner.post(f"/class/words/{number}")).status_code == 422
+    assert (await instructor.get(f"/class/members/{2**63 - 1}")).status_code == 404
+
+
+async def test_too_many_streams_are_refused_before_they_begin(
+    app: FastAPI, classroom: Classroom, instructor: httpx.AsyncClient
+) -> None:
+    assert await classroom.state()
+    with ExitStack() as stack:
+        for number in range(app.state.playground.settings.max_run_streams):
+            caller = Caller(f"10.0.0.{number}", "", lambda: None)
+            stack.enter_context(app.state.playground.streams.open("class", caller))
+        for path in ("/class/events", "/class/wall/events"):
+            assert (await instructor.get(path)).status_code == 429
+
+
 async def test_the_class_has_a_pace(
     classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
 ) -> None:
@@ -242,8 +351,8 @@ async def test_a_seat_moves_once_by_the_learners_own_link(
     link = await link_of(await learner.post("/class/seat"))
     assert (await instructor.post(link)).status_code == 403
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as device:
-        assert "Continue as Ada" in (await device.get(link)).text
-        assert "Continue as Ada" in (await device.get(link)).text
+        assert "Continue as <bdi>Ada</bdi>" in (await device.get(link)).text
+        assert "Continue as <bdi>Ada</bdi>" in (await device.get(link)).text
         await device.post(link)
         assert seat_of(device.cookies) == member.seat
         assert (await device.post(link)).status_code == 404
@@ -251,6 +360,17 @@ async def test_a_seat_moves_once_by_the_learners_own_link(
         await device.post("/class/another")
         assert seat_of(device.cookies) != member.seat
     assert "made by you" in (await learner.get("/")).text
+
+
+async def test_a_refused_link_stays_out_of_the_log(
+    classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "app.journal")
+    await joined(classroom, learner)
+    link = await link_of(await learner.post("/class/seat"))
+    assert (await instructor.post(link)).status_code == 403
+    [path] = [record.fields["path"] for record in caplog.records if record.message == "refused"]  # type: ignore[attr-defined]
+    assert path == "/seat/ID"
 
 
 async def test_the_instructors_link_waits_for_the_learner_or_for_ten_minutes(
@@ -309,6 +429,12 @@ async def test_an_update_of_a_hundred_seats_is_small(app: FastAPI, classroom: Cl
     [update] = frames_of(before, after)
     assert len(update) < 12_000
     assert update.count(b'role="row"') == 1
+    for number in range(100):
+        await classroom.room.hand(f"{number:032}", now)
+    handed = await classroom.room.records([step.key for step in steps])
+    hands = Pieces.of(home, page, room_view(handed, steps, now, classroom.titles)).blocks["class-hands"]
+    assert len(hands) < 12_000
+    assert "80 more hands are raised" in hands
     everything = list(frames_of(None, after))
     assert max(map(len, everything)) < 30_000
     filtered = Pieces.of(home, ClassPage("name", steps[0]), room_view(later, steps, now, classroom.titles))

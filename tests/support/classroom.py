@@ -17,6 +17,7 @@ from app.cli import cli
 from app.course import Lesson, load_shelf
 from app.progress import Progress, RoomStore, Try
 from app.settings import Settings
+from app.web.classroom import FIRST
 from tests.support.server import Server, serving
 
 NAMES = ("Otter", "Ida", "Björn", "Mei", "Tomás", "Aisha", "", "Lukas", "Noor", "Jan", "Chloé", "Emil", "Sana", "Petra")
@@ -63,6 +64,14 @@ def entered(page: Page, held: ClassServer) -> None:
 def playground(data_dir: Path, *arguments: str) -> Result:
     """Run ``playground class …`` on the data of a class, beside its server."""
     return CliRunner().invoke(cli, ["class", *arguments], env={"PLAYGROUND_DATA_DIR": str(data_dir)})
+
+
+async def open_class(data_dir: Path, address: str, key: str) -> None:
+    """Open a class with that address for learners and that key for the instructor, beside a server that runs."""
+    progress, now = Progress(data_dir / "progress.sqlite3"), time.time()
+    await progress.room.open(now, {"address": address})
+    await progress.room.admit(FIRST, key, "", now)
+    progress.close()
 
 
 async def fill(data_dir: Path, lessons: Sequence[Lesson]) -> None:

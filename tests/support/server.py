@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,14 @@ class Server:
         """Signal the server, wait for it to end, and return its exit code."""
         self.process.send_signal(how)
         return self.process.wait(timeout=10)
+
+
+def free_port() -> int:
+    """Return a port that is free at the moment."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
 
 
 def a_normal_user() -> int:

@@ -12,7 +12,7 @@ from app.room.view import Outline, Sort, step_sums
 from app.web.classroom import signed
 from app.web.pages.common import Home, page_answer
 from app.web.pages.form import text
-from app.web.pages.room.live import ClassPage, ClassPages, Pieces, frames_of
+from app.web.pages.room.live import ClassPage, ClassPages, Counted, Pieces, frames_of
 from app.web.pages.room.qr import qr_svg
 from app.web.pages.room.refusals import words_too_long, wrong_key
 from app.web.pages.room.rights import (
@@ -52,10 +52,13 @@ async def show(
 
 @router.post("/class/enter")
 async def enter(request: Request, home: Home, _state: Open) -> Response:
-    """Exchange an instructor's key for a cookie."""
-    count_attempt(request)
+    """Exchange an instructor's key for a cookie.
+
+    Only wrong keys are counted: a guesser behind the instructor's address must not keep the instructor out.
+    """
     found = await instructor_with(home, text(await request.form(), "key").strip())
     if found is None:
+        count_attempt(request, "key")
         raise wrong_key()
     key, _ = (await home.classroom.room.instructors())[found]
     answer = RedirectResponse(f"{home.root}/class", status_code=303)
@@ -74,27 +77,33 @@ async def leave(request: Request, home: Home) -> Response:
 
 @router.get("/class/events")
 async def events(
-    request: Request, home: Home, _who: Instructor, _state: Open, sort: str = "stuck", step: str = "", token: str = ""
+    request: Request,
+    home: Home,
+    _who: Instructor,
+    _state: Open,
+    _stream: Counted,
+    sort: str = "stuck",
+    step: str = "",
+    token: str = "",
 ) -> EventStream:
     """Stream what changes on the instructor's page, at most every second."""
     return EventStream(_followed(request, home, _page(home, sort, step), token))
 
 
 async def _followed(request: Request, home: Playground, page: ClassPage, token: str) -> AsyncIterator[bytes]:
-    with home.streams.open("class", request.state.caller):
-        sent = _served.get(token)
-        async for _ in home.classroom.updates():
-            if await home.classroom.state() is None or await instructor_of(request) is None:
-                return
-            now = await _drawn(home, page)
-            for each in frames_of(sent, now):
-                yield each
-            sent = now
+    sent = _served.get(token)
+    async for _ in home.classroom.updates():
+        if await home.classroom.state() is None or await instructor_of(request) is None:
+            return
+        now = await _drawn(home, page)
+        for each in frames_of(sent, now):
+            yield each
+        sent = now
 
 
 @router.post("/class/pace")
 async def pace(request: Request, home: Home, _who: Instructor, _state: Open) -> Response:
-    """Set the class's step, the exercise's timer or the banner: those fields that the form has."""
+    """Set the class's step, the exercise's timer, the banner or the door: those fields that the form has."""
     form = await request.form()
     values: dict[str, str] = {}
     if "step" in form:
@@ -110,8 +119,18 @@ async def pace(request: Request, home: Home, _who: Instructor, _state: Open) -> 
         values["banner"] = " ".join(text(form, "banner").split())
         if len(values["banner"]) > _LONGEST_BANNER:
             raise words_too_long(_LONGEST_BANNER)
+    if "closed" in form:
+        values["closed"] = "1" if text(form, "closed") else ""
     await home.classroom.room.set(**values)
     home.classroom.changed()
+    return RedirectResponse(f"{home.root}/class", status_code=303)
+
+
+@router.post("/class/sweep")
+async def sweep(home: Home, _who: Instructor, _state: Open) -> Response:
+    """Take everyone off the class map who has run nothing since they joined."""
+    for seat in await home.classroom.room.sweep():
+        home.classroom.changed(seat)
     return RedirectResponse(f"{home.root}/class", status_code=303)
 
 

@@ -5,11 +5,18 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.room.view import room_view
+from app.room.names import cleaned
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, page_answer
 from app.web.pages.form import text, typed
-from app.web.pages.room.refusals import class_full, name_too_long, no_such_words, not_joined, wrong_code
-from app.web.pages.room.rights import Open, count_attempt
+from app.web.pages.room.refusals import (
+    class_closed,
+    class_full,
+    name_too_long,
+    no_such_words,
+    not_joined,
+    wrong_code,
+)
+from app.web.pages.room.rights import Number, Open, count_attempt
 from app.web.pages.versions import checked, replaced
 from app.web.problem import no_such_run_of_lesson
 from app.web.snippets import home_of, inserted
@@ -26,13 +33,15 @@ _SHOWN_SECONDS = 3600
 async def join(request: Request, home: Home, seat: Seat, state: Open) -> Response:
     """Put the seat on the class map, with a name or without; for a member, change the name."""
     form = await request.form()
-    name = " ".join(text(form, "name").split())
-    if len(name) > _LONGEST_NAME or not (name.isprintable() or not name):
+    name = cleaned(text(form, "name"))
+    if len(name) > _LONGEST_NAME:
         raise name_too_long(_LONGEST_NAME)
     room = home.classroom
-    if state.code and await room.room.member(seat) is None:
-        count_attempt(request)
-        if text(form, "code").strip().upper() != state.code:
+    if await room.room.member(seat) is None:
+        if state.closed:
+            raise class_closed()
+        count_attempt(request, "join")
+        if state.code and text(form, "code").strip().upper() != state.code:
             raise wrong_code()
     if not await room.room.join(seat, name, room.now()):
         raise class_full()
@@ -63,8 +72,9 @@ async def hand(request: Request, home: Home, seat: Seat, _state: Open) -> Respon
 
 
 @router.post("/class/words/{number}")
-async def close(request: Request, number: int, home: Home, seat: Seat, _state: Open) -> Response:
+async def close(request: Request, number: Number, home: Home, seat: Seat, _state: Open) -> Response:
     """Close what the instructor sent."""
+    await _joined(home, seat)
     await home.classroom.room.close_words(seat, number)
     return await _told(request, home, seat, await request.form())
 
@@ -91,17 +101,16 @@ async def show(request: Request, home: Home, seat: Seat, _state: Open) -> Respon
 async def me(request: Request, home: Home, seat: Seat, state: Open) -> Response:
     """Show the learner's own row as the instructor sees it, and what that is."""
     room = home.classroom
-    records = await room.records()
-    view = room_view(records, room.steps, room.now(), room.titles)
-    row = next((each for each in view.rows if each.member.seat == seat), None)
+    row = (await room.view()).of(seat)
     return await page_answer(request, "class_me.html", state=state, row=row, steps=room.steps, titles=room.titles)
 
 
 @router.post("/class/leave")
 async def leave(home: Home, seat: Seat) -> Response:
     """Take the seat off the class map, with its name and its tries; its files and its progress stay."""
-    await home.classroom.room.leave(seat)
-    home.classroom.changed(seat)
+    if await home.classroom.room.member(seat):
+        await home.classroom.room.leave(seat)
+        home.classroom.changed(seat)
     return RedirectResponse(f"{home.root}/", status_code=303)
 
 

@@ -5,12 +5,16 @@ A whole class of a hundred learners is more than 30 KB. Between two seconds only
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated
 
+from fastapi import Depends, Request
 from markupsafe import Markup, escape
 
-from app.room.view import Outline, RoomView, Sort, sorted_rows
+from app.room.view import Cell, Outline, RoomView, Row, Sort, sorted_rows
+from app.web.pages.common import playground_of
 from app.web.render import made, page
 from app.web.sse import frame
 from app.web.state import Playground
@@ -18,6 +22,17 @@ from app.web.words import figures
 
 _MOST_PAGES = 64
 _LARGEST_FRAME = 24 * 1024
+_MOST_HANDS = 20
+"""Raised hands that the page lists. A hundred of them would cost more than 30 KB whenever one is raised or lowered."""
+
+
+async def _counted(request: Request) -> AsyncIterator[None]:
+    """Count one more stream until the answer has ended; a refusal must come before the answer begins."""
+    with playground_of(request).streams.open("class", request.state.caller):
+        yield
+
+
+Counted = Annotated[None, Depends(_counted)]
 
 
 @dataclass(frozen=True)
@@ -26,6 +41,29 @@ class ClassPage:
 
     sort: Sort
     step: Outline | None
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The part of a row that the map shows."""
+
+    number: int
+    label: str
+    here: bool
+    stuck: bool
+    hand: bool
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def of(cls, row: Row) -> "_Shown":
+        raised = row.member.hand is not None
+        return cls(row.member.number, row.label, row.here, bool(row.reasons), raised, row.cells)
+
+
+@lru_cache(maxsize=1024)
+def _drawn(root: str, row: _Shown) -> Markup:
+    """Draw a row of the map; of a hundred rows, a second changes only a few."""
+    return made(page("_class_row.html", root=root, row=row))
 
 
 @dataclass(frozen=True)
@@ -38,7 +76,7 @@ class Pieces:
     @classmethod
     def of(cls, home: Playground, shown: ClassPage, view: RoomView, queued: float | None = None) -> "Pieces":
         """Draw the class; ``queued`` is how many seconds its latest run had to wait."""
-        known = {"root": home.root, "view": view, "titles": home.classroom.titles}
+        known = {"root": home.root, "view": view, "titles": home.classroom.titles, "most_hands": _MOST_HANDS}
         rows = [row for row in sorted_rows(view.rows, shown.sort) if shown.step is None or row.step == shown.step]
         return cls(
             blocks={
@@ -46,7 +84,7 @@ class Pieces:
                 "class-cards": made(page("_class_cards.html", **known)),
                 "class-hands": made(page("_class_hands.html", **known)),
             },
-            rows={row.member.number: made(page("_class_row.html", root=home.root, row=row)) for row in rows},
+            rows={row.member.number: _drawn(home.root, _Shown.of(row)) for row in rows},
         )
 
 

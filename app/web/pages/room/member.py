@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
+from app.engine import NoSuchRunError
 from app.protocol.events import Event
 from app.room.model import Member
-from app.room.view import Row
 from app.web.ansi import strip
 from app.web.batches import said
 from app.web.pages.common import Home, page_answer, playground_of
@@ -15,7 +15,7 @@ from app.web.pages.form import clean, text
 from app.web.pages.room.links import INSTRUCTOR, make_link
 from app.web.pages.room.qr import qr_svg
 from app.web.pages.room.refusals import no_such_member, words_too_long
-from app.web.pages.room.rights import Instructor, Open
+from app.web.pages.room.rights import Instructor, Number, Open
 from app.web.problem import no_such_hint
 from app.web.state import Playground
 
@@ -25,7 +25,7 @@ _MOST_SHOWN = 64 * 1024
 """Characters of a shown run's output."""
 
 
-async def _member(number: int, request: Request) -> Member:
+async def _member(number: Number, request: Request) -> Member:
     found = await playground_of(request).classroom.room.numbered(number)
     if found is None:
         raise no_such_member()
@@ -55,6 +55,14 @@ async def lower(home: Home, _who: Instructor, _state: Open, learner: Learner) ->
     return RedirectResponse(f"{home.root}/class", status_code=303)
 
 
+@router.post("/class/members/{number}/remove")
+async def remove(home: Home, _who: Instructor, _state: Open, learner: Learner) -> Response:
+    """Take the learner off the class map. Their files and their progress stay, and they may join again."""
+    await home.classroom.room.leave(learner.seat)
+    home.classroom.changed(learner.seat)
+    return RedirectResponse(f"{home.root}/class", status_code=303)
+
+
 @router.post("/class/members/{number}/send")
 async def send(request: Request, home: Home, _who: Instructor, _state: Open, learner: Learner) -> Response:
     """Send the step's next hint, a sentence, or a snippet to the learner."""
@@ -78,13 +86,19 @@ async def send(request: Request, home: Home, _who: Instructor, _state: Open, lea
 
 
 @router.get("/class/runs/{number}")
-async def shown_run(request: Request, number: int, home: Home, _who: Instructor, _state: Open) -> Response:
+async def shown_run(request: Request, number: Number, home: Home, _who: Instructor, _state: Open) -> Response:
     """Show the run that a learner shows: its files, its command and its output, to be read only."""
     shown = await home.classroom.room.shown(number, home.classroom.now())
-    member = await home.classroom.room.member(shown.seat) if shown else None
-    if shown is None or member is None:
+    row = (await home.classroom.view()).of(shown.seat) if shown else None
+    if shown is None or row is None:
         raise no_such_member()
-    status = await home.engine.status(shown.run)
+    try:
+        status = await home.engine.status(shown.run)
+    except NoSuchRunError:
+        # Runs expire, and a restart ends them, but the class outlives both.
+        await home.classroom.room.hide(number)
+        home.classroom.changed(shown.seat)
+        raise no_such_member() from None
     lesson = home.lesson(status.job.lesson, status.job.course)
     log: list[Event] = []
     if status.state == "done":
@@ -92,13 +106,13 @@ async def shown_run(request: Request, number: int, home: Home, _who: Instructor,
     output = "".join(strip(said(event)) for event in log)[:_MOST_SHOWN]
     files = {path: status.job.files.get(path, lesson.files[path]) for path in lesson.editable}
     return await page_answer(
-        request, "class_run.html", shown=shown, member=member, lesson=lesson, files=files, output=output,
+        request, "class_run.html", shown=shown, label=row.label, lesson=lesson, files=files, output=output,
         argv=status.job.command.argv,
     )  # fmt: skip
 
 
 @router.post("/class/runs/{number}/close")
-async def close(number: int, home: Home, _who: Instructor, _state: Open) -> Response:
+async def close(number: Number, home: Home, _who: Instructor, _state: Open) -> Response:
     """Close a run that a learner shows."""
     shown = await home.classroom.room.shown(number, home.classroom.now())
     await home.classroom.room.hide(number)
@@ -108,9 +122,7 @@ async def close(number: int, home: Home, _who: Instructor, _state: Open) -> Resp
 
 
 async def _page(request: Request, home: Playground, learner: Member, address: str) -> Response:
-    row: Row | None = next(
-        (each for each in (await home.classroom.view()).rows if each.member.seat == learner.seat), None
-    )
+    row = (await home.classroom.view()).of(learner.seat)
     if row is None:
         raise no_such_member()
     lessons = {lesson.key: lesson for lesson in home.shelf.default.lessons}

@@ -1,6 +1,7 @@
 """Draw QR codes as SVG without a style of its own, so that the content security policy allows it in a page."""
 
 import io
+from functools import lru_cache
 
 import segno
 from markupsafe import Markup
@@ -8,6 +9,8 @@ from markupsafe import Markup
 from app.web.render import made
 
 
+# Each costs some milliseconds, and anyone may ask for that of the class.
+@lru_cache(maxsize=32)
 def qr_svg(text: str, *, whole: bool = False) -> Markup:
     """Return a QR code of the text as an ``svg`` element, or with ``whole`` as a file of its own."""
     out = io.BytesIO()

@@ -27,6 +27,11 @@ def wrong_code() -> ProblemError:
     return ProblemError(403, "wrong-code", "This is not the class's code. Ask your instructor for it.", "code")
 
 
+def class_closed() -> ProblemError:
+    """Refuse a new member after the instructor has closed the class."""
+    return ProblemError(409, "class-closed", "The class takes nobody else. Ask your instructor to open it.")
+
+
 def class_full() -> ProblemError:
     """Refuse one more member than a class may have, because seats are free and each costs the instructor a row."""
     return ProblemError(409, "class-full", "The class is full. Tell your instructor.")

@@ -1,9 +1,9 @@
 """Tell instructors from learners: a key that is posted once becomes a signed cookie of its own."""
 
 import hmac
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from fastapi.responses import Response
 from limits import parse
 
@@ -62,10 +62,12 @@ async def _open(request: Request) -> ClassState:
 
 Instructor = Annotated[str, Depends(_instructor)]
 Open = Annotated[ClassState, Depends(_open)]
+Number = Annotated[int, Path(ge=1, lt=2**63)]
+"""The number of a row in the database, which has no larger ones."""
 
 
-def count_attempt(request: Request) -> None:
-    """Count an attempt at a key or a code, right or wrong; raises ``ProblemError`` 429 for too many.
+def count_attempt(request: Request, what: Literal["join", "key"]) -> None:
+    """Count an attempt to join, or a wrong key; raises ``ProblemError`` 429 for too many.
 
     Requests from this machine count, too: behind a proxy that hides addresses, everybody comes from here.
     """
@@ -73,7 +75,7 @@ def count_attempt(request: Request) -> None:
     address = address_of(request.scope) or LOOPBACK
     owner = request.state.seat if request.state.seat_known else address
     for limit, who in ((_OF_ADDRESS, f"address {address}"), (_OF_SEAT, f"owner {owner}")):
-        if wait := attempts.hit(limit, who):
+        if wait := attempts.hit(limit, what, who):
             raise too_often(ATTEMPTS, int(wait) + 1)
 
 

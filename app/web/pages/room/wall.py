@@ -17,6 +17,7 @@ from app.room.wall import Slide, slides, turned
 from app.web.ansi import strip
 from app.web.pages.common import Home, by_htmx, page_answer
 from app.web.pages.form import text
+from app.web.pages.room.live import Counted
 from app.web.pages.room.qr import qr_svg
 from app.web.pages.room.rights import Instructor, Open, instructor_of
 from app.web.problem import no_such_page
@@ -64,22 +65,21 @@ async def turn(request: Request, home: Home, _who: Instructor, state: Open) -> R
 
 
 @router.get("/class/wall/events")
-async def events(request: Request, home: Home, _who: Instructor, _state: Open) -> EventStream:
+async def events(request: Request, home: Home, _who: Instructor, _state: Open, _stream: Counted) -> EventStream:
     """Stream the projector's slide whenever it changes."""
     return EventStream(_followed(request, home))
 
 
 async def _followed(request: Request, home: Playground) -> AsyncIterator[bytes]:
     sent = None
-    with home.streams.open("wall", request.state.caller):
-        async for _ in home.classroom.updates():
-            state = await home.classroom.state()
-            if state is None or await instructor_of(request) is None:
-                return
-            html = await _slide(home, state)
-            if html != sent:
-                sent = html
-                yield frame(f'<hx-partial hx-target="#wall" hx-swap="innerHTML">{html}</hx-partial>')
+    async for _ in home.classroom.updates():
+        state = await home.classroom.state()
+        if state is None or await instructor_of(request) is None:
+            return
+        html = await _slide(home, state)
+        if html != sent:
+            sent = html
+            yield frame(f'<hx-partial hx-target="#wall" hx-swap="innerHTML">{html}</hx-partial>')
 
 
 async def _order(home: Playground, state: ClassState) -> list[Slide]:
