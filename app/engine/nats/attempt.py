@@ -12,7 +12,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 from nats.aio.msg import Msg
 
-from app.engine import NoSuchRunError, NothingBuiltError
+from app.engine import EngineUnavailableError, NoSuchRunError, NothingBuiltError
 from app.engine.local import LocalEngine
 from app.engine.nats import artifacts, subjects, words
 from app.engine.nats.adoption import Adoption
@@ -68,6 +68,8 @@ class Attempt:
             _log.warning("another worker has taken run %s over", self._run_id)
             fenced = True
             self._means.count("fenced")
+        except* EngineUnavailableError as error:
+            _log.warning("the broker went away while run %s began: %s", self._run_id, error.exceptions[0])
         finally:
             with anyio.CancelScope(shield=True):
                 if fenced or self._scope.cancel_called or not await self._is_done():

@@ -62,6 +62,7 @@ class Broker:
         """The times of the last disconnection and reconnection."""
         self.reconnections = 0
         self._refused = "", -math.inf
+        self._closing = False
         self._complaint = ""
         """The last error of the connection, which says more than that there was no time left."""
         self.client = Client()
@@ -99,6 +100,7 @@ class Broker:
 
     async def close(self) -> None:
         """Close the connection."""
+        self._closing = True
         with anyio.CancelScope(shield=True), anyio.move_on_after(2):
             await self.client.close()
 
@@ -247,6 +249,8 @@ class Broker:
             raise EngineUnavailableError(f"{stream} could not be read: {error}") from error
 
     async def _lost(self) -> None:
+        if self._closing:
+            return
         _log.warning("the broker cannot be reached")
         self.lost_at = time.monotonic()
 
