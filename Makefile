@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run class setup targets toolchains check lint lint-python lint-types lint-others test test-all coverage bench
-.PHONY: load container-test operator-test soak cluster format
+.PHONY: load container-test operator-test soak cluster chaos bench-readers format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -98,6 +98,12 @@ soak: .venv/.dev setup ## A warm-up and ten minutes of honest and hostile runs, 
 
 cluster: .venv/.dev setup ## Serve with a broker and two workers, each a process, on this machine (PORT=8123, SLOTS=1)
 	@tools/cluster $(PORT)
+
+chaos: .venv/.dev setup ## Kill, stop and cut off every part of a cluster under load, and check what was promised (CHAOS_SECONDS=60)
+	.venv/bin/python -m bench.chaos $(CHAOS_SECONDS)
+
+bench-readers: .venv/.dev setup ## Print the delay of a thousand open readers on both engines (READERS=1000)
+	.venv/bin/python -m bench.readers $(READERS)
 
 format: .venv/.dev ## Format the code and mend what can be mended
 	.venv/bin/ruff format

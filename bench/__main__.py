@@ -28,6 +28,7 @@ from app.toolchain import discover
 from bench.boot import boots
 from bench.cards import cards
 from bench.common import Case, cases, ours, serving, stages
+from bench.engine import engine
 from bench.floor import Floor
 from bench.processes import Parts, settled
 from bench.raw import Raw
@@ -201,6 +202,7 @@ def main() -> None:
         folder.chmod(0o711)
         against_raw(folder, rounds)
         throughput(folder / "throughput", cases()[1])
+        engine(folder / "engine", rounds)
         levels(folder, rounds)
         cards(folder)
         steps(folder)

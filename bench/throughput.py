@@ -33,7 +33,7 @@ def throughput(folder: Path, case: Case, seconds: float = SECONDS) -> None:
             raw, _ = looped([_build(each, case) for each in projects], seconds)
             before = settled(pid)
             own = time.process_time()
-            rate, count = looped([_client(server.host, server.port, case) for _ in range(clients)], seconds)
+            rate, count = looped([client(server.host, server.port, case) for _ in range(clients)], seconds)
             own = time.process_time() - own
             cost = settled(pid).since(before, count)
             name = f"{clients} client{'' if clients == 1 else 's'}"
@@ -47,7 +47,8 @@ def _build(raw: Raw, case: Case) -> Callable[[], object]:
     return lambda: raw.run(case.source())
 
 
-def _client(host: str, port: int | None, case: Case) -> Callable[[], object]:
+def client(host: str, port: int | None, case: Case) -> Callable[[], object]:
+    """Return a client's work: one run over its own connection."""
     connection = http.client.HTTPConnection(host, port, timeout=120)
 
     def run() -> None:

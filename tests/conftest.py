@@ -19,10 +19,11 @@ from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.support.bench import Bench
 from tests.support.courses import recorded_proofs
-from tests.support.environment import BARE_METAL
+from tests.support.environment import BARE_METAL, EVERYTHING
 from tests.support.server import SERVE, Server, serving
 
 pytest_plugins = ["tests.support.parallel"]
+collect_ignore = [] if EVERYTHING else ["test_nats_targets.py"]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The container's files match the program, and containers of this machine's own root file system work."""
 
 import ast
+import configparser
 import json
 import os
 import re
@@ -17,12 +18,23 @@ import yaml
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
+from app.engine.nats.worker import DRAIN_SECONDS
 from app.sandbox.users import NEEDED
 from app.settings import Settings
+from tests.support.environment import EVERYTHING
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+class _Repeated(dict[str, Any]):
+    """Joins the values of a key that a section repeats, as systemd does."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if isinstance(value, list) and key in self:
+            value = [*self[key], *value]
+        super().__setitem__(key, value)
 
 
 def joined(text: str) -> str:
@@ -49,6 +61,39 @@ def test_the_workshop_sets_only_settings_that_there_are_to_values_that_they_take
     assert settings.allowed_hosts == ("localhost",)
     [subnet] = settings.trusted_proxies
     assert subnet in re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", json.dumps(COMPOSE["networks"]))
+
+
+def test_the_cluster_reads_its_own_files_and_is_stopped_after_its_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    services = COMPOSE["services"]
+    broker, worker, web = services["broker"], services["worker"], services["playground"]
+    assert broker["profiles"] == worker["profiles"] == ["cluster"], "without the profile there are none"
+    assert worker["deploy"]["replicas"] == 2
+    source, target, _ = broker["volumes"][0].split(":")
+    assert (ROOT / source).is_file()
+    assert target in broker["command"]
+    assert set(web["networks"]) & set(broker["networks"]) == set(worker["networks"]) == {"jobs"}
+    assert "jobs" not in services["proxy"]["networks"]
+    assert COMPOSE["networks"]["jobs"]["internal"] is True
+    assert known(list(worker["environment"]))
+    for name, value in worker["environment"].items():
+        monkeypatch.setenv(name, re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value)))
+    assert Settings().engine == "nats://broker:4222"
+    assert int(worker["stop_grace_period"].removesuffix("s")) > DRAIN_SECONDS
+
+
+def test_the_worker_is_a_service_with_settings_that_there_are() -> None:
+    unit = configparser.RawConfigParser(strict=False, dict_type=_Repeated)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]  # keys of systemd are not in lower case
+    unit.read(ROOT / "deploy/playground-worker.service")
+    service = unit["Service"]
+    assert service["ExecStart"].endswith("/playground worker")
+    assert known([name.partition("=")[0] for name in service["Environment"].split("\n")])
+    assert int(service["TimeoutStopSec"]) > DRAIN_SECONDS
+    if analyze := shutil.which("systemd-analyze"):
+        done = subprocess.run(
+            [analyze, "verify", ROOT / "deploy/playground-worker.service"], capture_output=True, text=True, check=False
+        )
+        assert "Unknown" not in done.stderr, done.stderr
 
 
 def test_what_is_copied_into_the_image_is_there_and_may_be_sent() -> None:
@@ -139,6 +184,7 @@ def test_containers_do_what_the_docs_say() -> None:
         "disk",
         "user",
         "class",
+        *(["cluster"] if EVERYTHING else []),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,20 +1,21 @@
 """The engine on NATS: real servers, real workers in processes of their own, and their deaths."""
 
 import signal
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import anyio
-import httpx
 import pytest
+from nats.aio.msg import Msg
 from typer.testing import CliRunner
 
 from app.cli import cli
 from app.course import Course, Lesson
 from app.engine import EngineUnavailableError, NoSuchRunError, OnVerdict
-from app.engine.nats import subjects, words
+from app.engine.nats import asks, subjects, words
 from app.engine.nats.broker import Broker, FencedError, SubjectFullError, UnusableBrokerError
 from app.engine.nats.engine import NatsEngine
 from app.engine.nats.inventory import NatsInventory
@@ -26,9 +27,9 @@ from app.protocol.machine import ToolchainInfo
 from app.protocol.worker import WorkerInfo
 from app.settings import Settings
 from app.toolchain import Toolchain
-from tests.support.broker import NatsServer, WorkerProcess, nats_server
+from tests.support.broker import CONFIGURATION, NatsServer, WorkerProcess, nats_server
+from tests.support.environment import EVERYTHING
 from tests.support.jobs import job
-from tests.support.server import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -122,7 +123,8 @@ def said(events: Sequence[Event]) -> str:
     return "".join(event.text for event in events if isinstance(event, Output))
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+# Killed workers are a part of tests/test_chaos.py, as is the death of the web.
+@pytest.mark.parametrize("how", [signal.SIGSTOP, *([signal.SIGKILL] if EVERYTHING else [])], ids=lambda how: how.name)
 async def test_a_run_goes_on_at_another_worker(
     how: signal.Signals,
     nats: NatsServer,
@@ -153,12 +155,20 @@ async def test_a_run_goes_on_at_another_worker(
         assert assert_complete(again).status == "ok"
 
 
+async def announced(engine: NatsEngine) -> int:
+    """Return the number of workers that the broker knows."""
+    with suppress(EngineUnavailableError):
+        return len(await engine._broker.last(subjects.WORKERS, subjects.worker("*")))
+    return 0
+
+
 async def test_nothing_is_lost_when_the_broker_dies(
     nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec], start_worker: StartWorker
 ) -> None:
     spec = jobs("cargo run", TURNS)
-    await start_worker()
-    async with web(settings, taught, nats.url, workers=1) as engine, anyio.create_task_group() as tasks:
+    for _ in range(2):
+        await start_worker()
+    async with web(settings, taught, nats.url, workers=2) as engine, anyio.create_task_group() as tasks:
         seen: list[Event] = []
 
         async def read() -> None:
@@ -172,11 +182,16 @@ async def test_nothing_is_lost_when_the_broker_dies(
             await anyio.sleep(0.3)
             assert await engine.health() == words.BROKER_GONE
             await anyio.to_thread.run_sync(nats.start)
+        # The broker has forgotten who was announced, and even where; the web makes room for it again.
+        with anyio.fail_after(60):
+            while await announced(engine) < 2:  # noqa: ASYNC110 - a worker tells only the broker
+                await anyio.sleep(0.1)
         waiting = jobs()
         await engine.submit(waiting)
         assert assert_complete(await followed(engine, waiting.run_id)).status == "ok"
     assert assert_complete(seen).status == "ok"
-    assert [f"turn {turn}" in said(seen) for turn in range(25)] == [True] * 25
+    assert [said(seen).count(f"turn {turn}\n") for turn in range(25)] == [1] * 25, "it went on, and at one worker"
+    assert words.BEGUN_AGAIN not in said(seen)
 
 
 async def test_a_web_that_starts_again_follows_the_runs_of_the_last_one(
@@ -195,6 +210,9 @@ async def test_a_web_that_starts_again_follows_the_runs_of_the_last_one(
     async with web(settings, taught, nats.url, fail, workers=1) as engine:
         done = await engine.submit(jobs())
         first = await followed(engine, done)
+        assert isinstance(first[-1], Verdict)
+        assert not first[-1].stored
+        first = [*first[:-1], first[-1].model_copy(update={"stored": True})]
         for spec in (running, left, waiting):
             await engine.submit(spec)
         last = await until(engine, running.run_id, "turn 3")
@@ -307,55 +325,86 @@ async def test_only_the_holder_of_the_lease_writes_and_an_owner_has_few_jobs_at_
         await broker.close()
 
 
+async def test_nonsense_from_a_worker_harms_no_other_run(
+    nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec], start_worker: StartWorker
+) -> None:
+    worker = await start_worker()
+    done = jobs()
+    async with web(settings, taught, nats.url, workers=1) as engine:
+        await engine.submit(done)
+        events = await followed(engine, done.run_id)
+        other = _worker(taught, jobs().toolchain).model_dump_json().encode()
+        for subject, data in (
+            (subjects.of_run(done.run_id, "ev"), b"\xff"),
+            (subjects.of_run(done.run_id, "ev"), b'{"type": "output"}'),
+            (subjects.of_run(done.run_id, "lease"), b"[]"),
+            (subjects.worker("liar"), b"{}"),
+            (subjects.worker("liar"), other),
+        ):
+            await engine._broker.publish(subject, data)
+        assert assert_complete(await followed(engine, await engine.submit(jobs()))).status == "ok"
+        assert [one.id for one in engine._inventory.alive()] == [worker.id]
+    async with web(settings, taught, nats.url, workers=1) as engine:
+        assert await followed(engine, done.run_id) == events
+        assert assert_complete(await followed(engine, await engine.submit(jobs()))).status == "ok"
+
+
+async def test_an_answer_that_would_fill_the_memory_is_refused(nats: NatsServer) -> None:
+    broker = await Broker(nats.url).connect(5)
+
+    async def respond(msg: Msg) -> None:
+        await msg.respond(zlib.compress(b"0" * (65 * 1024 * 1024), 9))
+
+    try:
+        await broker.subscribe("ask.bomb", respond)
+        with pytest.raises(EngineUnavailableError, match="more than"):
+            await asks.ask(broker, "ask.bomb", "explain", "1.96", "E0000")
+    finally:
+        await broker.close()
+
+
+async def test_a_wish_to_cancel_that_the_broker_missed_is_repeated(
+    nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec]
+) -> None:
+    async with web(settings, taught, nats.url) as engine:
+        engine._inventory.note(_worker(taught, jobs().toolchain))
+        engine._feed.queue(_worker(taught, jobs().toolchain).group)
+        engine._feed.resize()
+        runs = [await engine.submit(jobs()) for _ in range(2)]
+        await anyio.sleep(0.2)
+        nats.kill()
+
+        async def cancel(run_id: str) -> None:
+            with pytest.raises(EngineUnavailableError):
+                await engine.cancel(run_id)
+
+        async with anyio.create_task_group() as tasks:
+            for run_id in runs:
+                tasks.start_soon(cancel, run_id)
+        await anyio.to_thread.run_sync(nats.start)
+        for run_id in runs:
+            assert assert_complete(await followed(engine, run_id)).status == "cancelled"
+
+
+async def test_a_full_broker_is_named_and_loses_nothing(
+    settings: Settings, taught: Course, jobs: Callable[..., JobSpec], tmp_path: Path
+) -> None:
+    configuration = tmp_path / "small.conf"
+    configuration.write_text(CONFIGURATION.read_text().replace("max_file: 8GB", "max_file: 4MB"))
+    with nats_server(configuration=configuration) as nats:
+        async with web(settings, taught, nats.url) as engine:
+            engine._inventory.note(_worker(taught, jobs().toolchain))
+            with suppress(EngineUnavailableError):
+                for number in range(100):
+                    await engine._broker.publish(f"built.junk.0.{number}", b"x" * 100_000, seconds=0)
+            assert "refuses to store" in await engine.health()
+            await engine._broker.purge(subjects.BUILT, "built.junk.>")
+            assert await engine._broker.publish("built.junk.0.0", b"x")
+
+
 async def test_a_broker_that_is_not_there_is_named() -> None:
     with pytest.raises(UnusableBrokerError, match="cannot be reached"):
         await Broker("nats://127.0.0.1:9").connect(0.5)
-
-
-async def test_a_server_keeps_a_run_through_its_own_death(
-    nats: NatsServer, tmp_path: Path, start_worker: StartWorker
-) -> None:
-    await start_worker()
-    variables = {"PLAYGROUND_ENGINE": nats.url}
-    posted = {"lesson": "hello-std", "files": {"src/main.rs": TURNS}, "command": "cargo run"}
-    async with AsyncExitStack() as stack:
-        server = stack.enter_context(serving(tmp_path / "data", **variables))
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
-            await _ready(client)
-            run = (await client.post("/api/runs", json=posted)).json()
-            first = await _ids(client, run["events"], stop="turn 3")
-            server.process.kill()
-            server.process.wait()
-        server = stack.enter_context(serving(tmp_path / "data", **variables))
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
-            rest = await _ids(client, run["events"], after=first[-1])
-            assert [*first, *rest] == list(range(1, rest[-1] + 1))
-            state = (await client.get(f"/api/runs/{run['id']}")).json()
-            assert (state["state"], state["finished"]["status"]) == ("done", "ok")
-            missing = await client.get("/api/runs/..%2Fev")
-            assert missing.status_code in (404, 422)
-
-
-async def _ready(client: httpx.AsyncClient) -> None:
-    with anyio.fail_after(60):
-        while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110
-            await anyio.sleep(0.1)
-
-
-async def _ids(client: httpx.AsyncClient, path: str, after: int = 0, stop: str = "\0") -> list[int]:
-    """Return the ids of the events, up to one with the text."""
-    found: list[int] = []
-    with suppress(httpx.RemoteProtocolError):
-        async with client.stream("GET", path, headers={"Last-Event-ID": str(after)}) as answer:
-            text = ""
-            async for line in answer.aiter_lines():
-                if line.startswith("id: "):
-                    found.append(int(line[4:]))
-                    if stop in text:
-                        return found
-                elif line.startswith("data: "):
-                    text = line
-    return found
 
 
 def _worker(course: Course, toolchain: str, **more: object) -> WorkerInfo:
@@ -390,6 +439,11 @@ async def test_jobs_go_to_workers_that_can_run_them(
     assert [one.name for one in await inventory.toolchains()] == ["1.0", jobs().toolchain]
     assert words.other_course("three", taught.id) in caplog.text
     now = subjects.WORKER_TTL + 0.1
+    inventory.broker.lost_at = 1.0
+    assert len(inventory.workers()) == 2, "while the broker is away, no worker can be heard"
+    inventory.broker.restored_at = 2.0
+    assert len(inventory.workers()) == 2, "nor at once when it is back"
+    now += 2.0
     assert inventory.workers() == []
     public = NatsInventory(settings.model_copy(update={"host": "0.0.0.0"}), (taught,), Broker("nats://127.0.0.1:9"))
     public.note(_worker(taught, "1.96", isolation="none"))

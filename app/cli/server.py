@@ -149,7 +149,7 @@ def _check_broker(settings: Settings) -> None:
     async def check() -> None:
         broker = await Broker(settings.engine, "web", settings.engine_keys).connect(_BROKER_SECONDS)
         try:
-            await broker.ensure(settings.run_ttl)
+            await broker.ensure(settings.run_ttl, settings.engine_replicas)
         finally:
             await broker.close()
 

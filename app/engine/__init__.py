@@ -11,6 +11,7 @@ from app.binary import Card
 from app.protocol.events import Artifact, Event, Verdict
 from app.protocol.job import JobSpec, RunPhase, RunStatus
 from app.protocol.machine import TargetStatus, ToolchainInfo
+from app.protocol.worker import Crew
 from app.stepper import Trace
 from app.toolchain import DoctorReport
 
@@ -201,6 +202,9 @@ class Inventory(Protocol):
 
     async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
         """Return those of the programs that are not installed, and the command that installs them if one is known."""
+
+    async def crew(self) -> Crew | None:
+        """Return the worker processes elsewhere, or None if this process executes the runs."""
 
 
 async def has_built(engine: Engine, run_id: str) -> bool:

@@ -201,3 +201,6 @@ class LocalInventory:
         """Return those of the programs that are not installed, and the command that installs them if one is known."""
         lacking = missing_tools(needs)
         return lacking, tools_command(lacking)
+
+    async def crew(self) -> None:
+        """Return None: this process executes the runs."""

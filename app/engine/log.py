@@ -148,6 +148,11 @@ class Run:
         """Return the seconds since the run started, or 0 if it has not."""
         return 0.0 if self.started is None else time.monotonic() - self.started
 
+    @property
+    def built_bytes(self) -> int:
+        """The size of the files that the run left."""
+        return self.built.bytes if self.built else 0
+
     def artifact(self) -> Artifact | None:
         """Return the last ``artifact`` event."""
         return next((event for event in reversed(self.log) if isinstance(event, Artifact)), None)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 
 from app.engine import NoSuchRunError, NothingBuiltError
@@ -72,21 +72,23 @@ class Retention:
         now = time.monotonic()
         for run in [run for run in self._runs.values() if run.state == "done" and now - run.idle_since > self._ttl]:
             self.drop(run)
-        self._make_room()
+        for run in list(surplus(self._runs.values())):
+            self.drop(run)
 
-    def _make_room(self) -> None:
-        """While finished runs take too much room, drop the oldest one of the owner whose runs take most."""
-        room = _Room()
-        owners: dict[str | None, _Room] = {}
-        for run in sorted((run for run in self._runs.values() if run.state == "done"), key=lambda run: run.idle_since):
-            room.add(run)
-            owners.setdefault(run.job.owner, _Room()).add(run)
-        while room.share > 1:
-            largest = max(owners.values(), key=lambda each: each.share)
-            oldest = largest.runs[0]
-            room.remove(oldest)
-            largest.remove(oldest)
-            self.drop(oldest)
+
+def surplus(runs: Iterable[Run]) -> Iterator[Run]:
+    """Yield the finished runs to drop: while they take too much room, the oldest one of the owner that takes most."""
+    room = _Room()
+    owners: dict[str | None, _Room] = {}
+    for run in sorted((run for run in runs if run.state == "done"), key=lambda run: run.idle_since):
+        room.add(run)
+        owners.setdefault(run.job.owner, _Room()).add(run)
+    while room.share > 1:
+        largest = max(owners.values(), key=lambda each: each.share)
+        oldest = largest.runs[0]
+        room.remove(oldest)
+        largest.remove(oldest)
+        yield oldest
 
 
 class _Room:
@@ -113,4 +115,4 @@ class _Room:
 
     def _count(self, run: Run, sign: int) -> None:
         self._memory += sign * run.memory_bytes
-        self._built += sign * (run.built.bytes if run.built else 0)
+        self._built += sign * run.built_bytes

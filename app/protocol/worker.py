@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.protocol.machine import TargetStatus, ToolchainInfo
 
@@ -13,7 +13,8 @@ class WorkerInfo(BaseModel):
 
     ``courses`` maps the ids of its courses to their digests. ``isolation`` is the level of its runs. ``health`` and
     ``toolchain_health`` are ``ok`` or a sentence. ``pending`` has the targets that it is setting up, or failed to. A
-    ``draining`` worker takes no further runs.
+    ``draining`` worker takes no further runs. ``busy`` runs are in progress; ``counts`` has the number of runs that it
+    has ``taken``, ``taken_over`` from a lost worker, lost to another one (``fenced``), and ``handed_back`` at its end.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -28,6 +29,8 @@ class WorkerInfo(BaseModel):
     health: str = "ok"
     toolchain_health: str = "ok"
     draining: bool = False
+    busy: int = 0
+    counts: Mapping[str, int] = Field(default_factory=dict)
 
     @property
     def group(self) -> str:
@@ -38,3 +41,16 @@ class WorkerInfo(BaseModel):
     def has(self, toolchain: str) -> bool:
         """Return True if the worker has the toolchain of that name."""
         return any(one.name == toolchain for one in self.toolchains)
+
+
+class Crew(BaseModel):
+    """The workers elsewhere as the web sees them: whether their broker can be reached, and each with its state.
+
+    A state is ``ready``, ``draining``, or ``refused``: the worker gets no runs, and the web's log says why.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    connected: bool
+    reconnections: int
+    workers: tuple[tuple[WorkerInfo, str], ...]

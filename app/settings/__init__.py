@@ -203,6 +203,9 @@ class Settings(BaseSettings):
     engine_keys: Path | None = Field(
         None, description="with workers elsewhere: folder with this process's key, as playground engine init makes it"
     )
+    engine_replicas: int = Field(
+        1, ge=1, le=5, description="with workers elsewhere: NATS servers of a cluster that keep each message"
+    )
     worker_seconds: float = Field(
         60.0, gt=0, description="with workers elsewhere: runs end as lost when no worker has been there for this long"
     )

@@ -5,6 +5,7 @@ Counters and histograms are updated as things happen. What has a current value i
 
 import hmac
 import time
+from collections import Counter as Counts
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
@@ -20,6 +21,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
+
+from app.protocol.worker import Crew
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics", "Now", "may_read"]
 
@@ -40,6 +43,8 @@ class Now:
     store_failures: int = 0
     backup_at: float | None = None
     targets: Mapping[str, int] = field(default_factory=dict)
+    crew: Crew | None = None
+    """The workers elsewhere, if runs are executed by such."""
 
 
 class Metrics:
@@ -123,6 +128,30 @@ class _Current(Collector):
         for state, number in now.targets.items():
             targets.add_metric([state], number)
         yield targets
+        if now.crew is not None:
+            yield from _of_crew(now.crew)
+
+
+def _of_crew(crew: Crew) -> Iterator[Metric]:
+    """Yield the metrics of workers elsewhere. They announce them, so that no worker needs a port of its own."""
+    yield GaugeMetricFamily("playground_broker_connected", "1 if the broker can be reached.", float(crew.connected))
+    yield CounterMetricFamily("playground_broker_reconnections", "Reconnections to the broker.", crew.reconnections)
+    workers = GaugeMetricFamily("playground_workers", "Workers by state.", labels=["state"])
+    states = Counts(state for _, state in crew.workers)
+    for state in ("ready", "draining", "refused"):
+        workers.add_metric([state], states[state])
+    yield workers
+    slots = GaugeMetricFamily("playground_worker_slots", "Runs that a worker executes at once.", labels=["worker"])
+    busy = GaugeMetricFamily("playground_worker_busy", "Runs in progress at a worker.", labels=["worker"])
+    runs = CounterMetricFamily(
+        "playground_worker_runs", "Runs of a worker, by what happened.", labels=["worker", "how"]
+    )
+    for worker, _ in crew.workers:
+        slots.add_metric([worker.id], worker.slots)
+        busy.add_metric([worker.id], worker.busy)
+        for how in ("taken", "taken_over", "fenced", "handed_back"):
+            runs.add_metric([worker.id, how], worker.counts.get(how, 0))
+    yield from (slots, busy, runs)
 
 
 def may_read(request: Request, wanted: str) -> bool:

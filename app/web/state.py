@@ -171,6 +171,7 @@ class Playground:
             store_failures=self.progress.failures,
             backup_at=backup[0].timestamp() if backup else None,
             targets=Counter(status.state for status in statuses),
+            crew=await self.inventory.crew(),
         )
         return self.metrics.text(now)
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.support.browser import Wire, find_chromium
+from tests.support.browser import find_chromium
 from tests.support.environment import EVERYTHING
+from tests.support.wire import Wire
 
 collect_ignore = [] if EVERYTHING else ["test_other_browsers.py"]
 

@@ -9,8 +9,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from bench.pace import pace
-from tests.support.browser import ENDLESS, RUN_MS, Wire, area, learner, type_files
+from tests.support.browser import ENDLESS, RUN_MS, area, learner, type_files
 from tests.support.server import Server
+from tests.support.wire import Wire
 
 HERE, THERE = "fn main() {} // here\n", "fn main() {} // there\n"
 FLOOD = """\

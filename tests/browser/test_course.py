@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.course.lesson import Lesson
-from tests.support.browser import ENDLESS, RUN_MS, Wire, area, learner, offered, show, type_files
+from tests.support.browser import ENDLESS, RUN_MS, area, learner, offered, show, type_files
+from tests.support.wire import Wire
 
 
 def lines(page: Page) -> list[int]:

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.cli.logs import configure
 from app.protocol.events import Finished, Started, Verdict
+from app.protocol.worker import Crew, WorkerInfo
 from app.settings import Settings
 from app.web.metrics import Metrics
 from app.web.state import Playground
@@ -120,6 +121,28 @@ async def test_runs_are_followed_until_their_end_and_not_without_bound(app: Fast
     assert not watch._open
 
 
+async def _crew() -> Crew:
+    worker = {"id": "desk-1", "version": "1", "courses": {}, "isolation": "namespaces", "slots": 2, "toolchains": ()}
+    told = WorkerInfo.model_validate(worker | {"busy": 1, "counts": {"taken": 5, "taken_over": 1}})
+    other = told.model_copy(update={"id": "desk-2", "busy": 0, "counts": {}})
+    return Crew(connected=True, reconnections=3, workers=((told, "ready"), (other, "refused")))
+
+
+async def test_workers_elsewhere_are_shown(app: FastAPI, learner: httpx.AsyncClient) -> None:
+    assert not any(name.startswith("playground_worker") for name in await samples(learner)), "there are none here"
+    app.state.playground.inventory.crew = _crew
+    found = await samples(learner)
+    assert found["playground_broker_connected"] == 1
+    assert found["playground_broker_reconnections_total"] == 3
+    assert (
+        found[f"playground_workers{[('state', 'ready')]}"] == found[f"playground_workers{[('state', 'refused')]}"] == 1
+    )
+    assert found[f"playground_worker_busy{[('worker', 'desk-1')]}"] == 1
+    assert found[f"playground_worker_slots{[('worker', 'desk-2')]}"] == 2
+    assert found[f"playground_worker_runs_total{[('how', 'taken'), ('worker', 'desk-1')]}"] == 5
+    assert found[f"playground_worker_runs_total{[('how', 'fenced'), ('worker', 'desk-1')]}"] == 0
+
+
 def names(expression: str) -> set[str]:
     return set(re.findall(r"\b(?:playground|process)_\w+", expression))
 
@@ -132,6 +155,7 @@ async def test_board_and_alerts_ask_for_metrics_that_exist(
     (app.state.playground.settings.data_dir / "last-backup.json").write_text(
         '{"at": "2026-11-30T12:00:00+00:00", "file": null}'
     )
+    app.state.playground.inventory.crew = _crew
     answer = await learner.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
     real = {name.partition("[")[0] for name in await samples(learner)}
     real |= set(re.findall(r"^# TYPE (\w+)", answer.text, re.MULTILINE))  # those without a sample here, too

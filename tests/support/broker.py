@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import anyio
 
 from app.engine.nats.broker import Broker
+from tests.support.forked import Forked
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy/nats.conf"
 SERVER = Path(sys.executable).with_name("nats-server")
@@ -64,12 +65,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def nats_server(*options: str) -> Iterator[NatsServer]:
+def nats_server(*options: str, configuration: Path = CONFIGURATION) -> Iterator[NatsServer]:
     """Run a NATS server with an empty store, and kill it at the end."""
     with tempfile.TemporaryDirectory(prefix="playground-nats-") as folder:
         (Path(folder) / "store").mkdir()
         store = Path(folder) / "store"
-        server = NatsServer(store, None, "--config", str(CONFIGURATION), "--store_dir", str(store), *options)
+        server = NatsServer(store, None, "--config", str(configuration), "--store_dir", str(store), *options)
         server.start()
         try:
             yield server
@@ -78,13 +79,13 @@ def nats_server(*options: str) -> Iterator[NatsServer]:
 
 
 class WorkerProcess:
-    """A real ``playground worker`` process."""
+    """A real ``playground worker`` process. Unless ``forked`` is False, it is forked as servers are."""
 
-    def __init__(self, url: str, scratch: Path, slots: int = 1, **variables: str) -> None:
-        command = [str(Path(sys.executable).with_name("playground")), "worker", "--engine", url, "--slots", str(slots)]
+    def __init__(self, url: str, scratch: Path, slots: int = 1, forked: bool = True, /, **variables: str) -> None:
+        arguments = ["worker", "--engine", url, "--slots", str(slots)]
         env = os.environ | {"PLAYGROUND_SCRATCH_DIR": str(scratch)} | variables
-        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert self.process.stdout
+        self.process = Forked(arguments, env) if forked else _installed(arguments, env)
+        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("Worker "), f"the worker did not say its name but {line!r}"
         self.id = line.split()[1]
@@ -101,6 +102,12 @@ class WorkerProcess:
         if self.process.stdout:
             self.process.stdout.close()
         return code
+
+
+def _installed(arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start the installed command."""
+    command = [str(Path(sys.executable).with_name("playground")), *arguments]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 async def connected(url: str) -> Broker:

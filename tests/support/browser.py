@@ -2,10 +2,8 @@
 
 import re
 import shutil
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Locator, Page
@@ -56,52 +54,6 @@ def learner(
     assert len(refused) == refusals, errors
     assert outages or errors == refused
     assert hosts == {urlsplit(server).netloc}
-
-
-class Wire:
-    """A TCP proxy in front of a server, whose connections can be cut."""
-
-    def __init__(self, server: str) -> None:
-        self.redirect(server)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._ends: list[socket.socket] = []
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        """Close every open connection; new ones are still accepted."""
-        for end in self._ends:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-        self._ends.clear()
-
-    def redirect(self, server: str) -> None:
-        """Forward new connections to another server."""
-        self._to = ("127.0.0.1", urlsplit(server).port or 0)
-
-    def close(self) -> None:
-        self._listener.close()
-        self.cut()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                try:
-                    far = socket.create_connection(self._to)
-                except OSError:  # the server is down at the moment
-                    near.close()
-                    continue
-                self._ends += [near, far]
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._forward, args=(one, other), daemon=True).start()
-
-    def _forward(self, one: socket.socket, other: socket.socket) -> None:
-        with suppress(OSError):
-            while piece := one.recv(65536):
-                other.sendall(piece)
-            other.shutdown(socket.SHUT_WR)
 
 
 def type_files(page: Page, texts: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from app.stepper import NotSteppedError, Trace
 from app.toolchain import DoctorReport
 
 _SECONDS = 30.0
+_LARGEST = 64 * 1024 * 1024
 ANSWERS: dict[str, TypeAdapter[Any]] = {
     "card": TypeAdapter(Card | None),
     "details": TypeAdapter(ArtifactDetails),
@@ -55,7 +56,19 @@ async def ask(broker: Broker, subject: str, name: str, *arguments: object) -> An
         raise NobodyThereError(subject) from error
     except (nats.errors.Error, TimeoutError, OSError) as error:
         raise EngineUnavailableError(f"{subject} does not answer: {error}") from error
-    told = json.loads(zlib.decompress(msg.data))
+    try:
+        told = json.loads(_unpacked(msg.data))
+    except (ValueError, zlib.error) as error:
+        raise EngineUnavailableError(f"{subject} gives an answer that cannot be read: {error}") from error
     if "error" in told:
         raise ERRORS.get(told["error"], EngineUnavailableError)(told["text"])
     return ANSWERS[name].validate_python(told["answer"])
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Return a compressed answer as text, unless a few bytes were to fill the memory. Raises ``ValueError``."""
+    unpacking = zlib.decompressobj()
+    text = unpacking.decompress(data, _LARGEST)
+    if unpacking.unconsumed_tail:
+        raise ValueError(f"it has more than {_LARGEST} bytes")
+    return text

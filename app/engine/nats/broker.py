@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import math
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,11 +22,14 @@ from app.engine.nats import subjects, words
 _log = logging.getLogger(__name__)
 _OLDEST = (2, 11)
 _ANSWER_SECONDS = 2.0
+_LEADER_SECONDS = 8.0
+_NO_LEADER = 503
 _BATCH = 500
 _MOST_PENDING = 64 * 1024 * 1024
 _FENCED = (10071, 10164)
 """The codes of ``wrong last sequence``: another writer came first."""
-_SUBJECT_FULL = 10077
+_NOT_STORED = 10077
+_REFUSED_SECONDS = 10.0
 
 Gone = (nats.errors.Error, NoStreamResponseError, TimeoutError, OSError)
 """Errors that pass when the broker is back."""
@@ -53,11 +58,18 @@ class Broker:
         self._role = role
         self._keys = keys
         self.restored: list[Callable[[], None]] = []
+        self.lost_at = self.restored_at = -math.inf
+        """The times of the last disconnection and reconnection."""
+        self.reconnections = 0
+        self._refused = "", -math.inf
+        self._closing = False
+        self._complaint = ""
+        """The last error of the connection, which says more than that there was no time left."""
         self.client = Client()
 
     async def connect(self, seconds: float) -> Self:
         """Connect within ``seconds``. Raises ``UnusableBrokerError``."""
-        secured = self._secured(self._keys) if self._keys else {}
+        secured = self._secured(self._keys) if self._keys else None
         try:
             with anyio.fail_after(seconds):
                 await self.client.connect(
@@ -70,15 +82,15 @@ class Broker:
                     pending_size=_MOST_PENDING,
                     disconnected_cb=self._lost,
                     reconnected_cb=self._reconnected,
-                    error_cb=_note,
+                    error_cb=self._note,
                     name=f"playground {self._role}",
                     inbox_prefix=f"_INBOX.{self._role}".encode(),
-                    **secured,
+                    tls=secured,
                 )
         except (*Gone, ValueError) as error:
             with anyio.CancelScope(shield=True), anyio.move_on_after(1):
                 await self.client.close()
-            raise UnusableBrokerError(words.unreachable(self.url, str(error))) from error
+            raise UnusableBrokerError(words.unreachable(self.url, self._complaint or str(error))) from error
         version = self.client.connected_server_version
         if (version.major, version.minor) < _OLDEST:
             await self.client.close()
@@ -88,26 +100,29 @@ class Broker:
 
     async def close(self) -> None:
         """Close the connection."""
+        self._closing = True
         with anyio.CancelScope(shield=True), anyio.move_on_after(2):
             await self.client.close()
 
-    def _secured(self, keys: Path) -> dict[str, Any]:
-        """Return the options of a connection with keys."""
+    def _secured(self, keys: Path) -> ssl.SSLContext:
+        """Return what proves who this process is and who the broker is."""
         try:
-            from app.engine.nats.keys import Nkey, certificates
-
-            key, trusted = Nkey.of(keys, self._role), certificates(keys)
-        except ModuleNotFoundError as error:
-            raise UnusableBrokerError(words.NO_PACKAGES) from error
-        except (OSError, ValueError) as error:
+            trusted = ssl.create_default_context(cafile=keys / "ca.pem")
+            trusted.load_cert_chain(keys / f"{self._role}.pem", keys / f"{self._role}.key")
+        except OSError as error:
             raise UnusableBrokerError(words.no_keys(str(keys), self._role, str(error))) from error
-        self.client._public_nkey = key.public  # noqa: SLF001 - its own way needs the library `nkeys`
-        return {"tls": trusted, "signature_cb": key.sign}
+        return trusted
 
     @property
     def connected(self) -> bool:
         """Return True while the broker can be reached."""
         return self.client.is_connected
+
+    @property
+    def refusal(self) -> str:
+        """Why the broker has refused to store a message in the last seconds, or nothing."""
+        why, at = self._refused
+        return why if time.monotonic() - at < _REFUSED_SECONDS else ""
 
     async def subscribe(self, subject: str, called: Callable[[Msg], Awaitable[None]]) -> None:
         """Call a function with each message of a subject, in order."""
@@ -128,9 +143,11 @@ class Broker:
             except APIError as error:
                 if error.err_code in _FENCED:
                     raise FencedError(subject) from error
-                if error.err_code == _SUBJECT_FULL:
+                # Every failure to store has this code; the text says which.
+                if error.err_code == _NOT_STORED and "per subject" in (error.description or ""):
                     raise SubjectFullError(subject) from error
                 failed: Exception = error
+                self._refused = error.description or str(error), time.monotonic()
             except Gone as error:
                 failed = error
             if time.monotonic() > until:
@@ -156,17 +173,29 @@ class Broker:
         """Delete every message of a subject."""
         await self.ask(f"STREAM.PURGE.{stream}", {"filter": subject})
 
-    async def ask(self, what: str, wish: Mapping[str, Any] | None = None, *, seconds: float = 5.0) -> dict[str, Any]:
-        """Ask JetStream's own interface. Raises ``APIError``, ``EngineUnavailableError``."""
+    async def ask(self, what: str, wish: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Ask JetStream's own interface. Raises ``APIError``, ``EngineUnavailableError``.
+
+        Tries again for a while when brokers have no leader, as after the death of one of three.
+        """
         data = json.dumps(wish).encode() if wish is not None else b""
-        try:
-            answer = await self.client.request(f"$JS.API.{what}", data, timeout=seconds)
-        except Gone as error:
-            raise EngineUnavailableError(f"{what}: {error}") from error
-        found: dict[str, Any] = json.loads(answer.data)
-        if "error" in found:
-            raise APIError(**{key: found["error"].get(key) for key in ("code", "err_code", "description")})
-        return found
+        until = time.monotonic() + _LEADER_SECONDS
+        while True:
+            try:
+                answer = await self.client.request(f"$JS.API.{what}", data, timeout=_ANSWER_SECONDS)
+            except nats.errors.TimeoutError as error:
+                if time.monotonic() > until:
+                    raise EngineUnavailableError(f"{what}: {error}") from error
+                continue
+            except Gone as error:
+                raise EngineUnavailableError(f"{what}: {error}") from error
+            found: dict[str, Any] = json.loads(answer.data)
+            if "error" not in found:
+                return found
+            refused = APIError(**{key: found["error"].get(key) for key in ("code", "err_code", "description")})
+            if refused.code != _NO_LEADER or time.monotonic() > until:
+                raise refused
+            await anyio.sleep(0.1)
 
     async def names(self, pattern: str) -> list[str]:
         """Return the subjects of ``RUNS`` that match."""
@@ -220,10 +249,23 @@ class Broker:
             raise EngineUnavailableError(f"{stream} could not be read: {error}") from error
 
     async def _lost(self) -> None:
+        if self._closing:
+            return
         _log.warning("the broker cannot be reached")
+        self.lost_at = time.monotonic()
+
+    async def _note(self, error: Exception) -> None:
+        told, self._complaint = self._complaint, str(error) or type(error).__name__
+        # Each try to connect again fails, ten times a second.
+        is_usual = isinstance(error, (OSError, asyncio.TimeoutError, nats.errors.StaleConnectionError))
+        if not is_usual and told != self._complaint:
+            _log.warning("the broker: %s", self._complaint)
 
     async def _reconnected(self) -> None:
         _log.warning("the broker is back")
+        self._complaint = ""
+        self.restored_at = time.monotonic()
+        self.reconnections += 1
         for call in self.restored:
             call()
 
@@ -241,9 +283,3 @@ def subject_of(msg: Msg) -> str:
 def by_subject(messages: Sequence[Msg], end: str) -> Msg | None:
     """Return the message whose subject ends like this."""
     return next((msg for msg in messages if subject_of(msg).split(".")[2] == end), None)
-
-
-async def _note(error: Exception) -> None:
-    # Each try to connect again fails, ten times a second.
-    if not isinstance(error, (OSError, asyncio.TimeoutError, nats.errors.StaleConnectionError)):
-        _log.warning("the broker: %s", str(error) or type(error).__name__)

@@ -10,20 +10,19 @@ from nats.aio.msg import Msg
 
 from app.engine import EngineUnavailableError, NoSuchRunError, OnVerdict
 from app.engine.nats import subjects
-from app.engine.nats.broker import Broker, subject_of
+from app.engine.nats.broker import Broker, sequence_of, subject_of
 from app.engine.nats.mirror import Mirror
-from app.engine.nats.runlog import Lease, batch_of, events_of, known
+from app.engine.nats.runlog import events_of, in_order, known, lease_of
+from app.engine.retention import surplus
 from app.engine.supervisor import Supervisor
 from app.protocol.events import Event
 from app.protocol.job import JobSpec
 
 _log = logging.getLogger(__name__)
-_MOST = 2000
-"""Copies of ended runs that are kept; the broker still has the others."""
 
 
 class Copies:
-    """The copies by the ids of their runs, in the order in which they came.
+    """The copies by the ids of their runs.
 
     ``send`` takes what the web says of a run, and ``ended`` is called once a run has ended. ``on_verdict`` is awaited
     before a verdict becomes visible.
@@ -73,9 +72,9 @@ class Copies:
     def before(self, run: Mirror) -> list[Mirror]:
         """Return the owner's last runs with an artifact before this one: of the same lesson, and of any other."""
         found: dict[bool, Mirror] = {}
-        runs = self.all()
-        for one in reversed(runs[: runs.index(run)] if run in runs else runs):
-            if one.files and run.job.owner is not None and one.job.owner == run.job.owner:
+        own = [one for one in self.all() if run.job.owner is not None and one.job.owner == run.job.owner]
+        for one in sorted(own, key=lambda one: -one.accepted):
+            if one.files and one.accepted < run.accepted:
                 found.setdefault((one.job.course, one.job.lesson) == (run.job.course, run.job.lesson), one)
         return [found[same] for same in (True, False) if same in found]
 
@@ -83,16 +82,16 @@ class Copies:
         """Take events that the broker has stored."""
         run = self._runs.get(_run_of(msg))
         if run is not None:
-            batch = batch_of(msg)
-            run.files = batch.built or run.files
-            if not self.take(run, batch.events):
+            events, built = in_order([msg])
+            run.files = built or run.files
+            if not self.take(run, events):
                 self._tasks.start_soon(self.replay, run)
 
     async def leased(self, msg: Msg) -> None:
         """Note who writes to a log from now on."""
         run = self._runs.get(_run_of(msg))
         if run is not None:
-            run.lease = Lease.model_validate_json(msg.data)
+            run.lease = lease_of(msg)
 
     def take(self, run: Mirror, events: Sequence[Event]) -> bool:
         """Append events; return False if some before them are missing. A verdict is stored before it is appended."""
@@ -115,7 +114,14 @@ class Copies:
         ended = {name.split(".")[1] for name in await self._broker.names("run.*.stored")}
         accepted = [name.split(".")[1] for name in await self._broker.names("run.*.spec.*")]
         runs = [await self.get(run_id) for run_id in accepted if run_id not in ended]
+        self._tasks.start_soon(self._load_ended, [run_id for run_id in accepted if run_id in ended])
         return [run for run in runs if not run.ending and run.state != "done"]
+
+    async def _load_ended(self, run_ids: Sequence[str]) -> None:
+        """Copy the runs of an earlier web, so that their age and their room count."""
+        for run_id in run_ids:
+            with suppress(NoSuchRunError, EngineUnavailableError):
+                await self.get(run_id)
 
     async def drop(self, run_id: str) -> None:
         """Delete a run and its artifact."""
@@ -125,31 +131,38 @@ class Copies:
         await self._broker.purge(subjects.RUNS, f"run.{run_id}.>")
         await self._broker.purge(subjects.BUILT, f"built.{run_id}.>")
 
-    def discard(self, run_id: str) -> None:
-        """Remove the copy of a run that was not accepted."""
+    def refuse(self, run_id: str) -> None:
+        """Remove a run that is not accepted because the broker was away; it may have been stored all the same."""
         self._runs.pop(run_id, None)
+        self._tasks.start_soon(self._purge_refused, run_id)
+
+    async def _purge_refused(self, run_id: str) -> None:
+        while True:
+            with suppress(EngineUnavailableError):
+                await self.drop(run_id)
+                return
+            await anyio.sleep(1)
 
     async def expire(self, ttl: float) -> None:
-        """Delete the runs that ended more than ``ttl`` seconds ago, and the copies of further ones beyond ``_MOST``."""
+        """Delete the runs that ended more than ``ttl`` seconds ago, and those that take too much room."""
         now = time.monotonic()
-        done = [run for run in self._runs.values() if run.state == "done"]
-        for run in done:
-            if now - run.idle_since > ttl:
-                await self.drop(run.id)
-        unread = sorted((run for run in done if not run.readers), key=lambda run: run.idle_since)
-        for run in unread[: max(0, len(done) - _MOST)]:
-            self._runs.pop(run.id, None)
+        old = [run for run in self._runs.values() if run.state == "done" and now - run.idle_since > ttl]
+        for run in old:
+            await self.drop(run.id)
+        for run_id in [run.id for run in surplus(self._runs.values())]:
+            await self.drop(run_id)
 
     async def _load(self, run_id: str) -> Mirror:
         found = await known(self._broker, run_id)
         if found.job is None:
             raise NoSuchRunError(run_id)
         run = self.new(JobSpec.model_validate_json(found.job.data))
+        run.accepted = sequence_of(found.job)
         run.lease, run.closing = found.lease, found.stored
         events, run.files = await events_of(self._broker, run_id)
         self.take(run, events)
         if found.stored and run.ending:
-            run.close()
+            run.close(stored=True)
         return run
 
     async def _close(self, run: Mirror) -> None:
@@ -161,7 +174,7 @@ class Copies:
         except Exception:
             _log.exception("the progress of run %s could not be stored; the next start tries again", run.id)
             stored = False
-        run.close()
+        run.close(stored=stored)
         self._ended(run)
         if stored:
             await self._broker.publish(subjects.of_run(run.id, "stored"), seconds=60)

@@ -26,22 +26,22 @@ from app.engine import (
 from app.engine.dispatcher import TICK
 from app.engine.nats import asks, subjects
 from app.engine.nats import words as own
-from app.engine.nats.broker import FencedError, subject_of
+from app.engine.nats.broker import FencedError, UnusableBrokerError, subject_of
 from app.engine.nats.copies import Copies
 from app.engine.nats.feed import Feed
-from app.engine.nats.inventory import NatsInventory
+from app.engine.nats.inventory import NatsInventory, announced
 from app.engine.nats.mirror import Mirror
 from app.engine.nats.runlog import RunLog, events_of, first_lease, known, next_lease
 from app.engine.supervisor import Supervisor
 from app.protocol.events import Event, Finished, Output, Verdict
 from app.protocol.job import JobSpec, RunStatus
-from app.protocol.worker import WorkerInfo
 from app.settings import Settings
 from app.stepper import Trace
 
 _log = logging.getLogger(__name__)
 _WEB = "web"
 _CONNECT_SECONDS = 10.0
+_BEGIN_SECONDS = 30.0
 _LATE = 30.0
 """Seconds without ``_tend_once`` after which the engine counts as ended."""
 _QUIET = 5.0
@@ -67,7 +67,7 @@ class NatsEngine:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._broker.close)
             await self._broker.connect(_CONNECT_SECONDS)
-            await self._broker.ensure(self._settings.run_ttl)
+            await self._broker.ensure(self._settings.run_ttl, self._settings.engine_replicas)
             self._tasks = Supervisor(await stack.enter_async_context(anyio.create_task_group()))
             self._runs = Copies(self._broker, self._tasks, self._on_verdict, self._say, self._ended)
             self._feed = Feed(self._settings, self._inventory, self._tasks, self._runs.take)
@@ -75,9 +75,7 @@ class NatsEngine:
             await self._broker.subscribe(f"{subjects.LIVE}run.*.lease", self._runs.leased)
             await self._broker.subscribe(f"{subjects.LIVE}worker.>", self._announced)
             self._broker.restored.append(lambda: self._tasks.start_soon(self._catch_up))
-            for msg in await self._broker.last(subjects.WORKERS, subjects.worker("*")):
-                await self._announced(msg)
-            await self._feed.resume(await self._runs.unstored())
+            await self._begin()
             self._tasks.start_soon(self._tend)
             self._stack = stack.pop_all()
         return self
@@ -89,12 +87,29 @@ class NatsEngine:
         self._tasks.end()
         return await self._stack.__aexit__(kind, error, trace)
 
+    async def _begin(self) -> None:
+        """Learn of workers, and take up the runs of an earlier web. The broker may go away meanwhile."""
+        until = time.monotonic() + _BEGIN_SECONDS
+        while True:
+            try:
+                for msg in await self._broker.last(subjects.WORKERS, subjects.worker("*")):
+                    await self._announced(msg)
+                await self._feed.resume(await self._runs.unstored())
+            except EngineUnavailableError:
+                if time.monotonic() > until:
+                    raise
+                await anyio.sleep(0.2)
+            else:
+                return
+
     async def health(self) -> str:
         """Return ``ok``, or a sentence that says why runs do not work."""
         if self._tasks.ended or time.monotonic() - self._tended > _LATE:
             return words.ENGINE_ENDED
         if not self._broker.connected:
             return own.BROKER_GONE
+        if self._broker.refusal:
+            return own.refuses(self._broker.refusal)
         told = [one.health for one in self._inventory.workers()]
         if not told:
             return own.NO_WORKER
@@ -126,9 +141,9 @@ class NatsEngine:
         run = self._runs.new(job)
         run.group = group
         try:
-            await self._broker.publish(subjects.spec(run.id, job.owner), job.model_dump_json().encode())
+            run.accepted = await self._broker.publish(subjects.spec(run.id, job.owner), job.model_dump_json().encode())
         except BaseException:
-            self._runs.discard(run.id)
+            self._runs.refuse(run.id)
             raise
         finally:
             queue.release(job.queue_owner)
@@ -160,14 +175,24 @@ class NatsEngine:
     async def cancel(self, run_id: str) -> None:
         """End the run and its process tree. Raises ``NoSuchRunError``; does nothing if the run is done."""
         run = await self._runs.get(run_id)
-        if run.state == "done" or run.ending:
-            return
-        if run.lease is not None or not self._feed.leave(run):
-            await self._broker.publish(subjects.of_run(run_id, "cancel"))
+        if run.state != "done" and not run.ending:
+            run.unwanted = True  # if the broker is away, ``_tend_run`` tries again
+            await self._cancel(run)
+
+    async def _cancel(self, run: Mirror) -> None:
+        """Have the run's worker end it, or end it here if it has none."""
+        if not run.cancel_sent and (run.lease is not None or not self._feed.leave(run)):
+            await self._broker.publish(subjects.of_run(run.id, "cancel"))
+            run.cancel_sent = True
         if run.lease is None:
             # No worker has begun, and this ends the run; or one begins now, and has heard of the wish.
-            log = await first_lease(self._broker, run_id, _WEB)
-            await self._write_end(run, log, Finished(status="cancelled", exit_code=None, seconds=0.0))
+            log = await first_lease(self._broker, run.id, _WEB)
+        elif run.lease.holder == _WEB:
+            # The broker went away between the lease and the last event.
+            log = await next_lease(self._broker, run.id, _WEB, await known(self._broker, run.id))
+        else:
+            return
+        await self._write_end(run, log, Finished(status="cancelled", exit_code=None, seconds=0.0))
 
     async def forget(self, owner: str) -> None:
         """Cancel the owner's runs and drop their events and artifacts."""
@@ -244,13 +269,17 @@ class NatsEngine:
 
     async def _announced(self, msg: Msg) -> None:
         """Take what a worker announces of itself; an empty message says that it has ended."""
+        worker_id = subject_of(msg).rpartition(".")[2]
         if not msg.data:
-            self._inventory.leave(subject_of(msg).rpartition(".")[2])
+            self._inventory.leave(worker_id)
+        elif (info := announced(msg.data)) is None or info.id != worker_id:
+            _log.warning("the announcement of worker %s cannot be read", worker_id)
         else:
-            info = WorkerInfo.model_validate_json(msg.data)
+            is_new = info.group not in self._inventory.groups()
             self._inventory.note(info)
-            if not self._feed.knows(info.group):
-                self._feed.queue(info.group)
+            self._feed.queue(info.group)
+            if is_new:
+                # The broker deletes the consumer of a group that was away for long.
                 self._tasks.start_soon(self._create_consumer, info.group)
         self._feed.resize()
 
@@ -266,7 +295,13 @@ class NatsEngine:
                 return
 
     async def _catch_up(self) -> None:
-        """Read what was missed while the broker was away."""
+        """Read what was missed while the broker was away, and make again what it has kept in memory only."""
+        try:
+            await self._broker.ensure(self._settings.run_ttl, self._settings.engine_replicas)
+        except UnusableBrokerError as error:
+            _log.warning("%s", error)
+        for group in self._feed.groups():
+            self._tasks.start_soon(self._create_consumer, group)
         for run in self._runs.active():
             await self._runs.replay(run)
             self._feed.pump(run)
@@ -296,10 +331,10 @@ class NatsEngine:
 
     async def _tend_run(self, run: Mirror, now: float) -> None:
         left = not run.readers and now - run.idle_since > self._settings.reader_seconds
-        if run.job.attended and left and not run.unwanted and not run.preparing:
-            run.unwanted = True
-            await self.cancel(run.id)
-        elif now - run.served > self._settings.worker_seconds and not run.ending:
+        run.unwanted |= run.job.attended and left and not run.preparing
+        if run.unwanted and not run.ending:
+            await self._cancel(run)
+        if now - run.served > self._settings.worker_seconds and not run.ending:
             await self._lose(run)
         elif run.sequence is not None and now - run.touched > _QUIET:
             run.touched = now
@@ -318,7 +353,7 @@ class NatsEngine:
         if log is None:
             return
         run.lease = log.lease
-        events: Sequence[Event] = (await events_of(self._broker, run.id))[0]
+        events: Sequence[Event] = (await events_of(self._broker, run.id, log.sequence))[0]
         if not (events and isinstance(events[-1], Verdict)):
             end = [*last, Verdict(reached=False, checks=())]
             added = [event.numbered(len(events) + at) for at, event in enumerate(end, 1)]

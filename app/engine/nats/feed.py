@@ -61,14 +61,14 @@ class Feed:
             self._queues[group] = Dispatcher(settings, self._start)
         return self._queues[group]
 
+    def groups(self) -> list[str]:
+        """Return every group of workers that has been heard of."""
+        return [group for group in self._queues if group]
+
     def note_presence(self, owner: str | None) -> None:
         """Note that an owner is present."""
         for queue in self._queues.values():
             queue.queue.note_presence(owner)
-
-    def knows(self, group: str) -> bool:
-        """Return True if the group has a queue."""
-        return group in self._queues
 
     def resize(self) -> None:
         """Give each queue as many slots as its group has now."""

@@ -1,6 +1,7 @@
 """The runs that all workers together can execute, from the announcement of each."""
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from app.engine.nats import asks, subjects, words
 from app.engine.nats.broker import Broker
 from app.protocol.job import JobSpec
 from app.protocol.machine import TargetStatus, ToolchainInfo
-from app.protocol.worker import WorkerInfo
+from app.protocol.worker import Crew, WorkerInfo
 from app.settings import Settings
 from app.toolchain import DoctorReport
 
@@ -54,8 +55,10 @@ class NatsInventory:
         return [one for one in self.alive() if not one.draining and self.why_refused(one) is None]
 
     def alive(self) -> list[WorkerInfo]:
-        """Return every worker that was heard of lately."""
+        """Return every worker that was heard of lately. While the broker is away, nothing can be heard."""
         since = self._clock() - subjects.WORKER_TTL
+        if self.broker.lost_at > self.broker.restored_at or self.broker.restored_at > since:
+            since = -math.inf
         for gone in [name for name, (_, at) in self._seen.items() if at < since]:
             del self._seen[gone]
             self._refused.discard(gone)
@@ -137,6 +140,11 @@ class NatsInventory:
             return (), None
         return await self._any(self.workers(), "missing_tools", list(needs))  # type: ignore[no-any-return]
 
+    async def crew(self) -> Crew:
+        """Return every worker that was heard of lately with its state."""
+        workers = tuple((one, state_of(one, self.why_refused(one))) for one in self.alive())
+        return Crew(connected=self.broker.connected, reconnections=self.broker.reconnections, workers=workers)
+
     async def _any(self, workers: Sequence[WorkerInfo], name: str, *arguments: object) -> Any:
         """Return the answer of one of the workers. Raises ``EngineUnavailableError`` if none answers."""
         for one in random.sample(workers, len(workers)):
@@ -172,8 +180,21 @@ async def roster(settings: Settings, courses: Iterable[Course]) -> list[tuple[Wo
         found = await inventory.broker.last(subjects.WORKERS, subjects.worker("*"))
     finally:
         await inventory.broker.close()
-    workers = [WorkerInfo.model_validate_json(msg.data) for msg in found if msg.data]
+    workers = [info for msg in found if (info := announced(msg.data))]
     return [(one, inventory.why_refused(one)) for one in sorted(workers, key=lambda one: one.id)]
+
+
+def announced(data: bytes) -> WorkerInfo | None:
+    """Return an announcement, or None if it is empty or cannot be read."""
+    try:
+        return WorkerInfo.model_validate_json(data)
+    except ValueError:
+        return None
+
+
+def state_of(info: WorkerInfo, refused: str | None) -> str:
+    """Return ``ready``, ``draining`` or ``refused``."""
+    return "draining" if info.draining else "refused" if refused else "ready"
 
 
 def table(workers: Sequence[tuple[WorkerInfo, str | None]]) -> str:
@@ -182,8 +203,8 @@ def table(workers: Sequence[tuple[WorkerInfo, str | None]]) -> str:
         return words.NO_WORKER
     lines = []
     for one, refused in workers:
-        state = "draining" if one.draining else "refused" if refused else "ready"
-        lines.append(f"{one.id}: {state}, {one.slots} at once, isolation {one.isolation}, version {one.version}")
+        able = f"{one.slots} at once, isolation {one.isolation}, version {one.version}"
+        lines.append(f"{one.id}: {state_of(one, refused)}, {able}")
         lines += [f"  Rust {each.name}: {', '.join(sorted(each.targets))}" for each in one.toolchains]
         lines += [f"  {each.triple}: {each.state}" for each in one.pending]
         lines += [f"  {why}" for why in (refused, one.health, one.toolchain_health) if why not in (None, "ok")]

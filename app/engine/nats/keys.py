@@ -1,26 +1,21 @@
 """Keys, certificates and a configuration for a broker that others can reach."""
 
-import base64
-import binascii
 import datetime as dt
 import ipaddress
 import json
 import os
-import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Role = Literal["web", "worker"]
 _DAYS = 825
-_SEED, _USER = 18 << 3, 20 << 3
-"""The prefixes of seeds and of users, which make them begin with S and U."""
 _MAX_PAYLOAD = 4 * 1024 * 1024
 """Bytes of the largest message: a job has a request's body, whose bound is a quarter of this by default."""
 
@@ -40,9 +35,10 @@ PERMISSIONS: dict[Role, dict[str, Any]] = {
                 "$JS.API.CONSUMER.MSG.NEXT.JOBS.*",
                 "$JS.API.DIRECT.GET.RUNS",
                 "$JS.API.DIRECT.GET.BUILT",
+                "hold.*",
             ]
         },
-        "subscribe": {"allow": ["_INBOX.worker.>", "run.*.cancel", "ask.*"]},
+        "subscribe": {"allow": ["_INBOX.worker.>", "run.*.cancel", "ask.*", "hold.*"]},
         "allow_responses": True,
     },
 }
@@ -56,27 +52,25 @@ def init(folder: Path, hosts: Sequence[str]) -> None:
     """
     folder.mkdir(mode=0o700, parents=True)
     names = ["localhost", "127.0.0.1", "::1", *hosts]
-    authority, authority_key = _certificate("playground authority", names, None)
-    server, server_key = _certificate("playground broker", names, (authority, authority_key))
-    public: dict[Role, str] = {}
+    authority = _Identity.of("playground authority")
+    server = _Identity.of("playground broker", authority, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    _write(folder / "ca.pem", authority.certificate_pem)
+    _write(folder / "server.pem", server.certificate_pem)
+    _write(folder / "server.key", server.key_pem)
     for role in PERMISSIONS:
         own = folder / role
         own.mkdir(mode=0o700)
-        public[role] = _key(own / f"{role}.nk")
-        _write(own / "ca.pem", _pem(authority))
-    _write(folder / "server.pem", _pem(server))
-    _write(
-        folder / "server.key",
-        server_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
-    )
-    _write(folder / "server.conf", configuration(folder, public, listen=hosts[0] if hosts else "127.0.0.1").encode())
+        # A certificate for clients only, so that a worker cannot pass for the broker.
+        client = _Identity.of(_name_of(role), authority, ExtendedKeyUsageOID.CLIENT_AUTH)
+        _write(own / f"{role}.pem", client.certificate_pem)
+        _write(own / f"{role}.key", client.key_pem)
+        _write(own / "ca.pem", authority.certificate_pem)
+    _write(folder / "server.conf", configuration(folder, listen=hosts[0] if hosts else "127.0.0.1").encode())
 
 
-def configuration(folder: Path, public: dict[Role, str], *, listen: str) -> str:
-    """Return the configuration of nats-server. ``public`` has the public key of each role."""
-    users = [{"nkey": public[role], "permissions": PERMISSIONS[role]} for role in PERMISSIONS]
+def configuration(folder: Path, *, listen: str) -> str:
+    """Return the configuration of nats-server. A client is the user that its certificate names."""
+    users = [{"user": f"CN={_name_of(role)}", "permissions": PERMISSIONS[role]} for role in PERMISSIONS]
     return f"""# A broker for the playground; `playground engine init` has written this.
 server_name: playground
 listen: {json.dumps(f"[{listen}]:4222" if ":" in listen else f"{listen}:4222")}
@@ -86,6 +80,8 @@ max_connections: 1000
 tls {{
   cert_file: {json.dumps(str(folder / "server.pem"))}
   key_file: {json.dumps(str(folder / "server.key"))}
+  ca_file: {json.dumps(str(folder / "ca.pem"))}
+  verify_and_map: true
   timeout: 5
 }}
 
@@ -103,89 +99,58 @@ jetstream {{
 """
 
 
-def certificates(keys: Path) -> ssl.SSLContext:
-    """Return what a client trusts: the authority in its folder of keys. Raises ``OSError``."""
-    return ssl.create_default_context(cafile=keys / "ca.pem")
+def _name_of(role: Role) -> str:
+    return f"playground {role}"
 
 
-class Nkey:
-    """A key pair in the form of NATS: base32 of a prefix, the bytes of an Ed25519 key, and a checksum.
+@dataclass(frozen=True)
+class _Identity:
+    """A certificate and its key."""
 
-    The library ``nkeys`` is published without a wheel, which the image cannot install.
-    """
-
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
-        self._key = Ed25519PrivateKey.from_private_bytes(secret)
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def of(cls, keys: Path, role: Role) -> "Nkey":
-        """Read the key of a role. Raises ``OSError``, ``ValueError``."""
-        raw = base64.b32decode(_padded((keys / f"{role}.nk").read_bytes().strip()))
-        if len(raw) != 36 or _checked(raw[:-2]) != raw or raw[0] & 0xF8 != _SEED or raw[0] & 7 != _USER >> 5:
-            raise ValueError(f"{keys / role}.nk is not the seed of a user")
-        return cls(raw[2:-2])
+    def of(
+        cls,
+        name: str,
+        issuer: Self | None = None,
+        purpose: x509.ObjectIdentifier | None = None,
+        hosts: Sequence[str] = (),
+    ) -> Self:
+        """Return a new identity; without an issuer, of an authority that signs itself and whose key nobody keeps."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        signer = issuer.key if issuer else key
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer.certificate.subject if issuer else subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(minutes=5))
+            .not_valid_after(now + dt.timedelta(days=_DAYS))
+            .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            .add_extension(_usage(authority=issuer is None), critical=True)
+        )
+        if purpose:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        if hosts:
+            names = x509.SubjectAlternativeName([_host(host) for host in hosts])
+            builder = builder.add_extension(names, critical=False)
+        return cls(builder.sign(signer, hashes.SHA256()), key)
 
     @property
-    def seed(self) -> bytes:
-        """The form in which the secret is stored."""
-        head = bytes([_SEED | _USER >> 5, (_USER & 31) << 3])
-        return base64.b32encode(_checked(head + self._secret)).rstrip(b"=")
+    def certificate_pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
-    def public(self) -> str:
-        """The public key, as the broker's configuration has it."""
-        raw = self._key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        return base64.b32encode(_checked(bytes([_USER]) + raw)).rstrip(b"=").decode()
-
-    def sign(self, nonce: str) -> bytes:
-        """Return the signature of the broker's challenge."""
-        return base64.b64encode(self._key.sign(nonce.encode()))
-
-
-def _checked(raw: bytes) -> bytes:
-    """Append the checksum, which is CRC-16/XMODEM."""
-    return raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")
-
-
-def _padded(text: bytes) -> bytes:
-    return text + b"=" * (-len(text) % 8)
-
-
-def _key(path: Path) -> str:
-    """Write a new seed and return its public key."""
-    key = Nkey(os.urandom(32))
-    _write(path, key.seed)
-    return key.public
-
-
-def _certificate(
-    name: str, hosts: Sequence[str], issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None
-) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Return a certificate and its key; without an issuer, of an authority that signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer[0].subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(days=_DAYS))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(_usage(authority=issuer is None), critical=True)
-    )
-    signer = issuer[1] if issuer else key
-    builder = builder.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
-    )
-    if issuer:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_name(host) for host in hosts]), critical=False)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    return builder.sign(signer, hashes.SHA256()), key
+    def key_pem(self) -> bytes:
+        none = serialization.NoEncryption()
+        return self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, none)
 
 
 def _usage(*, authority: bool) -> x509.KeyUsage:
@@ -202,15 +167,11 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
     )
 
 
-def _name(host: str) -> x509.GeneralName:
+def _host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _write(path: Path, content: bytes) -> None:

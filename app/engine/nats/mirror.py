@@ -15,6 +15,8 @@ class Mirror(Run):
     def __init__(self, job: JobSpec, send: Callable[["Mirror", Event], None]) -> None:
         super().__init__(job)
         self._send = send
+        self.accepted = 0
+        """The sequence of its acceptance, by which runs are in order."""
         self.group = ""
         self.unsent: list[Event] = []
         self.wanted = False
@@ -25,7 +27,9 @@ class Mirror(Run):
         self.files: Built | None = None
         self.ending: Verdict | None = None
         """The verdict, until its progress is stored."""
-        self.pumping = self.closing = self.placed = self.unwanted = False
+        self.pumping = self.closing = self.placed = False
+        self.unwanted = self.cancel_sent = False
+        """The run is to end; its worker, if it has one, was told so."""
         self.handed = 0
         """How often its job was taken back from the workers."""
         self.touched = self.served = time.monotonic()
@@ -60,10 +64,15 @@ class Mirror(Run):
         """Return True if the run has started, so that it does not wait for a target any more."""
         return self.started is not None
 
-    def close(self) -> None:
-        """Append the verdict, which ends the log."""
+    @property
+    def built_bytes(self) -> int:
+        """The size of the files that the run left at the broker."""
+        return sum(file.bytes for file in self.files.files) if self.files else 0
+
+    def close(self, *, stored: bool) -> None:
+        """Append the verdict, which ends the log. ``stored`` says whether the progress is."""
         assert self.ending
-        verdict, self.ending = self.ending, None
+        verdict, self.ending = self.ending.model_copy(update={"stored": stored}), None
         self.state, self.preparing = "done", False
         self.idle_since = time.monotonic()
         super().emit(verdict)

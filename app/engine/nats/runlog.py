@@ -4,22 +4,27 @@ Every event names the lease under which it is written. The broker refuses it onc
 was taken for dead, or the web after a worker has begun, cannot write any more.
 """
 
+import logging
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import anyio
 from nats.aio.msg import Msg
 from pydantic import BaseModel, ConfigDict
 
+from app.engine import EngineUnavailableError
 from app.engine.nats import subjects
-from app.engine.nats.broker import Broker, FencedError, by_subject, sequence_of
+from app.engine.nats.broker import Broker, FencedError, by_subject, sequence_of, subject_of
 from app.protocol.events import Event, Verdict, from_json, to_json
 
+_log = logging.getLogger(__name__)
 _LAST = "Nats-Expected-Last-Subject-Sequence"
 _OF = "Nats-Expected-Last-Subject-Sequence-Subject"
 _BUILT = "Playground-Built"
 _LARGEST = 512 * 1024
 """Bytes of events that one message has at most, unless a single event has more."""
+_TRIES, _PAUSE = 100, 0.05
 
 
 class Stored(BaseModel):
@@ -57,8 +62,16 @@ class Batch:
     built: Built | None
 
 
+def lease_of(msg: Msg) -> Lease:
+    """Return the lease in a message. One that cannot be read belongs to nobody."""
+    try:
+        return Lease.model_validate_json(msg.data)
+    except ValueError:
+        return Lease(holder="nobody", attempt=1, nonce="")
+
+
 def batch_of(msg: Msg) -> Batch:
-    """Return the events in a message."""
+    """Return the events in a message. Raises ``ValueError`` if it cannot be read."""
     told = (msg.headers or {}).get(_BUILT)
     events = tuple(from_json(line) for line in msg.data.splitlines())
     return Batch(events, Built.model_validate_json(told) if told else None)
@@ -68,7 +81,13 @@ def in_order(messages: Iterable[Msg]) -> tuple[list[Event], Built | None]:
     """Return the events of messages in the order of their ids, each once, and the artifact."""
     events: list[Event] = []
     built: Built | None = None
-    for batch in map(batch_of, messages):
+    for msg in messages:
+        try:
+            batch = batch_of(msg)
+        except ValueError:
+            # A worker that writes nonsense must not keep the web from its other runs.
+            _log.warning("a message of %s cannot be read", subject_of(msg))
+            continue
         events += [event for event in batch.events if event.id > (events[-1].id if events else 0)]
         built = batch.built or built
     return events, built
@@ -96,12 +115,12 @@ class RunLog:
         self._broker = broker
         self.run_id = run_id
         self.lease = lease
-        self._sequence = sequence
+        self.sequence = sequence
 
     async def append(self, events: Sequence[Event], built: Built | None = None, *, seconds: float = 5.0) -> None:
         """Store events. ``built`` belongs to the verdict. Raises ``FencedError``, ``EngineUnavailableError``."""
         subject = subjects.of_run(self.run_id, "ev")
-        fence = {_LAST: str(self._sequence), _OF: subjects.of_run(self.run_id, "lease")}
+        fence = {_LAST: str(self.sequence), _OF: subjects.of_run(self.run_id, "lease")}
         for group in pieces(events):
             last = {_BUILT: built.model_dump_json()} if built and isinstance(group[-1], Verdict) else {}
             data = "\n".join(map(to_json, group)).encode()
@@ -125,16 +144,26 @@ async def known(broker: Broker, run_id: str) -> Known:
     lease = by_subject(found, "lease")
     return Known(
         job=by_subject(found, "spec"),
-        lease=Lease.model_validate_json(lease.data) if lease else None,
+        lease=lease_of(lease) if lease else None,
         sequence=sequence_of(lease) if lease else 0,
         cancelled=by_subject(found, "cancel") is not None,
         stored=by_subject(found, "stored") is not None,
     )
 
 
-async def events_of(broker: Broker, run_id: str) -> tuple[list[Event], Built | None]:
-    """Return a run's events so far. Raises ``EngineUnavailableError``."""
-    return in_order(await broker.read(subjects.RUNS, subjects.of_run(run_id, "ev")))
+async def events_of(broker: Broker, run_id: str, lease: int = 0) -> tuple[list[Event], Built | None]:
+    """Return a run's events so far. Raises ``EngineUnavailableError``.
+
+    With the sequence of a ``lease``, every event before that lease is among them: of several brokers, the one that
+    answers may not have heard of the last messages yet.
+    """
+    found = await broker.read(subjects.RUNS, subjects.of_run(run_id, "*" if lease else "ev"))
+    for _ in range(_TRIES):
+        if not lease or any(sequence_of(msg) >= lease for msg in found):
+            return in_order(msg for msg in found if subject_of(msg).endswith(".ev"))
+        await anyio.sleep(_PAUSE)
+        found = await broker.read(subjects.RUNS, subjects.of_run(run_id, "*"))
+    raise EngineUnavailableError(f"the broker does not know the lease of run {run_id} yet")
 
 
 async def first_lease(broker: Broker, run_id: str, holder: str) -> RunLog | None:

@@ -60,6 +60,11 @@ def worker(worker_id: str) -> str:
     return f"$KV.workers.{worker_id}"
 
 
+def held_by(worker_id: str) -> str:
+    """Return the subject under which a worker says whether it executes a run."""
+    return f"hold.{worker_id}"
+
+
 def configurations(ttl: float, replicas: int = 1) -> dict[str, dict[str, object]]:
     """Return the configuration of each stream. ``ttl``: the seconds that a finished run is kept.
 

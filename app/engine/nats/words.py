@@ -2,7 +2,6 @@
 
 BROKER_GONE = "the broker cannot be reached; runs go on when it is back"
 NO_WORKER = "no worker is connected; start one with playground worker"
-NO_PACKAGES = "Keys and certificates need further packages: pip install 'freestanding-playground[cluster]'."
 BEGUN_AGAIN = "The worker was lost; started again."
 TOO_MANY_ATTEMPTS = "Three workers were lost while they ran this, so it is not started again."
 
@@ -35,3 +34,13 @@ def not_isolated(worker: str) -> str:
 def no_keys(folder: str, role: str, why: str) -> str:
     """Explain that the folder of keys cannot be used."""
     return f"PLAYGROUND_ENGINE_KEYS names {folder}, which has no usable key of the {role}: {why}."
+
+
+def refuses(why: str) -> str:
+    """Say that the broker stores nothing, as when its disk or its limit is full."""
+    return f"the broker refuses to store messages: {why}"
+
+
+def was_away(seconds: int) -> str:
+    """Say in a run's log that the broker was away. Nothing is lost then, only late."""
+    return f"The broker was away for {seconds} second{'' if seconds == 1 else 's'}; the run went on."

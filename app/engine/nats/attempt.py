@@ -1,0 +1,253 @@
+"""One job on a worker: from its lease over its events to its acknowledgement."""
+
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+from nats.aio.msg import Msg
+
+from app.engine import EngineUnavailableError, NoSuchRunError, NothingBuiltError
+from app.engine.local import LocalEngine
+from app.engine.nats import artifacts, subjects, words
+from app.engine.nats.adoption import Adoption
+from app.engine.nats.broker import Broker, FencedError, Gone
+from app.engine.nats.holding import Holding
+from app.engine.nats.runlog import Built, Lease, RunLog, events_of, first_lease, known, next_lease
+from app.engine.words import EXPIRED
+from app.protocol.events import Event, Finished, Output, Queued, Verdict
+from app.protocol.job import JobSpec
+
+_log = logging.getLogger(__name__)
+_MOST_ATTEMPTS = 3
+_NOTICED_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Means:
+    """The parts that every attempt of a worker needs. ``count`` counts what became of it."""
+
+    worker_id: str
+    broker: Broker
+    engine: LocalEngine
+    adoption: Adoption
+    holding: Holding
+    count: Callable[[str], None]
+
+
+class Attempt:
+    """Executes a job. ``free`` is called once the run needs no slot any more, perhaps more than once."""
+
+    def __init__(self, means: Means, job: JobSpec, msg: Msg, free: Callable[[], None]) -> None:
+        self._means = means
+        self._broker, self._engine = means.broker, means.engine
+        self._job, self._run_id = job, job.run_id
+        self._msg = msg
+        self._free = free
+        self._cancelled = self._handed_back = False
+        self._scope = anyio.CancelScope()
+        self.lease: Lease | None = None
+        """The lease, once this worker has it."""
+        self.ended = anyio.Event()
+
+    async def execute(self) -> None:
+        """Execute the job, unless another worker does."""
+        fenced = False
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._beat)
+                    await self._from_lease_to_end()
+                    tasks.cancel_scope.cancel()
+        except* FencedError:
+            _log.warning("another worker has taken run %s over", self._run_id)
+            fenced = True
+            self._means.count("fenced")
+        except* EngineUnavailableError as error:
+            _log.warning("the broker went away while run %s began: %s", self._run_id, error.exceptions[0])
+        finally:
+            with anyio.CancelScope(shield=True):
+                if fenced or self._scope.cancel_called or not await self._is_done():
+                    await self._engine.discard(self._run_id)
+                if self._handed_back:
+                    await self._msg.nak()
+            self.ended.set()
+
+    async def cancel(self) -> None:
+        """End the run: a learner does not want it any more."""
+        self._cancelled = True
+        with suppress(NoSuchRunError):
+            await self._engine.cancel(self._run_id)
+
+    async def catch_up(self) -> None:
+        """Learn of a wish to cancel that was missed while the broker was away. Raises ``EngineUnavailableError``."""
+        await self._note_cancelled()
+        if self._cancelled:
+            await self.cancel()
+
+    async def hand_back(self) -> None:
+        """End the attempt here, and have another worker begin it again."""
+        self._handed_back = True
+        self._means.count("handed_back")
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """End the attempt here."""
+        self._scope.cancel()
+        await self.ended.wait()
+
+    async def is_current(self) -> bool:
+        """Return True unless another worker has the lease by now. Raises ``EngineUnavailableError``."""
+        return self.lease is None or self.lease == (await known(self._broker, self._run_id)).lease
+
+    async def _is_done(self) -> bool:
+        try:
+            return (await self._engine.status(self._run_id)).state == "done"
+        except NoSuchRunError:
+            return True
+
+    async def _beat(self) -> None:
+        while True:
+            await anyio.sleep(subjects.BEAT_SECONDS)
+            with suppress(*Gone):
+                await self._msg.in_progress()
+
+    async def _from_lease_to_end(self) -> None:
+        written = int((self._msg.headers or {}).get(subjects.EVENTS, 0))
+        # What came before this worker was connected is read while the broker answers.
+        stored: list[Event] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._note_cancelled)
+            tasks.start_soon(self._read, stored)
+            log = await first_lease(self._broker, self._run_id, self._means.worker_id)
+        is_first = log is not None
+        log = log or await self._take_over(stored)
+        if log is None:
+            return
+        self.lease = log.lease
+        if not is_first or len(stored) != written:
+            # The web did not learn that an event of its own was stored, or another worker has written.
+            stored = (await events_of(self._broker, self._run_id, log.sequence))[0]
+            written = len(stored)
+        if not is_first:
+            if await self._is_over(log, stored):
+                await self._msg.ack()
+                return
+            written = await self._begin_again(log, stored)
+        await self._run(log, written)
+        await self._msg.ack()
+
+    async def _note_cancelled(self) -> None:
+        self._cancelled |= (await known(self._broker, self._run_id)).cancelled
+
+    async def _read(self, events: list[Event]) -> None:
+        events += (await events_of(self._broker, self._run_id))[0]
+
+    async def _take_over(self, stored: Sequence[Event]) -> RunLog | None:
+        """Take the lease from a worker that is lost. Return None if the run has ended, or is in progress elsewhere."""
+        if _has_ended(stored):
+            await self._msg.ack()
+            return None
+        before = await known(self._broker, self._run_id)
+        if before.lease and await self._means.holding.is_executed(self._run_id, before.lease):
+            await self._msg.nak(subjects.ACK_SECONDS)
+            return None
+        log = await next_lease(self._broker, self._run_id, self._means.worker_id, before)
+        if log is not None:
+            self._means.count("taken_over")
+        return log
+
+    async def _is_over(self, log: RunLog, events: Sequence[Event]) -> bool:
+        """End a run that has been begun too often, or cancelled meanwhile; return True if it has ended."""
+        if _has_ended(events):
+            return True
+        assert log.lease
+        if not self._cancelled and log.lease.attempt <= _MOST_ATTEMPTS:
+            return False
+        last: list[Event] = []
+        if not self._cancelled:
+            last.append(Output(stream="stderr", text=f"{words.TOO_MANY_ATTEMPTS}\n"))
+        status: Literal["cancelled", "failed"] = "cancelled" if self._cancelled else "failed"
+        last += [Finished(status=status, exit_code=None, seconds=0.0), Verdict(reached=False, checks=())]
+        numbered = [event.numbered(len(events) + at) for at, event in enumerate(last, 1)]
+        await log.append(numbered, seconds=math.inf)
+        return True
+
+    async def _begin_again(self, log: RunLog, events: Sequence[Event]) -> int:
+        """Say in the log that the run begins again, if it had begun; return the number of its events."""
+        written = len(events)
+        if any(not isinstance(event, Queued) for event in events):
+            written += 1
+            await log.append([Output(id=written, stream="stderr", text=f"{words.BEGUN_AGAIN}\n")], seconds=math.inf)
+        await self._engine.discard(self._run_id)
+        return written
+
+    async def _run(self, log: RunLog, written: int) -> None:
+        """Execute the run, and write its events as they come: those that come during a write go together."""
+        send, receive = anyio.create_memory_object_stream[Event](math.inf)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._write, log, receive, written)
+            with send:
+                async for event in self._events():
+                    if isinstance(event, Finished):
+                        self._free()
+                    if not isinstance(event, Queued):
+                        send.send_nowait(event)
+
+    async def _events(self) -> AsyncIterator[Event]:
+        job = self._job
+        try:
+            if job.after:
+                await self._means.adoption.have(job.after)
+            # All runs here count as one owner's: the web's queue has decided that this one is next.
+            await self._engine.submit(job.model_copy(update={"queue_owner": None}))
+        except (NothingBuiltError, NoSuchRunError):
+            yield Output(stream="stderr", text=f"{EXPIRED}\n")
+            yield Finished(status="failed", exit_code=None, seconds=0.0)
+            yield Verdict(reached=False, checks=())
+            return
+        if self._cancelled:
+            await self.cancel()
+        async for event in self._engine.events(job.run_id):
+            yield event
+
+    async def _write(self, log: RunLog, events: MemoryObjectReceiveStream[Event], written: int) -> None:
+        end: list[Event] = []
+        with events:
+            async for first in events:
+                batch: list[Event] = [first.numbered(written + 1)]
+                with suppress(anyio.WouldBlock, anyio.EndOfStream):
+                    while True:
+                        batch.append(events.receive_nowait().numbered(written + len(batch) + 1))
+                written += len(batch)
+                # A log whose last event is ``finished`` could not be begun again: it goes with the verdict.
+                last = next((at for at, one in enumerate(batch) if end or isinstance(one, Finished)), len(batch))
+                end += batch[last:]
+                if end and batch[:last]:
+                    await log.append(batch[:last], seconds=math.inf)
+                elif not end:
+                    written += await self._append(log, batch, written)
+        built: Built | None = None
+        with suppress(NoSuchRunError, NothingBuiltError):
+            built = await artifacts.store(self._broker, self._run_id, self._engine.built(self._run_id))
+        await log.append(end, built, seconds=math.inf)
+
+    async def _append(self, log: RunLog, events: Sequence[Event], written: int) -> int:
+        """Store events. After an outage that readers have noticed, add a line about it; return how many were added."""
+        began, was_connected = time.monotonic(), self._broker.connected
+        await log.append(events, seconds=math.inf)
+        away = time.monotonic() - began
+        if away < _NOTICED_SECONDS or (was_connected and self._broker.lost_at < began):
+            return 0
+        told = Output(id=written + 1, stream="stderr", text=f"{words.was_away(round(away))}\n")
+        await log.append([told], seconds=math.inf)
+        return 1
+
+
+def _has_ended(events: Sequence[Event]) -> bool:
+    return bool(events) and isinstance(events[-1], Verdict)

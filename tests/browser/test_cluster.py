@@ -1,0 +1,87 @@
+"""A learner's page in Chromium while the parts of a cluster die: it goes on by itself, and says what happened."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from app.engine.nats import words
+from tests.support import chaos
+from tests.support.browser import ENDLESS, RUN_MS, learner, type_files
+from tests.support.cluster import Cluster
+from tests.support.environment import EVERYTHING
+
+
+@pytest.fixture
+def cluster(open_folder: Path) -> Iterator[Cluster]:
+    with Cluster(open_folder, workers=1) as cluster:
+        until = time.monotonic() + 60
+        while httpx.get(f"{cluster.url}/readyz").status_code != httpx.codes.OK:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        yield cluster
+
+
+def run_endless(page: Page, url: str) -> None:
+    """Start a program that prints until it is cancelled."""
+    page.goto(f"{url}/lessons/hello-std")
+    expect(page.locator("form[data-ready]")).to_be_attached()
+    page.evaluate("window.here = true")
+    type_files(page, {"src/main.rs": ENDLESS})
+    page.locator("#command").fill("cargo run")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#run-terminal")).to_contain_text("line 3", timeout=RUN_MS)
+
+
+def goes_on(page: Page) -> bool:
+    """Return True once the terminal shows more, and the page is the one that was opened."""
+    shown = page.locator("#run-terminal").inner_text()
+    page.wait_for_function(
+        "shown => document.getElementById('run-terminal').innerText.length > shown", arg=len(shown), timeout=RUN_MS
+    )
+    return bool(page.evaluate("window.here"))
+
+
+def web_is_away(page: Page, cluster: Cluster) -> None:
+    cluster.kill_web()
+    expect(page.locator("#problem")).to_contain_text("answering", timeout=RUN_MS)
+    cluster.start_web()
+    expect(page.locator("#problem")).to_be_empty(timeout=RUN_MS)
+
+
+def worker_is_lost(page: Page, cluster: Cluster) -> None:
+    chaos.kill_worker(cluster)
+    expect(page.locator("#run-terminal")).to_contain_text(words.BEGUN_AGAIN, timeout=RUN_MS)
+
+
+def broker_is_away(page: Page, cluster: Cluster) -> None:
+    chaos.kill_broker(cluster, down=3)
+    expect(page.locator("#run-terminal")).to_contain_text("The broker was away for", timeout=RUN_MS)
+
+
+def web_is_cut_off(_page: Page, cluster: Cluster) -> None:
+    chaos.stall_web(cluster)
+
+
+def worker_is_cut_off(page: Page, cluster: Cluster) -> None:
+    chaos.cut_worker(cluster, 3)
+    expect(page.locator("#run-terminal")).to_contain_text("The broker was away for", timeout=RUN_MS)
+
+
+DEATHS = (worker_is_lost, web_is_away, broker_is_away, web_is_cut_off, worker_is_cut_off)
+
+
+@pytest.mark.parametrize("die", DEATHS if EVERYTHING else DEATHS[:1])
+def test_a_page_goes_on_by_itself_and_says_what_happened(
+    browser: Browser, cluster: Cluster, die: Callable[[Page, Cluster], None]
+) -> None:
+    with learner(browser, cluster.url, outages=die is web_is_away) as page:
+        run_endless(page, cluster.url)
+        die(page, cluster)
+        assert goes_on(page)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator(".verdict")).to_contain_text("Cancelled", timeout=RUN_MS)
+        expect(page.locator(".verdict")).to_have_count(1)
