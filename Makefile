@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run class setup targets toolchains check lint lint-python lint-types lint-others test test-all coverage bench
-.PHONY: load container-test operator-test soak cluster chaos bench-readers format
+.PHONY: load container-test operator-test systemd-test soak cluster chaos bench-readers format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -90,8 +90,11 @@ load: .venv/.dev setup ## Load a server, ten learners beside a greedy seat, and 
 container-test: .venv/.dev ## Build the image and prove it: levels, attacks, full disks (as root, ten minutes)
 	.venv/bin/python tools/container-test
 
-operator-test: .venv/.dev setup ## Play an operator's week: backup, kill -9, damage, full disk, restore, rollback (as root, two minutes)
-	.venv/bin/python tools/operator-test
+operator-test: .venv/.dev setup ## Play an operator's week: backup, kill -9, damage, full disk, restore, rollback (as root; CONTAINER=1 in podman)
+	.venv/bin/python tools/operator-test $(if $(CONTAINER),--container)
+
+systemd-test: ## Try deploy/playground.service in an emulated Debian (as root, half an hour; tools/virtual-debian says what it needs)
+	tools/virtual-debian .venv/bin/python tools/systemd-test
 
 soak: .venv/.dev setup ## A warm-up and ten minutes of honest and hostile runs, then count what is left (SOAK_SECONDS changes it)
 	.venv/bin/python -m bench.soak $(SOAK_SECONDS)

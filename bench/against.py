@@ -125,7 +125,7 @@ class MeasuredServer:
     pid: int
 
     def run(self, case: Case) -> float:
-        """Return the seconds of a run over a new connection, because a server closes idle ones after five seconds."""
+        """Return the seconds of a run over a new connection. Older servers close idle ones after five seconds."""
         self.connection.close()
         self.connection.connect()
         return ours(self.connection, case, case.source())[0]

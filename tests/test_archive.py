@@ -17,6 +17,8 @@ from app.cli import cli
 from app.progress import Progress, UnusableDatabaseError
 from app.progress.archive import ArchiveError, back_up, restore
 from app.progress.folder import newest_backup
+from app.progress.schema import TABLES
+from app.progress.seats import lost_half
 from app.web.guard.seats import Seats
 from tests.support.server import a_normal_user
 
@@ -87,6 +89,7 @@ def test_a_backup_of_a_folder_in_use_is_restored_elsewhere_and_what_it_replaces_
     database = folder / "progress.sqlite3"
     with closing(Progress(database)), closing(sqlite3.connect(database, isolation_level=None)) as db:
         db.execute("insert into reached values ('eve', 'hello-std', '2026-01-01T00:00:00+00:00', '1.96')")
+        db.execute("insert into class values ('name', 'Rust in November')")
         assert (folder / "progress.sqlite3-wal").stat().st_size
         done = command(folder, "backup", str(tmp_path / "playground.tar"))
     assert done.exit_code == 0, done.output
@@ -94,6 +97,8 @@ def test_a_backup_of_a_folder_in_use_is_restored_elsewhere_and_what_it_replaces_
     done = command(other, "restore", str(tmp_path / "playground.tar"))
     assert done.exit_code == 0, done.output
     assert seats(other) == ["ada", "eve"]
+    with closing(sqlite3.connect(other / "progress.sqlite3")) as db:
+        assert db.execute("select * from class").fetchall() == [("name", "Rust in November")]
     assert key(other) == key(folder)
     assert (other / "class.key").read_bytes() == b"an instructor's key"
     [kept] = other.glob("before-restore-*")
@@ -260,6 +265,24 @@ def test_a_backup_of_a_damaged_folder_is_not_written(folder: Path, tmp_path: Pat
         assert first.read_bytes() == good
         (folder / "progress.sqlite3").write_bytes(whole)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["first.tar"]
+
+
+def test_a_folder_that_has_lost_its_database_or_its_key_is_named(folder: Path, tmp_path: Path) -> None:
+    assert lost_half(folder) is None
+    assert lost_half(tmp_path / "fresh") is None
+    back_up(folder, tmp_path / "a.tar", io.BytesIO())
+    (folder / "seat.key").rename(tmp_path / "seat.key")
+    sentence = lost_half(folder)
+    assert sentence
+    assert "a start makes a new key" in sentence
+    assert f"restore it with `playground restore {tmp_path}/a.tar`" in sentence
+    with closing(sqlite3.connect(folder / "progress.sqlite3", isolation_level=None)) as db:
+        for table in TABLES:
+            db.execute(f"delete from {table}")
+    assert lost_half(folder) is None, "a class that was prepared before the first start"
+    (tmp_path / "seat.key").rename(folder / "seat.key")
+    (folder / "progress.sqlite3").unlink()
+    assert "a start begins a new database" in (lost_half(folder) or "")
 
 
 def test_the_newest_backup_is_named(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +23,12 @@ def test_every_make_target_of_the_docs_exists() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     named = {name for page in pages for name in re.findall(r"`make ([a-z-]+)", page.read_text())}
     assert named <= targets
+
+
+def test_make_run_passes_host_and_port_on() -> None:
+    command = ["make", "--dry-run", "run", "HOST=192.168.1.5", "PORT=8123"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "playground serve --port 8123 --host 192.168.1.5" in said
 
 
 def test_a_proof_replaces_its_own_row(tmp_path: Path) -> None:

@@ -121,6 +121,53 @@ def test_scripts_of_the_image_are_programs(path: Path) -> None:
         subprocess.run(["sh", "-n", str(path)], check=True)
 
 
+def test_an_image_says_its_version_and_revision(tmp_path: Path) -> None:
+    """Builds an image of nothing but the last stage's labels; `make container-test` looks at those of the real one."""
+    if not shutil.which("podman") or os.geteuid() != 0:
+        pytest.skip("needs podman and root")
+    last = joined(DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :])
+    lines = ["FROM scratch", *re.findall(r"^(?:ARG|LABEL) .*$", last, re.MULTILINE)]
+    (tmp_path / "Dockerfile").write_text("\n".join(lines))
+    given = {"version": "1.2.3", "revision": "0123abcd"}
+    arguments = [f"--build-arg={name.upper()}={value}" for name, value in given.items()]
+    name = f"localhost/playground-labels-{os.getpid()}"
+    built = [*("podman", "build", "--quiet", "--format", "docker", "-t", name), *arguments, str(tmp_path)]
+    subprocess.run(built, check=True, capture_output=True)
+    try:
+        asked = ["podman", "image", "inspect", "--format", "{{json .Config.Labels}}", name]
+        found = json.loads(subprocess.run(asked, check=True, capture_output=True).stdout)
+    finally:
+        subprocess.run(["podman", "image", "rm", "--force", name], check=True, capture_output=True)
+    labels = {key.removeprefix("org.opencontainers.image."): value for key, value in found.items()}
+    assert {"title", "description"} < labels.keys()
+    assert given.items() <= labels.items()
+    assert COMPOSE["services"]["playground"]["build"]["args"].keys() == {"VERSION", "REVISION"}
+
+
+UNIT = (ROOT / "deploy/playground.service").read_text()
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """`tools/systemd-test` starts it in an emulated machine."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze; Debian's package systemd has it")
+    unit = tmp_path / "playground.service"
+    # It complains about a program that is not there.
+    unit.write_text(UNIT.replace("/opt/playground/.venv/bin/playground", sys.executable))
+    done = subprocess.run(["systemd-analyze", "--man=no", "verify", unit], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert unit.name not in done.stderr, done.stderr
+
+
+def test_the_unit_keeps_the_capabilities_of_slots_and_sets_only_settings_that_there_are() -> None:
+    for name in ("AmbientCapabilities", "CapabilityBoundingSet"):
+        [kept] = re.findall(rf"^{name}=(.*)$", UNIT, re.MULTILINE)
+        assert kept.lower().replace("cap_", "").split() == list(NEEDED)
+    names = re.findall(r"^Environment=(PLAYGROUND_\w+)=", UNIT, re.MULTILINE)
+    assert len(names) >= 3
+    assert known(names)
+
+
 def test_the_shipped_profile_allows_what_namespaces_take_and_no_rarer_call() -> None:
     profile = json.loads((ROOT / "deploy/seccomp.json").read_text())
     free = {
@@ -174,17 +221,8 @@ def test_containers_do_what_the_docs_say() -> None:
     lacking = [name for name in ("podman", "runc", "tini") if not shutil.which(name)]
     if lacking or os.geteuid() != 0:
         pytest.skip(f"needs {', '.join([*lacking, *['root'] * (os.geteuid() != 0)])}")
-    command = [
-        sys.executable,
-        str(ROOT / "tools/container-test"),
-        "--here",
-        "default",
-        "namespaces",
-        "readonly",
-        "disk",
-        "user",
-        "class",
-        *(["cluster"] if EVERYTHING else []),
-    ]
+    parts = ["default", "namespaces", "readonly", "disk", "user", "class"]
+    parts += ["memory", "keep", "pair", "cluster"] if EVERYTHING else []
+    command = [sys.executable, str(ROOT / "tools/container-test"), "--here", *parts]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -321,6 +321,17 @@ async def test_a_stop_lets_short_runs_end_and_says_why_the_others_did_not(
         assert finished(await followed(made.engine, late)).reason == "restarted"
 
 
+@pytest.mark.parametrize("start", [local, in_a_second_process], ids=["local", "remote"], indirect=True)
+async def test_a_stop_waits_for_a_run_that_is_about_to_end(start: Start, jobs: Callable[..., JobSpec]) -> None:
+    brief = LOOP.replace("loop {", "{").replace("secs(1)", "millis(300)")
+    async with start(max_runs=1, drain_seconds=60.0) as made:
+        running = await made.engine.submit(jobs("cargo run", brief))
+        await until(made.engine, running, "turning")
+        await made.engine.stop()
+        end = finished(await followed(made.engine, running))
+        assert (end.status, end.exit_code, end.reason) == ("ok", 0, None)
+
+
 async def test_each_accepted_run_ends_once_when_the_engine_dies_in_the_middle(
     start: Start, jobs: Callable[..., JobSpec]
 ) -> None:

@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 
 from app.progress.schema import MIGRATIONS
-from tests.support.operator import Week
+from tests.support.operator import Desk, Week
 
 
 @pytest.fixture
 def week(open_folder: Path) -> Week:
-    return Week(open_folder)
+    return Week(open_folder, Desk(open_folder, forked=True))
 
 
 def test_no_fault_loses_what_learners_were_told_is_stored(week: Week) -> None:
-    week.opens(seats=2)
+    week.opens(seats=6)
+    assert len(week.told) == 7, "with a text and a step each"
     assert not week.lost()
     week.is_killed()
     assert not week.lost()

@@ -131,6 +131,14 @@ def test_a_head_that_drips_is_not_waited_for(hasty: Server) -> None:
         assert ends_within(3, second)
 
 
+def test_a_connection_waits_for_its_next_request_longer_than_for_a_head(hasty: Server) -> None:
+    with connect(hasty.url) as wire:
+        assert healthy(wire)
+        # Longer than `hasty` waits for a head, and than the five seconds that uvicorn and many clients have by default.
+        time.sleep(5.5)
+        assert healthy(wire)
+
+
 def test_what_is_sent_after_the_answer_is_not_read_for_ever(hasty: Server) -> None:
     with connect(hasty.url) as wire:
         wire.sendall(b"POST /api/runs HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000\r\n\r\n")

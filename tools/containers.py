@@ -87,10 +87,11 @@ def need_base() -> str:
     return "made with debootstrap: no registry answers"
 
 
-def build(tag: str, context: Path) -> int:
-    """Build the context's Dockerfile and return the image's size in bytes."""
+def build(tag: str, context: Path, **arguments: str) -> int:
+    """Build the context's Dockerfile with these build arguments and return the image's size in bytes."""
     secrets = {"ca-certificates": CERTIFICATES, "pip.conf": PIP}
     given = [f"--secret=id={name},src={path}" for name, path in secrets.items() if path.exists()]
+    given += [f"--build-arg={name}={value}" for name, value in arguments.items()]
     engine("build", "--layers", "--format", "docker", *BUILD, *given, "-t", tag, context)
     return int(engine("image", "inspect", "--format", "{{.Size}}", tag))
 

@@ -9,6 +9,7 @@ from app.cli.server import ServeError, check_isolation, listen
 from app.course import CourseError, load_shelf
 from app.progress import UnusableDatabaseError, examine_database
 from app.progress.folder import DATABASE, SEAT_KEY
+from app.progress.seats import lost_half
 from app.settings import Settings, unknown_names
 from app.toolchain import discover
 from app.web.guard.seats import SeatKeyError, examine_key
@@ -16,8 +17,9 @@ from app.web.guard.seats import SeatKeyError, examine_key
 
 def check(settings: Settings, say: Callable[[str], None]) -> bool:
     """Say one line for each part; return True if the server would start."""
-    for name in unknown_names():
-        say(f"note  {name}")
+    for sentence in (*unknown_names(), lost_half(settings.data_dir)):
+        if sentence:
+            say(f"note  {sentence}")
     good = True
     for part in (_courses, _database, _key, _folders, _isolation, _address, _toolchains):
         try:

@@ -20,11 +20,20 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+class _TextFormatter(logging.Formatter):
+    """Formats a record as one line: level, message, and its fields that are not empty."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        fields = {name: value for name, value in getattr(record, "fields", {}).items() if value not in ("", None)}
+        told = f" ({', '.join(f'{name}: {value}' for name, value in fields.items())})" if fields else ""
+        return f"{record.levelname}: {record.message}{told}"
+
+
 def configure(settings: Settings) -> None:
     """Send the logs of the whole server to stdout as JSON or to stderr as text, as the settings say."""
     as_json = settings.log_format == "json"
     handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
-    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_JsonFormatter() if as_json else _TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO if as_json else logging.WARNING, force=True)
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -25,7 +25,7 @@ from app.settings import Settings, unknown_names
 from app.settings.hosts import interface_addresses, listens_everywhere
 from app.web import create_app
 from app.web.guard.seats import SeatKeyError
-from app.web.guard.wire import wire_of
+from app.web.guard.wire import KEEP_ALIVE_SECONDS, wire_of
 from app.web.state import Playground
 
 _log = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ def serve_forever(settings: Settings, announce: Callable[[int], None] | None = N
         access_log=False,
         server_header=False,
         forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=2,
         lifespan="on",
     )

@@ -17,7 +17,7 @@ from app.progress.guides import Guides, Predicted, hints_opened, prediction
 from app.progress.room import RoomStore, Try, forget_member
 from app.progress.schema import TABLES
 from app.progress.seats import purge
-from app.progress.store import Store
+from app.progress.store import Store, StoreError
 from app.progress.versions import Offers, TextVersions, current_texts, fingerprint, undo_and_redo
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Predicted",
     "Progress",
     "RoomStore",
+    "StoreError",
     "TextVersions",
     "Try",
     "UnusableDatabaseError",

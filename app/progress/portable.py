@@ -4,11 +4,23 @@ It holds current texts, reached steps, opened hints and predictions by lesson ke
 document comes from strangers, so the types bound it and the caller checks it against its lessons.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]{1,100}$")]
+
+
+def _past(at: datetime) -> datetime:
+    """Return the time in UTC, or now for one in the future, which would keep a seat from ever being too old."""
+    try:
+        return min(at.astimezone(UTC), datetime.now(UTC))
+    except OverflowError:
+        raise ValueError("a time that UTC cannot express") from None
+
+
+_Past = Annotated[AwareDatetime, AfterValidator(_past)]
 _MOST_LESSONS = 500
 _MOST_FILES = 50
 
@@ -20,7 +32,7 @@ class _Frozen(BaseModel):
 class PortableReached(_Frozen):
     """When the goal was reached, and with which toolchain."""
 
-    at: AwareDatetime
+    at: _Past
     toolchain: _Word
 
 

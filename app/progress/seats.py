@@ -4,9 +4,10 @@ The tables are found in the database itself, so a new one comes along. A seat is
 its rows has. A seat without a date has never run anything.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,11 @@ from app.progress.database import (
     columns,
     connect,
     describe_database,
+    seats_in,
     tables_of_seats,
     transaction,
 )
+from app.progress.folder import DATABASE, SEAT_KEY, newest_backup
 from app.progress.room import forget_member
 
 _DATES = ("at", "seen", "joined")
@@ -46,6 +49,25 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     with closing(connect(path, "rw")) as db:
         db.execute("pragma secure_delete = on")
         yield db
+
+
+def lost_half(folder: Path) -> str | None:
+    """Return a sentence if the folder has a database of seats without their key, or the key without a database."""
+    if os.path.lexists(folder / SEAT_KEY):
+        if os.path.lexists(folder / DATABASE):
+            return None
+        lost = f"has {SEAT_KEY} but no {DATABASE}: a start begins a new database, without the progress so far"
+    elif _has_seats(folder / DATABASE):
+        lost = f"has {DATABASE} but no {SEAT_KEY}: a start makes a new key, and no browser reaches what is stored"
+    else:
+        return None
+    return f"{folder} {lost}. {newest_backup(folder)}"
+
+
+def _has_seats(path: Path) -> bool:
+    with suppress(sqlite3.Error), closing(connect(path, "rw")) as db:
+        return bool(seats_in(db))
+    return False
 
 
 def stored_seats(db: sqlite3.Connection) -> list[StoredSeat]:

@@ -11,6 +11,8 @@ import anyio
 from app.progress.database import open_database, transaction
 
 _T = TypeVar("_T")
+StoreError = sqlite3.Error
+"""The error of what the disk refuses, for rooms that only catch it."""
 
 
 class Store:

@@ -14,8 +14,11 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-FIRST, LAST = 61000, 61999
-"""A range of ids that distributions do not assign."""
+FIRST, LAST = 60706, 61183
+"""A range of ids that neither distributions nor systemd assign (systemd's "Users, Groups, UIDs and GIDs").
+
+From 61184 on, systemd gives them to services with DynamicUser, whose processes would be killed as a run's.
+"""
 
 NEEDED = {"chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7}
 """The capabilities that are needed to run processes as other users, with their numbers."""

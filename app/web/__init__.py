@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from app import __version__
 from app.engine import EngineUnavailableError, NoSuchRunError
 from app.engine.inventory import LocalSetup
+from app.progress import StoreError
 from app.settings import Settings
 from app.web import api, artifacts, pages
 from app.web import problem as problems
@@ -21,6 +22,7 @@ from app.web.files import Files
 from app.web.guard import Guard
 from app.web.guard.bodies import BodyError
 from app.web.guard.paths import path_of
+from app.web.journal import current_request
 from app.web.problem import ProblemError
 from app.web.state import Backend, Playground
 
@@ -65,6 +67,7 @@ def create_app(settings: Settings, found: LocalSetup | None = None, backend: Bac
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(NoSuchRunError, _dropped)
     app.add_exception_handler(EngineUnavailableError, _engine_gone)
+    app.add_exception_handler(StoreError, _not_stored)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)  # streams of events are left alone
 
@@ -117,6 +120,13 @@ async def _engine_gone(request: Request, error: Exception) -> Response:
     """Answer a request that needs an engine which cannot be reached."""
     _log.error("the engine cannot be reached: %s", error)
     return _answer(request, problems.engine_unavailable())
+
+
+async def _not_stored(request: Request, error: Exception) -> Response:
+    """Answer a request whose change the disk has refused."""
+    home: Playground = request.app.state.playground
+    home.journal.not_stored(error, request=current_request(), run="", lesson="")
+    return _answer(request, problems.storage_failed(error))
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:

@@ -29,6 +29,9 @@ __all__ = ["CONTENT_TYPE_LATEST", "Metrics", "Now", "may_read"]
 _PRESENT_SECONDS = 300.0
 _MOST_PRESENT = 20_000
 _WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_LEVELS = ("", "namespaces", "landlock", "none")
+"""The values of the label ``isolation``, empty for a run that never started. Anything else is ``other``."""
+_PHASES = ("queue", "run", "verdict")
 _SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 30)
 
 
@@ -66,6 +69,8 @@ class Metrics:
             buckets=sorted({*_WAITS, *_SECONDS}),
             registry=self._registry,
         )
+        for phase in _PHASES:
+            self._phases.labels(phase)  # a rate of 0 before the first run, so that an alert sees that none ends
         self._events = Counter("playground_run_events", "Events of runs that have ended.", registry=self._registry)
         self._refusals = Counter(
             "playground_refusals", "Refused requests by the error's code.", ("code",), registry=self._registry
@@ -77,7 +82,7 @@ class Metrics:
 
     def ran(self, status: str, limit: str, isolation: str, events: int, phases: Mapping[str, float]) -> None:
         """Count a run that has ended; ``phases`` are seconds."""
-        self._runs.labels(status, limit, isolation).inc()
+        self._runs.labels(status, limit, isolation if isolation in _LEVELS else "other").inc()
         self._events.inc(events)
         for phase, seconds in phases.items():
             self._phases.labels(phase).observe(max(seconds, 0.0))

@@ -89,6 +89,15 @@ def other_origin(origin: str, host: str) -> ProblemError:
     return ProblemError(403, "foreign-origin", message)
 
 
+def dropped_origin() -> ProblemError:
+    """Refuse a page's request that does not say where the page is, although browsers say so."""
+    message = (
+        "A proxy before this playground drops Origin or sets another Referrer-Policy, so the request does not say "
+        "which page sent it. Its operator must let the proxy forward both unchanged."
+    )
+    return ProblemError(403, "foreign-origin", message)
+
+
 def no_metrics() -> ProblemError:
     """Refuse the metrics to whom the operator did not name."""
     message = (

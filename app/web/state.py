@@ -19,6 +19,7 @@ from app.engine.local import LocalEngine
 from app.engine.owner_lock import PerOwnerLock
 from app.progress import Progress
 from app.progress.folder import last_backup
+from app.progress.seats import lost_half
 from app.protocol.events import Event, Verdict
 from app.settings import Settings
 from app.web.choice import ToolchainChoice
@@ -63,7 +64,10 @@ class Playground:
             _log.error("a course cannot be loaded: %s", sentence)
         # First, because a database that is opened and not closed leaves files behind.
         examine_key(settings.data_dir)
+        lost = lost_half(settings.data_dir)
         self.progress = Progress(settings.data_dir / "progress.sqlite3")
+        if lost:
+            _log.warning(lost)
         self.seats = Seats.kept_in(settings.data_dir)
         self.streams = Streams(settings)
         self.downloads = Downloads(settings)

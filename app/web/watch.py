@@ -63,7 +63,7 @@ class RunWatch:
         if end is None:
             return
         started = next((event for event in events if isinstance(event, Started)), None)
-        isolation = started.isolation if started else "none"
+        isolation = started.isolation if started else ""
         phases = {"run": end.seconds}
         if accepted and started:
             phases["queue"] = self._clock() - accepted.at - since_start

@@ -76,7 +76,20 @@ const typedOver = cm.EditorView.domEventHandlers({
   },
 });
 
+// On a narrow page the switch between text, code and result covers what is scrolled below it.
+const switched = () => ({ top: document.querySelector("[data-views]")?.offsetHeight ?? 0 });
+
+// A run moves a page that scrolls to its result. A key in the editor leads back, wherever its cursor is.
+const back = cm.EditorView.domEventHandlers({
+  keydown: (event, view) => {
+    const { top, bottom } = view.dom.getBoundingClientRect();
+    if (!event.ctrlKey && !event.metaKey && (bottom < switched().top || top > innerHeight)) files.reveal();
+    return false;
+  },
+});
+
 const extensions = (path, area) => [
+  back, // before the keys, which end with the first handler that knows one
   vimKeys.of(vim),
   cm.EditorView.cspNonce.of(form.dataset.editor),
   cm.EditorState.readOnly.of(area.readOnly),
@@ -102,6 +115,7 @@ const extensions = (path, area) => [
     ...cm.defaultKeymap.filter(({ key }) => key !== "Mod-Enter"), ...cm.historyKeymap, ...cm.searchKeymap,
     ...cm.lintKeymap, cm.indentWithTab,
   ]),
+  cm.EditorView.scrollMargins.of(switched),
   typedOver,
   mirrored(path, area),
 ];

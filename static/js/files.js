@@ -57,7 +57,12 @@ export const show = (path) => {
 
 export const shown = () => document.querySelector(".tab:checked")?.value ?? paths()[0];
 
-export const focus = (path = shown()) => (views.get(path) ?? areas.get(path))?.focus();
+export const reveal = () => areas.get(paths()[0])?.closest("fieldset").scrollIntoView({ block: "nearest" });
+
+export const focus = (path = shown()) => {
+  (views.get(path) ?? areas.get(path))?.focus();
+  reveal(); // An editor takes the focus without coming into view.
+};
 
 // Show a place and put the cursor there.
 export const jump = (path, line, column = 1) => {

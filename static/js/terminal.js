@@ -95,6 +95,7 @@ document.addEventListener("htmx:after:swap", () => {
 // --- where a run that has ended is read from ---------------------------------------------------------------
 
 const LONG = 200; // lines after which the end of what a program printed says more than its beginning
+const LINE = 32; // pixels that a line takes, with room below it
 const RUNS = /^\$ (cargo (run|test)|\S*\/)/;
 
 const begin = () => {
@@ -104,7 +105,13 @@ const begin = () => {
   const prompt = document.getElementById("run-command");
   if (!error && RUNS.test(prompt.textContent.trim()) && terminal.textContent.split("\n").length > LONG) return;
   const place = error ? (error.nextElementSibling ?? error) : prompt;
-  if (place) output.scrollTop += place.getBoundingClientRect().top - output.getBoundingClientRect().top - 8;
+  if (!place) return;
+  const top = () => place.getBoundingClientRect().top;
+  output.scrollTop += top() - output.getBoundingClientRect().top - 8;
+  // On a low window, or a magnified one, the page scrolls as well: to the verdict and what is read first, or at least to that.
+  for (const part of [output.closest("#run"), output]) {
+    if (top() > innerHeight - LINE) part.scrollIntoView({ block: "start" });
+  }
 };
 
 document.addEventListener("run-done", () => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(begin))));

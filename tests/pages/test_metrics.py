@@ -17,7 +17,7 @@ from app.cli.logs import configure
 from app.protocol.events import Finished, Started, Verdict
 from app.protocol.worker import Crew, WorkerInfo
 from app.settings import Settings
-from app.web.metrics import Metrics
+from app.web.metrics import Metrics, Now
 from app.web.state import Playground
 from app.web.watch import Load, RunWatch
 from tests.support.clients import seat_of
@@ -95,6 +95,13 @@ async def test_what_happens_is_counted(app: FastAPI, learner: httpx.AsyncClient,
     await store.rows("create trigger refuse before insert on files begin select raise(abort, 'disk full'); end")
     await post(learner)
     assert (await samples(learner))["playground_store_failures_total"] == 1
+
+
+def test_a_worker_makes_no_labels_of_its_own() -> None:
+    metrics = Metrics()
+    for number in range(50):
+        metrics.ran("ok", "", f"level {number}", 1, {})
+    assert metrics.text(Now()).count(b"playground_runs_total{") == 1
 
 
 def test_owners_are_present_for_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,8 +186,16 @@ def test_every_alert_has_a_test() -> None:
     groups = yaml.safe_load((DEPLOY / "alerts-test.yml").read_text())["tests"]
     fired = {test["alertname"] for group in groups for test in group["alert_rule_test"] if test["exp_alerts"]}
     assert fired == {rule["alert"] for rule in rules}
-    if promtool := shutil.which("promtool"):  # Debian's package prometheus, which CI does not install for this
-        subprocess.run([promtool, "test", "rules", "alerts-test.yml"], cwd=DEPLOY, check=True)
+
+
+@pytest.mark.parametrize(("command", "file"), [("check", "alerts.yml"), ("test", "alerts-test.yml")])
+def test_prometheus_accepts_the_alert_rules_and_fires_them_when_their_tests_say(command: str, file: str) -> None:
+    promtool = shutil.which("promtool")
+    if not promtool:
+        pytest.skip("there is no promtool; Debian's package prometheus has it")
+    done = subprocess.run([promtool, command, "rules", file], cwd=DEPLOY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS" in done.stdout, done
 
 
 async def test_a_request_id_is_given_back_and_taken_from_proxies_only(app: FastAPI) -> None:
@@ -264,4 +279,9 @@ def test_a_lines_fields_are_keys_of_its_object(settings: Settings, capsys: pytes
     logging.getLogger("app.journal").info("run", extra={"fields": {"lesson": "one", "reached": True}})
     line = json.loads(capsys.readouterr().out)
     assert (line["message"], line["lesson"], line["reached"]) == ("run", "one", True)
+    configure(settings.model_copy(update={"log_format": "text"}))
+    fields = {"lesson": "one", "run": "", "why": "disk full"}
+    logging.getLogger("app.journal").error("not stored", extra={"fields": fields})
+    logging.getLogger("app").warning("%d seats", 3)
+    assert capsys.readouterr().err == "ERROR: not stored (lesson: one, why: disk full)\nWARNING: 3 seats\n"
     logging.basicConfig(handlers=[], level=logging.WARNING, force=True)

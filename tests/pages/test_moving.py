@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from app.engine.inventory import LocalInventory
 from app.settings import Settings
 from app.web import create_app
 from app.web.state import Backend
+from tests.support.clients import seat_of
 from tests.support.scripted import ScriptedEngine, post
 
 pytestmark = pytest.mark.anyio
@@ -66,6 +68,17 @@ async def test_progress_moves_to_another_playground(learner: httpx.AsyncClient, 
         json.dumps({"format": "freestanding-playground-progress", "version": 2, "lessons": {}}),
         export_of(reached={"at": "2026-01-01T00:00:00", "toolchain": "1.96"}),
         export_of(reached={"at": "2026-01-01T00:00:00Z", "toolchain": "<b>"}),
+        export_of(reached={"at": "0001-01-01T00:00:00+23:59", "toolchain": "1.96"}),
+        export_of(reached={"at": "9999-12-31T23:59:59-23:59", "toolchain": "1.96"}),
+        export_of(files={"src/main.rs": "x"}, opened=10**400),
+        b"[" * 500_000,
+        b'{"x":' * 100_000,
+        b'{"lessons": {"one": {"opened": ' + b"9" * 500_000 + b"}}}",
+        json.dumps(
+            {"format": "freestanding-playground-progress", "version": 1, "lessons": {str(n): {} for n in range(501)}}
+        ),
+        export_of(files={str(number): "" for number in range(51)}),
+        export_of(files={"src/main.rs": "\ud800"}),
         json.dumps({"format": "x", "version": 1, "lessons": {}}),
         json.dumps(
             {"format": "freestanding-playground-progress", "version": 1, "lessons": {"one": {"files": {"a": 1}}}}
@@ -78,6 +91,52 @@ async def test_a_file_that_is_no_export_changes_nothing(learner: httpx.AsyncClie
     assert answer.status_code == 422
     assert "not a progress file" in answer.text
     assert (await learner.get("/export")).content == before
+
+
+async def test_a_time_in_the_future_is_now_and_does_not_keep_a_seat_for_ever(
+    app: FastAPI, learner: httpx.AsyncClient
+) -> None:
+    key = next(iter((await exported_after_a_run(learner)).keys()))
+    lesson = {"reached": {"at": "9999-12-31T23:59:59Z", "toolchain": "1.96"}}
+    document = {"format": "freestanding-playground-progress", "version": 1, "lessons": {key: lesson}}
+    assert (await learner.post("/import", files=upload(json.dumps(document)))).status_code == 303
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    assert len(await app.state.playground.progress.purge(soon)) == 1
+
+
+async def test_an_import_into_another_seat_or_onto_a_full_disk_changes_nothing(
+    app: FastAPI, learner: httpx.AsyncClient
+) -> None:
+    """A document names no seat: whatever else it says, it is added to the seat that posts it."""
+    lessons = await exported_after_a_run(learner)
+    document = {"format": "freestanding-playground-progress", "version": 1, "lessons": lessons}
+    own = (await learner.get("/export")).json()
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as other:
+        await other.get("/")
+        changed = json.loads(json.dumps(document).replace("// mine", "// theirs"))
+        seat = {"seat": seat_of(learner.cookies), "seats": [seat_of(learner.cookies)], "owner": "x"}
+        assert (await other.post("/import", files=upload(json.dumps(changed | seat)))).status_code == 303
+        assert (await learner.get("/export")).json() == own
+    store = app.state.playground.progress._store
+    await store.rows("create trigger refuse before insert on files begin select raise(abort, 'disk full'); end")
+    refused = await learner.post("/import", files=upload(json.dumps(changed)))
+    assert refused.status_code == 503
+    assert "cannot be stored (disk full)" in refused.text
+    assert (await learner.get("/export")).json() == own
+
+
+async def test_a_text_with_markup_stays_text(learner: httpx.AsyncClient) -> None:
+    [key] = await exported_after_a_run(learner)
+    markup = "</textarea><script>alert(1)</script><!-- \u202e -->"
+    document = {
+        "format": "freestanding-playground-progress",
+        "version": 1,
+        "lessons": {key: {"files": {"src/main.rs": markup}}, "<script>": {}},
+    }
+    assert (await learner.post("/import", files=upload(json.dumps(document)))).status_code == 303
+    assert "<script>alert" not in (await learner.get("/lessons/one")).text
+    assert (await learner.get("/export")).json()["lessons"][key]["files"]["src/main.rs"] == markup
 
 
 async def test_an_import_without_a_file_is_refused(learner: httpx.AsyncClient) -> None:

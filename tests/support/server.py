@@ -24,10 +24,18 @@ class Server:
         self.url = url
         self.printed = printed
 
+    def send(self, how: signal.Signals) -> None:
+        """Send the server a signal."""
+        self.process.send_signal(how)
+
+    def wait(self) -> int:
+        """Wait for the server to end, and return its exit code."""
+        return self.process.wait(timeout=10)
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Signal the server, wait for it to end, and return its exit code."""
-        self.process.send_signal(how)
-        return self.process.wait(timeout=10)
+        self.send(how)
+        return self.wait()
 
 
 def free_port() -> int:

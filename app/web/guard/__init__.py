@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.settings.hosts import implied_hosts, listens_everywhere
 from app.web.guard.bodies import Bodies, Body, check_announced, check_charset
 from app.web.guard.callers import LOOPBACK, Caller
-from app.web.guard.hosts import Hosts, check_origin
+from app.web.guard.hosts import Hosts, check_origin, is_browsers_form
 from app.web.guard.paths import mounted, path_of
 from app.web.guard.rates import Rates, address_of, kind
 from app.web.guard.seats import OLD_NAME, Seats, SeveralSeatsError
@@ -153,7 +153,9 @@ class Guard:
         server = scope.get("server")
         host = self._hosts.check(_values(scope, b"host"), server[0] if server and self._everywhere else None)
         if not safe:
-            check_origin(host, _values(scope, b"origin"), _values(scope, b"sec-fetch-site"))
+            by_browser = is_browsers_form(_values(scope, b"content-type"), _values(scope, b"user-agent"))
+            origins, sites = _values(scope, b"origin"), _values(scope, b"sec-fetch-site")
+            check_origin(host, origins, sites, by_browser=by_browser)
         self._rates.check(scope, seat)
         check_charset(_values(scope, b"content-type"))
 

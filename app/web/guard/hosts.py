@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from app.settings.hosts import Host, address, host_name, parse_host, parse_listed_host
-from app.web.problem import changed_host, foreign_host, foreign_origin, other_origin
+from app.web.problem import changed_host, dropped_origin, foreign_host, foreign_origin, other_origin
 
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>.+)", re.ASCII)
+_FORM = re.compile(r"\s*(application/x-www-form-urlencoded|multipart/form-data|text/plain)\b", re.ASCII | re.IGNORECASE)
 _LONGEST = 300
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -37,16 +38,31 @@ class Hosts:
         return host
 
 
-def check_origin(host: Host, origins: Sequence[str], sites: Sequence[str]) -> None:
-    """Raise ``ProblemError`` 403 if the headers say that a page of another site sent the request."""
+def check_origin(host: Host, origins: Sequence[str], sites: Sequence[str], *, by_browser: bool = False) -> None:
+    """Raise ``ProblemError`` 403 if the headers say that a page of another site sent the request.
+
+    With ``by_browser``, a page of some site has sent it, so headers that do not say which one are refused as well.
+    """
     foreign_site = any(site not in ("same-origin", "none") for site in sites)
     if foreign_site or len(origins) > 1:
         raise foreign_origin()
+    # `null` and `same-origin` together: the page has the referrer policy `no-referrer`, which is not ours.
+    if (by_browser and not origins and not sites) or (sites and "null" in origins):
+        raise dropped_origin()
     for origin in origins:
         if not _is_at(origin, host):
             # Over plain HTTP, browsers do not say which site a page belongs to.
             shown = origin if _ORIGIN.fullmatch(origin.lower()) and len(origin) < _LONGEST else "another address"
             raise (changed_host if sites else other_origin)(shown, str(host))
+
+
+def is_browsers_form(types: Iterable[str], agents: Iterable[str]) -> bool:
+    """Return True if a browser sent a form, by the request's ``Content-Type`` and ``User-Agent``.
+
+    Browsers send ``Origin`` with each form. Other bodies do not need this test, because a browser asks before it sends
+    them to another site. Programs that are no browsers rarely name themselves Mozilla, as every browser does.
+    """
+    return any(_FORM.match(each) for each in types) and any(each.startswith("Mozilla/") for each in agents)
 
 
 def _is_at(origin: str, host: Host) -> bool:

@@ -23,6 +23,13 @@ _LEAST_TAKEN = 32 * 1024
 """A client that reads fewer bytes than this in ``stalled_seconds`` counts as stalled."""
 _MOST_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait for all clients together. Beyond that, the connection with the most waiting bytes is ended."""
+KEEP_ALIVE_SECONDS = 150
+"""Seconds that a connection may wait for its next request.
+
+Longer than proxies keep idle connections by default (nginx 60 s, Traefik 90 s, Caddy 120 s). If the server closed
+first, a proxy could send a learner's request into the closing connection, and answer 502. A connection that waits is
+cheap, and the first to give way.
+"""
 _MOST_CHUNKS = 2048
 """Chunks of one body. Each costs as much as a small request, so one-byte chunks would block the event loop for long."""
 _LAST_WORDS = 0.3
@@ -141,11 +148,14 @@ class Wire(H11Protocol):
     def _watch(self) -> None:
         """Limit the time for a head, and for the rest of a body that is read only to be discarded.
 
-        The time for a body that is still needed is limited where it is read, so that its sender gets a message.
+        The time for a body that is still needed is limited where it is read, so that its sender gets a message. A
+        connection that has had an answer and sent nothing since has ``KEEP_ALIVE_SECONDS``, which uvicorn counts.
         """
         answered = self.conn.our_state in (h11.DONE, h11.MUST_CLOSE)
         state = self.conn.their_state
-        if state is h11.IDLE or (state is h11.SEND_BODY and answered):
+        cycle: RequestResponseCycle | None = self.cycle
+        awaits_head = state is h11.IDLE and (cycle is None or bool(self.conn.trailing_data[0]))
+        if awaits_head or (state is h11.SEND_BODY and answered):
             if self._unfinished is None:
                 self._unfinished = self.loop.call_later(self.request_seconds, self._end_if_unfinished)
         elif self._unfinished:
