@@ -26,7 +26,7 @@ from app.engine import (
 )
 from app.engine.builds import EngineBuilds
 from app.engine.cards import ArtifactCards
-from app.engine.dispatcher import TICK, Dispatcher
+from app.engine.dispatcher import MOST_ASIDE, TICK, Dispatcher
 from app.engine.hello_world import HelloWorldSizes
 from app.engine.inventory import LocalInventory, LocalSetup, find_setup
 from app.engine.log import Run
@@ -89,7 +89,7 @@ class LocalEngine:
         self._configs = cargo_configs(lesson.solution for lesson in lessons)
         self.inventory = inventory or LocalInventory(settings, self._courses.values())
         self._runs = Retention(settings.run_ttl, self._dropped)
-        self._dispatcher = Dispatcher(settings, self._start)
+        self._dispatcher = Dispatcher(settings, self._start, MOST_ASIDE)
         self._tended = 0.0
         self._stopping = False
 
@@ -100,7 +100,7 @@ class LocalEngine:
             self._scratch = await stack.enter_async_context(Scratch(self._settings.scratch_dir))
             found = self._found or await find_setup(self._settings)
             self.inventory.begin(found)
-            boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + _AHEAD))
+            boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + MOST_ASIDE + _AHEAD))
             spare, second, trial, *readers = boxes[:_AHEAD]
             self._steps = Steps(self._scratch, second)
             self._inspector = await stack.enter_async_context(

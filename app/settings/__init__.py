@@ -157,7 +157,9 @@ class Settings(BaseSettings):
     course: str = Field("", description="folder name of the default course; empty for the first by name")
     static_dir: Path = Field(_content("static"), description="style sheets and scripts")
     max_runs: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, description="concurrent runs; further runs are queued"
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="concurrent runs; further runs are queued. A long one may be in progress besides",
     )
     queue_length: int = Field(200, ge=1, description="length of the queue; further runs are refused")
     owner_queue_length: int = Field(
