@@ -61,6 +61,10 @@ class Run:
         self.changed.set()
         self.changed = anyio.Event()
 
+    def say(self, line: str) -> None:
+        """Append a line to the output."""
+        self.emit(Output(stream="stderr", text=f"{line}\n"))
+
     def mark(self, stage: str) -> None:
         """Note that a stage has ended: it took the time since the last one ended."""
         now = time.perf_counter()
@@ -111,7 +115,7 @@ class Run:
     def lose(self) -> None:
         """End a run whose engine is gone and that cannot begin again."""
         if self.finished() is None:
-            self.emit(Output(stream="stderr", text=f"{words.ENGINE_LOST}\n"))
+            self.say(words.ENGINE_LOST)
             seconds = round(self.seconds(), 3)
             self.emit(Finished(status="failed", exit_code=None, seconds=seconds, reason="engine-lost"))
         self.end(Verdict(reached=False, checks=()))

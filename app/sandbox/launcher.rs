@@ -16,6 +16,7 @@
 //!   --alive FD          a pipe whose other end only the server holds: with --init or --reap, end when it hangs up
 //!   --pass              leave all descriptors open for PROGRAM, which is bubblewrap with another launcher inside
 //!   --observe FD:SECONDS  trace the program and write a report to FD; see observe.rs
+//!   --park FD           take the program from the pipe FD instead of the arguments, once everything else is done
 //!
 //! This must happen within a millisecond in the process that becomes the program, so it is a compiled program of its
 //! own. If the isolation cannot be set up, nothing runs: it exits with 125 and a sentence on standard error.
@@ -23,8 +24,12 @@
 mod observe;
 mod seccomp;
 
+use std::ffi::OsStr;
 use std::ffi::{c_char, c_int, c_long, c_ulong, CString};
 use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::io::FromRawFd;
 use std::process::exit;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -103,6 +108,7 @@ struct Options {
     alive: c_int,
     pass: bool,
     observe: Option<(c_int, f64)>,
+    park: Option<c_int>,
     program: Vec<CString>,
 }
 
@@ -147,6 +153,7 @@ fn options() -> Options {
                 let (fd, seconds) = words.split_once(':').unwrap_or_else(|| fail("--observe"));
                 found.observe = Some((number(fd), number(seconds)));
             }
+            "--park" => found.park = Some(number(&value())),
             "--user" => {
                 let ids = value();
                 let (uid, gid) = ids.split_once(':').unwrap_or_else(|| fail("--user"));
@@ -156,7 +163,7 @@ fn options() -> Options {
         }
     }
     found.program = words.map(|word| c_string(&word)).collect();
-    if found.program.is_empty() {
+    if found.program.is_empty() && found.park.is_none() {
         fail("no program");
     }
     found
@@ -452,8 +459,33 @@ fn enter_user_namespace(uid: u32, gid: u32) {
     }
 }
 
+/// Wait for the program, enter its folder, and take over its variables.
+///
+/// The server sends the folder, the number of variables, the variables and the arguments, separated by NUL. It sends
+/// nothing if it does not need this process any more.
+fn parked(fd: c_int) -> Vec<CString> {
+    let mut message = Vec::new();
+    let mut pipe = unsafe { fs::File::from_raw_fd(fd) };
+    if pipe.read_to_end(&mut message).is_err() || message.is_empty() {
+        exit(0);
+    }
+    let mut words = message.split(|byte| *byte == 0);
+    let mut next = || words.next().unwrap_or_else(|| fail("the message for a parked process"));
+    if std::env::set_current_dir(OsStr::from_bytes(next())).is_err() {
+        fail("the program's folder");
+    }
+    for (name, _) in std::env::vars_os() {
+        std::env::remove_var(name);
+    }
+    for _ in 0..number::<usize>(&String::from_utf8_lossy(next())) {
+        let mut variable = next().splitn(2, |byte| *byte == b'=').map(OsStr::from_bytes);
+        std::env::set_var(variable.next().unwrap_or_default(), variable.next().unwrap_or_default());
+    }
+    words.map(|word| CString::new(word).unwrap_or_else(|_| fail("an argument holds a NUL"))).collect()
+}
+
 fn main() {
-    let found = options();
+    let mut found = options();
     // The OOM killer should end a run before the server. Set it now, because later we may not write to this file.
     let _ = fs::write("/proc/self/oom_score_adj", LIKELY_TO_GO);
     unsafe {
@@ -497,6 +529,9 @@ fn main() {
     }
     if found.seccomp {
         seccomp::seccomp(found.filters);
+    }
+    if let Some(fd) = found.park {
+        found.program = parked(fd);
     }
     let mut argv: Vec<*const c_char> = found.program.iter().map(|word| word.as_ptr()).collect();
     argv.push(std::ptr::null());

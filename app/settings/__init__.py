@@ -214,6 +214,9 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         1.0, ge=0, description="when the server stops, runs that are running have this long to end by themselves"
     )
+    ready_seconds: float = Field(
+        600.0, ge=0, description="how long a sandbox that was made ahead waits for a run; 0: none is made ahead"
+    )
     run_ttl: float = Field(3600.0, gt=0, description="how long a finished run and its artifact are kept")
     request_seconds: float = Field(
         10.0, gt=0, description="timeout for receiving a request's head, and then for its body"

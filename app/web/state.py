@@ -87,7 +87,13 @@ class Playground:
         elif settings.engine == "local":
             self.inventory = here = LocalInventory(settings, courses.values())
             self.engine = self.opened = LocalEngine(
-                settings, courses.values(), self._verdict, found, inventory=here, on_demand=True
+                settings,
+                courses.values(),
+                self._verdict,
+                found,
+                inventory=here,
+                on_demand=True,
+                ahead=True,
             )
         else:
             from app.engine.nats.broker import Broker
