@@ -31,6 +31,7 @@ from bench.common import Case, cases, ours, serving, stages
 from bench.floor import Floor
 from bench.processes import Parts, settled
 from bench.raw import Raw
+from bench.repeats import repeats
 from bench.steps import steps
 from bench.throughput import throughput
 
@@ -201,6 +202,7 @@ def main() -> None:
         folder.chmod(0o711)
         against_raw(folder, rounds)
         throughput(folder / "throughput", cases()[1])
+        repeats(folder / "repeats", rounds)
         levels(folder, rounds)
         cards(folder)
         steps(folder)

@@ -24,6 +24,9 @@ from tests.support.server import SERVE, Server, serving
 
 pytest_plugins = ["tests.support.parallel"]
 
+# Tests share the cache folder. An answer that one of them left there would hide what a change breaks.
+os.environ["PLAYGROUND_KEEP_ANSWERS"] = "0"
+
 
 @pytest.fixture
 def anyio_backend() -> str:

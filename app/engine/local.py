@@ -28,6 +28,7 @@ from app.engine.cards import ArtifactCards
 from app.engine.dispatcher import MOST_ASIDE, TICK, Dispatcher
 from app.engine.hello_world import HelloWorldSizes
 from app.engine.inventory import LocalInventory, LocalSetup, find_setup
+from app.engine.kept import KeptAnswers
 from app.engine.log import Run
 from app.engine.retention import Retention
 from app.engine.scratch import Scratch
@@ -65,7 +66,8 @@ class LocalEngine:
 
     ``on_verdict`` is awaited before a verdict becomes visible, so that progress is stored first. ``found`` is the setup
     of this machine, if it is known already. With ``on_demand``, missing targets are set up. ``inventory`` is one to
-    share with others, instead of one of the engine's own. With ``ahead``, the next run's sandbox is made after a run.
+    share with others, instead of one of the engine's own. With ``keep_answers``, a run of a lesson's own text may be
+    answered like an identical one before it. With ``ahead``, the next run's sandbox is made after a run.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class LocalEngine:
         *,
         inventory: LocalInventory | None = None,
         on_demand: bool = False,
+        keep_answers: bool = False,
         ahead: bool = False,
     ) -> None:
         self._settings = settings
@@ -84,6 +87,7 @@ class LocalEngine:
         self._on_verdict = on_verdict
         self._found = found
         self._on_demand = on_demand
+        self._keep_answers = keep_answers
         self._ahead = ahead
         lessons = (lesson for course in self._courses.values() for lesson in course.lessons)
         self._configs = cargo_configs(lesson.solution for lesson in lessons)
@@ -119,6 +123,10 @@ class LocalEngine:
                 self.inventory.named,
                 self._runs.built,
             )
+            self._kept = KeptAnswers(
+                self._settings, self._courses, self.inventory, self._scratch, enabled=self._keep_answers
+            )
+            await self._kept.open()
             stack.push_async_callback(self._worker.aclose)
             self._tasks = Supervisor(await stack.enter_async_context(anyio.create_task_group()))
             self._cards = ArtifactCards(
@@ -193,6 +201,8 @@ class LocalEngine:
             run.preparing = True
             self._dispatcher.hold(run)
             self._tasks.start_soon(self._prepare, run, pending)
+        elif self._kept.has_answer(run):
+            self._tasks.start_soon(self._answer, run)
         else:
             self._dispatcher.enqueue(run)
         return run.id
@@ -314,9 +324,26 @@ class LocalEngine:
         self._tasks.start_soon(self._execute, run)
 
     async def _execute(self, run: Run) -> None:
-        await self._worker.execute(run, partial(self._dispatcher.free, run), partial(self._close, run))
+        if self._kept.has_answer(run):
+            self._dispatcher.free(run)
+            await self._answer(run)
+            return
+        with self._kept.in_progress(run):
+            await self._worker.execute(run, partial(self._dispatcher.free, run), partial(self._close, run))
+            await self._kept.keep(run)
         if self._ahead:
             await self._worker.prepare(run.job)
+
+    async def _answer(self, run: Run) -> None:
+        """Answer a run, which needs no slot, like an identical one; if that is not possible after all, queue it."""
+        verdict = await self._kept.answer(run)
+        if verdict is not None:
+            await self._close(run, verdict)
+        elif run.preparation.cancel_called or run.scope.cancel_called:
+            self._end_before_start(run, "cancelled")
+        else:
+            run.state = "queued"
+            self._dispatcher.enqueue(run)
 
     async def _close(self, run: Run, verdict: Verdict) -> None:
         """Have the progress stored, and then append the verdict."""

@@ -44,6 +44,8 @@ class Run:
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
         self.timing: dict[str, float] = {}
+        self.answer_key: str | None = None
+        """The key of its answer (``app.engine.kept``), None if it has none."""
         self._marked = time.perf_counter()
         self._positions = 0
         self._positions_at: deque[float] = deque(maxlen=_A_SECOND)

@@ -214,6 +214,9 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         1.0, ge=0, description="when the server stops, runs that are running have this long to end by themselves"
     )
+    keep_answers: bool = Field(
+        True, description="answer a run of a lesson's own text like an identical run before it, if there was one"
+    )
     ready_seconds: float = Field(
         600.0, ge=0, description="how long a sandbox that was made ahead waits for a run; 0: none is made ahead"
     )

@@ -62,6 +62,9 @@ class Metrics:
             registry=self._registry,
         )
         self._events = Counter("playground_run_events", "Events of runs that have ended.", registry=self._registry)
+        self._kept = Counter(
+            "playground_kept_answers", "Runs that were answered like an identical one.", registry=self._registry
+        )
         self._refusals = Counter(
             "playground_refusals", "Refused requests by the error's code.", ("code",), registry=self._registry
         )
@@ -76,6 +79,10 @@ class Metrics:
         self._events.inc(events)
         for phase, seconds in phases.items():
             self._phases.labels(phase).observe(max(seconds, 0.0))
+
+    def answered(self) -> None:
+        """Count a run that was answered like an identical one."""
+        self._kept.inc()
 
     def refused(self, code: str) -> None:
         """Count a refused request."""

@@ -93,6 +93,7 @@ class Playground:
                 found,
                 inventory=here,
                 on_demand=True,
+                keep_answers=settings.keep_answers,
                 ahead=True,
             )
         else:
