@@ -32,6 +32,7 @@ from bench.engine import engine
 from bench.floor import Floor
 from bench.processes import Parts, settled
 from bench.raw import Raw
+from bench.repeats import repeats
 from bench.steps import steps
 from bench.throughput import throughput
 
@@ -203,6 +204,7 @@ def main() -> None:
         against_raw(folder, rounds)
         throughput(folder / "throughput", cases()[1])
         engine(folder / "engine", rounds)
+        repeats(folder / "repeats", rounds)
         levels(folder, rounds)
         cards(folder)
         steps(folder)

@@ -44,7 +44,7 @@ def serving(
     folder.mkdir(mode=0o711)
     folder.chmod(0o711)
     env = os.environ | {"PLAYGROUND_DATA_DIR": str(folder / "data"), "PLAYGROUND_SCRATCH_DIR": str(folder / "scratch")}
-    env = env | {"PLAYGROUND_ISOLATION": isolation} | dict(variables or {})
+    env = env | {"PLAYGROUND_ISOLATION": isolation, "PLAYGROUND_KEEP_ANSWERS": "0"} | dict(variables or {})
     with subprocess.Popen([*command, "serve", "--port", "0"], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"http://([^\s/]+)", process.stdout.readline())

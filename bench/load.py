@@ -1,8 +1,9 @@
 """Load a real server with simulated learners, and prove that a greedy seat delays nobody: ``python -m bench.load``.
 
-``python -m bench.load [SECONDS] [SEATS]``: first, that many seats (100) open pages, post runs and follow streams, with
-about 20 seconds of thinking between two runs. Then ten honest seats run with and without a greedy one, which keeps 25
-endless builds and 25 endless programs in the queue. The exit code is 1 when a bound is exceeded.
+``python -m bench.load [SECONDS] [SEATS] [THINK]``: first, that many seats (100) open pages, post runs and follow
+streams, with about 20 seconds of thinking between two runs. Then ten honest seats, who think for THINK seconds (6),
+run with and without a greedy one, which keeps 25 endless builds and 25 endless programs in the queue. The exit code is
+1 when a bound is exceeded.
 """
 
 import os
@@ -31,7 +32,7 @@ MOST_SECONDS = 0.5
 """The bound for the 95th percentile of a run with a hundred seats."""
 MOST_TIMES = 2.0
 """The bound for the 95th percentile beside a greedy seat, as a multiple of that without."""
-_HONEST, _HONEST_THINK = 10, 6.0
+_HONEST, HONEST_THINK = 10, 6.0
 _TIMES = 25
 ENDLESS = (
     ("cargo build", "#![allow(long_running_const_eval)]\nconst A: () = loop {};\nfn main() { A }\n"),
@@ -132,21 +133,21 @@ async def _again(browser: Browser, lesson: Lesson, command: str, source: str) ->
         await anyio.sleep(_PAUSE if ran.refused else 0)
 
 
-async def beside(url: str, task: Task, std: Lesson, seconds: float) -> tuple[Tally, Tally]:
+async def beside(url: str, task: Task, std: Lesson, seconds: float, think: float) -> tuple[Tally, Tally]:
     """Return the tallies of ten honest seats without and with a greedy one.
 
     The honest ones are there first: an owner that is alone may use every slot.
     """
-    without = await seats(url, task, _HONEST, seconds, _HONEST_THINK)
+    without = await seats(url, task, _HONEST, seconds, think)
     async with anyio.create_task_group() as group:
         group.start_soon(greedy, url, std)
         await anyio.sleep(_AHEAD)
-        tally = await seats(url, task, _HONEST, seconds, _HONEST_THINK)
+        tally = await seats(url, task, _HONEST, seconds, think)
         group.cancel_scope.cancel()
     return without, tally
 
 
-def load(seconds: float, count: int) -> bool:
+def load(seconds: float, count: int, think: float) -> bool:
     """Measure and print; return True if no bound was exceeded."""
     std, _, bare = cases()
     task = Task(bare.lesson, bare.command)
@@ -163,7 +164,7 @@ def load(seconds: float, count: int) -> bool:
             used = settled(pid).since(before, max(1, len(tally.seconds)))
             print(f"processor time of a run with its share of pages, ms: {used.line()}")
             print(f"processor time of this load generator: {100 * own / seconds:.0f} % of one processor", flush=True)
-            without, beside_greedy = anyio.run(beside, url, task, std.lesson, seconds / 2)
+            without, beside_greedy = anyio.run(beside, url, task, std.lesson, seconds / 2, think)
     print(without.line(f"{_HONEST} seats"))
     print(beside_greedy.line("beside a greedy seat"))
     p95 = quantile(tally.seconds, 0.95)
@@ -177,7 +178,8 @@ def main() -> None:
     """Load a server for the seconds in the arguments."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     count = int(sys.argv[2]) if len(sys.argv) > 2 else SEATS
-    sys.exit(0 if load(seconds, count) else 1)
+    think = float(sys.argv[3]) if len(sys.argv) > 3 else HONEST_THINK
+    sys.exit(0 if load(seconds, count, think) else 1)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ _SETTINGS = {
     "PLAYGROUND_MEMORY_BYTES": str(512 << 20),
     "PLAYGROUND_WORKSPACE_BYTES": str(64 << 20),
     "PLAYGROUND_FILE_SIZE_BYTES": str(32 << 20),
-    # Artifacts and logs of ended runs are expected, but would be counted as leftovers.
+    # Artifacts and logs of ended runs, and sandboxes made ahead, are expected, but would be counted as leftovers.
+    "PLAYGROUND_READY_SECONDS": "2",
     "PLAYGROUND_RUN_TTL": "2",
 }
 _MANIFEST = '[package]\nname = "soak"\nversion = "0.1.0"\nedition = "2021"\n'

@@ -25,6 +25,9 @@ from tests.support.server import SERVE, Server, serving
 pytest_plugins = ["tests.support.parallel"]
 collect_ignore = [] if EVERYTHING else ["test_nats_targets.py"]
 
+# Tests share the cache folder. An answer that one of them left there would hide what a change breaks.
+os.environ["PLAYGROUND_KEEP_ANSWERS"] = "0"
+
 
 @pytest.fixture
 def anyio_backend() -> str:

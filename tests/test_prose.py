@@ -30,7 +30,7 @@ def glossary(taught: Course) -> Glossary:
 
 def run(version: str, rendered: str, command: str = "cargo build") -> Recording:
     said = Diagnostic(level="error", code=None, message="m", rendered=rendered)
-    return Recording(RecordingKey("solution", command, version, "x86_64-unknown-linux-gnu", "system"), (said,))
+    return Recording.of(RecordingKey("solution", command, version, "x86_64-unknown-linux-gnu", "system"), (said,))
 
 
 def step(lessons: dict[str, Lesson], text: str, *recordings: Recording) -> Lesson:
@@ -69,9 +69,8 @@ def test_an_observation_is_not_called_output(lessons: dict[str, Lesson]) -> None
 
 
 def test_what_readelf_and_its_kin_print_keeps_its_columns(lessons: dict[str, Lesson]) -> None:
-    nm = replace(
-        run("1.96.0", "00 T _start\n", command="nm it"), events=(Output(stream="stdout", text="00 T _start\n"),)
-    )
+    what = run("1.96.0", "", command="nm it").what
+    nm = Recording.of(what, (Output(stream="stdout", text="00 T _start\n"),))
     assert '<pre class="terminal table"' in prose(step(lessons, '```recorded solution "nm it"\n```', nm))
     assert '<pre class="terminal"' in prose(step(lessons, FENCE.format(""), run("1.96.0", "no\n")))
 

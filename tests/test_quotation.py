@@ -11,7 +11,7 @@ LINES = "\x1b[1merror\x1b[0m: no\n  note: one\n  note: two\n"
 
 def run(version: str, *events: Event) -> Recording:
     said = events or (Diagnostic(level="error", code=None, message="no", rendered=LINES),)
-    return Recording(RecordingKey("start", "cargo run", version, "x86_64-unknown-linux-gnu", "system"), said)
+    return Recording.of(RecordingKey("start", "cargo run", version, "x86_64-unknown-linux-gnu", "system"), said)
 
 
 def text(info: str, *recordings: Recording) -> list[str]:

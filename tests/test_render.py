@@ -121,6 +121,18 @@ def test_a_patch_names_its_place_and_how_it_is_swapped() -> None:
             "Read as <code>cargo b</code>, in lower case.",
         ),
         (Started(toolchain="1.96", argv=("cargo", "a b"), isolation="none"), "command", "cargo &#39;a b&#39;"),
+        (
+            Started(toolchain="1.96", argv=("cargo", "b"), isolation="none", age=3),
+            "note",
+            "Same as a run a moment ago.",
+        ),
+        (
+            Started(toolchain="1.96", argv=("cargo", "b"), isolation="none", age=61),
+            "note",
+            "Same as a run 1 minute ago.",
+        ),
+        (Started(toolchain="1.96", argv=("cargo", "b"), isolation="none", age=7300), "note", "a run 2 hours ago."),
+        (Started(toolchain="1.96", argv=("cargo", "b"), isolation="none", age=9), "note", 'form="bench" name="again"'),
     ],
 )
 def test_status(event: Event, slot: str, words: str) -> None:

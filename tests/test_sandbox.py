@@ -292,6 +292,29 @@ def test_usage_counts_the_whole_tree() -> None:
     assert usage(child.pid).processes == 0
 
 
+def test_a_long_run_yields_the_processors_with_all_its_threads(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = "import threading,time; threading.Thread(target=time.sleep, args=(30,)).start(); print(flush=True)"
+    outer = f"import subprocess; subprocess.run({[sys.executable, '-c', inner]!r})"
+    with subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdout
+        child.stdout.readline()
+        watch = Watch(child.pid, folder, Limits.of(Settings()))
+        tree = [*descendants(child.pid)]
+        threads = [int(thread) for one in tree for thread in os.listdir(f"/proc/{one}/task")]
+        watch.look()
+        before = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
+        monkeypatch.setattr("app.sandbox.watch.POLITE_SECONDS", 0.0)
+        watch.look()
+        after = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
+        os.killpg(child.pid, signal.SIGKILL)
+    assert len(threads) == 3
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert before == 3 * [own]
+    assert after == 3 * [max(own, 10)]
+
+
 @pytest.mark.parametrize("name", [b"\xff", b"\x0cVmSwap: x", b"\rVmSwap: -9999", b") Z 1 (", b"\nRssAnon: -9"])
 def test_a_process_cannot_hide_by_its_name(name: bytes, folder: RunFolder) -> None:
     inner = f"""if True:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from itertools import count, cycle
-from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -17,13 +17,12 @@ import pytest
 from app.course import Course
 from app.course.lesson import Lesson
 from app.engine import worker
+from app.engine.dispatcher import MOST_ASIDE
 from app.engine.local import LocalEngine
 from app.engine.log import Run
 from app.engine.worker import Worker
 from app.protocol.events import Event, Finished, Verdict
 from app.run.workspace import Seed, Workspace
-from app.runfiles import RunFolder
-from app.sandbox import Box
 from app.settings import Settings
 from app.toolchain import Toolchain
 from app.web import create_app
@@ -69,7 +68,7 @@ async def settled(engine: LocalEngine, kept: int = 1) -> None:
         await anyio.sleep(0.05)
     else:
         raise AssertionError(f"these folders are left: {left}")
-    assert (engine._dispatcher.queue.waiting, len(engine._worker._free)) == (0, 1)
+    assert (engine._dispatcher.queue.waiting, len(engine._worker._free)) == (0, 1 + MOST_ASIDE)
 
 
 async def recovered(bench: Bench, seen: list[list[Event]]) -> None:
@@ -115,8 +114,8 @@ async def test_a_run_that_is_cancelled_at_any_step_leaves_nothing_and_the_next_o
     mode = stat.S_IMODE(engine._scratch.path.stat().st_mode)
     for at in count(1, stride):
 
-        async def cancelled(self: Worker, run: Run, box: Box, folder: RunFolder, kept: Path, at: int = at) -> None:
-            await Stepped(attempt(self, run, box, folder, kept), at, run.scope.cancel)
+        async def cancelled(self: Worker, run: Run, *rest: Any, at: int = at) -> None:
+            await Stepped(attempt(self, run, *rest), at, run.scope.cancel)
 
         monkeypatch.setattr(Worker, "_attempt", cancelled)
         seen.append(status(await bench.run(command)))

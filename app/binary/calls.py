@@ -5,9 +5,10 @@ On x86-64 each step is found in the code of the previous one. On other processor
 
 from collections.abc import Iterable, Iterator
 
-from app.binary.code import Reference, readable, references
+from app.binary.code import Reference, references
 from app.binary.image import Image
 from app.binary.model import Call
+from app.binary.names import readable
 
 _C_RUNTIME = "__libc_start_main"
 _RUST_RUNTIME = "std::rt::lang_start"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import capstone as cs
-import demangle
 
 from app.binary.image import Image
-from app.binary.model import Code, Instruction, text
+from app.binary.model import Code, Instruction
+from app.binary.names import readable
 
 _MOST_INSTRUCTIONS = 64
 _MOST_BYTES = 1024
@@ -30,14 +30,6 @@ class Reference:
     how: Literal["calls", "hands over"]
     address: int | None
     name: str | None
-
-
-def readable(name: str) -> str:
-    """Return a demangled Rust symbol; a name that is not mangled is returned unchanged."""
-    try:
-        return text(demangle.demangle(name, language="rust"))
-    except (ValueError, RecursionError, demangle.DemanglingError):
-        return name
 
 
 def function(image: Image, address: int) -> Code | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from app.binary import calls, code, elf, lines, macho, pe
+from app.binary import calls, code, elf, lines, macho, names, pe
 from app.binary.model import MOST_NAMES, BinaryFacts, Call, Card, Code, NotABinaryError, Section
 
 
@@ -63,9 +63,9 @@ class _Examination:
         sections = self._part("sections", lambda: _largest_sections(reader.sections(parsed), size), ())
         symbols, functions, undefined = self._part("symbols", lambda: reader.names(parsed), (None, (), ()))
         if symbols:
-            shown = tuple(replace(one, name=code.readable(one.name)) for one in symbols.shown)
-            names = symbols.names and tuple(map(code.readable, symbols.names))
-            symbols = replace(symbols, shown=shown, names=names)
+            shown = tuple(replace(one, name=names.readable(one.name)) for one in symbols.shown)
+            shown_names = symbols.names and tuple(map(names.readable, symbols.names))
+            symbols = replace(symbols, shown=shown, names=shown_names)
         image = self._part("code", lambda: reader.image(parsed, functions), None)
         found: Code | None = None
         chain: tuple[Call, ...] = ()

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-import segno
 import typer
 
 from app.cli.common import run, settings_of, stop
@@ -118,6 +117,8 @@ def opened(settings: Settings, address: str, name: str, *, code: bool) -> tuple[
 
 def announcement(address: str, key: str, code: str) -> str:
     """Return what is printed for the instructor: both addresses, and the learners' as a QR code."""
+    import segno
+
     drawn = io.StringIO()
     segno.make_qr(f"{address}/", error="l").terminal(drawn, compact=True, border=2)
     joined = f"\nCode:        {code}" if code else ""

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TypeVar, assert_never
+from typing import Self, TypeVar, assert_never
 
 from app.protocol.events import (
     Artifact,
@@ -83,10 +83,23 @@ class RecordingKey:
 
 @dataclass(frozen=True)
 class Recording:
-    """One run and its events, from ``queued`` to ``finished``."""
+    """One run and its events, from ``queued`` to ``finished``.
+
+    ``lines`` are the events as JSON. A course has thousands of them, and as objects they take ten times the memory.
+    """
 
     what: RecordingKey
-    events: tuple[Event, ...]
+    lines: tuple[str, ...]
+
+    @classmethod
+    def of(cls, what: RecordingKey, events: Iterable[Event]) -> Self:
+        """Return a recording of these events."""
+        return cls(what, tuple(map(to_json, events)))
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The events, parsed each time."""
+        return tuple(map(from_json, self.lines))
 
     @property
     def shown(self) -> str:
@@ -105,7 +118,7 @@ class Recording:
 
     def says_the_same(self, other: "Recording") -> bool:
         """Return True if both runs show the same, apart from times, folders and addresses."""
-        return _comparable(self.events) == _comparable(other.events)
+        return comparable(self.events) == comparable(other.events)
 
 
 def record(what: RecordingKey, events: Iterable[Event]) -> Recording:
@@ -113,7 +126,7 @@ def record(what: RecordingKey, events: Iterable[Event]) -> Recording:
     log = list(events)
     begun = [Queued(position=0)] if any(isinstance(event, Queued) for event in log) else []
     kept = [*begun, *(event for event in log if not isinstance(event, Queued | Verdict))]
-    return Recording(what, tuple(_normalize(event.numbered(number)) for number, event in enumerate(kept, 1)))
+    return Recording.of(what, (_normalize(event.numbered(number)) for number, event in enumerate(kept, 1)))
 
 
 def renewed(
@@ -139,23 +152,24 @@ def to_text(recordings: Iterable[Recording]) -> str:
     """Serialize recordings as the content of a file."""
     lines: list[str] = []
     for one in recordings:
-        lines += [json.dumps(asdict(one.what)), *(to_json(event) for event in one.events)]
+        lines += [json.dumps(asdict(one.what)), *one.lines]
     return "".join(f"{line}\n" for line in lines)
 
 
 def from_text(text: str) -> tuple[Recording, ...]:
     """Parse the content of a file. Raises ``RecordingError``."""
-    runs: list[tuple[RecordingKey, list[Event]]] = []
+    runs: list[tuple[RecordingKey, list[str]]] = []
     # Not splitlines, which also splits at characters that JSON does not escape, such as U+2028.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             if "type" in (head := json.loads(line)):
-                runs[-1][1].append(from_json(line))
+                from_json(line)
+                runs[-1][1].append(line)
             else:
                 runs.append((RecordingKey(**head), []))
         except (ValueError, TypeError, IndexError) as error:
             raise RecordingError(f"line {number}: {error}") from error
-    return tuple(Recording(what, tuple(events)) for what, events in runs)
+    return tuple(Recording(what, tuple(lines)) for what, lines in runs)
 
 
 def _normalize(event: Event) -> Event:
@@ -170,7 +184,7 @@ def _events_of(events: Iterable[Event], kind: type[_E]) -> Iterator[_E]:
     return (event for event in events if isinstance(event, kind))
 
 
-def _comparable(events: Iterable[Event]) -> tuple[object, ...]:
+def comparable(events: Iterable[Event]) -> tuple[object, ...]:
     """Return the messages, each stream's output and the end of a run. Chance decides how two streams interleave."""
     events = tuple(events)
     said = [

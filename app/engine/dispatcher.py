@@ -9,26 +9,42 @@ from app.settings import Settings
 
 TICK = 0.5
 """Seconds in which changes of the queue make one event of a run."""
+MOST_ASIDE = 1
+"""Runs that a machine lets go on without a slot. Each takes as much memory as one with a slot."""
+LONG_SECONDS = 2.0
+"""Seconds after which a run in progress goes on without its slot if an owner without a run waits.
+
+Otherwise an endless run would halve what two processors do for everybody else, although it takes less than half of
+them: by then it has a lower priority (``app.sandbox.watch``).
+"""
 
 
 class Dispatcher:
-    """Owns the queue of this engine's runs. Calls ``start`` with each run that gets a slot."""
+    """Owns the queue of this engine's runs. Calls ``start`` with each run that may start.
 
-    def __init__(self, settings: Settings, start: Callable[[Run], None]) -> None:
-        self.queue = FairQueue[Run](
-            settings.max_runs,
-            settings.queue_length,
-            settings.owner_queue_length,
-            priority=lambda run: run.job.priority,
-        )
+    At most ``settings.max_runs`` of them have a slot, and at most ``aside`` further ones are in progress.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        start: Callable[[Run], None],
+        aside: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        bounds = (settings.max_runs, settings.queue_length, settings.owner_queue_length)
+        self.queue = FairQueue[Run](*bounds, clock, lambda run: run.job.priority, aside)
         self._start = start
+        self._clock = clock
+        self._began: dict[Run, float] = {}
+        """The runs with a slot, in the order in which they began."""
         self._moved = False
         self._emitted_at = 0.0
 
     def hold(self, run: Run) -> None:
         """Count a run that cannot be queued yet against the bounds, until ``release``."""
         self.queue.hold(run.job.queue_owner)
-        run.stands_at(self.queue.waiting, time.monotonic())
+        run.stands_at(self.queue.waiting, self._clock())
 
     def release(self, run: Run) -> None:
         """Stop counting a run that ``hold`` counted."""
@@ -37,7 +53,7 @@ class Dispatcher:
     def enqueue(self, run: Run) -> None:
         """Queue a run, or start it at once if a slot is free."""
         self.queue.put(run.job.queue_owner, run)
-        run.stands_at(self.queue.position(run.job.queue_owner, run), time.monotonic())
+        run.stands_at(self.queue.position(run.job.queue_owner, run), self._clock())
         self._moved = True
         self._start_waiting()
 
@@ -49,6 +65,7 @@ class Dispatcher:
 
     def free(self, run: Run) -> None:
         """Free the slot of a run."""
+        self._began.pop(run, None)
         self.queue.finish(run.job.queue_owner)
         self._start_waiting()
 
@@ -60,15 +77,26 @@ class Dispatcher:
 
     def _start_waiting(self) -> None:
         started = False
-        while run := self.queue.take():
+        while run := self.queue.take() or self._take_of_long():
+            self._began[run] = self._clock()
             run.state = "running"
             self._start(run)
             started = self._moved = True
-        if started and time.monotonic() - self._emitted_at > TICK:
+        if started and self._clock() - self._emitted_at > TICK:
             self._emit_positions()
+
+    def _take_of_long(self) -> Run | None:
+        """Return the run that gets the slot of one that has been in progress for long, or None."""
+        for run, began in tuple(self._began.items()):
+            if self._clock() - began < LONG_SECONDS:
+                return None
+            if self.queue.set_aside(run.job.queue_owner):
+                del self._began[run]
+                return self.queue.take()
+        return None
 
     def _emit_positions(self) -> None:
         """Emit the position of each waiting run that has moved, at most once a tick."""
-        self._emitted_at, self._moved = time.monotonic(), False
+        self._emitted_at, self._moved = self._clock(), False
         for run, position in self.queue.positions():
             self._moved |= not run.stands_at(position, self._emitted_at)

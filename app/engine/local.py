@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -26,18 +25,19 @@ from app.engine import (
 )
 from app.engine.builds import EngineBuilds
 from app.engine.cards import ArtifactCards
-from app.engine.dispatcher import TICK, Dispatcher
+from app.engine.dispatcher import MOST_ASIDE, TICK, Dispatcher
 from app.engine.hello_world import HelloWorldSizes
 from app.engine.inventory import LocalInventory, LocalSetup, find_setup
+from app.engine.kept import KeptAnswers
 from app.engine.log import Run
 from app.engine.retention import Retention
 from app.engine.scratch import Scratch
-from app.engine.seeds import Config, Seeds
+from app.engine.seeds import Seeds, cargo_configs
 from app.engine.steps import Steps
 from app.engine.supervisor import Supervisor
 from app.engine.worker import Worker
 from app.inspector import Inspector
-from app.protocol.events import Event, Finished, Output, Verdict
+from app.protocol.events import Event, Finished, Verdict
 from app.run import runner
 from app.runfiles import in_thread
 from app.sandbox import settle
@@ -55,7 +55,6 @@ _AHEAD = _OWN + 2 * _READERS
 """Boxes that are not for runs. Half of the readers only read the facts of ELF files."""
 _LATE = 30.0
 """Seconds without ``_tend_once`` after which the engine counts as ended."""
-_PIECE = 64 * 1024
 
 
 async def _nothing(job: JobSpec, events: Sequence[Event], verdict: Verdict) -> None:
@@ -67,7 +66,8 @@ class LocalEngine:
 
     ``on_verdict`` is awaited before a verdict becomes visible, so that progress is stored first. ``found`` is the setup
     of this machine, if it is known already. With ``on_demand``, missing targets are set up. ``inventory`` is one to
-    share with others, instead of one of the engine's own.
+    share with others, instead of one of the engine's own. With ``keep_answers``, a run of a lesson's own text may be
+    answered like an identical one before it. With ``ahead``, the next run's sandbox is made after a run.
     """
 
     def __init__(
@@ -79,17 +79,21 @@ class LocalEngine:
         *,
         inventory: LocalInventory | None = None,
         on_demand: bool = False,
+        keep_answers: bool = False,
+        ahead: bool = False,
     ) -> None:
         self._settings = settings
         self._courses: Mapping[str, Course] = {course.id: course for course in courses}
         self._on_verdict = on_verdict
         self._found = found
         self._on_demand = on_demand
+        self._keep_answers = keep_answers
+        self._ahead = ahead
         lessons = (lesson for course in self._courses.values() for lesson in course.lessons)
         self._configs = cargo_configs(lesson.solution for lesson in lessons)
         self.inventory = inventory or LocalInventory(settings, self._courses.values())
         self._runs = Retention(settings.run_ttl, self._dropped)
-        self._dispatcher = Dispatcher(settings, self._start)
+        self._dispatcher = Dispatcher(settings, self._start, MOST_ASIDE)
         self._tended = 0.0
         self._stopping = False
 
@@ -100,7 +104,7 @@ class LocalEngine:
             self._scratch = await stack.enter_async_context(Scratch(self._settings.scratch_dir))
             found = self._found or await find_setup(self._settings)
             self.inventory.begin(found)
-            boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + _AHEAD))
+            boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + MOST_ASIDE + _AHEAD))
             spare, second, trial, *readers = boxes[:_AHEAD]
             self._steps = Steps(self._scratch, second)
             self._inspector = await stack.enter_async_context(
@@ -119,6 +123,11 @@ class LocalEngine:
                 self.inventory.named,
                 self._runs.built,
             )
+            self._kept = KeptAnswers(
+                self._settings, self._courses, self.inventory, self._scratch, enabled=self._keep_answers
+            )
+            await self._kept.open()
+            stack.push_async_callback(self._worker.aclose)
             self._tasks = Supervisor(await stack.enter_async_context(anyio.create_task_group()))
             self._cards = ArtifactCards(
                 self._inspector, HelloWorldSizes(builds, self._seeds), self._tasks, self.inventory.named
@@ -192,6 +201,8 @@ class LocalEngine:
             run.preparing = True
             self._dispatcher.hold(run)
             self._tasks.start_soon(self._prepare, run, pending)
+        elif self._kept.has_answer(run):
+            self._tasks.start_soon(self._answer, run)
         else:
             self._dispatcher.enqueue(run)
         return run.id
@@ -250,8 +261,7 @@ class LocalEngine:
         for event in events:
             run.emit(event)
         if files:
-            kept = self._scratch.new_kept()
-            first, *others = await in_thread(_write, kept, files)
+            first, *others = await self._scratch.keep(files)
             run.built = runner.Built(first, path, tuple(others), sum(len(content) for _, content in files))
         self._runs.add(run)
 
@@ -260,16 +270,9 @@ class LocalEngine:
         built = self._runs.built(run_id)
         return ArtifactFile(built.path, built.file.stat().st_size)
 
-    async def artifact_bytes(self, run_id: str) -> AsyncGenerator[bytes]:
+    def artifact_bytes(self, run_id: str) -> AsyncGenerator[bytes]:
         """Yield the file that the run built, in pieces. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
-        built = self._runs.built(run_id)
-        try:
-            file = await anyio.open_file(built.file, "rb")
-        except FileNotFoundError:
-            raise NothingBuiltError(run_id) from None
-        async with file:
-            while piece := await file.read(_PIECE):
-                yield piece
+        return self._runs.bytes_of(run_id)
 
     async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
         """Return the details of what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
@@ -297,13 +300,12 @@ class LocalEngine:
         status: Literal["cancelled", "failed"] = "cancelled"
         try:
             with run.preparation:
-                say = partial(_say, run)
-                name = await self.inventory.prepared(run.job, targets, say)
+                name = await self.inventory.prepared(run.job, targets, run.say)
                 run.job = run.job.model_copy(update={"toolchain": name})
                 run.preparing = False
         except Exception:
             _log.exception("run %s of lesson %s could not be prepared", run.id, run.job.lesson)
-            _say(run, words.NOT_PREPARED)
+            run.say(words.NOT_PREPARED)
             status = "failed"
         finally:
             self._dispatcher.release(run)
@@ -322,9 +324,26 @@ class LocalEngine:
         self._tasks.start_soon(self._execute, run)
 
     async def _execute(self, run: Run) -> None:
-        await self._worker.execute(run, partial(self._dispatcher.free, run), partial(self._close, run))
-        if run.job.attended:
-            self._cards.prepare(run)
+        if self._kept.has_answer(run):
+            self._dispatcher.free(run)
+            await self._answer(run)
+            return
+        with self._kept.in_progress(run):
+            await self._worker.execute(run, partial(self._dispatcher.free, run), partial(self._close, run))
+            await self._kept.keep(run)
+        if self._ahead:
+            await self._worker.prepare(run.job)
+
+    async def _answer(self, run: Run) -> None:
+        """Answer a run, which needs no slot, like an identical one; if that is not possible after all, queue it."""
+        verdict = await self._kept.answer(run)
+        if verdict is not None:
+            await self._close(run, verdict)
+        elif run.preparation.cancel_called or run.scope.cancel_called:
+            self._end_before_start(run, "cancelled")
+        else:
+            run.state = "queued"
+            self._dispatcher.enqueue(run)
 
     async def _close(self, run: Run, verdict: Verdict) -> None:
         """Have the progress stored, and then append the verdict."""
@@ -335,6 +354,8 @@ class LocalEngine:
             verdict = verdict.model_copy(update={"stored": False})
         run.mark("store")
         run.end(verdict)
+        if run.job.attended:
+            self._cards.prepare(run)
 
     async def _tend(self) -> None:
         tidied = time.monotonic()
@@ -361,6 +382,7 @@ class LocalEngine:
                 await self.cancel(run.id)
         self._runs.expire()
         self._dispatcher.tick()
+        await self._worker.tidy()
 
     def _dropped(self, run: Run) -> None:
         self._steps.drop(run.id)
@@ -368,24 +390,7 @@ class LocalEngine:
             self._tasks.start_soon(self._scratch.discard, run.built.file.parent)
 
 
-def _write(folder: Path, files: Sequence[tuple[str, bytes]]) -> list[Path]:
-    folder.mkdir(mode=0o700)
-    for name, content in files:
-        (folder / name).write_bytes(content)
-    return [folder / name for name, _ in files]
-
-
 async def _ended(runs: Iterable[Run]) -> None:
     for run in runs:
         async for _ in run.follow():
             pass
-
-
-def _say(run: Run, line: str) -> None:
-    run.emit(Output(stream="stderr", text=f"{line}\n"))
-
-
-def cargo_configs(crates: Iterable[Mapping[str, str]]) -> tuple[Config, ...]:
-    """Return the cargo configurations of these crates, whose flags change what cargo asks the compiler."""
-    path = ".cargo/config.toml"
-    return tuple(dict.fromkeys((path, crate[path]) for crate in crates if path in crate))

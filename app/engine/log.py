@@ -44,6 +44,8 @@ class Run:
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
         self.timing: dict[str, float] = {}
+        self.answer_key: str | None = None
+        """The key of its answer (``app.engine.kept``), None if it has none."""
         self._marked = time.perf_counter()
         self._positions = 0
         self._positions_at: deque[float] = deque(maxlen=_A_SECOND)
@@ -60,6 +62,10 @@ class Run:
         self.log.append(event.numbered(len(self.log) + 1))
         self.changed.set()
         self.changed = anyio.Event()
+
+    def say(self, line: str) -> None:
+        """Append a line to the output."""
+        self.emit(Output(stream="stderr", text=f"{line}\n"))
 
     def mark(self, stage: str) -> None:
         """Note that a stage has ended: it took the time since the last one ended."""
@@ -111,7 +117,7 @@ class Run:
     def lose(self) -> None:
         """End a run whose engine is gone and that cannot begin again."""
         if self.finished() is None:
-            self.emit(Output(stream="stderr", text=f"{words.ENGINE_LOST}\n"))
+            self.say(words.ENGINE_LOST)
             seconds = round(self.seconds(), 3)
             self.emit(Finished(status="failed", exit_code=None, seconds=seconds, reason="engine-lost"))
         self.end(Verdict(reached=False, checks=()))

@@ -29,6 +29,8 @@ _Key = tuple[bool, float, int, int]
 class _Account(Generic[T]):
     """An owner's waiting runs, the number of its runs in progress, and the slot seconds that it has used.
 
+    ``running`` is the number of those with a slot, ``aside`` of those without.
+
     ``used`` is a point in virtual time: the start tag of the owner's next run. ``turn`` orders owners with equal use:
     the one that was served longest ago comes first.
     """
@@ -38,7 +40,13 @@ class _Account(Generic[T]):
     turn: int
     line: deque[T] = field(default_factory=deque)
     running: int = 0
+    aside: int = 0
     ranked: bool = False
+
+    @property
+    def in_progress(self) -> int:
+        """The number of runs in progress."""
+        return self.running + self.aside
 
     @property
     def rank(self) -> tuple[float, int]:
@@ -57,7 +65,11 @@ class FairQueue(Generic[T]):
     A line is in order of ``priority``, then of arrival. While another owner is present, an owner with a run in progress
     does not get the last free slot, unless there is only one slot.
 
+    A run in progress can be set aside: it goes on without its slot, which another owner gets. For its own owner it
+    still counts as one that takes a slot: while another owner is present, it leaves one more slot free.
+
     At most ``length`` runs wait in all, and at most ``share`` of one owner. The owner None has only the first bound.
+    At most ``aside`` runs are aside.
     """
 
     def __init__(
@@ -67,12 +79,14 @@ class FairQueue(Generic[T]):
         share: int,
         clock: Callable[[], float] = time.monotonic,
         priority: Callable[[T], int] = lambda _run: 0,
+        aside: int = 0,
     ) -> None:
         self._slots = slots
         self._length = length
         self._share = share
         self._clock = clock
         self._priority = priority
+        self._most_aside = aside
         self._accounts: dict[Owner, _Account[T]] = {}
         self._busy: dict[Owner, _Account[T]] = {}
         self._ranking: list[tuple[tuple[float, int], _Account[T]]] = []
@@ -130,7 +144,7 @@ class FairQueue(Generic[T]):
         account = self._accounts.get(owner)
         if account is None:
             account = self._accounts[owner] = _Account(owner, self._virtual, next(self._turns))
-        elif not account.line and not account.running:
+        elif not account.line and not account.in_progress:
             account.used, account.turn = max(account.used, self._virtual), next(self._turns)
         line = account.line
         at = len(line)
@@ -147,7 +161,7 @@ class FairQueue(Generic[T]):
         free = self._slots - sum(account.running for account in self._busy.values())
         if free < 1:
             return None
-        may = [each for each in self._busy.values() if each.line and (free > 1 or not self._must_share(each))]
+        may = [each for each in self._busy.values() if each.line and self._may_start(each, free)]
         if first := self._first_ranked():
             may.append(first)
         if not may:
@@ -160,12 +174,32 @@ class FairQueue(Generic[T]):
         self._left(account)
         return run
 
+    def set_aside(self, owner: Owner) -> bool:
+        """Take the slot from a run of this owner that is in progress, for another owner that has none and waits.
+
+        Return False if there is no such owner, or if too many runs are aside already.
+        """
+        self._advance()
+        account, first = self._busy[owner], self._first_ranked()
+        aside = sum(each.aside for each in self._busy.values())
+        if not account.running or first is None or aside >= self._most_aside:
+            return False
+        account.running -= 1
+        account.aside += 1
+        return True
+
     def finish(self, owner: Owner) -> None:
-        """Free the slot of a run that ``take`` returned."""
+        """Note the end of a run that ``take`` returned. If its owner has one with a slot and one aside, a slot is free.
+
+        It does not matter which of the two has ended: only their number counts.
+        """
         self._advance()
         account = self._busy[owner]
-        account.running -= 1
-        if not account.running:
+        if account.running:
+            account.running -= 1
+        else:
+            account.aside -= 1
+        if not account.in_progress:
             del self._busy[owner]
             self._enter(account)
         self._settle(account)
@@ -205,7 +239,7 @@ class FairQueue(Generic[T]):
 
     def _key(self, account: _Account[T], index: int) -> _Key:
         """Return the key by which waiting runs start; those of an owner that must leave the last slot come last."""
-        start = account.used + (account.running + index) * EXPECTED_SECONDS
+        start = account.used + (account.in_progress + index) * EXPECTED_SECONDS
         return self._must_share(account), start, index, account.turn
 
     def _before(self, account: _Account[T], key: _Key) -> int:
@@ -215,23 +249,29 @@ class FairQueue(Generic[T]):
         """Charge the time since the last call to the owners with runs in progress, and move virtual time on."""
         now = self._clock()
         seconds, self._now = now - self._now, now
-        running = sum(account.running for account in self._busy.values())
+        running = sum(account.in_progress for account in self._busy.values())
         if running:
             competing = self._lines + sum(not account.line for account in self._busy.values())
             self._virtual += seconds * running / competing
         for account in self._busy.values():
-            account.used += seconds * account.running
+            account.used += seconds * account.in_progress
+
+    def _may_start(self, account: _Account[T], free: int) -> bool:
+        return not self._must_share(account) or free > 1 + account.aside
 
     def _must_share(self, account: _Account[T]) -> bool:
-        """Return True if the owner has a slot and another owner is present, so that the last one stays free."""
-        if self._slots == 1 or not account.running:
+        """Return True if the owner has a run in progress and another one is present, so that the last slot stays free.
+
+        With a single slot, that is only so if the run in progress is aside.
+        """
+        if not account.in_progress or (self._slots == 1 and not account.aside):
             return False
         since = self._clock() - PRESENT_SECONDS
         return any(other != account.owner and at > since for other, at in self._present.items())
 
     def _enter(self, account: _Account[T]) -> None:
         """Rank an account that waits without a run in progress."""
-        if account.line and not account.running and not account.ranked:
+        if account.line and not account.in_progress and not account.ranked:
             account.ranked = True
             heapq.heappush(self._ranking, (account.rank, account))
 
@@ -239,7 +279,7 @@ class FairQueue(Generic[T]):
         """Return the first account that waits without a run in progress, and drop or correct old entries before it."""
         while self._ranking:
             rank, account = self._ranking[0]
-            if account.running or not account.line:
+            if account.in_progress or not account.line:
                 heapq.heappop(self._ranking)
                 account.ranked = False
             elif rank != account.rank:
@@ -258,12 +298,12 @@ class FairQueue(Generic[T]):
             self._accounts.clear()
             self._ranking.clear()
             self._virtual = 0.0
-        elif not account.line and not account.running and account.used <= self._virtual:
+        elif not account.line and not account.in_progress and account.used <= self._virtual:
             del self._accounts[account.owner]
         elif len(self._accounts) > self._many:
             self._accounts = {
                 owner: each
                 for owner, each in self._accounts.items()
-                if each.line or each.running or each.used > self._virtual
+                if each.line or each.in_progress or each.used > self._virtual
             }
             self._many = max(_FEW, 2 * len(self._accounts))

@@ -2,8 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from itertools import takewhile
+
+import anyio
 
 from app.engine import NoSuchRunError, NothingBuiltError
 from app.engine.log import Run
@@ -13,6 +15,7 @@ _MOST_KEPT = 1000
 _MOST_MEMORY = 64 * 1024 * 1024
 _MOST_BUILT = 1024 * 1024 * 1024
 """Bounds of the finished runs: their number, the memory of their files and events, the bytes of their artifacts."""
+_PIECE = 64 * 1024
 
 
 class Retention:
@@ -51,6 +54,17 @@ class Retention:
         if built is None or not built.file.exists():
             raise NothingBuiltError(run_id)
         return built
+
+    async def bytes_of(self, run_id: str) -> AsyncGenerator[bytes]:
+        """Yield the run's artifact in pieces. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
+        built = self.built(run_id)
+        try:
+            file = await anyio.open_file(built.file, "rb")
+        except FileNotFoundError:
+            raise NothingBuiltError(run_id) from None
+        async with file:
+            while piece := await file.read(_PIECE):
+                yield piece
 
     def before(self, run: Run) -> list[Run]:
         """Return the owner's last runs with an artifact before this one: of the same lesson, and of any other."""

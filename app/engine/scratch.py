@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -84,6 +84,10 @@ class Scratch:
         """Return the path of a new folder for a run's artifact. Its name is random, because learners can see it."""
         return self.path / _ARTIFACTS / secrets.token_hex(8)
 
+    async def keep(self, files: Sequence[tuple[str, bytes]]) -> list[Path]:
+        """Write files, by name, into a new folder for a run's artifact; return their paths."""
+        return await in_thread(_write, self.new_kept(), files)
+
     async def discard(self, folder: Path) -> None:
         """Delete a folder, if it exists. If that fails, ``tidy`` tries again."""
         if await removed(folder):
@@ -96,6 +100,13 @@ class Scratch:
         """Try again to delete the folders that ``discard`` could not."""
         for folder in tuple(self._left):
             await self.discard(folder)
+
+
+def _write(folder: Path, files: Sequence[tuple[str, bytes]]) -> list[Path]:
+    folder.mkdir(mode=0o700)
+    for name, content in files:
+        (folder / name).write_bytes(content)
+    return [folder / name for name, _ in files]
 
 
 def ensure_private(base: Path) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -130,3 +130,9 @@ def _write(kept: Path, seed: Seed) -> None:
         for other in kept.parent.glob(f"{kept.name.partition('-')[0]}-*"):
             if other != kept:
                 other.unlink()
+
+
+def cargo_configs(crates: Iterable[Mapping[str, str]]) -> tuple[Config, ...]:
+    """Return the cargo configurations of these crates, whose flags change what cargo asks the compiler."""
+    path = ".cargo/config.toml"
+    return tuple(dict.fromkeys((path, crate[path]) for crate in crates if path in crate))

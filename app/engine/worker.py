@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -15,16 +16,17 @@ from app.course.crate import READ, CrateFacts
 from app.course.lesson import Lesson
 from app.engine import NoSuchRunError, NothingBuiltError, words
 from app.engine.log import Run
+from app.engine.ready import Needs, Slot
 from app.engine.scratch import Scratch
 from app.engine.seeds import Seeds
 from app.inspector import Inspector
 from app.protocol.command import parse
-from app.protocol.events import Diagnostic, Event, Finished, Output, Verdict
+from app.protocol.events import Diagnostic, Event, Finished, Verdict
 from app.protocol.job import JobSpec
 from app.run import runner
 from app.run.machine import StandIn, stand_in
 from app.run.workspace import Workspace
-from app.runfiles import RunFolder, removed
+from app.runfiles import removed
 from app.sandbox import Box
 from app.settings import Settings
 from app.toolchain import Toolchain
@@ -64,7 +66,8 @@ class Worker:
         self._scratch = scratch
         self._inspector = inspector
         self._seeds = seeds
-        self._free = list(boxes)
+        self._slots = [Slot(box, scratch, settings.ready_seconds) for box in boxes]
+        self._free = self._slots.copy()
         self._trial = trial
         self._toolchain = toolchain
         self._artifact = artifact
@@ -81,14 +84,14 @@ class Worker:
         the run's folder is removed, so that the verdict does not wait for the disk.
         """
         run.mark("queue")
-        box = self._free.pop()
+        slot = self._free.pop()
         kept = self._scratch.new_kept()
         try:
-            async with self._scratch.folder(box) as folder:
+            async with AsyncExitStack() as stack:
                 try:
-                    await self._attempt(run, box, folder, kept)
+                    await self._attempt(run, slot, kept, stack)
                 finally:
-                    self._free.append(box)
+                    self._free.append(slot)
                     freed()
                 verdict = await self._advised(run, self.judge(run))
                 run.mark("verdict")
@@ -98,6 +101,24 @@ class Worker:
                 # A run that was cancelled late may have moved its artifact there already.
                 with anyio.CancelScope(shield=True):
                     await removed(kept)
+
+    async def prepare(self, job: JobSpec) -> None:
+        """Make a sandbox ahead for another run like this one in the slot that comes next, unless all are taken."""
+        toolchain, course = self._toolchain(job.toolchain), self._courses.get(job.course)
+        if not self._free or not toolchain or not course or not runner.may_park(job.command):
+            return
+        slot = self._free[-1]
+        await slot.prepare(await self._needs(toolchain, course))
+
+    async def tidy(self) -> None:
+        """Remove the sandboxes that were made ahead and cannot be used any more."""
+        for slot in self._slots:
+            await slot.tidy()
+
+    async def aclose(self) -> None:
+        """Remove the sandboxes that were made ahead."""
+        for slot in self._slots:
+            await slot.aclose()
 
     def judge(self, run: Run) -> Verdict:
         """Return the verdict on a finished run, without advice. Never raises, because readers wait for the verdict."""
@@ -140,25 +161,26 @@ class Worker:
                 self._tried = time.monotonic()
         return self._failed is None
 
-    async def _attempt(self, run: Run, box: Box, folder: RunFolder, kept: Path) -> None:
+    async def _attempt(self, run: Run, slot: Slot, kept: Path, stack: AsyncExitStack) -> None:
+        """Execute a run. Closing ``stack`` removes its folder."""
         began = time.monotonic()
         try:
             with run.scope:
-                task = await self._task(run.job, box, folder, kept)
+                task = await self._task(run.job, slot, kept, stack)
                 run.built = await runner.run(task, run.emit, run.mark)
             self._failed = None if run.finished() else self._failed
             self._finish(run, "cancelled", began)
         except (NoSuchRunError, NothingBuiltError):
-            run.emit(Output(stream="stderr", text=f"{words.EXPIRED}\n"))
+            run.say(words.EXPIRED)
             self._finish(run, "failed", began)
         except JobRefusedError as error:
-            run.emit(Output(stream="stderr", text=f"{error}\n"))
+            run.say(str(error))
             self._finish(run, "failed", began)
         except Exception:
             # A fault of the playground or the machine, such as a full disk: the log gets the traceback.
             _log.exception("run %s of lesson %s failed", run.id, run.job.lesson)
             self._failed = run.job.toolchain
-            run.emit(Output(stream="stderr", text=f"{words.FAULT}\n"))
+            run.say(words.FAULT)
             self._finish(run, "failed", began)
 
     @staticmethod
@@ -179,24 +201,36 @@ class Worker:
             raise JobRefusedError(words.COURSE_CHANGED)
         return course, lesson
 
-    async def _task(self, job: JobSpec, box: Box, folder: RunFolder, kept: Path) -> runner.Task:
+    async def _task(self, job: JobSpec, slot: Slot, kept: Path, stack: AsyncExitStack) -> runner.Task:
         toolchain = self._present(job)
         course, _ = self._taught(job)
+        may_park = runner.may_park(job.command) and not job.after
+        ready = slot.take(await self._needs(toolchain, course)) if may_park else None
+        if ready:
+            await stack.enter_async_context(ready.stack)
         return runner.Task(
             files=job.files,
             command=job.command,
             toolchain=toolchain,
             classify=course.diagnosis.classify,
-            workspace=Workspace(folder, course.crate),
+            workspace=ready.workspace if ready else await self._workspace(slot, course, stack),
             keep=kept,
             seconds=self._settings.run_seconds,
             program_seconds=self._settings.program_seconds,
-            box=box,
+            box=slot.box,
             facts_of=self._inspector.facts_of,
             after=self._artifact(job.after) if job.after else None,
             machines=await self._stand_in(toolchain),
             seed=await self._seeds.of(toolchain) if runner.takes_seed(job.command) else None,
+            parked=ready.parked if ready else None,
         )
+
+    async def _workspace(self, slot: Slot, course: Course, stack: AsyncExitStack) -> Workspace:
+        return Workspace(await stack.enter_async_context(self._scratch.folder(slot.box)), course.crate)
+
+    async def _needs(self, toolchain: Toolchain, course: Course) -> Needs:
+        folders = runner.readable(toolchain, await self._stand_in(toolchain))
+        return Needs(folders, course.crate, await self._seeds.of(toolchain))
 
     async def _stand_in(self, toolchain: Toolchain) -> StandIn | None:
         # An emulator may be installed while the server runs, so this looks again until there is one.

@@ -137,12 +137,12 @@ class _Everything:
 
     def __init__(self) -> None:
         # Not at the top: these take 80 MB, which the reader of ELF files does without.
-        from app.binary import code, reading  # noqa: PLC0415 - as above
+        from app.binary import names, reading  # noqa: PLC0415 - as above
         from app.course.crate import reading as crates  # noqa: PLC0415 - as above
 
         self._reading, self._read_crate = reading, crates.read_crate
         for name in _MANGLED:
-            code.readable(name)
+            names.readable(name)
 
     def try_out(self) -> None:
         """Read a crate and a file of this system, so that this process has its own copy of the memory for it."""

@@ -62,8 +62,9 @@ class Queued(_Numbered):
 class Started(_Numbered):
     """The process starts, with this toolchain, these arguments and this isolation level.
 
-    ``note`` says how the command was read if that differs from what was typed, such as without a pasted prompt. The
-    JSON of other runs has no ``note``. Only a nightly toolchain's has ``nightly``.
+    ``note`` says how the command was read if that differs from what was typed, such as without a pasted prompt. ``age``
+    is set if nothing was started, because an identical run had ended so many seconds before: its events follow. The
+    JSON of other runs has no ``note`` and no ``age``. Only a nightly toolchain's has ``nightly``.
     """
 
     type: Literal["started"] = "started"
@@ -71,6 +72,7 @@ class Started(_Numbered):
     argv: tuple[str, ...]
     isolation: str
     note: str | None = Field(default=None, exclude_if=lambda note: note is None)
+    age: int | None = Field(default=None, exclude_if=lambda age: age is None)
     nightly: bool = Field(default=False, exclude_if=lambda nightly: not nightly)
 
 

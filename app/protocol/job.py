@@ -32,7 +32,8 @@ class JobSpec(_Frozen):
 
     ``owner`` is the seat that may see the run; a run with None is open to everyone who knows its id. ``queue_owner`` is
     the owner in the queue: a seat, or the address of a request without a cookie. None is the command line on this
-    machine, which has no limit of its own. An owner's waiting runs with the highest ``priority`` start first.
+    machine, which has no limit of its own. An owner's waiting runs with the highest ``priority`` start first. With
+    ``again``, the run really runs, even if the engine knows the answer of an identical one.
     """
 
     run_id: str = Field(default_factory=new_run_id)
@@ -47,6 +48,7 @@ class JobSpec(_Frozen):
     owner: str | None = None
     queue_owner: str | None = None
     priority: int = 0
+    again: bool = False
 
     @property
     def lock_owner(self) -> str:

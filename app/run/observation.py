@@ -8,14 +8,15 @@ import signal as signals
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from capstone import CS_ARCH_ARM64, CS_ARCH_X86, CS_MODE_64, CS_MODE_LITTLE_ENDIAN, Cs, CsInsn
-from capstone.x86 import X86_OP_MEM
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.protocol.events import Observed, Reason
 from app.run import words
+
+if TYPE_CHECKING:
+    from capstone import CsInsn
 
 _REGISTERS: Mapping[str, Sequence[str]] = {
     "x86-64": (
@@ -228,6 +229,8 @@ class _TracedEnd:
         """Return the address of the instruction's memory operand on x86-64, or None if it has none."""
         if self._instruction is None or self._machine != "x86-64":
             return None
+        from capstone.x86 import X86_OP_MEM  # noqa: PLC0415 - as below
+
         for operand in self._instruction.operands:
             if operand.type == X86_OP_MEM:
                 base, index = (self._register(number) for number in (operand.mem.base, operand.mem.index))
@@ -274,7 +277,10 @@ def _untraced_running(report: _Report) -> _Cause:
     return _Cause("waits", words.untraced(words.waited_untraced(report.seconds, name)))
 
 
-def _decode(machine: str, data: str, address: int) -> CsInsn | None:
+def _decode(machine: str, data: str, address: int) -> "CsInsn | None":
+    # Most runs are builds. The library takes 6 MB, a sixteenth of the server's memory.
+    from capstone import CS_ARCH_ARM64, CS_ARCH_X86, CS_MODE_64, CS_MODE_LITTLE_ENDIAN, Cs  # noqa: PLC0415
+
     modes = {"x86-64": (CS_ARCH_X86, CS_MODE_64), "AArch64": (CS_ARCH_ARM64, CS_MODE_LITTLE_ENDIAN)}
     if machine not in modes or not data:
         return None

@@ -28,7 +28,7 @@ from app.run.observation import observed
 from app.run.rustup import TargetReader
 from app.run.workspace import HOME, PROGRAM, Seed, Workspace, has_companions
 from app.runfiles import in_thread
-from app.sandbox import Box, Confined, ProgramGoneError, process
+from app.sandbox import Box, Confined, Parked, ProgramGoneError, process
 from app.toolchain import TOOL_PATH, Toolchain, build_env, components
 
 Mark = Callable[[str], None]
@@ -67,7 +67,8 @@ class Task:
     The workspace's folder must not exist yet; the caller removes it. ``keep`` is the folder that the runner makes for
     the artifact. ``after`` is the artifact of an earlier run, to be placed in the crate. ``machines`` is the stand-in
     for the emulators, None where there are none. ``seed`` is what cargo knows of the compiler, None for a command that
-    needs no seed (``takes_seed``).
+    needs no seed (``takes_seed``). ``parked`` is a process that waits in a folder which the workspace has made already,
+    with the seed but without the files.
     """
 
     files: Mapping[str, str]
@@ -83,11 +84,26 @@ class Task:
     program_seconds: float = 2.0
     machines: StandIn | None = None
     seed: Seed | None = None
+    parked: Parked | None = None
+
+
+def readable(toolchain: Toolchain, machines: StandIn | None) -> tuple[Path, ...]:
+    """Return the folders that a run reads besides its own and the system's."""
+    return (*toolchain.folders, *((machines.folder,) if machines else ()))
 
 
 def takes_seed(command: Command) -> bool:
     """Return True if the command makes cargo ask the compiler what a seed already knows."""
     return command.kind == "cargo" and command.subcommand in _COMPILES
+
+
+def may_park(command: Command) -> bool:
+    """Return True if a process that is parked for builds can become the command's, and nothing can be in its way."""
+    return command.kind == "cargo" and command.subcommand in ("build", "check", "rustc")
+
+
+def _starts_program(command: Command) -> bool:
+    return command.kind == "program" or (command.kind == "cargo" and command.subcommand == "run")
 
 
 def _unmarked(_stage: str) -> None:
@@ -148,7 +164,14 @@ async def run(task: Task, emit: Emit, mark: Mark = _unmarked) -> Built | None:
 
 
 def _lay_out(task: Task) -> bool:
-    """Make the run's folder; return False if the artifact of an earlier run cannot be placed."""
+    """Make the run's folder; return False if the artifact of an earlier run cannot be placed.
+
+    A parked process starts at once, because the event loop may be busy with the learner's next request.
+    """
+    if task.parked:
+        task.workspace.add(task.files)
+        task.parked.start(_argv(task), task.workspace.root, _env(task))
+        return True
     task.workspace.lay({} if task.command.kind == "new" else task.files, task.seed)
     placed = True
     if task.after is not None and task.command.kind != "new":
@@ -199,25 +222,13 @@ class _End:
 async def _run_process(
     task: Task, reader: CargoReader | PlainReader | TargetReader, meter: Meter, monitor: Monitor, mark: Mark
 ) -> _End:
-    root = task.workspace.folder.path
-    home = task.box.inside(root) / HOME
-    env = build_env(task.toolchain, home)
-    folders = task.toolchain.folders
-    if task.machines:
-        env |= task.machines.env(env["PATH"], report_path(home))
-        folders += (task.machines.folder,)
-    if task.command.subcommand in ("clippy", "fmt"):
-        env |= _component_env(task.toolchain)
-    if task.command.kind == "new":
-        # The repository is not shown, and making it would read git's configuration, which a run cannot see.
-        env["CARGO_CARGO_NEW_VCS"] = "none"
     with anyio.move_on_after(task.seconds):
         try:
-            command = task.command
-            starts_program = command.kind == "program" or (command.kind == "cargo" and command.subcommand == "run")
-            observe = task.program_seconds if starts_program else None
+            root, folders = task.workspace.folder.path, readable(task.toolchain, task.machines)
+            observe = task.program_seconds if _starts_program(task.command) else None
+            argv, env = ([], {}) if task.parked else (_argv(task), _env(task))
             async with (
-                process(task.box, _argv(task), root, task.workspace.root, env, folders, observe) as child,
+                process(task.box, argv, root, task.workspace.root, env, folders, observe, task.parked) as child,
                 monitor.following() if _may_start_machine(task) else nullcontext(),
             ):
                 mark("spawn")
@@ -231,6 +242,20 @@ async def _run_process(
             return _End("limit", limit=child.limit)
         return _End("ok" if exit_code == 0 else "failed", exit_code, report=report)
     return _End("timeout")
+
+
+def _env(task: Task) -> dict[str, str]:
+    """Return the environment of the run's process."""
+    home = task.box.inside(task.workspace.folder.path) / HOME
+    env = build_env(task.toolchain, home)
+    if task.machines:
+        env |= task.machines.env(env["PATH"], report_path(home))
+    if task.command.subcommand in ("clippy", "fmt"):
+        env |= _component_env(task.toolchain)
+    if task.command.kind == "new":
+        # The repository is not shown, and making it would read git's configuration, which a run cannot see.
+        env["CARGO_CARGO_NEW_VCS"] = "none"
+    return env
 
 
 def _component_env(toolchain: Toolchain) -> dict[str, str]:

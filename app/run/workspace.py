@@ -142,6 +142,13 @@ class Workspace:
         for path, data in (seed.home if seed else {}).items():
             self.folder.write(f"{HOME}/{path}", data)
 
+    def add(self, files: Mapping[str, str]) -> None:
+        """Lay ``files`` into a crate that ``lay`` has made without them, and whose run has not started."""
+        paths = [f"{self.crate}/{path}" for path in files]
+        for path, text in zip(paths, files.values(), strict=True):
+            self.folder.write(path, text.encode())
+        self.folder.give_files(paths)
+
     def place(self, path: str, built: Path) -> bool:
         """Place the artifact of an earlier run, read-only, where cargo had put it.
 

@@ -4,11 +4,11 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 from app.runfiles.beneath import FOLDER, HANDLE, ONLY_NAME, OURS, open_beneath, parts_of
@@ -99,6 +99,18 @@ class RunFolder:
         for found in self.walk():
             os.chown(found.entry.name, self.owner, self.owner, dir_fd=found.folder, follow_symlinks=False)
         os.chown(".", self.owner, self.owner, dir_fd=self._handle)
+
+    def give_files(self, paths: Iterable[str]) -> None:
+        """Change the owner of these files and of the folders above them, before the run starts."""
+        if self.owner == os.geteuid():
+            return
+        for name in {each for path in paths for each in (path, *map(str, PurePosixPath(path).parents[:-1]))}:
+            above, _, own = name.rpartition("/")
+            folder = open_beneath(self._handle, above, HANDLE)
+            try:
+                os.chown(own, self.owner, self.owner, dir_fd=folder, follow_symlinks=False)
+            finally:
+                os.close(folder)
 
     def read(self, path: str, most: int) -> bytes | None:
         """Return a file's content, or None unless it is a regular file of the run of at most ``most`` bytes."""

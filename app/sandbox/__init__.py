@@ -4,9 +4,10 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
+from io import FileIO
 from pathlib import Path
 
 import anyio
@@ -31,11 +32,13 @@ __all__ = [
     "IsolationError",
     "Level",
     "Limits",
+    "Parked",
     "ProgramGoneError",
     "confined",
     "detect",
     "for_python",
     "may_give",
+    "parked",
     "process",
     "python_folders",
     "settle",
@@ -120,14 +123,20 @@ async def process(
     env: Mapping[str, str],
     readable: Sequence[Path] = (),
     observe: float | None = None,
+    parked: "Parked | None" = None,
 ) -> AsyncIterator[Confined]:
     """Run a process that is ended when it and its descendants exceed a limit.
 
-    If ``observe``, in seconds, is given, the launcher traces the program below ``cwd`` that the process becomes. The
-    other parameters are as for ``confined``.
+    If ``observe``, in seconds, is given, the launcher traces the program below ``cwd`` that the process becomes.
+    ``parked`` is a process in the same box that has become the program already; it cannot be observed. The other
+    parameters are as for ``confined``.
     """
     with _channel(observe) as (report, trace_request):
-        async with confined(box, argv, root, cwd, env, readable, trace_request=trace_request) as child:
+        async with (
+            confined(box, argv, root, cwd, env, readable, trace_request=trace_request)
+            if parked is None
+            else nullcontext(parked.child)
+        ) as child:
             child.report = report
             try:
                 async with anyio.create_task_group() as tasks:
@@ -151,20 +160,21 @@ async def confined(
     *,
     stdin: int = subprocess.DEVNULL,
     trace_request: TraceRequest | None = None,
+    park: int | None = None,
 ) -> AsyncIterator[Confined]:
     """Run a process with pipes for its two outputs, isolated and with resource limits, but without a watcher.
 
     ``root`` is the run's folder, ``cwd`` a folder in it, ``readable`` are folders of the toolchain. When the context
-    ends, the process and its descendants are gone. Raises ``ProgramGoneError``.
+    ends, the process and its descendants are gone. ``park``: see ``Box.command``. Raises ``ProgramGoneError``.
     """
     hidden = box.unreadable(readable)
     if hidden:
         raise ProgramGoneError(f"Runs cannot read {hidden}, because its folder is closed to their user")
-    if not _may_start(cwd / argv[0]):
-        raise ProgramGoneError(f"{argv[0]} cannot be started: it does not exist or is not executable")
+    if park is None:
+        _check(argv, cwd)
     # Opened before the run starts, because the run can replace it.
     with RunFolder(root, box.user).open() as folder:
-        child = await _start(box, argv, folder, cwd, env, readable, stdin, trace_request)
+        child = await _start(box, argv, folder, cwd, env, readable, stdin, trace_request, park)
         try:
             if child.group:
                 child.group.hold(child.process.pid)
@@ -178,12 +188,46 @@ async def confined(
                 child.group.remove()
 
 
-def _may_start(program: Path) -> bool:
+def _check(argv: Sequence[str], cwd: Path) -> None:
+    """Raise ``ProgramGoneError`` if the program cannot be started."""
     # os.access checks the real user's rights and ignores the capabilities that let the server read a run's folder.
     try:
-        return bool(program.stat().st_mode & 0o111)
+        executable = bool((cwd / argv[0]).stat().st_mode & 0o111)
     except OSError:
-        return False
+        executable = False
+    if not executable:
+        raise ProgramGoneError(f"{argv[0]} cannot be started: it does not exist or is not executable")
+
+
+@dataclass(frozen=True)
+class Parked:
+    """A process that is isolated already and waits for its program, which saves the next run that time."""
+
+    child: Confined
+    pipe: FileIO
+    root: Path
+
+    def start(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
+        """Have it become the program, whose end is that of the context of ``parked``. Works in any thread.
+
+        If the program does not exist, the launcher says so and exits.
+        """
+        inside = self.child.box.inside(self.root) / cwd.relative_to(self.root)
+        variables = [f"{name}={value}" for name, value in env.items()]
+        message = "\0".join((str(inside), f"{len(variables)}", *variables, *argv))
+        self.child.kills_before = memory_kills()
+        with self.pipe, suppress(BrokenPipeError):  # it was killed meanwhile, and the run ends as a killed one does
+            self.pipe.write(os.fsencode(message))
+
+
+@asynccontextmanager
+async def parked(box: Box, root: Path, readable: Sequence[Path]) -> AsyncIterator[Parked]:
+    """Have a process wait in the box for its program. The parameters are as for ``confined``."""
+    read_end, write_end = os.pipe()
+    with FileIO(write_end, "wb") as pipe, FileIO(read_end, "rb") as its_end:
+        async with confined(box, (), root, root, {}, readable, park=read_end) as child:
+            its_end.close()
+            yield Parked(child, pipe, root)
 
 
 @contextmanager
@@ -217,25 +261,27 @@ async def _start(
     readable: Sequence[Path],
     stdin: int,
     observe: TraceRequest | None,
+    park: int | None,
 ) -> Confined:
     kills, alive = memory_kills(), _alive()
+    further = [*([] if observe is None else [observe.report]), *([] if park is None else [park])]
     try:
         # Shielded: if a cancellation interrupts open_process, anyio ends only the process and not its descendants.
         with anyio.CancelScope(shield=True):
             child = await anyio.open_process(
-                box.command(argv, folder.path, cwd, readable, observe, alive),
+                box.command(argv, folder.path, cwd, readable, observe, alive, park),
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
                 env=dict(env),
                 start_new_session=True,
-                pass_fds=(alive,) if observe is None else (alive, observe.report),
+                pass_fds=(alive, *further),
             )
     except OSError as error:
         if error.errno in OURS:
             raise
-        raise ProgramGoneError(f"{argv[0]} cannot be started: {error.strerror}") from error
+        raise ProgramGoneError(f"{argv[0] if argv else box.level} cannot be started: {error.strerror}") from error
     group = box.groups.of(box.limits) if box.groups else None
     watch = Watch(child.pid, folder, box.limits, box.user)
     return Confined(child, box, watch, group, kills_before=kills)

@@ -99,13 +99,17 @@ class Box:
         readable: Sequence[Path],
         observe: TraceRequest | None = None,
         alive: int | None = None,
+        park: int | None = None,
     ) -> list[str]:
         """Return the command line that runs ``argv`` in ``cwd``, a folder below ``root``, with ``readable`` folders.
 
         ``alive`` is the descriptor of a pipe whose other end only the server holds. When it hangs up, the run ends.
+        ``park`` is the descriptor of a pipe from which the launcher takes ``argv`` later; at the level ``none``, no
+        launcher is there to do so.
         """
         watched = [] if observe is None else ["--observe", f"{observe.report}:{observe.seconds:g}"]
         through = [*watched, *([] if alive is None else ["--alive", f"{alive}"])]
+        through += [] if park is None else ["--park", f"{park}"]
         if self.level == "none":
             return [str(self.launcher), *watched, "--", *argv] if watched and self.launcher else list(argv)
         limits = [*self._limits(), "--seccomp", *(["--filters"] if self.filters else [])]

@@ -16,6 +16,7 @@
 //!   --alive FD          a pipe whose other end only the server holds: with --init or --reap, end when it hangs up
 //!   --pass              leave all descriptors open for PROGRAM, which is bubblewrap with another launcher inside
 //!   --observe FD:SECONDS  trace the program and write a report to FD; see observe.rs
+//!   --park FD           take the program from the pipe FD instead of the arguments, once everything else is done
 //!
 //! This must happen within a millisecond in the process that becomes the program, so it is a compiled program of its
 //! own. If the isolation cannot be set up, nothing runs: it exits with 125 and a sentence on standard error.
@@ -23,8 +24,12 @@
 mod observe;
 mod seccomp;
 
+use std::ffi::OsStr;
 use std::ffi::{c_char, c_int, c_long, c_ulong, CString};
 use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::io::FromRawFd;
 use std::process::exit;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -75,8 +80,9 @@ const PIDFD_OPEN: c_long = 434;
 const NO_DESCRIPTOR: c_int = -1;
 const POLLIN: i16 = 1;
 const WNOHANG: c_int = 1;
-/// The longest time for which an orphan that has ended waits to be reaped.
-const ORPHANS_MILLISECONDS: c_int = 50;
+const SIGCHLD: c_int = 17;
+/// The longest time for which an orphan waits to be reaped that has ended just before `poll` was called.
+const ORPHANS_MILLISECONDS: c_int = 500;
 
 fn fail(what: &str) -> ! {
     eprintln!("the sandbox cannot be built: {}: {}", what, std::io::Error::last_os_error());
@@ -103,6 +109,7 @@ struct Options {
     alive: c_int,
     pass: bool,
     observe: Option<(c_int, f64)>,
+    park: Option<c_int>,
     program: Vec<CString>,
 }
 
@@ -147,6 +154,7 @@ fn options() -> Options {
                 let (fd, seconds) = words.split_once(':').unwrap_or_else(|| fail("--observe"));
                 found.observe = Some((number(fd), number(seconds)));
             }
+            "--park" => found.park = Some(number(&value())),
             "--user" => {
                 let ids = value();
                 let (uid, gid) = ids.split_once(':').unwrap_or_else(|| fail("--user"));
@@ -156,7 +164,7 @@ fn options() -> Options {
         }
     }
     found.program = words.map(|word| c_string(&word)).collect();
-    if found.program.is_empty() {
+    if found.program.is_empty() && found.park.is_none() {
         fail("no program");
     }
     found
@@ -252,11 +260,15 @@ struct Polled {
     found: i16,
 }
 
+extern "C" fn on_sigchld(_: c_int) {}
+
 /// Wait for the end of the child and return its status, or None if the server is gone. Reaps other children, too.
 ///
 /// PR_SET_PDEATHSIG is not enough: it has no effect if the parent is already dead, and the threads of a parent die one
 /// by one, so even its pipes stay open for a while.
 fn wait(child: c_int, alive: c_int) -> Option<c_int> {
+    // With a handler, the end of an orphan interrupts `poll`. A shorter timeout would wake every waiting sandbox.
+    unsafe { signal(SIGCHLD, on_sigchld as *const () as usize) };
     let ended = unsafe { syscall(PIDFD_OPEN, child as c_long, 0 as c_long) } as c_int;
     loop {
         let mut entries = [Polled { fd: alive, wanted: 0, found: 0 }, Polled { fd: ended, wanted: POLLIN, found: 0 }];
@@ -452,8 +464,33 @@ fn enter_user_namespace(uid: u32, gid: u32) {
     }
 }
 
+/// Wait for the program, enter its folder, and take over its variables.
+///
+/// The server sends the folder, the number of variables, the variables and the arguments, separated by NUL. It sends
+/// nothing if it does not need this process any more.
+fn parked(fd: c_int) -> Vec<CString> {
+    let mut message = Vec::new();
+    let mut pipe = unsafe { fs::File::from_raw_fd(fd) };
+    if pipe.read_to_end(&mut message).is_err() || message.is_empty() {
+        exit(0);
+    }
+    let mut words = message.split(|byte| *byte == 0);
+    let mut next = || words.next().unwrap_or_else(|| fail("the message for a parked process"));
+    if std::env::set_current_dir(OsStr::from_bytes(next())).is_err() {
+        fail("the program's folder");
+    }
+    for (name, _) in std::env::vars_os() {
+        std::env::remove_var(name);
+    }
+    for _ in 0..number::<usize>(&String::from_utf8_lossy(next())) {
+        let mut variable = next().splitn(2, |byte| *byte == b'=').map(OsStr::from_bytes);
+        std::env::set_var(variable.next().unwrap_or_default(), variable.next().unwrap_or_default());
+    }
+    words.map(|word| CString::new(word).unwrap_or_else(|_| fail("an argument holds a NUL"))).collect()
+}
+
 fn main() {
-    let found = options();
+    let mut found = options();
     // The OOM killer should end a run before the server. Set it now, because later we may not write to this file.
     let _ = fs::write("/proc/self/oom_score_adj", LIKELY_TO_GO);
     unsafe {
@@ -497,6 +534,9 @@ fn main() {
     }
     if found.seccomp {
         seccomp::seccomp(found.filters);
+    }
+    if let Some(fd) = found.park {
+        found.program = parked(fd);
     }
     let mut argv: Vec<*const c_char> = found.program.iter().map(|word| word.as_ptr()).collect();
     argv.push(std::ptr::null());

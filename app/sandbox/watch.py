@@ -22,6 +22,11 @@ from app.sandbox.users import acting_as, may_look
 TICK = 0.05
 """Seconds between two measurements of the processes."""
 
+POLITE_SECONDS = 2.0
+"""Processor time after which a run yields to others. A build of a lesson takes a tenth of a second."""
+_POLITE = 10
+"""The niceness of a run that yields: it gets a tenth of a processor that another run wants."""
+
 _REST = 4
 """The pause after a measurement of the files, as a multiple of its duration.
 
@@ -58,11 +63,15 @@ class Watch:
         self._limits = limits
         self._user = None if may_look() else user
         self._due = 0.0
+        self._polite = False
 
     def look(self) -> Limit | None:
         """Return the first limit that the run exceeds, or None."""
         most = self._limits
         used = usage(self._pid, most.processes)
+        if used.cpu_seconds > POLITE_SECONDS and not self._polite:
+            self._polite = True
+            _yield_processors(self._pid)
         if used.cpu_seconds > most.cpu_seconds:
             return "cpu"
         if used.memory_bytes > most.memory_bytes:
@@ -105,6 +114,16 @@ class Watch:
                 raise
         # Some bytes cannot be found, such as deleted files whose descriptors are in transit through a socket.
         return "workspace" if self._folder.free_bytes() < _LEAST_FREE else None
+
+
+def _yield_processors(pid: int) -> None:
+    """Let every thread of the process and its descendants go after those of other runs. Later ones inherit this."""
+    for one in descendants(pid):
+        with suppress(FileNotFoundError):  # it has ended
+            for thread in os.listdir(f"/proc/{one}/task"):
+                with suppress(OSError):  # it is another user's, and the server lacks the right
+                    before = os.getpriority(os.PRIO_PROCESS, int(thread))
+                    os.setpriority(os.PRIO_PROCESS, int(thread), max(before, _POLITE))
 
 
 def _statuses(folder: RunFolder) -> Iterator[os.stat_result]:

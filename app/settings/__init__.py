@@ -157,7 +157,9 @@ class Settings(BaseSettings):
     course: str = Field("", description="folder name of the default course; empty for the first by name")
     static_dir: Path = Field(_content("static"), description="style sheets and scripts")
     max_runs: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, description="concurrent runs; further runs are queued"
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="concurrent runs; further runs are queued. A long one may be in progress besides",
     )
     queue_length: int = Field(200, ge=1, description="length of the queue; further runs are refused")
     owner_queue_length: int = Field(
@@ -214,6 +216,12 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = Field(
         1.0, ge=0, description="when the server stops, runs that are running have this long to end by themselves"
+    )
+    keep_answers: bool = Field(
+        True, description="answer a run of a lesson's own text like an identical run before it, if there was one"
+    )
+    ready_seconds: float = Field(
+        600.0, ge=0, description="how long a sandbox that was made ahead waits for a run; 0: none is made ahead"
     )
     run_ttl: float = Field(3600.0, gt=0, description="how long a finished run and its artifact are kept")
     request_seconds: float = Field(

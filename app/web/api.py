@@ -59,7 +59,10 @@ class LessonDetail(LessonSummary):
 
 
 class RunRequest(BaseModel):
-    """A run to start. ``lesson`` is ``course/slug`` or a slug of the default course; missing files are its own."""
+    """A run to start. ``lesson`` is ``course/slug`` or a slug of the default course; missing files are its own.
+
+    ``again``: see ``JobSpec``.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -68,6 +71,7 @@ class RunRequest(BaseModel):
     command: str
     toolchain: str | None = None
     after: str | None = None
+    again: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -246,7 +250,8 @@ async def lesson(slug: str, app: App, course: str | None = None) -> LessonDetail
 async def start_run(wanted: RunRequest, request: Request, app: App, seat: OptionalSeat) -> RunAccepted:
     """Queue a run."""
     parts = (app.lesson(wanted.lesson), wanted.files, wanted.command, wanted.toolchain, wanted.after)
-    run_id = await app.runs.submit(*parts, seat=seat, queue_owner=request.state.queue_owner)
+    owner = request.state.queue_owner
+    run_id = await app.runs.submit(*parts, seat=seat, queue_owner=owner, again=wanted.again)
     return RunAccepted(id=run_id, events=app.root + request.app.url_path_for("run_events", run_id=run_id))
 
 

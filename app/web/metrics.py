@@ -72,6 +72,9 @@ class Metrics:
         for phase in _PHASES:
             self._phases.labels(phase)  # a rate of 0 before the first run, so that an alert sees that none ends
         self._events = Counter("playground_run_events", "Events of runs that have ended.", registry=self._registry)
+        self._kept = Counter(
+            "playground_kept_answers", "Runs that were answered like an identical one.", registry=self._registry
+        )
         self._refusals = Counter(
             "playground_refusals", "Refused requests by the error's code.", ("code",), registry=self._registry
         )
@@ -86,6 +89,10 @@ class Metrics:
         self._events.inc(events)
         for phase, seconds in phases.items():
             self._phases.labels(phase).observe(max(seconds, 0.0))
+
+    def answered(self) -> None:
+        """Count a run that was answered like an identical one."""
+        self._kept.inc()
 
     def refused(self, code: str) -> None:
         """Count a refused request."""

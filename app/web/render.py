@@ -47,7 +47,7 @@ from app.web.highlight import highlighted
 from app.web.linking import explain, find_command
 from app.web.links import code_link, linked, place_link
 from app.web.screen import rows
-from app.web.words import LIST_ENDS, TERMINAL_ENDS, WHOLE_OUTPUT, file_size
+from app.web.words import LIST_ENDS, TERMINAL_ENDS, WHOLE_OUTPUT, file_size, same_as
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _APPENDED = {"terminal", "diagnostics", "edits"}
@@ -293,6 +293,7 @@ def environment() -> Environment:
     env.filters["shell"] = shlex.join
     env.filters["code"] = code
     env.filters["json"] = as_json
+    env.filters["same_as"] = same_as
     env.filters["screen_rows"] = rows
     env.tests |= {"listed": is_listed, "explained": is_explained}
     return env

@@ -77,10 +77,12 @@ class RunService:
         attended: bool = False,
         base: str | None = None,
         queue_owner: str | None = None,
+        *,
+        again: bool = False,
     ) -> str:
         """Check a run, store the seat's files, and queue it; return the run's id.
 
-        ``base``: see ``ProgressKeeper.texts``. ``attended``, ``queue_owner``: see ``JobSpec``.
+        ``base``: see ``ProgressKeeper.texts``. ``attended``, ``queue_owner``, ``again``: see ``JobSpec``.
 
         Raises ``ProblemError`` and changes nothing if the run cannot be accepted.
         """
@@ -105,6 +107,7 @@ class RunService:
             attended=attended,
             owner=seat,
             queue_owner=queue_owner,
+            again=again,
         )
         return await self._queue(job, lesson, files, command, base)
 

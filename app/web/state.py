@@ -91,7 +91,14 @@ class Playground:
         elif settings.engine == "local":
             self.inventory = here = LocalInventory(settings, courses.values())
             self.engine = self.opened = LocalEngine(
-                settings, courses.values(), self._verdict, found, inventory=here, on_demand=True
+                settings,
+                courses.values(),
+                self._verdict,
+                found,
+                inventory=here,
+                on_demand=True,
+                keep_answers=settings.keep_answers,
+                ahead=True,
             )
         else:
             from app.engine.nats.broker import Broker

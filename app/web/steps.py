@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.binary.code import readable
+from app.binary.names import readable
 from app.stepper import MachineState, Trace
 
 _AROUND = 3

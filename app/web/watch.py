@@ -64,10 +64,15 @@ class RunWatch:
             return
         started = next((event for event in events if isinstance(event, Started)), None)
         isolation = started.isolation if started else ""
-        phases = {"run": end.seconds}
+        # The seconds of a kept answer are those of the run that it came from.
+        kept = started is not None and started.age is not None
+        phases = {} if kept else {"run": end.seconds}
         if accepted and started:
             phases["queue"] = self._clock() - accepted.at - since_start
+        if accepted and started and not kept:
             phases["verdict"] = since_start - end.seconds
+        if kept:
+            self._metrics.answered()
         self._metrics.ran(end.status, end.limit or "", isolation, len(events), phases)
         self._journal.ran(
             request=accepted.request if accepted else "",
@@ -82,6 +87,7 @@ class RunWatch:
             limit=end.limit,
             reason=end.reason,
             reached=reached,
+            kept=kept,
             **{f"{name}_seconds": round(max(seconds, 0.0), 3) for name, seconds in phases.items()},
         )
 

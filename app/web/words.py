@@ -166,6 +166,14 @@ def chain_in_words(startup: Startup) -> str:
     return f"{size} Before your code: {here}." + (f" Gone: {gone}." if gone else "")
 
 
+def same_as(age: int) -> str:
+    """Return what the page says of a run that was answered like one that ended ``age`` seconds before."""
+    for seconds, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if age >= seconds:
+            return f"Same as a run {count(age // seconds, unit)} ago."
+    return "Same as a run a moment ago."
+
+
 def file_size(number: int) -> str:
     """Return a number of bytes for people."""
     return count(number, "byte") if number < 10_000 else f"{number / 1024:,.0f} KiB"

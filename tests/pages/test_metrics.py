@@ -104,6 +104,24 @@ def test_a_worker_makes_no_labels_of_its_own() -> None:
     assert metrics.text(Now()).count(b"playground_runs_total{") == 1
 
 
+async def test_a_kept_answer_has_the_times_of_no_run(
+    app: FastAPI, learner: httpx.AsyncClient, engine: ScriptedEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    await post(learner)
+    playground: Playground = app.state.playground
+    started = Started(toolchain="1.99", argv=("cargo", "build"), isolation="namespaces", age=60)
+    end = Finished(status="ok", exit_code=0, seconds=1.5)
+    job = engine.jobs[-1].model_copy(update={"run_id": f"{1:032x}"})
+    with caplog.at_level(logging.INFO):
+        await playground._verdict(job, [started, end], Verdict(reached=True, checks=()))
+    found = await samples(learner)
+    assert found["playground_kept_answers_total"] == 1
+    assert f"playground_run_phase_seconds_sum{[('phase', 'run')]}" not in found
+    [line] = journal(caplog, "run")
+    assert line["kept"] is True
+    assert "run_seconds" not in line
+
+
 def test_owners_are_present_for_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("app.web.metrics.time.monotonic", lambda: now[0])
@@ -233,6 +251,7 @@ async def test_the_log_has_a_line_for_each_run_and_refusal_without_texts_and_add
         "limit": "memory",
         "reason": None,
         "reached": False,
+        "kept": False,
         "queue_seconds": 0,
         "run_seconds": 1.5,
         "verdict_seconds": 0,

@@ -333,6 +333,17 @@ async def test_a_run_that_has_expired_leaves_the_files(learner: httpx.AsyncClien
     assert "Nothing has run yet." in page
 
 
+async def test_run_again_asks_for_a_run_that_really_runs(learner: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    engine.log = (LOG[0].model_copy(update={"age": 180}), *LOG[1:])
+    page = (await post(learner)).text
+    assert "Same as a run 3 minutes ago." in page
+    assert 'form="bench" name="again" value="1">Run again' in page
+    await post(learner, again="1")
+    seatless = {"lesson": "one", "command": "cargo build", "again": True}
+    assert (await learner.post("/api/runs", json=seatless)).status_code == 202
+    assert [job.again for job in engine.jobs] == [False, True, True]
+
+
 async def test_a_look_up_names_the_run_that_built_and_a_build_names_none(
     learner: httpx.AsyncClient, engine: ScriptedEngine
 ) -> None:

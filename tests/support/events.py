@@ -18,7 +18,7 @@ from app.protocol.events import (
 
 SAMPLES: tuple[Event, ...] = (
     Queued(id=1, position=3),
-    Started(id=2, toolchain="1.96", argv=("cargo", "build"), isolation="none", note="Read as `cargo build`."),
+    Started(id=2, toolchain="1.96", argv=("cargo", "build"), isolation="none", note="Read as `cargo build`.", age=180),
     Output(id=3, stream="stderr", text="\x1b[1mfat\x1b[0m\u2028\n"),
     Diagnostic(
         id=4,

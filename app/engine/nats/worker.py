@@ -59,7 +59,8 @@ class NatsWorker:
         self._slots = settings.max_runs
         self._courses = {course.id: course.digest for course in courses}
         self._targets = tuple({target for course in courses for lesson in course.lessons for target in lesson.targets})
-        self._engine = LocalEngine(settings, courses, found=found, on_demand=True)
+        keep = settings.keep_answers
+        self._engine = LocalEngine(settings, courses, found=found, on_demand=True, keep_answers=keep, ahead=True)
         self._broker = broker
         self._counts: Counter[str] = Counter()
         self._attempts: dict[str, Attempt] = {}

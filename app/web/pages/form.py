@@ -13,6 +13,7 @@ class Typed:
     """The content of the form: the files, the command, and the other choices.
 
     ``base`` is the fingerprint of the texts from which the page started; ``choice`` is the value of the submit button.
+    ``again`` is True for *Run again*, which does not accept a kept answer.
     """
 
     files: Mapping[str, str]
@@ -23,6 +24,7 @@ class Typed:
     offered: bool = False
     base: str | None = None
     choice: str | None = None
+    again: bool = False
 
 
 async def typed(request: Request) -> Typed:
@@ -39,6 +41,7 @@ async def typed(request: Request) -> Typed:
         offered=bool(offered),
         base=text(form, "base") or None,
         choice=text(form, "choice") or None,
+        again=bool(text(form, "again")),
     )
 
 

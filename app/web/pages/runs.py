@@ -54,7 +54,8 @@ async def run(request: Request, home: Home, seat: Seat, lesson: Step) -> Respons
     before = await prediction_status(home, seat, lesson)
     try:
         parts = (lesson, form.files, form.command, form.toolchain, looked_at(form), seat)
-        run_id = await home.runs.submit(*parts, attended=True, base=form.base, queue_owner=request.state.queue_owner)
+        owner = request.state.queue_owner
+        run_id = await home.runs.submit(*parts, attended=True, base=form.base, queue_owner=owner, again=form.again)
     except ProblemError as problem:
         if by_htmx(request):
             raise

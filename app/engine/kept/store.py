@@ -1,0 +1,159 @@
+"""The files of kept answers: a folder for each, below a folder for this version of the product.
+
+Files, because an artifact is then given to a run by a hard link instead of being read and written. No library that is
+maintained keeps files: diskcache has had no release since 2023 and an open CVE (2025-69872) about its pickles.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from app import __version__
+from app.protocol.events import Event, from_json, to_json
+from app.run.runner import Built
+
+MOST_BYTES = 64 * 1024 * 1024
+_SHARE = 4
+"""An answer takes at most this part of the room, so that one cannot evict all others."""
+_EVENTS = "events"
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The outcome of a run: its events from ``started`` to the verdict, what it built, and when it ended."""
+
+    events: tuple[Event, ...]
+    built: Built | None
+    at: float
+
+
+@dataclass(frozen=True)
+class _About:
+    """The first line of an answer's file: when the run ended, the artifact's path in the crate, and its files."""
+
+    at: float
+    path: str
+    files: list[str]
+
+
+class AnswerStore:
+    """Answers by key, of which the least recently used are evicted. Methods work on files and raise ``OSError``.
+
+    Several processes may share a store. ``stamp`` is the version of the product; opening a store removes the answers of
+    others.
+    """
+
+    def __init__(self, base: Path, stamp: str, most_bytes: int = MOST_BYTES) -> None:
+        self._base = base
+        self._folder = base / stamp
+        self._most = most_bytes
+
+    def open(self) -> None:
+        """Make the folder, and remove the answers of other versions."""
+        self._base.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for other in self._base.iterdir():
+            if other != self._folder:
+                shutil.rmtree(other, ignore_errors=True)
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+
+    def __contains__(self, key: str) -> bool:
+        return (self._folder / key).is_dir()
+
+    def get(self, key: str, kept: Path | None = None) -> Answer | None:
+        """Return an answer, or None. What it built is put into the new folder ``kept``, unless that is None."""
+        folder = self._folder / key
+        try:
+            head, *lines = (folder / _EVENTS).read_bytes().splitlines()
+            about = _About(**json.loads(head))
+            events = tuple(map(from_json, lines))
+            built = _give(folder, about, kept) if kept and about.files else None
+            os.utime(folder / _EVENTS)
+        except OSError as error:
+            if kept:
+                shutil.rmtree(kept, ignore_errors=True)
+            if isinstance(error, FileNotFoundError):  # perhaps another process has evicted it
+                return None
+            raise
+        except (TypeError, ValueError):
+            self.drop(key)
+            return None
+        return Answer(events, built, about.at)
+
+    def put(self, key: str, events: Sequence[Event], built: Built | None) -> None:
+        """Keep an answer, unless it is large; evict others to make room. An existing answer stays."""
+        files = [built.file, *built.companions] if built else []
+        about = _About(time.time(), built.path if built else "", [file.name for file in files])
+        text = "".join(f"{line}\n" for line in (json.dumps(asdict(about)), *map(to_json, events)))
+        size = len(text.encode()) + (built.bytes if built else 0)
+        if size > self._most / _SHARE:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_room(size)
+        draft = self._folder / f".{secrets.token_hex(8)}"
+        draft.mkdir(mode=0o700)
+        try:
+            for file in files:
+                _place(file, draft / file.name)
+            (draft / _EVENTS).write_text(text, encoding="utf-8")
+            with suppress(OSError):  # another process was faster, and its answer is as good
+                draft.rename(self._folder / key)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def drop(self, key: str) -> None:
+        """Remove an answer."""
+        shutil.rmtree(self._folder / key, ignore_errors=True)
+
+    def _make_room(self, size: int) -> None:
+        """Remove the least recently used answers until ``size`` bytes fit."""
+        known = sorted(self._sizes())
+        used = sum(each for _, each, _ in known)
+        for _, each, folder in known:
+            if used + size <= self._most:
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+            used -= each
+
+    def _sizes(self) -> Iterator[tuple[float, int, Path]]:
+        """Yield each answer's last use, size and folder; a draft that a killed process left counts as never used."""
+        for folder in self._folder.iterdir():
+            with suppress(FileNotFoundError):
+                stats = {one.name: one.stat() for one in folder.iterdir()}
+                complete = not folder.name.startswith(".")
+                used = stats[_EVENTS].st_mtime if complete and _EVENTS in stats else 0.0
+                yield used, sum(one.st_size for one in stats.values()), folder
+
+
+def product_stamp() -> str:
+    """Return a digest of the product's version and its files, which change in a checkout without a new version."""
+    found = hashlib.sha256(__version__.encode())
+    for path in sorted((*_PACKAGE.rglob("*.py"), *_PACKAGE.rglob("*.rs"))):
+        status = path.stat()
+        found.update(f"{path.relative_to(_PACKAGE)}:{status.st_size}:{status.st_mtime_ns}\n".encode())
+    return found.hexdigest()[:16]
+
+
+def _give(folder: Path, about: _About, kept: Path) -> Built:
+    kept.mkdir(mode=0o700)
+    for name in about.files:
+        _place(folder / name, kept / name)
+    files = [kept / name for name in about.files]
+    return Built(files[0], about.path, tuple(files[1:]), sum(file.stat().st_size for file in files))
+
+
+def _place(source: Path, target: Path) -> None:
+    """Link a file, which nobody changes, or copy it where that is impossible, such as between file systems."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,175 @@
+"""When accepted runs start, with a test clock: a run that has been in progress for long makes room."""
+
+import heapq
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from app.course import Lesson
+from app.engine import OwnerQueueFullError
+from app.engine.dispatcher import LONG_SECONDS, MOST_ASIDE, TICK, Dispatcher
+from app.engine.log import Run
+from app.protocol.command import parse
+from app.settings import Settings
+from bench.load import quantile
+from tests.support.jobs import job
+
+pytestmark = pytest.mark.anyio
+ENDLESS = 20.0
+"""The seconds of a run that only its timeout ends."""
+
+
+@dataclass
+class World:
+    """A dispatcher with a clock, and the runs that it has started."""
+
+    slots: int
+    settings: Settings
+    new: Callable[[str], Run]
+    aside: int = MOST_ASIDE
+    now: float = 0.0
+    started: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        narrow = self.settings.model_copy(update={"max_runs": self.slots})
+        self.dispatcher = Dispatcher(narrow, self._start, self.aside, lambda: self.now)
+
+    def _start(self, run: Run) -> None:
+        self.started.append(str(run.job.queue_owner))
+
+    def put(self, owner: str) -> Run:
+        run = self.new(owner)
+        self.dispatcher.enqueue(run)
+        return run
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.dispatcher.tick()
+
+
+@pytest.fixture
+def new(lessons: Mapping[str, Lesson]) -> Callable[[str], Run]:
+    spec = job(lessons["hello-std"], {}, parse("cargo build"), "1.99")
+    numbers = iter(range(100_000))
+    return lambda owner: Run(spec.model_copy(update={"run_id": f"{next(numbers)}", "queue_owner": owner}))
+
+
+@pytest.fixture
+def world(new: Callable[[str], Run], shipped: Settings) -> Callable[[int], World]:
+    return lambda slots: World(slots, shipped, new)
+
+
+async def test_a_long_run_makes_room_for_an_owner_without_a_run(world: Callable[[int], World]) -> None:
+    two = world(2)
+    long = two.put("greedy")
+    two.put("one")
+    two.put("other")
+    two.wait(LONG_SECONDS / 2)
+    assert two.started == ["greedy", "one"]
+    two.wait(LONG_SECONDS / 2)
+    assert two.started == ["greedy", "one", "other"]
+    two.put("third")
+    two.wait(LONG_SECONDS)
+    assert two.started == ["greedy", "one", "other"], f"only {MOST_ASIDE} run is in progress without a slot"
+    two.dispatcher.free(long)
+    assert two.started == ["greedy", "one", "other", "third"]
+
+
+async def test_elsewhere_a_long_run_keeps_its_slot(new: Callable[[str], Run], shipped: Settings) -> None:
+    """The workers of the engine on NATS have no place for a further run."""
+    two = World(2, shipped, new, aside=0)
+    for owner in ("greedy", "one", "other"):
+        two.put(owner)
+    two.wait(10 * LONG_SECONDS)
+    assert two.started == ["greedy", "one"]
+
+
+async def test_a_long_run_keeps_its_slot_while_nobody_needs_it(world: Callable[[int], World]) -> None:
+    one = world(1)
+    long = one.put("greedy")
+    one.put("greedy")
+    one.wait(10 * LONG_SECONDS)
+    assert one.started == ["greedy"]
+    one.put("other")
+    assert one.started == ["greedy", "other"]
+    one.wait(LONG_SECONDS / 2)
+    one.dispatcher.free(long)
+    assert one.started == ["greedy", "other"], "the other's run has the only slot"
+    one.wait(LONG_SECONDS / 2)
+    assert one.started == ["greedy", "other", "greedy"], "by now it is long itself"
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+async def test_an_owner_with_a_run_aside_has_no_advantage(world: Callable[[int], World], slots: int) -> None:
+    some = world(slots)
+    some.put("greedy")
+    others = [some.put(f"{number}") for number in range(slots)]
+    some.wait(LONG_SECONDS)
+    assert len(some.started) == slots + 1
+    for _ in range(slots):
+        some.put("greedy")
+    for run in others:
+        some.dispatcher.free(run)
+    assert some.started.count("greedy") == max(1, slots - 1), "one slot is left free, and one counts for the run aside"
+
+
+def waits(world: World, greedy: int, think: float, seconds: float) -> list[float]:
+    """Simulate ten honest seats that think for so long, beside one that posts so many endless runs again and again.
+
+    Return the sorted seconds from each honest post to the end of its run, which takes ``seconds``.
+    """
+    rng = random.Random(1)
+    ended: list[tuple[float, int, Run]] = []
+    soon = [(rng.uniform(0, think), f"{seat}") for seat in range(10)] + greedy * [(1.0, "greedy")]
+    heapq.heapify(soon)
+    posted: dict[Run, float] = {}
+    found: list[float] = []
+    known: list[Run] = []
+
+    def begin(run: Run) -> None:
+        length = ENDLESS if run.job.queue_owner == "greedy" else seconds
+        known.append(run)
+        heapq.heappush(ended, (world.now + length, len(known), run))
+
+    world.dispatcher._start = begin
+    ticked = 0.0
+    while world.now < 600:
+        world.now = min(soon[0][0] if soon else math.inf, ended[0][0] if ended else math.inf, ticked + TICK)
+        if world.now == ticked + TICK:
+            ticked = world.now
+            world.dispatcher.tick()
+        elif ended and world.now == ended[0][0]:
+            run = heapq.heappop(ended)[2]
+            world.dispatcher.free(run)
+            owner = str(run.job.queue_owner)
+            if owner != "greedy":
+                found.append(world.now - posted[run])
+            pause = 0.0 if owner == "greedy" else rng.uniform(0.5, 1.5) * think
+            heapq.heappush(soon, (world.now + pause, owner))
+        else:
+            owner = heapq.heappop(soon)[1]
+            try:
+                world.dispatcher.queue.check(owner)
+            except OwnerQueueFullError:
+                heapq.heappush(soon, (world.now + 0.5, owner))
+            else:
+                run = world.new(owner)
+                posted[run] = world.now
+                world.dispatcher.enqueue(run)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("slots", [2, 4])
+async def test_a_greedy_seat_at_most_doubles_what_honest_ones_wait_who_hardly_think(
+    world: Callable[[int], World], slots: int
+) -> None:
+    alone, beside = (waits(world(slots), greedy, 3.0, 0.1 * slots) for greedy in (0, 50))
+    assert len(alone) > 1000
+    assert quantile(beside, 0.95) <= 2 * quantile(alone, 0.95), "1.25 with two slots, 1.8 with four"
+
+
+async def test_with_one_slot_nobody_waits_for_an_endless_run(world: Callable[[int], World]) -> None:
+    assert waits(world(1), 50, 3.0, 0.1)[-1] < 2 * LONG_SECONDS
