@@ -442,17 +442,17 @@ _RUNS = (
 """Modules that handle the folders of runs."""
 _REASONS = {
     "run/runner.py": {"_argv": "a program by its name", "_digest": "taken out"},
-    "engine/local.py": {"artifact": "taken out", "_write": "a folder of ours, for what another machine's run built"},
+    "engine/local.py": {"artifact": "taken out", "__aenter__": "the store of answers, in the cache"},
     "engine/retention.py": {"built": "taken out"},
     "engine/seeds.py": dict.fromkeys(("_key", "_read", "_write"), "compilers and the cache, which no run can write to"),
     "engine/scratch.py": dict.fromkeys(
-        ("_begin", "ensure_private", "_warn_if_closed", "_warn_of_configurations", "_remove_abandoned"),
+        ("_begin", "ensure_private", "_warn_if_closed", "_warn_of_configurations", "_remove_abandoned", "_write"),
         "the server's own folders, which no run can write to",
     ),
     "sandbox/box.py": {"_bubblewrap": "the system's own links", "_open_to_all": "folders of toolchains"},
-    "sandbox/__init__.py": {"_may_start": "before the run"},
+    "sandbox/__init__.py": {"_check": "before the run"},
     "sandbox/watch.py": dict.fromkeys(
-        ("_content", "_living", "descendants", "_socket_bytes", "_open_files", "_maps"), "/proc"
+        ("_content", "_living", "_yield_processors", "descendants", "_socket_bytes", "_open_files", "_maps"), "/proc"
     ),
     "inspector/__init__.py": {
         "card_of": "taken out",

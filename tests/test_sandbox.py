@@ -604,10 +604,12 @@ def test_a_server_that_keeps_some_of_roots_capabilities_finds_the_programs_of_ru
     os.chown(folder / "program", FIRST, FIRST)
     keep = ",".join(["-all", *(f"+{name}" for name in NEEDED)])
     as_server = ["setpriv", "--reuid=990", "--regid=990", "--clear-groups", "--inh-caps", keep, "--ambient-caps", keep]
-    look = "import sys, pathlib, app.sandbox as box; print(*(box._may_start(pathlib.Path(it)) for it in sys.argv[1:]))"
-    paths = [str(folder / name) for name in ("program", "text", "nothing")]
-    command = [*as_server, sys.executable, "-c", look, *paths]
-    assert subprocess.check_output(command, text=True) == "True False False\n"
+    look = "import sys, pathlib, app.sandbox as box; box._check(sys.argv[1:], pathlib.Path())"
+    for name, code in (("program", 0), ("text", 1), ("nothing", 1)):
+        command = [*as_server, sys.executable, "-c", look, str(folder / name)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert ("ProgramGoneError" in done.stderr) == bool(code)
 
 
 @pytest.fixture

@@ -370,7 +370,7 @@ def test_one_address_may_have_every_stream_until_another_asks(start_server: Call
 
 
 def test_downloads_are_limited_by_seat_and_in_all(start_server: Callable[..., Server]) -> None:
-    server = start_server(PLAYGROUND_MAX_DOWNLOADS="3", PLAYGROUND_MAX_SEAT_DOWNLOADS="2")
+    server = start_server(PLAYGROUND_READY_SECONDS="0", PLAYGROUND_MAX_DOWNLOADS="3", PLAYGROUND_MAX_SEAT_DOWNLOADS="2")
     main = "#[used] static mut BIG: [u64; 1 << 20] = [1; 1 << 20]; fn main() {}"
     with httpx.Client(base_url=server.url, timeout=30) as script, ExitStack() as stack:
         events = post(script, main, "cargo build")
