@@ -183,11 +183,15 @@ class Classroom:
         return replace(found, members=tuple(members))
 
     async def view(self) -> RoomView:
-        """Return the whole class; all who ask within a second share one."""
+        """Return the whole class; all who ask within a second share one, unless something has changed."""
         now = self.now()
-        if self._view is None or not 0 <= now - self._view[0] < _LEAST_SECONDS:
-            self._view = (now, room_view(await self.records(), self.steps, now, self.titles))
-        return self._view[1]
+        if self._view and 0 <= now - self._view[0] < _LEAST_SECONDS:
+            return self._view[1]
+        news = self._news
+        view = room_view(await self.records(), self.steps, now, self.titles)
+        if news is self._news:  # otherwise the records may be those from before the change
+            self._view = (now, view)
+        return view
 
     async def updates(self) -> AsyncIterator[None]:
         """Yield whenever a page about the class has to be drawn anew, at most every second."""

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.progress import Try
-from app.room.model import ClassState, Member
+from app.room.model import ClassState, Member, Records
 from app.room.view import Outline, room_view
 from app.web.classroom import FIRST, Classroom, signed
 from app.web.guard import Caller
@@ -117,6 +117,23 @@ async def test_everyone_who_asks_at_once_after_a_start_finds_the_class(app: Fast
         for _ in range(5):
             group.start_soon(ask)
     assert [each and each.name for each in found] == ["Rust <b>"] * 5
+
+
+async def test_a_view_from_before_a_change_is_not_shared(
+    classroom: Classroom, learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await joined(classroom, learner)
+    read = classroom.room.records
+
+    async def slow(*lessons: object) -> Records:
+        found = await read(*lessons)  # type: ignore[arg-type]
+        await learner.post("/class/leave")  # meanwhile
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(classroom.room, "records", slow)
+        assert len((await classroom.view()).rows) == 1
+    assert (await classroom.view()).rows == ()
 
 
 async def test_a_code_is_asked_for_once(classroom: Classroom, learner: httpx.AsyncClient) -> None:
