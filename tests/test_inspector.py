@@ -6,6 +6,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ import pytest
 from app import inspector
 from app.binary import BinaryFacts, Card
 from app.binary.model import Section, Symbol, Symbols
+from app.course import Course
+from app.engine.inventory import LocalSetup
+from app.engine.local import LocalEngine
 from app.inspector import UNKNOWN
 from app.sandbox.watch import descendants
 from app.settings import Settings
@@ -58,6 +62,16 @@ async def test_the_facts_of_an_elf_file_come_from_a_small_worker(settings: Setti
         assert [command_line(worker).split(b"\0")[-2] for worker in running_workers() - others] == [b"elf"]
         assert 0 < reader.peak_kb < 40_000, "with every library it is 90 MB"
         assert (await reader.card_of(SHELL)).facts == facts
+
+
+async def test_an_engine_has_as_many_readers_of_each_kind_as_the_setting_says(
+    settings: Settings, taught: Course, found: LocalSetup
+) -> None:
+    others = running_workers()
+    async with LocalEngine(settings.model_copy(update={"artifact_readers": 2}), (taught,), found=found) as engine:
+        await engine.warm()
+        kinds = Counter(command_line(worker).split(b"\0")[-2] for worker in running_workers() - others)
+    assert kinds == {str(inspector.SECONDS).encode(): 2, b"elf": 2}
 
 
 async def test_a_worker_that_has_gone_is_followed_by_another(settings: Settings) -> None:
