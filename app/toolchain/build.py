@@ -46,11 +46,15 @@ pub extern "C" fn _start() -> ! {
 _HOSTED = 'fn main() {\n    println!("{}", 1);\n}\n'
 _EMPTY = "#![no_std]\n"
 _OVERRIDES = """
+[profile.release]
+lto = "off"
+
 [profile.release.package.panic_abort]
 rustflags = ["-Cpanic=abort"]
 """
 """Profiles of the standard library's own workspace, which do not apply here. Its 10,000 codegen units for
-``compiler_builtins`` are left out, because they would cost a quarter of the whole build."""
+``compiler_builtins`` are left out, because they would cost a quarter of the whole build. So is the default optimization
+between the units of a crate, which costs another quarter and leaves the libraries as large as they are."""
 _LIBRARIES = "core,alloc,compiler_builtins"
 _PANIC = ",panic_abort,panic_unwind"
 
