@@ -223,6 +223,13 @@ class Settings(BaseSettings):
     ready_seconds: float = Field(
         600.0, ge=0, description="how long a sandbox that was made ahead waits for a run; 0: none is made ahead"
     )
+    artifact_readers: int = Field(
+        # A std program takes a processor for a quarter of a second.
+        default_factory=lambda: min(4, max(2, os.cpu_count() or 1)),
+        ge=1,
+        le=16,
+        description="artifacts that are read at once",
+    )
     run_ttl: float = Field(3600.0, gt=0, description="how long a finished run and its artifact are kept")
     request_seconds: float = Field(
         10.0, gt=0, description="timeout for receiving a request's head, and then for its body"

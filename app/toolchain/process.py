@@ -2,11 +2,12 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
+from typing import TypeVar
 
 import anyio
 from anyio.abc import Process
@@ -15,6 +16,7 @@ from anyio.streams.text import TextReceiveStream
 TIMED_OUT = 124
 NOT_STARTED = 127
 _GRACE_SECONDS = 3.0
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,19 @@ async def stream(
     except OSError as error:
         line(f"{argv[0]}: {error.strerror}")
         return NOT_STARTED
+
+
+async def side_by_side(work: Callable[[_T], Awaitable[None]], items: Iterable[_T]) -> None:
+    """Do the work for each item, for as many at a time as there are processors. ``work`` may not raise."""
+    places = anyio.CapacityLimiter(os.cpu_count() or 1)
+
+    async def do(item: _T) -> None:
+        async with places:
+            await work(item)
+
+    async with anyio.create_task_group() as tasks:
+        for item in items:
+            tasks.start_soon(do, item)
 
 
 @asynccontextmanager
