@@ -306,13 +306,24 @@ def test_a_long_run_yields_the_processors_with_all_its_threads(
         watch.look()
         before = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
         monkeypatch.setattr("app.sandbox.watch.POLITE_SECONDS", 0.0)
+        own_session = _autogroup(os.getpid())
         watch.look()
         after = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
+        session = _autogroup(child.pid)
         os.killpg(child.pid, signal.SIGKILL)
     assert len(threads) == 3
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert before == 3 * [own]
-    assert after == 3 * [max(own, 10)]
+    assert before == 3 * [os.getpriority(os.PRIO_PROCESS, 0)]
+    assert after == 3 * [19]
+    assert session is None or session.endswith("nice 19\n")
+    assert _autogroup(os.getpid()) == own_session
+
+
+def _autogroup(pid: int) -> str | None:
+    """Return the kernel's group of a process's session, None if the kernel has none."""
+    try:
+        return Path(f"/proc/{pid}/autogroup").read_text()
+    except FileNotFoundError:
+        return None
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"\x0cVmSwap: x", b"\rVmSwap: -9999", b") Z 1 (", b"\nRssAnon: -9"])

@@ -24,8 +24,8 @@ TICK = 0.05
 
 POLITE_SECONDS = 2.0
 """Processor time after which a run yields to others. A build of a lesson takes a tenth of a second."""
-_POLITE = 10
-"""The niceness of a run that yields: it gets a tenth of a processor that another run wants."""
+_POLITE = 19
+"""The niceness of a run that yields. It must be above that of other runs, which have 10 without a user of their own."""
 
 _REST = 4
 """The pause after a measurement of the files, as a multiple of its duration.
@@ -122,8 +122,20 @@ def _yield_processors(pid: int) -> None:
         with suppress(FileNotFoundError):  # it has ended
             for thread in os.listdir(f"/proc/{one}/task"):
                 with suppress(OSError):  # it is another user's, and the server lacks the right
-                    before = os.getpriority(os.PRIO_PROCESS, int(thread))
-                    os.setpriority(os.PRIO_PROCESS, int(thread), max(before, _POLITE))
+                    os.setpriority(os.PRIO_PROCESS, int(thread), _POLITE)
+        with suppress(OSError):  # as above, or the kernel has no such groups
+            _yield_as_session(one)
+
+
+def _yield_as_session(pid: int) -> None:
+    """Lower the weight of a process's session, unless it is the server's own.
+
+    On desktops, the kernel shares processors between sessions (sched(7), "autogroup"), and niceness only counts within
+    one.
+    """
+    if os.getsid(pid) != os.getsid(0):
+        with open(f"/proc/{pid}/autogroup", "w") as file:
+            file.write(str(_POLITE))
 
 
 def _statuses(folder: RunFolder) -> Iterator[os.stat_result]:
