@@ -85,7 +85,7 @@ class Progress:
         return self._store.failures
 
     async def check(self) -> None:
-        """Raise ``sqlite3.Error`` unless every table can be written."""
+        """Raise ``sqlite3.Error`` unless every table and the disk can be written. Changes nothing."""
         await self._store.together(try_tables)
 
     async def files(self, seat: str, lesson: str) -> dict[str, str]:
