@@ -71,7 +71,8 @@ class FairQueue(Generic[T]):
 
     Long runs never get every slot, unless there is only one. While another owner is present, those of ``long`` standing
     have at most half of the slots, counting their runs that are aside. While an owner of ``short`` standing is present,
-    all others leave one slot free if no further run may be set aside, because a long run would keep it.
+    all others have at most half of them if no further run may be set aside, because each might keep its slot, and also
+    if an owner of ``long`` standing is present: it rarely comes alone.
 
     At most ``length`` runs wait in all, and at most ``share`` of one owner. The owner None has only the first bound.
     At most ``aside`` runs are aside.
@@ -274,7 +275,7 @@ class FairQueue(Generic[T]):
         """Return True if the account may get one of so many free slots."""
         if free < 1 or (self._must_share(account) and free <= 1 + account.aside):
             return False
-        return not self._fills_lane(account) and not self._takes_last(account)
+        return not self._fills_lane(account) and not self._might_keep(account)
 
     def _must_share(self, account: _Account[T]) -> bool:
         """Return True if the owner has a run in progress and another one is present, so that the last slot stays free.
@@ -292,12 +293,14 @@ class FairQueue(Generic[T]):
         in_progress = sum(each.in_progress for each in self._busy.values() if self.is_long(each.owner))
         return in_progress >= self._slots // 2 and self._owners.is_present("short", "new")
 
-    def _takes_last(self, account: _Account[T]) -> bool:
-        """Return True if a run that may take long would get the last slot, and could not make room again."""
-        if self._slots < 2 or self._is_short(account) or self._has_room_aside():
+    def _might_keep(self, account: _Account[T]) -> bool:
+        """Return True if the owner's next run may take long and not make room, and half of the slots have such runs."""
+        if self._slots < 2 or self._is_short(account):
+            return False
+        if self._has_room_aside() and not self._owners.is_present("long"):
             return False
         running = sum(each.running for each in self._busy.values() if not self._is_short(each))
-        return running >= self._slots - 1 and self._owners.is_present("short")
+        return running >= self._slots // 2 and self._owners.is_present("short")
 
     def _is_short(self, account: _Account[T]) -> bool:
         return self._owners.standing(account.owner) == "short"
