@@ -110,19 +110,22 @@ def tables_of_seats(db: sqlite3.Connection) -> list[str]:
 
 
 def try_tables(db: sqlite3.Connection) -> None:
-    """Prove that every table and the disk can be written, without changing anything. Needs a transaction.
+    """Prove that every table and the disk can be written, without changing anything.
 
     Raises ``sqlite3.Error`` if a table is missing or locked, or if the disk is full or read-only.
     """
-    db.execute("savepoint tried")
-    for table in (*TABLES, *ROOM_TABLES):
-        values = [0 if "int" in kind.lower() else "" for _, _, kind in columns(db, table)]
-        if not values:
-            raise sqlite3.OperationalError(f"no such table: {table}")
-        marks = ", ".join("?" * len(values))
-        db.execute(f"insert or replace into {table} values ({marks})", values)  # noqa: S608  (names of our own)
-    db.execute("rollback to tried")
-    # Nothing that is rolled back reaches the disk. The version, set to what it was, does: SQLite writes its page again.
+    db.execute("begin immediate")
+    try:
+        for table in (*TABLES, *ROOM_TABLES):
+            values = [0 if "int" in kind.lower() else "" for _, _, kind in columns(db, table)]
+            if not values:
+                raise sqlite3.OperationalError(f"no such table: {table}")
+            marks = ", ".join("?" * len(values))
+            db.execute(f"insert or replace into {table} values ({marks})", values)  # noqa: S608  (names of our own)
+    finally:
+        if db.in_transaction:
+            db.execute("rollback")
+    # Nothing that is rolled back reaches the disk. The version, set to what it is, does: SQLite writes its page again.
     [(version,)] = db.execute("pragma user_version").fetchall()
     db.execute(f"pragma user_version = {version}")
 
