@@ -229,6 +229,7 @@ def serving(folder: Path) -> Iterator[tuple[Server, str]]:
     names = {"PLAYGROUND_DATA_DIR": "data", "PLAYGROUND_SCRATCH_DIR": "scratch", "TMPDIR": "tmp"}
     env = os.environ | {name: str(folder / each) for name, each in names.items()}
     env["PLAYGROUND_READY_SECONDS"] = "2"  # sandboxes made ahead count as left until they are given up
+    env["PLAYGROUND_KEEP_ANSWERS"] = "0"  # learners type texts of their own; these run the lessons' own ones
     command = [str(Path(sys.executable).with_name("playground")), "class", "--port", "0", "--address", "127.0.0.1"]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.engine import OwnerQueueFullError, QueueFullError
-from app.engine.owners import PRESENT_SECONDS, SHORT_RUNS
+from app.engine.owners import PRESENT_SECONDS, SHORT_RUNS, STANDINGS
 from app.engine.queue import EXPECTED_SECONDS, FairQueue
 from bench.load import quantile
 from bench.pace import processor_time
@@ -257,7 +257,7 @@ def test_a_run_aside_counts_among_the_long_ones() -> None:
     queue = with_standings(queue_of(2, aside=1), short="hi", long="ab")
     put(queue, "a1", "h1", "i1", "b1")
     assert taken(queue) == ["a1", "h1"]
-    assert queue.set_aside("a")
+    assert queue.set_aside("a", *STANDINGS)
     assert taken(queue) == ["i1"]
     queue.finish("h")
     assert taken(queue) == []
@@ -269,7 +269,7 @@ def test_a_run_is_not_set_aside_for_one_that_may_not_start() -> None:
     queue = with_standings(queue_of(2, aside=1), short="h", long="ab")
     put(queue, "a1", "b1")
     assert taken(queue) == ["a1"]
-    assert not queue.set_aside("a")
+    assert not queue.set_aside("a", *STANDINGS)
     put(queue, "h1")
     assert taken(queue) == ["h1"]
 
@@ -288,7 +288,8 @@ def test_owners_of_whom_nothing_is_known_get_every_slot_that_could_be_taken_back
     queue = with_standings(queue_of(2, aside=1), short="h")
     put(queue, "x1", "y1", "h1", "z1")
     assert taken(queue) == ["x1", "y1"]
-    assert queue.set_aside("x")
+    assert not queue.set_aside("x", "long")
+    assert queue.set_aside("x", "new", "short")
     assert taken(queue) == ["h1"], "and not z1, although it waits as long"
 
 
@@ -534,7 +535,7 @@ class Played:
             self.aside[owner] += 1
             others = [each for each in self.lines if not self.in_progress(each)]
             possible = possible and any(map(self.may_start, others))
-            assert self.queue.set_aside(owner) is possible
+            assert self.queue.set_aside(owner, *STANDINGS) is possible
             self.aside[owner] -= not possible
 
     def in_progress(self, owner: str | None) -> int:

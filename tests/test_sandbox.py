@@ -292,8 +292,9 @@ def test_usage_counts_the_whole_tree() -> None:
     assert usage(child.pid).processes == 0
 
 
+@pytest.mark.parametrize("used_much", [True, False])
 def test_a_long_run_yields_the_processors_with_all_its_threads(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, used_much: bool
 ) -> None:
     inner = "import threading,time; threading.Thread(target=time.sleep, args=(30,)).start(); print(flush=True)"
     outer = f"import subprocess; subprocess.run({[sys.executable, '-c', inner]!r})"
@@ -305,7 +306,10 @@ def test_a_long_run_yields_the_processors_with_all_its_threads(
         threads = [int(thread) for one in tree for thread in os.listdir(f"/proc/{one}/task")]
         watch.look()
         before = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
-        monkeypatch.setattr("app.sandbox.watch.POLITE_SECONDS", 0.0)
+        if used_much:
+            monkeypatch.setattr("app.sandbox.watch.POLITE_SECONDS", 0.0)
+        else:
+            watch.must_yield = lambda: True
         own_session = _autogroup(os.getpid())
         watch.look()
         after = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]

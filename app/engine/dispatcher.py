@@ -1,9 +1,10 @@
 """Decide when accepted runs start, and emit the positions of those that wait."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from app.engine.log import Run
+from app.engine.owners import STANDINGS, Standing
 from app.engine.queue import FairQueue
 from app.settings import Settings
 
@@ -12,7 +13,7 @@ TICK = 0.5
 MOST_ASIDE = 1
 """Runs that a machine lets go on without a slot. Each takes as much memory as one with a slot."""
 ASIDE_SECONDS = 2.0
-"""Seconds after which a run in progress goes on without its slot if an owner without a run waits for one.
+"""Seconds after which a run in progress goes on without its slot if any owner without a run waits for one.
 
 Otherwise an endless run would halve what two processors do for everybody else, although it takes less than half of
 them: by then it has a lower priority (``app.sandbox.watch``).
@@ -85,6 +86,7 @@ class Dispatcher:
         started = False
         while run := self.queue.take() or self._take_of_long():
             self._began[run] = self._clock()
+            run.yields = self.queue.standing(run.job.queue_owner) == "long"
             run.state = "running"
             self._start(run)
             started = self._moved = True
@@ -99,17 +101,26 @@ class Dispatcher:
             self.queue.note_long(run.job.queue_owner)
 
     def _take_of_long(self) -> Run | None:
-        """Return the run that gets the slot of one that takes long, or None.
-
-        Runs of owners whose runs take long make room first, and at once.
-        """
-        expected = [run for run in self._began if self.queue.is_long(run.job.queue_owner)]
-        old = [run for run, began in self._began.items() if self._clock() - began >= ASIDE_SECONDS]
-        for run in (*expected, *old):
-            if run not in self._aside and self.queue.set_aside(run.job.queue_owner):
+        """Return the run that gets the slot of one that takes long, or None."""
+        for run, standings in self._that_make_room():
+            if run not in self._aside and self.queue.set_aside(run.job.queue_owner, *standings):
                 self._aside.add(run)
+                run.yields = True
                 return self.queue.take()
         return None
+
+    def _that_make_room(self) -> Iterator[tuple[Run, Sequence[Standing]]]:
+        """Yield the runs that make room, each with the standings of the owners for whom it does.
+
+        It does so at once for owners of a better standing than its own, and later for every owner.
+        """
+        for number, standing in reversed(tuple(enumerate(STANDINGS))):
+            for run in self._began:
+                if self.queue.standing(run.job.queue_owner) == standing:
+                    yield run, STANDINGS[:number]
+        for run, began in self._began.items():
+            if self._clock() - began >= ASIDE_SECONDS:
+                yield run, STANDINGS
 
     def _emit_positions(self) -> None:
         """Emit the position of each waiting run that has moved, at most once a tick."""

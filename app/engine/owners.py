@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 Owner: TypeAlias = str | None
 Standing: TypeAlias = Literal["short", "new", "long"]
 STANDINGS: tuple[Standing, ...] = ("short", "new", "long")
+"""From the best to the worst."""
 
 PRESENT_SECONDS = 300.0
 """An owner counts as present for this long after a page, a stream or a run."""

@@ -8,7 +8,7 @@ import itertools
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
@@ -120,9 +120,9 @@ class FairQueue(Generic[T]):
         """Note that a run of the owner has been in progress for long."""
         self._owners.note_run(owner, long=True)
 
-    def is_long(self, owner: Owner) -> bool:
-        """Return True if the owner's runs take long."""
-        return self._owners.standing(owner) == "long"
+    def standing(self, owner: Owner) -> Standing:
+        """Return the owner's standing."""
+        return self._owners.standing(owner)
 
     def check(self, owner: Owner) -> None:
         """Raise ``OwnerQueueFullError`` or ``QueueFullError`` if no further run of the owner may wait."""
@@ -168,7 +168,7 @@ class FairQueue(Generic[T]):
         self._advance()
         free = self._free()
         may = [each for each in self._busy.values() if each.line and self._may_start(each, free)]
-        may += self._newcomers(free)
+        may += self._newcomers(free, STANDINGS)
         if not may:
             return None
         account = min(may, key=lambda each: each.rank)
@@ -179,17 +179,18 @@ class FairQueue(Generic[T]):
         self._left(account)
         return run
 
-    def set_aside(self, owner: Owner) -> bool:
+    def set_aside(self, owner: Owner, *standings: Standing) -> bool:
         """Take the slot from a run of this owner that is in progress, for another owner that has none and waits.
 
-        Return False if no such owner could start a run then, or if too many runs are aside already.
+        Return False if no such owner with one of these standings could start a run then, or if too many runs are aside
+        already.
         """
         self._advance()
         account = self._busy[owner]
         if not account.running or not self._has_room_aside():
             return False
         account.running, account.aside = account.running - 1, account.aside + 1
-        if any(self._newcomers(self._free())):
+        if any(self._newcomers(self._free(), standings)):
             return True
         account.running, account.aside = account.running + 1, account.aside - 1
         return False
@@ -288,33 +289,30 @@ class FairQueue(Generic[T]):
 
     def _fills_lane(self, account: _Account[T]) -> bool:
         """Return True if the owner's runs take long, and such owners have as many in progress as they may have."""
-        if self._slots < 2 or not self.is_long(account.owner):
+        if self._slots < 2 or self.standing(account.owner) != "long":
             return False
-        in_progress = sum(each.in_progress for each in self._busy.values() if self.is_long(each.owner))
+        in_progress = sum(each.in_progress for each in self._busy.values() if self.standing(each.owner) == "long")
         return in_progress >= self._slots // 2 and self._owners.is_present("short", "new")
 
     def _might_keep(self, account: _Account[T]) -> bool:
         """Return True if the owner's next run may take long and not make room, and half of the slots have such runs."""
-        if self._slots < 2 or self._is_short(account):
+        if self._slots < 2 or self.standing(account.owner) == "short":
             return False
         if self._has_room_aside() and not self._owners.is_present("long"):
             return False
-        running = sum(each.running for each in self._busy.values() if not self._is_short(each))
+        running = sum(each.running for each in self._busy.values() if self.standing(each.owner) != "short")
         return running >= self._slots // 2 and self._owners.is_present("short")
-
-    def _is_short(self, account: _Account[T]) -> bool:
-        return self._owners.standing(account.owner) == "short"
 
     def _enter(self, account: _Account[T]) -> None:
         """Rank an account that waits without a run in progress."""
-        standing = self._owners.standing(account.owner)
+        standing = self.standing(account.owner)
         if account.line and not account.in_progress and (account.entry is None or account.entry[2] != standing):
             account.entry = (account.rank, next(self._entries), standing, account)
             heapq.heappush(self._rankings[standing], account.entry)
 
-    def _newcomers(self, free: int) -> Iterator[_Account[T]]:
+    def _newcomers(self, free: int, standings: Iterable[Standing]) -> Iterator[_Account[T]]:
         """Yield of each standing the first account that waits without a run in progress, if it may start one."""
-        for standing in STANDINGS:
+        for standing in standings:
             first = self._first_ranked(standing)
             if first and self._may_start(first, free):
                 yield first
@@ -324,7 +322,7 @@ class FairQueue(Generic[T]):
         ranking = self._rankings[standing]
         while ranking:
             rank, _, _, account = entry = ranking[0]
-            current = rank == account.rank and self._owners.standing(account.owner) == standing
+            current = rank == account.rank and self.standing(account.owner) == standing
             if entry is account.entry and current and account.line and not account.in_progress:
                 return account
             heapq.heappop(ranking)

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -55,7 +55,10 @@ class Usage:
 
 
 class Watch:
-    """Measures one run. Call ``look`` every ``TICK`` seconds."""
+    """Measures one run. Call ``look`` every ``TICK`` seconds.
+
+    ``must_yield`` is asked each time; once it returns True, the run yields to others, however little it has used.
+    """
 
     def __init__(self, pid: int, folder: RunFolder, limits: Limits, user: int | None = None) -> None:
         self._pid = pid
@@ -64,12 +67,13 @@ class Watch:
         self._user = None if may_look() else user
         self._due = 0.0
         self._polite = False
+        self.must_yield: Callable[[], bool] = bool
 
     def look(self) -> Limit | None:
         """Return the first limit that the run exceeds, or None."""
         most = self._limits
         used = usage(self._pid, most.processes)
-        if used.cpu_seconds > POLITE_SECONDS and not self._polite:
+        if not self._polite and (used.cpu_seconds > POLITE_SECONDS or self.must_yield()):
             self._polite = True
             _yield_processors(self._pid)
         if used.cpu_seconds > most.cpu_seconds:
