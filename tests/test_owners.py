@@ -1,4 +1,4 @@
-"""What the queue knows of owners: who is present, and whose runs take long."""
+"""The owners that the queue knows: who is present, and whose runs take long."""
 
 from dataclasses import dataclass
 

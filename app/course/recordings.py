@@ -85,8 +85,8 @@ class RecordingKey:
 class Recording:
     """One run and its events, from ``queued`` to ``finished``.
 
-    ``lines`` are the events as JSON in UTF-8. A course has thousands of them. As objects they take ten times the memory,
-    and as strings twice, because of each ``…``.
+    ``lines`` are the events as JSON in UTF-8. A course has thousands of them, and as objects they take ten times the
+    memory, as strings twice, because of each ``…``.
     """
 
     what: RecordingKey

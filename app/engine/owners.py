@@ -1,4 +1,4 @@
-"""What the queue knows of owners: when they were seen, and whether their runs take long.
+"""The owners of runs, as the queue knows them: when they were seen, and whether their runs take long.
 
 Pure: it reads the time from ``clock``.
 """
