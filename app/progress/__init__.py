@@ -85,8 +85,8 @@ class Progress:
         return self._store.failures
 
     async def check(self) -> None:
-        """Raise ``sqlite3.Error`` unless every table can be written."""
-        await self._store.together(try_tables)
+        """Raise ``sqlite3.Error`` unless every table and the disk can be written. Changes nothing."""
+        await self._store.alone(try_tables)
 
     async def files(self, seat: str, lesson: str) -> dict[str, str]:
         """Return the seat's texts by path, or none if it has not changed any in the lesson."""
