@@ -57,6 +57,12 @@ KEPT = """(words) => new Promise((kept, lost) => {
     const look = () => Object.values(localStorage).some((text) => text.includes(words)) ? kept() : setTimeout(look, 20);
     look();
 })"""
+# Name the draft as pages did that did not know the seat.
+WITHOUT_SEAT = """() => {
+    const [name] = Object.keys(localStorage).filter((key) => key.includes("draft"));
+    localStorage.setItem(name.replace(/:[0-9a-f]+\\./, ":"), localStorage.getItem(name));
+    localStorage.removeItem(name);
+}"""
 ONE_LINE = """\
 use std::{io::{stdout, Write}, thread::sleep, time::Duration};
 
@@ -87,6 +93,16 @@ def test_what_was_typed_and_not_run_survives_a_reload(page: Page) -> None:
     page.reload()
     expect(area(page)).to_have_value(HERE)
     expect(page.locator("#draft")).to_be_empty()
+
+
+def test_a_draft_of_an_earlier_version_is_found(page: Page, server: str) -> None:
+    type_files(page, {"src/main.rs": HERE})
+    page.evaluate(KEPT, "// here")
+    page.goto(server)
+    page.evaluate(WITHOUT_SEAT)
+    open_lesson(page, server)
+    expect(area(page)).to_have_value(HERE)
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('draft')).length") == 1
 
 
 def test_two_tabs_do_not_fight(page: Page, server: str) -> None:
@@ -138,7 +154,7 @@ def test_another_seat_in_this_browser_sees_no_draft_and_no_command(page: Page, s
     page.get_by_role("button", name="Delete everything").click()
     expect(page.get_by_text("All data stored about you has been deleted.")).to_be_visible()
     page.context.clear_cookies()
-    page.context.add_cookies(own)
+    page.context.add_cookies([{"name": one["name"], "value": one["value"], "url": server} for one in own])
     open_lesson(page, server)
     expect(area(page)).to_have_value(HERE)
     page.locator("#command").fill("")
