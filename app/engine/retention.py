@@ -16,8 +16,8 @@ _MOST_MEMORY = 64 * 1024 * 1024
 _MOST_BUILT = 1024 * 1024 * 1024
 """Bounds of the finished runs: their number, the memory of their files and events, the bytes of their artifacts.
 
-An artifact that several runs share counts once. Otherwise some hundred seats that ask for a known answer, which costs them
-nothing, could take all the room.
+An artifact that several runs share counts once. Otherwise some hundred seats that ask for a known answer, which costs
+them nothing, could take all the room.
 """
 _PIECE = 64 * 1024
 

@@ -1,6 +1,7 @@
 // What was typed and not yet run, kept in this browser: a reload, a lost connection and a server's end lose nothing.
 //   data-draft         on the form: the lesson's key; each tab keeps a draft of its own
 //   data-seat          on the body: a name for the seat; the next one in this browser must not see the drafts of others
+//   data-fresh         on the body: the seat begins with this page; of several such tabs, the browser keeps one's seat
 //   data-carry         on a form that carries files into the lesson with this key
 // Carrying files into a lesson drops its draft, and deleting all that is stored drops every draft of the seat.
 //   template#draft-offer   how another text is offered; [data-take] takes it, [data-keep] sends the offer away
@@ -35,6 +36,21 @@ const same = (one, other) => files.editable().every((path) => one?.[path] === un
 const take = (texts) => {
   for (const path of files.editable()) if (typeof texts[path] === "string") files.put(path, texts[path]);
 };
+
+// A tab keeps its drafts when it began with a seat that the browser has not kept, and those of earlier versions, which
+// did not name the seat.
+attempt(() => {
+  const was = JSON.parse(sessionStorage.getItem("playground:seat"));
+  const ends = [`:${tab}`, ...(was?.fresh ? [`:${was.name}.${tab}`] : [])];
+  for (const end of ends.filter((each) => each !== `:${SEAT}.${tab}`)) {
+    for (const name of all().filter((each) => each.endsWith(end))) {
+      const own = key(name.slice(PREFIX.length, -end.length));
+      if (!localStorage.getItem(own)) localStorage.setItem(own, localStorage.getItem(name));
+      localStorage.removeItem(name);
+    }
+  }
+  sessionStorage.setItem("playground:seat", JSON.stringify({ name: SEAT, fresh: "fresh" in document.body.dataset }));
+});
 
 let offered = null;
 
@@ -77,10 +93,6 @@ const start = (lesson) => {
   };
 
   attempt(() => {
-    // A page of an earlier version did not name the seat. The tab is still the same learner's.
-    const nameless = `${PREFIX}${lesson}:${tab}`;
-    if (read(nameless) && !read(own)) localStorage.setItem(own, localStorage.getItem(nameless));
-    localStorage.removeItem(nameless);
     for (const name of all()) if (Date.now() - (read(name)?.at ?? 0) > MONTH) localStorage.removeItem(name);
   });
   begin();

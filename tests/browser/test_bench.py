@@ -95,6 +95,17 @@ def test_what_was_typed_and_not_run_survives_a_reload(page: Page) -> None:
     expect(page.locator("#draft")).to_be_empty()
 
 
+def test_a_tab_whose_first_seat_the_browser_has_not_kept_keeps_its_draft(page: Page, server: str) -> None:
+    type_files(page, {"src/main.rs": HERE})
+    page.evaluate(KEPT, "// here")
+    page.context.clear_cookies()  # another tab began at the same time, and its seat came last
+    other = page.context.new_page()
+    open_lesson(other, server)
+    expect(area(other)).not_to_have_value(HERE)
+    page.reload()
+    expect(area(page)).to_have_value(HERE)
+
+
 def test_a_draft_of_an_earlier_version_is_found(page: Page, server: str) -> None:
     type_files(page, {"src/main.rs": HERE})
     page.evaluate(KEPT, "// here")
@@ -135,6 +146,7 @@ def test_a_run_in_another_tab_is_offered_and_not_forced(page: Page, server: str)
 
 
 def test_another_seat_in_this_browser_sees_no_draft_and_no_command(page: Page, server: str) -> None:
+    page.reload()  # the seat is the browser's now
     start = area(page).input_value()
     page.locator("#command").fill("cargo check")
     page.get_by_role("button", name="Run", exact=True).click()
