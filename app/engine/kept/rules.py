@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from app.course import Lesson
 from app.course.recordings import comparable
 from app.protocol.command import Command
-from app.protocol.events import Artifact, Event, Finished, Queued, Started, Verdict, to_json
+from app.protocol.events import UNREAD, Artifact, Event, Finished, Queued, Started, Verdict, to_json
 from app.protocol.job import JobSpec
 from app.toolchain import Toolchain
 
@@ -57,8 +57,9 @@ def key_of(job: JobSpec, toolchain: Toolchain, machine: object) -> str:
 def lasting(log: Sequence[Event], scratch: str) -> tuple[Event, ...] | None:
     """Return the events of an answer that may be kept: those after the queue, up to the verdict. Else return None.
 
-    The compiler must have ended by itself, and no text may contain a path below the folder ``scratch``. Nor may the run
-    have said something before it started, because that was about its own wait for a target.
+    The compiler must have ended by itself, its artifact must have been read, and no text may contain a path below the
+    folder ``scratch``. Nor may the run have said something before it started, because that was about its own wait for a
+    target.
     """
     events = tuple(event for event in log if not isinstance(event, Queued))
     if not events or not isinstance(events[0], Started) or not isinstance(events[-1], Verdict):
@@ -66,6 +67,8 @@ def lasting(log: Sequence[Event], scratch: str) -> tuple[Event, ...] | None:
     end = next((event for event in events if isinstance(event, Finished)), None)
     if end is None:
         return None
+    if any(isinstance(event, Artifact) and event.format == UNREAD for event in events):
+        return None  # a reader was too busy, or was killed
     ended = end.status in ("ok", "failed") and end.exit_code is not None and end.limit is None and end.reason is None
     text = "".join(map(to_json, events))
     if not ended or scratch in text or any(fault in text for fault in _FAULTS):
