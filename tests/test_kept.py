@@ -142,6 +142,7 @@ def test_an_answer_begins_after_the_queue_and_is_as_good_as_stored() -> None:
         (STARTED, text("ld: final link failed: No space left on device"), ENDED, VERDICT),
         (text("This run waits for x86_64-unknown-none."), *LOG),
         (STARTED, ARTIFACT.model_copy(update={"format": "unknown"}), ENDED, VERDICT),
+        (STARTED, ENDED, VERDICT.model_copy(update={"checks": ()})),
         (STARTED, text(f"Compiling x v0.1.0 ({SCRATCH}/1/x)"), ENDED, VERDICT),
     ],
 )

@@ -57,23 +57,23 @@ def key_of(job: JobSpec, toolchain: Toolchain, machine: object) -> str:
 def lasting(log: Sequence[Event], scratch: str) -> tuple[Event, ...] | None:
     """Return the events of an answer that may be kept: those after the queue, up to the verdict. Else return None.
 
-    The compiler must have ended by itself, its artifact must have been read, and no text may contain a path below the
-    folder ``scratch``. Nor may the run have said something before it started, because that was about its own wait for a
-    target.
+    The compiler must have ended by itself, its artifact must have been read and the run judged, and no text may contain
+    a path below the folder ``scratch``. Nor may the run have said something before it started, because that was about
+    its own wait for a target.
     """
     events = tuple(event for event in log if not isinstance(event, Queued))
-    if not events or not isinstance(events[0], Started) or not isinstance(events[-1], Verdict):
+    if not events or not isinstance(events[0], Started) or not isinstance(verdict := events[-1], Verdict):
         return None
     end = next((event for event in events if isinstance(event, Finished)), None)
     if end is None:
         return None
-    if any(isinstance(event, Artifact) and event.format == UNREAD for event in events):
-        return None  # a reader was too busy, or was killed
     ended = end.status in ("ok", "failed") and end.exit_code is not None and end.limit is None and end.reason is None
+    # A reader that was too busy, or was killed, leaves an unread artifact; a run that was not judged has no checks.
+    whole = verdict.checks and all(event.format != UNREAD for event in events if isinstance(event, Artifact))
     text = "".join(map(to_json, events))
-    if not ended or scratch in text or any(fault in text for fault in _FAULTS):
+    if not ended or not whole or scratch in text or any(fault in text for fault in _FAULTS):
         return None
-    return (*events[:-1], events[-1].model_copy(update={"stored": True}))
+    return (*events[:-1], verdict.model_copy(update={"stored": True}))
 
 
 def agree(one: Sequence[Event], other: Sequence[Event]) -> bool:
