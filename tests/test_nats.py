@@ -333,19 +333,25 @@ async def test_nonsense_from_a_worker_harms_no_other_run(
     async with web(settings, taught, nats.url, workers=1) as engine:
         await engine.submit(done)
         events = await followed(engine, done.run_id)
-        other = _worker(taught, jobs().toolchain).model_dump_json().encode()
-        for subject, data in (
-            (subjects.of_run(done.run_id, "ev"), b"\xff"),
-            (subjects.of_run(done.run_id, "ev"), b'{"type": "output"}'),
-            (subjects.of_run(done.run_id, "lease"), b"[]"),
-            (subjects.worker("liar"), b"{}"),
-            (subjects.worker("liar"), other),
+        other = _worker(taught, jobs().toolchain)
+        eager = other.model_copy(update={"id": "liar", "slots": -1000})
+        log = subjects.of_run(done.run_id, "ev")
+        for subject, data, headers in (
+            (log, b"\xff", None),
+            (log, b'{"type": "output"}', None),
+            (log, b"", {"Playground-Built": '{"files": []}'}),
+            (log, b"", {"Playground-Built": '{"files": [{"name": "x", "bytes": -1}]}'}),
+            (subjects.of_run(done.run_id, "lease"), b"[]", None),
+            (subjects.worker("liar"), b"{}", None),
+            (subjects.worker("liar"), other.model_dump_json().encode(), None),
+            (subjects.worker("liar"), eager.model_dump_json().encode(), None),
         ):
-            await engine._broker.publish(subject, data)
+            await engine._broker.publish(subject, data, headers)
         assert assert_complete(await followed(engine, await engine.submit(jobs()))).status == "ok"
         assert [one.id for one in engine._inventory.alive()] == [worker.id]
     async with web(settings, taught, nats.url, workers=1) as engine:
         assert await followed(engine, done.run_id) == events
+        assert (await engine._runs.get(done.run_id)).files is None
         assert assert_complete(await followed(engine, await engine.submit(jobs()))).status == "ok"
 
 

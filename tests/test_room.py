@@ -2,9 +2,11 @@
 
 import json
 import sqlite3
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -118,6 +120,19 @@ def test_the_sums_of_a_step_count_learners() -> None:
 )
 def test_a_name_is_one_line_of_visible_letters(given: str, shown: str) -> None:
     assert cleaned(given) == shown
+
+
+def test_only_the_beginning_of_a_long_name_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    normalize, sizes = unicodedata.normalize, list[int]()
+
+    def counted(form: Literal["NFC"], text: str) -> str:
+        sizes.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr("app.room.names.unicodedata.normalize", counted)
+    assert cleaned("a" + 10_000 * "\u0300" + 10_000 * "\u0316") == "\u00e0\u0300\u0300"
+    assert cleaned("x" * 20_000).startswith("x" * 31)
+    assert max(sizes) <= 1000
 
 
 def test_names_that_look_alike_have_their_number() -> None:

@@ -333,7 +333,8 @@ class LocalEngine:
 
     async def _answer(self, run: Run) -> None:
         """Answer a run, which needs no slot, like an identical one; if that is not possible after all, queue it."""
-        verdict = await self._kept.answer(run)
+        with self._dispatcher.queue.held(run.job.queue_owner):
+            verdict = await self._kept.answer(run)
         if verdict is not None:
             await self._close(run, verdict)
         elif run.preparation.cancel_called or run.scope.cancel_called:

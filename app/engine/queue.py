@@ -9,6 +9,7 @@ import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
@@ -144,6 +145,15 @@ class FairQueue(Generic[T]):
         self._held[owner] -= 1
         if not self._held[owner]:
             del self._held[owner]
+
+    @contextmanager
+    def held(self, owner: Owner) -> Iterator[None]:
+        """Count a run against both bounds for the duration of the block."""
+        self.hold(owner)
+        try:
+            yield
+        finally:
+            self.release(owner)
 
     def put(self, owner: Owner, run: T) -> None:
         """Put the run into its owner's line."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from app.engine import NoSuchRunError, RunPhase, RunStatus
 from app.protocol.events import Event, Finished, Verdict, to_json
@@ -19,6 +19,18 @@ from app.web.state import Playground, event_id
 
 router = APIRouter()
 _MOST_FIELDS = 100
+
+
+def _whole(text: str) -> str:
+    """Return the text. Raises ``ValueError`` for half a surrogate pair, which JSON can escape but nobody can store."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it contains half a surrogate pair; remove it") from None
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_whole)]
 
 
 class CourseSummary(BaseModel):
@@ -66,11 +78,11 @@ class RunRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    lesson: str
+    lesson: _Text
     files: dict[str, str] = {}
-    command: str
-    toolchain: str | None = None
-    after: str | None = None
+    command: _Text
+    toolchain: _Text | None = None
+    after: _Text | None = None
     again: bool = False
 
     @model_validator(mode="before")

@@ -270,6 +270,15 @@ async def test_a_refused_command_is_explained_next_to_it(learner: httpx.AsyncCli
     assert not engine.jobs
 
 
+@pytest.mark.parametrize("field", ["command", "offered", "toolchain", "after", "shown", "base", "choice"])
+async def test_a_long_field_is_not_repeated_in_the_answer(learner: httpx.AsyncClient, field: str) -> None:
+    form = {"command": "cargo build", "file:src/main.rs": "", field: "x" * 500_000}
+    for path in ("runs", "changes", "undo"):
+        answer = await learner.post(f"/lessons/one/{path}", data=form)
+        assert len(answer.content) < 100_000, path
+        assert len(answer.headers.get("location", "")) < 1200, path
+
+
 async def test_a_reload_shows_what_was_run(learner: httpx.AsyncClient) -> None:
     await post(learner, main="\n\n// mine\n", command="cargo check", htmx=True)
     page = (await learner.get("/lessons/one")).text

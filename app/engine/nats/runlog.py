@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import anyio
 from nats.aio.msg import Msg
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.engine import EngineUnavailableError
 from app.engine.nats import subjects
@@ -33,7 +33,7 @@ class Stored(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    bytes: int
+    bytes: int = Field(ge=0)
 
 
 class Built(BaseModel):
@@ -41,7 +41,7 @@ class Built(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    files: tuple[Stored, ...]
+    files: tuple[Stored, ...] = Field(min_length=1)
 
 
 class Lease(BaseModel):
