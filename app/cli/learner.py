@@ -120,15 +120,10 @@ class Browser:
                     break
         return Ran(first, time.perf_counter() - began)
 
-    async def messages(self, address: str, patience: float | None = _TIMEOUT) -> AsyncGenerator[str]:
-        """Yield the messages of an event stream, whose address a page gave, until it ends.
-
-        ``patience`` is the most seconds of silence; None for a stream that may be silent for ever.
-        """
-        request = self._client.build_request(
-            "GET", urljoin(self._url, html.unescape(address)), headers={"accept": "text/event-stream"},
-            timeout=httpx.Timeout(_TIMEOUT, read=patience),
-        )  # fmt: skip
+    async def messages(self, address: str) -> AsyncGenerator[str]:
+        """Yield the messages of an event stream, whose address a page gave, until it ends."""
+        where = urljoin(self._url, html.unescape(address))
+        request = self._client.build_request("GET", where, headers={"accept": "text/event-stream"})
         try:
             answer = await self._client.send(request, stream=True)
         except _CLOSED:

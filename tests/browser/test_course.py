@@ -139,6 +139,27 @@ def test_a_lost_connection_is_taken_up_where_it_broke(browser: Browser, wire: Wi
         assert lines(page) == list(range(len(lines(page))))
 
 
+def test_a_stream_whose_first_request_fails_is_asked_for_again(browser: Browser, server: str) -> None:
+    failures = ["no connection", "no gateway"]
+
+    def fail(route: Route) -> None:
+        if not failures:
+            route.continue_()
+        elif failures.pop() == "no gateway":
+            route.fulfill(status=502, content_type="text/html", body="<h1>Bad gateway</h1>")
+        else:
+            route.abort()
+
+    with learner(browser, server, outages=True) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        page.route("**/runs/*/events", fail)
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator("#problem")).to_contain_text("answering")
+        expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+        expect(page.locator("#problem")).to_be_empty()
+        assert failures == []
+
+
 def test_a_cancel_that_did_not_arrive_can_be_given_again(browser: Browser, server: str) -> None:
     with learner(browser, server, outages=True) as page:
         page.goto(f"{server}/lessons/hello-std")

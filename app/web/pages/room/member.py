@@ -59,7 +59,7 @@ async def lower(home: Home, _who: Instructor, _state: Open, learner: Learner) ->
 async def remove(home: Home, _who: Instructor, _state: Open, learner: Learner) -> Response:
     """Take the learner off the class map. Their files and their progress stay, and they may join again."""
     await home.classroom.room.leave(learner.seat)
-    home.classroom.changed(learner.seat)
+    home.classroom.forgotten(learner.seat)
     return RedirectResponse(f"{home.root}/class", status_code=303)
 
 

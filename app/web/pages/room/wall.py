@@ -1,8 +1,8 @@
 """The projector: nothing on it is about one person, and small counts read "a few"."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -17,12 +17,12 @@ from app.room.wall import Slide, slides, turned
 from app.web.ansi import strip
 from app.web.pages.common import Home, by_htmx, page_answer
 from app.web.pages.form import text
-from app.web.pages.room.live import Counted
+from app.web.pages.room.live import Counted, part
 from app.web.pages.room.qr import qr_svg
-from app.web.pages.room.rights import Instructor, Open, instructor_of
+from app.web.pages.room.rights import Instructor, Open
 from app.web.problem import no_such_page
 from app.web.render import made, page
-from app.web.sse import EventStream, frame
+from app.web.sse import EventStream
 from app.web.state import Playground
 
 router = APIRouter()
@@ -67,19 +67,7 @@ async def turn(request: Request, home: Home, _who: Instructor, state: Open) -> R
 @router.get("/class/wall/events")
 async def events(request: Request, home: Home, _who: Instructor, _state: Open, _stream: Counted) -> EventStream:
     """Stream the projector's slide whenever it changes."""
-    return EventStream(_followed(request, home))
-
-
-async def _followed(request: Request, home: Playground) -> AsyncIterator[bytes]:
-    sent = None
-    async for _ in home.classroom.updates():
-        state = await home.classroom.state()
-        if state is None or await instructor_of(request) is None:
-            return
-        html = await _slide(home, state)
-        if html != sent:
-            sent = html
-            yield frame(f'<hx-partial hx-target="#wall" hx-swap="innerHTML">{html}</hx-partial>')
+    return EventStream(part(request, "wall", partial(_slide, home)))
 
 
 async def _order(home: Playground, state: ClassState) -> list[Slide]:
