@@ -78,11 +78,11 @@ class RoomStore:
         await self._store.together(work)
 
     async def prune(self, before: float) -> int:
-        """Delete the members who were last seen and last ran something before that time; return how many they were."""
+        """Delete the members who joined before that time and have run nothing since; return how many they were."""
 
         def work(db: sqlite3.Connection) -> int:
             query = (
-                "select seat from members where seen < ?"
+                "select seat from members where joined < ?"
                 " and not exists (select 1 from tries where tries.seat = members.seat and at >= ?)"
             )
             gone = [str(seat) for (seat,) in db.execute(query, (before, before))]
