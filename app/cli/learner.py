@@ -217,7 +217,7 @@ class SimulatedLearner:
             await self.browser.post(f"{lesson.address}/predict", {"choice": choice})
 
     async def try_once(self, lesson: Lesson) -> bool:
-        """Run the step once and wait for the end; return True if its goal was to be reached."""
+        """Run the step once and wait for the end; return True if the files were those of the solution."""
         able = self._random.random() < self._skill
         files = lesson.solution if able else lesson.files
         given = {path: files[path] for path in lesson.editable}
