@@ -172,7 +172,7 @@ async def test_a_closed_class_takes_nobody_else_and_keeps_its_members(
     assert (await learner.post("/class/join", data={"name": "Renamed"})).status_code == 303
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as late:
         page = (await late.get("/")).text
-        assert "The class takes nobody else" in page
+        assert "The class is closed to newcomers" in page
         assert "Join the class" not in page
         assert (await late.post("/class/join", data={"name": "Eve"})).status_code == 409
         await instructor.post("/class/pace", data={"closed": ""})
@@ -204,7 +204,7 @@ async def test_alike_names_are_told_apart(
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as other:
         imitation = await joined(classroom, other, "ADA\u200b")
         page = (await instructor.get("/class")).text
-        assert "somebody else has a name like yours" in (await other.get("/class/me")).text
+        assert "Another learner has a name like yours" in (await other.get("/class/me")).text
     assert f"<bdi>Ada ({ada.number})</bdi>" in page
     assert f"<bdi>ADA ({imitation.number})</bdi>" in page
 
