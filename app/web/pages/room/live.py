@@ -148,8 +148,9 @@ def _changes(sent: Pieces | None, now: Pieces) -> Iterator[str]:
         if before.blocks.get(name) != html:
             yield _partial(f"#{name}", "innerHTML", html)
     if sent is None:
-        # The page may show rows of which nothing is known here any more.
-        yield _partial("#class-rows", "innerHTML", Markup())
+        # All at once: the page may show other rows, and it would jump if it were shorter in between.
+        yield _partial("#class-rows", "innerHTML", Markup().join(now.rows.values()))
+        return
     for number in before.rows.keys() - now.rows.keys():
         yield _partial(f"#seat-{number}", "delete", Markup())
     for number, html in now.rows.items():
