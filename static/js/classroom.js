@@ -6,7 +6,8 @@
 
 const form = document.querySelector("[data-class-key]");
 const key = decodeURIComponent(location.hash.slice(1));
-if (form && key) {
+// The forms of the class's page lead back to one of its headings, which is no key.
+if (form && key && !key.endsWith("-title")) {
   history.replaceState(null, "", location.pathname + location.search);
   form.elements.namedItem("key").value = key;
   form.requestSubmit();

@@ -121,7 +121,8 @@ async def pace(request: Request, home: Home, _who: Instructor, _state: Open) -> 
         values["closed"] = "1" if text(form, "closed") else ""
     await home.classroom.room.set(**values)
     home.classroom.changed()
-    return RedirectResponse(f"{home.root}/class", status_code=303)
+    part = "door-title" if "closed" in form else "pace-title"
+    return RedirectResponse(f"{home.root}/class#{part}", status_code=303)
 
 
 @router.post("/class/sweep")
@@ -129,7 +130,7 @@ async def sweep(home: Home, _who: Instructor, _state: Open) -> Response:
     """Take everyone off the class map who has run nothing since they joined."""
     for seat in await home.classroom.room.sweep():
         home.classroom.forgotten(seat)
-    return RedirectResponse(f"{home.root}/class", status_code=303)
+    return RedirectResponse(f"{home.root}/class#door-title", status_code=303)
 
 
 @router.get("/class/qr.svg")

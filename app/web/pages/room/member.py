@@ -52,7 +52,7 @@ async def lower(home: Home, _who: Instructor, _state: Open, learner: Learner) ->
     """Lower the learner's hand."""
     await home.classroom.room.hand(learner.seat, None)
     home.classroom.changed(learner.seat)
-    return RedirectResponse(f"{home.root}/class", status_code=303)
+    return RedirectResponse(f"{home.root}/class#hands-title", status_code=303)
 
 
 @router.post("/class/members/{number}/remove")
