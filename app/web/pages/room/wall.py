@@ -31,11 +31,11 @@ _MOST_ERRORS = 3
 
 @dataclass(frozen=True)
 class Bar:
-    """One option of a poll: how many chose it, as words and as a share of all, in tenths."""
+    """One option of a poll: how many chose it, in words and in percent; 0 percent for a few."""
 
     text: str
     words: str
-    tenths: int
+    percent: int
 
 
 @router.get("/class/wall")
@@ -98,7 +98,12 @@ async def _slide(home: Playground, state: ClassState) -> Markup:
         context |= {"known": known, "recorded": recorded(lesson, known)}
     outline = next(each for each in home.classroom.steps if each.key == lesson.key)
     sums = step_sums(await home.classroom.records(), outline)
-    context |= {"reached": few(sums.reached), "learners": few(sums.learners), "bars": await _bars(home, lesson)}
+    context |= {
+        "any": sums.reached > 0,
+        "reached": few(sums.reached),
+        "learners": few(sums.learners),
+        "bars": await _bars(home, lesson),
+    }
     return made(page("_class_slide.html", root=home.root, kind=current.kind, **context))
 
 
@@ -108,7 +113,7 @@ async def _bars(home: Playground, lesson: Lesson) -> list[Bar]:
     total = sum(chosen.values())
     options = lesson.prediction.option if lesson.prediction else ()
     return [
-        Bar(option.text, few(number), round(10 * number / total) if number >= FEW else 0)
+        Bar(option.text, few(number), round(100 * number / total) if number >= FEW else 0)
         for option in options
         for number in [chosen.get(option.id, 0)]
     ]
