@@ -12,11 +12,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.course.specs import Option
 from app.progress import Try
 from app.room.model import ClassState, Member, Records
 from app.room.view import Outline, room_view
 from app.web.classroom import FIRST, Classroom, signed
 from app.web.guard import Caller
+from app.web.pages.room import wall
 from app.web.pages.room.live import ClassPage, Pieces, frames_of
 from app.web.sse import frame
 from tests.support.clients import cookie_name, seat_of
@@ -502,3 +504,13 @@ async def test_an_update_of_a_hundred_seats_is_small(app: FastAPI, classroom: Cl
     assert rows.count(b'role="row"') == 100
     filtered = Pieces.of(home, ClassPage("name", steps[0]), room_view(later, steps, now, classroom.titles))
     assert b"delete" in b"".join(frames_of(after, filtered))
+
+
+async def test_a_polls_bars_tell_nothing_about_few() -> None:
+    options = [Option(id=name, text=name.upper(), because="x", status="ok") for name in "abcd"]
+    found = wall.bars(options, {"a": 8, "b": 6, "c": 2})
+    assert [(bar.text, bar.words, bar.percent) for bar in found] == [
+        *(("A", "8", 100), ("B", "6", 75)),  # in percent of A, not of all
+        *(("C", "a few", 0), ("D", "nobody yet", 0)),
+    ]
+    assert [bar.percent for bar in wall.bars(options, {})] == [0, 0, 0, 0]

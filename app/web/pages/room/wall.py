@@ -1,6 +1,7 @@
 """The projector: nothing on it is about one person, and small counts read "a few"."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +11,7 @@ from markupsafe import Markup
 
 from app.course import Lesson
 from app.course.diagnosis import ErrorClass
+from app.course.specs import Option
 from app.protocol.events import Diagnostic
 from app.room.model import ClassState
 from app.room.view import FEW, few, step_sums
@@ -31,7 +33,10 @@ _MOST_ERRORS = 3
 
 @dataclass(frozen=True)
 class Bar:
-    """One option of a poll: how many chose it, in words and in percent; 0 percent for a few."""
+    """One option of a poll: how many chose it, in words and in percent of the most chosen one; 0 percent for a few.
+
+    A share of all would tell how many chose the others, also where they are few.
+    """
 
     text: str
     words: str
@@ -98,24 +103,23 @@ async def _slide(home: Playground, state: ClassState) -> Markup:
         context |= {"known": known, "recorded": recorded(lesson, known)}
     outline = next(each for each in home.classroom.steps if each.key == lesson.key)
     sums = step_sums(await home.classroom.records(), outline)
+    chosen, _ = await home.classroom.room.poll(lesson.key)
     context |= {
-        "any": sums.reached > 0,
+        "any_reached": sums.reached > 0,
         "reached": few(sums.reached),
         "learners": few(sums.learners),
-        "bars": await _bars(home, lesson),
+        "bars": bars(lesson.prediction.option if lesson.prediction else (), chosen),
     }
     return made(page("_class_slide.html", root=home.root, kind=current.kind, **context))
 
 
-async def _bars(home: Playground, lesson: Lesson) -> list[Bar]:
-    """Return the bars of a step's prediction, in the order of its options."""
-    chosen, _ = await home.classroom.room.poll(lesson.key)
-    total = sum(chosen.values())
-    options = lesson.prediction.option if lesson.prediction else ()
+def bars(options: Sequence[Option], chosen: Mapping[str, int]) -> list[Bar]:
+    """Return the bars of a poll, in the order of its options; ``chosen`` are the numbers by the option's id."""
+    most = max(chosen.values(), default=0)
+    numbers = [chosen.get(option.id, 0) for option in options]
     return [
-        Bar(option.text, few(number), round(100 * number / total) if number >= FEW else 0)
-        for option in options
-        for number in [chosen.get(option.id, 0)]
+        Bar(option.text, few(number), round(100 * number / most) if number >= FEW else 0)
+        for option, number in zip(options, numbers, strict=True)
     ]
 
 
