@@ -188,12 +188,11 @@ class Playground:
 
     async def forget(self, seat: str) -> None:
         """Delete everything stored for a seat: its texts, its progress, its runs and their artifacts."""
-        member = await self.progress.room.member(seat)
         await self.engine.forget(seat)
-        await self.progress.forget(seat)
+        was_member = await self.progress.forget(seat)
         self.panels.forget(seat)
-        if member:
-            self.classroom.changed(seat)
+        if was_member:
+            self.classroom.forgotten(seat)
 
     async def stop(self) -> None:
         """End every stream, because the server stops."""

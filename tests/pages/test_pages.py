@@ -485,10 +485,15 @@ def test_the_vendored_files_are_the_ones_that_were_checked(shipped: Settings) ->
     assert set(re.findall(r"vendor/([^\"]+)", imported)) == {
         name for name in sums if re.match(r"codemirror.*\.js", name)
     }
+    readme = (vendor / "README.md").read_text(encoding="utf-8")
     assert present == set(sums)
     for name, digest in sums.items():
         assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest, name
-        assert name in (vendor / "README.md").read_text(encoding="utf-8")
+        assert name in readme
+    parts = (vendor / "htmx-4.0.1-sse.min.js").read_bytes().splitlines()
+    assert [hashlib.sha256(part).hexdigest() for part in parts] == re.findall(
+        r"^\| `dist/.* `(\w{64})` \|$", readme, re.MULTILINE
+    )
 
 
 def luminance(colour: str) -> float:
