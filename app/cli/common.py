@@ -32,14 +32,18 @@ def _fault(error: ErrorDetails) -> str:
     name, given, context = _variable(str(error["loc"][0])), error["input"], error.get("ctx", {})
     wanted = {
         "greater_than": "must be greater than {gt:g}",
-        "greater_than_equal": "must be at least {ge:g}",
-        "less_than_equal": "must be at most {le:g}",
+        "greater_than_equal": "must be at least {ge:.16g}",
+        "less_than_equal": "must be at most {le:.16g}",
+        "finite_number": "must be a finite number",
         "int_parsing": "must be a whole number",
         "int_from_float": "must be a whole number",
+        "int_parsing_size": "must be a whole number",
         "float_parsing": "must be a number",
         "bool_parsing": "must be true or false",
         "literal_error": "must be {expected}",
     }.get(error["type"])
+        "string_type": "must be text",
+        "string_too_short": "must not be empty",
     if wanted is None:
         return f"{name} cannot be used: {context.get('error') or error['msg']}."
     return f"{name} is {given!r}, but {wanted.format(**context)}."
