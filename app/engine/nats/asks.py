@@ -23,6 +23,7 @@ ANSWERS: dict[str, TypeAdapter[Any]] = {
     "examine": TypeAdapter(DoctorReport),
     "missing_tools": TypeAdapter(tuple[tuple[str, ...], str | None]),
     "want": TypeAdapter(None),
+    "refused": TypeAdapter(None),
 }
 ERRORS = {one.__name__: one for one in (NoSuchRunError, NothingBuiltError, NotSteppedError)}
 

@@ -172,14 +172,16 @@ class NatsInventory:
 async def roster(settings: Settings, courses: Iterable[Course]) -> list[tuple[WorkerInfo, str | None]]:
     """Return the workers at the broker, each with the reason why it gets no runs, or None.
 
-    Raises ``UnusableBrokerError``, ``EngineUnavailableError``.
+    Changes nothing at the broker. Raises ``UnusableBrokerError``, ``EngineUnavailableError``.
     """
-    inventory = NatsInventory(settings, courses, Broker(settings.engine, "web", settings.engine_keys))
-    await inventory.broker.connect(_CONNECT_SECONDS)
+    broker = Broker(settings.engine, "web", settings.engine_keys)
+    inventory = NatsInventory(settings, courses, broker)
+    await broker.connect(_CONNECT_SECONDS, subjects.largest_message(settings.body_bytes, settings.output_bytes))
     try:
-        found = await inventory.broker.last(subjects.WORKERS, subjects.worker("*"))
+        is_new = not await broker.has(subjects.WORKERS)
+        found = [] if is_new else await broker.last(subjects.WORKERS, subjects.worker("*"))
     finally:
-        await inventory.broker.close()
+        await broker.close()
     workers = [info for msg in found if (info := announced(msg.data))]
     return [(one, inventory.why_refused(one)) for one in sorted(workers, key=lambda one: one.id)]
 
