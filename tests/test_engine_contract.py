@@ -32,7 +32,7 @@ from app.settings import Settings
 from app.stepper import NotSteppedError
 from app.toolchain import Toolchain, preferred
 from tests.support.broker import WorkerProcess, nats_server
-from tests.support.environment import EVERYTHING
+from tests.support.environment import BARE_METAL, EVERYTHING
 from tests.support.jobs import job
 from tests.support.remote import remote
 
@@ -111,7 +111,7 @@ async def until_there(inventory: NatsInventory) -> None:
             await anyio.sleep(0.02)
 
 
-@pytest.fixture(params=ENGINES.values(), ids=ENGINES)
+@pytest.fixture(params=ENGINES.values(), ids=list(ENGINES))
 def start(request: pytest.FixtureRequest, settings: Settings) -> Start:
     def started(on_verdict: OnVerdict = _nothing, **changed: object) -> AbstractAsyncContextManager[Made]:
         made: AbstractAsyncContextManager[Made] = request.param(settings.model_copy(update=changed), on_verdict)
@@ -230,6 +230,20 @@ async def test_what_was_built_can_be_had_and_looked_into(start: Start, jobs: Cal
             await made.engine.steps(run_id)
         looked = await made.engine.submit(jobs("readelf -h target/debug/blog_os", after=first))
         assert finished(await followed(made.engine, looked)).status == "ok"
+
+
+async def test_what_was_built_is_executed_step_by_step(
+    start: Start, lessons: dict[str, Lesson], bare_metal: Toolchain
+) -> None:
+    lesson = lessons["bare-metal"]
+    async with start() as made:
+        spec = job(lesson, lesson.solution, parse(f"cargo build --target {BARE_METAL}"), bare_metal)
+        assert finished(await followed(made.engine, await made.engine.submit(spec))).status == "ok"
+        trace = await made.engine.steps(spec.run_id)
+        assert (trace.machine, trace.end.kind, trace.steps[-1].function) == ("ARM", "loops", "_start")
+        card = await made.engine.card(spec.run_id)
+        assert card
+        assert card.machine == "ARM"
 
 
 async def test_of_a_run_that_built_nothing_there_is_nothing(start: Start, jobs: Callable[..., JobSpec]) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from nats.aio.msg import Msg
@@ -33,6 +34,7 @@ from app.toolchain import Toolchain
 from tests.support.broker import CONFIGURATION, NatsServer, WorkerProcess, nats_server
 from tests.support.environment import EVERYTHING
 from tests.support.jobs import job
+from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -344,6 +346,34 @@ async def test_a_worker_with_other_lessons_is_told_so_in_both_logs(
             assert caplog.text.count(why) == 1
     finally:
         worker.kill()
+
+
+async def test_lessons_can_be_read_whatever_is_lost(
+    nats: NatsServer, start_worker: StartWorker, start_server: Callable[..., Server]
+) -> None:
+    server = start_server(PLAYGROUND_ENGINE=nats.url)
+    nothing_runs = "so nothing can be run"
+    pages = ("/lessons/hello-std", "/lessons/boot-x86", "/lessons/bare-metal")  # programs and a target are asked for
+    async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+
+        async def shown() -> list[str]:
+            answers = [await client.get(page) for page in pages]
+            assert [answer.status_code for answer in answers] == [200, 200, 200]
+            return [answer.text for answer in answers]
+
+        assert all(nothing_runs in text for text in await shown())
+        for body in ({}, {"toolchain": "1.96"}):
+            refused = await client.post("/api/runs", json={"lesson": "hello-std", "command": "cargo build"} | body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine-unavailable")
+        worker = await start_worker()
+        with anyio.fail_after(60):
+            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - a server tells nobody
+                await anyio.sleep(0.05)
+        assert not any(nothing_runs in text for text in await shown())
+        worker.kill()  # for some seconds, the web does not know
+        await shown()
+        nats.kill()
+        await shown()
 
 
 async def test_a_run_that_loses_three_workers_is_not_begun_again(

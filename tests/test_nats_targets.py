@@ -37,6 +37,9 @@ async def test_a_worker_sets_up_the_target_that_a_run_asks_for(
                         await anyio.sleep(0.05)
                 [before] = await inventory.target_statuses([BARE_METAL])
                 assert before.state == "missing"
+                await inventory.want([BARE_METAL])
+                [wanted] = await inventory.target_statuses([BARE_METAL])
+                assert wanted.pending, "a page says so before the worker does"
                 lesson = lessons["bare-metal"]
                 command = parse(f"cargo build --target {BARE_METAL}")
                 asked = job(lesson, lesson.solution, command, bare_metal, attended=True)
@@ -53,8 +56,9 @@ async def test_a_worker_sets_up_the_target_that_a_run_asks_for(
                 assert isinstance(events[-1], Verdict)
                 assert events[-1].reached
                 assert await engine.card(asked.run_id)
-                [after] = await inventory.target_statuses([BARE_METAL])
-                assert after.state == "ready"
+                with anyio.fail_after(30):  # until the worker's next announcement
+                    while (await inventory.target_statuses([BARE_METAL]))[0].state != "ready":  # noqa: ASYNC110
+                        await anyio.sleep(0.1)
         finally:
             worker.kill()
 

@@ -161,10 +161,10 @@ class Broker:
                 raise EngineUnavailableError(f"{subject} could not be stored: {failed}") from failed
             await anyio.sleep(0.1)
 
-    async def tell(self, subject: str) -> None:
-        """Send a message that nobody stores. Raises ``EngineUnavailableError``."""
+    async def tell(self, subject: str, data: bytes = b"") -> None:
+        """Send a message that nobody stores or answers. Raises ``EngineUnavailableError``."""
         try:
-            await self.client.publish(subject)
+            await self.client.publish(subject, data)
         except Gone as error:
             raise EngineUnavailableError(f"{subject} could not be sent: {error}") from error
 

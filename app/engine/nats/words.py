@@ -6,6 +6,7 @@ INTERRUPTED = (
     "Runs in progress go on, and what they print appears here later."
 )
 NO_WORKER = "no worker is connected; start one with playground worker"
+NO_ANSWER = "No worker answers at the moment."
 BEGUN_AGAIN = "The worker was lost; started again."
 HANDED_ON = "The worker was stopped; started again."
 TOO_MANY_ATTEMPTS = "Three workers were lost while they ran this, so it is not started again."

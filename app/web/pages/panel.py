@@ -9,7 +9,7 @@ from functools import partial
 from markupsafe import Markup, escape
 
 from app.course.lesson import Lesson
-from app.engine import NoSuchRunError, RunStatus
+from app.engine import EngineUnavailableError, NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
 from app.web.batches import batches, size
 from app.web.pages.common import following
@@ -52,7 +52,7 @@ async def last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel |
         if status.state != "done":
             return Panel(run_id, live=True), status.job.after, status.job.toolchain
         panel, built = await finished(home, lesson, run_id)
-    except NoSuchRunError:
+    except (NoSuchRunError, EngineUnavailableError):
         return None, None, None
     return panel, built or status.job.after, status.job.toolchain
 
@@ -155,7 +155,7 @@ async def about(home: Playground, panel: Panel | None, files: Mapping[str, str])
         return None
     try:
         job = (await home.engine.status(panel.id)).job
-    except NoSuchRunError:
+    except (NoSuchRunError, EngineUnavailableError):
         return panel
     return replace(panel, same_files=dict(job.files) == dict(files))
 
