@@ -243,7 +243,7 @@ async def test_what_was_built_is_executed_step_by_step(
         assert (trace.machine, trace.end.kind, trace.steps[-1].function) == ("ARM", "loops", "_start")
         card = await made.engine.card(spec.run_id)
         assert card
-        assert card.machine == "ARM"
+        assert card.facts.machine == "ARM"
 
 
 async def test_of_a_run_that_built_nothing_there_is_nothing(start: Start, jobs: Callable[..., JobSpec]) -> None:
