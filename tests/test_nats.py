@@ -21,7 +21,7 @@ from app.engine.inventory import LocalSetup
 from app.engine.nats import asks, subjects, words
 from app.engine.nats.broker import Broker, FencedError, SubjectFullError, UnusableBrokerError
 from app.engine.nats.engine import NatsEngine
-from app.engine.nats.inventory import NatsInventory
+from app.engine.nats.inventory import NatsInventory, table
 from app.engine.nats.runlog import events_of, first_lease, fitting, known, next_lease
 from app.engine.nats.worker import NatsWorker
 from app.protocol.command import parse
@@ -599,6 +599,11 @@ async def test_jobs_go_to_workers_that_can_run_them(
     for one in (able, other, old, able.model_copy(update={"id": "four", "draining": True})):
         inventory.note(one)
     assert inventory.able(jobs()) == [able.group]
+    [nightly] = [one.model_copy(update={"commit": "0123abcd"}) for one in able.toolchains]
+    assert able.model_copy(update={"toolchains": (nightly,)}).group != able.group, "of the same version"
+    assert "(0123abcd)" in table([(able.model_copy(update={"toolchains": (nightly,)}), None)])
+    later = able.model_dump() | {"toolchains": [able.toolchains[0].model_dump() | {"news": 1}], "news": 1}
+    assert WorkerInfo.model_validate(later) == able, "what a newer version adds is left out"
     assert inventory.groups() == {able.group: 1, other.group: 3}
     assert inventory.isolation == "landlock"
     assert [one.name for one in await inventory.toolchains()] == ["1.0", jobs().toolchain]

@@ -227,7 +227,10 @@ def table(workers: Sequence[tuple[WorkerInfo, str | None]]) -> str:
     for one, refused in workers:
         able = f"{one.slots} at once, isolation {one.isolation}, version {one.version}"
         lines.append(f"{one.id}: {state_of(one, refused)}, {able}")
-        lines += [f"  Rust {each.name}: {', '.join(sorted(each.targets))}" for each in one.toolchains]
+        lines += [
+            f"  Rust {each.version}{f' ({each.commit[:9]})' if each.commit else ''}: {', '.join(sorted(each.targets))}"
+            for each in one.toolchains
+        ]
         lines += [f"  {each.triple}: {each.state}" for each in one.pending]
         lines += [f"  {why}" for why in (refused, one.health, one.toolchain_health) if why not in (None, "ok")]
     return "\n".join(lines)
