@@ -14,6 +14,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from nats.aio.msg import Msg
 from typer.testing import CliRunner
 
+from app import __version__
 from app.cli import cli
 from app.course import Course, Lesson
 from app.engine import EngineUnavailableError, NoSuchRunError, OnVerdict
@@ -599,6 +600,10 @@ async def test_jobs_go_to_workers_that_can_run_them(
     for one in (able, other, old, able.model_copy(update={"id": "four", "draining": True})):
         inventory.note(one)
     assert inventory.able(jobs()) == [able.group]
+    same = able.model_copy(update={"id": "five", "version": __version__})
+    inventory.note(same)
+    assert inventory.able(jobs()) == [same.group, able.group], "the web's own version comes first"
+    inventory.leave("five")
     [nightly] = [one.model_copy(update={"commit": "0123abcd"}) for one in able.toolchains]
     assert able.model_copy(update={"toolchains": (nightly,)}).group != able.group, "of the same version"
     assert "(0123abcd)" in table([(able.model_copy(update={"toolchains": (nightly,)}), None)])

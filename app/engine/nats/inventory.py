@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from app import __version__
 from app.course import Course
 from app.engine import EngineUnavailableError
 from app.engine.nats import asks, subjects, words
@@ -84,11 +85,15 @@ class NatsInventory:
         return found
 
     def able(self, job: JobSpec) -> list[str]:
-        """Return the groups that can run a job: those that have its target before those that would set it up."""
+        """Return the groups that can run a job: those that have its target before those that would set it up.
+
+        During an upgrade, those of this version come first: another one may know other events.
+        """
         target = job.command.target
         fit = [one for one in self.workers() if one.has(job.toolchain)]
         ready = [one for one in fit if any(each.can_build(target) for each in one.toolchains)]
-        return list(dict.fromkeys(one.group for one in [*ready, *fit]))
+        best = sorted([*ready, *fit], key=lambda one: one.version != __version__)
+        return list(dict.fromkeys(one.group for one in best))
 
     @property
     def isolation(self) -> str:
