@@ -148,6 +148,9 @@ class LocalEngine:
             return words.ENGINE_ENDED
         return "ok" if await self._worker.works() else words.RUNS_FAIL
 
+    def interruption(self) -> None:
+        """Return None: this process executes the runs."""
+
     async def warm(self) -> None:
         """Learn the seeds and start the readers, so that the first run need not wait for them."""
         for toolchain in await self.inventory.present():

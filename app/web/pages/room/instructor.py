@@ -7,7 +7,7 @@ from typing import cast, get_args
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.engine import NoSuchRunError
+from app.engine import EngineUnavailableError, NoSuchRunError
 from app.room.view import Outline, Sort
 from app.web.classroom import signed
 from app.web.pages.common import Home, page_answer
@@ -142,7 +142,7 @@ async def qr(state: Open) -> Response:
 async def _drawn(home: Playground, page: ClassPage) -> Pieces:
     """Draw the class as it is now."""
     queued = None
-    with suppress(NoSuchRunError):
+    with suppress(NoSuchRunError, EngineUnavailableError):
         if home.classroom.latest:
             queued = (await home.engine.status(home.classroom.latest)).timing.get("queue", 0.0) / 1000
     return Pieces.of(home, page, await home.classroom.view(), queued)
