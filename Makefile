@@ -18,8 +18,8 @@ export V
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run class setup targets toolchains check lint lint-python lint-types lint-others test test-all coverage bench
-.PHONY: load container-test operator-test systemd-test soak cluster chaos bench-readers format
+.PHONY: help run class setup targets toolchains check check-lessons lint lint-python lint-types lint-others test test-all
+.PHONY: coverage bench load container-test operator-test systemd-test soak cluster chaos bench-readers format
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,10 +39,13 @@ targets: .venv/.run ## Every target of every lesson, and the programs that lesso
 toolchains: .venv/.run ## What check and test use: every target, and the compiler of the post's time
 	@$(PLAYGROUND) setup --all --era || test $$? = 1 # a test that lacks something says so; in CI that is a failure
 
-# The set-up mostly waits for downloads and single compilers, so the linters run beside it. Clippy comes with the set-up.
-check: .venv/.dev ## Lint, types, imports, lessons on the real toolchains
+# The set-up mostly waits for downloads and single compilers, so the tools are installed and the linters run beside it.
+# Clippy comes with the set-up.
+check: ## Lint, types, imports, lessons on the real toolchains
 	@$(MAKE) --no-print-directory -j2 toolchains lint-python lint-types
-	@$(MAKE) --no-print-directory lint-others
+	@$(MAKE) --no-print-directory -j2 check-lessons lint-others
+
+check-lessons: .venv/.run
 	$(PLAYGROUND) lessons check
 
 lint: .venv/.dev ## What check does before the lessons: format, lint, types, imports, spelling
@@ -117,5 +120,6 @@ format: .venv/.dev ## Format the code and mend what can be mended
 .venv/.run: pyproject.toml uv.lock tools/environment
 	@$(SH)
 
-.venv/.dev: pyproject.toml uv.lock tools/environment
+# After the program's own packages, with which the set-up begins.
+.venv/.dev: pyproject.toml uv.lock tools/environment | .venv/.run
 	@$(SH) dev

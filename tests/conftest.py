@@ -27,6 +27,8 @@ collect_ignore = [] if EVERYTHING else ["test_nats_targets.py"]
 
 # Tests share the cache folder. An answer that one of them left there would hide what a change breaks.
 os.environ["PLAYGROUND_KEEP_ANSWERS"] = "0"
+# Importing the libraries for artifacts costs each of the hundreds of engines here half a second for each reader.
+os.environ["PLAYGROUND_ARTIFACT_READERS"] = "1"
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ import pytest
 from app.course.lesson import Lesson
 from tests.support.clients import seat_of, seated
 from tests.support.environment import within
+from tests.support.forked import run_forked
 from tests.support.processes import pids_with
 from tests.support.server import Server
 
@@ -349,9 +349,7 @@ def test_a_taken_port_gets_one_sentence(tmp_path: Path) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         env = os.environ | {"PLAYGROUND_DATA_DIR": str(tmp_path)}
-        done = subprocess.run(
-            [".venv/bin/playground", "serve", "--port", port], env=env, capture_output=True, text=True, check=False
-        )
+        done = run_forked("serve", "--port", port, env=env)
     assert done.returncode == 2
     assert f"Port {port} is taken" in done.stderr
     assert "Traceback" not in done.stderr
@@ -359,8 +357,7 @@ def test_a_taken_port_gets_one_sentence(tmp_path: Path) -> None:
 
 def test_an_open_address_is_refused_while_nothing_isolates(tmp_path: Path) -> None:
     env = os.environ | {"PLAYGROUND_DATA_DIR": str(tmp_path), "PLAYGROUND_ISOLATION": "none"}
-    command = [".venv/bin/playground", "serve", "--host", "0.0.0.0", "--port", "0"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
+    done = run_forked("serve", "--host", "0.0.0.0", "--port", "0", env=env)
     assert done.returncode == 2
     assert "0.0.0.0 is refused" in done.stderr
 
@@ -369,8 +366,7 @@ def test_folders_that_cannot_be_used_get_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("PLAYGROUND_DATA_DIR", "PLAYGROUND_SCRATCH_DIR"):
         env = os.environ | {"PLAYGROUND_DATA_DIR": str(tmp_path / "data"), name: str(tmp_path / "file" / "below")}
-        command = [".venv/bin/playground", "serve", "--port", "0"]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
+        done = run_forked("serve", "--port", "0", env=env)
         assert done.returncode == 2
         assert "must be writable folders" in done.stderr
         assert "Traceback" not in done.stderr

@@ -12,12 +12,18 @@ import pytest
 from app.course import Course, Lesson
 from app.protocol.events import Artifact, Verdict, from_json
 from app.toolchain import Toolchain
+from tests.support.forked import run_forked
 
 PROGRAM = str(Path(sys.executable).with_name("playground"))
 
 
 def playground(*arguments: str, data: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"PLAYGROUND_DATA_DIR": str(data)} | variables
+    return run_forked(*arguments, env=os.environ | {"PLAYGROUND_DATA_DIR": str(data)} | variables)
+
+
+def installed(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
+    """Run the installed command, which has to import the program first."""
+    env = os.environ | {"PLAYGROUND_DATA_DIR": str(data)}
     return subprocess.run([PROGRAM, *arguments], env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -29,11 +35,11 @@ def solve(lesson: Lesson, folder: Path) -> str:
 
 
 def test_version(tmp_path: Path) -> None:
-    assert playground("--version", data=tmp_path).stdout.startswith("playground 0.")
+    assert installed("--version", data=tmp_path).stdout.startswith("playground 0.")
 
 
 def test_a_start_misses_the_goal_and_a_solution_reaches_it(lessons: dict[str, Lesson], tmp_path: Path) -> None:
-    missed = playground("try", "panic-handler", data=tmp_path)
+    missed = installed("try", "panic-handler", data=tmp_path)
     assert missed.returncode == 1
     assert "The goal is not reached." in missed.stdout
     reached = playground(
@@ -85,14 +91,8 @@ def test_commands_follow_each_other_on_what_was_built(tmp_path: Path) -> None:
     ],
 )
 def test_bad_use_ends_with_2_and_a_sentence(arguments: list[str], says: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [PROGRAM, *arguments],
-        env=os.environ | {"PLAYGROUND_DATA_DIR": str(tmp_path), "NO_COLOR": "1", "COLUMNS": "200"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = os.environ | {"PLAYGROUND_DATA_DIR": str(tmp_path), "NO_COLOR": "1", "COLUMNS": "200"}
+    done = run_forked(*arguments, env=env, cwd=tmp_path)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import httpx
 import pytest
 
 from tests.support.clients import seated
+from tests.support.forked import run_forked
 from tests.support.server import Server, serving
 
 TINY = Path(__file__).parent / "courses" / "tiny"
@@ -43,9 +43,7 @@ def verdict(client: httpx.Client, lesson: str, **files: str) -> dict[str, Any]:
 
 def playground(folder: Path, data: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     folders = {"PLAYGROUND_LESSONS_DIR": str(folder), "PLAYGROUND_DATA_DIR": str(data)}
-    command = [str(Path(sys.executable).with_name("playground")), *words]
-    env = os.environ | folders | variables
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+    return run_forked(*words, env=os.environ | folders | variables)
 
 
 def test_programs_list_the_courses_and_choose_one(learner: httpx.Client) -> None:

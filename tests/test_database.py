@@ -15,6 +15,7 @@ import pytest
 from app.progress import Predicted, Progress, UnusableDatabaseError, describe_database
 from app.progress.database import open_database, tables_of_seats
 from app.progress.schema import MIGRATIONS, ROOM_TABLES, TABLES, Migrations
+from tests.support.forked import run_forked
 
 LATEST = len(MIGRATIONS)
 DUMPS = Path(__file__).parent / "databases"
@@ -386,10 +387,7 @@ def test_a_database_is_described_without_being_changed(path: Path) -> None:
 def test_a_server_says_why_it_does_not_start(path: Path) -> None:
     restore(path, LATEST)
     open_database(path, LATER).close()
-    playground = str(Path(sys.executable).with_name("playground"))
-    env = os.environ | {"PLAYGROUND_DATA_DIR": str(path.parent)}
-    command = [playground, "serve", "--port", "0"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+    done = run_forked("serve", "--port", "0", env=os.environ | {"PLAYGROUND_DATA_DIR": str(path.parent)})
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"knows versions up to {LATEST}: start a newer playground" in done.stderr

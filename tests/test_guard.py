@@ -190,7 +190,7 @@ def test_what_is_too_large_or_does_not_belong(server: str, head: bytes, status: 
         ("/api/lessons", "no-store"),
         ("/nothing", "no-store"),
         ("/static/css/site.css", "no-cache"),
-        ("/static/vendor/htmx-4.0.1.min.js", "public, max-age=31536000, immutable"),
+        ("/static/vendor/htmx-4.0.1-sse.min.js", "public, max-age=31536000, immutable"),
     ],
 )
 def test_every_answer_has_the_headers(server: str, path: str, caching: str) -> None:

@@ -6,6 +6,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ import pytest
 from app import inspector
 from app.binary import BinaryFacts, Card
 from app.binary.model import Section, Symbol, Symbols
+from app.course import Course
+from app.engine.inventory import LocalSetup
+from app.engine.local import LocalEngine
 from app.inspector import UNKNOWN
 from app.sandbox.watch import descendants
 from app.settings import Settings
@@ -56,8 +60,32 @@ async def test_the_facts_of_an_elf_file_come_from_a_small_worker(settings: Setti
         facts = await reader.facts_of(SHELL)
         assert await reader.facts_of(damaged) == UNKNOWN
         assert [command_line(worker).split(b"\0")[-2] for worker in running_workers() - others] == [b"elf"]
-        assert 0 < reader.peak_kb < 40_000, "with every library it is 90 MB"
+        assert 0 < reader.peak_kb < 25_000, "with every library it is 90 MB"
         assert (await reader.card_of(SHELL)).facts == facts
+
+
+async def test_the_first_file_that_needs_lief_makes_the_worker_import_it(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "program.exe"
+    file.write_bytes(b"MZ" + bytes(100))
+    others = running_workers()
+    async with inspecting(settings, elf=1) as reader:
+        await reader.card_of(SHELL)
+        [worker] = (one for one in running_workers() - others if not command_line(one).endswith(b"elf\0"))
+        before = resident(worker)
+        assert before < 50_000_000
+        assert await reader.facts_of(file) == UNKNOWN
+        assert (await reader.card_of(SHELL)).facts.format == "ELF"
+        assert resident(worker) > before + 20_000_000, "the next such file need not import it again"
+
+
+async def test_an_engine_has_as_many_readers_of_each_kind_as_the_setting_says(
+    settings: Settings, taught: Course, found: LocalSetup
+) -> None:
+    others = running_workers()
+    async with LocalEngine(settings.model_copy(update={"artifact_readers": 2}), (taught,), found=found) as engine:
+        await engine.warm()
+        kinds = Counter(command_line(worker).split(b"\0")[-2] for worker in running_workers() - others)
+    assert kinds == {str(inspector.SECONDS).encode(): 2, b"elf": 2}
 
 
 async def test_a_worker_that_has_gone_is_followed_by_another(settings: Settings) -> None:
@@ -233,6 +261,11 @@ def running_workers() -> set[int]:
     # The launcher and bubblewrap have it in their arguments, too.
     pythons = {one for one in found if program_of(one) == os.path.realpath(sys.executable)}
     return pythons - {below for one in pythons for below in [*descendants(one)][1:]}
+
+
+def resident(pid: int) -> int:
+    """Return the memory of a process in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def program_of(pid: int) -> str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -14,7 +15,8 @@ import pytest
 
 from app.course import Course, Lesson
 from app.engine import OwnerQueueFullError, kept
-from app.engine.inventory import LocalSetup
+from app.engine.inventory import LocalInventory, LocalSetup
+from app.engine.kept import KeptAnswers
 from app.engine.kept.rules import agree, is_public, key_of, lasting, only_compiles
 from app.engine.kept.store import AnswerStore, product_stamp
 from app.engine.local import LocalEngine
@@ -22,10 +24,12 @@ from app.engine.log import Run
 from app.engine.nats.broker import Broker
 from app.engine.nats.engine import NatsEngine
 from app.engine.nats.inventory import NatsInventory
+from app.engine.scratch import Scratch
 from app.protocol.command import parse
 from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
 from app.protocol.job import JobSpec
 from app.run.runner import Built
+from app.sandbox.box import Level
 from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.support.broker import WorkerProcess, nats_server
@@ -306,7 +310,10 @@ def test_the_stamp_changes_with_the_program(monkeypatch: pytest.MonkeyPatch, tmp
     before = product_stamp()
     assert product_stamp() == before
     (tmp_path / "two.rs").touch()
-    assert product_stamp() != before
+    changed = product_stamp()
+    assert changed != before
+    monkeypatch.setattr("app.engine.kept.store.__version__", "9.9.9")
+    assert product_stamp() != changed
 
 
 # A real engine
@@ -391,6 +398,26 @@ async def test_a_known_answer_is_given_without_a_process(engine: LocalEngine, jo
     assert (await engine.artifact_details(spec.run_id)).card.facts.format == "ELF"
     assert age(await ran(engine, jobs(again=True))) is None, "Run again really runs"
     assert age(await ran(engine, jobs())) is not None
+
+
+@pytest.mark.anyio
+async def test_other_limits_give_another_key_and_a_weaker_isolation_none(
+    settings: Settings, taught: Course, found: LocalSetup, jobs: Jobs
+) -> None:
+    def key(*, level: Level = "namespaces", **changed: Any) -> str | None:
+        box = replace(found.isolation.box, level=level)
+        inventory = LocalInventory(settings, (taught,))
+        inventory.begin(replace(found, isolation=replace(found.isolation, box=box)))
+        other = settings.model_copy(update=changed)
+        return KeptAnswers(other, {taught.id: taught}, inventory, Scratch(settings.scratch_dir), enabled=True)._key(
+            jobs()
+        )
+
+    assert key() == key(port=1)
+    changes: dict[str, Any] = {"memory_bytes": 1 << 28, "processes": 17, "run_seconds": 1.0, "output_bytes": 2048}
+    others = [key(**{name: value}) for name, value in changes.items()]
+    assert len({key(), *others}) == 1 + len(others)
+    assert key(level="landlock") is None
 
 
 @pytest.mark.anyio

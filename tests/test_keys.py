@@ -95,6 +95,7 @@ async def test_each_side_may_do_what_it_needs_and_no_more(guarded: NatsServer) -
             "run.one.cancel",
             "run.one.stored",
             "ask.other",
+            subjects.forgotten("one"),
             "$JS.API.STREAM.PURGE.RUNS",
             "$JS.API.STREAM.DELETE.JOBS",
             "$JS.API.STREAM.INFO.RUNS",
@@ -110,6 +111,8 @@ async def test_each_side_may_do_what_it_needs_and_no_more(guarded: NatsServer) -
         assert [subject for subject in heard if not await _refused(worker, subject, listen=True)] == []
         assert await _refused(web, "_INBOX.worker.>", listen=True)
         assert not await _refused(worker, "run.*.cancel", listen=True)
+        assert not await _refused(worker, "forget.*", listen=True)
+        assert not await _refused(web, subjects.forgotten("one"))
         assert not await _refused(worker, subjects.held_by("other"))
     finally:
         await web.close()

@@ -32,10 +32,19 @@ def test_quiet():
 """
 
 
-def test_a_unit_is_a_file_or_all_quiet_tests() -> None:
-    quiet = {"tests/test_card.py::test_b"}
+def test_a_unit_is_a_file_or_all_attacks_at_a_level_or_all_quiet_tests() -> None:
+    quiet = {"tests/test_card.py::test_b", "tests/attacks/test_streams.py::test_c[landlock]"}
     assert unit("tests/test_card.py::test_a[x::y]", quiet) == "tests/test_card.py"
-    assert unit("tests/test_card.py::test_b", quiet) == QUIET
+    assert unit("tests/test_card.py::test_a[landlock]", quiet) == "tests/test_card.py"
+    assert unit("tests/attacks/test_table.py::test_a[x]", quiet) == "tests/attacks/test_table.py"
+    assert unit("tests/attacks/test_usage.py::test_a[landlock-x]", quiet) == "tests/attacks/test_usage.py"
+    for name in (
+        "test_streams.py::test_a[landlock]",
+        "test_runs.py::test_b[landlock-b[c]",
+        "test_a.py::test_c[landlock-d]",
+    ):
+        assert unit(f"tests/attacks/{name}", quiet) == "attacks at landlock"
+    assert {unit(nodeid, quiet) for nodeid in quiet} == {QUIET}
 
 
 def run(folder: Path, **more: str) -> tuple[int, str]:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from app.course.loading import load_lesson
 from app.course.prove import Proof, keep, report_of
 from app.course.recordings import Recording, RecordingKey, from_text, record, renewed, to_text
 from app.protocol.events import Diagnostic, Event, Finished, Output, Queued, Verdict
+from tests.support.forked import run_forked
 
 WHAT = RecordingKey("solution", "cargo build", "1.96.0", "x86_64-unknown-linux-gnu", "system")
 SCRATCH = "/var/tmp/scratch-0/server-ab12cd/17"
@@ -156,10 +156,7 @@ def test_the_check_says_which_recording_is_old_and_record_renews_it(tmp_path: Pa
 
     def check(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         folders = {"PLAYGROUND_LESSONS_DIR": str(lessons), "PLAYGROUND_DATA_DIR": str(tmp_path / "data")}
-        env = os.environ | folders | variables
-        program = str(Path(sys.executable).with_name("playground"))
-        command = [program, "lessons", "check", "panic-handler", *options]
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+        return run_forked("lessons", "check", "panic-handler", *options, env=os.environ | folders | variables)
 
     old = next((lessons / "04-panic-handler" / "recorded").glob("1.9*.jsonl"))
     fresh = old.read_text()

@@ -306,11 +306,14 @@ async def test_forgetting_and_ending_keep_sums_and_nothing_else(progress: Progre
 
 
 async def test_members_are_deleted_after_their_last_run(progress: Progress) -> None:
-    await joined(progress, "a", "b")
+    await joined(progress, "a", "b", "c")
     await progress.room.add("b", outcome(at=NOW + 100))
-    assert await progress.room.prune(NOW + 50) == 1
-    assert await progress.room.member("a") is None
-    assert await progress.room.member("b")
+    await progress.room.add("c", outcome(at=NOW + 10))
+    await progress.room.saw([("c", NOW + 200)])  # an open page is no run
+    await progress.room.join("d", "D", NOW + 60)
+    assert await progress.room.prune(NOW + 50) == 2
+    left = await progress.room.records(["one"])
+    assert [each.seat for each in left.members] == ["b", "d"]
 
 
 async def test_an_export_has_names_only_if_asked(progress: Progress) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -17,6 +15,7 @@ from hypothesis import strategies as st
 
 from app.web.guard.seats import SeatKeyError, Seats, SeveralSeatsError
 from tests.support.clients import cookie_name, seat_of, seated
+from tests.support.forked import run_forked
 from tests.support.server import Server
 
 MINE = Seats(b"k" * 32)
@@ -157,8 +156,7 @@ def test_a_server_says_in_one_sentence_why_it_does_not_take_the_key(tmp_path: Pa
     Seats.kept_in(tmp_path)
     (tmp_path / "seat.key").chmod(0o644)
     env = os.environ | {"PLAYGROUND_DATA_DIR": str(tmp_path), "PLAYGROUND_SCRATCH_DIR": str(tmp_path / "scratch")}
-    command = [str(Path(sys.executable).with_name("playground")), "serve", "--port", "0"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
+    done = run_forked("serve", "--port", "0", env=env)
     assert done.returncode == 2
     assert "run: chmod 600" in done.stderr
     assert "must be writable" not in done.stderr

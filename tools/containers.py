@@ -217,6 +217,8 @@ class Layer:
             shutil.copytree(ROOT / name, root / _PROGRAM / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "uv.lock"):
             shutil.copy(ROOT / name, root / _PROGRAM / name)
+        # As the Dockerfile does; the server's user could not, so each process would compile the program for itself.
+        run("chroot", root, f"/{_PROGRAM}/.venv/bin/python", "-m", "compileall", "-q", f"/{_PROGRAM}/app")
 
 
 def _copied(sources: list[str], target: Path) -> list[Path]:

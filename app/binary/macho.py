@@ -24,8 +24,6 @@ from app.binary.model import (
     text,
 )
 
-MAGIC = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
-
 _MACHINES = {0x01000007: "x86-64", 7: "x86", 0x0100000C: "AArch64", 12: "ARM"}
 _RUNTIME = {"_malloc", "dyld_stub_binder", "__Unwind_RaiseException", "_exit"}
 _STAB = 0xE0

@@ -9,8 +9,22 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from app.binary import calls, code, elf, lines, macho, names, pe
+from app.binary import calls, code, elf, lines, names
 from app.binary.model import MOST_NAMES, BinaryFacts, Call, Card, Code, NotABinaryError, Section
+
+_ELF, _PE = b"\x7fELF", b"MZ"
+_MACH_O = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+
+
+def needs_lief(file: BinaryIO) -> bool:
+    """Return True if LIEF reads files of the file's format."""
+    start = _start(file)
+    return start.startswith(_PE) or start in _MACH_O
+
+
+def import_lief() -> None:
+    """Import the readers that use LIEF, which takes three times as long as all others together."""
+    from app.binary import macho, pe  # noqa: F401, PLC0415 - as above
 
 
 def inspect(file: BinaryIO) -> BinaryFacts:
@@ -35,11 +49,7 @@ def drafts(file: BinaryIO, late: Callable[[], bool], companions: Sequence[Binary
 
 def _parse(file: BinaryIO) -> tuple[ModuleType, Any, BinaryFacts]:
     """Return the reader for the file's format, the file in that reader's form, and its facts."""
-    start = file.read(4)
-    file.seek(0)
-    reader = elf if start == b"\x7fELF" else pe if start.startswith(b"MZ") else macho if start in macho.MAGIC else None
-    if reader is None:
-        raise NotABinaryError("the file is not an ELF, PE or Mach-O binary")
+    reader = _reader_for(file)
     try:
         parsed = reader.parse(file)
         return reader, parsed, reader.facts(parsed)
@@ -47,6 +57,24 @@ def _parse(file: BinaryIO) -> tuple[ModuleType, Any, BinaryFacts]:
         raise
     except Exception as error:
         raise NotABinaryError(f"the file is damaged: {error}") from error
+
+
+def _reader_for(file: BinaryIO) -> ModuleType:
+    start = _start(file)
+    if start == _ELF:
+        return elf
+    if not needs_lief(file):
+        raise NotABinaryError("the file is not an ELF, PE or Mach-O binary")
+    from app.binary import macho, pe  # noqa: PLC0415 - see import_lief
+
+    return pe if start.startswith(_PE) else macho
+
+
+def _start(file: BinaryIO) -> bytes:
+    """Return the file's first four bytes, and go back to its start."""
+    start = file.read(4)
+    file.seek(0)
+    return start
 
 
 class _Examination:

@@ -1,7 +1,6 @@
 """The engine that runs jobs on this machine: ``max_runs`` at a time, while others wait in a queue."""
 
 import logging
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
@@ -47,12 +46,8 @@ from app.stepper import Trace
 _log = logging.getLogger(__name__)
 _TIDY_SECONDS = 30.0
 _STOP_SECONDS = 1.5
-_READERS = min(4, max(2, os.cpu_count() or 1))
-"""Artifacts that are read at once. A std program takes a processor for a quarter of a second."""
 _OWN = 3
 """Boxes of the engine's own: for its builds, the stepper and trial runs."""
-_AHEAD = _OWN + 2 * _READERS
-"""Boxes that are not for runs. Half of the readers only read the facts of ELF files."""
 _LATE = 30.0
 """Seconds without ``_tend_once`` after which the engine counts as ended."""
 
@@ -104,11 +99,13 @@ class LocalEngine:
             self._scratch = await stack.enter_async_context(Scratch(self._settings.scratch_dir))
             found = self._found or await find_setup(self._settings)
             self.inventory.begin(found)
-            boxes = stack.enter_context(found.isolation.slots(self._settings.max_runs + MOST_ASIDE + _AHEAD))
-            spare, second, trial, *readers = boxes[:_AHEAD]
+            readers = self._settings.artifact_readers
+            ahead = _OWN + 2 * readers  # boxes that are not for runs; half of the readers only read facts of ELF files
+            boxes = stack.enter_context(found.isolation.slots(ahead + self._settings.max_runs + MOST_ASIDE))
+            spare, second, trial, *reading = boxes[:ahead]
             self._steps = Steps(self._scratch, second)
             self._inspector = await stack.enter_async_context(
-                Inspector.start(readers[_READERS:], self._scratch.new_root, readers[:_READERS])
+                Inspector.start(reading[readers:], self._scratch.new_root, reading[:readers])
             )
             builds = EngineBuilds(self._scratch, spare)
             self._seeds = Seeds(builds, self._configs, self._settings.cache_dir)
@@ -118,7 +115,7 @@ class LocalEngine:
                 self._scratch,
                 self._inspector,
                 self._seeds,
-                boxes[_AHEAD:],
+                boxes[ahead:],
                 trial,
                 self.inventory.named,
                 self._runs.built,
@@ -150,6 +147,9 @@ class LocalEngine:
         if self._tasks.ended or time.monotonic() - self._tended > _LATE:
             return words.ENGINE_ENDED
         return "ok" if await self._worker.works() else words.RUNS_FAIL
+
+    def interruption(self) -> None:
+        """Return None: this process executes the runs."""
 
     async def warm(self) -> None:
         """Learn the seeds and start the readers, so that the first run need not wait for them."""
@@ -325,7 +325,7 @@ class LocalEngine:
 
     async def _execute(self, run: Run) -> None:
         if self._kept.has_answer(run):
-            self._dispatcher.free(run)
+            self._dispatcher.free(run, has_run=False)
             await self._answer(run)
             return
         with self._kept.in_progress(run):

@@ -43,6 +43,8 @@ class Run:
         self.dropped = False
         self.stopped = False
         """True once the engine has been told to stop: a cancellation is not the learner's then."""
+        self.yields = False
+        """True once other runs get the processors first."""
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
         self.timing: dict[str, float] = {}

@@ -3,7 +3,8 @@
 The worker runs in a box and imports the readers once: with ``elf`` only what the facts of an ELF file need, because
 each page of memory that a forked child uses costs it time. A child, forked in advance, reads each file. It may only
 read that file, use memory and write an answer: it cannot open files, start processes, send signals or wait. The effects
-of a hostile file end with the child, because the worker never reads the file or the answer.
+of a hostile file end with the child, because the worker never reads the file or the answer. Only the first file that
+needs LIEF makes the child, and then the worker, import it.
 
 A message is one byte, ``f`` for facts, ``c`` for a card or ``s`` for the facts of a crate, with descriptors: the file
 (for a crate, a JSON object from paths to texts), a pipe for the answer and, for a card, the companion files that hold
@@ -64,6 +65,8 @@ _MOST_FILES = 16
 _HARMLESS = "/bin/sh"
 _CLOSED = 3
 """The exit code of a child that finds the socket closed, because the server is gone."""
+_GROWN = 4
+"""The exit code of a child whose file needed LIEF. A hostile file can cause it too; an import is all that it gets."""
 
 
 class _Program(ctypes.Structure):
@@ -78,15 +81,18 @@ def main() -> None:
     control = socket.socket(fileno=0)
     read = _Elf() if only_elf else _Everything()
     read.try_out()
-    gc.collect()
-    gc.freeze()
-    peak, closed = 0, False
-    while not closed:
+    peak, code = 0, _GROWN
+    while code != _CLOSED:
+        if code == _GROWN:
+            gc.collect()
+            gc.freeze()
         child = os.fork()
         if child == 0:
             _serve(control, seconds, read)
         control.send(b"%d\n" % peak)
-        closed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == _CLOSED
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code == _GROWN:
+            read.grow()
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     # A normal exit would let LIEF's bindings print the objects that they still hold.
     os._exit(0)
@@ -100,20 +106,25 @@ def _serve(control: socket.socket, seconds: int, read: "_Elf | _Everything") -> 
         message, descriptors, _, _ = socket.recv_fds(control, 1, _MOST_FILES)
         status = 0 if message else _CLOSED
         if message:
-            _answer(message, descriptors, seconds, read)
+            opened, *companions = _opened(descriptors)
+            if read.needs_lief(message, opened):
+                read.grow()
+                status = _GROWN
+            # On a slow machine, the import takes a second or more, which is not the file's time.
+            _confine(seconds + round(time.process_time()))
+            read.answer(message, opened, companions)
+            _write("\n")
     finally:
         os._exit(status)
 
 
-def _answer(message: bytes, descriptors: Sequence[int], seconds: int, read: "_Elf | _Everything") -> None:
+def _opened(descriptors: Sequence[int]) -> list[BinaryIO]:
+    """Return the files to read; the answer gets descriptor 1, and all others are closed."""
     # A descriptor's number is higher than its new number and lower than those that follow, so none is overwritten.
     for number, one in enumerate(descriptors):
         os.dup2(one, number)
     os.closerange(len(descriptors), os.sysconf("SC_OPEN_MAX"))
-    opened, *companions = [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]  # noqa: SIM115 - the exit closes them
-    _confine(seconds)
-    read.answer(message, opened, companions)
-    _write("\n")
+    return [open(one, "rb", closefd=False) for one in (0, *range(2, len(descriptors)))]
 
 
 class _Elf:
@@ -127,6 +138,13 @@ class _Elf:
     def prepare(self) -> None:
         """Do nothing: reading takes a child as long as copying the memory for it beforehand."""
 
+    def needs_lief(self, _message: bytes, _opened: BinaryIO) -> bool:
+        """Return False: ELF files are read without LIEF."""
+        return False
+
+    def grow(self) -> None:
+        """Do nothing."""
+
     def answer(self, _message: bytes, opened: BinaryIO, _companions: Sequence[BinaryIO]) -> None:
         """Write the facts."""
         _write(json.dumps(asdict(elf_facts.facts(opened))))
@@ -136,7 +154,7 @@ class _Everything:
     """The readers of facts, cards and crates."""
 
     def __init__(self) -> None:
-        # Not at the top: these take 80 MB, which the reader of ELF files does without.
+        # Not at the top: these take 20 MB, which the reader of ELF files does without.
         from app.binary import names, reading  # noqa: PLC0415 - as above
         from app.course.crate import reading as crates  # noqa: PLC0415 - as above
 
@@ -151,6 +169,14 @@ class _Everything:
             self._reading.examine(file)
 
     prepare = try_out
+
+    def needs_lief(self, message: bytes, opened: BinaryIO) -> bool:
+        """Return True if LIEF reads files of this format; looks at the first bytes only."""
+        return message != b"s" and self._reading.needs_lief(opened)
+
+    def grow(self) -> None:
+        """Import the readers of the other formats."""
+        self._reading.import_lief()
 
     def answer(self, message: bytes, opened: BinaryIO, companions: Sequence[BinaryIO]) -> None:
         """Write what the message asks for."""

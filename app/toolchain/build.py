@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import anyio
 from app.toolchain.environment import build_env
 from app.toolchain.linkers import find_lld, links_host
 from app.toolchain.model import Toolchain
-from app.toolchain.process import stream
+from app.toolchain.process import side_by_side, stream
 from app.toolchain.progress import Say, progress
 from app.toolchain.scratch import scratch
 from app.toolchain.sysroot import PrivateSysroot, create_sysroot, lineage, place
@@ -46,11 +46,15 @@ pub extern "C" fn _start() -> ! {
 _HOSTED = 'fn main() {\n    println!("{}", 1);\n}\n'
 _EMPTY = "#![no_std]\n"
 _OVERRIDES = """
+[profile.release]
+lto = "off"
+
 [profile.release.package.panic_abort]
 rustflags = ["-Cpanic=abort"]
 """
 """Profiles of the standard library's own workspace, which do not apply here. Its 10,000 codegen units for
-``compiler_builtins`` are left out, because they would cost a quarter of the whole build."""
+``compiler_builtins`` are left out, because they would cost a quarter of the whole build. So is the default optimization
+between the units of a crate, which costs another quarter and leaves the libraries as large as they are."""
 _LIBRARIES = "core,alloc,compiler_builtins"
 _PANIC = ",panic_abort,panic_unwind"
 
@@ -89,8 +93,7 @@ async def build_targets(toolchain: Toolchain, targets: Sequence[str], cache_dir:
         create_sysroot(draft, compiler, linker)
         for target in targets:
             await anyio.to_thread.run_sync(_copy_libraries, built / target / "release/deps", draft, target)
-        for target in (*targets, compiler.host):
-            await prove(replace(compiler, rustc=draft.wrapper), target)
+        await _prove_all(replace(compiler, rustc=draft.wrapper), (*targets, compiler.host))
         _publish(draft, private, compiler.host, targets, folder)
     # Remove the sysroots that belong to this compiler before its last upgrade.
     for outdated in private.folder.parent.glob(f"{lineage(compiler)}*"):
@@ -113,6 +116,21 @@ async def prove(toolchain: Toolchain, target: str) -> None:
         program = crate / "target" / target / "debug" / probe.program
         if code or (probe.magic and not program.read_bytes().startswith(probe.magic)):
             raise BuildError(f"Rust {toolchain.version} cannot build for {target}: {_reason(lines)}")
+
+
+async def _prove_all(toolchain: Toolchain, targets: Iterable[str]) -> None:
+    """Prove several targets side by side. Raises ``BuildError`` if one of them fails."""
+    errors: list[BuildError] = []
+
+    async def prove_one(target: str) -> None:
+        try:
+            await prove(toolchain, target)
+        except BuildError as error:
+            errors.append(error)
+
+    await side_by_side(prove_one, targets)
+    if errors:
+        raise errors[0]
 
 
 @dataclass(frozen=True)
@@ -223,7 +241,8 @@ async def _cargo(
         *arguments[1:],
     ]
     # cargo reads the configuration in the current folder and every folder above it. / has none of the user's.
-    return await stream(argv, line, env=env, cwd=Path("/"), seconds=seconds, pass_fds=() if lock is None else (lock,))
+    fds = () if lock is None else (lock,)
+    return await stream(argv, line, env=env, cwd=Path("/"), seconds=seconds, pass_fds=fds, tied=True)
 
 
 def _write_crate(folder: Path, file: str, text: str) -> None:

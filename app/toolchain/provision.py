@@ -1,7 +1,8 @@
 """Set up the targets of the lessons, in the first way that works on this machine."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from app.toolchain import components, debian
@@ -11,7 +12,7 @@ from app.toolchain.lock import locked
 from app.toolchain.model import Toolchain, preferred
 from app.toolchain.needs import can_build_core, needs
 from app.toolchain.places import rustup_program
-from app.toolchain.process import TIMED_OUT, stream
+from app.toolchain.process import TIMED_OUT, side_by_side, stream
 from app.toolchain.progress import Say, progress
 from app.toolchain.sysroot import place, refresh
 
@@ -30,7 +31,7 @@ async def setup(cache_dir: Path, say: Say, targets: tuple[str, ...], essential: 
     gained = [refresh(place(toolchain, cache_dir), toolchain) for toolchain in found.everyone]
     if any(gained):
         found = await survey(cache_dir)
-    lacking = [target for target in targets if not await _proven(found, target, say)]
+    lacking = await _lacking_in(found, targets, say)
     if (
         lacking
         or (debian.is_root() and (await needs(found, targets)).tool_packages)
@@ -110,8 +111,22 @@ async def _provide(work: _Work, ways: tuple[_Way, ...]) -> list[str]:
 
 
 async def _lacking(work: _Work) -> list[str]:
-    found = await work.survey()
-    return [target for target in work.targets if not await _proven(found, target, work.say)]
+    return await _lacking_in(await work.survey(), work.targets, work.say)
+
+
+async def _lacking_in(found: Survey, targets: Sequence[str], say: Say) -> list[str]:
+    """Return the targets that no toolchain builds for. They are proven side by side and reported in their order."""
+    said: dict[str, list[str]] = {target: [] for target in targets}
+    proven: set[str] = set()
+
+    async def prove_one(target: str) -> None:
+        if await _proven(found, target, said[target].append):
+            proven.add(target)
+
+    await side_by_side(prove_one, targets)
+    for line in chain.from_iterable(said.values()):
+        say(line)
+    return [target for target in targets if target not in proven]
 
 
 async def _by_rustup(work: _Work) -> bool:

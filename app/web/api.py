@@ -11,7 +11,7 @@ from app.engine import NoSuchRunError, RunPhase, RunStatus
 from app.protocol.events import Event, Finished, Verdict, to_json
 from app.protocol.machine import TargetState
 from app.toolchain import default_toolchain
-from app.web.metrics import CONTENT_TYPE_LATEST, may_read
+from app.web.metrics import may_read
 from app.web.problem import ProblemError, http_error, no_metrics, no_such_run
 from app.web.prose import markdown
 from app.web.sse import EventStream, frame
@@ -323,7 +323,7 @@ async def metrics(request: Request, app: App) -> Response:
         raise http_error(404, "")
     if not may_read(request, wanted):
         raise no_metrics()
-    return Response(await app.measured(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await app.measured(), media_type=app.metrics.content_type)
 
 
 def problem_answer(problem: ProblemError) -> JSONResponse:

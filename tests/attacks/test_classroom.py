@@ -16,7 +16,14 @@ from tests.support.environment import SLOWER_BY
 REMOTE = {"x-forwarded-for": "192.0.2.7"}
 PATHS = (
     *("/class", "/class/events", "/class/wall", "/class/wall/events", "/class/step/hello-std", "/class/members/1"),
-    *("/class/members/2", "/class/runs/1", "/class/members/99", "/class/runs/-1", "/class/members/%2e%2e"),
+    *(
+        "/class/step/hello-std/events",
+        "/class/members/2",
+        "/class/runs/1",
+        "/class/members/99",
+        "/class/runs/-1",
+        "/class/members/%2e%2e",
+    ),
 )
 POSTS = (
     *("/class/pace", "/class/wall", "/class/sweep", "/class/members/1/send", "/class/members/1/seat"),

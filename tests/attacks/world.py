@@ -45,6 +45,7 @@ TIGHT = {
     "PLAYGROUND_WORKSPACE_FILES": "1500",
     "PLAYGROUND_OUTPUT_BYTES": str(256 << 10),
     "PLAYGROUND_MAX_RUNS": "3",
+    "PLAYGROUND_ARTIFACT_READERS": "2",
 }
 UNLIMITED = {
     "PLAYGROUND_CPU_SECONDS": "1000",
@@ -55,7 +56,11 @@ UNLIMITED = {
     "PLAYGROUND_WORKSPACE_FILES": "10000000",
 }
 """Limits for the level ``none``, so high that they stop no attack."""
-USUAL = {"PLAYGROUND_MAX_RUNS": "6", "PLAYGROUND_RUN_SECONDS": str(240 * SLOWER_BY)}
+USUAL = {
+    "PLAYGROUND_MAX_RUNS": "6",
+    "PLAYGROUND_RUN_SECONDS": str(240 * SLOWER_BY),
+    "PLAYGROUND_ARTIFACT_READERS": "2",
+}
 _PATIENCE = 25.0 * SLOWER_BY
 _SECRETS = (
     "environment argument memory file home module library vendor workspace include neighbour seat other wire device"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from app.engine.inventory import LocalSetup
 from tests.support.browser import find_chromium
 from tests.support.environment import EVERYTHING
 from tests.support.wire import Wire
@@ -12,8 +13,12 @@ from tests.support.wire import Wire
 collect_ignore = [] if EVERYTHING else ["test_other_browsers.py"]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+@pytest.fixture(scope="package")
+def browser(found: LocalSetup) -> Iterator[Browser]:  # noqa: ARG001 - as the docstring says
+    """Chromium, for as long as tests of this folder follow one another.
+
+    Playwright's event loop runs in this thread until the end. ``found`` needs a loop of its own, so it comes first.
+    """
     chromium = find_chromium()
     if not chromium:
         pytest.skip("no chromium here; apt-get install chromium-headless-shell")

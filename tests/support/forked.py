@@ -1,8 +1,8 @@
 """``playground`` processes that are forked from one process, which has imported the program.
 
-An import takes most of a server's start, about 1.8 s of processor time, and the tests start over a hundred servers. The
-process that forks them is Python's own fork server. Its memory shows the environment that it was started with, not
-theirs, so attacks look at servers of their own.
+An import takes most of a server's start, about 1.8 s of processor time, and the tests start hundreds of servers and
+commands. The process that forks them is Python's own fork server. Its memory shows the environment that it was started
+with, not theirs, so attacks look at servers of their own.
 """
 
 import ctypes
@@ -11,8 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TextIO
 
 from app.cli import main
@@ -64,12 +66,42 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(arguments: Sequence[str], env: Mapping[str, str], stdout: Connection) -> None:
+def run_forked(
+    *arguments: str, env: Mapping[str, str], cwd: Path | None = None, timeout: float = 120.0
+) -> subprocess.CompletedProcess[str]:
+    """Run ``playground`` with these arguments to its end, as ``subprocess.run`` does while it captures the output."""
+    with tempfile.TemporaryDirectory(prefix="playground-test-") as name:
+        stdout, stderr = (Path(name, stream) for stream in ("stdout", "stderr"))
+        process = _context.Process(target=_run_into, args=(arguments, dict(env), cwd or Path.cwd(), stdout, stderr))
+        process.start()
+        process.join(timeout)
+        code = process.exitcode
+        if code is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(["playground", *arguments], timeout, stdout.read_text(), stderr.read_text())
+        return subprocess.CompletedProcess(["playground", *arguments], code, stdout.read_text(), stderr.read_text())
+
+
+def _run(arguments: tuple[str, ...], env: dict[str, str], stdout: Connection) -> None:
+    os.dup2(stdout.fileno(), 1)
+    stdout.close()
+    _become(arguments, env)
+
+
+def _run_into(arguments: tuple[str, ...], env: dict[str, str], cwd: Path, stdout: Path, stderr: Path) -> None:
+    os.chdir(cwd)
+    for descriptor, path in ((1, stdout), (2, stderr)):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    _become(arguments, env)
+
+
+def _become(arguments: tuple[str, ...], env: dict[str, str]) -> None:
+    """Run the command as a process group of its own, which ends with the tests."""
     os.setsid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.clear()
     os.environ.update(env)
-    os.dup2(stdout.fileno(), 1)
-    stdout.close()
     sys.argv = ["playground", *arguments]
     main()

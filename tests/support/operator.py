@@ -21,6 +21,7 @@ import httpx
 
 from app.progress.schema import MIGRATIONS
 from tests.support.clients import seat_of, seated
+from tests.support.forked import run_forked
 from tests.support.server import SERVE, serving
 
 PLAYGROUND = str(Path(sys.executable).with_name("playground"))
@@ -76,6 +77,8 @@ class Desk:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         env = os.environ | {"PLAYGROUND_DATA_DIR": str(self.data), "PLAYGROUND_SCRATCH_DIR": str(self._scratch)}
+        if self._forked:
+            return run_forked(*words, env=env)
         return subprocess.run([PLAYGROUND, *words], env=env, capture_output=True, text=True, check=False, timeout=120)
 
     def refusal(self) -> str:

@@ -1,11 +1,13 @@
 """A plugin of pytest: it shares the tests out among the processes of `make test`, and fails in CI if one is skipped.
 
 pytest-xdist starts the processes. Each gets one unit of tests at a time, which keeps the unit's fixtures. A unit is a
-file. Tests with the marker ``quiet`` are a unit of their own, the last one, and run while no other test does.
+file; attacks at the same isolation level are one unit, because they share servers with targets around them. Tests with
+the marker ``quiet`` are a unit of their own, the last one, and run while no other test does.
 """
 
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Container, Generator, Iterator
 from contextlib import contextmanager
@@ -19,23 +21,27 @@ from xdist.scheduler import LoadScopeScheduling
 QUIET = "quiet"
 """The marker of tests that measure the machine, and the name of their unit."""
 
+_ALONE = "tests/attacks/test_usage.py"
+"""Attacks that use the machine up. They measure it, so they are a unit of their own at all levels."""
+_AT_LEVEL = re.compile(r"tests/attacks/[^\[]+\[(namespaces|landlock|none)\b")
 FIRST = (
-    "tests/attacks/test_usage.py",  # measures the machine's disk, so nothing beside it may write gigabytes
-    "tests/attacks/test_runs.py",
+    _ALONE,  # measures the machine's disk, so nothing beside it may write gigabytes
+    "attacks at namespaces",
+    "tests/test_container.py",
+    "attacks at ",
     "tests/browser/test_workspace.py",
     "tests/browser/test_whole_course.py",
-    "tests/attacks/test_streams.py",
     "tests/browser/test_accessibility.py",
-    "tests/attacks/",
     "tests/browser/",
+    "tests/attacks/",
     "tests/test_toolchain",
-    "tests/test_container.py",
     "tests/test_openapi.py",
     "tests/test_proxy.py",
     "tests/test_wheel.py",
     "tests/test_engine",
 )
-"""The files that take longest, by the beginnings of their paths. They come first, so that none is left for the end."""
+"""The units that take longest, by the beginnings of their names. They come first, so that none is left for the end."""
+_NORMAL = "tests/attacks/test_normal.py"
 
 _skipped: list[str] = []
 _locks = pytest.StashKey[str]()
@@ -55,13 +61,21 @@ def shared_by(config: pytest.Config) -> dict[str, Any]:
 
 def unit(nodeid: str, quiet: Container[str]) -> str:
     """Return the name of the unit that a test belongs to."""
-    return QUIET if nodeid in quiet else nodeid.partition("::")[0]
+    if nodeid in quiet:
+        return QUIET
+    file = nodeid.partition("::")[0]
+    level = None if file == _ALONE else _AT_LEVEL.match(nodeid)
+    return f"attacks at {level[1]}" if level else file
 
 
-def order(item: pytest.Item) -> tuple[bool, int]:
-    """Return the sort key of a test: units of long tests come first, quiet ones last."""
-    place = next((number for number, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))
-    return is_quiet(item), place
+def order(item: pytest.Item) -> tuple[bool, int, bool]:
+    """Return the sort key of a test: units of long tests come first, quiet ones last.
+
+    Attacks on a normal user's server come first in their unit: two kinds of servers, one after the other.
+    """
+    name = unit(item.nodeid, ())
+    place = next((number for number, start in enumerate(FIRST) if name.startswith(start)), len(FIRST))
+    return is_quiet(item), place, not item.nodeid.startswith(_NORMAL)
 
 
 def is_quiet(item: pytest.Item) -> bool:
