@@ -11,7 +11,6 @@ import http.client
 import os
 import platform
 import random
-import re
 import statistics
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from bench.cards import cards
 from bench.common import Case, cases, ours, serving, stages
 from bench.engine import engine
 from bench.floor import Floor
-from bench.processes import Parts, settled
+from bench.processes import Parts, memory, settled
 from bench.raw import Raw
 from bench.repeats import repeats
 from bench.steps import steps
@@ -78,18 +77,11 @@ HEAD = f"{'median ms':34}{'raw':>8}{'floor':>8}{'ours':>8}{'first':>8}   ratio (
 COSTS = f"{'processor time of a run, ms':34}{'raw':>8}{'floor':>8}   ratio of floor     ours"
 
 
-def resident(pid: int) -> float:
-    """Return the resident memory of a process in MB."""
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) / 1000
-
-
 def against_raw(folder: Path, rounds: int) -> None:
     """Compare a run at the strongest level with raw cargo and with the floor, warm and cold."""
     rows: list[Row] = []
     with serving(folder / "server") as (server, pid), ExitStack() as stack:
-        at_rest = resident(pid)
+        at_rest = memory(pid)
         print(HEAD)
         for number, case in enumerate(cases()):
             raw = Raw(case, folder / f"raw-{number}")
@@ -102,7 +94,8 @@ def against_raw(folder: Path, rounds: int) -> None:
         print(f"\n{COSTS}")
         for row in rows:
             print(row.costs())
-        print(f"server memory: {at_rest:.0f} MB at rest, {resident(pid):.0f} MB after these runs", flush=True)
+        print(f"server memory at rest: {at_rest.line()}")
+        print(f"after these runs: {memory(pid).line()}", flush=True)
         timeline(server, rounds)
 
 

@@ -1,8 +1,8 @@
 """The price of workers elsewhere, interleaved with the engine of one machine: ``python -m bench.engine [ROUNDS]``.
 
 Both servers are on this machine: one executes runs itself, two at a time; the other has a broker and two workers of one
-slot each. Prints a run's median from the post to the verdict, the runs per second of 8 clients, and how long readers
-wait after each death.
+slot each. Prints a run's median from the post to the verdict, the runs per second of 8 clients, the time of a
+cancellation, and how long readers wait after each death.
 """
 
 import http.client
@@ -28,8 +28,10 @@ from tests.support.crowd import ENDLESS
 ROUNDS = 30
 MOST_MS = 5.0
 LEAST_SHARE = 0.95
+MOST_CANCEL_MS = 50.0
 _WARM_UP = 3
 _CLIENTS, _SECONDS, _TURNS = 8, 5.0, 4
+_CANCELLED = 40
 _DEATHS = 3
 
 
@@ -49,6 +51,12 @@ class Side:
         """Return the runs per second of several clients."""
         host, port = self.connection.host, self.connection.port
         return looped([client(host, port, case) for _ in range(_CLIENTS)], _SECONDS)[0]
+
+    def cancelled(self) -> float:
+        """Return the seconds from the wish to cancel a program that prints until its verdict."""
+        reader = Reader(f"http://{self.connection.host}:{self.connection.port}")
+        reader.until("turn 2")
+        return reader.cancel()
 
 
 @contextmanager
@@ -90,7 +98,27 @@ def price(folder: Path, rounds: int) -> bool:
         for _ in range(_TURNS):
             for side in random.sample(both, 2):
                 rates[side.name].append(side.rate(case))
-    return printed(case, took, rates)
+        ends: dict[str, list[float]] = {side.name: [] for side in both}
+        for _ in range(_CANCELLED):
+            for side in random.sample(both, 2):
+                ends[side.name].append(1000 * side.cancelled())
+    cancelled = printed_ends(ends)
+    return printed(case, took, rates) and cancelled
+
+
+def printed_ends(ends: dict[str, list[float]]) -> bool:
+    """Print how long a cancellation takes on both sides; return True if it takes no longer elsewhere than allowed."""
+    print(f"\n{'a cancellation':34}{'median ms':>10}{'95th':>8}")
+    for name, values in ends.items():
+        print(f"{name:34}{statistics.median(values):10.1f}{_late(values):8.1f}")
+    late = _late([*ends.values()][1])
+    print(f"bound: {late:.1f} ms of {MOST_CANCEL_MS:g} for 95 of 100", flush=True)
+    return late <= MOST_CANCEL_MS
+
+
+def _late(values: list[float]) -> float:
+    """Return the 95th percentile."""
+    return sorted(values)[-1 - len(values) // 20]
 
 
 def printed(case: Case, took: dict[str, list[float]], rates: dict[str, list[float]]) -> bool:
@@ -109,8 +137,8 @@ def printed(case: Case, took: dict[str, list[float]], rates: dict[str, list[floa
 class Reader:
     """Follows an endless run and returns how long it waits for the next event. It comes back when it is cut off."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._address = cluster.url.removeprefix("http://")
+    def __init__(self, url: str) -> None:
+        self._address = url.removeprefix("http://")
         answer = self._asked("POST", "/api/runs", {"lesson": "hello-std", "command": "cargo run"})
         self._run = json.load(answer)
         self.run_id = self._run["id"]
@@ -146,10 +174,12 @@ class Reader:
                 break
         return time.perf_counter() - began
 
-    def cancel(self) -> None:
-        """End the run."""
+    def cancel(self) -> float:
+        """End the run, and return the seconds until its last event."""
+        began = time.perf_counter()
         self._asked("DELETE", f"/api/runs/{self.run_id}").read()
         self.until("\0")
+        return time.perf_counter() - began
 
 
 def recovery(folder: Path) -> None:
@@ -176,7 +206,7 @@ def until_ready(cluster: Cluster) -> None:
 
 
 def _worker(cluster: Cluster) -> float:
-    reader = Reader(cluster)
+    reader = Reader(cluster.url)
     reader.until("turn 2")
     number = cluster.holder(reader.run_id)
     cluster.workers[number].kill()
@@ -187,7 +217,7 @@ def _worker(cluster: Cluster) -> float:
 
 
 def _broker(cluster: Cluster) -> float:
-    reader = Reader(cluster)
+    reader = Reader(cluster.url)
     reader.until("turn 2")
     cluster.brokers[0].kill()
     began = time.perf_counter()
@@ -199,7 +229,7 @@ def _broker(cluster: Cluster) -> float:
 
 
 def _web(cluster: Cluster) -> float:
-    reader = Reader(cluster)
+    reader = Reader(cluster.url)
     reader.until("turn 2")
     cluster.kill_web()
     began = time.perf_counter()

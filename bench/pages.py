@@ -13,7 +13,7 @@ from app.cli.learner import Browser
 PATIENCE = 60.0
 """Seconds after which an update counts as lost."""
 _ROW = re.compile(r'id="seat-(\d+)".*?<bdi>(.*?)</bdi>(.*?)</span>')
-_STREAM = re.compile(r'hx-sse:connect="([^"]+)"')
+_STREAM = re.compile(r'data-updates="([^"]+)"')
 
 
 @dataclass
@@ -68,7 +68,7 @@ class InstructorPages(News):
         page = await self._browser.get(path)
         self._read(page)
         [stream] = _STREAM.findall(page)
-        async with aclosing(self._browser.messages(stream, patience=None)) as messages:
+        async with aclosing(self._browser.messages(stream)) as messages:
             async for message in messages:
                 self.largest = max(self.largest, len(message.encode()))
                 self._read(message)

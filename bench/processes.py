@@ -1,8 +1,9 @@
-"""The processor time of a server and of every process that it has started, from /proc."""
+"""The processor time and the memory of a server and of every process that it has started, from /proc."""
 
 import os
+import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -49,17 +50,37 @@ def parts_of(stats: Iterable[str], root: int, ticks: int) -> Parts:
     """
     parents: dict[int, int] = {}
     used: dict[int, tuple[int, int]] = {}
-    for stat in stats:
-        # A name may contain spaces and parentheses; state, parent and so on follow the last parenthesis.
-        pid, fields = int(stat.split(maxsplit=1)[0]), stat.rpartition(")")[2].split()
+    for pid, fields in map(_fields, stats):
         parents[pid] = int(fields[1])
         used[pid] = (sum(map(int, fields[11:13])), sum(map(int, fields[13:15])))
-    family = {root}
-    while more := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= more
     own, reaped = used.get(root, (0, 0))
-    living = sum(sum(used.get(pid, (0, 0))) for pid in family - {root})
+    living = sum(sum(used.get(pid, (0, 0))) for pid in _family(parents, root) - {root})
     return Parts(own / ticks, reaped / ticks, living / ticks)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Megabytes: those resident in the server's own process, and the shares of the server and of its descendants.
+
+    A share counts each page that several processes map only in part (``Pss`` in proc_pid_smaps(5)), so shares can be
+    added. Forked readers have most of their pages in common.
+    """
+
+    resident: float
+    server: float
+    others: float
+
+    def line(self) -> str:
+        """The memory as it is printed."""
+        return f"{self.resident:.0f} MB resident, {self.server:.0f} MB as its share; its readers {self.others:.0f} MB"
+
+
+def memory(pid: int) -> Memory:
+    """Return the memory of the process and of its descendants."""
+    parents = {each: int(fields[1]) for each, fields in map(_fields, _stats())}
+    own = _rollup(pid)
+    others = [_rollup(each).get("Pss", 0) for each in _family(parents, pid) - {pid}]
+    return Memory(own["Rss"] / 1000, own["Pss"] / 1000, sum(others) / 1000)
 
 
 def parts(pid: int) -> Parts:
@@ -76,6 +97,28 @@ def settled(pid: int) -> Parts:
         if used.total - before.total < _IDLE:
             break
     return used
+
+
+def _fields(stat: str) -> tuple[int, list[str]]:
+    """Return the process id, and the fields from the state on."""
+    # A name may contain spaces and parentheses; state, parent and so on follow the last parenthesis.
+    return int(stat.split(maxsplit=1)[0]), stat.rpartition(")")[2].split()
+
+
+def _family(parents: Mapping[int, int], root: int) -> set[int]:
+    family = {root}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return family
+
+
+def _rollup(pid: int) -> dict[str, int]:
+    """Return the sums over a process's mappings, in the kernel's kB; nothing if it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return {}
+    return {name: int(size) for name, size in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)}
 
 
 def _stats() -> Iterator[str]:

@@ -184,6 +184,10 @@ def test_a_seats_run_is_that_seats_alone(client: httpx.Client, server: str) -> N
         (b'{"lesson": "hello-std", "command": "cargo build", "files": {"/etc/x": ""}}', 422, "not-editable"),
         (b'{"lesson": "hello-std", "command": "cargo build", "files": {"src/main.rs": "\\u0000"}}', 422, "nul-byte"),
         (b'{"lesson": "hello-std", "command": "cargo build", "files": {"src/main.rs": "\\ud800"}}', 422, "not-unicode"),
+        (b'{"lesson": "\\ud800", "command": "cargo build"}', 422, "invalid"),
+        (b'{"lesson": "hello-std", "command": "cargo build # \\ud800"}', 422, "invalid"),
+        (b'{"lesson": "hello-std", "command": "cargo build", "toolchain": "\\ud800"}', 422, "invalid"),
+        (b'{"lesson": "hello-std", "command": "cargo build", "after": "\\ud800"}', 422, "invalid"),
         (b'{"lesson": "hello-std", "command": "cargo build", "toolchain": "0.1"}', 422, "no-such-toolchain"),
         (b'{"lesson": "hello-std", "command": "cargo build", "after": "00"}', 404, "no-such-run"),
         (

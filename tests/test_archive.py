@@ -267,6 +267,17 @@ def test_a_backup_of_a_damaged_folder_is_not_written(folder: Path, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["first.tar"]
 
 
+def test_a_file_that_cannot_be_written_or_read_is_named(folder: Path, tmp_path: Path) -> None:
+    failed = "That failed, and nothing was changed:"
+    for word, file, why in (
+        ("backup", "nowhere/a.tar", f"{failed} {tmp_path}/nowhere: No such file or directory.\n"),
+        ("restore", "a.tar", f"{failed} {tmp_path}/a.tar: No such file or directory.\n"),
+        ("restore", "data", f"{failed} {tmp_path}/data: Is a directory.\n"),
+    ):
+        done = command(folder, word, str(tmp_path / file))
+        assert (done.exit_code, done.stderr) == (1, why)
+
+
 def test_a_folder_that_has_lost_its_database_or_its_key_is_named(folder: Path, tmp_path: Path) -> None:
     assert lost_half(folder) is None
     assert lost_half(tmp_path / "fresh") is None

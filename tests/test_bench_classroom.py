@@ -35,10 +35,12 @@ def test_each_bound_counts(capsys: pytest.CaptureFixture[str]) -> None:
     good = Held(quiet, beside, 1000, 150.0, {}, {})
     assert good.is_good
     report(good, 100, 10)
-    assert "a run there 1.50 times as long" in capsys.readouterr().out.splitlines()[-1]
+    assert "a run there 1.50 times as long of 2" in capsys.readouterr().out.splitlines()[-1]
     late = Phase([Ran(0.1, 0.2)], [2.1], [1.0])
+    slow = Phase([Ran(0.1, 0.41)], [0.5], [1.0])
     for bad in (
         Held(late, beside, 1000, 150.0, {}, {}),
+        Held(quiet, slow, 1000, 150.0, {}, {}),
         Held(quiet, beside, 1000, 201.0, {}, {}),
         Held(quiet, beside, 1000, 150.0, {"a run was refused: 429": 1}, {}),
         Held(quiet, beside, 1000, 150.0, {}, {"processes": "4 -> 5"}),

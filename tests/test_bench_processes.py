@@ -1,10 +1,10 @@
-"""The processor time of a tree of processes, for the measurements."""
+"""The processor time and the memory of a tree of processes, for the measurements."""
 
 import subprocess
 import sys
 import time
 
-from bench.processes import Parts, parts, parts_of, settled
+from bench.processes import Parts, memory, parts, parts_of, settled
 
 BURN = "import time\nwhile time.process_time() < {}: pass\n"
 
@@ -50,3 +50,16 @@ def test_a_tree_has_settled_when_it_has_nothing_left_to_do() -> None:
         used = settled(process.pid).total
         process.kill()
     assert 0.75 <= used < 2, "counted in hundredths, of each process rounded down"
+
+
+def test_pages_that_processes_share_are_counted_once() -> None:
+    fork = "import os\nx = b'1' * 60_000_000\nif not os.fork(): os.read(0, 1)\nprint('ready', flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", fork], stdout=-1, stdin=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        used = memory(process.pid)
+        process.communicate("x\n\n")
+    assert used.resident > 60
+    assert used.server < used.resident
+    assert used.others > 20
+    assert used.server + used.others < 1.5 * used.resident

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.protocol.events import Diagnostic, Event, Output
+from app.protocol.events import Diagnostic, Event, Output, from_json, to_json
 from app.protocol.visible import plain
 from app.run.cargo import CargoReader, PlainReader, joined
 
@@ -200,6 +200,17 @@ def test_a_compile_error_of_the_learners_own_has_no_class() -> None:
 def test_a_line_that_is_not_a_message_is_shown(line: bytes) -> None:
     reader = CargoReader(classify)
     assert texts(reader.stdout(line)) == [line.decode("utf-8", "replace")]
+
+
+def test_a_message_with_half_a_surrogate_pair_is_only_shown() -> None:
+    line = message("x\ud800")
+    assert b"\\ud800" in line
+    assert texts(CargoReader(classify).stdout(line)) == [line.decode()]
+    for words in ("\U0001f980", r"incorrect escape `\ud800`"):
+        [event] = CargoReader(classify).stdout(message(words))
+        assert isinstance(event, Diagnostic)
+        assert event.message == words
+        assert from_json(to_json(event)) == event
 
 
 @given(st.data())

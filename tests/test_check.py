@@ -5,11 +5,15 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from app.cli.check import check
+from app.engine.nats import subjects
+from app.engine.nats.words import NO_WORKER
 from app.progress.schema import MIGRATIONS
 from app.settings import Settings
+from tests.support.broker import connected, nats_server
 
 
 def test_a_start_that_would_work_is_described_and_nothing_is_made(
@@ -24,6 +28,58 @@ def test_a_start_that_would_work_is_described_and_nothing_is_made(
     for part in ("courses: ", "progress: ", "the seats' key: ", "isolation of runs: ", "answers to: ", "compilers: "):
         assert f"ok    {part}" in said
     assert not settings.data_dir.exists()
+
+
+def test_a_start_with_workers_elsewhere_asks_the_broker_and_changes_nothing_there(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with nats_server() as nats:
+        lines: list[str] = []
+        elsewhere = settings.model_copy(update={"port": 0, "engine": nats.url})
+        assert check(elsewhere, lines.append), lines
+        assert f"ok    broker: {nats.url}" in lines
+        assert f"ok    {NO_WORKER}" in lines
+        assert not any("isolation" in line or "compilers" in line for line in lines), "the workers have their own"
+        assert not anyio.run(streams, nats.url)
+        assert not check(elsewhere.model_copy(update={"body_bytes": 8 << 20}), lines.append)
+        assert any(line.startswith("FAIL  The broker takes messages of at most") for line in lines)
+        assert not check(elsewhere.model_copy(update={"engine_keys": tmp_path / "nowhere"}), lines.append)
+        assert any(line.startswith("FAIL  PLAYGROUND_ENGINE_KEYS names") for line in lines)
+
+
+async def streams(url: str) -> bool:
+    """Return True if the broker has the playground's streams."""
+    broker = await connected(url)
+    try:
+        return await broker.has(subjects.RUNS)
+    finally:
+        await broker.close()
+
+
+def test_folders_and_addresses_that_cannot_be_used_are_named(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch(0o755)
+    (tmp_path / "above").mkdir()
+    (tmp_path / "above/Cargo.toml").touch()
+    usual = settings.model_copy(update={"port": 0, "isolation": "none"})
+    for faulty, sentence in (
+        ({"static_dir": tmp_path}, f"FAIL  PLAYGROUND_STATIC_DIR names {tmp_path}, which has no style sheets"),
+        ({"scratch_dir": tmp_path / "file"}, f"FAIL  {tmp_path}/file is not a folder that can be written, which runs"),
+        (
+            {"data_dir": tmp_path / "file/data"},
+            f"FAIL  {tmp_path}/file is not a folder that can be written, which data",
+        ),
+        ({"host": "ä..b"}, "FAIL  ä..b is not the name of a computer"),
+        ({"host": "no-such-host.invalid"}, "FAIL  no-such-host.invalid:0 cannot be served on: "),
+        ({"course": "nowhere"}, f"FAIL  {settings.lessons_dir}: there is no course 'nowhere'"),
+        ({"lessons_dir": tmp_path / "file"}, f"FAIL  {tmp_path}/file: there is no such folder"),
+    ):
+        lines: list[str] = []
+        assert not check(usual.model_copy(update=faulty), lines.append), faulty
+        assert any(line.startswith(sentence) for line in lines), (faulty, lines)
+    lines = []
+    assert check(usual.model_copy(update={"scratch_dir": tmp_path / "above/runs"}), lines.append)
+    assert f"ok    but: {tmp_path}/above/Cargo.toml lies above the runs" in "\n".join(lines)
+    assert "ok    PLAYGROUND_ISOLATION is none: runs are not isolated." in lines
 
 
 def test_everything_that_would_stop_a_start_is_named_and_nothing_is_changed(settings: Settings, tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ def test_an_export_is_json_or_csv_that_no_spreadsheet_executes() -> None:
     assert json.loads(exported(rows, as_csv=False)) == rows
     [row] = csv.DictReader(io.StringIO(exported(rows, as_csv=True)))
     assert row == {"name": "'=cmd", "at": "1.5", "error": ""}
+    [wide] = csv.DictReader(io.StringIO(exported([{"name": "\uff1dcmd"}], as_csv=True)))
+    assert wide == {"name": "'\uff1dcmd"}
     assert exported([], as_csv=True) == ""
 
 

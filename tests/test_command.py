@@ -278,6 +278,8 @@ def test_a_refusal_names_the_right_command(line: str, right: str) -> None:
         ("cargo build\nls", "one line"),
         ("cargo build\0", "one line"),
         ("cargo build " + "-v " * 500, "characters long"),
+        ("cargo build # \ud800", "control characters"),
+        ("cargo run -- \x1b", "control characters"),
     ],
 )
 def test_what_is_refused_and_why(line: str, says: str) -> None:

@@ -81,14 +81,28 @@ def test_the_cluster_reads_its_own_files_and_is_stopped_after_its_drain(monkeypa
     assert int(worker["stop_grace_period"].removesuffix("s")) > DRAIN_SECONDS
 
 
-def test_the_worker_is_a_service_with_settings_that_there_are() -> None:
+def service_of(name: str) -> configparser.SectionProxy:
+    """Return the section about the service of a unit."""
     unit = configparser.RawConfigParser(strict=False, dict_type=_Repeated)
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # keys of systemd are not in lower case
-    unit.read(ROOT / "deploy/playground-worker.service")
-    service = unit["Service"]
+    unit.read(ROOT / "deploy" / name)
+    return unit["Service"]
+
+
+def test_the_worker_is_a_service_with_settings_that_there_are() -> None:
+    service = service_of("playground-worker.service")
     assert service["ExecStart"].endswith("/playground worker")
-    assert known([name.partition("=")[0] for name in service["Environment"].split("\n")])
+    names = [name.partition("=")[0] for name in service["Environment"].split("\n")]
+    assert known(names)
+    assert "PLAYGROUND_SCRATCH_DIR" not in names, "Debian mounts /run noexec, so runs belong below /tmp"
     assert int(service["TimeoutStopSec"]) > DRAIN_SECONDS
+    # It executes the same runs as the server, so it is confined in the same way.
+    web = service_of("playground.service")
+    alike = [
+        name for name in web if re.match("Protect|Private|Restrict[A-Z]|Lock|System|NoNew|Cap|Amb|Del|OOM|Tas", name)
+    ]
+    assert len(alike) > 15
+    assert {name: service[name] for name in alike} == {name: web[name] for name in alike}
     if analyze := shutil.which("systemd-analyze"):
         done = subprocess.run(
             [analyze, "verify", ROOT / "deploy/playground-worker.service"], capture_output=True, text=True, check=False

@@ -1,17 +1,18 @@
-"""When accepted runs start, with a test clock: a run that has been in progress for long makes room."""
+"""When accepted runs start, with a test clock: long runs make room, and their owners share few slots."""
 
 import heapq
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from app.course import Lesson
 from app.engine import OwnerQueueFullError
-from app.engine.dispatcher import LONG_SECONDS, MOST_ASIDE, TICK, Dispatcher
+from app.engine.dispatcher import ASIDE_SECONDS, MOST_ASIDE, TICK, Dispatcher
 from app.engine.log import Run
+from app.engine.owners import SHORT_RUNS
 from app.protocol.command import parse
 from app.settings import Settings
 from bench.load import quantile
@@ -65,14 +66,15 @@ def world(new: Callable[[str], Run], shipped: Settings) -> Callable[[int], World
 async def test_a_long_run_makes_room_for_an_owner_without_a_run(world: Callable[[int], World]) -> None:
     two = world(2)
     long = two.put("greedy")
-    two.put("one")
+    one = two.put("one")
     two.put("other")
-    two.wait(LONG_SECONDS / 2)
+    two.wait(ASIDE_SECONDS / 2)
     assert two.started == ["greedy", "one"]
-    two.wait(LONG_SECONDS / 2)
+    two.wait(ASIDE_SECONDS / 2)
     assert two.started == ["greedy", "one", "other"]
+    assert [run.yields for run in (long, one)] == [True, False]
     two.put("third")
-    two.wait(LONG_SECONDS)
+    two.wait(2 * ASIDE_SECONDS)
     assert two.started == ["greedy", "one", "other"], f"only {MOST_ASIDE} run is in progress without a slot"
     two.dispatcher.free(long)
     assert two.started == ["greedy", "one", "other", "third"]
@@ -83,7 +85,7 @@ async def test_elsewhere_a_long_run_keeps_its_slot(new: Callable[[str], Run], sh
     two = World(2, shipped, new, aside=0)
     for owner in ("greedy", "one", "other"):
         two.put(owner)
-    two.wait(10 * LONG_SECONDS)
+    two.wait(10 * ASIDE_SECONDS)
     assert two.started == ["greedy", "one"]
 
 
@@ -91,14 +93,14 @@ async def test_a_long_run_keeps_its_slot_while_nobody_needs_it(world: Callable[[
     one = world(1)
     long = one.put("greedy")
     one.put("greedy")
-    one.wait(10 * LONG_SECONDS)
+    one.wait(10 * ASIDE_SECONDS)
     assert one.started == ["greedy"]
     one.put("other")
     assert one.started == ["greedy", "other"]
-    one.wait(LONG_SECONDS / 2)
+    one.wait(ASIDE_SECONDS / 2)
     one.dispatcher.free(long)
     assert one.started == ["greedy", "other"], "the other's run has the only slot"
-    one.wait(LONG_SECONDS / 2)
+    one.wait(ASIDE_SECONDS / 2)
     assert one.started == ["greedy", "other", "greedy"], "by now it is long itself"
 
 
@@ -107,7 +109,7 @@ async def test_an_owner_with_a_run_aside_has_no_advantage(world: Callable[[int],
     some = world(slots)
     some.put("greedy")
     others = [some.put(f"{number}") for number in range(slots)]
-    some.wait(LONG_SECONDS)
+    some.wait(ASIDE_SECONDS)
     assert len(some.started) == slots + 1
     for _ in range(slots):
         some.put("greedy")
@@ -116,21 +118,79 @@ async def test_an_owner_with_a_run_aside_has_no_advantage(world: Callable[[int],
     assert some.started.count("greedy") == max(1, slots - 1), "one slot is left free, and one counts for the run aside"
 
 
-def waits(world: World, greedy: int, think: float, seconds: float) -> list[float]:
-    """Simulate ten honest seats that think for so long, beside one that posts so many endless runs again and again.
+async def test_an_owner_whose_run_was_long_gets_half_of_the_slots_while_others_are_present(
+    world: Callable[[int], World], shipped: Settings
+) -> None:
+    four = world(4)
+    four.put("honest")
+    long = [four.put("endless"), four.put("endless")]
+    four.wait(shipped.boot_seconds + 2 * ASIDE_SECONDS)
+    four.put("endless")
+    assert four.started.count("endless") == 2
+    four.dispatcher.free(long[0])
+    assert four.started.count("endless") == 3
 
-    Return the sorted seconds from each honest post to the end of its run, which takes ``seconds``.
+
+async def test_a_run_of_an_owner_with_long_ones_makes_room_at_once(world: Callable[[int], World]) -> None:
+    two = world(2)
+    long = two.put("endless")
+    two.wait(ENDLESS)
+    two.dispatcher.free(long)
+    runs = [two.put(owner) for owner in ("endless", "one", "other")]
+    assert two.started == ["endless", "endless", "one", "other"]
+    assert [run.yields for run in runs] == [True, False, False]
+
+
+async def test_a_run_of_a_new_owner_makes_room_at_once_for_one_with_short_runs(world: Callable[[int], World]) -> None:
+    two = world(2)
+    two.dispatcher.free(two.put("honest"))
+    for owner in ("new", "newer", "newest", "honest"):
+        two.put(owner)
+    assert two.started == ["honest", "new", "newer", "honest"], "and not for the newest"
+
+
+async def test_a_program_that_a_lesson_asks_for_does_not_count_as_long(
+    world: Callable[[int], World], shipped: Settings
+) -> None:
+    two = world(2)
+    run = two.put("one")
+    two.wait(shipped.boot_seconds + 1)
+    two.dispatcher.free(run)
+    assert two.dispatcher.queue.standing("one") == "short"
+    run = two.put("one")
+    two.wait(shipped.boot_seconds + 10)
+    assert two.dispatcher.queue.standing("one") == "long", "also before it has ended"
+
+
+async def test_a_known_answer_says_nothing_about_an_owners_other_runs(world: Callable[[int], World]) -> None:
+    two = world(2)
+    long = two.put("endless")
+    two.wait(ENDLESS)
+    two.dispatcher.free(long)
+    for _ in range(2 * SHORT_RUNS):
+        two.dispatcher.free(two.put("endless"), has_run=False)
+    assert two.dispatcher.queue.standing("endless") == "long"
+    for _ in range(SHORT_RUNS):
+        two.dispatcher.free(two.put("endless"))
+    assert two.dispatcher.queue.standing("endless") == "short"
+
+
+def waits(world: World, hostile: Sequence[str], think: float, seconds: float) -> list[float]:
+    """Simulate ten honest seats that think for so long. Each of ``hostile`` posts one endless run after the other.
+
+    Return the sorted seconds from each honest post to the end of its run, which takes ``seconds``. The honest ones are
+    there first.
     """
     rng = random.Random(1)
     ended: list[tuple[float, int, Run]] = []
-    soon = [(rng.uniform(0, think), f"{seat}") for seat in range(10)] + greedy * [(1.0, "greedy")]
+    soon = [(rng.uniform(0, think), f"{seat}") for seat in range(10)] + [(2 * think, owner) for owner in hostile]
     heapq.heapify(soon)
     posted: dict[Run, float] = {}
     found: list[float] = []
     known: list[Run] = []
 
     def begin(run: Run) -> None:
-        length = ENDLESS if run.job.queue_owner == "greedy" else seconds
+        length = ENDLESS if run.job.queue_owner in hostile else seconds
         known.append(run)
         heapq.heappush(ended, (world.now + length, len(known), run))
 
@@ -145,9 +205,9 @@ def waits(world: World, greedy: int, think: float, seconds: float) -> list[float
             run = heapq.heappop(ended)[2]
             world.dispatcher.free(run)
             owner = str(run.job.queue_owner)
-            if owner != "greedy":
+            if owner not in hostile:
                 found.append(world.now - posted[run])
-            pause = 0.0 if owner == "greedy" else rng.uniform(0.5, 1.5) * think
+            pause = 0.0 if owner in hostile else rng.uniform(0.5, 1.5) * think
             heapq.heappush(soon, (world.now + pause, owner))
         else:
             owner = heapq.heappop(soon)[1]
@@ -166,10 +226,18 @@ def waits(world: World, greedy: int, think: float, seconds: float) -> list[float
 async def test_a_greedy_seat_at_most_doubles_what_honest_ones_wait_who_hardly_think(
     world: Callable[[int], World], slots: int
 ) -> None:
-    alone, beside = (waits(world(slots), greedy, 3.0, 0.1 * slots) for greedy in (0, 50))
+    alone, beside = (waits(world(slots), hostile, 3.0, 0.1 * slots) for hostile in ([], 50 * ["greedy"]))
     assert len(alone) > 1000
-    assert quantile(beside, 0.95) <= 2 * quantile(alone, 0.95), "1.25 with two slots, 1.8 with four"
+    assert quantile(beside, 0.95) <= 2 * quantile(alone, 0.95)
+
+
+@pytest.mark.parametrize("slots", [2, 4])
+async def test_ten_seats_with_endless_runs_hardly_delay_honest_ones(world: Callable[[int], World], slots: int) -> None:
+    seats = [f"hostile {number}" for number in range(10)]
+    alone, beside = (waits(world(slots), hostile, 3.0, 0.1 * slots) for hostile in ([], 2 * seats))
+    assert len(beside) > 1000
+    assert quantile(beside, 0.95) <= 1.6 * quantile(alone, 0.95)
 
 
 async def test_with_one_slot_nobody_waits_for_an_endless_run(world: Callable[[int], World]) -> None:
-    assert waits(world(1), 50, 3.0, 0.1)[-1] < 2 * LONG_SECONDS
+    assert waits(world(1), 50 * ["greedy"], 3.0, 0.1)[-1] < 2 * ASIDE_SECONDS

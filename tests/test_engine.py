@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from time import thread_time
 
 import anyio
 import pytest
@@ -14,11 +15,14 @@ from app.course.lesson import Lesson
 from app.engine import JobSpec, NoSuchRunError, NothingBuiltError, OwnerQueueFullError, QueueFullError, retention
 from app.engine.inventory import LocalInventory, find_setup
 from app.engine.local import LocalEngine
+from app.engine.log import Run
+from app.protocol.command import parse
 from app.protocol.events import Artifact, Queued, Started, Verdict
 from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.support.bench import Bench, only, printed, status
 from tests.support.files import below
+from tests.support.jobs import job as job_of
 
 pytestmark = pytest.mark.anyio
 
@@ -307,7 +311,8 @@ async def test_owners_take_turns_and_leave_the_last_slot_to_others(
         assert status(await bench.run("rustc --version", queue_owner="other")) == "ok"
         assert status(await bench.run("rustc --version")) == "ok", "without an owner, as of the command line"
         assert [(await engine.status(run)).state for run in hog] == ["running", "queued", "queued"]
-        engine._dispatcher.queue._present.clear()  # the others have been away for a long time
+        for seen in engine._dispatcher.queue._owners._seen.values():
+            seen.clear()  # the others have been away for a long time
         with anyio.fail_after(5):
             await bench.until(hog[1], "turning")
         assert (await engine.status(hog[2])).state == "queued"
@@ -383,3 +388,32 @@ async def test_many_changes_of_the_queue_become_one_event(
         told = [event.position for event in await bench.follow(waiting[-1]) if isinstance(event, Queued)]
         assert told == [99, 0]
         await engine.cancel(first)
+
+
+async def test_the_first_event_costs_the_same_with_a_thousand_finished_runs(
+    settings: Settings, taught: Course, lessons: dict[str, Lesson], toolchain: Toolchain
+) -> None:
+    async with LocalEngine(settings, (taught,)) as engine:
+        engine._dispatcher.queue.resize(0)  # nothing starts
+        bench = Bench(engine, lessons["hello-std"], toolchain)
+
+        async def cost() -> float:
+            """Return the processor time of a few posts, each up to its first event."""
+            began = thread_time()
+            runs = [await bench.submit("cargo build") for _ in range(20)]
+            for run in runs:
+                assert isinstance(await anext(engine.events(run)), Queued)
+            spent = thread_time() - began
+            for run in runs:
+                await engine.discard(run)
+            return spent
+
+        few = min([await cost() for _ in range(5)])
+        job = job_of(lessons["hello-std"], {}, parse("cargo build"), toolchain)
+        for number in range(1000):
+            run = Run(job.model_copy(update={"run_id": f"{number}", "owner": f"seat {number % 50}"}))
+            run.end(Verdict(reached=False, checks=()))
+            engine._runs.add(run)
+        many = min([await cost() for _ in range(5)])
+        assert len(engine._runs._runs) == 1000
+        assert many < 2 * few

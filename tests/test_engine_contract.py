@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 import pytest
@@ -31,6 +32,7 @@ from app.settings import Settings
 from app.stepper import NotSteppedError
 from app.toolchain import Toolchain, preferred
 from tests.support.broker import WorkerProcess, nats_server
+from tests.support.environment import BARE_METAL, EVERYTHING
 from tests.support.jobs import job
 from tests.support.remote import remote
 
@@ -45,6 +47,7 @@ class Made:
 
     engine: Engine
     die: Callable[[], object]
+    level: str = "auto"
 
 
 Start = Callable[..., AbstractAsyncContextManager[Made]]
@@ -75,12 +78,30 @@ async def on_nats(settings: Settings, on_verdict: OnVerdict) -> AsyncIterator[Ma
     with nats_server() as server:
         inventory = NatsInventory(settings, courses, Broker(server.url))
         async with NatsEngine(settings, inventory, on_verdict) as engine:
-            process = await anyio.to_thread.run_sync(WorkerProcess, server.url, settings.scratch_dir, settings.max_runs)
+            begin = partial(WorkerProcess, server.url, settings.scratch_dir, settings.max_runs)
+            process = await anyio.to_thread.run_sync(partial(begin, PLAYGROUND_ISOLATION=settings.isolation))
             try:
                 await until_there(inventory)
-                yield Made(engine, process.kill)
+                yield Made(engine, process.kill, settings.isolation)
             finally:
                 process.kill()
+
+
+@asynccontextmanager
+async def on_nats_at_landlock(settings: Settings, on_verdict: OnVerdict) -> AsyncIterator[Made]:
+    async with on_nats(settings.model_copy(update={"isolation": "landlock"}), on_verdict) as made:
+        yield made
+
+
+@asynccontextmanager
+async def on_nats_at_namespaces(settings: Settings, on_verdict: OnVerdict) -> AsyncIterator[Made]:
+    async with on_nats(settings.model_copy(update={"isolation": "namespaces"}), on_verdict) as made:
+        yield made
+
+
+ENGINES = {"local": local, "remote": in_a_second_process, "nats": on_nats}
+if EVERYTHING:
+    ENGINES |= {"nats-landlock": on_nats_at_landlock, "nats-namespaces": on_nats_at_namespaces}
 
 
 async def until_there(inventory: NatsInventory) -> None:
@@ -90,7 +111,7 @@ async def until_there(inventory: NatsInventory) -> None:
             await anyio.sleep(0.02)
 
 
-@pytest.fixture(params=[local, in_a_second_process, on_nats], ids=["local", "remote", "nats"])
+@pytest.fixture(params=ENGINES.values(), ids=list(ENGINES))
 def start(request: pytest.FixtureRequest, settings: Settings) -> Start:
     def started(on_verdict: OnVerdict = _nothing, **changed: object) -> AbstractAsyncContextManager[Made]:
         made: AbstractAsyncContextManager[Made] = request.param(settings.model_copy(update=changed), on_verdict)
@@ -145,6 +166,7 @@ async def test_events_come_in_order_and_are_replayed_from_any_point(start: Start
         assert [event.id for event in events] == list(range(1, len(events) + 1))
         assert isinstance(events[0], Queued)
         assert isinstance(events[1], Started)
+        assert made.level in ("auto", events[1].isolation)
         assert [event.type for event in events if event.type != "observed"][-3:] == ["artifact", "finished", "verdict"]
         assert finished(events).status == "ok"
         for after in range(len(events)):
@@ -208,6 +230,20 @@ async def test_what_was_built_can_be_had_and_looked_into(start: Start, jobs: Cal
             await made.engine.steps(run_id)
         looked = await made.engine.submit(jobs("readelf -h target/debug/blog_os", after=first))
         assert finished(await followed(made.engine, looked)).status == "ok"
+
+
+async def test_what_was_built_is_executed_step_by_step(
+    start: Start, lessons: dict[str, Lesson], bare_metal: Toolchain
+) -> None:
+    lesson = lessons["bare-metal"]
+    async with start() as made:
+        spec = job(lesson, lesson.solution, parse(f"cargo build --target {BARE_METAL}"), bare_metal)
+        assert finished(await followed(made.engine, await made.engine.submit(spec))).status == "ok"
+        trace = await made.engine.steps(spec.run_id)
+        assert (trace.machine, trace.end.kind, trace.steps[-1].function) == ("ARM", "loops", "_start")
+        card = await made.engine.card(spec.run_id)
+        assert card
+        assert card.facts.machine == "ARM"
 
 
 async def test_of_a_run_that_built_nothing_there_is_nothing(start: Start, jobs: Callable[..., JobSpec]) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from ipaddress import ip_address
 
 import httpx
@@ -10,6 +11,8 @@ import pytest
 from app.cli.server import addresses_of
 from app.settings import Settings
 from app.settings.hosts import implied_hosts, interface_addresses, listens_everywhere, parse_listed_host
+from app.web.guard.hosts import Hosts
+from app.web.problem import ProblemError
 from tests.support.server import Server
 
 
@@ -47,6 +50,54 @@ def test_the_printed_addresses_are_those_that_answer(settings: Settings) -> None
     assert addresses_of(one, 8000) == ["http://192.168.1.5:8000/rust/"]
     every = settings.model_copy(update={"host": "0.0.0.0"})
     assert addresses_of(every, 80) == [f"http://{host}:80/" for host in (*interface_addresses(), "localhost")]
+
+
+NAME = socket.gethostname().lower().removesuffix(".local")
+FORMS = [
+    # PLAYGROUND_HOST, PLAYGROUND_ALLOWED_HOSTS, the request's Host, this machine's address of the connection, answered
+    ("127.0.0.1", "localhost,127.0.0.1,[::1]", "localhost:8000", "127.0.0.1", True),
+    ("127.0.0.1", "localhost,127.0.0.1,[::1]", "LOCALHOST", "127.0.0.1", True),
+    ("127.0.0.1", "localhost,127.0.0.1,[::1]", "[::1]:8000", "::1", True),
+    ("127.0.0.1", "localhost,127.0.0.1,[::1]", "[0:0::1]:8000", "::1", False),
+    ("127.0.0.1", "localhost,127.0.0.1,[::1]", "192.168.1.5:8000", "127.0.0.1", False),
+    ("192.168.1.5", "localhost", "192.168.1.5:8000", "192.168.1.5", True),
+    ("192.168.1.5", "localhost", "192.168.1.6", "192.168.1.5", False),
+    ("192.168.1.5", "localhost", "evil.example", "192.168.1.5", False),
+    ("fd00::5", "localhost", "[fd00::5]:8000", "fd00::5", True),
+    ("fd00::5", "localhost", "[fd00::6]", "fd00::5", False),
+    ("rust.local", "localhost", "rust.local", "192.168.1.5", True),
+    ("0.0.0.0", "localhost", "10.1.2.3:8000", "10.1.2.3", True),
+    ("0.0.0.0", "localhost", "10.1.2.4", "10.1.2.3", False),
+    ("0.0.0.0", "localhost", "localhost:8000", "127.0.0.1", True),
+    ("0.0.0.0", "localhost", "0.0.0.0:8000", "127.0.0.1", False),
+    ("0.0.0.0", "localhost", f"{NAME}:8000", "10.1.2.3", True),
+    ("0.0.0.0", "localhost", f"{NAME}.local", "10.1.2.3", True),
+    ("0.0.0.0", "localhost", f"{NAME}.evil.example", "10.1.2.3", False),
+    ("::", "localhost", "10.1.2.3", "::ffff:10.1.2.3", True),
+    ("::", "localhost", "[fe80::1]", "fe80::1%eth0", True),
+    ("::", "localhost", "[fd00::5]", "fd00::5", True),
+    ("::", "localhost", "evil.example", "fd00::5", False),
+    ("127.0.0.1", "rust.example.org", "rust.example.org", "127.0.0.1", True),
+    ("127.0.0.1", "rust.example.org", "rust.example.org:8443", "127.0.0.1", True),
+    ("127.0.0.1", "rust.example.org:8443", "rust.example.org:8443", "127.0.0.1", True),
+    ("127.0.0.1", "rust.example.org:8443", "rust.example.org", "127.0.0.1", False),
+    ("127.0.0.1", "rust.example.org", "www.rust.example.org", "127.0.0.1", False),
+    ("127.0.0.1", "rust.example.org", "rust.example.org.", "127.0.0.1", True),
+    ("127.0.0.1", "fd00::7", "[fd00::7]:8000", "127.0.0.1", True),
+    ("127.0.0.1", "[fd00::7]:8443", "[fd00::7]", "127.0.0.1", False),
+]
+
+
+@pytest.mark.parametrize(("listen_on", "allowed", "host", "reached_at", "answered"), FORMS)
+def test_every_form_of_host_is_answered_or_refused(
+    listen_on: str, allowed: str, host: str, reached_at: str, answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLAYGROUND_HOST", listen_on)
+    monkeypatch.setenv("PLAYGROUND_ALLOWED_HOSTS", allowed)
+    settings = Settings()
+    hosts = Hosts((*settings.allowed_hosts, *implied_hosts(settings.host)))
+    with nullcontext() if answered else pytest.raises(ProblemError, match="PLAYGROUND_ALLOWED_HOSTS"):
+        hosts.check([host], reached_at if listens_everywhere(settings.host) else None)
 
 
 def asked(server: Server, address: str, host: str) -> httpx.Response:

@@ -7,13 +7,16 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from app.course import Course, Lesson
-from app.engine import kept
-from app.engine.inventory import LocalSetup
+from app.engine import OwnerQueueFullError, kept
+from app.engine.inventory import LocalInventory, LocalSetup
+from app.engine.kept import KeptAnswers
 from app.engine.kept.rules import agree, is_public, key_of, lasting, only_compiles
 from app.engine.kept.store import AnswerStore, product_stamp
 from app.engine.local import LocalEngine
@@ -21,10 +24,12 @@ from app.engine.log import Run
 from app.engine.nats.broker import Broker
 from app.engine.nats.engine import NatsEngine
 from app.engine.nats.inventory import NatsInventory
+from app.engine.scratch import Scratch
 from app.protocol.command import parse
 from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Queued, Started, Verdict
 from app.protocol.job import JobSpec
 from app.run.runner import Built
+from app.sandbox.box import Level
 from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.support.broker import WorkerProcess, nats_server
@@ -58,10 +63,11 @@ def text(line: str) -> Output:
 
 
 def test_only_the_lessons_own_texts_are_public(lessons: dict[str, Lesson]) -> None:
-    lesson = lessons["panic-handler"]
-    assert is_public(lesson.files, lesson)
-    assert is_public(lesson.solution, lesson)
-    assert not is_public({**lesson.files, "src/main.rs": "// mine\n"}, lesson)
+    lesson, build = lessons["panic-handler"], parse("cargo build")
+    assert is_public(job(lesson, lesson.files, build, "1.96"), lesson)
+    assert is_public(job(lesson, lesson.solution, build, "1.96"), lesson)
+    assert not is_public(job(lesson, {**lesson.files, "src/main.rs": "// mine\n"}, build, "1.96"), lesson)
+    assert not is_public(job(lesson, lesson.files, build, "1.96", after="mine"), lesson)
 
 
 @pytest.mark.parametrize(
@@ -89,15 +95,12 @@ def test_the_key_names_everything_that_an_answer_depends_on(lessons: dict[str, L
     lesson = lessons["hello-std"]
     spec = job(lesson, lesson.files, parse("cargo build"), toolchain)
     key = key_of(spec, toolchain, "machine")
-    others = [
-        key_of(spec.model_copy(update=change), toolchain, "machine")
-        for change in (
-            {"digest": "another"},
-            {"lesson": "another"},
-            {"files": {**lesson.solution, "src/main.rs": "// other\n"}},
-            {"command": parse("cargo build --release")},
-        )
-    ]
+    changes: dict[str, object] = {
+        **dict.fromkeys(("course", "digest", "lesson", "toolchain", "after"), "another"),
+        "files": {**lesson.solution, "src/main.rs": "// other\n"},
+        "command": parse("cargo build --release"),
+    }
+    others = [key_of(spec.model_copy(update={name: to}), toolchain, "machine") for name, to in changes.items()]
     compilers = (
         replace(toolchain, commit="another"),
         replace(toolchain, targets={}),
@@ -107,8 +110,17 @@ def test_the_key_names_everything_that_an_answer_depends_on(lessons: dict[str, L
     others += [key_of(spec, compiler, "machine") for compiler in compilers]
     others.append(key_of(spec, toolchain, "another machine"))
     assert len({key, *others}) == 1 + len(others)
-    for same in ({"owner": "me"}, {"queue_owner": "me"}, {"attended": True}, {"again": True}, {"run_id": "x"}):
-        assert key_of(spec.model_copy(update=same), toolchain, "machine") == key
+    same: dict[str, object] = {
+        "owner": "me",
+        "queue_owner": "me",
+        "attended": True,
+        "again": True,
+        "run_id": "x",
+        "priority": 1,
+    }
+    for name, to in same.items():
+        assert key_of(spec.model_copy(update={name: to}), toolchain, "machine") == key
+    assert JobSpec.model_fields.keys() == changes.keys() | same.keys()
 
 
 def test_an_answer_begins_after_the_queue_and_is_as_good_as_stored() -> None:
@@ -129,10 +141,16 @@ def test_an_answer_begins_after_the_queue_and_is_as_good_as_stored() -> None:
         (STARTED, ENDED.model_copy(update={"reason": "restarted"}), VERDICT),
         (STARTED, text("process didn't exit successfully: `rustc` (signal: 9, SIGKILL: kill)"), ENDED, VERDICT),
         (STARTED, text("No space left on device (os error 28)"), ENDED, VERDICT),
+        (STARTED, text("linking with `cc` failed: signal: 9 (SIGKILL)"), ENDED, VERDICT),
+        (STARTED, text("collect2: fatal error: ld terminated with signal 9 [Killed]"), ENDED, VERDICT),
+        (STARTED, text("ld: final link failed: No space left on device"), ENDED, VERDICT),
+        (text("This run waits for x86_64-unknown-none."), *LOG),
+        (STARTED, ARTIFACT.model_copy(update={"format": "unknown"}), ENDED, VERDICT),
+        (STARTED, ENDED, VERDICT.model_copy(update={"checks": ()})),
         (STARTED, text(f"Compiling x v0.1.0 ({SCRATCH}/1/x)"), ENDED, VERDICT),
     ],
 )
-def test_limits_timeouts_faults_and_scratch_paths_are_not_kept(log: Sequence[Event]) -> None:
+def test_limits_timeouts_faults_waits_and_scratch_paths_are_not_kept(log: Sequence[Event]) -> None:
     assert lasting(log, SCRATCH) is None
 
 
@@ -232,6 +250,16 @@ def test_the_least_recently_used_answers_go(tmp_path: Path) -> None:
     assert used <= 5 * size
 
 
+def test_there_are_not_countless_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.engine.kept.store.MOST_ANSWERS", 3)
+    store = AnswerStore(tmp_path, "one")
+    store.open()
+    for number in range(5):
+        store.put(f"{number}", LOG, None)
+        os.utime(tmp_path / "one" / f"{number}" / "events", (number, number))
+    assert [f"{number}" in store for number in range(5)] == [False, False, True, True, True]
+
+
 def test_a_large_answer_evicts_nothing(tmp_path: Path, built: Built) -> None:
     store = AnswerStore(tmp_path / "answers", "one", most_bytes=4000)
     store.open()
@@ -254,7 +282,14 @@ def test_another_version_begins_with_an_empty_store(store: AnswerStore, tmp_path
     assert store.get("key"), "the process of the old version goes on"
 
 
-@pytest.mark.parametrize("damage", ["", "{}\n", "not JSON\n", '{"at": 1, "path": "", "files": []}\n{"type": "?"}\n'])
+ABOUT = '{"at": 1, "path": "", "files": []}\n'
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{}\n", "not JSON\n", f'{ABOUT}{{"type": "?"}}\n', ABOUT, f"{ABOUT}{STARTED.model_dump_json()}\n"],
+    ids=["empty", "no head", "not JSON", "an unknown event", "no events", "cut off"],
+)
 def test_a_damaged_answer_is_removed(store: AnswerStore, tmp_path: Path, damage: str) -> None:
     store.put("key", LOG, None)
     (tmp_path / "answers/one/key/events").write_text(damage)
@@ -275,7 +310,10 @@ def test_the_stamp_changes_with_the_program(monkeypatch: pytest.MonkeyPatch, tmp
     before = product_stamp()
     assert product_stamp() == before
     (tmp_path / "two.rs").touch()
-    assert product_stamp() != before
+    changed = product_stamp()
+    assert changed != before
+    monkeypatch.setattr("app.engine.kept.store.__version__", "9.9.9")
+    assert product_stamp() != changed
 
 
 # A real engine
@@ -363,6 +401,26 @@ async def test_a_known_answer_is_given_without_a_process(engine: LocalEngine, jo
 
 
 @pytest.mark.anyio
+async def test_other_limits_give_another_key_and_a_weaker_isolation_none(
+    settings: Settings, taught: Course, found: LocalSetup, jobs: Jobs
+) -> None:
+    def key(*, level: Level = "namespaces", **changed: Any) -> str | None:
+        box = replace(found.isolation.box, level=level)
+        inventory = LocalInventory(settings, (taught,))
+        inventory.begin(replace(found, isolation=replace(found.isolation, box=box)))
+        other = settings.model_copy(update=changed)
+        return KeptAnswers(other, {taught.id: taught}, inventory, Scratch(settings.scratch_dir), enabled=True)._key(
+            jobs()
+        )
+
+    assert key() == key(port=1)
+    changes: dict[str, Any] = {"memory_bytes": 1 << 28, "processes": 17, "run_seconds": 1.0, "output_bytes": 2048}
+    others = [key(**{name: value}) for name, value in changes.items()]
+    assert len({key(), *others}) == 1 + len(others)
+    assert key(level="landlock") is None
+
+
+@pytest.mark.anyio
 async def test_identical_runs_in_flight_share_one_build(engine: LocalEngine, jobs: Jobs) -> None:
     specs = [jobs(owner=f"{number}") for number in range(8)]
     await engine.submit(specs[0])
@@ -373,6 +431,21 @@ async def test_identical_runs_in_flight_share_one_build(engine: LocalEngine, job
     assert [age(log) is None for log in logs] == [True] + 7 * [False]
     assert len({log[-1].model_copy(update={"id": 0}).model_dump_json() for log in logs}) == 1
     assert sorted(map(str, engine.told)) == [f"{number}" for number in range(8)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.anyio
+async def test_runs_that_wait_for_an_identical_one_count_for_their_owner(engine: LocalEngine, jobs: Jobs) -> None:
+    specs = [jobs(queue_owner="one") for _ in range(10)]
+    await engine.submit(specs[0])
+    await begun(engine, specs[0].run_id)
+    for spec in specs[1:9]:
+        await engine.submit(spec)
+        await anyio.lowlevel.checkpoint()
+    with pytest.raises(OwnerQueueFullError):
+        await engine.submit(specs[9])
+    for spec in specs[:9]:
+        await followed(engine, spec.run_id)
+    await ran(engine, specs[9])
 
 
 @pytest.mark.anyio

@@ -8,18 +8,23 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from nats.aio.msg import Msg
 from typer.testing import CliRunner
 
+from app import __version__
 from app.cli import cli
 from app.course import Course, Lesson
 from app.engine import EngineUnavailableError, NoSuchRunError, OnVerdict
+from app.engine.inventory import LocalSetup
 from app.engine.nats import asks, subjects, words
 from app.engine.nats.broker import Broker, FencedError, SubjectFullError, UnusableBrokerError
 from app.engine.nats.engine import NatsEngine
-from app.engine.nats.inventory import NatsInventory
-from app.engine.nats.runlog import events_of, first_lease, known, next_lease
+from app.engine.nats.inventory import NatsInventory, table
+from app.engine.nats.runlog import events_of, first_lease, fitting, known, next_lease
+from app.engine.nats.worker import NatsWorker
 from app.protocol.command import parse
 from app.protocol.events import Event, Finished, Output, Queued, Started, Verdict
 from app.protocol.job import JobSpec
@@ -30,6 +35,7 @@ from app.toolchain import Toolchain
 from tests.support.broker import CONFIGURATION, NatsServer, WorkerProcess, nats_server
 from tests.support.environment import EVERYTHING
 from tests.support.jobs import job
+from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -195,7 +201,12 @@ async def test_nothing_is_lost_when_the_broker_dies(
 
 
 async def test_a_web_that_starts_again_follows_the_runs_of_the_last_one(
-    nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec], start_worker: StartWorker
+    nats: NatsServer,
+    settings: Settings,
+    taught: Course,
+    jobs: Callable[..., JobSpec],
+    start_worker: StartWorker,
+    open_folder: Path,
 ) -> None:
     running, waiting, left = jobs("cargo run", TURNS, owner="me"), jobs(), jobs("cargo run", TURNS, attended=True)
     stored: list[str] = []
@@ -231,10 +242,21 @@ async def test_a_web_that_starts_again_follows_the_runs_of_the_last_one(
     async with web(settings, taught, nats.url, store) as engine:
         assert await followed(engine, done) == first
         assert len(stored) == 4, "what is stored stays so"
+        before = artifacts(open_folder / "worker-0")
         await engine.forget("me")
         with pytest.raises(NoSuchRunError):
             await engine.status(running.run_id)
         assert await engine._broker.names(f"run.{running.run_id}.>") == []
+        assert await engine._broker.last(subjects.BUILT, f"built.{running.run_id}.>") == []
+        with anyio.fail_after(60):
+            while artifacts(open_folder / "worker-0") == before:  # noqa: ASYNC110 - a worker tells nobody
+                await anyio.sleep(0.05)
+        assert artifacts(open_folder / "worker-0") < before, "the worker has deleted it, too"
+
+
+def artifacts(scratch: Path) -> set[Path]:
+    """Return the folders of the artifacts that a worker has."""
+    return set(scratch.glob("server-*/artifacts/*"))
 
 
 async def test_a_worker_that_is_told_to_stop_finishes_its_run_first(
@@ -253,6 +275,106 @@ async def test_a_worker_that_is_told_to_stop_finishes_its_run_first(
         assert await engine.health() == words.NO_WORKER
         await start_worker()
         assert assert_complete(await followed(engine, queued)).status == "ok"
+
+
+@asynccontextmanager
+async def worker_here(url: str, settings: Settings, course: Course, found: LocalSetup) -> AsyncIterator[NatsWorker]:
+    """A worker in this process, so that a test can change how long it waits."""
+    broker = await Broker(url, "worker").connect(5)
+    worker = NatsWorker(settings, (course,), broker, found)
+    begun = anyio.Event()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(worker.serve, begun.set)
+            await begun.wait()
+            yield worker
+            worker.drain()
+    finally:
+        await broker.close()
+
+
+async def test_a_run_that_is_handed_back_goes_on_elsewhere_and_has_lost_no_worker(
+    nats: NatsServer,
+    settings: Settings,
+    taught: Course,
+    jobs: Callable[..., JobSpec],
+    found: LocalSetup,
+    open_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.engine.nats.worker.DRAIN_SECONDS", 0.1)
+    spec = jobs("cargo run", TURNS)
+    own = [
+        settings.model_copy(
+            update={"max_runs": 1, "run_seconds": 300.0, "scratch_dir": open_folder / f"worker-{number}"}
+        )
+        for number in range(2)
+    ]
+    async with (
+        worker_here(nats.url, own[0], taught, found) as first,
+        web(settings, taught, nats.url, workers=1) as engine,
+    ):
+        await engine.submit(spec)
+        await until(engine, spec.run_id, "turn 3")
+        async with worker_here(nats.url, own[1], taught, found) as second:
+            first.drain()
+            events = await followed(engine, spec.run_id)
+            assert assert_complete(events).status == "ok"
+            assert words.HANDED_ON in said(events)
+            assert words.BEGUN_AGAIN not in said(events)
+            assert said(events).endswith("turn 24\n")
+            holder = (await known(engine._broker, spec.run_id)).lease
+            assert holder
+            assert (holder.holder, holder.attempt) == (second.id, 1)
+            assert "taken_over" not in (await second.info()).counts
+
+
+async def test_a_worker_with_other_lessons_is_told_so_in_both_logs(
+    nats: NatsServer, settings: Settings, taught: Course, open_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny = Path(__file__).parent / "courses/tiny"
+    variables = {"PLAYGROUND_LESSONS_DIR": str(tiny), "PLAYGROUND_LOG_FORMAT": "json"}
+    start = partial(WorkerProcess, nats.url, open_folder / "worker", 1, True, **variables)
+    worker = await anyio.to_thread.run_sync(start)
+    why = words.other_course(worker.id, taught.id)
+    try:
+        async with web(settings, taught, nats.url):
+            assert worker.process.stdout
+            with anyio.fail_after(60):
+                line = ""
+                while why not in line:
+                    line = await anyio.to_thread.run_sync(worker.process.stdout.readline, abandon_on_cancel=True)
+            assert caplog.text.count(why) == 1
+    finally:
+        worker.kill()
+
+
+async def test_lessons_can_be_read_whatever_is_lost(
+    nats: NatsServer, start_worker: StartWorker, start_server: Callable[..., Server]
+) -> None:
+    server = start_server(PLAYGROUND_ENGINE=nats.url)
+    nothing_runs = "so nothing can be run"
+    pages = ("/lessons/hello-std", "/lessons/boot-x86", "/lessons/bare-metal")  # programs and a target are asked for
+    async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+
+        async def shown() -> list[str]:
+            answers = [await client.get(page) for page in pages]
+            assert [answer.status_code for answer in answers] == [200, 200, 200]
+            return [answer.text for answer in answers]
+
+        assert all(nothing_runs in text for text in await shown())
+        for body in ({}, {"toolchain": "1.96"}):
+            refused = await client.post("/api/runs", json={"lesson": "hello-std", "command": "cargo build"} | body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine-unavailable")
+        worker = await start_worker()
+        with anyio.fail_after(60):
+            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - a server tells nobody
+                await anyio.sleep(0.05)
+        assert not any(nothing_runs in text for text in await shown())
+        worker.kill()  # for some seconds, the web does not know
+        await shown()
+        nats.kill()
+        await shown()
 
 
 async def test_a_run_that_loses_three_workers_is_not_begun_again(
@@ -333,19 +455,25 @@ async def test_nonsense_from_a_worker_harms_no_other_run(
     async with web(settings, taught, nats.url, workers=1) as engine:
         await engine.submit(done)
         events = await followed(engine, done.run_id)
-        other = _worker(taught, jobs().toolchain).model_dump_json().encode()
-        for subject, data in (
-            (subjects.of_run(done.run_id, "ev"), b"\xff"),
-            (subjects.of_run(done.run_id, "ev"), b'{"type": "output"}'),
-            (subjects.of_run(done.run_id, "lease"), b"[]"),
-            (subjects.worker("liar"), b"{}"),
-            (subjects.worker("liar"), other),
+        other = _worker(taught, jobs().toolchain)
+        eager = other.model_copy(update={"id": "liar", "slots": -1000})
+        log = subjects.of_run(done.run_id, "ev")
+        for subject, data, headers in (
+            (log, b"\xff", None),
+            (log, b'{"type": "output"}', None),
+            (log, b"", {"Playground-Built": '{"files": []}'}),
+            (log, b"", {"Playground-Built": '{"files": [{"name": "x", "bytes": -1}]}'}),
+            (subjects.of_run(done.run_id, "lease"), b"[]", None),
+            (subjects.worker("liar"), b"{}", None),
+            (subjects.worker("liar"), other.model_dump_json().encode(), None),
+            (subjects.worker("liar"), eager.model_dump_json().encode(), None),
         ):
-            await engine._broker.publish(subject, data)
+            await engine._broker.publish(subject, data, headers)
         assert assert_complete(await followed(engine, await engine.submit(jobs()))).status == "ok"
         assert [one.id for one in engine._inventory.alive()] == [worker.id]
     async with web(settings, taught, nats.url, workers=1) as engine:
         assert await followed(engine, done.run_id) == events
+        assert (await engine._runs.get(done.run_id)).files is None
         assert assert_complete(await followed(engine, await engine.submit(jobs()))).status == "ok"
 
 
@@ -402,6 +530,50 @@ async def test_a_full_broker_is_named_and_loses_nothing(
             assert await engine._broker.publish("built.junk.0.0", b"x")
 
 
+async def test_output_of_any_size_fits_into_messages(nats: NatsServer) -> None:
+    text = "\x01" * (1 << 20)  # JSON takes six bytes for each
+    broker = await Broker(nats.url).connect(5)
+    try:
+        await broker.ensure(3600)
+        log = await first_lease(broker, "one", "a")
+        assert log
+        parts = [one.numbered(at) for at, one in enumerate(fitting(Output(stream="stderr", text=text)), 1)]
+        await log.append(parts)
+        events, _ = await events_of(broker, "one")
+        assert events == parts
+        assert said(events) == text
+    finally:
+        await broker.close()
+
+
+async def test_a_broker_whose_messages_are_too_small_is_named(tmp_path: Path) -> None:
+    (tmp_path / "small.conf").write_text(CONFIGURATION.read_text().replace("max_payload: 4MB", "max_payload: 1MB"))
+    words_of_it = r"at most 1,048,576 bytes.* Set max_payload: 4194304 "
+    small = nats_server(configuration=tmp_path / "small.conf")
+    with small as nats, pytest.raises(UnusableBrokerError, match=words_of_it):
+        await Broker(nats.url).connect(5)
+    assert subjects.largest_message(8 << 20, 1 << 20) == 32 << 20, "as a setting allows larger requests"
+
+
+async def test_a_broker_that_is_too_old_is_named() -> None:
+    """Debian 12 has nats-server 2.9."""
+    hello = b'INFO {"server_id": "x", "version": "2.9.10", "proto": 1, "max_payload": 4194304}\r\n'
+
+    async def greet(stream: SocketStream) -> None:
+        async with stream:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                await stream.send(hello)
+                while True:
+                    await stream.send(b"PONG\r\n" * (await stream.receive()).count(b"PING"))
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, greet)
+        port = listener.extra(SocketAttribute.local_port)
+        with pytest.raises(UnusableBrokerError, match=r"is nats-server 2\.9\.10; the engine needs 2\.11 or newer"):
+            await Broker(f"nats://127.0.0.1:{port}").connect(5)
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_broker_that_is_not_there_is_named() -> None:
     with pytest.raises(UnusableBrokerError, match="cannot be reached"):
         await Broker("nats://127.0.0.1:9").connect(0.5)
@@ -434,6 +606,15 @@ async def test_jobs_go_to_workers_that_can_run_them(
     for one in (able, other, old, able.model_copy(update={"id": "four", "draining": True})):
         inventory.note(one)
     assert inventory.able(jobs()) == [able.group]
+    same = able.model_copy(update={"id": "five", "version": __version__})
+    inventory.note(same)
+    assert inventory.able(jobs()) == [same.group, able.group], "the web's own version comes first"
+    inventory.leave("five")
+    [nightly] = [one.model_copy(update={"commit": "0123abcd"}) for one in able.toolchains]
+    assert able.model_copy(update={"toolchains": (nightly,)}).group != able.group, "of the same version"
+    assert "(0123abcd)" in table([(able.model_copy(update={"toolchains": (nightly,)}), None)])
+    later = able.model_dump() | {"toolchains": [able.toolchains[0].model_dump() | {"news": 1}], "news": 1}
+    assert WorkerInfo.model_validate(later) == able, "what a newer version adds is left out"
     assert inventory.groups() == {able.group: 1, other.group: 3}
     assert inventory.isolation == "landlock"
     assert [one.name for one in await inventory.toolchains()] == ["1.0", jobs().toolchain]

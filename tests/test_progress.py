@@ -1,6 +1,7 @@
 """The data kept for a seat: everything the pages need and nothing else."""
 
 import json
+import resource
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.progress import Guidance, Offers, Predicted, Progress, Try, fingerprint
-from app.progress.schema import TABLES
+from app.progress.schema import ROOM_TABLES, TABLES
 from app.progress.seats import stored_seats
 
 pytestmark = pytest.mark.anyio
@@ -288,12 +289,16 @@ async def test_a_purge_keeps_the_tries_of_a_class_in_its_sums(progress: Progress
     assert database.execute("select sum(count) from sums where lesson = 'no-std'").fetchone()[0] > 0
 
 
-async def test_the_check_writes_to_every_table_and_leaves_nothing(
+async def test_the_check_tries_every_table_and_changes_nothing(
     progress: Progress, database: sqlite3.Connection
 ) -> None:
+    await progress.save("a", "no-std", {"x": "mine"})
+    before = list(database.iterdump())
     await progress.check()
-    assert not stored_seats(database)
-    for table in TABLES:
+    assert list(database.iterdump()) == before
+    database.execute("begin immediate")
+    database.execute("rollback")
+    for table in (*TABLES, *ROOM_TABLES):
         database.execute(f"create trigger refuse before insert on {table} begin select raise(abort, 'no room'); end")
         with pytest.raises(sqlite3.Error, match="no room"):
             await progress.check()
@@ -306,3 +311,18 @@ async def test_the_check_writes_to_every_table_and_leaves_nothing(
     database.execute("alter table guides rename to lost")
     with pytest.raises(sqlite3.Error, match="no such table: guides"):
         await progress.check()
+
+
+async def test_the_check_really_writes_to_the_disk(progress: Progress) -> None:
+    """The limit makes each write to a file fail, as on a full disk."""
+    await progress.check()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(sqlite3.Error):
+            await progress.check()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await progress.check()
+    await progress.save("a", "no-std", {"x": "mine"})
+    assert await progress.files("a", "no-std") == {"x": "mine"}

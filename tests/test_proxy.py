@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -71,9 +71,15 @@ def caddy(server: Server, folder: Path, root: str) -> Iterator[str]:
 @contextmanager
 def nginx(server: Server, folder: Path, root: str) -> Iterator[str]:
     """Run nginx with the shipped configuration, without TLS."""
-    port = free_port()
     text = (DEPLOY / "nginx.conf").read_text().replace("127.0.0.1:8000", address_of(server))
     text = text.replace("location / {", f"location {root}/ {{") if root else text
+    with _nginx(folder, text) as url:
+        yield url
+
+
+@contextmanager
+def _nginx(folder: Path, text: str) -> Iterator[str]:
+    port = free_port()
     folders = "".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -144,6 +150,36 @@ def test_a_class_is_held_behind_a_proxy(
             assert link.startswith(f"{url}{root}/seat/")
             device.post(link)
             assert seat_of(device.cookies) == seat_of(learner.cookies)
+
+
+def nginx_with(server: Server, folder: Path, *lines: str) -> AbstractContextManager[str]:
+    """Run nginx with a configuration that passes everything on and has these lines besides."""
+    location = f"location / {{ proxy_pass http://{address_of(server)}; {' '.join(lines)} }}"
+    return _nginx(folder, location)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ((), "A proxy before this playground changes Host: the page is at"),
+        (("proxy_set_header Host $http_host;", 'proxy_set_header Origin "";'), "drops Origin"),
+    ],
+)
+def test_a_proxy_that_changes_host_or_drops_origin_is_named(
+    lines: tuple[str, ...], words: str, start_server: Callable[..., Server], open_folder: Path
+) -> None:
+    if shutil.which("nginx") is None:
+        pytest.skip("there is no nginx; tools/test-tools installs it")
+    server = start_server()
+    open_folder.chmod(0o755)
+    with nginx_with(server, open_folder, *lines) as url, httpx.Client(base_url=url) as client:
+        assert client.get("/").status_code == 200, "a page is shown"
+        # As a browser: it says which site a page belongs to, but not over plain HTTP.
+        site = {} if lines else {"sec-fetch-site": "same-origin"}
+        headers = {"origin": url, "user-agent": "Mozilla/5.0", **site}
+        refused = client.post("/lessons/hello-std/runs", data={"command": "cargo build"}, headers=headers)
+        assert refused.status_code == 403
+        assert words in refused.text
 
 
 def times(client: httpx.Client, address: str) -> list[float]:

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.engine import OwnerQueueFullError, QueueFullError
-from app.engine.queue import EXPECTED_SECONDS, PRESENT_SECONDS, FairQueue
+from app.engine.owners import PRESENT_SECONDS, SHORT_RUNS, STANDINGS
+from app.engine.queue import EXPECTED_SECONDS, FairQueue
 from bench.load import quantile
 from bench.pace import processor_time
 from tests.support.environment import EVERYTHING
@@ -32,8 +33,8 @@ class Clock:
         return self.now
 
 
-def queue_of(slots: int, clock: Callable[[], float] | None = None) -> FairQueue[str]:
-    return FairQueue(slots, LENGTH, SHARE, clock or Clock())
+def queue_of(slots: int, clock: Callable[[], float] | None = None, aside: int = 0) -> FairQueue[str]:
+    return FairQueue(slots, LENGTH, SHARE, clock or Clock(), aside=aside)
 
 
 def put(queue: FairQueue[str], *runs: str) -> list[int]:
@@ -93,7 +94,7 @@ def test_a_run_in_progress_counts_already() -> None:
     clock.now += 4
     assert queue.remove("d", "d1")
     for owner in "bc":
-        queue.finish(owner)
+        queue.finish(owner, long=None)
     put(queue, "a2", "e1")
     assert taken(queue) == ["e1"], "a has used 4 s, and the share of each of the four was 3 s"
 
@@ -141,7 +142,7 @@ def test_a_stream_of_newcomers_does_not_starve_an_owner_that_has_used_much() -> 
     assert len(queue._accounts) < 100, "owners that are gone are forgotten"
 
 
-@settings(max_examples=SCHEDULES)
+@settings(max_examples=SCHEDULES, deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(1, 20), min_size=1, max_size=8), min_size=2),
 )
@@ -224,16 +225,93 @@ def test_one_slot_is_never_left_empty() -> None:
     assert one_by_one(queue) == ["a1", "a2"]
 
 
-def test_only_the_two_most_recent_owners_are_remembered() -> None:
+def with_standings(queue: FairQueue[str], short: str = "", long: str = "") -> FairQueue[str]:
+    """Let owners, one letter each, have a short or a long run."""
+    for owner in (*short, *long):
+        queue.put(owner, f"{owner}0")
+        assert queue.take() == f"{owner}0"
+        queue.finish(owner, long=owner in long)
+    return queue
+
+
+def test_owners_with_long_runs_share_half_of_the_slots() -> None:
+    queue = with_standings(queue_of(4), short="h", long="abc")
+    put(queue, "a1", "b1", "c1")
+    assert taken(queue) == ["a1", "b1"]
+    put(queue, "h1")
+    assert taken(queue) == ["h1"]
+    queue.finish("a", long=True)
+    assert taken(queue) == ["c1"]
+
+
+def test_owners_with_long_runs_get_every_slot_when_nobody_else_is_present() -> None:
     clock = Clock()
-    queue = queue_of(2, clock)
-    for number in range(10_000):
-        clock.now += 0.001
-        queue.note_presence(f"x{number}")
-    queue.note_presence("a")
-    assert len(queue._present) == 2
-    put(queue, "a1", "a2")
+    queue = with_standings(queue_of(2, clock), short="h", long="ab")
+    put(queue, "a1", "b1")
     assert taken(queue) == ["a1"]
+    clock.now += PRESENT_SECONDS + 1
+    assert taken(queue) == ["b1"]
+
+
+def test_a_run_aside_counts_among_the_long_ones() -> None:
+    queue = with_standings(queue_of(2, aside=1), short="hi", long="ab")
+    put(queue, "a1", "h1", "i1", "b1")
+    assert taken(queue) == ["a1", "h1"]
+    assert queue.set_aside("a", *STANDINGS)
+    assert taken(queue) == ["i1"]
+    queue.finish("h")
+    assert taken(queue) == []
+    queue.finish("a", long=True)
+    assert taken(queue) == ["b1"]
+
+
+def test_a_run_is_not_set_aside_for_one_that_may_not_start() -> None:
+    queue = with_standings(queue_of(2, aside=1), short="h", long="ab")
+    put(queue, "a1", "b1")
+    assert taken(queue) == ["a1"]
+    assert not queue.set_aside("a", *STANDINGS)
+    put(queue, "h1")
+    assert taken(queue) == ["h1"]
+
+
+def test_owners_of_whom_nothing_is_known_get_half_of_the_slots_that_could_not_be_taken_back() -> None:
+    queue = with_standings(queue_of(2), short="h")
+    put(queue, "x1", "y1")
+    assert taken(queue) == ["x1"], "x may take 20 s, and then y, too"
+    put(queue, "h1")
+    assert taken(queue) == ["h1"]
+    queue.finish("x")
+    assert taken(queue) == ["y1"]
+
+
+def test_owners_of_whom_nothing_is_known_get_every_slot_that_could_be_taken_back() -> None:
+    queue = with_standings(queue_of(2, aside=1), short="h")
+    put(queue, "x1", "y1", "h1", "z1")
+    assert taken(queue) == ["x1", "y1"]
+    assert not queue.set_aside("x", "long")
+    assert queue.set_aside("x", "new", "short")
+    assert taken(queue) == ["h1"], "and not z1, although it waits as long"
+
+
+def test_owners_of_whom_nothing_is_known_get_half_of_the_slots_while_one_with_long_runs_is_present() -> None:
+    clock = Clock()
+    queue = with_standings(queue_of(4, clock, aside=1), short="h", long="a")
+    put(queue, "w1", "x1", "y1", "z1")
+    assert taken(queue) == ["w1", "x1"]
+    clock.now += PRESENT_SECONDS + 1
+    queue.note_presence("h")
+    assert taken(queue) == ["y1", "z1"]
+
+
+def test_an_owner_that_gets_another_standing_while_it_waits_is_found() -> None:
+    queue = with_standings(queue_of(2), short="h")
+    put(queue, "x1", "x2", "y1", "h1")
+    assert taken(queue) == ["x1", "h1"]
+    put(queue, "z1")
+    queue.finish("x")
+    assert taken(queue) == ["y1"], "nothing is known of y, so z has to leave the other slot free"
+    queue.finish("h")
+    assert taken(queue) == ["x2"], "x has proved that its runs are short, and z has not"
 
 
 def test_the_bounds_count_what_waits_and_what_is_on_hold_but_not_what_runs() -> None:
@@ -362,18 +440,25 @@ def test_a_greedy_seat_at_most_doubles_what_honest_ones_wait(slots: int) -> None
 
 @dataclass
 class Played:
-    """A queue beside a simple model of its description."""
+    """A queue beside a simple model of its description.
+
+    ``running`` are the runs in progress, ``aside`` counts those without a slot, and ``missing`` has how many short runs
+    each owner needs until its runs are expected to be short.
+    """
 
     slots: int
+    most_aside: int = 0
     clock: Clock = field(default_factory=Clock)
     lines: dict[str | None, list[int]] = field(default_factory=dict)
     held: Counter[str | None] = field(default_factory=Counter)
     running: list[tuple[str | None, int]] = field(default_factory=list)
+    aside: Counter[str | None] = field(default_factory=Counter)
+    missing: dict[str | None, int] = field(default_factory=dict)
     seen: dict[str | None, float] = field(default_factory=dict)
     count: int = 0
 
     def __post_init__(self) -> None:
-        self.queue = FairQueue[int](self.slots, LENGTH, SHARE, self.clock)
+        self.queue = FairQueue[int](self.slots, LENGTH, SHARE, self.clock, aside=self.most_aside)
 
     def waiting(self) -> int:
         return sum(map(len, self.lines.values()))
@@ -428,34 +513,82 @@ class Played:
             self._left(owner, run)
 
     def finish(self, number: int) -> None:
+        """End a run; every third one was long."""
         if self.running:
             owner, _ = self.running.pop(number % len(self.running))
-            self.queue.finish(owner)
+            if self.in_progress(owner) < self.aside[owner]:
+                self.aside[owner] -= 1
+            long = number % 3 == 2
+            self.missing[owner] = SHORT_RUNS if long else max(0, self.missing.get(owner, 1) - 1)
+            self.queue.finish(owner, long=long)
+
+    def note_long(self, number: int) -> None:
+        if self.running:
+            owner, _ = self.running[number % len(self.running)]
+            self.missing[owner] = SHORT_RUNS
+            self.queue.note_long(owner)
+
+    def set_aside(self, number: int) -> None:
+        if self.running:
+            owner, _ = self.running[number % len(self.running)]
+            possible = self.aside[owner] < self.in_progress(owner) and self.aside.total() < self.most_aside
+            self.aside[owner] += 1
+            others = [each for each in self.lines if not self.in_progress(each)]
+            possible = possible and any(map(self.may_start, others))
+            assert self.queue.set_aside(owner, *STANDINGS) is possible
+            self.aside[owner] -= not possible
+
+    def in_progress(self, owner: str | None) -> int:
+        return sum(one == owner for one, _ in self.running)
 
     def _left(self, owner: str | None, run: int) -> None:
         self.lines[owner].remove(run)
         if not self.lines[owner]:
             del self.lines[owner]
 
-    def kept_from(self, owner: str | None) -> bool:
-        """Return True if the owner may not have the last slot."""
+    def is_present(self, wanted: Callable[[str | None], bool]) -> bool:
         since = self.clock.now - PRESENT_SECONDS
-        others = any(at > since for other, at in self.seen.items() if other != owner)
-        return self.slots > 1 and others and any(one == owner for one, _ in self.running)
+        return any(at > since and wanted(owner) for owner, at in self.seen.items())
+
+    def is_long(self, owner: str | None) -> bool:
+        return bool(self.missing.get(owner))
+
+    def is_short(self, owner: str | None) -> bool:
+        return self.missing.get(owner) == 0
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.running) + self.aside.total()
+
+    def may_start(self, owner: str | None) -> bool:
+        """Return True if no rule keeps the owner from getting a slot."""
+        progress, aside = self.in_progress(owner), self.aside[owner]
+        shares = progress and (self.slots > 1 or aside) and self.is_present(lambda other: other != owner)
+        if self.free < 1 or (shares and self.free <= 1 + aside):
+            return False
+        if self.slots == 1 or self.is_short(owner):
+            return True
+        long = sum(self.is_long(one) for one, _ in self.running)
+        others_long = self.is_present(lambda other: not self.is_long(other))
+        if self.is_long(owner) and others_long and long >= self.slots // 2:
+            return False
+        uncertain = sum(not self.is_short(one) for one, _ in self.running)
+        uncertain -= sum(count for one, count in self.aside.items() if not self.is_short(one))
+        wary = self.aside.total() == self.most_aside or self.is_present(self.is_long)
+        return not (wary and self.is_present(self.is_short) and uncertain >= self.slots // 2)
 
     def start(self) -> int | None:
         """Start one run and check every promise about it."""
         told = dict(self.queue.positions())
         assert len(told) == self.queue.waiting == self.waiting()
+        may = {owner for owner in self.lines if self.may_start(owner)}
         run = self.queue.take()
-        free = self.slots - len(self.running)
         if run is None:
-            assert not free or not self.lines or (free == 1 and all(map(self.kept_from, self.lines)))
+            assert not may, "no slot is idle while a run waits that no rule keeps from it"
             return None
         owner = next(owner for owner, line in self.lines.items() if run in line)
-        assert free >= 1
+        assert owner in may
         assert self.lines[owner][0] == run, "the order of a line"
-        assert free > 1 or not self.kept_from(owner)
         self._left(owner, run)
         self.running.append((owner, run))
         return run
@@ -463,17 +596,19 @@ class Played:
 
 STEPS = st.one_of(
     st.tuples(st.sampled_from(("put", "put", "put", "hold", "note_presence")), st.sampled_from(OWNERS)),
-    st.tuples(st.sampled_from(("cancel", "finish", "finish", "release")), st.integers(0, 50)),
+    st.tuples(st.sampled_from(("cancel", "finish", "finish", "release", "note_long", "set_aside")), st.integers(0, 50)),
     st.tuples(st.just("wait"), st.sampled_from((1.0, PRESENT_SECONDS - 1, PRESENT_SECONDS + 1))),
     st.just(("start", None)),
 )
 
 
-@settings(max_examples=SCHEDULES)
-@given(st.integers(1, 4), st.lists(STEPS, max_size=60))
-@example(2, [("put", "a"), ("put", "c"), ("start", None), ("put", "c"), ("put", "c")])
-def test_every_schedule_keeps_the_rules_and_serves_every_owner(slots: int, steps: list[tuple[str, object]]) -> None:
-    played = Played(slots)
+@settings(max_examples=SCHEDULES, deadline=None)
+@given(st.integers(1, 4), st.integers(0, 1), st.lists(STEPS, max_size=60))
+@example(2, 0, [("put", "a"), ("put", "c"), ("start", None), ("put", "c"), ("put", "c")])
+def test_every_schedule_keeps_the_rules_and_serves_every_owner(
+    slots: int, aside: int, steps: list[tuple[str, object]]
+) -> None:
+    played = Played(slots, aside)
     for step, what in steps:
         if step == "wait":
             assert isinstance(what, float)

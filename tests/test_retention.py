@@ -1,6 +1,7 @@
 """Which finished runs are dropped when they take too much room."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from app.engine.log import Run
 from app.engine.retention import Retention
 from app.protocol.command import parse
 from app.protocol.events import Verdict
+from app.run.runner import Built
 from app.toolchain import Toolchain
 from bench.pace import processor_time
 from tests.support.jobs import job as job_of
@@ -40,6 +42,27 @@ async def test_the_owner_that_takes_most_loses_its_oldest(finished: Finished, mo
         runs.add(finished(owner))
     runs.expire()
     assert dropped == ["b-1", "b-2"]
+
+
+@pytest.mark.anyio
+async def test_runs_that_share_an_artifact_take_its_room_once(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(retention, "_MOST_BUILT", 250)
+    dropped: list[str] = []
+    runs = Retention(3600, lambda run: dropped.append(run.id))
+    (tmp_path / "known").write_bytes(b"x")
+    for number, owner in enumerate(("a", "b", "b", "c", "a", "a")):
+        run = finished(owner)
+        file = tmp_path / f"{number}"
+        if owner == "a":
+            file.write_bytes(b"x")
+        else:
+            file.hardlink_to(tmp_path / "known")
+        run.built = Built(file, "target/debug/x", (), 100)
+        runs.add(run)
+    runs.expire()
+    assert dropped == ["a-0", "a-4"], "those of a take 300, those of b and c together 100"
 
 
 @pytest.mark.anyio

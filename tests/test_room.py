@@ -2,9 +2,11 @@
 
 import json
 import sqlite3
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -118,6 +120,19 @@ def test_the_sums_of_a_step_count_learners() -> None:
 )
 def test_a_name_is_one_line_of_visible_letters(given: str, shown: str) -> None:
     assert cleaned(given) == shown
+
+
+def test_only_the_beginning_of_a_long_name_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    normalize, sizes = unicodedata.normalize, list[int]()
+
+    def counted(form: Literal["NFC"], text: str) -> str:
+        sizes.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr("app.room.names.unicodedata.normalize", counted)
+    assert cleaned("a" + 10_000 * "\u0300" + 10_000 * "\u0316") == "\u00e0\u0300\u0300"
+    assert cleaned("x" * 20_000).startswith("x" * 31)
+    assert max(sizes) <= 1000
 
 
 def test_names_that_look_alike_have_their_number() -> None:
@@ -291,11 +306,14 @@ async def test_forgetting_and_ending_keep_sums_and_nothing_else(progress: Progre
 
 
 async def test_members_are_deleted_after_their_last_run(progress: Progress) -> None:
-    await joined(progress, "a", "b")
+    await joined(progress, "a", "b", "c")
     await progress.room.add("b", outcome(at=NOW + 100))
-    assert await progress.room.prune(NOW + 50) == 1
-    assert await progress.room.member("a") is None
-    assert await progress.room.member("b")
+    await progress.room.add("c", outcome(at=NOW + 10))
+    await progress.room.saw([("c", NOW + 200)])  # an open page is no run
+    await progress.room.join("d", "D", NOW + 60)
+    assert await progress.room.prune(NOW + 50) == 2
+    left = await progress.room.records(["one"])
+    assert [each.seat for each in left.members] == ["b", "d"]
 
 
 async def test_an_export_has_names_only_if_asked(progress: Progress) -> None:

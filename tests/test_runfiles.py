@@ -452,7 +452,17 @@ _REASONS = {
     "sandbox/box.py": {"_bubblewrap": "the system's own links", "_open_to_all": "folders of toolchains"},
     "sandbox/__init__.py": {"_check": "before the run"},
     "sandbox/watch.py": dict.fromkeys(
-        ("_content", "_living", "_yield_processors", "descendants", "_socket_bytes", "_open_files", "_maps"), "/proc"
+        (
+            "_content",
+            "_living",
+            "_yield_processors",
+            "_yield_as_session",
+            "descendants",
+            "_socket_bytes",
+            "_open_files",
+            "_maps",
+        ),
+        "/proc",
     ),
     "inspector/__init__.py": {
         "card_of": "taken out",

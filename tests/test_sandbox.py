@@ -293,8 +293,9 @@ def test_usage_counts_the_whole_tree() -> None:
     assert usage(child.pid).processes == 0
 
 
+@pytest.mark.parametrize("used_much", [True, False])
 def test_a_long_run_yields_the_processors_with_all_its_threads(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, used_much: bool
 ) -> None:
     inner = "import threading,time; threading.Thread(target=time.sleep, args=(30,)).start(); print(flush=True)"
     outer = f"import subprocess; subprocess.run({[sys.executable, '-c', inner]!r})"
@@ -306,14 +307,28 @@ def test_a_long_run_yields_the_processors_with_all_its_threads(
         threads = [int(thread) for one in tree for thread in os.listdir(f"/proc/{one}/task")]
         watch.look()
         before = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
-        monkeypatch.setattr("app.sandbox.watch.POLITE_SECONDS", 0.0)
+        if used_much:
+            monkeypatch.setattr("app.sandbox.watch.POLITE_SECONDS", 0.0)
+        else:
+            watch.must_yield = lambda: True
+        own_session = _autogroup(os.getpid())
         watch.look()
         after = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
+        session = _autogroup(child.pid)
         os.killpg(child.pid, signal.SIGKILL)
     assert len(threads) == 3
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert before == 3 * [own]
-    assert after == 3 * [max(own, 10)]
+    assert before == 3 * [os.getpriority(os.PRIO_PROCESS, 0)]
+    assert after == 3 * [19]
+    assert session is None or session.endswith("nice 19\n")
+    assert _autogroup(os.getpid()) == own_session
+
+
+def _autogroup(pid: int) -> str | None:
+    """Return the kernel's group of a process's session, None if the kernel has none."""
+    try:
+        return Path(f"/proc/{pid}/autogroup").read_text()
+    except FileNotFoundError:
+        return None
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"\x0cVmSwap: x", b"\rVmSwap: -9999", b") Z 1 (", b"\nRssAnon: -9"])

@@ -62,6 +62,12 @@ def test_the_name_tells_servers_paths_and_schemes_apart() -> None:
     assert MINE.name("http", "/rust").startswith("seat-")
 
 
+def test_the_mark_of_a_seat_tells_it_from_others_and_does_not_reveal_it() -> None:
+    marks = {MINE.mark(VICTIM), MINE.mark("cd" * 16), Seats(b"x" * 32).mark(VICTIM)}
+    assert len(marks) == 3
+    assert not [mark for mark in marks if mark in MINE.sign(VICTIM) or mark in NAME]
+
+
 @pytest.mark.parametrize("separate", [False, True], ids=["one header", "two headers"])
 @pytest.mark.parametrize("first", [True, False], ids=["tossed first", "tossed last"])
 def test_two_seat_cookies_are_both_ignored(first: bool, separate: bool) -> None:

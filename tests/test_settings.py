@@ -1,9 +1,12 @@
 """Settings from the environment; an error names the variable that cannot be used."""
 
+import re
 from pathlib import Path
+from typing import Literal, get_origin
 
 import pytest
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from typer import Exit
 from typer.testing import CliRunner
 
@@ -113,6 +116,61 @@ def test_a_command_says_in_one_sentence_of_ours_what_is_wrong(name: str, value: 
     assert f"PLAYGROUND_{name}" in done.output
     assert done.output.count("\n") == 1
     assert "pydantic" not in done.output
+
+
+NUMBERS = ("x", "-1", "9" * 40, "1e400", "nan", "inf", "-inf", "0x10", "1 000", "\u0663\u2044\u0664")
+WRONG: dict[str, tuple[str, ...]] = {
+    "int": (*NUMBERS, "1.5"),
+    "float": NUMBERS,
+    "bool": ("perhaps", "2", "-1"),
+    "literal": ("some", "TRUE", "1"),
+    "rate": ("often", "30", "30/fortnight", "0/minute", "-1/minute", "1/second; 10/minute"),
+    "allowed_hosts": ("http://rust.example.org", "*", "a b", "[", "[1]", '["a"', "1.2.3", "a/b", "user@host"),
+    "trusted_proxies": ("10.0.0.0/33", "proxy.example.org", "[1", "[null]", "10.0.0"),
+    "engine": ("http://127.0.0.1", "nats://", "remote", "nats://a b"),
+    "metrics": ("short", "\u00fcberraschung-sehr-lang", "10.0.0.0/33", "a token with a\ttab"),
+    "root_path": ("rust", "/a b", "//evil.example", "/%2e%2e"),
+}
+ANYTHING = {"host", "course", "data_dir", "scratch_dir", "cache_dir", "lessons_dir", "static_dir", "engine_keys"}
+"""The settings that take any text; ``serve --check`` looks at what it names."""
+
+
+def wrong_values(name: str, field: FieldInfo) -> tuple[str, ...]:
+    """Return values that the setting cannot have."""
+    if name in WRONG:
+        return WRONG[name]
+    if name.startswith(("seat_", "address_")) and field.annotation is str:
+        return WRONG["rate"]
+    kind = field.annotation
+    return WRONG["literal" if get_origin(kind) is Literal else kind.__name__ if isinstance(kind, type) else ""]
+
+
+def test_each_wrong_value_of_each_setting_is_refused_in_one_sentence_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = {name: field for name, field in Settings.model_fields.items() if name not in ANYTHING}
+    wrong = {f"PLAYGROUND_{name.upper()}": wrong_values(name, field) for name, field in fields.items()}
+    for number in range(max(map(len, wrong.values()))):
+        given = {variable: values[number % len(values)] for variable, values in wrong.items()}
+        for variable, value in given.items():
+            monkeypatch.setenv(variable, value)
+        with pytest.raises(Exit):
+            settings_of()
+        said = capsys.readouterr().err
+        assert not re.search(r"Input should|validation error|pydantic|String should|errors\.pydantic", said), said
+        named = re.findall(r"^(PLAYGROUND_\w+) (?:is .*, but must|cannot be used: ).*\.$", said, re.MULTILINE)
+        assert {variable: given[variable] for variable in given if named.count(variable) != 1} == {}, said
+        assert len(said.splitlines()) == len(given), said
+
+
+def test_a_variable_without_a_value_is_like_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"PLAYGROUND_{name.upper()}" for name in Settings.model_fields]
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    usual = Settings()
+    for name in names:
+        monkeypatch.setenv(name, "")
+    assert Settings() == usual
 
 
 def test_several_wrong_values_are_all_named() -> None:

@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import anyio
 import pytest
 
 from app.settings import Settings
@@ -223,12 +224,47 @@ async def test_a_program_that_takes_too_long_ends_with_all_it_started() -> None:
     lines: list[str] = []
     code = await stream(["sh", "-c", "sleep 600 & echo $!; wait"], lines.append, seconds=0.5)
     assert code == TIMED_OUT
-    # On a busy machine the killed process may take a moment to disappear.
+    assert ends(lines[0])
+
+
+def ends(pid: str) -> bool:
+    """Return True once the process has ended. On a busy machine a killed one may take a moment to disappear."""
     for _ in range(100):
-        if not Path(f"/proc/{lines[0]}").exists() or "zombie" in Path(f"/proc/{lines[0]}/status").read_text():
-            return
-        await anyio.sleep(0.05)
-    raise AssertionError(f"{lines[0]} goes on")
+        try:
+            if "zombie" in Path(f"/proc/{pid}/status").read_text():
+                return True
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+KILLED = """
+import anyio
+from app.toolchain.process import stream
+
+async def main():
+    await stream(["sh", "-c", "sleep 600 & echo $!; wait"], lambda line: print(line, flush=True), tied=True)
+
+anyio.run(main)
+"""
+
+
+def test_a_tied_program_ends_with_all_it_started_when_its_server_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        pid = server.stdout.readline().strip()
+        server.kill()
+    assert ends(pid)
+
+
+@pytest.mark.anyio
+async def test_a_tied_program_has_its_own_output_and_exit_code() -> None:
+    lines: list[str] = []
+    assert await stream(["sh", "-c", 'echo "$@"; exit 3', "sh", "a b", "$c"], lines.append, tied=True) == 3
+    assert lines == ["a b $c"]
+    assert await stream(["/no/such/program"], lines.append, tied=True) == NOT_STARTED
+    assert "/no/such/program" in lines[-1]
 
 
 @pytest.mark.anyio

@@ -29,13 +29,15 @@ from app.binary.model import (
     whole_records,
 )
 
-_LOADER = (
+_LOADER_TYPES = (
     *("SHT_DYNAMIC", "SHT_DYNSYM", "SHT_HASH", "SHT_GNU_HASH", "SHT_REL", "SHT_RELA"),
     *("SHT_GNU_versym", "SHT_GNU_verneed", "SHT_GNU_verdef"),
 )
+"""The types of sections that only the loader reads."""
 _MOST_SYMBOLS = 50_000
 _RELA = struct.Struct("<QQq")
-_RELATIVE = 8
+"""A relocation: the slot's address, the symbol's number and the kind in one integer, and an addend."""
+_RELATIVE = 8  # R_X86_64_RELATIVE
 _SYMBOLIC = (1, 6, 7)  # R_X86_64_64, GLOB_DAT, JUMP_SLOT
 
 
@@ -66,7 +68,7 @@ def sections(elf: Elf) -> Iterator[Section]:
 
 
 def _kind(section: Any) -> SectionKind:
-    if section["sh_type"] in _LOADER or section.name == ".interp":
+    if section["sh_type"] in _LOADER_TYPES or section.name == ".interp":
         return "loader"
     flags = int(section["sh_flags"])
     if flags & SH_FLAGS.SHF_ALLOC:
@@ -83,7 +85,7 @@ def names(elf: Elf) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
 
     Raises ``NotABinaryError`` if there are too many symbols to read in time.
     """
-    tables = {one["sh_type"]: one for one in reversed(elf.parts)}
+    tables = {one["sh_type"]: one for one in reversed(elf.parts)}  # of each type the first one
     table = tables.get("SHT_SYMTAB") or tables.get("SHT_DYNSYM")
     if table is None:
         return Symbols(0, 0, (), ()), (), ()
@@ -91,7 +93,8 @@ def names(elf: Elf) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
         raise NotABinaryError("the file has too many symbols")
     strings: bytes = elf.parts[table["sh_link"]].data()
     functions, others, undefined = [], [], []
-    thumb = ~1 if elf["e_machine"] == "EM_ARM" else ~0
+    # Bit 0 of a function's address on ARM says that its code is Thumb code.
+    in_memory = ~1 if elf["e_machine"] == "EM_ARM" else ~0
     for offset, value, size, kind, section in _entries(elf, table):
         name = name_at(strings, offset)
         # Types 3 and 4 are sections and source files. ARM marks ranges of code and data with symbols such as $t.
@@ -100,7 +103,7 @@ def names(elf: Elf) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
         if not section:
             undefined.append(name)
         elif kind == 2:
-            functions.append(Symbol(name, value & thumb, size))
+            functions.append(Symbol(name, value & in_memory, size))
         else:
             others.append(Symbol(name, value, size))
     defined = functions + others
@@ -111,10 +114,10 @@ def names(elf: Elf) -> tuple[Symbols, tuple[Symbol, ...], tuple[str, ...]]:
 def image(elf: Elf, functions: Sequence[Symbol]) -> Image:
     """Return the file's code as it lies in memory, with the addresses that the loader fills in."""
     machine = elf_facts.MACHINES.get(ENUM_E_MACHINE.get(str(elf["e_machine"]), 0), "")
-    short = machine == "ARM" and elf["e_entry"] & 1
+    thumb = machine == "ARM" and elf["e_entry"] & 1
     return Image(
         machine=machine,
-        mode=16 if short else int(elf.elfclass),
+        mode=16 if thumb else int(elf.elfclass),
         spans=tuple(
             CodeRange(int(one["sh_addr"]), int(one["sh_size"]), partial(_read, elf, int(one["sh_offset"])))
             for one in elf.parts

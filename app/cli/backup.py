@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from app.cli.common import settings_of, stop
-from app.progress.archive import ArchiveError, Contents, back_up, opened
+from app.progress.archive import PART, ArchiveError, Contents, back_up, opened
 from app.progress.archive import restore as restore_from
 
 _STANDARD = Path("-")
@@ -40,10 +40,18 @@ def restore(file: Annotated[Path, typer.Argument(help="An archive of backup; - f
 def _told() -> Iterator[None]:
     try:
         yield
-    except (ArchiveError, OSError, sqlite3.Error) as error:
-        stop(
-            str(error) if isinstance(error, ArchiveError) else f"That failed, and nothing was changed: {error}.", code=1
-        )
+    except ArchiveError as error:
+        stop(str(error), code=1)
+    except (OSError, sqlite3.Error) as error:
+        stop(f"That failed, and nothing was changed: {_reason(error)}.", code=1)
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
+    """Return the system's words with the path that they are about, or with the folder of an unfinished archive."""
+    if not isinstance(error, OSError) or not error.filename:
+        return str(error)
+    place = Path(str(error.filename))
+    return f"{place.parent if place.name.startswith(PART) else place}: {error.strerror}"
 
 
 def _of(contents: Contents) -> str:

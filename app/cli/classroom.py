@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import time
+import unicodedata
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -195,7 +196,9 @@ def exported(rows: list[dict[str, object]], *, as_csv: bool) -> str:
 
 
 def _as_text(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    # NFKC, because some spreadsheets take a full-width sign for the usual one.
+    first = unicodedata.normalize("NFKC", value[:1]) if isinstance(value, str) else ""
+    return f"'{value}" if first.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _on_room(settings: Settings, work: Callable[[RoomStore], Awaitable[_T]]) -> _T:

@@ -1,5 +1,6 @@
 """Helpers for several commands: load settings, courses and lessons, run async work, and stop with a message."""
 
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
@@ -32,13 +33,17 @@ def _fault(error: ErrorDetails) -> str:
     name, given, context = _variable(str(error["loc"][0])), error["input"], error.get("ctx", {})
     wanted = {
         "greater_than": "must be greater than {gt:g}",
-        "greater_than_equal": "must be at least {ge:g}",
-        "less_than_equal": "must be at most {le:g}",
+        "greater_than_equal": "must be at least {ge:.16g}",
+        "less_than_equal": "must be at most {le:.16g}",
+        "finite_number": "must be a finite number",
         "int_parsing": "must be a whole number",
+        "int_parsing_size": "must be a whole number",
         "int_from_float": "must be a whole number",
         "float_parsing": "must be a number",
         "bool_parsing": "must be true or false",
         "literal_error": "must be {expected}",
+        "string_type": "must be text",
+        "string_too_short": "must not be empty",
     }.get(error["type"])
     if wanted is None:
         return f"{name} cannot be used: {context.get('error') or error['msg']}."
@@ -71,6 +76,14 @@ def run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         return anyio.run(work)
     except KeyboardInterrupt:
         stop("Interrupted.", code=130)
+
+
+def refuse(settings: Settings, log: logging.Logger, sentence: str) -> NoReturn:
+    """End a service that cannot begin with a sentence in its log, which may be JSON."""
+    if settings.log_format == "text":
+        stop(sentence)
+    log.critical(sentence)
+    raise typer.Exit(BAD_USE)
 
 
 def stop(sentence: str, code: int = BAD_USE) -> NoReturn:

@@ -120,15 +120,10 @@ class Browser:
                     break
         return Ran(first, time.perf_counter() - began)
 
-    async def messages(self, address: str, patience: float | None = _TIMEOUT) -> AsyncGenerator[str]:
-        """Yield the messages of an event stream, whose address a page gave, until it ends.
-
-        ``patience`` is the most seconds of silence; None for a stream that may be silent for ever.
-        """
-        request = self._client.build_request(
-            "GET", urljoin(self._url, html.unescape(address)), headers={"accept": "text/event-stream"},
-            timeout=httpx.Timeout(_TIMEOUT, read=patience),
-        )  # fmt: skip
+    async def messages(self, address: str) -> AsyncGenerator[str]:
+        """Yield the messages of an event stream, whose address a page gave, until it ends."""
+        where = urljoin(self._url, html.unescape(address))
+        request = self._client.build_request("GET", where, headers={"accept": "text/event-stream"})
         try:
             answer = await self._client.send(request, stream=True)
         except _CLOSED:
@@ -222,7 +217,7 @@ class SimulatedLearner:
             await self.browser.post(f"{lesson.address}/predict", {"choice": choice})
 
     async def try_once(self, lesson: Lesson) -> bool:
-        """Run the step once and wait for the end; return True if its goal was to be reached."""
+        """Run the step once and wait for the end; return True if the files were those of the solution."""
         able = self._random.random() < self._skill
         files = lesson.solution if able else lesson.files
         given = {path: files[path] for path in lesson.editable}

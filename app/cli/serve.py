@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.common import BAD_USE, settings_of, stop
+from app.cli.common import refuse, settings_of
 from app.course import CourseError
 from app.settings import Settings
 
@@ -34,7 +34,4 @@ def serve_or_stop(settings: Settings, announce: Callable[[int], None] | None = N
     try:
         serve_forever(settings, announce)
     except (ServeError, CourseError) as error:
-        if settings.log_format == "json":
-            logging.getLogger("app.cli.server").critical(str(error))
-            raise typer.Exit(BAD_USE) from None
-        stop(str(error))
+        refuse(settings, logging.getLogger("app.cli.server"), str(error))

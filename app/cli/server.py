@@ -77,6 +77,7 @@ def serve_forever(settings: Settings, announce: Callable[[int], None] | None = N
     logs.configure(settings)
     for sentence in unknown_names():
         _log.warning(sentence)
+    check_static(settings)
     found = check_isolation(settings) if settings.engine == "local" else None
     if found is None:
         _check_broker(settings)
@@ -146,9 +147,11 @@ def check_isolation(settings: Settings) -> LocalSetup:
 def _check_broker(settings: Settings) -> None:
     """Prepare the streams of the broker; raises ``ServeError`` if it cannot be used."""
     from app.engine.nats.broker import Broker, UnusableBrokerError
+    from app.engine.nats.subjects import largest_message
 
     async def check() -> None:
-        broker = await Broker(settings.engine, "web", settings.engine_keys).connect(_BROKER_SECONDS)
+        largest = largest_message(settings.body_bytes, settings.output_bytes)
+        broker = await Broker(settings.engine, "web", settings.engine_keys).connect(_BROKER_SECONDS, largest)
         try:
             await broker.ensure(settings.run_ttl, settings.engine_replicas)
         finally:
@@ -177,6 +180,12 @@ def _allow_connections(settings: Settings) -> int:
     connections = max(_FEWEST_CONNECTIONS, (most - own) // 2)
     _log.warning("This system allows %d open files, which is enough for %d connections", most, connections)
     return connections
+
+
+def check_static(settings: Settings) -> None:
+    """Raise ``ServeError`` unless the folder has the style sheets and scripts."""
+    if not (settings.static_dir / "css").is_dir() or not (settings.static_dir / "js").is_dir():
+        raise ServeError(f"PLAYGROUND_STATIC_DIR names {settings.static_dir}, which has no style sheets and scripts.")
 
 
 def _create(settings: Settings, found: LocalSetup | None) -> FastAPI:
@@ -210,6 +219,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
         # A client may connect as soon as the address is printed; the kernel keeps the connection until the app is up.
         listener.listen(_BACKLOG)
+    except TypeError as error:  # the name cannot be written in the letters of a host name
+        listener.close()
+        raise ServeError(f"{host} is not the name of a computer, so it cannot be served on.") from error
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

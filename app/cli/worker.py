@@ -1,12 +1,16 @@
 """``playground worker``."""
 
+import logging
 from typing import Annotated
 
 import typer
 
 from app.cli import logs
-from app.cli.common import run, settings_of, shelf_of, stop
+from app.cli.common import refuse, run, settings_of, shelf_of, stop
 from app.sandbox import IsolationError
+from app.settings import unknown_names
+
+_log = logging.getLogger(__name__)
 
 
 def worker(
@@ -22,12 +26,16 @@ def worker(
     if settings.engine == "local":
         stop("A worker needs the address of a NATS server: --engine nats://host:4222, or PLAYGROUND_ENGINE.")
     logs.configure(settings)
+    for sentence in unknown_names():
+        _log.warning(sentence)
     courses = shelf_of(settings).courses
 
     def begun(name: str) -> None:
-        print(f"Worker {name} takes runs from {settings.engine} (stop it with Ctrl-C)", flush=True)
+        if settings.log_format == "text":
+            print(f"Worker {name} takes runs from {settings.engine} (stop it with Ctrl-C)", flush=True)
+        _log.info("Worker %s takes runs from %s", name, settings.engine)
 
     try:
         run(lambda: work(settings, courses, begun))
     except (UnusableBrokerError, IsolationError, OSError) as error:
-        stop(str(error))
+        refuse(settings, _log, str(error))

@@ -17,7 +17,7 @@ from app.course.facts import Content, in_range
 
 MANIFEST = "case.toml"
 _CHANNELS = ("stable", "nightly")
-_NAME = re.compile(r"\d+\.\d+")
+_VERSION = re.compile(r"\d+\.\d+")
 _EDITION = re.compile(r'^edition = "2024"$', re.MULTILINE)
 _OLDER = (
     ("<1.85", _EDITION, 'edition = "2021"'),
@@ -33,7 +33,7 @@ class FieldError(Exception):
 
 def _compilers(text: str) -> str:
     try:
-        if text not in _CHANNELS and not _NAME.fullmatch(text):
+        if text not in _CHANNELS and not _VERSION.fullmatch(text):
             SpecifierSet(text)
     except InvalidSpecifier as error:
         raise ValueError(f"{text!r} is no range of versions, no version, and neither stable nor nightly") from error
@@ -48,7 +48,7 @@ def is_among(compilers: Compilers, version: str, *, stable: bool) -> bool:
     """Return True if the compiler of this version is one of ``compilers``."""
     if compilers in _CHANNELS:
         return stable == (compilers == "stable")
-    return in_range(version, f"=={compilers}.*" if _NAME.fullmatch(compilers) else compilers)
+    return in_range(version, f"=={compilers}.*" if _VERSION.fullmatch(compilers) else compilers)
 
 
 def _patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -85,16 +85,17 @@ class RecordingKey:
 class Recording:
     """One run and its events, from ``queued`` to ``finished``.
 
-    ``lines`` are the events as JSON. A course has thousands of them, and as objects they take ten times the memory.
+    ``lines`` are the events as JSON in UTF-8. A course has thousands of them, and as objects they take ten times the
+    memory, as strings twice, because of each ``…``.
     """
 
     what: RecordingKey
-    lines: tuple[str, ...]
+    lines: tuple[bytes, ...]
 
     @classmethod
     def of(cls, what: RecordingKey, events: Iterable[Event]) -> Self:
         """Return a recording of these events."""
-        return cls(what, tuple(map(to_json, events)))
+        return cls(what, tuple(to_json(event).encode() for event in events))
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -152,19 +153,19 @@ def to_text(recordings: Iterable[Recording]) -> str:
     """Serialize recordings as the content of a file."""
     lines: list[str] = []
     for one in recordings:
-        lines += [json.dumps(asdict(one.what)), *one.lines]
+        lines += [json.dumps(asdict(one.what)), *(line.decode() for line in one.lines)]
     return "".join(f"{line}\n" for line in lines)
 
 
 def from_text(text: str) -> tuple[Recording, ...]:
     """Parse the content of a file. Raises ``RecordingError``."""
-    runs: list[tuple[RecordingKey, list[str]]] = []
+    runs: list[tuple[RecordingKey, list[bytes]]] = []
     # Not splitlines, which also splits at characters that JSON does not escape, such as U+2028.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             if "type" in (head := json.loads(line)):
                 from_json(line)
-                runs[-1][1].append(line)
+                runs[-1][1].append(line.encode())
             else:
                 runs.append((RecordingKey(**head), []))
         except (ValueError, TypeError, IndexError) as error:

@@ -55,19 +55,20 @@ def load_shelf(folder: Path, default: str = "") -> Shelf:
     """
     if not folder.is_dir():
         raise CourseError(f"{folder}: there is no such folder of courses")
-    sound: list[Course] = []
+    loaded: list[Course] = []
     broken: dict[str, str] = {}
     for each in _folders(folder):
         try:
-            sound.append(load_course(each))
+            loaded.append(load_course(each))
         except CourseError as error:
             broken[each.name] = str(error)
-    if default in broken or not sound:
+    if default in broken or not loaded:
         raise CourseError(broken.get(default) or next(iter(broken.values()), f"{folder}: there is no course in it"))
-    if default and not any(course.id == default for course in sound):
-        names = ", ".join(course.id for course in sound)
+    if default and not any(course.id == default for course in loaded):
+        names = ", ".join(course.id for course in loaded)
         raise CourseError(f"{folder}: there is no course {default!r}, which PLAYGROUND_COURSE names; there is {names}")
-    first, *others = sorted(sound, key=lambda course: course.id != default)
+    first, *others = sorted(loaded, key=lambda course: course.id != default)
+    # The default course's addresses have no id, except for its map beside other courses, because `/` lists them all.
     placed = first.at("", f"/courses/{first.id}" if others else "/")
     return Shelf((placed, *(each.at(f"/courses/{each.id}", f"/courses/{each.id}") for each in others)), broken)
 

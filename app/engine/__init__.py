@@ -106,6 +106,12 @@ class Engine(Protocol):
     async def health(self) -> str:
         """Return ``ok``, or a sentence that says why runs do not work."""
 
+    def interruption(self) -> str | None:
+        """Return a sentence for learners if no events can come at the moment; ``""`` if they can.
+
+        None: that never happens, because this process executes the runs.
+        """
+
     async def warm(self) -> None:
         """Prepare what the first run with each toolchain would otherwise have to wait for."""
 

@@ -1,9 +1,10 @@
 """Decide when accepted runs start, and emit the positions of those that wait."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from app.engine.log import Run
+from app.engine.owners import STANDINGS, Standing
 from app.engine.queue import FairQueue
 from app.settings import Settings
 
@@ -11,8 +12,8 @@ TICK = 0.5
 """Seconds in which changes of the queue make one event of a run."""
 MOST_ASIDE = 1
 """Runs that a machine lets go on without a slot. Each takes as much memory as one with a slot."""
-LONG_SECONDS = 2.0
-"""Seconds after which a run in progress goes on without its slot if an owner without a run waits.
+ASIDE_SECONDS = 2.0
+"""Seconds after which a run in progress goes on without its slot if any owner without a run waits for one.
 
 Otherwise an endless run would halve what two processors do for everybody else, although it takes less than half of
 them: by then it has a lower priority (``app.sandbox.watch``).
@@ -36,8 +37,12 @@ class Dispatcher:
         self.queue = FairQueue[Run](*bounds, clock, lambda run: run.job.priority, aside)
         self._start = start
         self._clock = clock
+        self._long_seconds = max(settings.program_seconds, settings.boot_seconds) + ASIDE_SECONDS
+        """Seconds after which a run counts as long for its owner; one that lessons ask for takes less."""
         self._began: dict[Run, float] = {}
-        """The runs with a slot, in the order in which they began."""
+        """The runs in progress, in the order in which they began."""
+        self._aside: set[Run] = set()
+        """Those without a slot."""
         self._moved = False
         self._emitted_at = 0.0
 
@@ -63,10 +68,11 @@ class Dispatcher:
         self._moved |= left
         return left
 
-    def free(self, run: Run) -> None:
-        """Free the slot of a run."""
-        self._began.pop(run, None)
-        self.queue.finish(run.job.queue_owner)
+    def free(self, run: Run, *, has_run: bool = True) -> None:
+        """Free the slot of a run. ``has_run`` is False if its answer was known: that says nothing about other runs."""
+        took = self._clock() - self._began.pop(run)
+        self._aside.discard(run)
+        self.queue.finish(run.job.queue_owner, long=took >= self._long_seconds if has_run else None)
         self._start_waiting()
 
     def tick(self) -> None:
@@ -76,24 +82,45 @@ class Dispatcher:
             self._emit_positions()
 
     def _start_waiting(self) -> None:
+        self._note_long()
         started = False
         while run := self.queue.take() or self._take_of_long():
             self._began[run] = self._clock()
+            run.yields = self.queue.standing(run.job.queue_owner) == "long"
             run.state = "running"
             self._start(run)
             started = self._moved = True
         if started and self._clock() - self._emitted_at > TICK:
             self._emit_positions()
 
+    def _note_long(self) -> None:
+        """Tell the queue which owners have a run that takes long, before it ends."""
+        for run, began in self._began.items():
+            if self._clock() - began < self._long_seconds:
+                break
+            self.queue.note_long(run.job.queue_owner)
+
     def _take_of_long(self) -> Run | None:
-        """Return the run that gets the slot of one that has been in progress for long, or None."""
-        for run, began in tuple(self._began.items()):
-            if self._clock() - began < LONG_SECONDS:
-                return None
-            if self.queue.set_aside(run.job.queue_owner):
-                del self._began[run]
+        """Return the run that gets the slot of one that takes long, or None."""
+        for run, standings in self._that_make_room():
+            if run not in self._aside and self.queue.set_aside(run.job.queue_owner, *standings):
+                self._aside.add(run)
+                run.yields = True
                 return self.queue.take()
         return None
+
+    def _that_make_room(self) -> Iterator[tuple[Run, Sequence[Standing]]]:
+        """Yield the runs that make room, each with the standings of the owners for whom it does.
+
+        It does so at once for owners of a better standing than its own, and later for every owner.
+        """
+        for number, standing in reversed(tuple(enumerate(STANDINGS))):
+            for run in self._began:
+                if self.queue.standing(run.job.queue_owner) == standing:
+                    yield run, STANDINGS[:number]
+        for run, began in self._began.items():
+            if self._clock() - began >= ASIDE_SECONDS:
+                yield run, STANDINGS
 
     def _emit_positions(self) -> None:
         """Emit the position of each waiting run that has moved, at most once a tick."""

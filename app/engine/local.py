@@ -148,6 +148,9 @@ class LocalEngine:
             return words.ENGINE_ENDED
         return "ok" if await self._worker.works() else words.RUNS_FAIL
 
+    def interruption(self) -> None:
+        """Return None: this process executes the runs."""
+
     async def warm(self) -> None:
         """Learn the seeds and start the readers, so that the first run need not wait for them."""
         for toolchain in await self.inventory.present():
@@ -322,7 +325,7 @@ class LocalEngine:
 
     async def _execute(self, run: Run) -> None:
         if self._kept.has_answer(run):
-            self._dispatcher.free(run)
+            self._dispatcher.free(run, has_run=False)
             await self._answer(run)
             return
         with self._kept.in_progress(run):
@@ -333,7 +336,8 @@ class LocalEngine:
 
     async def _answer(self, run: Run) -> None:
         """Answer a run, which needs no slot, like an identical one; if that is not possible after all, queue it."""
-        verdict = await self._kept.answer(run)
+        with self._dispatcher.queue.held(run.job.queue_owner):
+            verdict = await self._kept.answer(run)
         if verdict is not None:
             await self._close(run, verdict)
         elif run.preparation.cancel_called or run.scope.cancel_called:

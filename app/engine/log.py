@@ -1,9 +1,11 @@
 """The log of one run: the only channel between the run and its readers."""
 
+import os
 import sys
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
+from functools import cached_property
 
 import anyio
 from pydantic import BaseModel
@@ -41,6 +43,8 @@ class Run:
         self.dropped = False
         self.stopped = False
         """True once the engine has been told to stop: a cancellation is not the learner's then."""
+        self.yields = False
+        """True once other runs get the processors first."""
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
         self.timing: dict[str, float] = {}
@@ -158,6 +162,15 @@ class Run:
     def built_bytes(self) -> int:
         """The size of the files that the run left."""
         return self.built.bytes if self.built else 0
+
+    @cached_property
+    def artifact_id(self) -> object:
+        """A name for the files of a run that is done. Runs with the same kept answer share them, and so the name."""
+        try:
+            status = os.stat(self.built.file) if self.built else None
+        except OSError:
+            status = None
+        return (status.st_dev, status.st_ino) if status else self.id
 
     def artifact(self) -> Artifact | None:
         """Return the last ``artifact`` event."""

@@ -1,4 +1,4 @@
-"""The queue of runs: start-time fair queueing of slot seconds over owners. The last free slot is kept for newcomers.
+"""The queue of runs: start-time fair queueing of slot seconds over owners. Long runs never get every slot.
 
 Pure: it starts no task, does no IO, and reads the time from ``clock``.
 """
@@ -7,21 +7,20 @@ import heapq
 import itertools
 import time
 from bisect import bisect_left
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from app.engine import OwnerQueueFullError, QueueFullError
+from app.engine.owners import STANDINGS, Owner, Owners, Standing
 
-PRESENT_SECONDS = 300.0
-"""An owner counts as present for this long after a page, a stream or a run."""
 EXPECTED_SECONDS = 1.0
 """The slot seconds that positions assume for a run that waits."""
 _FEW = 64
 
 T = TypeVar("T")
-Owner = str | None
 _Key = tuple[bool, float, int, int]
 
 
@@ -32,7 +31,7 @@ class _Account(Generic[T]):
     ``running`` is the number of those with a slot, ``aside`` of those without.
 
     ``used`` is a point in virtual time: the start tag of the owner's next run. ``turn`` orders owners with equal use:
-    the one that was served longest ago comes first.
+    the one that was served longest ago comes first. ``entry`` is the account's entry in a ranking; older ones are void.
     """
 
     owner: Owner
@@ -41,7 +40,7 @@ class _Account(Generic[T]):
     line: deque[T] = field(default_factory=deque)
     running: int = 0
     aside: int = 0
-    ranked: bool = False
+    entry: "_Entry[T] | None" = None
 
     @property
     def in_progress(self) -> int:
@@ -52,6 +51,9 @@ class _Account(Generic[T]):
     def rank(self) -> tuple[float, int]:
         """The account with the lowest rank is served next."""
         return self.used, self.turn
+
+
+_Entry: TypeAlias = tuple[tuple[float, int], int, Standing, _Account[T]]
 
 
 class FairQueue(Generic[T]):
@@ -67,6 +69,11 @@ class FairQueue(Generic[T]):
 
     A run in progress can be set aside: it goes on without its slot, which another owner gets. For its own owner it
     still counts as one that takes a slot: while another owner is present, it leaves one more slot free.
+
+    Long runs never get every slot, unless there is only one. While another owner is present, those of ``long`` standing
+    have at most half of the slots, counting their runs that are aside. While an owner of ``short`` standing is present,
+    all others have at most half of them if no further run may be set aside, because each might keep its slot, and also
+    if an owner of ``long`` standing is present: it rarely comes alone.
 
     At most ``length`` runs wait in all, and at most ``share`` of one owner. The owner None has only the first bound.
     At most ``aside`` runs are aside.
@@ -89,13 +96,13 @@ class FairQueue(Generic[T]):
         self._most_aside = aside
         self._accounts: dict[Owner, _Account[T]] = {}
         self._busy: dict[Owner, _Account[T]] = {}
-        self._ranking: list[tuple[tuple[float, int], _Account[T]]] = []
-        """A heap of the accounts that wait without a run in progress; an entry's rank may be too low."""
-        self._turns = itertools.count()
+        self._rankings: dict[Standing, list[_Entry[T]]] = {each: [] for each in STANDINGS}
+        """A heap for each standing of the accounts that wait without a run in progress; a rank may be too low."""
+        self._turns, self._entries = itertools.count(), itertools.count()
         self._now, self._virtual = clock(), 0.0
         self._waiting, self._lines, self._many = 0, 0, _FEW
         self._held: Counter[Owner] = Counter()
-        self._present: OrderedDict[Owner, float] = OrderedDict()
+        self._owners = Owners(clock)
 
     @property
     def waiting(self) -> int:
@@ -107,14 +114,16 @@ class FairQueue(Generic[T]):
         self._slots = slots
 
     def note_presence(self, owner: Owner) -> None:
-        """Note that the owner is present.
+        """Note that the owner is present."""
+        self._owners.note_presence(owner)
 
-        Only the two owners that came last are kept: of each owner, that is enough to know when another one came.
-        """
-        self._present[owner] = self._clock()
-        self._present.move_to_end(owner)
-        if len(self._present) > 2:
-            self._present.popitem(last=False)
+    def note_long(self, owner: Owner) -> None:
+        """Note that a run of the owner has been in progress for long."""
+        self._owners.note_run(owner, long=True)
+
+    def standing(self, owner: Owner) -> Standing:
+        """Return the owner's standing."""
+        return self._owners.standing(owner)
 
     def check(self, owner: Owner) -> None:
         """Raise ``OwnerQueueFullError`` or ``QueueFullError`` if no further run of the owner may wait."""
@@ -137,6 +146,15 @@ class FairQueue(Generic[T]):
         if not self._held[owner]:
             del self._held[owner]
 
+    @contextmanager
+    def held(self, owner: Owner) -> Iterator[None]:
+        """Count a run against both bounds for the duration of the block."""
+        self.hold(owner)
+        try:
+            yield
+        finally:
+            self.release(owner)
+
     def put(self, owner: Owner, run: T) -> None:
         """Put the run into its owner's line."""
         self._advance()
@@ -158,12 +176,9 @@ class FairQueue(Generic[T]):
     def take(self) -> T | None:
         """Give a slot to the run that starts next and return it, or None if no run may start."""
         self._advance()
-        free = self._slots - sum(account.running for account in self._busy.values())
-        if free < 1:
-            return None
+        free = self._free()
         may = [each for each in self._busy.values() if each.line and self._may_start(each, free)]
-        if first := self._first_ranked():
-            may.append(first)
+        may += self._newcomers(free, STANDINGS)
         if not may:
             return None
         account = min(may, key=lambda each: each.rank)
@@ -174,24 +189,27 @@ class FairQueue(Generic[T]):
         self._left(account)
         return run
 
-    def set_aside(self, owner: Owner) -> bool:
+    def set_aside(self, owner: Owner, *standings: Standing) -> bool:
         """Take the slot from a run of this owner that is in progress, for another owner that has none and waits.
 
-        Return False if there is no such owner, or if too many runs are aside already.
+        Return False if no such owner with one of these standings could start a run then, or if too many runs are aside
+        already.
         """
         self._advance()
-        account, first = self._busy[owner], self._first_ranked()
-        aside = sum(each.aside for each in self._busy.values())
-        if not account.running or first is None or aside >= self._most_aside:
+        account = self._busy[owner]
+        if not account.running or not self._has_room_aside():
             return False
-        account.running -= 1
-        account.aside += 1
-        return True
+        account.running, account.aside = account.running - 1, account.aside + 1
+        if any(self._newcomers(self._free(), standings)):
+            return True
+        account.running, account.aside = account.running + 1, account.aside - 1
+        return False
 
-    def finish(self, owner: Owner) -> None:
+    def finish(self, owner: Owner, *, long: bool | None = False) -> None:
         """Note the end of a run that ``take`` returned. If its owner has one with a slot and one aside, a slot is free.
 
-        It does not matter which of the two has ended: only their number counts.
+        It does not matter which of the two has ended: only their number counts. ``long`` says if the run took long;
+        None if that is not known, because it has not really run.
         """
         self._advance()
         account = self._busy[owner]
@@ -199,6 +217,8 @@ class FairQueue(Generic[T]):
             account.running -= 1
         else:
             account.aside -= 1
+        if long is not None:
+            self._owners.note_run(owner, long=long)
         if not account.in_progress:
             del self._busy[owner]
             self._enter(account)
@@ -238,9 +258,9 @@ class FairQueue(Generic[T]):
             yield run, position
 
     def _key(self, account: _Account[T], index: int) -> _Key:
-        """Return the key by which waiting runs start; those of an owner that must leave the last slot come last."""
+        """Return the key by which waiting runs start; those of an owner that must leave slots to others come last."""
         start = account.used + (account.in_progress + index) * EXPECTED_SECONDS
-        return self._must_share(account), start, index, account.turn
+        return self._must_share(account) or self._fills_lane(account), start, index, account.turn
 
     def _before(self, account: _Account[T], key: _Key) -> int:
         return bisect_left(range(len(account.line)), key, key=lambda index: self._key(account, index))
@@ -256,8 +276,17 @@ class FairQueue(Generic[T]):
         for account in self._busy.values():
             account.used += seconds * account.in_progress
 
+    def _free(self) -> int:
+        return self._slots - sum(account.running for account in self._busy.values())
+
+    def _has_room_aside(self) -> bool:
+        return sum(account.aside for account in self._busy.values()) < self._most_aside
+
     def _may_start(self, account: _Account[T], free: int) -> bool:
-        return not self._must_share(account) or free > 1 + account.aside
+        """Return True if the account may get one of so many free slots."""
+        if free < 1 or (self._must_share(account) and free <= 1 + account.aside):
+            return False
+        return not self._fills_lane(account) and not self._might_keep(account)
 
     def _must_share(self, account: _Account[T]) -> bool:
         """Return True if the owner has a run in progress and another one is present, so that the last slot stays free.
@@ -266,26 +295,50 @@ class FairQueue(Generic[T]):
         """
         if not account.in_progress or (self._slots == 1 and not account.aside):
             return False
-        since = self._clock() - PRESENT_SECONDS
-        return any(other != account.owner and at > since for other, at in self._present.items())
+        return self._owners.are_others_present(account.owner)
+
+    def _fills_lane(self, account: _Account[T]) -> bool:
+        """Return True if the owner's runs take long, and such owners have as many in progress as they may have."""
+        if self._slots < 2 or self.standing(account.owner) != "long":
+            return False
+        in_progress = sum(each.in_progress for each in self._busy.values() if self.standing(each.owner) == "long")
+        return in_progress >= self._slots // 2 and self._owners.is_present("short", "new")
+
+    def _might_keep(self, account: _Account[T]) -> bool:
+        """Return True if the owner's next run may take long and not make room, and half of the slots have such runs."""
+        if self._slots < 2 or self.standing(account.owner) == "short":
+            return False
+        if self._has_room_aside() and not self._owners.is_present("long"):
+            return False
+        running = sum(each.running for each in self._busy.values() if self.standing(each.owner) != "short")
+        return running >= self._slots // 2 and self._owners.is_present("short")
 
     def _enter(self, account: _Account[T]) -> None:
         """Rank an account that waits without a run in progress."""
-        if account.line and not account.in_progress and not account.ranked:
-            account.ranked = True
-            heapq.heappush(self._ranking, (account.rank, account))
+        standing = self.standing(account.owner)
+        if account.line and not account.in_progress and (account.entry is None or account.entry[2] != standing):
+            account.entry = (account.rank, next(self._entries), standing, account)
+            heapq.heappush(self._rankings[standing], account.entry)
 
-    def _first_ranked(self) -> _Account[T] | None:
-        """Return the first account that waits without a run in progress, and drop or correct old entries before it."""
-        while self._ranking:
-            rank, account = self._ranking[0]
-            if account.in_progress or not account.line:
-                heapq.heappop(self._ranking)
-                account.ranked = False
-            elif rank != account.rank:
-                heapq.heapreplace(self._ranking, (account.rank, account))
-            else:
+    def _newcomers(self, free: int, standings: Iterable[Standing]) -> Iterator[_Account[T]]:
+        """Yield of each standing the first account that waits without a run in progress, if it may start one."""
+        for standing in standings:
+            first = self._first_ranked(standing)
+            if first and self._may_start(first, free):
+                yield first
+
+    def _first_ranked(self, standing: Standing) -> _Account[T] | None:
+        """Return the first account with this standing that waits without a run in progress. Mend entries before it."""
+        ranking = self._rankings[standing]
+        while ranking:
+            rank, _, _, account = entry = ranking[0]
+            current = rank == account.rank and self.standing(account.owner) == standing
+            if entry is account.entry and current and account.line and not account.in_progress:
                 return account
+            heapq.heappop(ranking)
+            if entry is account.entry:
+                account.entry = None
+                self._enter(account)
         return None
 
     def _left(self, account: _Account[T]) -> None:
@@ -296,7 +349,8 @@ class FairQueue(Generic[T]):
         """Forget accounts without runs, as soon as others have used as much."""
         if not self._lines and not self._busy:
             self._accounts.clear()
-            self._ranking.clear()
+            for ranking in self._rankings.values():
+                ranking.clear()
             self._virtual = 0.0
         elif not account.line and not account.in_progress and account.used <= self._virtual:
             del self._accounts[account.owner]

@@ -1,7 +1,7 @@
 """Keep finished runs until they are too old, or too many: then the oldest of the owner that takes most room goes."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from itertools import takewhile
 
@@ -14,7 +14,11 @@ from app.run import runner
 _MOST_KEPT = 1000
 _MOST_MEMORY = 64 * 1024 * 1024
 _MOST_BUILT = 1024 * 1024 * 1024
-"""Bounds of the finished runs: their number, the memory of their files and events, the bytes of their artifacts."""
+"""Bounds of the finished runs: their number, the memory of their files and events, the bytes of their artifacts.
+
+An artifact that several runs share counts once. Otherwise some hundred seats that ask for a known answer, which costs
+them nothing, could take all the room.
+"""
 _PIECE = 64 * 1024
 
 
@@ -111,6 +115,7 @@ class _Room:
     def __init__(self) -> None:
         self.runs: deque[Run] = deque()
         self._memory, self._built = 0, 0
+        self._sharing: Counter[object] = Counter()
 
     @property
     def share(self) -> float:
@@ -129,4 +134,7 @@ class _Room:
 
     def _count(self, run: Run, sign: int) -> None:
         self._memory += sign * run.memory_bytes
-        self._built += sign * run.built_bytes
+        before = self._sharing[run.artifact_id]
+        self._sharing[run.artifact_id] += sign
+        if 0 in (before, before + sign):
+            self._built += sign * run.built_bytes

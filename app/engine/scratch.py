@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -16,6 +16,7 @@ import anyio
 
 from app.runfiles import RunFolder, in_thread, removal, removed
 from app.sandbox import Box, may_give
+from app.settings import starts_programs
 
 _log = logging.getLogger(__name__)
 _READ_BY_CARGO = (".cargo/config.toml", ".cargo/config", "Cargo.toml")
@@ -50,7 +51,8 @@ class Scratch:
         ensure_private(self._base)
         # Cargo prints real paths, so they are compared to those.
         base = self._base.resolve()
-        _warn_of_configurations(base)
+        for sentence in flaws(base):
+            _log.warning(sentence)
         for folder in base.glob(f"{_PREFIX}*"):
             _remove_abandoned(folder)
         # It gets its name once it is locked. Otherwise a server that starts now could remove it as abandoned.
@@ -63,7 +65,6 @@ class Scratch:
             # Runs have users of their own, who may pass these folders without listing them.
             for folder in (base, self.path):
                 folder.chmod(0o711)
-            _warn_if_closed(base)
 
     def new_root(self) -> Path:
         """Return the path of a new folder for one run. Its name is short, because cargo prints it."""
@@ -117,17 +118,19 @@ def ensure_private(base: Path) -> None:
         raise PermissionError(f"others can change {base}; name another folder with PLAYGROUND_SCRATCH_DIR")
 
 
-def _warn_if_closed(base: Path) -> None:
-    for folder in base.resolve().parents:
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            _log.warning("the runs' users cannot pass %s to their folders; move PLAYGROUND_SCRATCH_DIR", folder)
-
-
-def _warn_of_configurations(base: Path) -> None:
-    for folder in base.resolve().parents:
+def flaws(base: Path) -> Iterator[str]:
+    """Yield a sentence for each thing that disturbs runs in a folder, which need not exist yet."""
+    there = [folder for folder in (base.resolve(), *base.resolve().parents) if folder.is_dir()]
+    if not starts_programs(there[0]):
+        yield f"No program can be started from {there[0]}, which is mounted noexec; move PLAYGROUND_SCRATCH_DIR."
+    for folder in there:
+        if folder == base.resolve():
+            continue
         for found in (folder / name for name in _READ_BY_CARGO):
             if found.exists():
-                _log.warning("%s lies above the runs, so cargo reads it in each; move PLAYGROUND_SCRATCH_DIR", found)
+                yield f"{found} lies above the runs, so cargo reads it in each; move PLAYGROUND_SCRATCH_DIR."
+        if may_give() and not folder.stat().st_mode & stat.S_IXOTH:
+            yield f"The runs' users cannot pass {folder} to their folders; move PLAYGROUND_SCRATCH_DIR."
 
 
 def _remove_abandoned(folder: Path) -> None:

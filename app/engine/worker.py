@@ -166,7 +166,7 @@ class Worker:
         began = time.monotonic()
         try:
             with run.scope:
-                task = await self._task(run.job, slot, kept, stack)
+                task = await self._task(run, slot, kept, stack)
                 run.built = await runner.run(task, run.emit, run.mark)
             self._failed = None if run.finished() else self._failed
             self._finish(run, "cancelled", began)
@@ -201,7 +201,8 @@ class Worker:
             raise JobRefusedError(words.COURSE_CHANGED)
         return course, lesson
 
-    async def _task(self, job: JobSpec, slot: Slot, kept: Path, stack: AsyncExitStack) -> runner.Task:
+    async def _task(self, run: Run, slot: Slot, kept: Path, stack: AsyncExitStack) -> runner.Task:
+        job = run.job
         toolchain = self._present(job)
         course, _ = self._taught(job)
         may_park = runner.may_park(job.command) and not job.after
@@ -223,6 +224,7 @@ class Worker:
             machines=await self._stand_in(toolchain),
             seed=await self._seeds.of(toolchain) if runner.takes_seed(job.command) else None,
             parked=ready.parked if ready else None,
+            must_yield=lambda: run.yields,
         )
 
     async def _workspace(self, slot: Slot, course: Course, stack: AsyncExitStack) -> Workspace:

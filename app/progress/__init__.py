@@ -85,8 +85,8 @@ class Progress:
         return self._store.failures
 
     async def check(self) -> None:
-        """Raise ``sqlite3.Error`` unless every table can be written."""
-        await self._store.together(try_tables)
+        """Raise ``sqlite3.Error`` unless every table and the disk can be written. Changes nothing."""
+        await self._store.alone(try_tables)
 
     async def files(self, seat: str, lesson: str) -> dict[str, str]:
         """Return the seat's texts by path, or none if it has not changed any in the lesson."""
@@ -167,15 +167,16 @@ class Progress:
         rows = await self._store.rows("select lesson from last_runs where seat = ? order by at desc", seat)
         return next((str(lesson) for (lesson,) in rows if lesson in among), None)
 
-    async def forget(self, seat: str) -> None:
-        """Delete everything that is stored of a seat, or nothing if the disk fails."""
+    async def forget(self, seat: str) -> bool:
+        """Delete everything that is stored of a seat, or nothing if the disk fails; return True if it was a member."""
 
-        def work(db: sqlite3.Connection) -> None:
-            forget_member(db, seat)  # keeps its tries in the sums of the class
+        def work(db: sqlite3.Connection) -> bool:
+            was_member = forget_member(db, seat)  # keeps its tries in the sums of the class
             for table in TABLES:
                 db.execute(f"delete from {table} where seat = ?", (seat,))  # noqa: S608  (names of our own)
+            return was_member
 
-        await self._store.together(work)
+        return await self._store.together(work)
 
 
 def _has_run(db: sqlite3.Connection, seat: str, lesson: str) -> bool:

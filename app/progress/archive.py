@@ -38,6 +38,8 @@ _MOST_KEY_BYTES = 4096
 _MAGIC = b"SQLite format 3\0"
 _SIDE_FILES = (f"{DATABASE}-wal", f"{DATABASE}-shm")
 _PART = "restore-part-"
+PART = ".playground-backup-"
+"""Start of the name of the folder in which an archive is written."""
 
 
 class ArchiveError(Exception):
@@ -68,7 +70,7 @@ def back_up(folder: Path, file: Path | None, standard_output: BinaryIO) -> Conte
     The file appears only when it is complete. Raises ``ArchiveError``, ``sqlite3.Error``, ``OSError``.
     """
     where = file.parent if file else None
-    with tempfile.TemporaryDirectory(prefix=".playground-backup-", dir=where) as name:
+    with tempfile.TemporaryDirectory(prefix=PART, dir=where) as name:
         copy = Path(name, DATABASE)
         contents = _copy(folder, copy)
         if file is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from app.progress.folder import SEAT_KEY, flush, newest_backup
-from app.progress.schema import MIGRATIONS, TABLES, Migrations
+from app.progress.schema import MIGRATIONS, ROOM_TABLES, TABLES, Migrations
 
 _log = logging.getLogger(__name__)
 _WAIT_SECONDS = 5
@@ -110,14 +110,24 @@ def tables_of_seats(db: sqlite3.Connection) -> list[str]:
 
 
 def try_tables(db: sqlite3.Connection) -> None:
-    """Insert a row into each table and delete it; raises ``sqlite3.Error`` if one is missing, locked or full."""
-    for table in TABLES:
-        values = [0 if "int" in kind.lower() else "" for _, _, kind in columns(db, table)]
-        if not values:
-            raise sqlite3.OperationalError(f"no such table: {table}")
-        marks = ", ".join("?" * len(values))
-        db.execute(f"insert or replace into {table} values ({marks})", values)  # noqa: S608  (names of our own)
-        db.execute(f"delete from {table} where seat = ''")  # noqa: S608 - names of our own
+    """Prove that every table and the disk can be written, without changing anything.
+
+    Raises ``sqlite3.Error`` if a table is missing or locked, or if the disk is full or read-only.
+    """
+    db.execute("begin immediate")
+    try:
+        for table in (*TABLES, *ROOM_TABLES):
+            values = [0 if "int" in kind.lower() else "" for _, _, kind in columns(db, table)]
+            if not values:
+                raise sqlite3.OperationalError(f"no such table: {table}")
+            marks = ", ".join("?" * len(values))
+            db.execute(f"insert or replace into {table} values ({marks})", values)  # noqa: S608  (names of our own)
+    finally:
+        if db.in_transaction:
+            db.execute("rollback")
+    # Nothing that is rolled back reaches the disk. The version, set to what it is, does: SQLite writes its page again.
+    [(version,)] = db.execute("pragma user_version").fetchall()
+    db.execute(f"pragma user_version = {version}")
 
 
 def _usable_version(db: sqlite3.Connection, path: Path, known: int) -> int:

@@ -7,7 +7,7 @@ document comes from strangers, so the types bound it and the caller checks it ag
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]{1,100}$")]
 
@@ -23,6 +23,17 @@ def _past(at: datetime) -> datetime:
 _Past = Annotated[AwareDatetime, AfterValidator(_past)]
 _MOST_LESSONS = 500
 _MOST_FILES = 50
+
+
+def _at_most(most: int) -> BeforeValidator:
+    """Return a validator that counts entries first: ``max_length`` counts them after each invalid one cost an error."""
+
+    def few(entries: object) -> object:
+        if isinstance(entries, dict) and len(entries) > most:
+            raise ValueError(f"there are more than {most} entries")
+        return entries
+
+    return BeforeValidator(few)
 
 
 class _Frozen(BaseModel):
@@ -47,7 +58,7 @@ class PortablePrediction(_Frozen):
 class PortableLesson(_Frozen):
     """The progress in one lesson."""
 
-    files: dict[str, str] = Field(default_factory=dict, max_length=_MOST_FILES)
+    files: Annotated[dict[str, str], _at_most(_MOST_FILES)] = Field(default_factory=dict)
     reached: PortableReached | None = None
     opened: int = Field(0, ge=0, le=1000)
     prediction: PortablePrediction | None = None
@@ -58,4 +69,4 @@ class PortableProgress(_Frozen):
 
     format: Literal["freestanding-playground-progress"] = "freestanding-playground-progress"
     version: Literal[1] = 1
-    lessons: dict[str, PortableLesson] = Field(max_length=_MOST_LESSONS)
+    lessons: Annotated[dict[str, PortableLesson], _at_most(_MOST_LESSONS)]

@@ -78,11 +78,11 @@ class RoomStore:
         await self._store.together(work)
 
     async def prune(self, before: float) -> int:
-        """Delete the members who were last seen and last ran something before that time; return how many they were."""
+        """Delete the members who joined before that time and have run nothing since; return how many they were."""
 
         def work(db: sqlite3.Connection) -> int:
             query = (
-                "select seat from members where seen < ?"
+                "select seat from members where joined < ?"
                 " and not exists (select 1 from tries where tries.seat = members.seat and at >= ?)"
             )
             gone = [str(seat) for (seat,) in db.execute(query, (before, before))]
@@ -116,9 +116,9 @@ class RoomStore:
 
         return await self._store.together(work)
 
-    async def leave(self, seat: str) -> None:
-        """Delete the member and everything of it in the class; its progress stays."""
-        await self._store.together(lambda db: forget_member(db, seat))
+    async def leave(self, seat: str) -> bool:
+        """Delete the member and everything of it in the class; return False if it was none. Its progress stays."""
+        return await self._store.together(lambda db: forget_member(db, seat))
 
     async def sweep(self) -> list[str]:
         """Delete the members who have run nothing since they joined; return their seats."""
@@ -327,11 +327,13 @@ _SUMS = """
 """Sums per step. An error class counts runs, also those whose goal it was."""
 
 
-def forget_member(db: sqlite3.Connection, seat: str) -> None:
-    """Delete a seat from the class within a transaction; its tries remain in the sums."""
+def forget_member(db: sqlite3.Connection, seat: str) -> bool:
+    """Delete a seat from the class within a transaction, but not from the sums; return True if it was a member."""
+    was_member = db.execute("select 1 from members where seat = ?", (seat,)).fetchone() is not None
     _add_up(db, seat)
     for table in _NAMED_TABLES:
         db.execute(f"delete from {table} where seat = ?", (seat,))  # noqa: S608  (names of our own)
+    return was_member
 
 
 def _add_up(db: sqlite3.Connection, seat: str | None) -> None:

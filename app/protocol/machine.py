@@ -9,14 +9,20 @@ TargetState = Literal["ready", "missing", "waiting", "building", "failed"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A worker of a newer version may say more.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class ToolchainInfo(_Frozen):
-    """A toolchain without its paths. ``targets`` maps each triple that it builds for to the origin of its ``core``."""
+    """A toolchain without its paths.
+
+    ``commit`` is the compiler's commit hash or ``""``. ``targets`` maps each triple that it builds for to the origin of
+    its ``core``.
+    """
 
     name: str
     version: str
+    commit: str = ""
     stable: bool
     host: str
     targets: Mapping[str, str]

@@ -23,13 +23,13 @@ class WorkerInfo(BaseModel):
     version: str
     courses: Mapping[str, str]
     isolation: str
-    slots: int
+    slots: int = Field(ge=0)
     toolchains: tuple[ToolchainInfo, ...]
     pending: tuple[TargetStatus, ...] = ()
     health: str = "ok"
     toolchain_health: str = "ok"
     draining: bool = False
-    busy: int = 0
+    busy: int = Field(0, ge=0)
     counts: Mapping[str, int] = Field(default_factory=dict)
 
     @property

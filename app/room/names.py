@@ -12,13 +12,15 @@ _DROPPED = ("Cc", "Cf", "Cn", "Co", "Cs")
 _MARKS = ("Mn", "Me")
 _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and symbols without ink."""
+_LONGEST = 1000
+"""Characters that are looked at. Normalizing takes time that grows with the square of a run of combining marks."""
 _MOST_MARKS = 2
 """Combining marks after one letter. Vietnamese needs two; dozens would cover the rows above and below."""
 
 
 def cleaned(text: str) -> str:
-    """Return a name as one line of visible characters; empty if nothing is left."""
-    name = " ".join("".join(_kept(unicodedata.normalize("NFC", text))).split())
+    """Return a name as one line of visible characters; empty if nothing is left. The rest of a long one is left out."""
+    name = " ".join("".join(_kept(unicodedata.normalize("NFC", text[:_LONGEST]))).split())
     return name if any(unicodedata.category(char) not in (*_MARKS, "Zs") for char in name) else ""
 
 

@@ -24,6 +24,8 @@ _OWN_ERROR = re.compile(r"(::)?((core|std)::)?compile_error!")
 _SUMMARY = re.compile(r"warnings? emitted$")
 _CERTAINTY = {"MaybeIncorrect": 1, "MachineApplicable": 2}
 """The rank of a suggestion's applicability; every other one counts as 0."""
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""The beginning of an escape for half of a surrogate pair, or for a backslash with such letters behind it."""
 _LONGEST_MESSAGE = 256 * 1024
 """Length of a message. A longer one is not parsed, because that would block the server; no compiler writes one."""
 
@@ -273,6 +275,9 @@ def _parse_message(line: str) -> dict[str, Any]:
         return {}
     try:
         message: dict[str, Any] = json.loads(line)
+        if _SURROGATE.search(line):
+            # Code that forges a message may escape half of a pair alone, which no later reader of the event can encode.
+            json.dumps(message, ensure_ascii=False).encode()
     except ValueError:
         return {}
     return message

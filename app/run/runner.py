@@ -68,7 +68,7 @@ class Task:
     the artifact. ``after`` is the artifact of an earlier run, to be placed in the crate. ``machines`` is the stand-in
     for the emulators, None where there are none. ``seed`` is what cargo knows of the compiler, None for a command that
     needs no seed (``takes_seed``). ``parked`` is a process that waits in a folder which the workspace has made already,
-    with the seed but without the files.
+    with the seed but without the files. Once ``must_yield`` returns True, other runs get the processors first.
     """
 
     files: Mapping[str, str]
@@ -85,6 +85,7 @@ class Task:
     machines: StandIn | None = None
     seed: Seed | None = None
     parked: Parked | None = None
+    must_yield: Callable[[], bool] = bool
 
 
 def readable(toolchain: Toolchain, machines: StandIn | None) -> tuple[Path, ...]:
@@ -228,7 +229,9 @@ async def _run_process(
             observe = task.program_seconds if _starts_program(task.command) else None
             argv, env = ([], {}) if task.parked else (_argv(task), _env(task))
             async with (
-                process(task.box, argv, root, task.workspace.root, env, folders, observe, task.parked) as child,
+                process(
+                    task.box, argv, root, task.workspace.root, env, folders, observe, task.parked, task.must_yield
+                ) as child,
                 monitor.following() if _may_start_machine(task) else nullcontext(),
             ):
                 mark("spawn")

@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -124,12 +124,13 @@ async def process(
     readable: Sequence[Path] = (),
     observe: float | None = None,
     parked: "Parked | None" = None,
+    must_yield: Callable[[], bool] = bool,
 ) -> AsyncIterator[Confined]:
     """Run a process that is ended when it and its descendants exceed a limit.
 
     If ``observe``, in seconds, is given, the launcher traces the program below ``cwd`` that the process becomes.
-    ``parked`` is a process in the same box that has become the program already; it cannot be observed. The other
-    parameters are as for ``confined``.
+    ``parked`` is a process in the same box that has become the program already; it cannot be observed. Once
+    ``must_yield`` returns True, other runs go first. The other parameters are as for ``confined``.
     """
     with _channel(observe) as (report, trace_request):
         async with (
@@ -138,6 +139,7 @@ async def process(
             else nullcontext(parked.child)
         ) as child:
             child.report = report
+            child.watch.must_yield = must_yield
             try:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_watch, child)

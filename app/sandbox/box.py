@@ -6,6 +6,7 @@ every descendant. ``none``: the program runs unconfined.
 """
 
 import os
+import resource
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ class Box:
         else:
             # All processes of the server's user count. This leaves room for two runs and stops a fork bomb.
             values["nproc"] = own_tasks() + 2 * most.processes
-        return [word for name, value in values.items() for word in ("--limit", f"{name}={value}")]
+        return [word for name, value in values.items() for word in ("--limit", f"{name}={_allowed(name, value)}")]
 
     def _landlock(self, readable: Sequence[Path], ro: Sequence[str], rw: Sequence[str]) -> list[str]:
         if not self.landlock:
@@ -177,6 +178,12 @@ class Box:
         for path in _DEVICES:
             words += ["--dev", path]
         return words
+
+
+def _allowed(name: str, value: int) -> int:
+    """Return a limit, or the system's own if that is lower. No program could be started with a higher one."""
+    _, most = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))
+    return value if most == resource.RLIM_INFINITY else min(value, most)
 
 
 def _open_parents(folder: Path) -> list[str]:

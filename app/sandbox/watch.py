@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -24,8 +24,8 @@ TICK = 0.05
 
 POLITE_SECONDS = 2.0
 """Processor time after which a run yields to others. A build of a lesson takes a tenth of a second."""
-_POLITE = 10
-"""The niceness of a run that yields: it gets a tenth of a processor that another run wants."""
+_POLITE = 19
+"""The niceness of a run that yields. It must be above that of other runs, which have 10 without a user of their own."""
 
 _REST = 4
 """The pause after a measurement of the files, as a multiple of its duration.
@@ -55,7 +55,10 @@ class Usage:
 
 
 class Watch:
-    """Measures one run. Call ``look`` every ``TICK`` seconds."""
+    """Measures one run. Call ``look`` every ``TICK`` seconds.
+
+    ``must_yield`` is asked each time; once it returns True, the run yields to others, however little it has used.
+    """
 
     def __init__(self, pid: int, folder: RunFolder, limits: Limits, user: int | None = None) -> None:
         self._pid = pid
@@ -64,12 +67,13 @@ class Watch:
         self._user = None if may_look() else user
         self._due = 0.0
         self._polite = False
+        self.must_yield: Callable[[], bool] = bool
 
     def look(self) -> Limit | None:
         """Return the first limit that the run exceeds, or None."""
         most = self._limits
         used = usage(self._pid, most.processes)
-        if used.cpu_seconds > POLITE_SECONDS and not self._polite:
+        if not self._polite and (used.cpu_seconds > POLITE_SECONDS or self.must_yield()):
             self._polite = True
             _yield_processors(self._pid)
         if used.cpu_seconds > most.cpu_seconds:
@@ -122,8 +126,20 @@ def _yield_processors(pid: int) -> None:
         with suppress(FileNotFoundError):  # it has ended
             for thread in os.listdir(f"/proc/{one}/task"):
                 with suppress(OSError):  # it is another user's, and the server lacks the right
-                    before = os.getpriority(os.PRIO_PROCESS, int(thread))
-                    os.setpriority(os.PRIO_PROCESS, int(thread), max(before, _POLITE))
+                    os.setpriority(os.PRIO_PROCESS, int(thread), _POLITE)
+        with suppress(OSError):  # as above, or the kernel has no such groups
+            _yield_as_session(one)
+
+
+def _yield_as_session(pid: int) -> None:
+    """Lower the weight of a process's session, unless it is the server's own.
+
+    On desktops, the kernel shares processors between sessions (sched(7), "autogroup"), and niceness only counts within
+    one.
+    """
+    if os.getsid(pid) != os.getsid(0):
+        with open(f"/proc/{pid}/autogroup", "w") as file:
+            file.write(str(_POLITE))
 
 
 def _statuses(folder: RunFolder) -> Iterator[os.stat_result]:

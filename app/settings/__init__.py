@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from limits import parse
+from limits import parse_many
 from platformdirs import user_cache_path, user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -53,10 +53,12 @@ def _memory() -> int:
 
 
 def _rate(text: str) -> str:
-    try:
-        parse(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not a rate; write one such as 30/minute or 5/10 seconds") from error
+    found = []
+    with suppress(ValueError):
+        found = parse_many(text)
+    # A second rate in the text would not count, and nothing at all cannot be meant.
+    if len(found) != 1 or not found[0].amount:
+        raise ValueError(f"{text!r} is not a rate; write one such as 30/minute or 5/10 seconds")
     return text
 
 
@@ -100,6 +102,13 @@ def _metrics(text: str) -> str:
 Rate = Annotated[str, AfterValidator(_rate)]
 """A number of requests and a time, in the notation of the library ``limits``: ``30/minute``."""
 
+# The upper bounds are far above any use. Beyond them, the kernel, the broker or Python's dates would not take a value,
+# and each run would fail instead of the start.
+Seconds = Annotated[float, Field(gt=0, le=366 * 24 * 3600)]
+SecondsOrNone = Annotated[float, Field(ge=0, le=366 * 24 * 3600)]
+Number = Annotated[int, Field(ge=1, le=1_000_000)]
+Bytes = Annotated[int, Field(ge=1024, le=2**50)]
+
 
 def _engine(address: str) -> str:
     if address == "local" or re.fullmatch(r"(nats|tls)://[^\s/?#]+", address):
@@ -116,9 +125,11 @@ class Settings(BaseSettings):
     Times are in seconds, sizes in bytes.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, allow_inf_nan=False
+    )
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on")
     allowed_hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)] = (
         Field(
@@ -159,22 +170,19 @@ class Settings(BaseSettings):
     max_runs: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
+        le=256,  # as root each has a user id of its own, of which there are 478
         description="concurrent runs; further runs are queued. A long one may be in progress besides",
     )
-    queue_length: int = Field(200, ge=1, description="length of the queue; further runs are refused")
-    owner_queue_length: int = Field(
-        8, ge=1, description="queued runs of one seat, or of one address without a cookie; further runs are refused"
+    queue_length: Number = Field(200, description="length of the queue; further runs are refused")
+    owner_queue_length: Number = Field(
+        8, description="queued runs of one seat, or of one address without a cookie; further runs are refused"
     )
-    run_seconds: float = Field(20.0, gt=0, description="wall-clock time of a run, without its time in the queue")
-    program_seconds: float = Field(
-        2.0,
-        gt=0,
-        description="a freestanding program is stopped after this long, which counts as a result",
+    run_seconds: Seconds = Field(20.0, description="wall-clock time of a run, without its time in the queue")
+    program_seconds: Seconds = Field(
+        2.0, description="a freestanding program is stopped after this long, which counts as a result"
     )
-    boot_seconds: float = Field(
-        3.0,
-        gt=0,
-        description="an emulated machine is switched off after this long, which is not a failure",
+    boot_seconds: Seconds = Field(
+        3.0, description="an emulated machine is switched off after this long, which is not a failure"
     )
     isolation: Literal["auto", "namespaces", "landlock", "none"] = Field(
         "auto", description="level of isolation of runs; auto chooses the strongest one that works here"
@@ -182,22 +190,22 @@ class Settings(BaseSettings):
     control_groups: bool = Field(
         True, description="limit memory and processes by control groups too, where they can be created"
     )
-    cpu_seconds: float = Field(30.0, gt=0, description="CPU time of a run, summed over its processes")
+    cpu_seconds: Seconds = Field(30.0, description="CPU time of a run, summed over its processes")
     memory_bytes: int = Field(
-        default_factory=_memory, ge=64 * 1024 * 1024, description="memory of a run, summed over its processes"
+        default_factory=_memory, ge=64 * 1024 * 1024, le=2**50, description="memory of a run, summed over its processes"
     )
-    processes: int = Field(128, ge=16, description="concurrent processes and threads of a run")
-    open_files: int = Field(256, ge=64, description="open files of each process of a run")
-    file_size_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="size of each file that a run writes")
-    workspace_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024, description="total size of a run's files")
-    workspace_files: int = Field(10_000, ge=100, description="number of a run's files")
-    output_bytes: int = Field(
-        1024 * 1024, ge=1024, description="output of a run, all parts of compiler messages included"
+    processes: int = Field(128, ge=16, le=1_000_000, description="concurrent processes and threads of a run")
+    open_files: int = Field(256, ge=64, le=1_000_000, description="open files of each process of a run")
+    file_size_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024 * 1024, le=2**50, description="size of each file that a run writes"
     )
-    file_bytes: int = Field(64 * 1024, ge=1024, description="size of each edited file")
-    body_bytes: int = Field(1024 * 1024, ge=1024, description="size of a request body")
-    reader_seconds: float = Field(
-        15.0, gt=0, description="a run started from a page is cancelled when no reader has followed it for this long"
+    workspace_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024, le=2**50, description="total size of a run's files")
+    workspace_files: int = Field(10_000, ge=100, le=100_000_000, description="number of a run's files")
+    output_bytes: Bytes = Field(1024 * 1024, description="output of a run, all parts of compiler messages included")
+    file_bytes: Bytes = Field(64 * 1024, description="size of each edited file")
+    body_bytes: Bytes = Field(1024 * 1024, description="size of a request body")
+    reader_seconds: Seconds = Field(
+        15.0, description="a run started from a page is cancelled when no reader has followed it for this long"
     )
     engine: Annotated[str, AfterValidator(_engine)] = Field(
         "local", description="local, or the address of a NATS server whose workers execute the runs: nats://host:4222"
@@ -208,20 +216,23 @@ class Settings(BaseSettings):
     engine_replicas: int = Field(
         1, ge=1, le=5, description="with workers elsewhere: NATS servers of a cluster that keep each message"
     )
-    worker_seconds: float = Field(
-        60.0, gt=0, description="with workers elsewhere: runs end as lost when no worker has been there for this long"
+    worker_seconds: Seconds = Field(
+        60.0, description="with workers elsewhere: runs end as lost when no worker has been there for this long"
     )
     seat_days: int = Field(
-        180, ge=0, description="seats that have run nothing for this many days are deleted; 0 keeps them for ever"
+        180,
+        ge=0,
+        le=36_500,
+        description="seats that have run nothing for this many days are deleted; 0 keeps them for ever",
     )
-    drain_seconds: float = Field(
-        1.0, ge=0, description="when the server stops, runs that are running have this long to end by themselves"
+    drain_seconds: SecondsOrNone = Field(
+        1.0, description="when the server stops, runs that are running have this long to end by themselves"
     )
     keep_answers: bool = Field(
         True, description="answer a run of a lesson's own text like an identical run before it, if there was one"
     )
-    ready_seconds: float = Field(
-        600.0, ge=0, description="how long a sandbox that was made ahead waits for a run; 0: none is made ahead"
+    ready_seconds: SecondsOrNone = Field(
+        600.0, description="how long a sandbox that was made ahead waits for a run; 0: none is made ahead"
     )
     artifact_readers: int = Field(
         # A std program takes a processor for a quarter of a second.
@@ -230,13 +241,11 @@ class Settings(BaseSettings):
         le=16,
         description="artifacts that are read at once",
     )
-    run_ttl: float = Field(3600.0, gt=0, description="how long a finished run and its artifact are kept")
-    request_seconds: float = Field(
-        10.0, gt=0, description="timeout for receiving a request's head, and then for its body"
-    )
-    stalled_seconds: float = Field(20.0, gt=0, description="a client that reads nothing for this long is disconnected")
-    max_connections: int = Field(
-        1500, ge=1, description="open connections; at the limit, a new one closes the longest idle one"
+    run_ttl: Seconds = Field(3600.0, description="how long a finished run and its artifact are kept")
+    request_seconds: Seconds = Field(10.0, description="timeout for receiving a request's head, and then for its body")
+    stalled_seconds: Seconds = Field(20.0, description="a client that reads nothing for this long is disconnected")
+    max_connections: Number = Field(
+        1500, description="open connections; at the limit, a new one closes the longest idle one"
     )
     address_share: float = Field(
         0.5,
@@ -244,13 +253,13 @@ class Settings(BaseSettings):
         le=1,
         description="share of connections, streams and downloads that one address gets when others need them too",
     )
-    max_downloads: int = Field(64, ge=1, description="concurrent artifact downloads in total")
-    max_seat_downloads: int = Field(
-        8, ge=1, description="concurrent artifact downloads by one seat, or by one address without a cookie"
+    max_downloads: Number = Field(64, description="concurrent artifact downloads in total")
+    max_seat_downloads: Number = Field(
+        8, description="concurrent artifact downloads by one seat, or by one address without a cookie"
     )
-    max_streams: int = Field(1000, ge=1, description="open event streams in total")
-    max_run_streams: int = Field(20, ge=1, description="open event streams of one run")
-    max_seat_streams: int = Field(20, ge=1, description="open event streams by one seat")
+    max_streams: Number = Field(1000, description="open event streams in total")
+    max_run_streams: Number = Field(20, description="open event streams of one run")
+    max_seat_streams: Number = Field(20, description="open event streams by one seat")
     seat_runs: Rate = Field(
         "30/minute", description="runs that one seat may start; a run on all compilers counts once per compiler"
     )

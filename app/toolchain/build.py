@@ -241,7 +241,8 @@ async def _cargo(
         *arguments[1:],
     ]
     # cargo reads the configuration in the current folder and every folder above it. / has none of the user's.
-    return await stream(argv, line, env=env, cwd=Path("/"), seconds=seconds, pass_fds=() if lock is None else (lock,))
+    fds = () if lock is None else (lock,)
+    return await stream(argv, line, env=env, cwd=Path("/"), seconds=seconds, pass_fds=fds, tied=True)
 
 
 def _write_crate(folder: Path, file: str, text: str) -> None:

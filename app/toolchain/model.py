@@ -78,7 +78,12 @@ class Toolchain:
     def info(self) -> ToolchainInfo:
         """The toolchain without its paths."""
         return ToolchainInfo(
-            name=self.name, version=self.version, stable=self.stable, host=self.host, targets=self.targets
+            name=self.name,
+            version=self.version,
+            commit=self.commit,
+            stable=self.stable,
+            host=self.host,
+            targets=self.targets,
         )
 
     def can_build(self, target: str | None) -> bool:

@@ -1,9 +1,9 @@
-"""Start the programs of set-up: with an argument list, never through a shell, and never left running."""
+"""Start the programs of set-up: with an argument list that no shell reads, and never left running."""
 
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
@@ -17,6 +17,15 @@ TIMED_OUT = 124
 NOT_STARTED = 127
 _GRACE_SECONDS = 3.0
 _T = TypeVar("_T")
+_GUARD = """pipe=/proc/self/fd/$1; shift
+({ read -r _ || :; } <"$pipe" && kill -KILL 0) >/dev/null 2>&1 &
+exec "$@"
+"""
+"""A shell that becomes the program and leaves a guard in its process group.
+
+The guard kills the group when the pipe is closed, whose other end only this process holds. A parent's death signal
+(``PR_SET_PDEATHSIG``) would not reach the program's own children.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,15 +57,16 @@ async def stream(
     cwd: Path | None = None,
     seconds: float = 600.0,
     pass_fds: Sequence[int] = (),
+    tied: bool = False,
 ) -> int:
     """Run a program, pass each line of its output to ``line``, and return its exit code, as in ``Result.code``.
 
-    On a timeout or cancellation, the program's whole process group is ended. Descriptors in ``pass_fds`` stay open in
-    the program and in programs that it starts.
+    On a timeout or cancellation, the program's whole process group is ended; if it is ``tied``, also when this process
+    ends, even by SIGKILL. Descriptors in ``pass_fds`` stay open in the program and in programs that it starts.
     """
     try:
-        with anyio.fail_after(seconds):
-            async with _running(argv, env, cwd, pass_fds) as process:
+        with anyio.fail_after(seconds), _bound(argv, pass_fds, tied=tied) as (words, fds):
+            async with _running(words, env, cwd, fds) as process:
                 await _read_lines(process, line)
                 return await process.wait()
     except TimeoutError:
@@ -77,6 +87,22 @@ async def side_by_side(work: Callable[[_T], Awaitable[None]], items: Iterable[_T
     async with anyio.create_task_group() as tasks:
         for item in items:
             tasks.start_soon(do, item)
+
+
+@contextmanager
+def _bound(
+    argv: Sequence[str | Path], fds: Sequence[int], *, tied: bool
+) -> Iterator[tuple[Sequence[str | Path], Sequence[int]]]:
+    """Yield a command and descriptors for the program; if it is ``tied``, those with a guard."""
+    if not tied:
+        yield argv, fds
+        return
+    reader, writer = os.pipe()
+    try:
+        yield ["/bin/sh", "-c", _GUARD, "sh", str(reader), *argv], (*fds, reader)
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 @asynccontextmanager

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from app.engine import NoSuchRunError, RunPhase, RunStatus
 from app.protocol.events import Event, Finished, Verdict, to_json
 from app.protocol.machine import TargetState
 from app.toolchain import default_toolchain
-from app.web.metrics import CONTENT_TYPE_LATEST, may_read
+from app.web.metrics import may_read
 from app.web.problem import ProblemError, http_error, no_metrics, no_such_run
 from app.web.prose import markdown
 from app.web.sse import EventStream, frame
@@ -19,6 +19,18 @@ from app.web.state import Playground, event_id
 
 router = APIRouter()
 _MOST_FIELDS = 100
+
+
+def _whole(text: str) -> str:
+    """Return the text. Raises ``ValueError`` for half a surrogate pair, which JSON can escape but nobody can store."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it contains half a surrogate pair; remove it") from None
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_whole)]
 
 
 class CourseSummary(BaseModel):
@@ -66,11 +78,11 @@ class RunRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    lesson: str
+    lesson: _Text
     files: dict[str, str] = {}
-    command: str
-    toolchain: str | None = None
-    after: str | None = None
+    command: _Text
+    toolchain: _Text | None = None
+    after: _Text | None = None
     again: bool = False
 
     @model_validator(mode="before")
@@ -311,7 +323,7 @@ async def metrics(request: Request, app: App) -> Response:
         raise http_error(404, "")
     if not may_read(request, wanted):
         raise no_metrics()
-    return Response(await app.measured(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await app.measured(), media_type=app.metrics.content_type)
 
 
 def problem_answer(problem: ProblemError) -> JSONResponse:

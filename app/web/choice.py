@@ -5,7 +5,7 @@ from app.engine import Inventory
 from app.engine.owner_lock import PerOwnerLock
 from app.protocol.machine import ToolchainInfo
 from app.toolchain import default_toolchain, is_code, preferred
-from app.web.problem import no_such_code, no_such_toolchain, no_toolchain
+from app.web.problem import ProblemError, engine_unavailable, no_such_code, no_such_toolchain, no_toolchain
 
 
 class ToolchainChoice:
@@ -18,15 +18,20 @@ class ToolchainChoice:
     async def choose(self, lesson: Lesson, name: str | None) -> ToolchainInfo:
         """Return the toolchain of that name, or the lesson's default; raises ``ProblemError``."""
         toolchains = await self._inventory.toolchains(lesson.targets)
+        if not toolchains:
+            raise await self.nothing_here()
         if name:
             chosen = next((toolchain for toolchain in toolchains if toolchain.name == name), None)
             if chosen is None:
                 raise no_such_toolchain(name, [toolchain.name for toolchain in toolchains])
             return chosen
         default = default_toolchain(toolchains, lesson)
-        if default is None:
-            raise no_toolchain()
+        assert default, "there are toolchains"
         return default
+
+    async def nothing_here(self, status: int = 503) -> ProblemError:
+        """Return the refusal of what needs a toolchain when there is none: on this machine, or at no worker."""
+        return no_toolchain(status) if await self._inventory.crew() is None else engine_unavailable()
 
     async def explanation(self, code: str, name: str = "", asker: str = "") -> tuple[str, str]:
         """Return a toolchain's title and its explanation of an error code; raises ``ProblemError`` 404.
@@ -36,7 +41,7 @@ class ToolchainChoice:
         toolchains = await self._inventory.toolchains()
         chosen = next((one for one in toolchains if one.name == name), None) or preferred(toolchains, None)
         if chosen is None:
-            raise no_toolchain(404)
+            raise await self.nothing_here(404)
         async with self._explaining.of(asker):
             text = await self._inventory.explain(chosen.name, code) if is_code(code) else None
         if text is None:

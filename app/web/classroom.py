@@ -90,8 +90,13 @@ class Classroom:
         async with self._reading:
             now = time.monotonic()
             if now - self._read_at >= _STATE_SECONDS:
+                # Before the read, so that a change during it is read again.
                 self._read_at = now
-                found = await self.room.state()
+                try:
+                    found = await self.room.state()
+                except BaseException:
+                    self._read_at = -_STATE_SECONDS
+                    raise
                 if found != self._state:
                     self._state = found
                     self._shared += 1
@@ -126,6 +131,12 @@ class Classroom:
             self._seen[seat] = self.now()
             self.latest = run
             self.changed(seat)
+
+    def forgotten(self, seat: str) -> None:
+        """Note that everything of a member was deleted."""
+        self._members.discard(seat)
+        self._seen.pop(seat, None)
+        self.changed(seat)
 
     async def visited(self, seat: str, lesson: Lesson) -> None:
         """Record that a seat has opened a step, if it is a member."""

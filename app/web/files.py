@@ -26,7 +26,11 @@ class Files(StaticFiles):
         """Answer with the file, or with 304 if the client already has it."""
         plain = super().file_response(full_path, stat_result, scope, status_code)
         headers = Headers(scope=scope)
-        if isinstance(plain, NotModifiedResponse) or "range" in headers or stat_result.st_size < _WORTH:
+        if isinstance(plain, NotModifiedResponse) or stat_result.st_size < _WORTH:
+            return plain
+        if "range" in headers:
+            # Otherwise the middleware would compress the part, for each request anew.
+            plain.headers["content-encoding"] = "identity"
             return plain
         if "gzip" not in headers.get("accept-encoding", ""):
             return plain

@@ -27,7 +27,7 @@ from app.web.classroom import Classroom
 from app.web.guard.seats import Seats, examine_key
 from app.web.journal import Journal
 from app.web.keeper import ProgressKeeper
-from app.web.metrics import Metrics, Now
+from app.web.metrics import Now, metrics_of
 from app.web.panels import Panels
 from app.web.problem import broken_course, no_such_course, no_such_lesson
 from app.web.prose import prose
@@ -80,7 +80,7 @@ class Playground:
         courses: Mapping[str, Course] = {course.id: course for course in self.shelf.courses}
         self.classroom = Classroom(self.progress.room, self.shelf.default)
         self.inventory: Inventory
-        self.metrics = Metrics()
+        self.metrics = metrics_of(settings.metrics)
         self.journal = Journal(settings)
         self.watch = RunWatch(self.metrics, self.journal)
         self.engine: Engine
@@ -188,12 +188,11 @@ class Playground:
 
     async def forget(self, seat: str) -> None:
         """Delete everything stored for a seat: its texts, its progress, its runs and their artifacts."""
-        member = await self.progress.room.member(seat)
         await self.engine.forget(seat)
-        await self.progress.forget(seat)
+        was_member = await self.progress.forget(seat)
         self.panels.forget(seat)
-        if member:
-            self.classroom.changed(seat)
+        if was_member:
+            self.classroom.forgotten(seat)
 
     async def stop(self) -> None:
         """End every stream, because the server stops."""

@@ -221,3 +221,8 @@ def figures(here: int, not_begun: int, stuck: int, hands: int, queued: float | N
     raised = f"{count(hands, 'hand')} raised"
     waited = () if queued is None else (f"queue {queued:.1f} s",)
     return " · ".join((f"{here} here", f"{not_begun} not begun", f"{stuck} stuck", raised, *waited))
+
+
+def class_news(stuck: int, hands: int) -> str:
+    """Return what a screen reader tells the instructor when it changes."""
+    return f"{count(hands, 'hand')} raised, {count(stuck, 'learner')} stuck"

@@ -15,7 +15,7 @@ setInterval(tick, 100);
 
 const say = (id) => {
   const words = document.getElementById(id);
-  document.getElementById("problem")?.replaceChildren(words.content.cloneNode(true));
+  if (words) document.getElementById("problem")?.replaceChildren(words.content.cloneNode(true));
 };
 
 document.addEventListener("htmx:after:settle", ({ target }) => {
@@ -44,8 +44,7 @@ document.addEventListener("htmx:error", ({ detail }) => {
   if (status) status.textContent = "Not cancelled yet.";
 });
 
-const lost = (connection) => {
-  connection.config.reconnect = false;
+const lost = () => {
   document.getElementById("run")?.removeAttribute("data-live");
   for (const id of ["run-elapsed", "run-cancel"]) document.getElementById(id)?.replaceChildren();
   const status = document.getElementById("run-status");
@@ -54,11 +53,27 @@ const lost = (connection) => {
 };
 
 document.addEventListener("htmx:sse:error", ({ detail }) => {
-  if (detail.status === 404) lost(detail.connection);
-  else say("unreachable");
+  if (detail.status !== 404) return say("unreachable");
+  detail.connection.config.reconnect = false;
+  lost();
 });
 
-document.addEventListener("htmx:sse:after:connection", () => document.getElementById("problem")?.replaceChildren());
+const AGAIN_MS = 1500;
+const opened = new WeakSet();
+
+document.addEventListener("htmx:sse:after:connection", ({ target }) => {
+  opened.add(target);
+  document.getElementById("problem")?.replaceChildren();
+});
+
+// htmx's extension reconnects a stream that was open, but never repeats a first request that failed.
+document.addEventListener("htmx:finally:request", ({ target, detail }) => {
+  if (!target.matches?.("[hx-sse\\:connect]") || opened.has(target)) return;
+  const status = detail.ctx.response?.status;
+  if (status === 404) return lost();
+  if (!status || status >= 500) say("unreachable");
+  setTimeout(() => target.isConnected && target.dispatchEvent(new CustomEvent("again")), AGAIN_MS);
+});
 
 // The answer to Cancel is at once; the run's own end follows it.
 document.addEventListener("submit", ({ target }) => {

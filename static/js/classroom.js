@@ -5,11 +5,20 @@
 //   data-wall-key      on a button or link of it: the key that presses it
 
 const form = document.querySelector("[data-class-key]");
-const key = decodeURIComponent(location.hash.slice(1));
-if (form && key) {
+
+const enter = () => {
+  const key = decodeURIComponent(location.hash.slice(1));
+  // The forms of the class's page lead back to one of its headings, which is no key.
+  if (!key || key.endsWith("-title")) return;
   history.replaceState(null, "", location.pathname + location.search);
   form.elements.namedItem("key").value = key;
   form.requestSubmit();
+};
+
+if (form) {
+  enter();
+  // A link that is pasted while this page is open only changes the fragment, and loads nothing.
+  addEventListener("hashchange", enter);
 }
 
 if (document.querySelector("[data-wall]")) {

@@ -1,8 +1,9 @@
 // The command line: it wraps what is long, and recalls what was run.
 //   #command           an input, or without this script's help one line; here it becomes a text area of one paragraph
+//   data-seat          on the body: a name for the seat, whose commands nobody else may recall
 // ↑ and ↓ recall the commands of this step, as in a shell; what was typed and not run comes back behind the newest.
 
-const KEY = `playground:commands:${location.pathname}`;
+const KEY = `playground:commands:${document.body.dataset.seat}:${location.pathname}`;
 const MOST = 50;
 
 const field = () => document.getElementById("command");

@@ -1,12 +1,15 @@
 // What was typed and not yet run, kept in this browser: a reload, a lost connection and a server's end lose nothing.
 //   data-draft         on the form: the lesson's key; each tab keeps a draft of its own
+//   data-seat          on the body: a name for the seat; the next one in this browser must not see the drafts of others
+//   data-fresh         on the body: the seat begins with this page; of several such tabs, the browser keeps one's seat
 //   data-carry         on a form that carries files into the lesson with this key
-// Carrying files into a lesson drops its draft, and deleting all that is stored drops every draft.
+// Carrying files into a lesson drops its draft, and deleting all that is stored drops every draft of the seat.
 //   template#draft-offer   how another text is offered; [data-take] takes it, [data-keep] sends the offer away
 import * as files from "./files.js";
 
 const form = document.querySelector("form[data-draft]");
 const PREFIX = "playground:draft:";
+const SEAT = document.body.dataset.seat;
 const MONTH = 30 * 24 * 3600 * 1000;
 
 const attempt = (action) => {
@@ -24,7 +27,8 @@ const tab = attempt(() => {
   return number;
 }) ?? "tab";
 
-const key = (lesson) => `${PREFIX}${lesson}:${tab}`;
+const ofSeat = (lesson) => `${PREFIX}${lesson}:${SEAT}.`;
+const key = (lesson) => `${ofSeat(lesson)}${tab}`;
 const all = () => Object.keys(localStorage).filter((each) => each.startsWith(PREFIX));
 const read = (name) => attempt(() => JSON.parse(localStorage.getItem(name)));
 const same = (one, other) => files.editable().every((path) => one?.[path] === undefined || one[path] === other[path]);
@@ -32,6 +36,21 @@ const same = (one, other) => files.editable().every((path) => one?.[path] === un
 const take = (texts) => {
   for (const path of files.editable()) if (typeof texts[path] === "string") files.put(path, texts[path]);
 };
+
+// A tab keeps its drafts when it began with a seat that the browser has not kept, and those of earlier versions, which
+// did not name the seat.
+attempt(() => {
+  const was = JSON.parse(sessionStorage.getItem("playground:seat"));
+  const ends = [`:${tab}`, ...(was?.fresh ? [`:${was.name}.${tab}`] : [])];
+  for (const end of ends.filter((each) => each !== `:${SEAT}.${tab}`)) {
+    for (const name of all().filter((each) => each.endsWith(end))) {
+      const own = key(name.slice(PREFIX.length, -end.length));
+      if (!localStorage.getItem(own)) localStorage.setItem(own, localStorage.getItem(name));
+      localStorage.removeItem(name);
+    }
+  }
+  sessionStorage.setItem("playground:seat", JSON.stringify({ name: SEAT, fresh: "fresh" in document.body.dataset }));
+});
 
 let offered = null;
 
@@ -68,7 +87,7 @@ const start = (lesson) => {
       if (!same(mine.base, base)) offer(base, "You ran this step with a different text in the meantime, perhaps in another tab.");
       return;
     }
-    const [latest] = all().filter((name) => name.startsWith(`${PREFIX}${lesson}:`) && name !== own).map(read)
+    const [latest] = all().filter((name) => name.startsWith(ofSeat(lesson)) && name !== own).map(read)
       .filter((each) => each && !same(each.texts, base)).sort((one, other) => other.at - one.at);
     if (latest) offer(latest.texts, "This browser has a different text for this step that you haven’t run.");
   };
@@ -91,7 +110,7 @@ const start = (lesson) => {
   let posted = null;
   form.addEventListener("submit", () => { posted = files.texts(); keep(); });
   addEventListener("storage", (event) => {
-    if (!event.key?.startsWith(`${PREFIX}${lesson}:`) || event.key === own || !event.newValue) return;
+    if (!event.key?.startsWith(ofSeat(lesson)) || event.key === own || !event.newValue) return;
     const other = read(event.key);
     // News of a text that was found at the start may come later: that offer stands, in its words.
     const known = (texts) => texts && same(other.texts, texts);
@@ -114,7 +133,9 @@ const start = (lesson) => {
 
 document.addEventListener("submit", ({ target }) => {
   if (target.dataset?.carry) attempt(() => localStorage.removeItem(key(target.dataset.carry)));
-  if (target.action?.endsWith?.("/forget")) attempt(() => all().forEach((name) => { localStorage.removeItem(name); }));
+  if (!target.action?.endsWith?.("/forget")) return;
+  const isOwn = (name) => name.includes(`:${SEAT}.`) || /:[\d-]+$/.test(name);
+  attempt(() => all().filter(isOwn).forEach((name) => { localStorage.removeItem(name); }));
 });
 
 if (form) start(form.dataset.draft);

@@ -129,7 +129,7 @@ def _elf_case(id_: str, tries: str, body: str, held: Check = server_well) -> Cas
     return Case(id_, tries, held, source, where="tight", during=_ask_all_the_while)
 
 
-_MACRO = (
+MACRO_MANIFEST = (
     MANIFEST
     + """[lib]
 name = "helper"
@@ -142,7 +142,7 @@ path = "src/main.rs"
 )
 
 
-def _macro(body: str) -> str:
+def macro_crate(body: str) -> str:
     """Return a crate whose procedural macro writes into cargo's stream and ends the compiler."""
     return f"""#[cfg(proc_macro)] extern crate proc_macro;
 #[cfg(proc_macro)] #[proc_macro]
@@ -233,23 +233,23 @@ CASES = (
         "artifact-crate-swap",
         "name an outside file in cargo's own message, and replace the crate with a link to its folder",
         both(_no_secret_file, _still),
-        _macro("""
+        macro_crate("""
             forge(&format!("{crate_dir}/secret"));
             println!("{:?}", fs::rename(&here, here.with_file_name("old")));
             println!("{:?}", ufs::symlink("@OUT@", &here));"""),
-        _MACRO,
+        MACRO_MANIFEST,
         command="cargo build",
     ),
     Case(
         "artifact-path-freeze",
         "name a file behind thousands of links, each a long detour, and one below 60,000 folders",
         _never_frozen,
-        _macro("""
+        macro_crate("""
             fs::create_dir("d").unwrap();
             for n in 0..1200 { ufs::symlink(format!("{}l{}", "d/../".repeat(800), n + 1), format!("l{n}")).unwrap(); }
             forge(&format!("{crate_dir}/{}x", "d/".repeat(60_000)));
             forge(&format!("{crate_dir}/l0/x"));"""),
-        _MACRO,
+        MACRO_MANIFEST,
         command="cargo build",
         during=_ask_all_the_while,
     ),

@@ -11,11 +11,19 @@ import pytest
 from tests.attacks.case import attack
 from tests.support.classroom import ClassServer, holding, playground
 from tests.support.clients import cookie_name, seat_of, seated
+from tests.support.environment import SLOWER_BY
 
 REMOTE = {"x-forwarded-for": "192.0.2.7"}
 PATHS = (
     *("/class", "/class/events", "/class/wall", "/class/wall/events", "/class/step/hello-std", "/class/members/1"),
-    *("/class/members/2", "/class/runs/1", "/class/members/99", "/class/runs/-1", "/class/members/%2e%2e"),
+    *(
+        "/class/step/hello-std/events",
+        "/class/members/2",
+        "/class/runs/1",
+        "/class/members/99",
+        "/class/runs/-1",
+        "/class/members/%2e%2e",
+    ),
 )
 POSTS = (
     *("/class/pace", "/class/wall", "/class/sweep", "/class/members/1/send", "/class/members/1/seat"),
@@ -158,6 +166,18 @@ def test_class_names(held: ClassServer, code: str) -> None:
         member = re.search(r"/class/members/(\d+)", instructor.get("/class").text)
         assert member
         assert f"Ada ({member[1]}) (" in "".join(shown(f"Ada ({member[1]})"))
+
+
+@attack("class-long-name", "join with a name of 400,000 accents in an order that takes minutes to normalize")
+def test_class_long_name(held: ClassServer) -> None:
+    name = "a" + 200_000 * "\u0300" + 200_000 * "\u0316"
+    # A part without a content type, as browsers send fields: letters take two bytes and no escapes.
+    part = f'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\n{name}\r\n--b--\r\n'.encode()
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    with httpx.Client(base_url=held.url, timeout=30 * SLOWER_BY) as stranger:
+        answer = stranger.post("/class/join", content=part, headers=headers)
+        assert answer.status_code in (403, 422)
+        assert stranger.get("/healthz").status_code == 200
 
 
 @attack("class-flood", "fill the class with seats of one's own, so that nobody else can join or be found")

@@ -57,6 +57,12 @@ KEPT = """(words) => new Promise((kept, lost) => {
     const look = () => Object.values(localStorage).some((text) => text.includes(words)) ? kept() : setTimeout(look, 20);
     look();
 })"""
+# Name the draft as pages did that did not know the seat.
+WITHOUT_SEAT = """() => {
+    const [name] = Object.keys(localStorage).filter((key) => key.includes("draft"));
+    localStorage.setItem(name.replace(/:[0-9a-f]+\\./, ":"), localStorage.getItem(name));
+    localStorage.removeItem(name);
+}"""
 ONE_LINE = """\
 use std::{io::{stdout, Write}, thread::sleep, time::Duration};
 
@@ -89,6 +95,27 @@ def test_what_was_typed_and_not_run_survives_a_reload(page: Page) -> None:
     expect(page.locator("#draft")).to_be_empty()
 
 
+def test_a_tab_whose_first_seat_the_browser_has_not_kept_keeps_its_draft(page: Page, server: str) -> None:
+    type_files(page, {"src/main.rs": HERE})
+    page.evaluate(KEPT, "// here")
+    page.context.clear_cookies()  # another tab began at the same time, and its seat came last
+    other = page.context.new_page()
+    open_lesson(other, server)
+    expect(area(other)).not_to_have_value(HERE)
+    page.reload()
+    expect(area(page)).to_have_value(HERE)
+
+
+def test_a_draft_of_an_earlier_version_is_found(page: Page, server: str) -> None:
+    type_files(page, {"src/main.rs": HERE})
+    page.evaluate(KEPT, "// here")
+    page.goto(server)
+    page.evaluate(WITHOUT_SEAT)
+    open_lesson(page, server)
+    expect(area(page)).to_have_value(HERE)
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('draft')).length") == 1
+
+
 def test_two_tabs_do_not_fight(page: Page, server: str) -> None:
     start = area(page).input_value()
     other = page.context.new_page()
@@ -118,8 +145,38 @@ def test_a_run_in_another_tab_is_offered_and_not_forced(page: Page, server: str)
     expect(area(page)).to_have_value(THERE)
 
 
+def test_another_seat_in_this_browser_sees_no_draft_and_no_command(page: Page, server: str) -> None:
+    page.reload()  # the seat is the browser's now
+    start = area(page).input_value()
+    page.locator("#command").fill("cargo check")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+    type_files(page, {"src/main.rs": HERE})
+    page.evaluate(KEPT, "// here")
+    own = page.context.cookies()
+    page.context.clear_cookies()
+    open_lesson(page, server)
+    expect(area(page)).to_have_value(start)
+    expect(page.locator("#draft")).to_be_empty()
+    page.locator("#command").fill("")
+    page.locator("#command").press("ArrowUp")
+    expect(page.locator("#command")).to_have_value("")
+    page.goto(server)
+    page.get_by_text("Delete my data").click()
+    page.get_by_role("button", name="Delete everything").click()
+    expect(page.get_by_text("All data stored about you has been deleted.")).to_be_visible()
+    page.context.clear_cookies()
+    page.context.add_cookies([{"name": one["name"], "value": one["value"], "url": server} for one in own])
+    open_lesson(page, server)
+    expect(area(page)).to_have_value(HERE)
+    page.locator("#command").fill("")
+    page.locator("#command").press("ArrowUp")
+    expect(page.locator("#command")).to_have_value("cargo check")
+
+
 def test_deleting_the_stored_data_deletes_drafts(page: Page, server: str) -> None:
     type_files(page, {"src/main.rs": HERE})
+    page.evaluate(KEPT, "// here")
     page.goto(server)
     page.get_by_text("Delete my data").click()
     page.get_by_role("button", name="Delete everything").click()

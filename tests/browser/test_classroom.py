@@ -165,7 +165,7 @@ def _find_everything_as_before(
         expect(page.locator(".wall-banner, .class-banner")).to_have_text("Here again", timeout=RUN_MS)
     learners[-1].get_by_role("button", name="Lower hand").click()
     expect(instructor.locator("#class-hands")).not_to_contain_text("Noor", timeout=RUN_MS)
-    assert len(_content(instructor)[0]) == PRESENT
+    expect(_rows(instructor)).to_have_count(PRESENT)
     other.close()
 
 

@@ -62,8 +62,11 @@ def broker_is_away(page: Page, cluster: Cluster) -> None:
     expect(page.locator("#run-terminal")).to_contain_text("The broker was away for", timeout=RUN_MS)
 
 
-def web_is_cut_off(_page: Page, cluster: Cluster) -> None:
-    chaos.stall_web(cluster)
+def web_is_cut_off(page: Page, cluster: Cluster) -> None:
+    cluster.web_wire.stall()
+    expect(page.locator("#problem")).to_have_text(words.INTERRUPTED, timeout=RUN_MS)
+    cluster.web_wire.heal()
+    expect(page.locator("#problem")).to_be_empty(timeout=RUN_MS)
 
 
 def worker_is_cut_off(page: Page, cluster: Cluster) -> None:

@@ -1,9 +1,11 @@
 """Runs in headless Chromium, on a real server with the real cargo: streaming, cancelling, reloading."""
 
 import re
+import time
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from app.course.lesson import Lesson
 from tests.support.browser import ENDLESS, RUN_MS, area, learner, offered, show, type_files
@@ -90,6 +92,7 @@ def test_a_reload_attaches_to_the_run_without_loss_or_repetition(browser: Browse
         expect(area(page)).to_have_value(ENDLESS)
         expect(terminal).to_contain_text("line 9", timeout=RUN_MS)
         other = page.context.new_page()
+        other.route("**/static/vendor/*.js", one_by_one([]))
         other.goto(f"{server}/lessons/hello-std")
         expect(other.locator("#run-elapsed")).to_have_text(re.compile(r"\d s$"), timeout=RUN_MS)
         seconds = [float(tab.locator("#run-elapsed").inner_text().split()[0]) for tab in (page, other)]
@@ -103,6 +106,21 @@ def test_a_reload_attaches_to_the_run_without_loss_or_repetition(browser: Browse
         page.reload()
         expect(page.locator(".verdict")).to_contain_text("Cancelled")
         assert "line 9" in terminal.inner_text()
+
+
+def one_by_one(come: list[str]) -> Callable[[Route], None]:
+    """Return a handler that lets a script come half a second after the one before it.
+
+    htmx processes the page soon after its own script has run. What an extension adds to it must be there by then.
+    """
+
+    def handle(route: Route) -> None:
+        if come:
+            time.sleep(0.5)
+        come.append(route.request.url)
+        route.continue_()
+
+    return handle
 
 
 def test_a_lost_connection_is_taken_up_where_it_broke(browser: Browser, wire: Wire) -> None:
@@ -119,6 +137,27 @@ def test_a_lost_connection_is_taken_up_where_it_broke(browser: Browser, wire: Wi
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator(".verdict")).to_be_visible()
         assert lines(page) == list(range(len(lines(page))))
+
+
+def test_a_stream_whose_first_request_fails_is_asked_for_again(browser: Browser, server: str) -> None:
+    failures = ["no connection", "no gateway"]
+
+    def fail(route: Route) -> None:
+        if not failures:
+            route.continue_()
+        elif failures.pop() == "no gateway":
+            route.fulfill(status=502, content_type="text/html", body="<h1>Bad gateway</h1>")
+        else:
+            route.abort()
+
+    with learner(browser, server, outages=True) as page:
+        page.goto(f"{server}/lessons/hello-std")
+        page.route("**/runs/*/events", fail)
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator("#problem")).to_contain_text("answering")
+        expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
+        expect(page.locator("#problem")).to_be_empty()
+        assert failures == []
 
 
 def test_a_cancel_that_did_not_arrive_can_be_given_again(browser: Browser, server: str) -> None:

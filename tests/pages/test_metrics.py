@@ -17,7 +17,8 @@ from app.cli.logs import configure
 from app.protocol.events import Finished, Started, Verdict
 from app.protocol.worker import Crew, WorkerInfo
 from app.settings import Settings
-from app.web.metrics import Metrics, Now
+from app.web.metrics import Now
+from app.web.prometheus import PrometheusMetrics
 from app.web.state import Playground
 from app.web.watch import Load, RunWatch
 from tests.support.clients import seat_of
@@ -98,7 +99,7 @@ async def test_what_happens_is_counted(app: FastAPI, learner: httpx.AsyncClient,
 
 
 def test_a_worker_makes_no_labels_of_its_own() -> None:
-    metrics = Metrics()
+    metrics = PrometheusMetrics()
     for number in range(50):
         metrics.ran("ok", "", f"level {number}", 1, {})
     assert metrics.text(Now()).count(b"playground_runs_total{") == 1
@@ -124,8 +125,8 @@ async def test_a_kept_answer_has_the_times_of_no_run(
 
 def test_owners_are_present_for_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("app.web.metrics.time.monotonic", lambda: now[0])
-    metrics = Metrics()
+    monkeypatch.setattr("app.web.prometheus.time.monotonic", lambda: now[0])
+    metrics = PrometheusMetrics()
     for at, owner in ((0, "a"), (100, "b"), (200, "a"), (250, None)):
         now[0] = at
         metrics.seen(owner)

@@ -9,8 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import ValidationError
 
 from app.engine.inventory import LocalInventory
+from app.progress.portable import PortableProgress
 from app.settings import Settings
 from app.web import create_app
 from app.web.state import Backend
@@ -91,6 +93,18 @@ async def test_a_file_that_is_no_export_changes_nothing(learner: httpx.AsyncClie
     assert answer.status_code == 422
     assert "not a progress file" in answer.text
     assert (await learner.get("/export")).content == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"lessons": {%s}}', '{"lessons": {"one": {"files": {%s}}}}'],
+    ids=["lessons", "files"],
+)
+def test_countless_invalid_entries_are_one_mistake(content: str) -> None:
+    entries = ", ".join(f'"{number}": 1' for number in range(1000))
+    with pytest.raises(ValidationError) as refused:
+        PortableProgress.model_validate_json(content % entries)
+    assert refused.value.error_count() == 1
 
 
 async def test_a_time_in_the_future_is_now_and_does_not_keep_a_seat_for_ever(

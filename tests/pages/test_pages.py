@@ -20,8 +20,9 @@ from app.engine import (
 )
 from app.engine.inventory import LocalInventory
 from app.engine.targets import Targets
+from app.progress.schema import TABLES
 from app.protocol.command import parse
-from app.protocol.events import Output
+from app.protocol.events import Output, Verdict
 from app.settings import Settings
 from app.toolchain import Demand
 from app.web.readiness import ReadinessCheck
@@ -269,6 +270,15 @@ async def test_a_refused_command_is_explained_next_to_it(learner: httpx.AsyncCli
     assert not engine.jobs
 
 
+@pytest.mark.parametrize("field", ["command", "offered", "toolchain", "after", "shown", "base", "choice"])
+async def test_a_long_field_is_not_repeated_in_the_answer(learner: httpx.AsyncClient, field: str) -> None:
+    form = {"command": "cargo build", "file:src/main.rs": "", field: "x" * 500_000}
+    for path in ("runs", "changes", "undo"):
+        answer = await learner.post(f"/lessons/one/{path}", data=form)
+        assert len(answer.content) < 100_000, path
+        assert len(answer.headers.get("location", "")) < 1200, path
+
+
 async def test_a_reload_shows_what_was_run(learner: httpx.AsyncClient) -> None:
     await post(learner, main="\n\n// mine\n", command="cargo check", htmx=True)
     page = (await learner.get("/lessons/one")).text
@@ -475,10 +485,15 @@ def test_the_vendored_files_are_the_ones_that_were_checked(shipped: Settings) ->
     assert set(re.findall(r"vendor/([^\"]+)", imported)) == {
         name for name in sums if re.match(r"codemirror.*\.js", name)
     }
+    readme = (vendor / "README.md").read_text(encoding="utf-8")
     assert present == set(sums)
     for name, digest in sums.items():
         assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest, name
-        assert name in (vendor / "README.md").read_text(encoding="utf-8")
+        assert name in readme
+    parts = (vendor / "htmx-4.0.1-sse.min.js").read_bytes().splitlines()
+    assert [hashlib.sha256(part).hexdigest() for part in parts] == re.findall(
+        r"^\| `dist/.* `(\w{64})` \|$", readme, re.MULTILINE
+    )
 
 
 def luminance(colour: str) -> float:
@@ -633,6 +648,26 @@ async def test_pages_say_when_progress_is_not_kept(app: FastAPI, learner: httpx.
     await store.rows("drop trigger refuse")
     assert (await learner.get("/readyz")).json()["storage"] == "ok"
     assert "not being kept" not in (await learner.get("/")).text
+
+
+async def test_a_run_costs_the_same_however_many_seats_are_stored(
+    app: FastAPI, learner: httpx.AsyncClient, engine: ScriptedEngine
+) -> None:
+    """No statement reads a whole table: each finds the rows of one seat by an index."""
+    playground: Playground = app.state.playground
+    db = playground.progress._store._db
+    verdict = LOG[-1]
+    assert isinstance(verdict, Verdict)
+    traced: list[str] = []
+    db.set_trace_callback(traced.append)
+    await learner.get("/lessons/one")
+    await post(learner)
+    await playground._verdict(engine.jobs[-1], LOG, verdict)
+    db.set_trace_callback(None)
+    statements = [each for each in traced if each.split()[0].lower() in ("select", "insert", "update", "delete")]
+    plans = [(each, str(row[3])) for each in statements for row in db.execute(f"explain query plan {each}")]
+    assert {"select", "insert"} <= {each.split()[0] for each in statements}
+    assert not [(each, plan) for each, plan in plans if plan.startswith("SCAN ") and plan.split()[1] in TABLES]
 
 
 async def test_health_checks_write_to_the_disk_once_a_second(

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,20 +12,24 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.course.specs import Option
 from app.progress import Try
 from app.room.model import ClassState, Member, Records
 from app.room.view import Outline, room_view
 from app.web.classroom import FIRST, Classroom, signed
 from app.web.guard import Caller
+from app.web.pages.room import wall
 from app.web.pages.room.live import ClassPage, Pieces, frames_of
+from app.web.sse import frame
 from tests.support.clients import cookie_name, seat_of
-from tests.support.scripted import HTMX, START, post
+from tests.support.scripted import HTMX, START, ScriptedEngine, post
 
 pytestmark = pytest.mark.anyio
 
 KEY = "0123456789abcdefABCDEF"
 INSTRUCTORS = (
-    *("/class/events", "/class/step/one", "/class/wall", "/class/wall/events", "/class/members/1", "/class/runs/1"),
+    *("/class/events", "/class/step/one", "/class/step/one/events", "/class/wall", "/class/wall/events"),
+    *("/class/members/1", "/class/runs/1"),
 )
 
 
@@ -119,6 +124,21 @@ async def test_everyone_who_asks_at_once_after_a_start_finds_the_class(app: Fast
     assert [each and each.name for each in found] == ["Rust <b>"] * 5
 
 
+async def test_a_state_that_could_not_be_read_is_read_again(
+    app: FastAPI, classroom: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Classroom(classroom.room, app.state.playground.shelf.default)
+
+    async def fail() -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(classroom.room, "state", fail)
+        with pytest.raises(sqlite3.OperationalError):
+            await started.state()
+    assert await started.state()  # None would take the strip off a learner's page for good
+
+
 async def test_a_view_from_before_a_change_is_not_shared(
     classroom: Classroom, learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +174,7 @@ async def test_a_closed_class_takes_nobody_else_and_keeps_its_members(
     assert (await learner.post("/class/join", data={"name": "Renamed"})).status_code == 303
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as late:
         page = (await late.get("/")).text
-        assert "The class takes nobody else" in page
+        assert "The class is closed to newcomers" in page
         assert "Join the class" not in page
         assert (await late.post("/class/join", data={"name": "Eve"})).status_code == 409
         await instructor.post("/class/pace", data={"closed": ""})
@@ -186,7 +206,7 @@ async def test_alike_names_are_told_apart(
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as other:
         imitation = await joined(classroom, other, "ADA\u200b")
         page = (await instructor.get("/class")).text
-        assert "somebody else has a name like yours" in (await other.get("/class/me")).text
+        assert "Another learner has a name like yours" in (await other.get("/class/me")).text
     assert f"<bdi>Ada ({ada.number})</bdi>" in page
     assert f"<bdi>ADA ({imitation.number})</bdi>" in page
 
@@ -319,7 +339,7 @@ async def test_too_many_streams_are_refused_before_they_begin(
         for number in range(app.state.playground.settings.max_run_streams):
             caller = Caller(f"10.0.0.{number}", "", lambda: None)
             stack.enter_context(app.state.playground.streams.open("class", caller))
-        for path in ("/class/events", "/class/wall/events"):
+        for path in ("/class/events", "/class/step/one/events", "/class/wall/events"):
             assert (await instructor.get(path)).status_code == 429
 
 
@@ -342,7 +362,7 @@ async def test_the_wall_says_nothing_about_one_person(
     member = await joined(classroom, learner, "Ada")
     await classroom.tried(member.seat, outcome(classroom))
     assert "http://localhost" in (await instructor.get("/class/wall")).text
-    for slide, words in (("step one", "nobody yet of a few"), ("error one gone", "It was there.")):
+    for slide, words in (("step one", "Nobody yet"), ("error one gone", "It was there.")):
         await instructor.post("/class/wall", data={"show": slide})
         page = (await instructor.get("/class/wall")).text
         assert words in page
@@ -426,6 +446,32 @@ async def test_a_learner_sees_their_own_row_and_can_leave_or_be_forgotten(
     assert await classroom.room.member(member.seat) is None
 
 
+async def test_a_verdict_after_its_seat_was_deleted_brings_nothing_back(
+    classroom: Classroom, learner: httpx.AsyncClient
+) -> None:
+    member = await joined(classroom, learner)
+    assert len((await classroom.view()).rows) == 1
+    await learner.post("/forget")
+    await classroom.tried(member.seat, outcome(classroom))
+    assert (await classroom.view()).rows == ()
+    assert not (await classroom.records()).tallies
+
+
+async def test_a_deletion_is_announced_even_if_the_seat_joined_meanwhile(
+    classroom: Classroom, learner: httpx.AsyncClient, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seat = seat_of(learner.cookies)
+
+    async def join(_: str) -> None:
+        await classroom.room.join(seat, "Ada", classroom.now())
+
+    monkeypatch.setattr(engine, "forget", join)
+    before = classroom.version(seat)
+    await learner.post("/forget")
+    assert await classroom.room.member(seat) is None
+    assert classroom.version(seat) != before
+
+
 async def test_an_update_of_a_hundred_seats_is_small(app: FastAPI, classroom: Classroom) -> None:
     steps = tuple(Outline(f"step-{n}", n, f"Step {n}", 4) for n in range(26))
     home, now = app.state.playground, classroom.now()
@@ -438,7 +484,7 @@ async def test_an_update_of_a_hundred_seats_is_small(app: FastAPI, classroom: Cl
     records = await classroom.room.records([step.key for step in steps])
     page = ClassPage("stuck", None)
     before = Pieces.of(home, page, room_view(records, steps, now, classroom.titles))
-    assert list(frames_of(before, before)) == []
+    assert list(frames_of(before, before)) == [frame("now", event="beat")]
     seat = f"{7:032}"
     await classroom.room.hand(seat, now)
     later = await classroom.room.records([step.key for step in steps])
@@ -452,7 +498,19 @@ async def test_an_update_of_a_hundred_seats_is_small(app: FastAPI, classroom: Cl
     hands = Pieces.of(home, page, room_view(handed, steps, now, classroom.titles)).blocks["class-hands"]
     assert len(hands) < 12_000
     assert "80 more hands are raised" in hands
-    everything = list(frames_of(None, after))
-    assert max(map(len, everything)) < 30_000
+    *blocks, rows = frames_of(None, after)
+    assert max(map(len, blocks)) < 12_000
+    assert len(rows) < 100_000
+    assert rows.count(b'role="row"') == 100
     filtered = Pieces.of(home, ClassPage("name", steps[0]), room_view(later, steps, now, classroom.titles))
     assert b"delete" in b"".join(frames_of(after, filtered))
+
+
+async def test_a_polls_bars_tell_nothing_about_few() -> None:
+    options = [Option(id=name, text=name.upper(), because="x", status="ok") for name in "abcd"]
+    found = wall.bars(options, {"a": 8, "b": 6, "c": 2})
+    assert [(bar.text, bar.words, bar.percent) for bar in found] == [
+        *(("A", "8", 100), ("B", "6", 75)),  # in percent of A, not of all
+        *(("C", "a few", 0), ("D", "nobody yet", 0)),
+    ]
+    assert [bar.percent for bar in wall.bars(options, {})] == [0, 0, 0, 0]

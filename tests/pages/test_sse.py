@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 
 import anyio
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from app.protocol.events import Artifact, Check, Diagnostic, Event, Finished, Output, Verdict
+from app.web.pages.panel import with_interruptions
 from app.web.sse import frame
 from tests.support.scripted import ScriptedEngine, post
 
@@ -147,3 +149,31 @@ async def test_nothing_that_a_run_says_becomes_markup_or_a_message(
         assert elements(page) == elements(plain_page)
 
     await anyio.to_thread.run_sync(hostile)
+
+
+@pytest.mark.anyio
+async def test_a_page_is_told_while_no_events_can_come(
+    learner: httpx.AsyncClient, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.web.pages.panel._LOOK_SECONDS", 0.01)
+    said, go_on = "", anyio.Event()
+
+    async def frames() -> AsyncIterator[bytes]:
+        yield b"first"
+        await go_on.wait()
+        yield b"second"
+
+    stream = with_interruptions(frames(), lambda: said)
+    assert await anext(stream) == b"first"
+    said = "The <workers> are away."
+    assert b"<p>The &lt;workers&gt; are away.</p></hx-partial>" in await anext(stream)
+    said = ""
+    assert b'hx-target="#problem" hx-swap="innerHTML"></hx-partial>' in await anext(stream)
+    go_on.set()
+    assert [one async for one in stream] == [b"second"]
+
+    await post(learner, htmx=True)
+    for engine.interrupted, shown in ((None, False), ("", False), ("The workers are away.", True)):
+        answer = await learner.get(f"/runs/{1:032x}/events")
+        assert ("#problem" in answer.text, "The workers are away." in answer.text) == (shown, shown)
+        assert answer.text.endswith("event: run-done\ndata: \n\n")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -86,9 +87,11 @@ class WorkerProcess:
         env = os.environ | {"PLAYGROUND_SCRATCH_DIR": str(scratch)} | variables
         self.process = Forked(arguments, env) if forked else _installed(arguments, env)
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("Worker "), f"the worker did not say its name but {line!r}"
-        self.id = line.split()[1]
+        said = []
+        while not (named := re.search(r"Worker (\S+) takes runs", line := self.process.stdout.readline())):
+            said.append(line)
+            assert line, f"the worker did not say its name but {said}"
+        self.id = named[1]
 
     def send(self, how: signal.Signals) -> None:
         """Signal the worker, unless it has ended."""

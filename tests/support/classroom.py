@@ -55,7 +55,8 @@ def holding(data_dir: Path, *arguments: str, **variables: str) -> Iterator[Class
 
 
 def entered(page: Page, held: ClassServer) -> None:
-    """Open the instructor's link as a person does."""
+    """Open the instructor's link as a person does who has opened the page without its key before."""
+    page.goto(held.link.partition("#")[0])
     page.goto(held.link)
     expect(page.locator("#class-figures")).to_be_visible()
     assert held.key not in page.url

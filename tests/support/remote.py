@@ -131,6 +131,9 @@ class RemoteEngine:
                 self._tasks.start_soon(self._attend, run)
         return run_id
 
+    def interruption(self) -> None:
+        """Return None: no page follows this engine."""
+
     async def note_presence(self, owner: str | None) -> None:
         await self._call("note_presence", owner)
 

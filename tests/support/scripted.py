@@ -116,6 +116,7 @@ class ScriptedEngine:
         self.visitors: list[str | None] = []
         self.full: QueueFullError | None = None
         self.preparing = False
+        self.interrupted: str | None = None
 
     async def health(self) -> str:
         """Return ``ok``."""
@@ -126,6 +127,9 @@ class ScriptedEngine:
 
     async def stop(self) -> None:
         """Do nothing."""
+
+    def interruption(self) -> str | None:
+        return self.interrupted
 
     async def note_presence(self, owner: str | None) -> None:
         self.visitors.append(owner)

@@ -46,6 +46,7 @@ CLASS_PAGES = {
 NO_PAGES = {
     "/class/events",
     "/class/qr.svg",
+    "/class/step/{slug}/events",
     "/class/strip",
     "/class/wall/events",
     "/export",

@@ -12,8 +12,9 @@ class Wire:
     def __init__(self, server: str) -> None:
         self.redirect(server)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._ends: list[socket.socket] = []
+        self._ends: list[socket.socket] = []  # of the browser and of the server, in turn
         self._refuses = False
+        self._frozen = set[socket.socket]()
         self._flows = threading.Event()
         self._flows.set()
         self.url = f"{urlsplit(server).scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -31,6 +32,13 @@ class Wire:
         """Close every connection, and new ones too, until ``heal``."""
         self._refuses = True
         self.cut()
+
+    def freeze(self) -> None:
+        """Lose what the server sends on the open connections without a word, as after a change of the network.
+
+        What the browser sends on one of them closes it. New connections work.
+        """
+        self._frozen.update(self._ends[1::2])
 
     def stall(self) -> None:
         """Keep the connections, and forward nothing until ``heal``."""
@@ -70,5 +78,10 @@ class Wire:
         with suppress(OSError):
             while piece := one.recv(65536):
                 self._flows.wait()
+                if one in self._frozen:
+                    return
+                if other in self._frozen:
+                    one.shutdown(socket.SHUT_RDWR)
+                    return
                 other.sendall(piece)
             other.shutdown(socket.SHUT_WR)

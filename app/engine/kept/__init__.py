@@ -155,7 +155,7 @@ class KeptAnswers:
         lesson = course.lesson(job.lesson) if course and course.digest == job.digest else None
         if not self._enabled or toolchain is None or lesson is None:
             return None
-        if not only_compiles(job.command, job.files) or not is_public(job.files, lesson):
+        if not only_compiles(job.command, job.files) or not is_public(job, lesson):
             return None
         return key_of(job, toolchain, (self._machine, _installed(toolchain)))
 

@@ -16,10 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app import __version__
-from app.protocol.events import Event, from_json, to_json
+from app.protocol.events import Event, Verdict, from_json, to_json
 from app.run.runner import Built
 
 MOST_BYTES = 64 * 1024 * 1024
+MOST_ANSWERS = 2000
+"""Every option of a command makes another answer, and each new answer reads the sizes of all."""
 _SHARE = 4
 """An answer takes at most this part of the room, so that one cannot evict all others."""
 _EVENTS = "events"
@@ -73,7 +75,7 @@ class AnswerStore:
         try:
             head, *lines = (folder / _EVENTS).read_bytes().splitlines()
             about = _About(**json.loads(head))
-            events = tuple(map(from_json, lines))
+            events = _parsed(lines)
             built = _give(folder, about, kept) if kept and about.files else None
             os.utime(folder / _EVENTS)
         except OSError as error:
@@ -113,14 +115,14 @@ class AnswerStore:
         shutil.rmtree(self._folder / key, ignore_errors=True)
 
     def _make_room(self, size: int) -> None:
-        """Remove the least recently used answers until ``size`` bytes fit."""
+        """Remove the least recently used answers until one of ``size`` bytes fits."""
         known = sorted(self._sizes())
-        used = sum(each for _, each, _ in known)
+        used, left = sum(each for _, each, _ in known), len(known)
         for _, each, folder in known:
-            if used + size <= self._most:
+            if used + size <= self._most and left < MOST_ANSWERS:
                 return
             shutil.rmtree(folder, ignore_errors=True)
-            used -= each
+            used, left = used - each, left - 1
 
     def _sizes(self) -> Iterator[tuple[float, int, Path]]:
         """Yield each answer's last use, size and folder; a draft that a killed process left counts as never used."""
@@ -130,6 +132,14 @@ class AnswerStore:
                 complete = not folder.name.startswith(".")
                 used = stats[_EVENTS].st_mtime if complete and _EVENTS in stats else 0.0
                 yield used, sum(one.st_size for one in stats.values()), folder
+
+
+def _parsed(lines: Sequence[bytes]) -> tuple[Event, ...]:
+    """Return the events of an answer. Raises ``ValueError``, also if the end is missing, as after a power cut."""
+    events = tuple(map(from_json, lines))
+    if not events or not isinstance(events[-1], Verdict):
+        raise ValueError("the last event is not the verdict")
+    return events
 
 
 def product_stamp() -> str:

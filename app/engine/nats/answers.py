@@ -16,7 +16,10 @@ _log = logging.getLogger(__name__)
 
 
 class Answers:
-    """Answers questions about runs, also of other workers, and about this machine."""
+    """Answers questions about runs, also of other workers, and about this machine.
+
+    The web also tells a worker in this way that it gets no runs (``refused``), which belongs into the log here, too.
+    """
 
     def __init__(self, engine: LocalEngine, adoption: Adoption) -> None:
         self._engine = engine
@@ -43,6 +46,9 @@ class Answers:
                     await self._adoption.have(job.after)
             method = {"details": "artifact_details"}.get(name, name)
             return await getattr(self._engine, method)(arguments[0])
+        if name == "refused":
+            _log.error("%s", arguments[0])
+            return None
         if name in asks.ANSWERS:
             return await getattr(self._engine.inventory, name)(*arguments)
         raise ValueError(f"no worker knows the question {name!r}")

@@ -9,11 +9,12 @@ from pydantic import TypeAdapter
 
 from app.binary import Card
 from app.engine import ArtifactDetails, EngineUnavailableError, NoSuchRunError, NothingBuiltError
+from app.engine.nats import words
 from app.engine.nats.broker import Broker
 from app.stepper import NotSteppedError, Trace
 from app.toolchain import DoctorReport
 
-_SECONDS = 30.0
+SECONDS = 30.0
 _LARGEST = 64 * 1024 * 1024
 ANSWERS: dict[str, TypeAdapter[Any]] = {
     "card": TypeAdapter(Card | None),
@@ -23,6 +24,7 @@ ANSWERS: dict[str, TypeAdapter[Any]] = {
     "examine": TypeAdapter(DoctorReport),
     "missing_tools": TypeAdapter(tuple[tuple[str, ...], str | None]),
     "want": TypeAdapter(None),
+    "refused": TypeAdapter(None),
 }
 ERRORS = {one.__name__: one for one in (NoSuchRunError, NothingBuiltError, NotSteppedError)}
 
@@ -48,10 +50,12 @@ def refusal(error: Exception) -> bytes:
     return zlib.compress(json.dumps(told).encode(), 1)
 
 
-async def ask(broker: Broker, subject: str, name: str, *arguments: object) -> Any:
+async def ask(broker: Broker, subject: str, name: str, *arguments: object, seconds: float = SECONDS) -> Any:
     """Return a worker's answer. Raises its error, ``NobodyThereError`` or ``EngineUnavailableError``."""
+    if not broker.connected:
+        raise EngineUnavailableError(words.BROKER_GONE)
     try:
-        msg = await broker.client.request(subject, question(name, *arguments), timeout=_SECONDS)
+        msg = await broker.client.request(subject, question(name, *arguments), timeout=seconds)
     except nats.errors.NoRespondersError as error:
         raise NobodyThereError(subject) from error
     except (nats.errors.Error, TimeoutError, OSError) as error:

@@ -18,7 +18,17 @@ from app.engine.nats import artifacts, subjects, words
 from app.engine.nats.adoption import Adoption
 from app.engine.nats.broker import Broker, FencedError, Gone
 from app.engine.nats.holding import Holding
-from app.engine.nats.runlog import Built, Lease, RunLog, events_of, first_lease, known, next_lease
+from app.engine.nats.runlog import (
+    HANDED_BACK,
+    Built,
+    Lease,
+    RunLog,
+    events_of,
+    first_lease,
+    fitting,
+    known,
+    next_lease,
+)
 from app.engine.words import EXPIRED
 from app.protocol.events import Event, Finished, Output, Queued, Verdict
 from app.protocol.job import JobSpec
@@ -26,6 +36,7 @@ from app.protocol.job import JobSpec
 _log = logging.getLogger(__name__)
 _MOST_ATTEMPTS = 3
 _NOTICED_SECONDS = 1.0
+_HAND_BACK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,8 @@ class Attempt:
         self._free = free
         self._cancelled = self._handed_back = False
         self._scope = anyio.CancelScope()
-        self.lease: Lease | None = None
-        """The lease, once this worker has it."""
+        self._run_log: RunLog | None = None
+        self._again = words.BEGUN_AGAIN
         self.ended = anyio.Event()
 
     async def execute(self) -> None:
@@ -72,11 +83,16 @@ class Attempt:
             _log.warning("the broker went away while run %s began: %s", self._run_id, error.exceptions[0])
         finally:
             with anyio.CancelScope(shield=True):
+                if self._handed_back:
+                    await self._return()  # first, because it may take long to end the run here
                 if fenced or self._scope.cancel_called or not await self._is_done():
                     await self._engine.discard(self._run_id)
-                if self._handed_back:
-                    await self._msg.nak()
             self.ended.set()
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease, once this worker has it."""
+        return self._run_log.lease if self._run_log else None
 
     async def cancel(self) -> None:
         """End the run: a learner does not want it any more."""
@@ -95,6 +111,14 @@ class Attempt:
         self._handed_back = True
         self._means.count("handed_back")
         await self.abandon()
+
+    async def _return(self) -> None:
+        """Give the lease and the job back."""
+        if self._run_log:
+            with suppress(FencedError, EngineUnavailableError):
+                await self._run_log.hand_back(seconds=_HAND_BACK_SECONDS)
+        with suppress(*Gone):
+            await self._msg.nak()
 
     async def abandon(self) -> None:
         """End the attempt here."""
@@ -129,7 +153,7 @@ class Attempt:
         log = log or await self._take_over(stored)
         if log is None:
             return
-        self.lease = log.lease
+        self._run_log = log
         if not is_first or len(stored) != written:
             # The web did not learn that an event of its own was stored, or another worker has written.
             stored = (await events_of(self._broker, self._run_id, log.sequence))[0]
@@ -149,16 +173,19 @@ class Attempt:
         events += (await events_of(self._broker, self._run_id))[0]
 
     async def _take_over(self, stored: Sequence[Event]) -> RunLog | None:
-        """Take the lease from a worker that is lost. Return None if the run has ended, or is in progress elsewhere."""
+        """Take the lease from a worker that is gone. Return None if the run has ended, or is in progress elsewhere."""
         if _has_ended(stored):
             await self._msg.ack()
             return None
         before = await known(self._broker, self._run_id)
-        if before.lease and await self._means.holding.is_executed(self._run_id, before.lease):
+        handed_back = before.lease is not None and before.lease.holder == HANDED_BACK
+        if handed_back:
+            self._again = words.HANDED_ON
+        elif before.lease and await self._means.holding.is_executed(self._run_id, before.lease):
             await self._msg.nak(subjects.ACK_SECONDS)
             return None
         log = await next_lease(self._broker, self._run_id, self._means.worker_id, before)
-        if log is not None:
+        if log is not None and not handed_back:
             self._means.count("taken_over")
         return log
 
@@ -183,7 +210,7 @@ class Attempt:
         written = len(events)
         if any(not isinstance(event, Queued) for event in events):
             written += 1
-            await log.append([Output(id=written, stream="stderr", text=f"{words.BEGUN_AGAIN}\n")], seconds=math.inf)
+            await log.append([Output(id=written, stream="stderr", text=f"{self._again}\n")], seconds=math.inf)
         await self._engine.discard(self._run_id)
         return written
 
@@ -197,7 +224,8 @@ class Attempt:
                     if isinstance(event, Finished):
                         self._free()
                     if not isinstance(event, Queued):
-                        send.send_nowait(event)
+                        for part in fitting(event):
+                            send.send_nowait(part)
 
     async def _events(self) -> AsyncIterator[Event]:
         job = self._job

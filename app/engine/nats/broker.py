@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _OLDEST = (2, 11)
 _ANSWER_SECONDS = 2.0
 _LEADER_SECONDS = 8.0
-_NO_LEADER = 503
+_NOT_FOUND, _NO_LEADER = 404, 503
 _BATCH = 500
 _MOST_PENDING = 64 * 1024 * 1024
 _FENCED = (10071, 10164)
@@ -67,8 +67,11 @@ class Broker:
         """The last error of the connection, which says more than that there was no time left."""
         self.client = Client()
 
-    async def connect(self, seconds: float) -> Self:
-        """Connect within ``seconds``. Raises ``UnusableBrokerError``."""
+    async def connect(self, seconds: float, largest: int = subjects.MESSAGE) -> Self:
+        """Connect within ``seconds`` to a broker that takes messages of ``largest`` bytes.
+
+        Raises ``UnusableBrokerError``.
+        """
         secured = self._secured(self._keys) if self._keys else None
         try:
             with anyio.fail_after(seconds):
@@ -93,8 +96,12 @@ class Broker:
             raise UnusableBrokerError(words.unreachable(self.url, self._complaint or str(error))) from error
         version = self.client.connected_server_version
         if (version.major, version.minor) < _OLDEST:
-            await self.client.close()
+            await self.close()
             raise UnusableBrokerError(words.too_old(f"{version.major}.{version.minor}.{version.patch}"))
+        if self.client.max_payload < largest:
+            # A message that is too large would be tried again for ever, and its run would never end.
+            await self.close()
+            raise UnusableBrokerError(words.small_messages(self.client.max_payload, largest))
         self._stream = self.client.jetstream()
         return self
 
@@ -154,6 +161,13 @@ class Broker:
                 raise EngineUnavailableError(f"{subject} could not be stored: {failed}") from failed
             await anyio.sleep(0.1)
 
+    async def tell(self, subject: str, data: bytes = b"") -> None:
+        """Send a message that nobody stores or answers. Raises ``EngineUnavailableError``."""
+        try:
+            await self.client.publish(subject, data)
+        except Gone as error:
+            raise EngineUnavailableError(f"{subject} could not be sent: {error}") from error
+
     async def read(self, stream: str, subject: str, after: int = 0) -> list[Msg]:
         """Return the messages of a subject with a sequence above ``after``, in order."""
         found: list[Msg] = []
@@ -208,18 +222,22 @@ class Broker:
             if len(found) >= state.get("num_subjects", 0) or not more:
                 return found
 
+    async def has(self, name: str) -> bool:
+        """Return True if the stream exists. Raises ``UnusableBrokerError`` if the broker has no streams at all."""
+        try:
+            await self.ask(f"STREAM.INFO.{name}")
+        except (APIError, EngineUnavailableError) as error:
+            if isinstance(error, APIError) and error.code == _NOT_FOUND:
+                return False
+            raise UnusableBrokerError(words.no_streams(name, str(error))) from error
+        return True
+
     async def ensure(self, ttl: float, replicas: int = 1) -> None:
         """Create the streams, or give them this configuration. Raises ``UnusableBrokerError``."""
         for name, wanted in subjects.configurations(ttl, replicas).items():
             given = {"name": name, "storage": "file", "discard": "old", **wanted}
             try:
-                try:
-                    await self.ask(f"STREAM.INFO.{name}")
-                    await self.ask(f"STREAM.UPDATE.{name}", given)
-                except APIError as error:
-                    if error.code != 404:
-                        raise
-                    await self.ask(f"STREAM.CREATE.{name}", given)
+                await self.ask(f"STREAM.{'UPDATE' if await self.has(name) else 'CREATE'}.{name}", given)
             except (APIError, EngineUnavailableError) as error:
                 raise UnusableBrokerError(words.no_streams(name, str(error))) from error
 

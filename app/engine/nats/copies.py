@@ -124,10 +124,11 @@ class Copies:
                 await self.get(run_id)
 
     async def drop(self, run_id: str) -> None:
-        """Delete a run and its artifact."""
+        """Delete a run and its artifact, also at the workers."""
         run = self._runs.pop(run_id, None)
         if run is not None:
             run.drop()
+        await self._broker.tell(subjects.forgotten(run_id))
         await self._broker.purge(subjects.RUNS, f"run.{run_id}.>")
         await self._broker.purge(subjects.BUILT, f"built.{run_id}.>")
 

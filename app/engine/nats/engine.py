@@ -44,6 +44,7 @@ _CONNECT_SECONDS = 10.0
 _BEGIN_SECONDS = 30.0
 _LATE = 30.0
 """Seconds without ``_tend_once`` after which the engine counts as ended."""
+_NOTICED = 1.0
 _QUIET = 5.0
 """Seconds after which the log of a silent run is read anew, in case a message was lost on the way."""
 
@@ -61,12 +62,14 @@ class NatsEngine:
         self._broker = inventory.broker
         self._on_verdict = on_verdict
         self._stopped = False
+        self._refused: set[str] = set()
         self._tended = time.monotonic()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._broker.close)
-            await self._broker.connect(_CONNECT_SECONDS)
+            largest = subjects.largest_message(self._settings.body_bytes, self._settings.output_bytes)
+            await self._broker.connect(_CONNECT_SECONDS, largest)
             await self._broker.ensure(self._settings.run_ttl, self._settings.engine_replicas)
             self._tasks = Supervisor(await stack.enter_async_context(anyio.create_task_group()))
             self._runs = Copies(self._broker, self._tasks, self._on_verdict, self._say, self._ended)
@@ -114,6 +117,11 @@ class NatsEngine:
         if not told:
             return own.NO_WORKER
         return "ok" if "ok" in told else told[0]
+
+    def interruption(self) -> str:
+        """Return a sentence for learners while the broker is away, but not for a moment that nobody notices."""
+        away = not self._broker.connected and time.monotonic() - self._broker.lost_at > _NOTICED
+        return own.INTERRUPTED if away else ""
 
     async def warm(self) -> None:
         """Do nothing: each worker prepares itself."""
@@ -272,16 +280,26 @@ class NatsEngine:
         worker_id = subject_of(msg).rpartition(".")[2]
         if not msg.data:
             self._inventory.leave(worker_id)
+            self._refused.discard(worker_id)
         elif (info := announced(msg.data)) is None or info.id != worker_id:
             _log.warning("the announcement of worker %s cannot be read", worker_id)
         else:
             is_new = info.group not in self._inventory.groups()
             self._inventory.note(info)
+            why = self._inventory.why_refused(info)
+            if why and worker_id not in self._refused:
+                self._refused.add(worker_id)
+                self._tasks.start_soon(self._tell_refused, worker_id, why)
             self._feed.queue(info.group)
             if is_new:
                 # The broker deletes the consumer of a group that was away for long.
                 self._tasks.start_soon(self._create_consumer, info.group)
         self._feed.resize()
+
+    async def _tell_refused(self, worker_id: str, why: str) -> None:
+        """Tell a worker why it gets no runs, so that its own log says so."""
+        with suppress(asks.NobodyThereError, EngineUnavailableError):
+            await asks.ask(self._broker, f"ask.{worker_id}", "refused", why)
 
     async def _create_consumer(self, group: str) -> None:
         wanted = {"stream_name": subjects.JOBS, "config": subjects.consumer(group)}

@@ -5,8 +5,10 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from app import __version__
 from app.course import Course
 from app.engine import EngineUnavailableError
 from app.engine.nats import asks, subjects, words
@@ -19,6 +21,9 @@ from app.toolchain import DoctorReport
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 2.0
+_QUICK_SECONDS = 3.0
+_ANNOUNCED_SECONDS = 3.0
+"""Seconds within which a worker has announced that it sets a target up."""
 _LEVELS = ("none", "landlock", "namespaces")
 """The levels of isolation from the weakest to the strongest."""
 
@@ -41,6 +46,10 @@ class NatsInventory:
         self._clock = clock
         self._seen: dict[str, tuple[WorkerInfo, float]] = {}
         self._refused: set[str] = set()
+        self._wanted: dict[str, float] = {}
+        """The times at which missing targets were last asked for."""
+        self._tools: dict[tuple[str, ...], tuple[tuple[str, ...], str | None]] = {}
+        """The latest answers about missing programs."""
 
     def note(self, info: WorkerInfo) -> None:
         """Take what a worker announces."""
@@ -76,11 +85,15 @@ class NatsInventory:
         return found
 
     def able(self, job: JobSpec) -> list[str]:
-        """Return the groups that can run a job: those that have its target before those that would set it up."""
+        """Return the groups that can run a job: those that have its target before those that would set it up.
+
+        During an upgrade, those of this version come first: another one may know other events.
+        """
         target = job.command.target
         fit = [one for one in self.workers() if one.has(job.toolchain)]
         ready = [one for one in fit if any(each.can_build(target) for each in one.toolchains)]
-        return list(dict.fromkeys(one.group for one in [*ready, *fit]))
+        best = sorted([*ready, *fit], key=lambda one: one.version != __version__)
+        return list(dict.fromkeys(one.group for one in best))
 
     @property
     def isolation(self) -> str:
@@ -109,9 +122,12 @@ class NatsInventory:
         return target in self._offered
 
     async def want(self, targets: Sequence[str]) -> None:
-        """Have every worker set up the missing ones of the targets."""
-        for one in self.workers():
-            await asks.ask(self.broker, f"ask.{one.id}", "want", list(targets))
+        """Have every worker set up the missing ones of the targets, without waiting for an answer."""
+        lacking = [target for target in targets if self._status(target).state in ("missing", "failed")]
+        for one in self.workers() if lacking else ():
+            self._wanted |= dict.fromkeys(lacking, self._clock())
+            with suppress(EngineUnavailableError):
+                await self.broker.tell(f"ask.{one.id}", asks.question("want", lacking))
 
     async def target_statuses(self, targets: Sequence[str]) -> tuple[TargetStatus, ...]:
         """Return the state of each target: of several workers, the state that is nearest to ``ready``."""
@@ -123,7 +139,8 @@ class NatsInventory:
             return TargetStatus(triple=target, state="ready")
         told = [each for one in workers for each in one.pending if each.triple == target]
         told.sort(key=lambda one: ("building", "waiting", "failed").index(one.state) if one.pending else 2)
-        return told[0] if told else TargetStatus(triple=target, state="missing")
+        is_wanted = self._clock() - self._wanted.get(target, -math.inf) < _ANNOUNCED_SECONDS
+        return told[0] if told else TargetStatus(triple=target, state="waiting" if is_wanted else "missing")
 
     async def explain(self, toolchain: str, code: str) -> str | None:
         """Return a toolchain's explanation of an error code as Markdown, or None if it has none."""
@@ -132,24 +149,32 @@ class NatsInventory:
 
     async def examine(self, name: str, targets: Sequence[str]) -> DoctorReport:
         """Return what a worker lacks for the targets of the lesson ``name``, and the command that installs it."""
-        return await self._any(self.workers(), "examine", name, list(targets))  # type: ignore[no-any-return]
+        try:
+            return await self._any(self.workers(), "examine", name, list(targets))  # type: ignore[no-any-return]
+        except EngineUnavailableError:
+            problems = (words.NO_ANSWER,)
+            return DoctorReport(ok=False, toolchains=(), linkers=(), lookups=(), problems=problems, command=None)
 
     async def missing_tools(self, needs: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
         """Return those of the programs that a worker lacks, and the command that installs them if one is known."""
-        if not needs or not self.workers():
-            return (), None
-        return await self._any(self.workers(), "missing_tools", list(needs))  # type: ignore[no-any-return]
+        key = tuple(needs)
+        if needs:
+            with suppress(EngineUnavailableError):  # a lesson can be read without the answer
+                self._tools[key] = await self._any(self.workers(), "missing_tools", list(needs), seconds=_QUICK_SECONDS)
+        return self._tools.get(key, ((), None))
 
     async def crew(self) -> Crew:
         """Return every worker that was heard of lately with its state."""
         workers = tuple((one, state_of(one, self.why_refused(one))) for one in self.alive())
         return Crew(connected=self.broker.connected, reconnections=self.broker.reconnections, workers=workers)
 
-    async def _any(self, workers: Sequence[WorkerInfo], name: str, *arguments: object) -> Any:
+    async def _any(
+        self, workers: Sequence[WorkerInfo], name: str, *arguments: object, seconds: float = asks.SECONDS
+    ) -> Any:
         """Return the answer of one of the workers. Raises ``EngineUnavailableError`` if none answers."""
         for one in random.sample(workers, len(workers)):
             try:
-                return await asks.ask(self.broker, f"ask.{one.id}", name, *arguments)
+                return await asks.ask(self.broker, f"ask.{one.id}", name, *arguments, seconds=seconds)
             except asks.NobodyThereError:
                 self.leave(one.id)
         raise EngineUnavailableError(words.NO_WORKER)
@@ -172,14 +197,16 @@ class NatsInventory:
 async def roster(settings: Settings, courses: Iterable[Course]) -> list[tuple[WorkerInfo, str | None]]:
     """Return the workers at the broker, each with the reason why it gets no runs, or None.
 
-    Raises ``UnusableBrokerError``, ``EngineUnavailableError``.
+    Changes nothing at the broker. Raises ``UnusableBrokerError``, ``EngineUnavailableError``.
     """
-    inventory = NatsInventory(settings, courses, Broker(settings.engine, "web", settings.engine_keys))
-    await inventory.broker.connect(_CONNECT_SECONDS)
+    broker = Broker(settings.engine, "web", settings.engine_keys)
+    inventory = NatsInventory(settings, courses, broker)
+    await broker.connect(_CONNECT_SECONDS, subjects.largest_message(settings.body_bytes, settings.output_bytes))
     try:
-        found = await inventory.broker.last(subjects.WORKERS, subjects.worker("*"))
+        is_new = not await broker.has(subjects.WORKERS)
+        found = [] if is_new else await broker.last(subjects.WORKERS, subjects.worker("*"))
     finally:
-        await inventory.broker.close()
+        await broker.close()
     workers = [info for msg in found if (info := announced(msg.data))]
     return [(one, inventory.why_refused(one)) for one in sorted(workers, key=lambda one: one.id)]
 
@@ -205,7 +232,10 @@ def table(workers: Sequence[tuple[WorkerInfo, str | None]]) -> str:
     for one, refused in workers:
         able = f"{one.slots} at once, isolation {one.isolation}, version {one.version}"
         lines.append(f"{one.id}: {state_of(one, refused)}, {able}")
-        lines += [f"  Rust {each.name}: {', '.join(sorted(each.targets))}" for each in one.toolchains]
+        lines += [
+            f"  Rust {each.version}{f' ({each.commit[:9]})' if each.commit else ''}: {', '.join(sorted(each.targets))}"
+            for each in one.toolchains
+        ]
         lines += [f"  {each.triple}: {each.state}" for each in one.pending]
         lines += [f"  {why}" for why in (refused, one.health, one.toolchain_health) if why not in (None, "ok")]
     return "\n".join(lines)

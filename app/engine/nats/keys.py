@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from app.engine.nats import subjects
+
 Role = Literal["web", "worker"]
 _DAYS = 825
-_MAX_PAYLOAD = 4 * 1024 * 1024
-"""Bytes of the largest message: a job has a request's body, whose bound is a quarter of this by default."""
 
 PERMISSIONS: dict[Role, dict[str, Any]] = {
     "web": {
-        "publish": {"allow": ["run.*.>", "job.*.*", "ask.*", "$JS.API.>"]},
+        "publish": {"allow": ["run.*.>", "job.*.*", "ask.*", "forget.*", "$JS.API.>"]},
         "subscribe": {"allow": ["_INBOX.web.>", "live.>"]},
     },
     "worker": {
@@ -38,7 +38,7 @@ PERMISSIONS: dict[Role, dict[str, Any]] = {
                 "hold.*",
             ]
         },
-        "subscribe": {"allow": ["_INBOX.worker.>", "run.*.cancel", "ask.*", "hold.*"]},
+        "subscribe": {"allow": ["_INBOX.worker.>", "run.*.cancel", "ask.*", "forget.*", "hold.*"]},
         "allow_responses": True,
     },
 }
@@ -74,7 +74,7 @@ def configuration(folder: Path, *, listen: str) -> str:
     return f"""# A broker for the playground; `playground engine init` has written this.
 server_name: playground
 listen: {json.dumps(f"[{listen}]:4222" if ":" in listen else f"{listen}:4222")}
-max_payload: {_MAX_PAYLOAD}
+max_payload: {subjects.MESSAGE}
 max_connections: 1000
 
 tls {{

@@ -8,6 +8,7 @@ import anyio
 from app.course import Course
 from app.engine.inventory import find_setup
 from app.engine.nats.broker import Broker
+from app.engine.nats.subjects import largest_message
 from app.engine.nats.worker import NatsWorker
 from app.engine.scratch import ensure_private
 from app.settings import Settings
@@ -22,7 +23,8 @@ async def work(settings: Settings, courses: Iterable[Course], begun: Callable[[s
     """
     ensure_private(settings.scratch_dir)
     found = await find_setup(settings)
-    broker = await Broker(settings.engine, "worker", settings.engine_keys).connect(_CONNECT_SECONDS)
+    largest = largest_message(settings.body_bytes, settings.output_bytes)
+    broker = await Broker(settings.engine, "worker", settings.engine_keys).connect(_CONNECT_SECONDS, largest)
     try:
         worker = NatsWorker(settings, courses, broker, found)
         async with anyio.create_task_group() as tasks:

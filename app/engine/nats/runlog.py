@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import anyio
 from nats.aio.msg import Msg
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.engine import EngineUnavailableError
 from app.engine.nats import subjects
 from app.engine.nats.broker import Broker, FencedError, by_subject, sequence_of, subject_of
-from app.protocol.events import Event, Verdict, from_json, to_json
+from app.protocol.events import Event, Output, Verdict, from_json, to_json
 
 _log = logging.getLogger(__name__)
 _LAST = "Nats-Expected-Last-Subject-Sequence"
@@ -24,7 +24,11 @@ _OF = "Nats-Expected-Last-Subject-Sequence-Subject"
 _BUILT = "Playground-Built"
 _LARGEST = 512 * 1024
 """Bytes of events that one message has at most, unless a single event has more."""
+_TEXT = _LARGEST // 8
+"""Characters of output that fit into a message even if JSON escapes each of them, which takes six bytes."""
 _TRIES, _PAUSE = 100, 0.05
+HANDED_BACK = "handed-back"
+"""The holder of a lease that a worker has given up before its own end."""
 
 
 class Stored(BaseModel):
@@ -33,7 +37,7 @@ class Stored(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    bytes: int
+    bytes: int = Field(ge=0)
 
 
 class Built(BaseModel):
@@ -41,7 +45,7 @@ class Built(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    files: tuple[Stored, ...]
+    files: tuple[Stored, ...] = Field(min_length=1)
 
 
 class Lease(BaseModel):
@@ -93,6 +97,15 @@ def in_order(messages: Iterable[Msg]) -> tuple[list[Event], Built | None]:
     return events, built
 
 
+def fitting(event: Event) -> Iterator[Event]:
+    """Yield the event, or its output in parts that each fit into a message."""
+    if not isinstance(event, Output) or len(event.text) <= _TEXT:
+        yield event
+        return
+    for at in range(0, len(event.text), _TEXT):
+        yield event.model_copy(update={"text": event.text[at : at + _TEXT]})
+
+
 def pieces(events: Sequence[Event]) -> Iterator[tuple[Event, ...]]:
     """Yield the events in groups that fit into a message."""
     group: list[Event] = []
@@ -125,6 +138,14 @@ class RunLog:
             last = {_BUILT: built.model_dump_json()} if built and isinstance(group[-1], Verdict) else {}
             data = "\n".join(map(to_json, group)).encode()
             await self._broker.publish(subject, data, fence | last, seconds=seconds)
+
+    async def hand_back(self, *, seconds: float) -> None:
+        """Give the lease up, so that the next attempt counts as this one. Raises as ``append`` does."""
+        assert self.lease
+        given = Lease(holder=HANDED_BACK, attempt=self.lease.attempt - 1, nonce=secrets.token_hex(8))
+        fence = {_LAST: str(self.sequence)}
+        subject = subjects.of_run(self.run_id, "lease")
+        await self._broker.publish(subject, given.model_dump_json().encode(), fence, seconds=seconds)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ OWNER_JOBS = 4
 EVENTS = "Playground-Events"
 """The header of a job with the number of events that its log has already."""
 PIECE = 512 * 1024
+MESSAGE = 4 * 1024 * 1024
+"""Bytes that a message must be able to have with the default settings."""
 _DAY = 86400.0
 _SAFE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -60,9 +62,22 @@ def worker(worker_id: str) -> str:
     return f"$KV.workers.{worker_id}"
 
 
+def forgotten(run_id: str) -> str:
+    """Return the subject under which the web tells every worker to drop what it has of a run; nobody stores it."""
+    return f"forget.{run_id}"
+
+
 def held_by(worker_id: str) -> str:
     """Return the subject under which a worker says whether it executes a run."""
     return f"hold.{worker_id}"
+
+
+def largest_message(body_bytes: int, output_bytes: int) -> int:
+    """Return the bytes that a message must be able to have with these settings.
+
+    A job holds a request's body, and an event a compiler's message. As JSON, text takes up to twice its bytes.
+    """
+    return max(MESSAGE, 4 * max(body_bytes, output_bytes))
 
 
 def configurations(ttl: float, replicas: int = 1) -> dict[str, dict[str, object]]:

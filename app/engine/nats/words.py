@@ -1,8 +1,14 @@
 """Sentences of the engine on NATS."""
 
 BROKER_GONE = "the broker cannot be reached; runs go on when it is back"
+INTERRUPTED = (
+    "The playground cannot reach its workers at the moment. "
+    "Runs in progress go on, and what they print appears here later."
+)
 NO_WORKER = "no worker is connected; start one with playground worker"
+NO_ANSWER = "No worker answers at the moment."
 BEGUN_AGAIN = "The worker was lost; started again."
+HANDED_ON = "The worker was stopped; started again."
 TOO_MANY_ATTEMPTS = "Three workers were lost while they ran this, so it is not started again."
 
 
@@ -14,6 +20,14 @@ def unreachable(url: str, why: str) -> str:
 def too_old(version: str) -> str:
     """Explain that the broker lacks functions that fence writers."""
     return f"The broker is nats-server {version}; the engine needs 2.11 or newer. Use the upstream binary or image."
+
+
+def small_messages(most: int, needed: int) -> str:
+    """Explain that a job or an event may not fit into a message of the broker."""
+    return (
+        f"The broker takes messages of at most {most:,} bytes, but runs with these settings need {needed:,}. "
+        f"Set max_payload: {needed} in the broker's configuration, as deploy/nats.conf does."
+    )
 
 
 def no_streams(name: str, why: str) -> str:

@@ -77,6 +77,7 @@ class NatsWorker:
         async with self._engine, anyio.create_task_group() as tasks:
             tasks.start_soon(self._warm)
             await self._broker.subscribe("run.*.cancel", self._cancel)
+            await self._broker.subscribe("forget.*", _in_a_task(tasks, self._forget))
             await self._broker.subscribe(f"ask.{self.id}", _in_a_task(tasks, self._answers.respond))
             await self._holding.listen()
             self._broker.restored.append(lambda: self._restored(tasks))
@@ -199,6 +200,14 @@ class NatsWorker:
         attempt = self._attempts.get(subject_of(msg).split(".")[1])
         if attempt is not None:
             await attempt.cancel()
+
+    async def _forget(self, msg: Msg) -> None:
+        """Drop the events and the artifact of a run that the web has deleted."""
+        run_id = subject_of(msg).split(".")[1]
+        attempt = self._attempts.get(run_id)
+        if attempt is not None:
+            await attempt.ended.wait()  # it has written its verdict, and acknowledges the job
+        await self._engine.discard(run_id)
 
     def _restored(self, tasks: TaskGroup) -> None:
         """Ask anew for jobs, because the broker forgot the last request, and for wishes that were missed."""

@@ -26,6 +26,8 @@ _UNSEEN = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD])
 _STRAIGHT = str.maketrans(_DOUBLE + _SINGLE, '"' * len(_DOUBLE) + "'" * len(_SINGLE))
 _HYPHENS = str.maketrans(_DASHES, "-" * len(_DASHES))
 _SINGLE_DASH = re.compile(r"nostartfiles|nostdlib|nodefaultlibs|static|no-pie|pie|[A-Za-z]($|link|panic|opt|linker)")
+_UNFIT = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and halves of surrogate pairs, which no program can be given."""
 _OPERATORS = frozenset("|&;<>()")
 _PLACEHOLDER = re.compile(r"(?<![\w'\"])<([A-Za-z][\w -]*)>")
 
@@ -69,7 +71,7 @@ def read(line: str, programs: Collection[str]) -> Typed:
     spaced = bare.translate(_SPACES).translate(_UNSEEN)
     if spaced != bare:
         changes.append(SPACES)
-    if any(ord(character) < 32 and character not in "\t\r\n" for character in spaced) or "\x7f" in spaced:
+    if _UNFIT.search(spaced):
         raise CommandError("A command is one line without control characters.")
     without = "\n".join(_without_prompt(each, programs) for each in spaced.strip().splitlines())
     if without != "\n".join(spaced.strip().splitlines()):

@@ -66,9 +66,10 @@ class Rates:
         if what is None or address is None:
             return
         by_seat, by_address = self._limits[what]
-        self._hit(by_address, what, address, by_address=True)
+        # The seat comes first: what its own rate refuses must not use up the rate of everybody behind its address.
         if seat is not None:
             self._hit(by_seat, what, seat, by_address=False)
+        self._hit(by_address, what, address, by_address=True)
 
     def _hit(self, limit: RateLimitItem, what: RequestKind, who: str, *, by_address: bool) -> None:
         wait = self._windows.hit(limit, what, who)

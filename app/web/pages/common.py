@@ -75,6 +75,8 @@ async def page_answer(request: Request, template: str, status: int = 200, **cont
         "host": request.url.netloc,
         "toolchains": toolchains,
         "footer": _footer(playground, toolchains),
+        "seat_mark": playground.seats.mark(seat_of(request)),
+        "seat_fresh": not request.state.seat_known,
         "style_nonce": nonce,
         "kept_days": playground.settings.seat_days,
         "storage_fails": playground.progress.failure is not None,

@@ -18,7 +18,7 @@ from app.web.answers import Answer, Column, columns
 from app.web.pages.common import Home, Seat, Step, by_htmx, following, page_answer, to
 from app.web.pages.form import Typed, looked_at
 from app.web.pages.where import where
-from app.web.problem import ProblemError, command_not_offered, no_such_run_of_lesson, no_toolchain, nothing_to_compare
+from app.web.problem import ProblemError, command_not_offered, no_such_run_of_lesson, nothing_to_compare
 from app.web.render import page
 from app.web.sse import EventStream, frame
 from app.web.state import Playground, event_id
@@ -112,7 +112,7 @@ async def _names(home: Playground, command: str) -> list[str]:
     # Set-up on demand provides a target for one compiler only, so only one run waits for it.
     able = able or [one.name for one in found][: 1 if await home.inventory.offers(target) else None]
     if not able:
-        raise no_toolchain()
+        raise await home.choice.nothing_here()
     return able[:_MOST]
 
 

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from app.protocol.command import CommandError, parse
+from app.protocol.command import LONGEST, CommandError, parse
+
+_LONGEST_NAME = 200
+"""Characters of a field that names something. The answer repeats some fields, and compressing a megabyte takes long."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,18 @@ async def typed(request: Request) -> Typed:
     form = await request.form()
     files = {name.removeprefix("file:"): text(form, name) for name in form if name.startswith("file:")}
     offered = text(form, "offered")
+    toolchain, after, shown, base, choice = (
+        text(form, name)[:_LONGEST_NAME] or None for name in ("toolchain", "after", "shown", "base", "choice")
+    )
     return Typed(
         files={path: clean(content) for path, content in files.items()},
-        command=offered or text(form, "command"),
-        toolchain=text(form, "toolchain") or None,
-        after=text(form, "after") or None,
-        shown=text(form, "shown") or None,
+        command=(offered or text(form, "command"))[: LONGEST + 1],  # a longer one is refused, whatever its end
+        toolchain=toolchain,
+        after=after,
+        shown=shown,
         offered=bool(offered),
-        base=text(form, "base") or None,
-        choice=text(form, "choice") or None,
+        base=base,
+        choice=choice,
         again=bool(text(form, "again")),
     )
 

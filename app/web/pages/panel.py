@@ -1,13 +1,15 @@
 """Show a run on the page: whole after its end, and before that as a stream of HTML."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from markupsafe import Markup, escape
 
 from app.course.lesson import Lesson
-from app.engine import NoSuchRunError, RunStatus
+from app.engine import EngineUnavailableError, NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
 from app.web.batches import batches, size
 from app.web.pages.common import following
@@ -21,6 +23,8 @@ from app.web.sse import frame
 from app.web.state import Playground
 
 _CLOSE = "run-done"  # the panel's hx-sse:close waits for it
+_LOOK_SECONDS = 1.0
+_PROBLEM = Markup('<hx-partial hx-target="#problem" hx-swap="innerHTML">{}</hx-partial>')
 QUICK = 8 * 1024
 """Characters whose rendering takes less time than starting a thread."""
 
@@ -48,7 +52,7 @@ async def last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel |
         if status.state != "done":
             return Panel(run_id, live=True), status.job.after, status.job.toolchain
         panel, built = await finished(home, lesson, run_id)
-    except NoSuchRunError:
+    except (NoSuchRunError, EngineUnavailableError):
         return None, None, None
     return panel, built or status.job.after, status.job.toolchain
 
@@ -74,6 +78,37 @@ async def frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen:
     except NoSuchRunError:
         yield frame(partials([Patch("status", escape(no_such_run().message), append=False)]))
         yield frame("", event=_CLOSE)
+
+
+async def with_interruptions(
+    frames: AsyncIterator[bytes], interruption: Callable[[], str | None]
+) -> AsyncGenerator[bytes]:
+    """Yield the frames. While none comes because the engine cannot be reached, say so on the page."""
+    said = ""
+    following = asyncio.ensure_future(_next(frames))
+    try:
+        while True:
+            await asyncio.wait({following}, timeout=_LOOK_SECONDS)
+            sentence = interruption() or ""
+            if sentence != said:
+                said = sentence
+                yield frame(_PROBLEM.format(Markup("<p>{}</p>").format(said) if said else ""))
+            if following.done():
+                one = following.result()
+                if one is None:
+                    return
+                yield one
+                following = asyncio.ensure_future(_next(frames))
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        if isinstance(frames, AsyncGenerator):
+            await frames.aclose()
+
+
+async def _next(frames: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(frames, None)
 
 
 async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
@@ -120,7 +155,7 @@ async def about(home: Playground, panel: Panel | None, files: Mapping[str, str])
         return None
     try:
         job = (await home.engine.status(panel.id)).job
-    except NoSuchRunError:
+    except (NoSuchRunError, EngineUnavailableError):
         return panel
     return replace(panel, same_files=dict(job.files) == dict(files))
 

@@ -18,7 +18,7 @@ from app.web.pages.compare import ALL, compare, start
 from app.web.pages.form import Typed, looked_at, typed
 from app.web.pages.guide import guide_of, prediction_status
 from app.web.pages.lesson import lesson_page
-from app.web.pages.panel import QUICK, Panel, finished, frames
+from app.web.pages.panel import QUICK, Panel, finished, frames, with_interruptions
 from app.web.problem import ProblemError
 from app.web.sse import EventStream
 from app.web.state import Playground, event_id
@@ -92,7 +92,10 @@ async def events(
     run_id: str, home: Home, seat: Seat, lesson: RunStep, last_event_id: Annotated[str, Header()] = ""
 ) -> EventStream:
     """Stream the run as HTML for the panel, then ``run-done``."""
-    return EventStream(frames(home, seat, lesson, run_id, event_id(last_event_id)))
+    following = frames(home, seat, lesson, run_id, event_id(last_event_id))
+    if home.engine.interruption() is not None:
+        following = with_interruptions(following, home.engine.interruption)
+    return EventStream(following)
 
 
 @runs.get("/runs/{run_id}/output", dependencies=[Depends(_followed)])

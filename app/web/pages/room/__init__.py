@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter
 
-from app.web.pages.room import instructor, learner, links, member, wall
+from app.web.pages.room import instructor, learner, links, member, step, wall
 from app.web.pages.room.learner import lessons
 
 __all__ = ["lessons", "router"]
 
 router = APIRouter()
-for one in (learner.router, links.router, instructor.router, member.router, wall.router):
+for one in (learner.router, links.router, instructor.router, step.router, member.router, wall.router):
     router.include_router(one)

@@ -7,12 +7,12 @@ from typing import cast, get_args
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.engine import NoSuchRunError
-from app.room.view import Outline, Sort, step_sums
+from app.engine import EngineUnavailableError, NoSuchRunError
+from app.room.view import Outline, Sort
 from app.web.classroom import signed
 from app.web.pages.common import Home, page_answer
 from app.web.pages.form import text
-from app.web.pages.room.live import ClassPage, ClassPages, Counted, Pieces, frames_of
+from app.web.pages.room.live import ClassPage, ClassPages, Counted, Pieces, frames_of, moments
 from app.web.pages.room.qr import qr_svg
 from app.web.pages.room.refusals import words_too_long, wrong_key
 from app.web.pages.room.rights import (
@@ -92,9 +92,7 @@ async def events(
 
 async def _followed(request: Request, home: Playground, page: ClassPage, token: str) -> AsyncIterator[bytes]:
     sent = _served.get(token)
-    async for _ in home.classroom.updates():
-        if await home.classroom.state() is None or await instructor_of(request) is None:
-            return
+    async for _ in moments(request):
         now = await _drawn(home, page)
         for each in frames_of(sent, now):
             yield each
@@ -123,30 +121,16 @@ async def pace(request: Request, home: Home, _who: Instructor, _state: Open) -> 
         values["closed"] = "1" if text(form, "closed") else ""
     await home.classroom.room.set(**values)
     home.classroom.changed()
-    return RedirectResponse(f"{home.root}/class", status_code=303)
+    part = "door-title" if "closed" in form else "pace-title"
+    return RedirectResponse(f"{home.root}/class#{part}", status_code=303)
 
 
 @router.post("/class/sweep")
 async def sweep(home: Home, _who: Instructor, _state: Open) -> Response:
     """Take everyone off the class map who has run nothing since they joined."""
     for seat in await home.classroom.room.sweep():
-        home.classroom.changed(seat)
-    return RedirectResponse(f"{home.root}/class", status_code=303)
-
-
-@router.get("/class/step/{slug}")
-async def one_step(request: Request, home: Home, _who: Instructor, state: Open, slug: str) -> Response:
-    """Show what the class did in one step."""
-    lesson = home.lesson(slug)
-    outline = next((each for each in home.classroom.steps if each.key == lesson.key), None)
-    if outline is None:
-        raise no_such_lesson()
-    chosen, happened = await home.classroom.room.poll(lesson.key)
-    sums = step_sums(await home.classroom.records(), outline)
-    return await page_answer(
-        request, "class_step.html", lesson=lesson, state=state, sums=sums, chosen=chosen, happened=happened,
-        steps=home.classroom.steps, titles=home.classroom.titles,
-    )  # fmt: skip
+        home.classroom.forgotten(seat)
+    return RedirectResponse(f"{home.root}/class#door-title", status_code=303)
 
 
 @router.get("/class/qr.svg")
@@ -158,7 +142,7 @@ async def qr(state: Open) -> Response:
 async def _drawn(home: Playground, page: ClassPage) -> Pieces:
     """Draw the class as it is now."""
     queued = None
-    with suppress(NoSuchRunError):
+    with suppress(NoSuchRunError, EngineUnavailableError):
         if home.classroom.latest:
             queued = (await home.engine.status(home.classroom.latest)).timing.get("queue", 0.0) / 1000
     return Pieces.of(home, page, await home.classroom.view(), queued)

@@ -108,9 +108,8 @@ async def me(request: Request, home: Home, seat: Seat, state: Open) -> Response:
 @router.post("/class/leave")
 async def leave(home: Home, seat: Seat) -> Response:
     """Take the seat off the class map, with its name and its tries; its files and its progress stay."""
-    if await home.classroom.room.member(seat):
-        await home.classroom.room.leave(seat)
-        home.classroom.changed(seat)
+    if await home.classroom.room.leave(seat):
+        home.classroom.forgotten(seat)
     return RedirectResponse(f"{home.root}/", status_code=303)
 
 

@@ -1,11 +1,11 @@
-"""Keep an instructor's page up to date: draw it in pieces, and send those that have changed.
+"""Keep an instructor's pages up to date: draw a page in pieces, and send those that have changed.
 
 A whole class of a hundred learners is more than 30 KB. Between two seconds only a few rows change.
 """
 
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
@@ -13,15 +13,19 @@ from typing import Annotated
 from fastapi import Depends, Request
 from markupsafe import Markup, escape
 
+from app.room.model import ClassState
 from app.room.view import Cell, Outline, RoomView, Row, Sort, sorted_rows
 from app.web.pages.common import playground_of
+from app.web.pages.room.rights import instructor_of
 from app.web.render import made, page
 from app.web.sse import frame
 from app.web.state import Playground
-from app.web.words import figures
+from app.web.words import class_news, figures
 
 _MOST_PAGES = 64
 _LARGEST_FRAME = 24 * 1024
+_BEAT = frame("now", event="beat")
+"""Sent when nothing has changed. A page that hears nothing for a while opens another stream."""
 _MOST_HANDS = 20
 """Raised hands that the page lists. A hundred of them would cost more than 30 KB whenever one is raised or lowered."""
 
@@ -68,7 +72,7 @@ def _drawn(root: str, row: _Shown) -> Markup:
 
 @dataclass(frozen=True)
 class Pieces:
-    """The parts of the page that change: three blocks by the id of their element, and the rows by their number."""
+    """The parts of the page that change: blocks by the id of their element, and the rows by their number."""
 
     blocks: Mapping[str, Markup]
     rows: Mapping[int, Markup]
@@ -81,6 +85,7 @@ class Pieces:
         return cls(
             blocks={
                 "class-figures": escape(figures(view.here, view.not_begun, view.stuck, len(view.hands), queued)),
+                "class-news": escape(class_news(view.stuck, len(view.hands))),
                 "class-cards": made(page("_class_cards.html", **known)),
                 "class-hands": made(page("_class_hands.html", **known)),
             },
@@ -107,17 +112,34 @@ class ClassPages:
         return self._kept.pop(token, None)
 
 
+async def moments(request: Request) -> AsyncIterator[ClassState]:
+    """Yield the class whenever a page about it has to be drawn anew, until it ends or the instructor's key does."""
+    classroom = playground_of(request).classroom
+    async for _ in classroom.updates():
+        state = await classroom.state()
+        if state is None or await instructor_of(request) is None:
+            return
+        yield state
+
+
+async def part(request: Request, target: str, draw: Callable[[ClassState], Awaitable[Markup]]) -> AsyncIterator[bytes]:
+    """Stream the element ``target`` of a page: its content whenever that has changed, else a beat."""
+    sent: Markup | None = None
+    async for state in moments(request):
+        now = await draw(state)
+        yield _BEAT if now == sent else frame(_partial(f"#{target}", "innerHTML", now))
+        sent = now
+
+
 def frames_of(sent: Pieces | None, now: Pieces) -> Iterator[bytes]:
-    """Yield messages for htmx that turn one state of the page into the next; none if nothing has changed."""
-    partials = list(_changes(sent, now))
+    """Yield messages that turn one state of the page into the next; a beat if nothing has changed."""
     text = ""
-    for each in partials:
+    for each in _changes(sent, now):
         if text and len(text) + len(each) > _LARGEST_FRAME:
             yield frame(text)
             text = ""
         text += each
-    if text:
-        yield frame(text)
+    yield frame(text) if text else _BEAT
 
 
 def _changes(sent: Pieces | None, now: Pieces) -> Iterator[str]:
@@ -126,8 +148,9 @@ def _changes(sent: Pieces | None, now: Pieces) -> Iterator[str]:
         if before.blocks.get(name) != html:
             yield _partial(f"#{name}", "innerHTML", html)
     if sent is None:
-        # The page may show rows of which nothing is known here any more.
-        yield _partial("#class-rows", "innerHTML", Markup())
+        # All at once: the page may show other rows, and it would jump if it were shorter in between.
+        yield _partial("#class-rows", "innerHTML", Markup().join(now.rows.values()))
+        return
     for number in before.rows.keys() - now.rows.keys():
         yield _partial(f"#seat-{number}", "delete", Markup())
     for number, html in now.rows.items():

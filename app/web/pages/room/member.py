@@ -52,14 +52,14 @@ async def lower(home: Home, _who: Instructor, _state: Open, learner: Learner) ->
     """Lower the learner's hand."""
     await home.classroom.room.hand(learner.seat, None)
     home.classroom.changed(learner.seat)
-    return RedirectResponse(f"{home.root}/class", status_code=303)
+    return RedirectResponse(f"{home.root}/class#hands-title", status_code=303)
 
 
 @router.post("/class/members/{number}/remove")
 async def remove(home: Home, _who: Instructor, _state: Open, learner: Learner) -> Response:
     """Take the learner off the class map. Their files and their progress stay, and they may join again."""
     await home.classroom.room.leave(learner.seat)
-    home.classroom.changed(learner.seat)
+    home.classroom.forgotten(learner.seat)
     return RedirectResponse(f"{home.root}/class", status_code=303)
 
 

@@ -29,7 +29,7 @@ def wrong_code() -> ProblemError:
 
 def class_closed() -> ProblemError:
     """Refuse a new member after the instructor has closed the class."""
-    return ProblemError(409, "class-closed", "The class takes nobody else. Ask your instructor to open it.")
+    return ProblemError(409, "class-closed", "The class is closed to newcomers. Ask your instructor to open it.")
 
 
 def class_full() -> ProblemError:

@@ -1,8 +1,9 @@
 """The projector: nothing on it is about one person, and small counts read "a few"."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -10,6 +11,7 @@ from markupsafe import Markup
 
 from app.course import Lesson
 from app.course.diagnosis import ErrorClass
+from app.course.specs import Option
 from app.protocol.events import Diagnostic
 from app.room.model import ClassState
 from app.room.view import FEW, few, step_sums
@@ -17,12 +19,12 @@ from app.room.wall import Slide, slides, turned
 from app.web.ansi import strip
 from app.web.pages.common import Home, by_htmx, page_answer
 from app.web.pages.form import text
-from app.web.pages.room.live import Counted
+from app.web.pages.room.live import Counted, part
 from app.web.pages.room.qr import qr_svg
-from app.web.pages.room.rights import Instructor, Open, instructor_of
+from app.web.pages.room.rights import Instructor, Open
 from app.web.problem import no_such_page
 from app.web.render import made, page
-from app.web.sse import EventStream, frame
+from app.web.sse import EventStream
 from app.web.state import Playground
 
 router = APIRouter()
@@ -31,11 +33,14 @@ _MOST_ERRORS = 3
 
 @dataclass(frozen=True)
 class Bar:
-    """One option of a poll: how many chose it, as words and as a share of all, in tenths."""
+    """One option of a poll: how many chose it, in words and in percent of the most chosen one; 0 percent for a few.
+
+    A share of all would tell how many chose the others, also where they are few.
+    """
 
     text: str
     words: str
-    tenths: int
+    percent: int
 
 
 @router.get("/class/wall")
@@ -67,19 +72,7 @@ async def turn(request: Request, home: Home, _who: Instructor, state: Open) -> R
 @router.get("/class/wall/events")
 async def events(request: Request, home: Home, _who: Instructor, _state: Open, _stream: Counted) -> EventStream:
     """Stream the projector's slide whenever it changes."""
-    return EventStream(_followed(request, home))
-
-
-async def _followed(request: Request, home: Playground) -> AsyncIterator[bytes]:
-    sent = None
-    async for _ in home.classroom.updates():
-        state = await home.classroom.state()
-        if state is None or await instructor_of(request) is None:
-            return
-        html = await _slide(home, state)
-        if html != sent:
-            sent = html
-            yield frame(f'<hx-partial hx-target="#wall" hx-swap="innerHTML">{html}</hx-partial>')
+    return EventStream(part(request, "wall", partial(_slide, home)))
 
 
 async def _order(home: Playground, state: ClassState) -> list[Slide]:
@@ -110,19 +103,23 @@ async def _slide(home: Playground, state: ClassState) -> Markup:
         context |= {"known": known, "recorded": recorded(lesson, known)}
     outline = next(each for each in home.classroom.steps if each.key == lesson.key)
     sums = step_sums(await home.classroom.records(), outline)
-    context |= {"reached": few(sums.reached), "learners": few(sums.learners), "bars": await _bars(home, lesson)}
+    chosen, _ = await home.classroom.room.poll(lesson.key)
+    context |= {
+        "any_reached": sums.reached > 0,
+        "reached": few(sums.reached),
+        "learners": few(sums.learners),
+        "bars": bars(lesson.prediction.option if lesson.prediction else (), chosen),
+    }
     return made(page("_class_slide.html", root=home.root, kind=current.kind, **context))
 
 
-async def _bars(home: Playground, lesson: Lesson) -> list[Bar]:
-    """Return the bars of a step's prediction, in the order of its options."""
-    chosen, _ = await home.classroom.room.poll(lesson.key)
-    total = sum(chosen.values())
-    options = lesson.prediction.option if lesson.prediction else ()
+def bars(options: Sequence[Option], chosen: Mapping[str, int]) -> list[Bar]:
+    """Return the bars of a poll, in the order of its options; ``chosen`` are the numbers by the option's id."""
+    most = max(chosen.values(), default=0)
+    numbers = [chosen.get(option.id, 0) for option in options]
     return [
-        Bar(option.text, few(number), round(10 * number / total) if number >= FEW else 0)
-        for option in options
-        for number in [chosen.get(option.id, 0)]
+        Bar(option.text, few(number), round(100 * number / most) if number >= FEW else 0)
+        for option, number in zip(options, numbers, strict=True)
     ]
 
 
