@@ -61,21 +61,30 @@ def test_folders_and_addresses_that_cannot_be_used_are_named(settings: Settings,
     (tmp_path / "above").mkdir()
     (tmp_path / "above/Cargo.toml").touch()
     usual = settings.model_copy(update={"port": 0, "isolation": "none"})
-    for faulty, sentence in (
-        ({"static_dir": tmp_path}, f"FAIL  PLAYGROUND_STATIC_DIR names {tmp_path}, which has no style sheets"),
-        ({"scratch_dir": tmp_path / "file"}, f"FAIL  {tmp_path}/file is not a folder that can be written, which runs"),
+    file = tmp_path / "file"
+    for faulty, sentences in (
         (
-            {"data_dir": tmp_path / "file/data"},
-            f"FAIL  {tmp_path}/file is not a folder that can be written, which data",
+            {"scratch_dir": file, "host": "ä..b", "course": "nowhere"},
+            (
+                f"{file} is not a folder that can be written, which runs need.",
+                "ä..b is not the name of a computer",
+                f"{settings.lessons_dir}: there is no course 'nowhere'",
+            ),
         ),
-        ({"host": "ä..b"}, "FAIL  ä..b is not the name of a computer"),
-        ({"host": "no-such-host.invalid"}, "FAIL  no-such-host.invalid:0 cannot be served on: "),
-        ({"course": "nowhere"}, f"FAIL  {settings.lessons_dir}: there is no course 'nowhere'"),
-        ({"lessons_dir": tmp_path / "file"}, f"FAIL  {tmp_path}/file: there is no such folder"),
+        (
+            {"data_dir": file / "data", "host": "no-such-host.invalid", "lessons_dir": file},
+            (
+                f"{file} is not a folder that can be written, which data need.",
+                "no-such-host.invalid:0 cannot be served on: ",
+                f"{file}: there is no such folder",
+            ),
+        ),
+        ({"static_dir": tmp_path}, (f"PLAYGROUND_STATIC_DIR names {tmp_path}, which has no style sheets",)),
     ):
         lines: list[str] = []
         assert not check(usual.model_copy(update=faulty), lines.append), faulty
-        assert any(line.startswith(sentence) for line in lines), (faulty, lines)
+        for sentence in sentences:
+            assert any(line.startswith(f"FAIL  {sentence}") for line in lines), (sentence, lines)
     lines = []
     assert check(usual.model_copy(update={"scratch_dir": tmp_path / "above/runs"}), lines.append)
     assert f"ok    but: {tmp_path}/above/Cargo.toml lies above the runs" in "\n".join(lines)

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -460,6 +461,18 @@ async def test_a_group_leaves_no_way_out_into_the_swap_space(
                     return
                 await anyio.sleep(0.05)
             pytest.fail(f"the group allows {said}")
+
+
+def test_a_limit_above_the_systems_own_becomes_that_one(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No program could be started with a higher one, so the trial of a level would fail, and runs not be isolated."""
+    limits = Limits.of(settings.model_copy(update={"open_files": 900_000, "processes": 100}))
+    box = Box("landlock", limits, Path("/launcher"))
+    monkeypatch.setattr("app.sandbox.box.resource.getrlimit", lambda _: (1024, 5000))
+    assert "nofile=5000" in box.command(["true"], tmp_path, tmp_path, ())
+    monkeypatch.setattr("app.sandbox.box.resource.getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
+    assert "nofile=900000" in box.command(["true"], tmp_path, tmp_path, ())
 
 
 def test_the_sentence_of_a_limit_names_its_value() -> None:
