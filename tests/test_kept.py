@@ -465,6 +465,27 @@ async def test_cancelling_one_does_not_end_the_others(engine: LocalEngine, jobs:
 
 
 @pytest.mark.anyio
+async def test_runs_that_are_cancelled_one_after_the_other_delay_nobody_for_ever(
+    engine: LocalEngine, jobs: Jobs
+) -> None:
+    answers, victim = engine._kept, Run(jobs(owner="victim"))
+    for waits in (1, 2):
+        other = Run(jobs(owner="eve"))
+        assert not answers.has_answer(other)
+        async with anyio.create_task_group() as tasks:
+            with answers.in_progress(other):
+                assert answers.has_answer(victim)
+                tasks.start_soon(answers.answer, victim)
+                await anyio.wait_all_tasks_blocked()
+                other.emit(Finished(status="cancelled", exit_code=None, seconds=0.1))
+        assert victim.answer_waits == waits
+    third = Run(jobs(owner="eve"))
+    assert not answers.has_answer(third)
+    with answers.in_progress(third):
+        assert not answers.has_answer(victim), "it builds for itself"
+
+
+@pytest.mark.anyio
 async def test_a_learners_text_is_not_kept(engine: LocalEngine, jobs: Jobs, lessons: dict[str, Lesson]) -> None:
     mine = lessons["linker-arguments"].solution["src/main.rs"] + "// mine\n"
     assert age(await ran(engine, jobs(mine))) is None

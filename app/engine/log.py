@@ -50,6 +50,8 @@ class Run:
         self.timing: dict[str, float] = {}
         self.answer_key: str | None = None
         """The key of its answer (``app.engine.kept``), None if it has none."""
+        self.answer_waits = 0
+        """How often it waited for the answer of an identical run in progress."""
         self._marked = time.perf_counter()
         self._positions = 0
         self._positions_at: deque[float] = deque(maxlen=_A_SECOND)

@@ -24,6 +24,10 @@ from app.toolchain import TOOL_PATH, Toolchain
 _log = logging.getLogger(__name__)
 CHECKED_EVERY = 100
 """Of so many runs with a kept answer, one really runs and is compared."""
+_MOST_WAITS = 2
+"""Identical runs for which a run waits until it builds for itself. Otherwise a learner who begins and cancels such runs
+one after the other would keep everybody else from that build.
+"""
 _FOLDER = "answers"
 _SETTINGS = {
     *("cpu_seconds", "memory_bytes", "processes", "open_files", "file_size_bytes", "control_groups", "run_seconds"),
@@ -101,11 +105,14 @@ class KeptAnswers:
             return None
         if key in self._runs:
             other, ended = self._runs[key]
+            run.answer_waits += 1
             run.state, run.preparation = "queued", anyio.CancelScope()
             with run.preparation:
                 await ended.wait()
             end = other.finished()
-            if _is_cancelled(run) or (end and end.status == "cancelled"):
+            if _is_cancelled(run):
+                return None
+            if end and end.status == "cancelled" and run.answer_waits < _MOST_WAITS:
                 return None  # it can still share the build of another one
         self._asked += 1
         run.mark("queue")
