@@ -443,10 +443,11 @@ _RUNS = (
 _REASONS = {
     "run/runner.py": {"_argv": "a program by its name", "_digest": "taken out"},
     "engine/local.py": {"artifact": "taken out", "__aenter__": "the store of answers, in the cache"},
+    "engine/log.py": {"artifact_id": "taken out"},
     "engine/retention.py": {"built": "taken out"},
     "engine/seeds.py": dict.fromkeys(("_key", "_read", "_write"), "compilers and the cache, which no run can write to"),
     "engine/scratch.py": dict.fromkeys(
-        ("_begin", "ensure_private", "_warn_if_closed", "_warn_of_configurations", "_remove_abandoned", "_write"),
+        ("_begin", "ensure_private", "flaws", "_remove_abandoned", "_write"),
         "the server's own folders, which no run can write to",
     ),
     "sandbox/box.py": {"_bubblewrap": "the system's own links", "_open_to_all": "folders of toolchains"},

@@ -58,7 +58,7 @@ UNLIMITED = {
 """Limits for the level ``none``, so high that they stop no attack."""
 USUAL = {
     "PLAYGROUND_MAX_RUNS": "6",
-    "PLAYGROUND_RUN_SECONDS": str(240 * SLOWER_BY),
+    "PLAYGROUND_RUN_SECONDS": "3600",  # the neighbour's run goes on as long as the world, for minutes
     "PLAYGROUND_ARTIFACT_READERS": "2",
 }
 _PATIENCE = 25.0 * SLOWER_BY
