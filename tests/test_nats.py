@@ -254,6 +254,36 @@ async def test_a_web_that_starts_again_follows_the_runs_of_the_last_one(
         assert artifacts(open_folder / "worker-0") < before, "the worker has deleted it, too"
 
 
+async def test_a_run_does_not_come_back_because_somebody_asks_for_it_while_it_is_deleted(
+    nats: NatsServer,
+    settings: Settings,
+    taught: Course,
+    jobs: Callable[..., JobSpec],
+    start_worker: StartWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await start_worker()
+    spec = jobs(owner="me")
+    async with web(settings, taught, nats.url, workers=1) as engine, anyio.create_task_group() as tasks:
+        await engine.submit(spec)
+        await followed(engine, spec.run_id)
+        purge = engine._broker.purge
+
+        async def ask() -> None:
+            with suppress(NoSuchRunError):
+                await engine.status(spec.run_id)
+
+        async def slow_purge(stream: str, subject: str) -> None:
+            tasks.start_soon(ask)
+            await anyio.sleep(0.2)  # if it could be loaded now, it would be
+            await purge(stream, subject)
+
+        monkeypatch.setattr(engine._broker, "purge", slow_purge)
+        await engine.forget("me")
+        with pytest.raises(NoSuchRunError):
+            await engine.status(spec.run_id)
+
+
 def artifacts(scratch: Path) -> set[Path]:
     """Return the folders of the artifacts that a worker has."""
     return set(scratch.glob("server-*/artifacts/*"))

@@ -74,8 +74,7 @@ class Watch:
         most = self._limits
         used = usage(self._pid, most.processes)
         if not self._polite and (used.cpu_seconds > POLITE_SECONDS or self.must_yield()):
-            self._polite = True
-            _yield_processors(self._pid)
+            self._polite = _yield_processors(self._pid)
         if used.cpu_seconds > most.cpu_seconds:
             return "cpu"
         if used.memory_bytes > most.memory_bytes:
@@ -120,15 +119,25 @@ class Watch:
         return "workspace" if self._folder.free_bytes() < _LEAST_FREE else None
 
 
-def _yield_processors(pid: int) -> None:
-    """Let every thread of the process and its descendants go after those of other runs. Later ones inherit this."""
+def _yield_processors(pid: int) -> bool:
+    """Let every thread of the process and its descendants go after those of other runs. Later ones inherit this.
+
+    Return False if it must be repeated, because the kernel lets users other than root change sessions only ten times a
+    second.
+    """
+    complete = True
     for one in descendants(pid):
         with suppress(FileNotFoundError):  # it has ended
             for thread in os.listdir(f"/proc/{one}/task"):
                 with suppress(OSError):  # it is another user's, and the server lacks the right
                     os.setpriority(os.PRIO_PROCESS, int(thread), _POLITE)
-        with suppress(OSError):  # as above, or the kernel has no such groups
+        try:
             _yield_as_session(one)
+        except BlockingIOError:
+            complete = False
+        except OSError:  # as above, or the kernel has no such groups
+            pass
+    return complete
 
 
 def _yield_as_session(pid: int) -> None:

@@ -34,3 +34,8 @@ class Adoption:
             files = await artifacts.fetch(self._broker, run_id, built) if built else []
             path = next((event.path for event in events if event.type == "artifact"), "")
             await self._engine.adopt(job, events, path, files)
+
+    async def forget(self, run_id: str) -> None:
+        """Drop a run that the web has deleted at the broker."""
+        async with self._adopting:  # or it would come back with a run that is being adopted
+            await self._engine.discard(run_id)

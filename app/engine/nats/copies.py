@@ -125,12 +125,14 @@ class Copies:
 
     async def drop(self, run_id: str) -> None:
         """Delete a run and its artifact, also at the workers."""
-        run = self._runs.pop(run_id, None)
-        if run is not None:
-            run.drop()
+        async with self._loading:  # whoever asks for the run meanwhile must not load it once more
+            run = self._runs.pop(run_id, None)
+            if run is not None:
+                run.drop()
+            await self._broker.purge(subjects.RUNS, f"run.{run_id}.>")
+            await self._broker.purge(subjects.BUILT, f"built.{run_id}.>")
+        # Only now, because a worker that is asked for the run gets it from the broker.
         await self._broker.tell(subjects.forgotten(run_id))
-        await self._broker.purge(subjects.RUNS, f"run.{run_id}.>")
-        await self._broker.purge(subjects.BUILT, f"built.{run_id}.>")
 
     def refuse(self, run_id: str) -> None:
         """Remove a run that is not accepted because the broker was away; it may have been stored all the same."""

@@ -65,10 +65,10 @@ class NatsWorker:
         self._counts: Counter[str] = Counter()
         self._attempts: dict[str, Attempt] = {}
         self._source = JobSource(broker)
-        adoption = Adoption(broker, self._engine)
-        self._answers = Answers(self._engine, adoption)
+        self._adoption = Adoption(broker, self._engine)
+        self._answers = Answers(self._engine, self._adoption)
         self._holding = Holding(broker, self.id, self._lease_of)
-        self._means = Means(self.id, broker, self._engine, adoption, self._holding, self._count)
+        self._means = Means(self.id, broker, self._engine, self._adoption, self._holding, self._count)
         self._places = anyio.Semaphore(self._slots)
         self._draining = anyio.Event()
 
@@ -207,7 +207,7 @@ class NatsWorker:
         attempt = self._attempts.get(run_id)
         if attempt is not None:
             await attempt.ended.wait()  # it has written its verdict, and acknowledges the job
-        await self._engine.discard(run_id)
+        await self._adoption.forget(run_id)
 
     def _restored(self, tasks: TaskGroup) -> None:
         """Ask anew for jobs, because the broker forgot the last request, and for wishes that were missed."""
