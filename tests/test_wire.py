@@ -95,7 +95,11 @@ def files_of(server: Server) -> int:
 
 def scratch_files_of(server: Server) -> int:
     """Return how many files of runs the server has open."""
-    return sum("/scratch/" in os.readlink(link) for link in Path(f"/proc/{server.process.pid}/fd").iterdir())
+    found = 0
+    for link in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it has been closed meanwhile
+            found += "/scratch/" in os.readlink(link)
+    return found
 
 
 @contextmanager
