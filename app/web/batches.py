@@ -1,9 +1,8 @@
 """Batch events, so that a flood of output updates a page a few times per second instead of once per event."""
 
-import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator
 from typing import assert_never
 
 from app.protocol.events import (
@@ -20,6 +19,7 @@ from app.protocol.events import (
     Started,
     Verdict,
 )
+from app.web.ahead import ahead
 
 _SECONDS = 0.05
 """The least time between two batches: long enough for the browser to draw, too short to be noticed."""
@@ -29,31 +29,20 @@ _LARGEST = 16 * 1024
 """Characters of output that close a batch, which server and browser each render in one go."""
 
 
-async def batches(events: AsyncGenerator[Event] | AsyncIterator[Event]) -> AsyncIterator[list[Event]]:
+async def batches(events: AsyncIterator[Event]) -> AsyncIterator[list[Event]]:
     """Yield every event in order: the first at once, and then in each batch the events since the previous one."""
-    clock = asyncio.get_running_loop().time
     due = -math.inf
-    following = asyncio.ensure_future(_next(events))
-    try:
-        while (event := await following) is not None:
+    async with ahead(events) as coming:
+        while await coming.wait() and (event := coming.take()) is not None:
             batch = [event]
-            following = asyncio.ensure_future(_next(events))
             text = size(event)
-            while len(batch) < _MOST and text < _LARGEST:
-                await asyncio.wait({following}, timeout=max(0.0, due - clock()))
-                if not following.done() or (event := following.result()) is None:
+            while len(batch) < _MOST and text < _LARGEST and await coming.wait(max(0.0, due - time.monotonic())):
+                if (event := coming.take()) is None:
                     break
                 batch.append(event)
                 text += size(event)
-                following = asyncio.ensure_future(_next(events))
             yield batch
-            due = clock() + _SECONDS
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-        if isinstance(events, AsyncGenerator):
-            await events.aclose()
+            due = time.monotonic() + _SECONDS
 
 
 def size(event: Event) -> int:
@@ -72,7 +61,3 @@ def said(event: Event) -> str:
             return ""
         case _:
             assert_never(event)
-
-
-async def _next(events: AsyncIterator[Event]) -> Event | None:
-    return await anext(events, None)

@@ -1,8 +1,6 @@
 """Show a run on the page: whole after its end, and before that as a stream of HTML."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -11,6 +9,7 @@ from markupsafe import Markup, escape
 from app.course.lesson import Lesson
 from app.engine import EngineUnavailableError, NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
+from app.web.ahead import ahead
 from app.web.batches import batches, size
 from app.web.pages.common import following
 from app.web.pages.finish import is_finish
@@ -85,30 +84,18 @@ async def with_interruptions(
 ) -> AsyncGenerator[bytes]:
     """Yield the frames. While none comes because the engine cannot be reached, say so on the page."""
     said = ""
-    following = asyncio.ensure_future(_next(frames))
-    try:
+    async with ahead(frames) as coming:
         while True:
-            await asyncio.wait({following}, timeout=_LOOK_SECONDS)
+            has_come = await coming.wait(_LOOK_SECONDS)
             sentence = interruption() or ""
             if sentence != said:
                 said = sentence
                 yield frame(_PROBLEM.format(Markup("<p>{}</p>").format(said) if said else ""))
-            if following.done():
-                one = following.result()
+            if has_come:
+                one = coming.take()
                 if one is None:
                     return
                 yield one
-                following = asyncio.ensure_future(_next(frames))
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-        if isinstance(frames, AsyncGenerator):
-            await frames.aclose()
-
-
-async def _next(frames: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(frames, None)
 
 
 async def _frames(home: Playground, seat: str, lesson: Lesson, run_id: str, seen: int) -> AsyncIterator[bytes]:
