@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.progress import Predicted, Progress, UnusableDatabaseError, describe_database
-from app.progress.database import open_database, tables_of_seats
+from app.progress.database import checked_version, open_database, tables_of_seats
 from app.progress.schema import MIGRATIONS, ROOM_TABLES, TABLES, Migrations
 from tests.support.forked import run_forked
 
@@ -359,6 +359,24 @@ def test_servers_that_start_at_once_migrate_once(path: Path, old: int | None) ->
     assert names(path.parent) == {NAME} | ({f"{NAME}.version-{old}"} if old else set())
     if old:
         assert dump(path.with_name(f"{NAME}.version-{old}")) == before
+
+
+def test_a_database_that_is_migrated_while_it_is_examined_is_not_taken_for_another_programs(path: Path) -> None:
+    class Slow(sqlite3.Connection):
+        """Another server makes the tables between two of its statements."""
+
+        statements = 0
+
+        def execute(self, *given: object) -> sqlite3.Cursor:
+            self.statements += 1
+            if self.statements == 2:
+                open_database(path).close()
+            return super().execute(*given)  # type: ignore[arg-type]
+
+    with closing(sqlite3.connect(path, factory=Slow, isolation_level=None)) as db:
+        assert checked_version(db, path) in (0, LATEST)
+        assert db.statements > 2
+    assert version(path) == LATEST
 
 
 def test_every_table_of_a_seat_is_forgotten_with_it(path: Path) -> None:

@@ -133,8 +133,9 @@ def try_tables(db: sqlite3.Connection) -> None:
 def _usable_version(db: sqlite3.Connection, path: Path, known: int) -> int:
     """Return the database's version; raises ``UnusableDatabaseError`` if it is newer, damaged or another program's."""
     with _damage_told(path):
-        version = int(db.execute("pragma user_version").fetchone()[0])
+        # The tables first: if another server migrates the database in between, the version is known to be newer.
         tables = _tables(db)
+        version = int(db.execute("pragma user_version").fetchone()[0])
     if version < 0 or (version == 0 and not tables <= set(TABLES)):
         raise UnusableDatabaseError(_unreadable(path, "another program made it"))
     if version > known:
