@@ -4,10 +4,9 @@ import re
 
 import pytest
 
-from app.sandbox import may_give
 from tests.attacks import artifacts, crates, kernel, network, others, processes, reads, resources, writes
 from tests.attacks.case import Case
-from tests.attacks.worlds import Worlds
+from tests.attacks.worlds import Worlds, shares_user
 from tests.support.environment import SLOWER_BY
 
 CASES: tuple[Case, ...] = (
@@ -21,11 +20,6 @@ CASES: tuple[Case, ...] = (
     *artifacts.CASES,
     *resources.CASES,
 )
-
-
-def shares_user(level: str) -> bool:
-    """Return True if runs have the server's own user."""
-    return level == "landlock" and not may_give()
 
 
 def well_ended(level: str) -> str:
