@@ -19,7 +19,7 @@ from app.course import Course, Lesson
 from app.progress import RoomStore, Try
 from app.room.model import ClassState, Member, Records, ShownRun, Words
 from app.room.stuck import minutes
-from app.room.view import Outline, RoomView, room_view
+from app.room.view import Outline, RoomView, Row, room_view
 from app.web.guard.windows import Windows
 
 _log = logging.getLogger(__name__)
@@ -56,6 +56,17 @@ class Strip:
     moved_ago: str = ""
 
 
+@dataclass(frozen=True)
+class _Viewed:
+    """A view of the class, and the versions of what it shows: of everything, of the whole class, and of each seat."""
+
+    at: float
+    news: anyio.Event
+    shared: int
+    of: Counter[str]
+    view: RoomView
+
+
 class Classroom:
     """The class of the default course. ``clock`` returns the seconds since 1970."""
 
@@ -80,7 +91,8 @@ class Classroom:
         self._seen: dict[str, float] = {}
         self._members: set[str] = set()
         """Seats that have shown a member's strip. Others are not heard, because seats are free."""
-        self._view: tuple[float, RoomView] | None = None
+        self._viewed: _Viewed | None = None
+        self._viewing = anyio.Lock()
         self._news = anyio.Event()
         self._stopped = False
 
@@ -113,7 +125,6 @@ class Classroom:
                 # Seats are free, so their versions must not be kept for ever. A new start makes all of them differ.
                 self._of.clear()
                 self._boot = secrets.token_hex(3)
-        self._view = None
         news, self._news = self._news, anyio.Event()
         news.set()
 
@@ -195,14 +206,29 @@ class Classroom:
 
     async def view(self) -> RoomView:
         """Return the whole class; all who ask within a second share one, unless something has changed."""
-        now = self.now()
-        if self._view and 0 <= now - self._view[0] < _LEAST_SECONDS:
-            return self._view[1]
-        news = self._news
-        view = room_view(await self.records(), self.steps, now, self.titles)
-        if news is self._news:  # otherwise the records may be those from before the change
-            self._view = (now, view)
-        return view
+        return await self._view_if(lambda viewed: viewed.news is self._news)
+
+    async def row(self, seat: str) -> Row | None:
+        """Return the row of a seat, or None if it is no member.
+
+        What others have changed may be a second old: drawing the whole class costs too much for each page of a learner.
+        """
+
+        def is_current(viewed: _Viewed) -> bool:
+            return (viewed.shared, viewed.of[seat]) == (self._shared, self._of[seat])
+
+        return (await self._view_if(is_current)).of(seat)
+
+    async def _view_if(self, is_current: Callable[["_Viewed"], bool]) -> RoomView:
+        """Return the last view if it is younger than a second and current, else a new one."""
+        async with self._viewing:
+            viewed = self._viewed
+            if viewed is None or not 0 <= self.now() - viewed.at < _LEAST_SECONDS or not is_current(viewed):
+                # The versions come before the records, which may be from before a change during the read.
+                now, news, shared, of = self.now(), self._news, self._shared, self._of.copy()
+                view = room_view(await self.records(), self.steps, now, self.titles)
+                viewed = self._viewed = _Viewed(now, news, shared, of, view)
+            return viewed.view
 
     async def updates(self) -> AsyncIterator[None]:
         """Yield whenever a page about the class has to be drawn anew, at most every second."""

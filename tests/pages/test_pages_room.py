@@ -156,6 +156,36 @@ async def test_a_view_from_before_a_change_is_not_shared(
     assert (await classroom.view()).rows == ()
 
 
+async def test_what_others_do_does_not_draw_the_class_anew_for_each_learner(
+    app: FastAPI, classroom: Classroom, learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = await joined(classroom, learner)
+    read, reads = classroom.room.records, 0
+
+    async def counted(*lessons: object) -> Records:
+        nonlocal reads
+        reads += 1
+        return await read(*lessons)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(classroom.room, "records", counted)
+    monkeypatch.setattr(classroom, "now", lambda: 1000.0)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as other:
+        busy = await joined(classroom, other, "Eve")
+        for _ in range(3):
+            await other.post("/class/hand", data={"raised": "1"})
+            assert await classroom.row(member.seat)
+        assert reads == 1
+        await learner.post("/class/hand", data={"raised": "1"})
+        row = await classroom.row(member.seat)
+        assert row
+        assert row.member.hand == 1000.0
+        await other.post("/class/hand")
+        seen = (await classroom.view()).of(busy.seat)
+        assert seen
+        assert seen.member.hand is None
+    assert reads == 3
+
+
 async def test_a_code_is_asked_for_once(classroom: Classroom, learner: httpx.AsyncClient) -> None:
     await classroom.room.set(code="BCDF")
     classroom.changed()

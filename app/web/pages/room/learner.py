@@ -101,7 +101,7 @@ async def show(request: Request, home: Home, seat: Seat, _state: Open) -> Respon
 async def me(request: Request, home: Home, seat: Seat, state: Open) -> Response:
     """Show the learner's own row as the instructor sees it, and what that is."""
     room = home.classroom
-    row = (await room.view()).of(seat)
+    row = await room.row(seat)
     return await page_answer(request, "class_me.html", state=state, row=row, steps=room.steps, titles=room.titles)
 
 
