@@ -388,6 +388,14 @@ def test_memory_is_counted_after_the_first_thread_has_ended(tmp_path: Path, fold
     assert broken == "workspace"
 
 
+def test_the_first_look_leaves_the_files_out(folder: RunFolder) -> None:
+    limits = replace(Limits.of(Settings()), workspace_files=1)
+    for name in ("a", "b"):
+        folder.write(name, b"")
+    watch = Watch(os.getpid(), folder, limits)
+    assert [watch.look(), watch.look()] == [None, "files"]
+
+
 def test_what_sockets_may_hold_counts_as_memory(folder: RunFolder) -> None:
     inner = "import socket,time; kept = [socket.socketpair() for _ in range(60)]; print(flush=True); time.sleep(30)"
     with subprocess.Popen([sys.executable, "-c", inner], stdout=subprocess.PIPE, start_new_session=True) as child:
