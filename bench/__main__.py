@@ -1,7 +1,7 @@
 """Compare a run through the playground with raw cargo, interleaved: ``python -m bench [ROUNDS]``.
 
 Raw: ``cargo build`` in one reused project, each time with a new source.
-Floor: the same in a fresh, seeded folder, in a run's sandbox, without a server.
+Floor: the same in a fresh, seeded folder, in a run's sandbox and on the file system of runs, without a server.
 Ours: the same source and command posted to a real server, until the verdict arrives over the event stream.
 All use the same toolchain. Prints medians, and the ratio round by round. In the cold rounds, another compiler builds
 another crate before each of the three, so that the caches are as cold as in real use.
@@ -26,7 +26,7 @@ from app.settings import Settings
 from app.toolchain import discover
 from bench.boot import boots
 from bench.cards import cards
-from bench.common import Case, cases, ours, serving, stages
+from bench.common import Case, beside_runs, cases, ours, serving, stages
 from bench.engine import engine
 from bench.floor import Floor
 from bench.processes import Parts, memory, settled
@@ -85,7 +85,7 @@ def against_raw(folder: Path, rounds: int) -> None:
         print(HEAD)
         for number, case in enumerate(cases()):
             raw = Raw(case, folder / f"raw-{number}")
-            floor = stack.enter_context(Floor.of(case, folder / f"floor-{number}"))
+            floor = stack.enter_context(Floor.of(case, stack.enter_context(beside_runs()) / "floor"))
             (folder / f"other-{number}").mkdir()
             other = _other(case, folder / f"other-{number}")
             for name, before in ((case.name, _nothing), (f"{case.name}, cold", other)):

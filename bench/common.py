@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,10 +41,12 @@ def serving(
     command: Sequence[str] = (str(Path(sys.executable).with_name("playground")),),
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[http.client.HTTPConnection, int]]:
-    """Run a real server; yield a connection and its process id. The users of runs must be able to enter ``folder``."""
+    """Run a real server with its data in ``folder`` and its runs where they are by default.
+
+    Yield a connection and the process id.
+    """
     folder.mkdir(mode=0o711)
-    folder.chmod(0o711)
-    env = os.environ | {"PLAYGROUND_DATA_DIR": str(folder / "data"), "PLAYGROUND_SCRATCH_DIR": str(folder / "scratch")}
+    env = os.environ | {"PLAYGROUND_DATA_DIR": str(folder / "data")}
     env = env | {"PLAYGROUND_ISOLATION": isolation, "PLAYGROUND_KEEP_ANSWERS": "0"} | dict(variables or {})
     with subprocess.Popen([*command, "serve", "--port", "0"], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -58,6 +61,14 @@ def serving(
             yield server, process.pid
         finally:
             process.terminate()
+
+
+@contextmanager
+def beside_runs() -> Iterator[Path]:
+    """Yield a new folder that the users of runs can pass, on the same file system as runs by default."""
+    with tempfile.TemporaryDirectory(dir=Settings().scratch_dir.parent) as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder).resolve()
 
 
 def ready(server: http.client.HTTPConnection) -> bool:

@@ -1,6 +1,7 @@
 """Settings from the environment; an error names the variable that cannot be used."""
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Literal, get_origin
 
@@ -83,14 +84,38 @@ def test_a_command_says_in_one_sentence_which_setting_cannot_be_used(
     )
 
 
-def test_runs_lie_in_the_data_folder_where_tmp_starts_no_program(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.fixture
+def in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder that counts as the large one in memory, and from which programs can be started."""
+    for name in ("PLAYGROUND_SCRATCH_DIR", "TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(settings, "starts_programs", lambda _folder: True)
+    monkeypatch.setattr(settings, "_LEAST_IN_MEMORY", 1)
+    monkeypatch.setattr(settings, "_IN_MEMORY", folder := tmp_path / "shm")
+    folder.mkdir()
+    return folder
+
+
+def test_runs_lie_in_memory_where_that_is_large(in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().scratch_dir.parent == in_memory
+    monkeypatch.setattr(settings, "_LEAST_IN_MEMORY", 1 << 60)
+    assert Settings().scratch_dir.parent == Path(tempfile.gettempdir())
+
+
+def test_a_temporary_folder_that_the_user_names_comes_before_memory(
+    in_memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("PLAYGROUND_SCRATCH_DIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(in_memory))
+    assert Settings().scratch_dir.parent == Path(tempfile.gettempdir())
+
+
+def test_runs_lie_elsewhere_where_a_folder_starts_no_program(
+    in_memory: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(settings, "starts_programs", lambda folder: folder != in_memory)
+    assert Settings(data_dir=tmp_path).scratch_dir.parent == Path(tempfile.gettempdir())
     monkeypatch.setattr(settings, "starts_programs", lambda _folder: False)
     assert Settings(data_dir=tmp_path).scratch_dir == tmp_path / "scratch"
-    monkeypatch.setattr(settings, "starts_programs", lambda _folder: True)
-    assert tmp_path not in Settings(data_dir=tmp_path).scratch_dir.parents
 
 
 def test_settings_are_frozen() -> None:

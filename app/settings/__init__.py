@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -20,6 +21,12 @@ from app.settings.hosts import parse_listed_host
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NAME = "freestanding-playground"
 _MOST_MEMORY = 1024 * 1024 * 1024
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
+_LEAST_IN_MEMORY = 3 * 1024 * 1024 * 1024
+"""The least size of the folder in memory. It is half of the machine's memory by default.
+
+Runs and their artifacts take up to 2 GB there (``app.engine.retention``).
+"""
 
 
 def _content(name: str) -> Path:
@@ -35,8 +42,19 @@ def _cache_folder() -> Path:
 
 def _scratch_folder(known: dict[str, Any]) -> Path:
     data: Path = known["data_dir"]
-    folder = Path(tempfile.gettempdir())
-    return folder / f"{_NAME}-{os.getuid()}" if starts_programs(folder) else data / "scratch"
+    name = f"{_NAME}-{os.getuid()}"
+    return next((folder / name for folder in _temporary_folders() if starts_programs(folder)), data / "scratch")
+
+
+def _temporary_folders() -> Iterator[Path]:
+    """Yield the folders for temporary files; first the one in memory, unless it is small or the user has named one."""
+    with suppress(OSError):
+        found = os.statvfs(_IN_MEMORY)
+        is_large = found.f_blocks * found.f_frsize >= _LEAST_IN_MEMORY
+        is_named = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+        if is_large and not is_named and os.access(_IN_MEMORY, os.W_OK):
+            yield _IN_MEMORY
+    yield Path(tempfile.gettempdir())
 
 
 def starts_programs(folder: Path) -> bool:
