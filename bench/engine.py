@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.engine.nats import words
-from bench.common import Case, cases, ours, serving
+from bench.common import Case, beside_runs, cases, ours, serving
 from bench.throughput import client, looped
 from tests.support.broker import WorkerProcess, nats_server
 from tests.support.cluster import Cluster
@@ -65,9 +65,9 @@ def sides(folder: Path) -> Iterator[tuple[Side, Side]]:
     more = {"PLAYGROUND_MAX_RUNS": "2", "PLAYGROUND_QUEUE_LENGTH": "1000"}
     with ExitStack() as stack:
         broker = stack.enter_context(nats_server())
+        scratch = stack.enter_context(beside_runs())
         for number in range(2):
-            scratch = folder / f"worker-{number}"
-            worker = WorkerProcess(broker.url, scratch)
+            worker = WorkerProcess(broker.url, scratch / str(number), 1, False)
             stack.callback(worker.kill)
         local, _ = stack.enter_context(serving(folder / "local", variables=more))
         variables = more | {"PLAYGROUND_ENGINE": broker.url}

@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 import httpx
 
-from bench.common import serving
+from bench.common import beside_runs, serving
 from bench.processes import parts
 from tests.support.broker import WorkerProcess, nats_server
 
@@ -49,7 +49,7 @@ def web(folder: Path, readers: int, *, elsewhere: bool) -> Iterator[tuple[str, i
     with ExitStack() as stack:
         if elsewhere:
             broker = stack.enter_context(nats_server())
-            worker = WorkerProcess(broker.url, folder / "worker", 1, True, **variables)
+            worker = WorkerProcess(broker.url, stack.enter_context(beside_runs()) / "runs", 1, False, **variables)
             stack.callback(worker.kill)
             variables["PLAYGROUND_ENGINE"] = broker.url
         server, pid = stack.enter_context(serving(folder / "web", variables=variables))

@@ -1,8 +1,6 @@
 """Serve until told to stop, and then stop at once: streams are ended rather than waited for."""
 
-import ctypes
 import errno
-import gc
 import logging
 import os
 import resource
@@ -15,7 +13,7 @@ import anyio
 import uvicorn
 from fastapi import FastAPI
 
-from app.cli import logs
+from app.cli import heap, logs
 from app.engine.inventory import LocalSetup, find_setup
 from app.engine.scratch import ensure_private
 from app.progress import UnusableDatabaseError
@@ -35,10 +33,6 @@ _FILES_OF_A_RUN = 16
 _FEWEST_CONNECTIONS = 16
 """Connections that are allowed whatever the limit of open files."""
 _BROKER_SECONDS = 10.0
-_M_ARENA_MAX = -8  # glibc's malloc.h
-_M_MMAP_THRESHOLD = -3
-_LARGE_BLOCK = 256 * 1024
-"""Bytes from which a freed block of memory is returned to the system at once."""
 
 
 class ServeError(Exception):
@@ -54,9 +48,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # Modules, routes and lessons live as long as the server. A full collection without them takes 2 ms, not 50.
-        gc.collect()
-        gc.freeze()
+        heap.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Close the listeners first, or a new run could begin a stream while the others end.
@@ -73,7 +65,7 @@ def serve_forever(settings: Settings, announce: Callable[[int], None] | None = N
 
     ``announce`` gets the port once it is open, and prints the addresses in place of this function.
     """
-    _keep_heap_small()
+    heap.keep_small()
     logs.configure(settings)
     for sentence in unknown_names():
         _log.warning(sentence)
@@ -114,19 +106,6 @@ def addresses_of(settings: Settings, port: int) -> list[str]:
     else:
         hosts = [f"[{settings.host}]" if ":" in settings.host else settings.host]
     return [f"http://{host}:{port}{settings.root_path}/" for host in hosts]
-
-
-def _keep_heap_small() -> None:
-    """Make glibc use one heap for all threads, and no heap for large blocks.
-
-    By default, glibc creates up to eight heaps per processor, each of which never shrinks below its largest size. The
-    global interpreter lock lets only one thread allocate at a time anyway. Once a large block has been freed, glibc
-    takes later blocks of that size from the heap, where pages of 1 MB leave gaps. Other C libraries lack these options.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def check_isolation(settings: Settings) -> LocalSetup:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import logs
+from app.cli import heap, logs
 from app.cli.common import refuse, run, settings_of, shelf_of, stop
 from app.sandbox import IsolationError
 from app.settings import unknown_names
@@ -25,12 +25,14 @@ def worker(
     settings = settings_of(**given)
     if settings.engine == "local":
         stop("A worker needs the address of a NATS server: --engine nats://host:4222, or PLAYGROUND_ENGINE.")
+    heap.keep_small()
     logs.configure(settings)
     for sentence in unknown_names():
         _log.warning(sentence)
     courses = shelf_of(settings).courses
 
     def begun(name: str) -> None:
+        heap.freeze()
         if settings.log_format == "text":
             print(f"Worker {name} takes runs from {settings.engine} (stop it with Ctrl-C)", flush=True)
         _log.info("Worker %s takes runs from %s", name, settings.engine)
