@@ -7,13 +7,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from app.progress import Predicted, Progress, UnusableDatabaseError, describe_database
-from app.progress.database import checked_version, open_database, tables_of_seats
+from app.progress.database import checked_version, open_database, tables_of_seats, try_tables
 from app.progress.schema import MIGRATIONS, ROOM_TABLES, TABLES, Migrations
 from tests.support.forked import run_forked
 
@@ -377,6 +377,30 @@ def test_a_database_that_is_migrated_while_it_is_examined_is_not_taken_for_anoth
         assert checked_version(db, path) in (0, LATEST)
         assert db.statements > 2
     assert version(path) == LATEST
+
+
+def test_a_check_of_the_disk_does_not_undo_the_version_of_a_newer_server(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(sqlite3.Connection):
+        """A newer server starts just before the version is written back."""
+
+        started = False
+
+        def execute(self, *given: object) -> sqlite3.Cursor:
+            if str(given[0]).startswith("pragma user_version ="):
+                self.started = True
+                with suppress(sqlite3.OperationalError):  # locked
+                    open_database(path, LATER).close()
+            return super().execute(*given)  # type: ignore[arg-type]
+
+    restore(path, LATEST)
+    monkeypatch.setattr("app.progress.database._WAIT_SECONDS", 0)
+    with closing(sqlite3.connect(path, factory=Slow, isolation_level=None)) as db:
+        try_tables(db)
+        assert db.started
+    open_database(path, LATER).close()
+    assert version(path) == LATEST + 1
 
 
 def test_every_table_of_a_seat_is_forgotten_with_it(path: Path) -> None:

@@ -126,8 +126,10 @@ def try_tables(db: sqlite3.Connection) -> None:
         if db.in_transaction:
             db.execute("rollback")
     # Nothing that is rolled back reaches the disk. The version, set to what it is, does: SQLite writes its page again.
-    [(version,)] = db.execute("pragma user_version").fetchall()
-    db.execute(f"pragma user_version = {version}")
+    # In one transaction, because a newer server may migrate the database at any moment.
+    with transaction(db):
+        [(version,)] = db.execute("pragma user_version").fetchall()
+        db.execute(f"pragma user_version = {version}")
 
 
 def _usable_version(db: sqlite3.Connection, path: Path, known: int) -> int:
