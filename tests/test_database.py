@@ -361,6 +361,23 @@ def test_servers_that_start_at_once_migrate_once(path: Path, old: int | None) ->
         assert dump(path.with_name(f"{NAME}.version-{old}")) == before
 
 
+def test_a_server_waits_for_another_one_that_makes_the_database(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        monkeypatch.setattr("time.sleep", lambda _: other.execute("commit"))
+        open_database(path).close()
+        assert not other.in_transaction
+    assert version(path) == LATEST
+
+
+def test_a_server_does_not_wait_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.progress.database._WAIT_SECONDS", 0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+            open_database(path)
+
+
 def test_a_database_that_is_migrated_while_it_is_examined_is_not_taken_for_another_programs(path: Path) -> None:
     class Slow(sqlite3.Connection):
         """Another server makes the tables between two of its statements."""

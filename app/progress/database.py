@@ -3,6 +3,7 @@
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from app.progress.schema import MIGRATIONS, ROOM_TABLES, TABLES, Migrations
 
 _log = logging.getLogger(__name__)
 _WAIT_SECONDS = 5
+_RETRY_SECONDS = 0.05
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
@@ -31,7 +33,7 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> sqlite3.Co
     try:
         # The version is read before anything is written, so that a newer database stays as it is.
         found = checked_version(db, path, len(migrations))
-        db.execute("pragma journal_mode = wal")
+        _use_wal(db)
         db.execute("pragma synchronous = normal")
         if found < len(migrations):
             _migrate(db, path, migrations)
@@ -87,6 +89,23 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     """Return a connection; ``mode`` is SQLite's: ``rw``, or ``rwc`` to create the file."""
     address = f"file:{quote(str(path))}?mode={mode}"
     return sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None, timeout=_WAIT_SECONDS)
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch the database to write-ahead mode, unless another server has done so.
+
+    SQLite does not wait for a lock there: it raises at once while another connection makes a new database.
+    """
+    until = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            db.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 def checked_version(db: sqlite3.Connection, path: Path, known: int = len(MIGRATIONS)) -> int:
