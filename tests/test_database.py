@@ -280,6 +280,24 @@ def test_an_empty_file_is_a_new_database_only_where_there_is_no_key(path: Path) 
     assert not path.stat().st_size
 
 
+def test_a_database_that_another_server_is_making_is_not_taken_for_an_emptied_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = Path.exists
+
+    def slow(asked: Path) -> bool:
+        """The other server makes the database and the key just before this one looks for the key."""
+        monkeypatch.undo()
+        open_database(path).close()
+        path.with_name("seat.key").touch()
+        return exists(asked)
+
+    path.touch()
+    monkeypatch.setattr(Path, "exists", slow)
+    open_database(path).close()
+    assert path.stat().st_size
+
+
 def test_a_copy_that_was_begun_by_a_killed_process_is_made_anew(path: Path) -> None:
     restore(path, LATEST)
     before = dump(path)

@@ -68,7 +68,8 @@ def examine_database(path: Path, migrations: Migrations = MIGRATIONS) -> str:
 
 def _refuse_empty(path: Path) -> None:
     """Refuse an empty file where there have been learners: SQLite would begin a new database in it."""
-    if path.is_file() and not path.stat().st_size and path.with_name(SEAT_KEY).exists():
+    # The key first. A server writes it once the database is made, so an empty database beside it has lost everything.
+    if path.with_name(SEAT_KEY).exists() and path.is_file() and not path.stat().st_size:
         raise UnusableDatabaseError(_unreadable(path, "it is empty, although there have been learners"))
 
 
