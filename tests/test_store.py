@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,13 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "progress.sqlite3")
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "progress.sqlite3"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    store = Store(path)
     yield store
     store.close()
 
@@ -50,5 +56,27 @@ async def test_a_commit_that_fails_leaves_the_store_usable(store: Store) -> None
     with pytest.raises(sqlite3.IntegrityError):
         await store.together(work)
     assert await reached(store) == 0
+    await store.together(lambda db: db.execute("insert into reached values ('a', 'no-std', 'now', '1.96')"))
+    assert await reached(store) == 1
+
+
+async def test_the_reads_of_one_call_see_one_moment(store: Store, path: Path) -> None:
+    def count(db: sqlite3.Connection) -> int:
+        return int(db.execute("select count(*) from reached").fetchone()[0])
+
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+
+        def twice(db: sqlite3.Connection) -> tuple[int, int]:
+            before = count(db)
+            other.execute("insert into reached values ('a', 'no-std', 'now', '1.96')")
+            return before, count(db)
+
+        assert await store.read(twice) == (0, 0)
+    assert await store.read(count) == 1
+
+
+async def test_a_read_that_fails_leaves_the_store_usable(store: Store) -> None:
+    with pytest.raises(sqlite3.OperationalError):
+        await store.read(lambda db: db.execute("select * from nowhere"))
     await store.together(lambda db: db.execute("insert into reached values ('a', 'no-std', 'now', '1.96')"))
     assert await reached(store) == 1

@@ -42,8 +42,17 @@ class Store:
         )
 
     async def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Call ``work``, which reads only, and return its result: several reads cost one thread."""
-        return await self._locked(work, changes=False)
+        """Call ``work``, which reads only, and return its result: several reads cost one thread and see one moment."""
+
+        def snapshot(db: sqlite3.Connection) -> _T:
+            db.execute("begin")
+            try:
+                return work(db)
+            finally:
+                if db.in_transaction:  # after some errors, SQLite has rolled back by itself
+                    db.execute("rollback")
+
+        return await self._locked(snapshot, changes=False)
 
     async def together(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Call ``work`` in one transaction, which is rolled back if it raises; return its result."""
