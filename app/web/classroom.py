@@ -170,12 +170,14 @@ class Classroom:
         state = await self.state()
         if state is None:
             return None
+        # Before the other reads, so that a page asks again after a change during them. ``state`` counts its own ones.
+        version = self.version(seat)
         member = await self.room.member(seat)
         if member:
             self._members.add(seat)
         words = await self.room.words(seat) if member else []
         return Strip(
-            version=self.version(seat),
+            version=version,
             state=state,
             step=self._lessons.get(state.step),
             minutes=self.minutes(state),

@@ -241,6 +241,31 @@ async def test_alike_names_are_told_apart(
     assert f"<bdi>ADA ({imitation.number})</bdi>" in page
 
 
+async def test_a_strip_from_before_a_change_does_not_have_the_version_after_it(
+    classroom: Classroom, learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = await joined(classroom, learner)
+    await classroom.room.hand(member.seat, classroom.now())
+    words = classroom.room.words
+
+    async def lowered(seat: str) -> object:
+        """The instructor lowers the hand while the strip is read."""
+        await classroom.room.hand(seat, None)
+        classroom.changed(seat)
+        return await words(seat)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(classroom.room, "words", lowered)
+        before = await classroom.strip(member.seat)
+    assert before
+    assert before.member
+    assert before.member.hand
+    assert before.version != classroom.version(member.seat)
+    asked = await learner.get("/class/strip", params={"seen": before.version})
+    assert asked.status_code == 200
+    assert "Lower" not in asked.text
+
+
 async def test_the_open_page_of_a_member_is_heard(classroom: Classroom, learner: httpx.AsyncClient) -> None:
     member = await joined(classroom, learner)
     await classroom.room.saw([(member.seat, 1.0)])
