@@ -11,6 +11,7 @@ import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
+from limits import parse
 
 from app.course.specs import Option
 from app.progress import Try
@@ -98,6 +99,19 @@ async def test_keys_are_tried_only_a_few_times(learner: httpx.AsyncClient) -> No
     answers = [(await learner.post("/class/enter", data={"key": str(n)})).status_code for n in range(7)]
     assert answers == [403] * 5 + [429] * 2
     assert (await learner.post("/class/enter", data={"key": KEY})).status_code == 303
+
+
+@pytest.mark.usefixtures("classroom")
+async def test_one_learners_wrong_keys_do_not_use_up_the_attempts_of_the_class(
+    app: FastAPI, learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.web.pages.room.rights._OF_ADDRESS", parse("7/minute"))
+    for _ in range(10):
+        await learner.post("/class/enter", data={"key": "wrong"})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as other:
+        await other.get("/")
+        answers = [(await other.post("/class/enter", data={"key": "wrong"})).status_code for _ in range(3)]
+    assert answers == [403, 403, 429]
 
 
 async def test_a_replaced_key_ends_the_old_cookie(classroom: Classroom, instructor: httpx.AsyncClient) -> None:

@@ -74,7 +74,8 @@ def count_attempt(request: Request, what: Literal["join", "key"]) -> None:
     attempts = playground_of(request).classroom.attempts
     address = address_of(request.scope) or LOOPBACK
     owner = request.state.seat if request.state.seat_known else address
-    for limit, who in ((_OF_ADDRESS, f"address {address}"), (_OF_SEAT, f"owner {owner}")):
+    # The seat comes first, as in ``Rates``: what its own limit refuses must not use up that of the class's address.
+    for limit, who in ((_OF_SEAT, f"owner {owner}"), (_OF_ADDRESS, f"address {address}")):
         if wait := attempts.hit(limit, what, who):
             raise too_often(ATTEMPTS, int(wait) + 1)
 
