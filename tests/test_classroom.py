@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -13,9 +14,10 @@ from typer import Exit
 from typer.testing import CliRunner
 
 from app.cli import classroom, cli
-from app.cli.classroom import announcement, exported, learners_address
+from app.cli.classroom import announcement, exported, learners_address, opened
 from app.settings import Settings
 from app.settings.hosts import interface_addresses
+from app.web.classroom import new_key
 from tests.support.classroom import ClassServer, holding, playground
 from tests.support.clients import seated
 
@@ -70,6 +72,26 @@ def test_the_announcement_has_both_addresses_and_a_qr_code() -> None:
     assert "Instructor:  http://192.168.1.5:8000/class#KEY\n" in said
     assert "Code:        BCDF" in said
     assert said.count("█") > 100
+
+
+def test_two_commands_that_open_a_class_at_once_print_the_same_key_and_code(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begun() -> tuple[str, str]:
+        return opened(settings, "http://localhost:1", "Rust", code=True)
+
+    def slow() -> str:
+        """The other command opens the class while this one makes its key."""
+        monkeypatch.undo()
+        with ThreadPoolExecutor(1) as other:
+            printed.append(other.submit(begun).result())
+        return new_key()
+
+    printed: list[tuple[str, str]] = []
+    monkeypatch.setattr("app.web.classroom.new_key", slow)
+    printed.append(begun())
+    assert printed[0] == printed[1] == begun()
+    assert re.fullmatch("[A-Z]{4}", printed[0][1])
 
 
 def test_an_export_is_json_or_csv_that_no_spreadsheet_executes() -> None:

@@ -246,6 +246,18 @@ async def test_a_raised_hand_keeps_its_place(progress: Progress) -> None:
     assert (await progress.room.member("a") or found).hand is None
 
 
+async def test_a_class_that_is_begun_twice_keeps_its_key_and_its_code(progress: Progress) -> None:
+    async def begun(key: str, code: str) -> tuple[str, str]:
+        return await progress.room.begin(NOW, {"address": "http://localhost:1"}, "first", key, code)
+
+    assert await begun("key 1", "") == ("key 1", "")
+    assert await begun("key 2", "BCDF") == ("key 1", "BCDF")
+    assert await begun("key 3", "GHJK") == ("key 1", "BCDF")
+    assert await progress.room.state() == ClassState(NOW, "", "BCDF", "http://localhost:1")
+    assert await begun("key 4", "") == ("key 1", "")
+    assert await progress.room.instructors() == {"first": ("key 1", "")}
+
+
 async def test_a_class_can_be_full(progress: Progress) -> None:
     await joined(progress, "a")
     assert not await progress.room.join("b", "B", NOW, most=1)

@@ -103,15 +103,9 @@ def opened(settings: Settings, address: str, name: str, *, code: bool) -> tuple[
     from app.web.classroom import FIRST, new_key
 
     async def work(room: RoomStore) -> tuple[str, str]:
-        state = await room.state()
-        letters = (state.code if state else "") or "".join(secrets.choice(_LETTERS) for _ in range(4)) if code else ""
-        values = {"address": address, "code": letters} | ({"name": name} if name else {})
-        await room.open(time.time(), values)
-        known = await room.instructors()
-        if FIRST not in known:
-            await room.admit(FIRST, new_key(), "", time.time())
-            known = await room.instructors()
-        return known[FIRST][0], letters
+        letters = "".join(secrets.choice(_LETTERS) for _ in range(4)) if code else ""
+        values = {"address": address} | ({"name": name} if name else {})
+        return await room.begin(time.time(), values, FIRST, new_key(), letters)
 
     return _on_room(settings, work)
 

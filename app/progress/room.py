@@ -57,6 +57,28 @@ class RoomStore:
 
         await self._store.together(work)
 
+    async def begin(
+        self, now: float, values: Mapping[str, str], instructor: str, fresh_key: str, fresh_code: str
+    ) -> tuple[str, str]:
+        """Open a class as ``open`` does; return the instructor's key and the learners' code, which are stored then.
+
+        A class that has a key or a code keeps it, also if another process opens it at the same time. With an empty
+        ``fresh_code``, learners need none.
+        """
+
+        def work(db: sqlite3.Connection) -> tuple[str, str]:
+            db.execute("insert or ignore into class values ('opened', ?)", (str(now),))
+            db.executemany("insert or replace into class values (?, ?)", values.items())
+            # An empty code is none, so it does not count as one to keep.
+            db.execute("delete from class where key = 'code' and (value = '' or ? = '')", (fresh_code,))
+            db.execute("insert or ignore into class values ('code', ?)", (fresh_code,))
+            db.execute("insert or ignore into instructors values (?, ?, '', ?)", (instructor, fresh_key, now))
+            [(key,)] = db.execute("select key from instructors where id = ?", (instructor,))
+            [(code,)] = db.execute("select value from class where key = 'code'")
+            return str(key), str(code)
+
+        return await self._store.together(work)
+
     async def set(self, **values: str) -> None:
         """Change values of the open class."""
 
