@@ -7,18 +7,19 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
-from app.progress import Progress, UnusableDatabaseError
+from app.progress import Progress, UnusableDatabaseError, describe_database
 from app.progress.archive import ArchiveError, back_up, restore
+from app.progress.database import checked_version
 from app.progress.folder import newest_backup
 from app.progress.schema import TABLES
-from app.progress.seats import lost_half
+from app.progress.seats import lost_half, opened
 from app.web.guard.seats import Seats
 from tests.support.server import a_normal_user
 
@@ -138,6 +139,53 @@ def test_a_restore_is_refused_while_a_playground_uses_the_folder(folder: Path) -
             restore(folder, stream(archive))
         assert state(folder) == before
     restore(folder, stream(archive))
+
+
+def test_a_backup_has_a_database_and_its_own_key_even_if_a_restore_begins_meanwhile(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = archive_of(filled(tmp_path / "other", "bob"))
+    own = key(folder)
+
+    def slow(db: sqlite3.Connection, path: Path) -> int:
+        """The restore begins once the database was copied."""
+        monkeypatch.undo()
+        with suppress(ArchiveError):
+            restore(folder, stream(other))
+        return checked_version(db, path)
+
+    monkeypatch.setattr("app.progress.archive.checked_version", slow)
+    restore(tmp_path / "new", stream(archive_of(folder)))
+    assert (seats(tmp_path / "new"), key(tmp_path / "new")) == (["ada"], own)
+
+
+def test_a_restore_is_refused_while_a_command_works_on_the_seats(folder: Path) -> None:
+    archive = archive_of(folder)
+    with opened(folder / "progress.sqlite3"), pytest.raises(ArchiveError, match="is using"):
+        restore(folder, stream(archive))
+    restore(folder, stream(archive))
+
+
+def test_output_that_does_not_wait_is_not_taken_for_a_restore(folder: Path) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise BlockingIOError
+
+    with pytest.raises(BlockingIOError):
+        back_up(folder, None, Full())
+
+
+def test_after_a_partial_restore_nothing_is_backed_up_or_changed(folder: Path) -> None:
+    (folder / "restoring").touch()
+    before = state(folder)
+    interrupted = "was interrupted. Run `playground restore FILE` again"
+    with pytest.raises(ArchiveError, match=f"No backup was written.*{interrupted}"):
+        archive_of(folder)
+    with pytest.raises(UnusableDatabaseError, match=interrupted), opened(folder / "progress.sqlite3"):
+        pass
+    assert interrupted in describe_database(folder / "progress.sqlite3")
+    assert lost_half(folder) is None
+    assert state(folder) == before
 
 
 def newer(folder: Path) -> bytes:

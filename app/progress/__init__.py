@@ -5,14 +5,13 @@ server loses nothing.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.progress.database import UnusableDatabaseError, describe_database, examine_database, try_tables
-from app.progress.folder import RESTORING, FolderInUseError, held
+from app.progress.database import UnusableDatabaseError, describe_database, examine_database, try_tables, used
 from app.progress.guides import Guides, Predicted, hints_opened, prediction
 from app.progress.room import RoomStore, Try, forget_member
 from app.progress.schema import TABLES
@@ -36,11 +35,6 @@ __all__ = [
     "fingerprint",
 ]
 
-_INTERRUPTED = (
-    "A restore in {} was interrupted. Run `playground restore FILE` again. "
-    "What was there before is in its folder before-restore-… with the latest date."
-)
-
 
 @dataclass(frozen=True)
 class Guidance:
@@ -62,7 +56,7 @@ class Progress:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with ExitStack() as stack:
-            stack.enter_context(_used(path.parent))
+            stack.enter_context(used(path.parent))
             self._store = Store(path)
             self._held = stack.pop_all()
         self.versions = TextVersions(self._store)
@@ -181,15 +175,3 @@ class Progress:
 
 def _has_run(db: sqlite3.Connection, seat: str, lesson: str) -> bool:
     return bool(db.execute("select 1 from last_runs where seat = ? and lesson = ?", (seat, lesson)).fetchone())
-
-
-@contextmanager
-def _used(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock as a server does; raises ``UnusableDatabaseError`` during or after a partial restore."""
-    try:
-        with held(folder, alone=False):
-            if (folder / RESTORING).exists():
-                raise UnusableDatabaseError(_INTERRUPTED.format(folder))
-            yield
-    except FolderInUseError:
-        raise UnusableDatabaseError(f"A restore is running in {folder}. Start again when it has ended.") from None

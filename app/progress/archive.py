@@ -18,7 +18,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from app.progress.database import UnusableDatabaseError, checked_version, connect, seats_in
+from app.progress.database import UnusableDatabaseError, checked_version, connect, seats_in, used
 from app.progress.folder import (
     DATABASE,
     KEY_BYTES,
@@ -69,6 +69,17 @@ def back_up(folder: Path, file: Path | None, standard_output: BinaryIO) -> Conte
 
     The file appears only when it is complete. Raises ``ArchiveError``, ``sqlite3.Error``, ``OSError``.
     """
+    if not (folder / DATABASE).exists():
+        raise ArchiveError(f"{folder / DATABASE} does not exist, so there is nothing to back up.")
+    try:
+        # A restore would replace the key after the database was copied.
+        with used(folder):
+            return _back_up(folder, file, standard_output)
+    except UnusableDatabaseError as error:
+        raise ArchiveError(f"No backup was written. {error}") from None
+
+
+def _back_up(folder: Path, file: Path | None, standard_output: BinaryIO) -> Contents:
     where = file.parent if file else None
     with tempfile.TemporaryDirectory(prefix=PART, dir=where) as name:
         copy = Path(name, DATABASE)
@@ -96,13 +107,13 @@ def restore(folder: Path, source: BufferedReader) -> Restored:
         with held(folder, alone=True):
             return _restore(folder, source)
     except FolderInUseError:
-        raise ArchiveError(f"A playground is using {folder}. Stop it, then restore. Nothing was changed.") from None
+        raise ArchiveError(
+            f"A playground or its backup is using {folder}. Stop it, then restore. Nothing was changed."
+        ) from None
 
 
 def _copy(folder: Path, copy: Path) -> Contents:
     database, key = folder / DATABASE, folder / SEAT_KEY
-    if not database.exists():
-        raise ArchiveError(f"{database} does not exist, so there is nothing to back up.")
     if key.stat().st_size != KEY_BYTES:
         raise ArchiveError(f"{key} is damaged, so no backup was written. {newest_backup(folder)}")
     try:

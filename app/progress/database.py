@@ -1,4 +1,7 @@
-"""Open the database: create it, migrate an older one after copying it, refuse a newer or a damaged one."""
+"""Open the database: create it, migrate an older one after copying it, refuse a newer or a damaged one.
+
+Everything that opens it holds the folder's lock (``used``). Otherwise a restore could replace the file meanwhile.
+"""
 
 import logging
 import os
@@ -9,17 +12,36 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from app.progress.folder import SEAT_KEY, flush, newest_backup
+from app.progress.folder import RESTORING, SEAT_KEY, FolderInUseError, flush, held, newest_backup
 from app.progress.schema import MIGRATIONS, ROOM_TABLES, TABLES, Migrations
 
 _log = logging.getLogger(__name__)
 _WAIT_SECONDS = 5
 _RETRY_SECONDS = 0.05
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_INTERRUPTED = (
+    "A restore in {} was interrupted. Run `playground restore FILE` again. "
+    "What was there before is in its folder before-restore-… with the latest date."
+)
 
 
 class UnusableDatabaseError(Exception):
     """A database that cannot be used. The message is one sentence that says what to do."""
+
+
+@contextmanager
+def used(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock as a server does.
+
+    Raises ``UnusableDatabaseError`` during or after a partial restore, and ``OSError``.
+    """
+    try:
+        with held(folder, alone=False):
+            if (folder / RESTORING).exists():
+                raise UnusableDatabaseError(_INTERRUPTED.format(folder))
+            yield
+    except FolderInUseError:
+        raise UnusableDatabaseError(f"A restore is running in {folder}. Try again when it has ended.") from None
 
 
 def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> sqlite3.Connection:
@@ -55,11 +77,12 @@ def examine_database(path: Path, migrations: Migrations = MIGRATIONS) -> str:
     """Return one sentence about a database that can be used; raises ``UnusableDatabaseError`` for any other one."""
     if not os.path.exists(path):
         return f"{path} is made at the first start."
-    _refuse_empty(path)
     try:
-        with closing(connect(path, "rw")) as db:
-            found = checked_version(db, path, len(migrations))
-    except sqlite3.Error as error:
+        with used(path.parent):
+            _refuse_empty(path)
+            with closing(connect(path, "rw")) as db:
+                found = checked_version(db, path, len(migrations))
+    except (OSError, sqlite3.Error) as error:
         raise UnusableDatabaseError(f"{path} cannot be opened: {error}.") from error
     if found < len(migrations):
         return f"{path} has version {found}; the next start keeps a copy and migrates it to version {len(migrations)}."

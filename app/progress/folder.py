@@ -34,10 +34,11 @@ def held(folder: Path, *, alone: bool) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUseError(str(folder)) from None
         yield
-    except BlockingIOError:
-        raise FolderInUseError(str(folder)) from None
     finally:
         os.close(descriptor)
 

@@ -20,6 +20,7 @@ from app.progress.database import (
     seats_in,
     tables_of_seats,
     transaction,
+    used,
 )
 from app.progress.folder import DATABASE, SEAT_KEY, newest_backup
 from app.progress.room import forget_member
@@ -43,12 +44,13 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """Open an existing database of this version, which a server may be using. Raises ``UnusableDatabaseError``."""
     if not path.exists():
         raise UnusableDatabaseError(f"{path} does not exist: nothing is stored.")
-    sentence = describe_database(path)
-    if not sentence.endswith("the latest."):
-        raise UnusableDatabaseError(sentence)
-    with closing(connect(path, "rw")) as db:
-        db.execute("pragma secure_delete = on")
-        yield db
+    with used(path.parent):
+        sentence = describe_database(path)
+        if not sentence.endswith("the latest."):
+            raise UnusableDatabaseError(sentence)
+        with closing(connect(path, "rw")) as db:
+            db.execute("pragma secure_delete = on")
+            yield db
 
 
 def lost_half(folder: Path) -> str | None:
@@ -65,7 +67,7 @@ def lost_half(folder: Path) -> str | None:
 
 
 def _has_seats(path: Path) -> bool:
-    with suppress(sqlite3.Error), closing(connect(path, "rw")) as db:
+    with suppress(OSError, sqlite3.Error, UnusableDatabaseError), used(path.parent), closing(connect(path, "rw")) as db:
         return bool(seats_in(db))
     return False
 
