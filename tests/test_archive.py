@@ -166,6 +166,28 @@ def test_a_restore_is_refused_while_a_command_works_on_the_seats(folder: Path) -
     restore(folder, stream(archive))
 
 
+def test_a_backup_removes_what_killed_ones_have_left(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, fresh = (tmp_path / f".playground-backup-{name}" for name in ("killed", "fresh"))
+    for left in (killed, fresh):
+        left.mkdir()
+        (left / "progress.sqlite3").touch()
+    os.utime(killed, (0, 0))
+
+    def slow(db: sqlite3.Connection, path: Path) -> int:
+        """Another backup begins long after this one."""
+        monkeypatch.undo()
+        os.utime(path.parent, (0, 0))
+        back_up(folder, tmp_path / "second.tar", io.BytesIO())
+        return checked_version(db, path)
+
+    monkeypatch.setattr("app.progress.archive.checked_version", slow)
+    back_up(folder, tmp_path / "first.tar", io.BytesIO())
+    assert list(tmp_path.glob(".playground-backup-*")) == [fresh]
+    assert (tmp_path / "first.tar").stat().st_size == (tmp_path / "second.tar").stat().st_size
+
+
 def test_output_that_does_not_wait_is_not_taken_for_a_restore(folder: Path) -> None:
     class Full(io.BytesIO):
         def write(self, _: object) -> int:

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ _SIDE_FILES = (f"{DATABASE}-wal", f"{DATABASE}-shm")
 _PART = "restore-part-"
 PART = ".playground-backup-"
 """Start of the name of the folder in which an archive is written."""
+_NEW_SECONDS = 60.0
 
 
 class ArchiveError(Exception):
@@ -80,8 +82,9 @@ def back_up(folder: Path, file: Path | None, standard_output: BinaryIO) -> Conte
 
 
 def _back_up(folder: Path, file: Path | None, standard_output: BinaryIO) -> Contents:
-    where = file.parent if file else None
-    with tempfile.TemporaryDirectory(prefix=PART, dir=where) as name:
+    where = file.parent if file else Path(tempfile.gettempdir())
+    _remove_abandoned(where)
+    with tempfile.TemporaryDirectory(prefix=PART, dir=where) as name, held(Path(name), alone=True):
         copy = Path(name, DATABASE)
         contents = _copy(folder, copy)
         if file is None:
@@ -95,6 +98,15 @@ def _back_up(folder: Path, file: Path | None, standard_output: BinaryIO) -> Cont
             flush(file.parent)
     note_backup(folder, file)
     return contents
+
+
+def _remove_abandoned(where: Path) -> None:
+    """Remove the folders of backups that were killed: those that nothing locks. A new one is not locked at once."""
+    for left in where.glob(f"{PART}*"):
+        with suppress(OSError, FolderInUseError), held(left, alone=True):
+            status = left.lstat()
+            if status.st_uid == os.geteuid() and time.time() - status.st_mtime > _NEW_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def restore(folder: Path, source: BufferedReader) -> Restored:
