@@ -53,7 +53,7 @@ async def test_a_run_leaves_nothing_but_its_artifact(bench: Bench, settings: Set
     await bench.follow(run_id)
     await anyio.sleep(0.2)
     left = [path for path in below(settings.scratch_dir) if path.is_file()]
-    assert {path.name for path in left} == {"lock", "program"}
+    assert {path.name for path in left} == {"program"}
     assert bench.engine._runs.built(run_id).file in left
 
 
@@ -141,7 +141,6 @@ async def test_what_a_killed_engine_left_is_removed_and_a_living_one_kept(settin
     runs = settings.scratch_dir
     runs.mkdir(mode=0o700)
     (runs / "server-dead" / "1").mkdir(parents=True)
-    (runs / "server-dead" / "lock").touch()
     async with LocalEngine(settings, (taught,)), LocalEngine(settings, (taught,)):
         names = [path.name for path in runs.iterdir()]
         assert len(names) == 2

@@ -447,7 +447,7 @@ _REASONS = {
     "engine/retention.py": {"built": "taken out"},
     "engine/seeds.py": dict.fromkeys(("_key", "_read", "_write"), "compilers and the cache, which no run can write to"),
     "engine/scratch.py": dict.fromkeys(
-        ("_begin", "ensure_private", "flaws", "_remove_abandoned", "_write"),
+        ("_begin", "ensure_private", "flaws", "_locked", "_is_locked_as_before", "_write"),
         "the server's own folders, which no run can write to",
     ),
     "sandbox/box.py": {"_bubblewrap": "the system's own links", "_open_to_all": "folders of toolchains"},

@@ -7,8 +7,9 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -22,15 +23,16 @@ _log = logging.getLogger(__name__)
 _READ_BY_CARGO = (".cargo/config.toml", ".cargo/config", "Cargo.toml")
 _PREFIX = "server-"
 _DRAFT = "starting-"
-_LOCK = "lock"
+_OLD_LOCK = "lock"
+_NEW_SECONDS = 60.0
 _ARTIFACTS = "artifacts"
 
 
 class Scratch:
     """A folder of this process below ``base``, removed at the end.
 
-    The folder contains a file that this process locks. If a start can lock the file of another folder, the server that
-    made it is gone, and the folder is removed.
+    This process locks the folder itself. If a start can lock another one, the server that made it is gone, and the
+    folder is removed.
     """
 
     def __init__(self, base: Path) -> None:
@@ -45,7 +47,7 @@ class Scratch:
     async def __aexit__(self, *_: object) -> None:
         with anyio.CancelScope(shield=True):
             await removed(self.path)
-        self._lock.close()
+        os.close(self._lock)
 
     def _begin(self) -> None:
         ensure_private(self._base)
@@ -53,12 +55,11 @@ class Scratch:
         base = self._base.resolve()
         for sentence in flaws(base):
             _log.warning(sentence)
-        for folder in base.glob(f"{_PREFIX}*"):
+        for folder in (*base.glob(f"{_PREFIX}*"), *base.glob(f"{_DRAFT}*")):
             _remove_abandoned(folder)
         # It gets its name once it is locked. Otherwise a server that starts now could remove it as abandoned.
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=base))
-        self._lock = (draft / _LOCK).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = _locked(draft)
         (draft / _ARTIFACTS).mkdir(mode=0o700)
         self.path = draft.rename(base / draft.name.replace(_DRAFT, _PREFIX, 1))
         if may_give():
@@ -133,14 +134,36 @@ def flaws(base: Path) -> Iterator[str]:
             yield f"The runs' users cannot pass {folder} to their folders; move PLAYGROUND_SCRATCH_DIR."
 
 
-def _remove_abandoned(folder: Path) -> None:
+def _locked(folder: Path) -> int:
+    """Lock a folder; return the descriptor that holds the lock. Raises ``BlockingIOError`` if another process does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        with (folder / _LOCK).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not removal.remove(folder):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove a folder whose server is gone. A draft may belong to a server that is about to lock it."""
+    with suppress(OSError):
+        lock = _locked(folder)
+        try:
+            is_new = folder.name.startswith(_DRAFT) and time.time() - folder.stat().st_mtime < _NEW_SECONDS
+            if not is_new and not _is_locked_as_before(folder) and not removal.remove(folder):
                 removal.remove_apart(folder)
+        finally:
+            os.close(lock)
+
+
+def _is_locked_as_before(folder: Path) -> bool:
+    """Return True if a server of November 2026 uses the folder: it locks a file in it."""
+    try:
+        with (folder / _OLD_LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
-        # A server that is just starting or ending owns it.
-        return
+        return False
     except BlockingIOError:
-        return
+        return True
+    return False
