@@ -159,13 +159,17 @@ class Copies:
         found = await known(self._broker, run_id)
         if found.job is None:
             raise NoSuchRunError(run_id)
-        run = self.new(JobSpec.model_validate_json(found.job.data))
+        run = Mirror(JobSpec.model_validate_json(found.job.data), self._send)
         run.accepted = sequence_of(found.job)
         run.lease, run.closing = found.lease, found.stored
         events, run.files = await events_of(self._broker, run_id)
+        # Only now, because a copy without its log would look like a run that waits, and never end if this is cancelled.
+        self._runs[run_id] = run
         self.take(run, events)
         if found.stored and run.ending:
             run.close(stored=True)
+        elif not run.ending:
+            self._tasks.start_soon(self.replay, run)  # for what was stored while the log was read
         return run
 
     async def _close(self, run: Mirror) -> None:
