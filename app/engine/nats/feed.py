@@ -78,7 +78,9 @@ class Feed:
             queue.tick()
 
     def enqueue(self, run: Mirror, group: str) -> None:
-        """Queue a run for a group of workers."""
+        """Queue a run for a group of workers, unless it has ended while its caller waited for the broker."""
+        if run.ending or run.state == "done":
+            return  # nobody would free its slot
         run.group = group
         self.queue(group).enqueue(run)
 
@@ -133,7 +135,8 @@ class Feed:
         """Give the runs of groups without workers to other groups, unless a worker still executes them."""
         groups = self._inventory.groups()
         for run in runs:
-            if run.group in groups or run.ending or self._is_held(run):
+            # A job that is being published to the old group gets its sequence first, and can then be withdrawn.
+            if run.group in groups or run.ending or run.pumping or self._is_held(run):
                 continue
             if able := self._inventory.able(run.job):
                 _log.info("run %s goes to another group of workers", run.id)
