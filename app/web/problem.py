@@ -289,6 +289,12 @@ def queue_full(most: int, *, by_seat: bool = True) -> ProblemError:
     return ProblemError(503, "queue-full", message, retry_after=_RETRY_SECONDS)
 
 
+def seat_deleted() -> ProblemError:
+    """Refuse a run of a seat whose data was deleted meanwhile."""
+    message = "Everything of your seat has just been deleted. Reload the page, then run again."
+    return ProblemError(409, "seat-deleted", message)
+
+
 def engine_unavailable() -> ProblemError:
     """Refuse a request because the broker or all workers are gone."""
     message = "The engine that executes runs cannot be reached. Try again in a minute."

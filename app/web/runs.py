@@ -1,9 +1,11 @@
 """Accept runs from pages and API, and give their results only to the seats that own them."""
 
 import logging
+import math
 import sqlite3
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from app.course import Course, Lesson
@@ -19,6 +21,7 @@ from app.engine import (
     QueueFullError,
     RunStatus,
 )
+from app.engine.owner_lock import PerOwnerLock
 from app.progress import Progress
 from app.protocol.command import CommandError, parse
 from app.run.workspace import EditError, merge
@@ -37,11 +40,14 @@ from app.web.problem import (
     owner_queue_full,
     queue_full,
     restarted,
+    seat_deleted,
     storage_failed,
 )
 from app.web.watch import RunWatch
 
 _log = logging.getLogger(__name__)
+_DELETED_SECONDS = 60.0
+"""Seconds after the deletion of a seat's data in which its runs count as posted before the deletion."""
 
 
 class RunService:
@@ -65,6 +71,9 @@ class RunService:
         self._choice = choice
         self._watch = watch
         self._began = datetime.now(UTC)
+        self._posting = PerOwnerLock()
+        self._deleted: dict[str, float] = {}
+        """When the data of seats was deleted."""
 
     async def submit(
         self,
@@ -109,7 +118,24 @@ class RunService:
             queue_owner=queue_owner,
             again=again,
         )
-        return await self._queue(job, lesson, files, command, base)
+        if seat is None:
+            return await self._queue(job, lesson, files, command, base)
+        async with self._posting.of(seat):
+            if time.monotonic() - self._deleted.get(seat, -math.inf) < _DELETED_SECONDS:
+                raise seat_deleted()
+            return await self._queue(job, lesson, files, command, base)
+
+    @asynccontextmanager
+    async def deletion(self, seat: str) -> AsyncIterator[None]:
+        """Delete everything of a seat in this context: it then has no run that is half accepted, and gets none.
+
+        A run that was posted in another tab would otherwise store its texts, and later its outcome, after the deletion.
+        """
+        async with self._posting.of(seat):
+            yield
+            now = time.monotonic()
+            late = {one: at for one, at in self._deleted.items() if now - at < _DELETED_SECONDS}
+            self._deleted = {**late, seat: now}
 
     def crate(self, lesson: Lesson, files: Mapping[str, str]) -> dict[str, str]:
         """Return the whole crate with these edits; raises ``ProblemError`` 422."""

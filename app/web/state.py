@@ -188,8 +188,9 @@ class Playground:
 
     async def forget(self, seat: str) -> None:
         """Delete everything stored for a seat: its texts, its progress, its runs and their artifacts."""
-        await self.engine.forget(seat)
-        was_member = await self.progress.forget(seat)
+        async with self.runs.deletion(seat):
+            await self.engine.forget(seat)
+            was_member = await self.progress.forget(seat)
         self.panels.forget(seat)
         if was_member:
             self.classroom.forgotten(seat)
