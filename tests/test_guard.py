@@ -294,6 +294,7 @@ def test_who_is_counted_as_one(client: tuple[str, int], who: str | None) -> None
     [
         ("POST", "/api/runs", "runs"),
         ("POST", "/lessons/x/runs", "runs"),
+        ("POST", "/import", "imports"),
         ("POST", "/runs/x/cancel", "changes"),
         ("DELETE", "/api/runs/x", "changes"),
         ("GET", "/api/runs/x/events", "streams"),
@@ -314,6 +315,17 @@ def test_the_default_limits_fit_a_hundred_seats_behind_one_address(settings: Set
         for seat in range(100):
             for method, path in (("POST", "/lessons/x/runs"), ("GET", "/runs/x/events"), ("GET", "/lessons/x")):
                 rates.check({"client": ("192.0.2.1", 1), "method": method, "path": path}, str(seat))
+
+
+def test_an_address_may_import_progress_only_a_few_times_whatever_its_seats(settings: Settings) -> None:
+    rates = Rates(settings)
+    scope = {"client": ("192.0.2.1", 1), "method": "POST", "path": "/import"}
+    for seat in range(30):
+        rates.check(scope, str(seat))
+    with pytest.raises(ProblemError, match="Too many imports of progress from your address"):
+        rates.check(scope, "another")
+    rates.check({**scope, "path": "/lessons/x/reset"}, "another")
+    rates.check({**scope, "client": ("192.0.2.2", 1)}, "another")
 
 
 @pytest.mark.parametrize("by", [-3600, 3600])

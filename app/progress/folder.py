@@ -20,6 +20,7 @@ RESTORING = "restoring"
 REPLACED = "before-restore-"
 """Start of the names of the folders that hold what restores have replaced."""
 _NOTE = "last-backup.json"
+_ROOM_BYTES = 256 * 1024 * 1024
 
 
 class FolderInUseError(Exception):
@@ -55,6 +56,12 @@ def _owner(folder: Path) -> os.stat_result:
     own = folder.stat()
     database = folder / DATABASE
     return database.stat() if own.st_uid == 0 and database.exists() else own
+
+
+def has_room(folder: Path) -> bool:
+    """Return False if less than 256 MiB of the folder's disk are free, or less than a twentieth of a small one."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize >= min(_ROOM_BYTES, disk.f_blocks * disk.f_frsize // 20)
 
 
 def flush(path: Path) -> None:

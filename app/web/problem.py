@@ -353,6 +353,21 @@ def not_progress() -> ProblemError:
     return ProblemError(422, "not-progress", message, "progress")
 
 
+def no_cookie() -> ProblemError:
+    """Refuse to import progress into a seat that the browser may never come back with."""
+    message = (
+        "Your browser sent no cookie, so your progress would be stored for a seat that it does not have. "
+        "Allow cookies for this site, reload the course map, then import again."
+    )
+    return ProblemError(403, "no-cookie", message)
+
+
+def no_room() -> ProblemError:
+    """Refuse to import progress while the disk is nearly full."""
+    message = "The playground's disk is nearly full, so nothing can be imported. Ask its operator to make room."
+    return ProblemError(507, "no-room", message)
+
+
 def no_such_edit() -> ProblemError:
     """Refuse to accept files that no tool of the run wrote."""
     return ProblemError(422, "no-such-offer", "This run offers no such files. Run the command again.", "choice")

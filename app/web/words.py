@@ -19,7 +19,13 @@ ACCEPTED_EDIT = "you accepted the changes of a tool"
 TOOK_SNIPPET = "you took the instructor's snippet"
 IMPORTED_PROGRESS = "you imported your progress"
 
-RATES = {"runs": "runs", "changes": "changes", "streams": "event streams", "reads": "requests"}
+RATES = {
+    "runs": "runs",
+    "imports": "imports of progress",
+    "changes": "changes",
+    "streams": "event streams",
+    "reads": "requests",
+}
 """The requests that a rate counts, in the plural."""
 
 ATTEMPTS = "attempts"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -138,6 +139,33 @@ async def test_an_import_into_another_seat_or_onto_a_full_disk_changes_nothing(
     assert refused.status_code == 503
     assert "cannot be stored (disk full)" in refused.text
     assert (await learner.get("/export")).json() == own
+
+
+async def test_an_import_needs_a_cookie_and_room_on_the_disk(
+    app: FastAPI, learner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lessons = await exported_after_a_run(learner)
+    document = json.dumps({"format": "freestanding-playground-progress", "version": 1, "lessons": lessons})
+
+    async def seats() -> object:
+        return await app.state.playground.progress._store.rows("select distinct seat from files")
+
+    before = await seats()
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as fresh:
+        refused = await fresh.post("/import", files=upload(document))
+        assert refused.status_code == 403
+        assert "Allow cookies for this site" in refused.text
+        assert await seats() == before
+        await fresh.get("/")
+        with monkeypatch.context() as full:
+            full.setattr("os.statvfs", lambda _: SimpleNamespace(f_bavail=49, f_blocks=1000, f_frsize=4096))
+            refused = await fresh.post("/import", files=upload(document))
+            assert refused.status_code == 507
+            assert "nearly full" in refused.text
+            assert await seats() == before
+            full.setattr("os.statvfs", lambda _: SimpleNamespace(f_bavail=50, f_blocks=1000, f_frsize=4096))
+            assert (await fresh.post("/import", files=upload(document))).status_code == 303
 
 
 async def test_a_text_with_markup_stays_text(learner: httpx.AsyncClient) -> None:

@@ -17,14 +17,18 @@ from app.web.guard.windows import Windows
 from app.web.problem import too_often
 from app.web.words import RATES
 
-RequestKind = Literal["runs", "changes", "streams", "reads"]
+RequestKind = Literal["runs", "imports", "changes", "streams", "reads"]
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+_ADDRESS_IMPORTS = parse("30/minute")
+"""Imports of progress from one address. Each may store a whole body for a new seat, which is kept for long."""
 
 
 def kind(method: str, path: str) -> RequestKind | None:
     """Return the kind of request that a rate counts, or None for requests that cost next to nothing."""
     if method == "POST" and path.endswith("/runs"):
         return "runs"
+    if method == "POST" and path == "/import":
+        return "imports"
     if method not in _SAFE:
         return "changes"
     if path.endswith(("/events", "/output")):
@@ -54,6 +58,7 @@ class Rates:
         self._windows = Windows()
         self._limits: dict[RequestKind, tuple[RateLimitItem, RateLimitItem]] = {
             "runs": (parse(settings.seat_runs), parse(settings.address_runs)),
+            "imports": (parse(settings.seat_changes), _ADDRESS_IMPORTS),
             "changes": (parse(settings.seat_changes), parse(settings.address_changes)),
             "streams": (parse(settings.seat_streams), parse(settings.address_streams)),
             "reads": (parse(settings.seat_reads), parse(settings.address_reads)),

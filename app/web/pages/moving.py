@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from app.course import Lesson
+from app.progress.folder import has_room
 from app.progress.portable import PortableLesson, PortablePrediction, PortableProgress, PortableReached
 from app.web.pages.common import Home, Seat
-from app.web.problem import not_progress
+from app.web.problem import no_cookie, no_room, not_progress
 from app.web.state import Playground
 from app.web.words import IMPORTED_PROGRESS
 
@@ -31,6 +32,10 @@ async def export(home: Home, seat: Seat) -> Response:
 async def take_over(request: Request, home: Home, seat: Seat) -> Response:
     """Add the progress of a file to the seat's own; texts that it replaces are kept as versions."""
     document = await _document(request)
+    if not request.state.seat_known:
+        raise no_cookie()
+    if not has_room(home.settings.data_dir):
+        raise no_room()
     known = [(lesson, document.lessons[lesson.key]) for lesson in home.shelf.lessons if lesson.key in document.lessons]
     # Everything is checked before anything is stored.
     texts = {lesson.key: _texts(home, lesson, one) for lesson, one in known}
