@@ -63,7 +63,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> StoredLog:
 @pytest.fixture
 async def copies() -> AsyncIterator[Copies]:
     async def store(_job: JobSpec, _events: Sequence[Event], _verdict: Verdict) -> None:
-        raise AssertionError("the progress of this run is stored already")
+        """Keep no progress."""
 
     def nothing(*_: object) -> None:
         """Ignore what the copies say of the run."""
@@ -117,3 +117,19 @@ async def test_what_is_stored_while_a_log_is_read_is_not_missed(copies: Copies, 
         log.answers.set()
     await anyio.wait_all_tasks_blocked()
     assert (await copies.get(JOB.run_id)).log == [OUTPUT, more]
+
+
+async def test_a_run_ends_even_if_a_broker_does_not_know_its_verdict_yet(
+    copies: Copies, log: StoredLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def publish(*_: object, **_more: object) -> int:
+        return 8
+
+    monkeypatch.setattr(Broker, "publish", publish)
+    log.events = (OUTPUT,)
+    async with anyio.create_task_group() as reader:
+        reader.start_soon(copies.get, JOB.run_id)
+        await log.asked.wait()
+        log.events = LOG
+        log.answers.set()
+    assert await read(await copies.get(JOB.run_id)) == list(LOG)

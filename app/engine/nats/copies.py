@@ -169,7 +169,9 @@ class Copies:
         if found.stored and run.ending:
             run.close(stored=True)
         elif not run.ending:
-            self._tasks.start_soon(self.replay, run)  # for what was stored while the log was read
+            # For what was stored while the log was read, or is not known yet to the broker that answered.
+            run.closing = False
+            self._tasks.start_soon(self.replay, run)
         return run
 
     async def _close(self, run: Mirror) -> None:
