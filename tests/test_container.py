@@ -89,15 +89,24 @@ def service_of(name: str) -> configparser.SectionProxy:
     return unit["Service"]
 
 
+def variables_of(service: configparser.SectionProxy) -> dict[str, str]:
+    """Return the variables that a unit sets."""
+    return dict(line.split("=", 1) for line in service["Environment"].split("\n"))
+
+
 def test_the_worker_is_a_service_with_settings_that_there_are() -> None:
     service = service_of("playground-worker.service")
     assert service["ExecStart"].endswith("/playground worker")
-    names = [name.partition("=")[0] for name in service["Environment"].split("\n")]
-    assert known(names)
-    assert "PLAYGROUND_SCRATCH_DIR" not in names, "Debian mounts /run noexec, so runs belong below /tmp"
+    given = variables_of(service)
+    assert known(list(given))
+    assert "PLAYGROUND_SCRATCH_DIR" not in given, "Debian mounts /run noexec, so runs belong below /tmp"
     assert int(service["TimeoutStopSec"]) > DRAIN_SECONDS
-    # It executes the same runs as the server, so it is confined in the same way.
     web = service_of("playground.service")
+    # Both are installed by the same steps, which fill one cache folder.
+    assert given["PLAYGROUND_CACHE_DIR"] == variables_of(web)["PLAYGROUND_CACHE_DIR"] == f"%C/{web['CacheDirectory']}"
+    assert service["CacheDirectory"] == web["CacheDirectory"]
+    assert service["EnvironmentFile"] in (ROOT / "docs/cluster.md").read_text(), "without the file, it does not start"
+    # It executes the same runs as the server, so it is confined in the same way.
     alike = [
         name for name in web if re.match("Protect|Private|Restrict[A-Z]|Lock|System|NoNew|Cap|Amb|Del|OOM|Tas", name)
     ]
