@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import yaml
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
+from app.cli.common import BAD_USE
 from app.engine.nats.worker import DRAIN_SECONDS
 from app.sandbox.users import NEEDED
 from app.settings import Settings
@@ -189,6 +191,17 @@ def test_the_unit_keeps_the_capabilities_of_slots_and_sets_only_settings_that_th
     names = re.findall(r"^Environment=(PLAYGROUND_\w+)=", UNIT, re.MULTILINE)
     assert len(names) >= 3
     assert known(names)
+
+
+def test_the_unit_knows_how_a_server_ends() -> None:
+    """`tools/systemd-test` tries what these options do."""
+    service = service_of("playground.service")
+    assert service["KillMode"] == "mixed", "SIGTERM goes to the server alone, which ends its runs"
+    assert service["SuccessExitStatus"] == str(128 + signal.SIGTERM)
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", str(BAD_USE))
+    assert (service["Delegate"], service["OOMPolicy"]) == ("yes", "continue"), (
+        "a run that the kernel ends is only a run"
+    )
 
 
 def test_the_shipped_profile_allows_what_namespaces_take_and_no_rarer_call() -> None:
