@@ -141,6 +141,18 @@ async def test_a_run_of_an_owner_with_long_ones_makes_room_at_once(world: Callab
     assert [run.yields for run in runs] == [True, False, False]
 
 
+async def test_a_run_yields_as_another_engines_queue_has_decided(world: Callable[[int], World]) -> None:
+    """A worker knows no owners, so its own queue must not take all runs for long after one of them."""
+    two = world(2)
+    two.dispatcher.queue.note_long("everyone")
+    for told in (False, True):
+        run = two.new("everyone")
+        run.told_to_yield = told
+        two.dispatcher.enqueue(run)
+        assert run.yields is told
+    assert two.dispatcher.queue.standing("everyone") == "long"
+
+
 async def test_a_run_of_a_new_owner_makes_room_at_once_for_one_with_short_runs(world: Callable[[int], World]) -> None:
     two = world(2)
     two.dispatcher.free(two.put("honest"))

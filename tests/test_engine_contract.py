@@ -23,9 +23,11 @@ from app.engine import (
     RunStatus,
 )
 from app.engine.local import LocalEngine
+from app.engine.log import Run
 from app.engine.nats.broker import Broker
 from app.engine.nats.engine import NatsEngine
 from app.engine.nats.inventory import NatsInventory
+from app.engine.queue import FairQueue
 from app.protocol.command import parse
 from app.protocol.events import Artifact, Event, Finished, Output, Queued, Started, Verdict
 from app.settings import Settings
@@ -41,13 +43,29 @@ pytestmark = pytest.mark.anyio
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
 
 
+LEAST = 19
+"""The niceness of a run that yields the processors."""
+NICE = """extern "C" { fn getpriority(which: i32, who: u32) -> i32; }
+
+fn main() {
+    for _ in 0..LOOKS {
+        if unsafe { getpriority(0, 0) } == 19 { break; }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    println!("nice {}", unsafe { getpriority(0, 0) });
+}
+"""
+"""A program that prints its niceness: 19 once it has that, otherwise after so many looks."""
+
+
 @dataclass
 class Made:
-    """An engine, and a function that kills whatever runs its jobs."""
+    """An engine, a function that kills whatever runs its jobs, and the queue of an engine that is not elsewhere."""
 
     engine: Engine
     die: Callable[[], object]
     level: str = "auto"
+    queue: FairQueue[Run] | None = None
 
 
 Start = Callable[..., AbstractAsyncContextManager[Made]]
@@ -60,7 +78,7 @@ async def _nothing(_job: JobSpec, _events: Sequence[Event], _verdict: Verdict) -
 @asynccontextmanager
 async def local(settings: Settings, on_verdict: OnVerdict) -> AsyncIterator[Made]:
     async with LocalEngine(settings, load_shelf(settings.lessons_dir).courses, on_verdict) as engine:
-        yield Made(engine, engine._tasks.end)
+        yield Made(engine, engine._tasks.end, queue=engine._dispatcher.queue)
 
 
 @asynccontextmanager
@@ -82,7 +100,8 @@ async def on_nats(settings: Settings, on_verdict: OnVerdict) -> AsyncIterator[Ma
             process = await anyio.to_thread.run_sync(partial(begin, PLAYGROUND_ISOLATION=settings.isolation))
             try:
                 await until_there(inventory)
-                yield Made(engine, process.kill, settings.isolation)
+                [group] = engine._feed.groups()
+                yield Made(engine, process.kill, settings.isolation, engine._feed.queue(group).queue)
             finally:
                 process.kill()
 
@@ -150,6 +169,10 @@ async def dropped(engine: Engine, run_id: str) -> None:
         await anyio.sleep(0.2)
 
 
+def said(events: Sequence[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Output))
+
+
 def finished(events: list[Event]) -> Finished:
     """Return the one ``finished`` event, which one verdict follows."""
     assert [event.type for event in events if event.type in ("finished", "verdict")] == ["finished", "verdict"]
@@ -200,6 +223,23 @@ async def test_runs_are_cancelled_while_they_run_and_while_they_wait(
             await made.engine.cancel(run_id)
         with pytest.raises(NoSuchRunError):
             await made.engine.cancel("0" * 32)
+
+
+@pytest.mark.parametrize("start", [local, on_nats], ids=["local", "nats"], indirect=True)
+async def test_a_run_of_an_owner_whose_runs_take_long_yields_from_its_start(
+    start: Start, jobs: Callable[..., JobSpec]
+) -> None:
+    async with start(max_runs=2) as made:
+        assert made.queue
+        made.queue.note_long("endless")
+        runs = [
+            await made.engine.submit(jobs("cargo run", NICE.replace("LOOKS", looks), queue_owner=owner))
+            for owner, looks in (("endless", "1000"), ("honest", "10"))
+        ]
+        yields, does_not = [said(await followed(made.engine, run_id)) for run_id in runs]
+    assert yields.endswith(f"nice {LEAST}\n")
+    nicer = os.getpriority(os.PRIO_PROCESS, 0) + 10 >= LEAST  # these tests have a low priority themselves
+    assert not does_not.endswith(f"nice {LEAST}\n") or nicer
 
 
 async def test_an_unattended_run_is_cancelled(start: Start, jobs: Callable[..., JobSpec]) -> None:

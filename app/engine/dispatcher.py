@@ -86,12 +86,17 @@ class Dispatcher:
         started = False
         while run := self.queue.take() or self._take_of_long():
             self._began[run] = self._clock()
-            run.yields = self.queue.standing(run.job.queue_owner) == "long"
+            run.yields = self._yields_from_start(run)
             run.state = "running"
             self._start(run)
             started = self._moved = True
         if started and self._clock() - self._emitted_at > TICK:
             self._emit_positions()
+
+    def _yields_from_start(self, run: Run) -> bool:
+        if run.told_to_yield is not None:
+            return run.told_to_yield
+        return self.queue.standing(run.job.queue_owner) == "long"
 
     def _note_long(self) -> None:
         """Tell the queue which owners have a run that takes long, before it ends."""

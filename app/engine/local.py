@@ -178,8 +178,10 @@ class LocalEngine:
         with anyio.move_on_after(_STOP_SECONDS):
             await _ended(runs)
 
-    async def submit(self, job: JobSpec) -> str:
+    async def submit(self, job: JobSpec, *, yields: bool | None = None) -> str:
         """Queue a job and return the run's id. A job that is known already is not queued again.
+
+        ``yields`` says if other runs get the processors first, None to go by the owner's standing here.
 
         Raises ``OwnerQueueFullError``, ``QueueFullError``, ``NothingBuiltError``.
         """
@@ -191,6 +193,7 @@ class LocalEngine:
             self._runs.built(job.after)
         pending = self.inventory.pending(job) if self._on_demand else ()
         run = Run(job.model_copy(update={"attended": False}) if pending else job)
+        run.told_to_yield = yields
         self._runs.add(run)
         if self._tasks.ended:
             run.lose()

@@ -45,6 +45,8 @@ class Run:
         """True once the engine has been told to stop: a cancellation is not the learner's then."""
         self.yields = False
         """True once other runs get the processors first."""
+        self.told_to_yield: bool | None = None
+        """Set if another engine's queue has decided whether the run yields from its start."""
         self.idle_since = time.monotonic()
         self.changed = anyio.Event()
         self.timing: dict[str, float] = {}

@@ -232,8 +232,9 @@ class Attempt:
         try:
             if job.after:
                 await self._means.adoption.have(job.after)
-            # All runs here count as one owner's: the web's queue has decided that this one is next.
-            await self._engine.submit(job.model_copy(update={"queue_owner": None}))
+            # All runs here count as one owner's: the web's queue has decided that this one is next, and if it yields.
+            yields = subjects.YIELDS in (self._msg.headers or {})
+            await self._engine.submit(job.model_copy(update={"queue_owner": None}), yields=yields)
         except (NothingBuiltError, NoSuchRunError):
             yield Output(stream="stderr", text=f"{EXPIRED}\n")
             yield Finished(status="failed", exit_code=None, seconds=0.0)

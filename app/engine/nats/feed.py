@@ -1,7 +1,7 @@
 """The web's queues of runs, one for each group of workers, and the way of a job to the workers.
 
 The queue decides who is next, and the group gets as many jobs as it has slots. So a job hardly waits at the broker, and
-the rules of the queue hold as on one machine.
+the rules of the queue hold as on one machine, except that no run goes on without its slot.
 """
 
 import logging
@@ -191,6 +191,8 @@ class Feed:
             return
         subject = subjects.job(run.group, run.job.queue_owner)
         headers = {"Nats-Msg-Id": f"{run.id}.{self._name}.{run.handed}", subjects.EVENTS: str(len(run.log))}
+        if run.yields:
+            headers[subjects.YIELDS] = "1"
         try:
             run.sequence = await self._broker.publish(subject, run.job.model_dump_json().encode(), headers)
         except SubjectFullError:
