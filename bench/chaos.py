@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.course import load_shelf
 from app.settings import Settings
+from bench.common import require_compilers
 from tests.support.chaos import ACTS, Report, play
 from tests.support.cluster import Cluster
 
@@ -36,6 +37,7 @@ def chaos(acts: Sequence[str], seconds: float, brokers: int) -> Report:
 
 def main() -> None:
     """Play both parts."""
+    require_compilers()
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     one = chaos(tuple(ACTS), seconds, 1)
     print("three brokers, each message on all of them", flush=True)

@@ -29,6 +29,7 @@ import httpx
 from app.cli.learner import Browser, Ran, SimulatedLearner
 from app.course import Lesson, load_shelf
 from app.settings import Settings
+from bench.common import require_compilers
 from bench.load import quantile
 from bench.pages import PATIENCE, InstructorPages, News, Strips
 from bench.soak import Server
@@ -303,6 +304,7 @@ def report(held: Held, seats: int, hostile: int) -> None:
 
 def main() -> None:
     """Load a class for the seconds in the arguments."""
+    require_compilers()
     given = [float(word) for word in sys.argv[1:]]
     seconds = given[0] if given else SECONDS
     seats, hostile = (int(each) for each in (*given[1:], *(SEATS, HOSTILE)[len(given[1:]) :]))

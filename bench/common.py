@@ -45,6 +45,7 @@ def serving(
 
     Yield a connection and the process id.
     """
+    require_compilers()  # a server without them would never be ready
     folder.mkdir(mode=0o711)
     env = os.environ | {"PLAYGROUND_DATA_DIR": str(folder / "data")}
     env = env | {"PLAYGROUND_ISOLATION": isolation, "PLAYGROUND_KEEP_ANSWERS": "0"} | dict(variables or {})
@@ -86,6 +87,11 @@ def built(server: http.client.HTTPConnection, case: Case) -> str:
     server.request("GET", posted["events"])
     server.getresponse().read()
     return str(posted["id"])
+
+
+def require_compilers() -> None:
+    """Exit with a sentence if no compiler here builds what is measured."""
+    cases()
 
 
 def cases() -> list[Case]:

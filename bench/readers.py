@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 import httpx
 
-from bench.common import beside_runs, serving
+from bench.common import beside_runs, require_compilers, serving
 from bench.processes import parts
 from tests.support.broker import WorkerProcess, nats_server
 
@@ -91,6 +91,7 @@ async def delays(url: str, pid: int, readers: int) -> tuple[list[float], float]:
 
 def main() -> None:
     """Measure both engines."""
+    require_compilers()
     readers = int(sys.argv[1]) if len(sys.argv) > 1 else READERS
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.common import require_compilers
+
 CLIENTS = 16
 SECONDS = 600
 _MOST_GROWTH = 1.2
@@ -324,6 +326,7 @@ def report(tally: Tally, before: dict[str, int], after: dict[str, int], memory: 
 
 def main() -> int:
     """Run the soak test and print its result."""
+    require_compilers()
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     with serving() as (server, log):
         # All clients together cause the peak of memory here, so later growth is a leak.

@@ -1,12 +1,14 @@
 """The measurements: what they leave out after `make setup` alone, their sums, and the floor."""
 
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app.toolchain import Toolchain, tools
-from bench import boot, common
+from bench import boot, chaos, classroom, common, load, readers, soak
 from bench.__main__ import Row
 from bench.floor import Floor
 from bench.processes import Parts
@@ -27,10 +29,24 @@ def test_without_an_emulator_the_boots_are_left_out(
         assert f"{slug:34}left out: {program} missing here; make targets brings it" in said
 
 
-def test_without_a_toolchain_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def serve() -> None:
+    """Begin as the measurements of `make bench` do."""
+    with common.serving(Path("nowhere")):
+        pass
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [serve, load.main, classroom.main, chaos.main, readers.main, soak.main],
+    ids=["bench", "load", "class", "chaos", "bench-readers", "soak"],
+)
+def test_without_a_toolchain_one_sentence_says_what_to_do(
+    measure: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench"])
     monkeypatch.setattr(common, "discover", no_toolchains)
     with pytest.raises(SystemExit, match="No compiler here builds for this computer; make setup says what to do"):
-        common.cases()
+        measure()
 
 
 def test_a_row_has_the_ratios_of_its_rounds_and_of_the_means_of_the_processor_time() -> None:
