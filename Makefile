@@ -115,7 +115,7 @@ format: .venv/.dev ## Format the code and mend what can be mended
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
 	.venv/bin/biome lint --write static/js
-	rustfmt app/sandbox/launcher.rs app/run/machine/standin.rs
+	@tools/check-rust format
 
 .venv/.run: pyproject.toml uv.lock tools/environment
 	@$(SH)

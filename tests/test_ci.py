@@ -2,8 +2,11 @@
 
 import re
 import runpy
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 SHELL = ("set", "cd", "work=$(mktemp", "chmod", "trap", "export", "unset", "step()", "step")
@@ -29,6 +32,20 @@ def test_make_run_passes_host_and_port_on() -> None:
     command = ["make", "--dry-run", "run", "HOST=192.168.1.5", "PORT=8123"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "playground serve --port 8123 --host 192.168.1.5" in said
+
+
+@pytest.mark.parametrize(("arguments", "task"), [([], "checked"), (["format"], "formatted")])
+@pytest.mark.parametrize(("ci", "code"), [({}, 0), ({"CI": "true"}, 1)], ids=["at a desk", "in CI"])
+def test_rust_programs_are_left_alone_without_the_tools(
+    arguments: list[str], task: str, ci: dict[str, str], code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "dirname").symlink_to(str(shutil.which("dirname")))
+    command = [str(ROOT / "tools/check-rust"), *arguments]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)} | ci, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert f"here, so the Rust programs are not {task}. rustup brings it" in done.stdout
+    recipe = subprocess.run(["make", "--dry-run", "format"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert recipe.stdout.endswith("tools/check-rust format\n")
 
 
 def test_a_proof_replaces_its_own_row(tmp_path: Path) -> None:
