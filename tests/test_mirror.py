@@ -18,7 +18,7 @@ WHOLE: Mapping[str, str] = {
 """Folders of tests that need several rooms at once."""
 
 ACROSS: Mapping[str, str] = {
-    "test_ci.py": "the Makefile, .ci/run and the proofs",
+    "test_ci.py": "the Makefile, its shell scripts, .ci/run and the proofs",
     "test_container.py": "the Dockerfile, compose.yaml and deploy/",
     "test_courses.py": "a second course in the engine, the command line and the pages",
     "test_docs.py": "docs/",
