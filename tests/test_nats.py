@@ -4,6 +4,7 @@ import signal
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -359,6 +360,69 @@ async def test_a_run_that_is_handed_back_goes_on_elsewhere_and_has_lost_no_worke
             assert "taken_over" not in (await second.info()).counts
 
 
+async def test_a_run_goes_to_a_group_that_can_execute_it_and_to_another_one_if_its_own_is_gone(
+    nats: NatsServer,
+    settings: Settings,
+    taught: Course,
+    jobs: Callable[..., JobSpec],
+    found: LocalSetup,
+    toolchain: Toolchain,
+    open_folder: Path,
+) -> None:
+    more = replace(found, toolchains=(*found.toolchains, replace(toolchain, name="other")))
+    own = [
+        settings.model_copy(update={"max_runs": 1, "scratch_dir": open_folder / f"worker-{number}"})
+        for number in range(2)
+    ]
+    async with web(settings, taught, nats.url) as engine:
+
+        async def holder(run_id: str) -> str:
+            lease = (await known(engine._broker, run_id)).lease
+            assert lease
+            return lease.holder
+
+        # A job is at the broker for a group whose only worker takes none, and is not heard of any more.
+        silent = _worker(taught, toolchain.name)
+        engine._inventory.note(silent)
+        engine._feed.queue(silent.group)
+        engine._feed.resize()
+        stranded, running, waiting = jobs(), jobs("cargo run", TURNS.replace("0..25", "0..")), jobs()
+        await engine.submit(stranded)
+        await jobs_at_the_broker(engine, 1)
+        async with worker_here(nats.url, own[0], taught, found) as first:
+            engine._inventory.leave(silent.id)
+            assert assert_complete(await followed(engine, stranded.run_id)).status == "ok"
+            assert await holder(stranded.run_id) == first.id
+            for spec in (running, waiting):
+                await engine.submit(spec)
+            await until(engine, running.run_id, "turn 1")
+            async with worker_here(nats.url, own[1], taught, more) as second:
+                other = jobs().model_copy(update={"toolchain": "other"})
+                with anyio.fail_after(60):
+                    while len(engine._feed.groups()) < 3:  # noqa: ASYNC110 - an inventory tells nobody
+                        await anyio.sleep(0.05)
+                await engine.submit(other)
+                assert assert_complete(await followed(engine, other.run_id)).status == "ok"
+                assert await holder(other.run_id) == second.id
+                assert (await engine.status(waiting.run_id)).state == "queued"
+                first.drain()
+                assert assert_complete(await followed(engine, waiting.run_id)).status == "ok"
+                assert await holder(waiting.run_id) == second.id
+                assert (await engine.status(running.run_id)).state == "running"
+                await engine.cancel(running.run_id)
+                events = await followed(engine, running.run_id)
+                assert assert_complete(events).status == "cancelled"
+                assert await holder(running.run_id) == first.id, "its worker still executed it"
+                await jobs_at_the_broker(engine, 0)
+
+
+async def jobs_at_the_broker(engine: NatsEngine, count: int) -> None:
+    """Wait until the broker has so many jobs for workers."""
+    with anyio.fail_after(60):
+        while len(await engine._broker.read(subjects.JOBS, "job.>")) != count:  # noqa: ASYNC110 - the broker tells nobody
+            await anyio.sleep(0.02)
+
+
 async def test_a_worker_with_other_lessons_is_told_so_in_both_logs(
     nats: NatsServer, settings: Settings, taught: Course, open_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -447,6 +511,29 @@ async def test_a_cancelled_run_that_no_worker_has_taken_ends_at_once(
             assert assert_complete(events).status == "cancelled"
             assert isinstance(events[0], Queued)
         assert await engine._broker.read(subjects.JOBS, "job.>") == []
+
+
+async def test_a_job_that_the_broker_refuses_waits_until_a_run_ends(
+    nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec]
+) -> None:
+    async with web(settings, taught, nats.url) as engine:
+        worker = _worker(taught, jobs().toolchain, slots=2 * subjects.OWNER_JOBS)
+        engine._inventory.note(worker)
+        engine._feed.queue(worker.group)
+        engine._feed.resize()
+        runs = {await engine.submit(jobs(queue_owner="greedy")) for _ in range(subjects.OWNER_JOBS + 2)}
+        with anyio.fail_after(60):
+            while len(engine._feed._refused) < 2:  # noqa: ASYNC110 - a feed tells nobody
+                await anyio.sleep(0.02)
+        refused = [run.id for run in engine._feed._refused]
+        await jobs_at_the_broker(engine, subjects.OWNER_JOBS)
+        handed = sorted(runs - set(refused))
+        # While the end of one is noted, its job may still be there; after the second there is room in any case.
+        for run_id in (refused[0], *handed[:2]):
+            await engine.cancel(run_id)
+            assert assert_complete(await followed(engine, run_id)).status == "cancelled"
+        await jobs_at_the_broker(engine, subjects.OWNER_JOBS - 1)
+        assert (await engine._runs.get(refused[1])).sequence is not None
 
 
 async def test_only_the_holder_of_the_lease_writes_and_an_owner_has_few_jobs_at_the_broker(nats: NatsServer) -> None:
