@@ -1,5 +1,6 @@
 """The engine on NATS: real servers, real workers in processes of their own, and their deaths."""
 
+import json
 import signal
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from nats.aio.msg import Msg
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app import __version__
 from app.cli import cli
@@ -456,6 +457,10 @@ async def test_lessons_can_be_read_whatever_is_lost(
             assert [answer.status_code for answer in answers] == [200, 200, 200]
             return [answer.text for answer in answers]
 
+        async def explained(code: str) -> tuple[int, bool]:
+            answer = await client.get(f"/explain/{code}")
+            return answer.status_code, "was declared but cannot be found" in answer.text
+
         assert all(nothing_runs in text for text in await shown())
         for body in ({}, {"toolchain": "1.96"}):
             refused = await client.post("/api/runs", json={"lesson": "hello-std", "command": "cargo build"} | body)
@@ -465,8 +470,11 @@ async def test_lessons_can_be_read_whatever_is_lost(
             while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - a server tells nobody
                 await anyio.sleep(0.05)
         assert not any(nothing_runs in text for text in await shown())
+        assert await explained("E0463") == (200, True)
+        assert await explained("E9999") == (404, False)
         worker.kill()  # for some seconds, the web does not know
         await shown()
+        assert await explained("E0463") == (503, False)
         nats.kill()
         await shown()
 
@@ -747,6 +755,38 @@ async def test_jobs_go_to_workers_that_can_run_them(
     public.note(_worker(taught, "1.96", isolation="none"))
     assert public.workers() == []
     assert words.not_isolated("one") in caplog.text
+
+
+async def test_the_doctor_lists_the_workers_and_fails_if_none_gets_runs(
+    nats: NatsServer, taught: Course, start_worker: StartWorker
+) -> None:
+    async def doctor(*more: str) -> Result:
+        ask = partial(CliRunner().invoke, cli, ["doctor", "--engine", nats.url, *more])
+        return await anyio.to_thread.run_sync(ask)
+
+    none = await doctor()
+    assert (none.exit_code, none.stdout) == (1, f"{words.NO_WORKER}\n")
+    broker = await Broker(nats.url).connect(5)
+    try:
+        await broker.ensure(3600)
+        old = _worker(taught, "1.0", id="old", courses={taught.id: "0" * 64})
+        await broker.publish(subjects.worker("old"), old.model_dump_json().encode())
+        refused = await doctor("--json")
+        [told] = json.loads(refused.stdout)["workers"]
+        assert (refused.exit_code, told["refused"]) == (1, words.other_course("old", taught.id))
+        await broker.publish(subjects.worker("old"))
+    finally:
+        await broker.close()
+    worker = await start_worker()
+    done = await doctor("--json")
+    [told] = json.loads(done.stdout)["workers"]
+    assert (done.exit_code, told["id"], told["slots"], told["refused"]) == (0, worker.id, 1, None)
+    done = await doctor()
+    assert done.exit_code == 0
+    assert done.stdout.startswith(
+        f"{worker.id}: ready, 1 at once, isolation {told['isolation']}, version {__version__}\n"
+    )
+    assert f"  Rust {told['toolchains'][0]['version']}" in done.stdout
 
 
 @pytest.mark.parametrize(
