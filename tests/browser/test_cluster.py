@@ -1,7 +1,10 @@
 """A learner's page in Chromium while the parts of a cluster die: it goes on by itself, and says what happened."""
 
+import re
+import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -17,7 +20,7 @@ from tests.support.environment import EVERYTHING
 
 @pytest.fixture
 def cluster(open_folder: Path) -> Iterator[Cluster]:
-    with Cluster(open_folder, workers=1) as cluster:
+    with Cluster(open_folder, workers=1, max_file="64MB") as cluster:
         until = time.monotonic() + 60
         while httpx.get(f"{cluster.url}/readyz").status_code != httpx.codes.OK:
             assert time.monotonic() < until
@@ -74,7 +77,33 @@ def worker_is_cut_off(page: Page, cluster: Cluster) -> None:
     expect(page.locator("#run-terminal")).to_contain_text("The broker was away for", timeout=RUN_MS)
 
 
-DEATHS = (worker_is_lost, web_is_away, broker_is_away, web_is_cut_off, worker_is_cut_off)
+def worker_is_stopped_past_its_lease(page: Page, cluster: Cluster) -> None:
+    cluster.join_worker()
+    cluster.workers[0].send(signal.SIGSTOP)
+    expect(page.locator("#run-terminal")).to_contain_text(words.BEGUN_AGAIN, timeout=RUN_MS)
+    cluster.workers[0].send(signal.SIGCONT)
+
+
+def store_is_full(page: Page, cluster: Cluster) -> None:
+    """Nothing new is shown until there is room, and then what was printed meanwhile."""
+    with ThreadPoolExecutor() as pool:  # Playwright has the event loop of this thread
+        pool.submit(chaos.fill_store, cluster).result()
+    assert goes_on(page)
+    shown = [
+        int(number) for number in re.findall(r"^line (\d+)$", page.locator("#run-terminal").inner_text(), re.MULTILINE)
+    ]
+    assert shown == list(range(shown[0], shown[0] + len(shown)))
+
+
+DEATHS = (
+    worker_is_lost,
+    web_is_away,
+    broker_is_away,
+    web_is_cut_off,
+    worker_is_cut_off,
+    worker_is_stopped_past_its_lease,
+    store_is_full,
+)
 
 
 @pytest.mark.parametrize("die", DEATHS if EVERYTHING else DEATHS[:1])

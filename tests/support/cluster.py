@@ -97,6 +97,10 @@ class Cluster:
         """Start a worker, in the folder of the one that it replaces."""
         self.workers[number] = self._worker(number)
 
+    def join_worker(self) -> None:
+        """Start a further worker, in the folder of the first one."""
+        self.workers.append(self._worker(0))
+
     def _worker(self, number: int) -> WorkerProcess:
         return WorkerProcess(self.worker_wires[number].url, self.scratch(number), self._slots, True, **self._variables)
 
