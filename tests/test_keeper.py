@@ -15,6 +15,7 @@ from app.engine import Inventory, JobSpec
 from app.progress import Progress
 from app.protocol.command import parse
 from app.protocol.events import Check, Diagnostic, Event, Finished, Verdict
+from app.web.classroom import Classroom
 from app.web.keeper import ProgressKeeper, outcome
 from tests.support.verdicts import untold
 
@@ -105,6 +106,28 @@ async def test_a_prediction_on_the_start_is_settled_by_that_command_on_unedited_
 ) -> None:
     asked = {"on_start": "cargo check", "solved": solved, "line": line, "reached": True}
     assert await settled(progress, taught, lesson, **asked) == option  # type: ignore[arg-type]
+
+
+async def test_a_verdict_that_is_stored_again_after_a_restart_is_one_try_of_the_class(
+    progress: Progress, taught: Course, lesson: Lesson
+) -> None:
+    await progress.room.open(1.0, {})
+    await progress.room.join(SEAT, "Ada", 1.0)
+    job = JobSpec(
+        course=taught.id,
+        digest=taught.digest,
+        lesson=KEY,
+        files=lesson.files,
+        command=parse("cargo build"),
+        toolchain="1.96",
+        owner=SEAT,
+    )
+    end = Finished(id=1, status="failed", exit_code=101, seconds=0)
+    for _ in range(2):
+        tried = Classroom(progress.room, taught).tried
+        keeper = ProgressKeeper(progress, {taught.id: taught}, cast("Inventory", OneCompiler()), tried)
+        await keeper.verdict(job, [end], Verdict(id=2, reached=False, checks=()))
+    assert len(await progress.room.tries(names=False)) == 1
 
 
 def test_the_outcome_of_a_run_is_its_first_error_and_its_failed_checks(taught: Course, lesson: Lesson) -> None:

@@ -244,6 +244,7 @@ async def test_a_web_that_starts_again_follows_the_runs_of_the_last_one(
     async with web(settings, taught, nats.url, store) as engine:
         assert await followed(engine, done) == first
         assert len(stored) == 4, "what is stored stays so"
+        await engine._broker.purge(subjects.RUNS, f"run.{done}.stored")
         before = artifacts(open_folder / "worker-0")
         await engine.forget("me")
         with pytest.raises(NoSuchRunError):
@@ -254,6 +255,9 @@ async def test_a_web_that_starts_again_follows_the_runs_of_the_last_one(
             while artifacts(open_folder / "worker-0") == before:  # noqa: ASYNC110 - a worker tells nobody
                 await anyio.sleep(0.05)
         assert artifacts(open_folder / "worker-0") < before, "the worker has deleted it, too"
+    async with web(settings, taught, nats.url, store) as engine:
+        assert await followed(engine, done) == first
+        assert stored.count(done) == 2, "a web that was killed before it noted that the verdict is stored"
 
 
 async def test_a_run_does_not_come_back_because_somebody_asks_for_it_while_it_is_deleted(

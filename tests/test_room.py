@@ -198,6 +198,16 @@ async def test_only_runs_of_members_of_an_open_class_are_stored(progress: Progre
     assert not await progress.room.add("a", outcome())
 
 
+async def test_a_run_is_one_try_also_if_its_verdict_is_stored_again(progress: Progress) -> None:
+    await joined(progress, "a")
+    assert await progress.room.add("a", outcome(), "run 1")
+    assert not await progress.room.add("a", outcome(at=NOW + 60), "run 1")
+    assert await progress.room.add("a", outcome(at=NOW + 90), "run 2")
+    found = await progress.room.records(["one"])
+    assert found.tallies == {("a", "one"): Tally(2, None, NOW, NOW + 90, ("gone", "gone"))}
+    assert (await sums(progress))["one", "runs"] == 2
+
+
 async def test_the_tally_has_the_latest_errors_and_what_was_reached_before_the_class(progress: Progress) -> None:
     await progress.mark("a", "two", "1.96")
     await joined(progress, "a")

@@ -182,16 +182,21 @@ class RoomStore:
 
     # Tries
 
-    async def add(self, seat: str, one: Try) -> bool:
-        """Store the outcome of a member's run; return False if the seat is no member of an open class."""
+    async def add(self, seat: str, one: Try, run: str = "") -> bool:
+        """Store the outcome of a member's run; return False if the seat is no member of an open class.
+
+        Return False as well if the outcome of the run with this id is stored. An empty id is that of no run.
+        """
+        # Not `insert or ignore`, which would also hide a value that is missing.
         query = (
-            "insert into tries (seat, course, digest, lesson, at, reached, status, class, failed, seconds)"
-            " select ?, ?, ?, ?, ?, ?, ?, ?, ?, ? where exists (select 1 from members where seat = ?)"
+            "insert into tries (seat, course, digest, lesson, at, reached, status, class, failed, seconds, run)"
+            " select ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? where exists (select 1 from members where seat = ?)"
             " and exists (select 1 from class where key = 'opened')"
+            " on conflict (run) where run != '' do nothing"
         )
         values = (
             *(seat, one.course, one.digest, one.lesson, one.at, int(one.reached), one.status, one.error),
-            *(" ".join(one.failed), one.seconds, seat),
+            *(" ".join(one.failed), one.seconds, run, seat),
         )
 
         def work(db: sqlite3.Connection) -> bool:

@@ -83,5 +83,10 @@ MIGRATIONS: Migrations = (
             lesson text not null, what text not null, count integer not null, primary key (lesson, what)
         ) without rowid""",
     ),
+    # A run whose verdict is stored again after a restart is one try. Those that came before have no run's id.
+    (
+        "alter table tries add column run text not null default ''",
+        "create unique index tries_by_run on tries (run) where run != ''",
+    ),
 )
 """Append a migration to change the schema; never edit one that was released."""

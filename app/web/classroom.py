@@ -138,7 +138,7 @@ class Classroom:
 
     async def tried(self, seat: str, one: Try, run: str = "") -> None:
         """Store the outcome of a run, if the seat is a member. The engine calls this before anyone sees the verdict."""
-        if await self.state() and await self.room.add(seat, one):
+        if await self.state() and await self.room.add(seat, one, run):
             self._seen[seat] = self.now()
             self.latest = run
             self.changed(seat)
