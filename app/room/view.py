@@ -41,7 +41,7 @@ class Cell:
     @property
     def is_empty(self) -> bool:
         """True if nothing has happened here."""
-        return not (self.reached or self.dots or self.current)
+        return not (self.reached or self.dots or self.solution or self.current)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ from app.web.highlight import highlighted
 from app.web.linking import explain, find_command
 from app.web.links import code_link, linked, place_link
 from app.web.screen import rows
-from app.web.words import LIST_ENDS, TERMINAL_ENDS, WHOLE_OUTPUT, file_size, same_as
+from app.web.words import LIST_ENDS, TERMINAL_ENDS, WHOLE_OUTPUT, cell_words, file_size, same_as
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _APPENDED = {"terminal", "diagnostics", "edits"}
@@ -295,6 +295,7 @@ def environment() -> Environment:
     env.filters["json"] = as_json
     env.filters["same_as"] = same_as
     env.filters["screen_rows"] = rows
+    env.filters["cell_words"] = cell_words
     env.tests |= {"listed": is_listed, "explained": is_explained}
     return env
 

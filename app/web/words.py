@@ -6,6 +6,7 @@ Refusals are in ``problem``, and everything else is in the templates.
 from collections.abc import Iterable
 
 from app.course.startup import LINKS, Startup
+from app.room.view import Cell
 
 # The events of ``versions`` in the sentence "Your text from before … is saved." The database stores these words.
 RAN_ELSEWHERE = "you ran other files in another tab"
@@ -227,6 +228,14 @@ def figures(here: int, not_begun: int, stuck: int, hands: int, queued: float | N
     raised = f"{count(hands, 'hand')} raised"
     waited = () if queued is None else (f"queue {queued:.1f} s",)
     return " · ".join((f"{here} here", f"{not_begun} not begun", f"{stuck} stuck", raised, *waited))
+
+
+def cell_words(cell: Cell) -> str:
+    """Return what a screen reader says for a cell of the class map, which shows signs."""
+    missed = "" if cell.reached or not cell.dots else f"{'more than ' if cell.more else ''}{cell.dots} missed"
+    solution = "solution open" if cell.solution else ""
+    words = ("reached" if cell.reached else "", missed, solution, "is here" if cell.current else "")
+    return ", ".join(each for each in words if each)
 
 
 def class_news(stuck: int, hands: int) -> str:

@@ -3,9 +3,11 @@
 import logging
 import re
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import httpx
@@ -16,11 +18,12 @@ from limits import parse
 from app.course.specs import Option
 from app.progress import Try
 from app.room.model import ClassState, Member, Records
-from app.room.view import Outline, room_view
+from app.room.view import Cell, Outline, room_view
 from app.web.classroom import FIRST, Classroom, signed
 from app.web.guard import Caller
 from app.web.pages.room import wall
 from app.web.pages.room.live import ClassPage, Pieces, frames_of
+from app.web.render import page
 from app.web.sse import frame
 from tests.support.clients import cookie_name, seat_of
 from tests.support.scripted import HTMX, START, ScriptedEngine, post
@@ -299,7 +302,7 @@ async def test_a_learner_is_seen_and_names_are_text(
     page = (await instructor.get("/class")).text
     assert "1 here · 0 not begun · 1 stuck" in page
     assert "the last 3 runs had the same error: Something is gone" in page
-    assert "•••" in page
+    assert 'aria-label="3 missed, is here">•••<' in page
     assert "<i>Ada" not in page
     assert "<b>" not in re.sub(r"<b class=\"mark\">", "", page)
     assert member.seat not in page
@@ -345,6 +348,31 @@ async def test_code_that_is_no_part_of_the_solution_goes_to_the_end(
     [sent] = await classroom.room.words(member.seat)
     await post(learner, "/lessons/one/snippet", choice=str(sent.id))
     assert f"{START}\nfn extra() {{}}\n".replace('"', "&#34;") in (await learner.get("/lessons/one")).text
+
+
+@pytest.mark.parametrize(
+    ("facts", "signs", "words"),
+    [
+        ({}, "", None),
+        ({"current": True}, "", "is here"),
+        ({"dots": 3}, "•••", "3 missed"),
+        ({"dots": 5, "more": True, "current": True}, "•••••+", "more than 5 missed, is here"),
+        ({"solution": True}, "s", "solution open"),
+        ({"solution": True, "current": True}, "s", "solution open, is here"),
+        ({"dots": 3, "solution": True, "current": True}, "s•••", "3 missed, solution open, is here"),
+        ({"reached": True}, "✓", "reached"),
+        ({"reached": True, "dots": 5, "more": True}, "✓", "reached"),
+        ({"reached": True, "dots": 2, "solution": True, "current": True}, "✓s", "reached, solution open, is here"),
+    ],
+)
+def test_a_screen_reader_says_what_the_signs_of_a_cell_mean(
+    facts: Mapping[str, Any], signs: str, words: str | None
+) -> None:
+    nothing = Cell("one", reached=False, dots=0, more=False, solution=False, current=False)
+    cells = (replace(nothing, **facts),)
+    html = page("_class_cells.html", row=SimpleNamespace(cells=cells))
+    label = re.search(r'aria-label="([^"]*)"', html)
+    assert (label and label[1], re.sub("<[^>]*>", "", html)) == (words, signs)
 
 
 async def test_hands_queue_and_are_lowered(
@@ -508,6 +536,7 @@ async def test_a_learner_sees_their_own_row_and_can_leave_or_be_forgotten(
     page = (await learner.get("/class/me")).text
     assert "on the server at localhost" in page
     assert "Something is gone" in page
+    assert 'aria-label="1 missed, is here">•<' in page
     await learner.post("/class/leave")
     assert await classroom.room.member(member.seat) is None
     await joined(classroom, learner)
