@@ -2,6 +2,8 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
@@ -10,12 +12,62 @@ from typer.main import get_command
 
 from app.cli import cli
 from app.course import Course
+from app.progress.database import columns, open_database
+from app.progress.schema import ROOM_TABLES, TABLES
 from app.protocol.events import Event
 from app.settings import Settings
 from app.web import create_app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+KEYS = {"seat", "lesson", "id", "number", "kind", "side"}
+"""Columns that say whose a row is, or which."""
+STORED: Mapping[str, Mapping[str, str]] = {
+    "files": {"path": "the files as they are", "text": "the files as they are"},
+    "reached": {"at": "when the step was reached", "toolchain": "and with which compiler"},
+    "last_runs": {"run": "its id", "command": "its command", "at": "its time"},
+    "snapshots": {"files": "as they were last run"},
+    "versions": {"what": "that something replaced", "files": "earlier versions"},
+    "guides": {
+        "opened": "how many hints are open",
+        "choice": "the prediction",
+        "happened": "what happened",
+        "toolchain": "with which compiler",
+    },
+    "members": {
+        "name": "the name that the learner chose",
+        "joined": "when they joined",
+        "seen": "when their page was last open",
+        "since": "the step they are at and since when",
+        "hand": "when they raised their hand",
+        "asked": "when they asked for a link",
+        "moved": "when one was used",
+        "mover": "and who made it",
+    },
+    "tries": {
+        "course": "the course",
+        "digest": "and its edition",
+        "at": "step, time",
+        "reached": "whether it reached the goal",
+        "status": "how it ended",
+        "class": "the class of its first error",
+        "failed": "which checks failed",
+        "seconds": "which checks failed, seconds",
+        "run": "of each run: its id",
+    },
+    "messages": {"at": "with step and time", "text": "hints, sentences and snippets"},
+    "shown": {"run": "which run of which step", "until": "and until when"},
+    "links": {"hash": "SHA-256 hashes", "until": "until when each is good", "maker": "and who made it"},
+    "class": {"key": "name of the class", "value": "name of the class"},
+    "instructors": {
+        "key": "the instructors' keys",
+        "name": "the name that `--for` gives",
+        "at": "since when each is good",
+    },
+    "sums": {"what": "sums per step", "count": "sums per step"},
+}
+"""The words of ``docs/privacy.md`` about each other column, by table."""
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
@@ -44,6 +96,17 @@ def test_every_event_field_is_documented() -> None:
         for name, field in kind.model_fields.items():
             if name not in ("id", "type"):
                 assert f"`{field.alias or name}" in row
+
+
+def test_the_privacy_page_names_every_column(tmp_path: Path) -> None:
+    """A new column fails here until the page says what it stores of whom."""
+    text = " ".join((ROOT / "docs/privacy.md").read_text(encoding="utf-8").split())
+    with closing(open_database(tmp_path / "progress.sqlite3")) as db:
+        stored = {table: {name for _, name, _ in columns(db, table)} - KEYS for table in (*TABLES, *ROOM_TABLES)}
+    assert {table: words.keys() for table, words in STORED.items()} == stored
+    for table, words in STORED.items():
+        for column, phrase in words.items():
+            assert phrase in text, f"{table}.{column}"
 
 
 def test_every_command_is_in_the_readme() -> None:
