@@ -3,7 +3,7 @@
 import logging
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from types import SimpleNamespace
@@ -55,6 +55,18 @@ async def instructor(app: FastAPI, classroom: Classroom) -> AsyncIterator[httpx.
         answer = await client.post("/class/enter", data={"key": KEY})
         assert (answer.status_code, answer.headers["location"]) == (303, "/class")
         yield client
+
+
+@pytest.fixture
+def later(classroom: Classroom, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Stop the class's clock, and return a function that sets it to so many seconds after that."""
+    begun = classroom.now()
+
+    def set_clock(seconds: float) -> None:
+        monkeypatch.setattr(classroom, "now", lambda: begun + seconds)
+
+    set_clock(0)
+    return set_clock
 
 
 async def joined(classroom: Classroom, learner: httpx.AsyncClient, name: str = "Ada") -> Member:
@@ -203,6 +215,54 @@ async def test_what_others_do_does_not_draw_the_class_anew_for_each_learner(
     assert reads == 3
 
 
+async def test_all_who_look_within_a_second_share_one_view(
+    classroom: Classroom, later: Callable[[float], None]
+) -> None:
+    found = await classroom.view()
+    later(0.9)
+    assert await classroom.view() is found
+    later(1.1)
+    assert await classroom.view() is not found
+
+
+async def test_a_page_about_the_class_is_drawn_at_most_every_second(
+    classroom: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, waits = [100.0], list[float]()
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr("app.web.classroom.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("app.web.classroom.anyio.sleep", sleep)
+    updates = classroom.updates()
+    await anext(updates)
+    for passed in (0.0, 0.25, 3.0):
+        now[0] += passed
+        classroom.changed()
+        await anext(updates)
+    assert waits == [1.0, 0.75, 0.0]
+    monkeypatch.setattr("app.web.classroom._MOST_SECONDS", 0.0)
+    with anyio.fail_after(60):
+        await anext(updates)  # minutes pass, even if nothing happens
+
+
+async def test_the_instructors_streams_follow_these_updates(
+    classroom: Classroom, instructor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def twice() -> AsyncIterator[None]:
+        yield
+        yield
+
+    monkeypatch.setattr(classroom, "updates", twice)
+    for path in ("/class/events", "/class/step/one/events", "/class/wall/events"):
+        with anyio.fail_after(60):
+            first, *_, last = (await instructor.get(path)).text.strip().split("\n\n")
+        assert "hx-partial" in first, path
+        assert last == "event: beat\ndata: now", path
+
+
 async def test_a_code_is_asked_for_once(classroom: Classroom, learner: httpx.AsyncClient) -> None:
     await classroom.room.set(code="BCDF")
     classroom.changed()
@@ -291,6 +351,38 @@ async def test_the_open_page_of_a_member_is_heard(classroom: Classroom, learner:
     now = await classroom.room.member(member.seat)
     assert now
     assert now.seen > 1.0
+
+
+async def test_a_server_deletes_members_fourteen_days_after_their_last_run(
+    classroom: Classroom, later: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = 24 * 3600.0
+    for seat in ("ran", "idle"):
+        await classroom.room.join(seat, seat, classroom.now())
+    await classroom.room.add("ran", replace(outcome(classroom), at=classroom.now() + day))
+    prune, pruned = classroom.room.prune, anyio.Event()
+
+    async def told(before: float) -> int:
+        number = await prune(before)
+        pruned.set()
+        return number
+
+    async def left(days: float) -> list[str]:
+        nonlocal pruned
+        pruned = anyio.Event()
+        later(days * day)
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(classroom.keep)
+                await pruned.wait()
+                tasks.cancel_scope.cancel()
+        return [member.seat for member in (await classroom.records()).members]
+
+    monkeypatch.setattr(classroom.room, "prune", told)
+    assert await left(13.9) == ["ran", "idle"]
+    assert await left(14.1) == ["ran"]
+    assert await left(14.9) == ["ran"]
+    assert await left(15.1) == []
 
 
 async def test_a_learner_is_seen_and_names_are_text(
@@ -404,6 +496,24 @@ async def test_a_run_is_shown_to_the_instructor_until_it_is_closed(
     assert (await instructor.get(f"/runs/{shown.run}/output")).status_code == 404
 
 
+async def test_a_run_is_shown_for_an_hour(
+    classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient, later: Callable[[float], None]
+) -> None:
+    member = await joined(classroom, learner)
+    await post(learner)
+    await learner.post("/class/shown", data={"step": "one"})
+    later(3599)
+    shown = await classroom.room.shown_by(member.seat, classroom.now())
+    assert shown
+    assert [row.shown for row in (await classroom.view()).rows] == [shown]
+    assert (await instructor.get(f"/class/runs/{shown.id}")).status_code == 200
+    assert "can see a run of yours" in (await learner.get("/lessons/one")).text
+    later(3601)
+    assert [row.shown for row in (await classroom.view()).rows] == [None]
+    assert (await instructor.get(f"/class/runs/{shown.id}")).status_code == 404
+    assert "Show my last run to the instructor" in (await learner.get("/lessons/one")).text
+
+
 async def test_a_shown_run_that_is_gone_is_shown_no_more(
     classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient
 ) -> None:
@@ -496,6 +606,22 @@ async def test_a_seat_moves_once_by_the_learners_own_link(
     assert "made by you" in (await learner.get("/")).text
 
 
+async def test_a_link_to_a_seat_is_good_for_ten_minutes(
+    app: FastAPI, classroom: Classroom, learner: httpx.AsyncClient, later: Callable[[float], None]
+) -> None:
+    member = await joined(classroom, learner)
+    link = await link_of(await learner.post("/class/seat"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as device:
+        later(599)
+        assert (await device.get(link)).status_code == 200
+        later(601)
+        assert (await device.get(link)).status_code == 404
+        assert (await device.post(link)).status_code == 404
+        later(599)
+        assert (await device.post(link)).status_code == 303
+        assert seat_of(device.cookies) == member.seat
+
+
 async def test_a_refused_link_stays_out_of_the_log(
     classroom: Classroom, learner: httpx.AsyncClient, instructor: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -525,6 +651,31 @@ async def test_the_instructors_link_waits_for_the_learner_or_for_ten_minutes(
     await classroom.room.saw([(member.seat, now - 601)])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as device:
         assert (await device.post(await link())).status_code == 303
+
+
+async def test_a_learner_who_asks_for_a_link_may_get_it_from_the_instructor_for_an_hour(
+    app: FastAPI,
+    classroom: Classroom,
+    learner: httpx.AsyncClient,
+    instructor: httpx.AsyncClient,
+    later: Callable[[float], None],
+) -> None:
+    member = await joined(classroom, learner)
+
+    async def move(silent: float) -> int:
+        """Use an instructor's link while the old device has been silent for that many seconds; return the status."""
+        await classroom.room.saw([(member.seat, classroom.now() - silent)])
+        link = await link_of(await instructor.post(f"/class/members/{member.number}/seat"))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as device:
+            return (await device.post(link)).status_code
+
+    await learner.post("/class/seat")  # asks
+    later(3601)
+    assert await move(599) == 409
+    later(3599)
+    assert await move(0) == 303
+    assert await move(599) == 409, "they asked for one link"
+    assert await move(601) == 303
 
 
 async def test_a_learner_sees_their_own_row_and_can_leave_or_be_forgotten(
