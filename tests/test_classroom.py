@@ -4,10 +4,14 @@ import csv
 import io
 import json
 import re
+import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 from typer import Exit
@@ -15,16 +19,33 @@ from typer.testing import CliRunner
 
 from app.cli import classroom, cli
 from app.cli.classroom import announcement, exported, learners_address, opened
+from app.progress import Progress
 from app.settings import Settings
 from app.settings.hosts import interface_addresses
 from app.web.classroom import new_key
 from tests.support.classroom import ClassServer, holding, playground
 from tests.support.clients import seated
+from tests.support.environment import within
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("class") / "data"
+    """The data of a class that goes on: somebody joined it fifteen days ago and has run nothing since."""
+    data = tmp_path_factory.mktemp("class") / "data"
+    anyio.run(join_long_ago, data)
+    return data
+
+
+async def join_long_ago(data: Path) -> None:
+    progress, then = Progress(data / "progress.sqlite3"), time.time() - 15 * 24 * 3600
+    await progress.room.open(then, {})
+    await progress.room.join("0" * 32, "Forgetful", then)
+    progress.close()
+
+
+def members(data: Path) -> set[str]:
+    with closing(sqlite3.connect(f"file:{data}/progress.sqlite3?mode=ro", uri=True)) as db:
+        return {name for (name,) in db.execute("select name from members")}
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +125,14 @@ def test_an_export_is_json_or_csv_that_no_spreadsheet_executes() -> None:
     assert exported([], as_csv=True) == ""
 
 
+@pytest.mark.usefixtures("held")
+def test_a_server_deletes_the_members_of_long_ago(data: Path) -> None:
+    began = time.monotonic()
+    while "Forgetful" in members(data) and within(30, began):
+        time.sleep(0.05)
+    assert "Forgetful" not in members(data)
+
+
 def test_a_class_is_joined_exported_rekeyed_and_ended_while_it_is_served(held: ClassServer, data: Path) -> None:
     code = held.printed.partition("Code:")[2].split()[0]
     with seated(held.url) as learner, httpx.Client(base_url=held.url) as instructor:
@@ -139,7 +168,25 @@ def test_a_class_is_joined_exported_rekeyed_and_ended_while_it_is_served(held: C
         assert playground(data, "key").exit_code == 2
 
 
-def test_the_address_and_the_key_stand_in_no_log(data: Path, held: ClassServer) -> None:
-    for path in data.rglob("*"):
-        if path.is_file() and not path.name.startswith("progress.sqlite3"):
-            assert held.key.encode() not in path.read_bytes()
+def test_the_key_and_its_senders_address_stand_in_no_log(tmp_path: Path) -> None:
+    data, sender = tmp_path / "data", "192.0.2.7"
+    with holding(data, PLAYGROUND_LOG_FORMAT="json", PLAYGROUND_ACCESS_LOG="true") as held:
+        with httpx.Client(base_url=held.url, headers={"x-forwarded-for": sender}) as instructor:
+            wrong = held.key[::-1]
+            assert instructor.post("/class/enter", data={"key": wrong}).status_code == 403
+            assert instructor.post("/class/enter", data={"key": held.key}).status_code == 303
+            assert instructor.get("/class").status_code == 200
+            cookies = [*instructor.cookies.values()]
+        held.server.stop()
+        assert held.server.process.stdout
+        log = held.server.process.stdout.read()
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    told = [(line["message"], line.get("path"), line.get("status")) for line in lines]
+    assert ("refused", "/class/enter", 403) in told
+    assert ("access", "/class/enter", 303) in told
+    assert len(cookies) == 2, "the seat and the instructor"
+    for secret in (held.key, wrong, sender, *cookies):
+        assert secret not in log
+        for path in data.rglob("*"):
+            if path.is_file() and not path.name.startswith("progress.sqlite3"):
+                assert secret.encode() not in path.read_bytes()
