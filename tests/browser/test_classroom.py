@@ -265,15 +265,26 @@ def _look_at_every_page(instructor: Page, ada: Page, held: ClassServer) -> None:
         kind = path.split("/")[2] if path.count("/") > 2 else ""
         page.goto(held.url + numbers.get(kind, path.replace("TOKEN", token)))
         expect(page.locator("h1")).to_be_visible()
-        assert examined(page) == [], path
-        assert sideways(page) == {}, path
-        assert page.evaluate("breaches") == [], path
-        page.set_viewport_size({"width": 1280, "height": 900})
+        _look_at(page)
+    ada.goto(f"{held.url}/class")
+    expect(ada.get_by_label("Key")).to_be_visible()
+    _look_at(ada)
+    instructor.goto(held.url + numbers["members"])
+    instructor.get_by_role("button", name="Make a link to this seat").click()
+    expect(instructor.locator(".class-qr")).to_be_visible()
+    _look_at(instructor)
     instructor.goto(f"{held.url}/class")
     ada.goto(f"{held.url}/lessons/no-std")
     expect(ada.locator("form[data-ready]")).to_be_attached()
     assert examined(ada) == []
     assert sideways(ada) == {}
+
+
+def _look_at(page: Page) -> None:
+    assert examined(page) == [], page.url
+    assert sideways(page) == {}, page.url
+    assert page.evaluate("breaches") == [], page.url
+    page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def test_a_class_works_without_scripts(browser: Browser, data: Path) -> None:
@@ -291,3 +302,11 @@ def test_a_class_works_without_scripts(browser: Browser, data: Path) -> None:
             expect(instructor.locator("#class-hands")).to_contain_text("Bob")
             instructor.get_by_role("button", name="Lower").click()
             expect(instructor.locator("#class-hands")).to_contain_text("No hand is raised")
+            learner.reload()
+            learner.get_by_role("button", name="Raise hand").click()
+            expect(learner.locator(".class-strip")).to_contain_text("Your hand is raised")
+            instructor.get_by_role("link", name="Update this page").click()
+            expect(instructor.locator("#class-hands")).to_contain_text("Bob")
+            for path, seconds in (("step/no-std", "10"), ("wall", "5")):
+                instructor.goto(f"{held.url}/class/{path}")
+                expect(instructor.locator("meta[http-equiv=refresh]")).to_have_attribute("content", seconds)
