@@ -547,7 +547,7 @@ async def test_a_worker_elsewhere_keeps_answers_too(
                 process.kill()
     assert age(first) is None
     assert age(second) is not None
-    assert second[2:] == first[2:]
+    assert agree(second, first)  # an earlier session's answer may be kept, which differs in its seconds
 
 
 async def _nothing(_job: JobSpec, _events: Sequence[Event], _verdict: Verdict) -> None:
