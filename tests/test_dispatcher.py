@@ -161,6 +161,16 @@ async def test_a_run_of_a_new_owner_makes_room_at_once_for_one_with_short_runs(w
     assert two.started == ["honest", "new", "newer", "honest"], "and not for the newest"
 
 
+async def test_a_run_of_a_new_owner_does_not_make_room_for_another_new_one(world: Callable[[int], World]) -> None:
+    four = world(4)
+    honest = [f"honest {number}" for number in range(4)]
+    for owner in honest:
+        four.dispatcher.free(four.put(owner))
+    for owner in ("new", *honest[:3], "newer", honest[3]):
+        four.put(owner)
+    assert four.started[4:] == ["new", *honest], "although the newer one has waited for longer"
+
+
 async def test_a_program_that_a_lesson_asks_for_does_not_count_as_long(
     world: Callable[[int], World], shipped: Settings
 ) -> None:

@@ -293,6 +293,15 @@ def test_owners_of_whom_nothing_is_known_get_every_slot_that_could_be_taken_back
     assert taken(queue) == ["h1"], "and not z1, although it waits as long"
 
 
+def test_a_slot_that_was_freed_for_some_standings_goes_to_none_other() -> None:
+    queue = with_standings(queue_of(4, aside=1), short="hijk")
+    put(queue, "x1", "h1", "i1", "j1", "y1", "k1")
+    assert taken(queue) == ["x1", "h1", "i1", "j1"]
+    assert queue.set_aside("x", "short")
+    assert queue.take_newcomer("short") == "k1", "although y has waited for longer"
+    assert taken(queue) == []
+
+
 def test_owners_of_whom_nothing_is_known_get_half_of_the_slots_while_one_with_long_runs_is_present() -> None:
     clock = Clock()
     queue = with_standings(queue_of(4, clock, aside=1), short="h", long="a")

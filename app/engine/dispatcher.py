@@ -111,7 +111,7 @@ class Dispatcher:
             if run not in self._aside and self.queue.set_aside(run.job.queue_owner, *standings):
                 self._aside.add(run)
                 run.yields = True
-                return self.queue.take()
+                return self.queue.take_newcomer(*standings)
         return None
 
     def _that_make_room(self) -> Iterator[tuple[Run, Sequence[Standing]]]:

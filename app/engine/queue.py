@@ -8,7 +8,7 @@ import itertools
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
@@ -178,7 +178,15 @@ class FairQueue(Generic[T]):
         self._advance()
         free = self._free()
         may = [each for each in self._busy.values() if each.line and self._may_start(each, free)]
-        may += self._newcomers(free, STANDINGS)
+        return self._take_of([*may, *self._newcomers(free, STANDINGS)])
+
+    def take_newcomer(self, *standings: Standing) -> T | None:
+        """Do as ``take``, but only for owners with one of these standings that have no run in progress."""
+        self._advance()
+        return self._take_of(list(self._newcomers(self._free(), standings)))
+
+    def _take_of(self, may: Sequence[_Account[T]]) -> T | None:
+        """Give a slot to the account that is served next of those that may start a run."""
         if not may:
             return None
         account = min(may, key=lambda each: each.rank)
@@ -192,8 +200,8 @@ class FairQueue(Generic[T]):
     def set_aside(self, owner: Owner, *standings: Standing) -> bool:
         """Take the slot from a run of this owner that is in progress, for another owner that has none and waits.
 
-        Return False if no such owner with one of these standings could start a run then, or if too many runs are aside
-        already.
+        ``take_newcomer`` with the same standings then returns the run that gets it. Return False if no such owner with
+        one of these standings could start a run then, or if too many runs are aside already.
         """
         self._advance()
         account = self._busy[owner]
