@@ -385,6 +385,16 @@ def test_positions_of_one_owner_are_a_line() -> None:
     assert dict(queue.positions()) == {"a3": 0, "a4": 1, "a5": 2}
 
 
+def test_runs_that_might_keep_their_slots_come_last() -> None:
+    queue = with_standings(queue_of(4), short="hij")
+    put(queue, "w1", "x1", "y1", "h1", "i1")
+    assert taken(queue) == ["w1", "x1", "h1", "i1"]
+    put(queue, "j1")
+    assert dict(queue.positions()) == {"j1": 0, "y1": 1}
+    queue.finish("h")
+    assert taken(queue) == ["j1"]
+
+
 @pytest.mark.parametrize("owners", [1, 5, 20_000])
 def test_the_work_grows_with_the_number_of_runs_and_not_with_its_square(owners: int) -> None:
     count = 20_000

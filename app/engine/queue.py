@@ -268,7 +268,8 @@ class FairQueue(Generic[T]):
     def _key(self, account: _Account[T], index: int) -> _Key:
         """Return the key by which waiting runs start; those of an owner that must leave slots to others come last."""
         start = account.used + (account.in_progress + index) * EXPECTED_SECONDS
-        return self._must_share(account) or self._fills_lane(account), start, index, account.turn
+        is_last = self._must_share(account) or self._fills_lane(account) or self._might_keep(account)
+        return is_last, start, index, account.turn
 
     def _before(self, account: _Account[T], key: _Key) -> int:
         return bisect_left(range(len(account.line)), key, key=lambda index: self._key(account, index))
