@@ -29,7 +29,7 @@ class World:
 
     slots: int
     settings: Settings
-    new: Callable[[str], Run]
+    new: Callable[[str | None], Run]
     aside: int = MOST_ASIDE
     now: float = 0.0
     started: list[str] = field(default_factory=list)
@@ -41,7 +41,7 @@ class World:
     def _start(self, run: Run) -> None:
         self.started.append(str(run.job.queue_owner))
 
-    def put(self, owner: str) -> Run:
+    def put(self, owner: str | None) -> Run:
         run = self.new(owner)
         self.dispatcher.enqueue(run)
         return run
@@ -52,14 +52,14 @@ class World:
 
 
 @pytest.fixture
-def new(lessons: Mapping[str, Lesson]) -> Callable[[str], Run]:
+def new(lessons: Mapping[str, Lesson]) -> Callable[[str | None], Run]:
     spec = job(lessons["hello-std"], {}, parse("cargo build"), "1.99")
     numbers = iter(range(100_000))
     return lambda owner: Run(spec.model_copy(update={"run_id": f"{next(numbers)}", "queue_owner": owner}))
 
 
 @pytest.fixture
-def world(new: Callable[[str], Run], shipped: Settings) -> Callable[[int], World]:
+def world(new: Callable[[str | None], Run], shipped: Settings) -> Callable[[int], World]:
     return lambda slots: World(slots, shipped, new)
 
 
@@ -80,7 +80,7 @@ async def test_a_long_run_makes_room_for_an_owner_without_a_run(world: Callable[
     assert two.started == ["greedy", "one", "other", "third"]
 
 
-async def test_elsewhere_a_long_run_keeps_its_slot(new: Callable[[str], Run], shipped: Settings) -> None:
+async def test_elsewhere_a_long_run_keeps_its_slot(new: Callable[[str | None], Run], shipped: Settings) -> None:
     """The workers of the engine on NATS have no place for a further run."""
     two = World(2, shipped, new, aside=0)
     for owner in ("greedy", "one", "other"):
@@ -151,6 +151,16 @@ async def test_a_run_yields_as_another_engines_queue_has_decided(world: Callable
         two.dispatcher.enqueue(run)
         assert run.yields is told
     assert two.dispatcher.queue.standing("everyone") == "long"
+
+
+async def test_a_long_run_without_an_owner_says_nothing_about_other_runs_without_one(
+    world: Callable[[int], World],
+) -> None:
+    """All runs of a worker are without an owner, because the web's queue has decided that they are next."""
+    two = world(2)
+    two.put(None)
+    two.wait(ENDLESS)
+    assert not two.put(None).yields
 
 
 async def test_a_run_of_a_new_owner_makes_room_at_once_for_one_with_short_runs(world: Callable[[int], World]) -> None:

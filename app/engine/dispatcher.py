@@ -96,7 +96,8 @@ class Dispatcher:
     def _yields_from_start(self, run: Run) -> bool:
         if run.told_to_yield is not None:
             return run.told_to_yield
-        return self.queue.standing(run.job.queue_owner) == "long"
+        owner = run.job.queue_owner  # None stands for many owners: a run of one says nothing about the next one's
+        return owner is not None and self.queue.standing(owner) == "long"
 
     def _note_long(self) -> None:
         """Tell the queue which owners have a run that takes long, before it ends."""
