@@ -14,6 +14,7 @@ from app.engine.dispatcher import ASIDE_SECONDS, MOST_ASIDE, TICK, Dispatcher
 from app.engine.log import Run
 from app.engine.owners import SHORT_RUNS
 from app.protocol.command import parse
+from app.protocol.events import Finished, Started
 from app.settings import Settings
 from bench.load import quantile
 from tests.support.jobs import job
@@ -21,6 +22,7 @@ from tests.support.jobs import job
 pytestmark = pytest.mark.anyio
 ENDLESS = 20.0
 """The seconds of a run that only its timeout ends."""
+STARTED = Started(id=1, toolchain="1.96", argv=("cargo", "build"), isolation="namespaces")
 
 
 @dataclass
@@ -40,6 +42,7 @@ class World:
 
     def _start(self, run: Run) -> None:
         self.started.append(str(run.job.queue_owner))
+        run.emit(STARTED)
 
     def put(self, owner: str | None) -> Run:
         run = self.new(owner)
@@ -200,11 +203,38 @@ async def test_a_known_answer_says_nothing_about_an_owners_other_runs(world: Cal
     two.wait(ENDLESS)
     two.dispatcher.free(long)
     for _ in range(2 * SHORT_RUNS):
-        two.dispatcher.free(two.put("endless"), has_run=False)
+        run = two.put("endless")
+        run.log = [STARTED.model_copy(update={"age": 60})]
+        two.dispatcher.free(run)
     assert two.dispatcher.queue.standing("endless") == "long"
     for _ in range(SHORT_RUNS):
         two.dispatcher.free(two.put("endless"))
     assert two.dispatcher.queue.standing("endless") == "short"
+
+
+def cancelled(run: Run) -> Run:
+    run.emit(Finished(id=2, status="cancelled", exit_code=None, seconds=0.1))
+    return run
+
+
+async def test_a_cancelled_run_was_not_short(world: Callable[[int], World]) -> None:
+    two = world(2)
+    two.dispatcher.free(cancelled(two.put("new")))
+    assert two.dispatcher.queue.standing("new") == "new"
+    long = two.put("endless")
+    two.wait(ENDLESS)
+    two.dispatcher.free(cancelled(long))
+    for _ in range(SHORT_RUNS):
+        two.dispatcher.free(cancelled(two.put("endless")))
+    assert two.dispatcher.queue.standing("endless") == "long"
+
+
+async def test_a_run_that_never_started_says_nothing_about_an_owners_other_runs(world: Callable[[int], World]) -> None:
+    two = world(2)
+    run = two.put("new")
+    run.log = []
+    two.dispatcher.free(run)
+    assert two.dispatcher.queue.standing("new") == "new"
 
 
 def waits(world: World, hostile: Sequence[str], think: float, seconds: float) -> list[float]:
@@ -224,6 +254,7 @@ def waits(world: World, hostile: Sequence[str], think: float, seconds: float) ->
     def begin(run: Run) -> None:
         length = ENDLESS if run.job.queue_owner in hostile else seconds
         known.append(run)
+        run.emit(STARTED)
         heapq.heappush(ended, (world.now + length, len(known), run))
 
     world.dispatcher._start = begin

@@ -68,12 +68,21 @@ class Dispatcher:
         self._moved |= left
         return left
 
-    def free(self, run: Run, *, has_run: bool = True) -> None:
-        """Free the slot of a run. ``has_run`` is False if its answer was known: that says nothing about other runs."""
+    def free(self, run: Run) -> None:
+        """Free the slot of a run."""
         took = self._clock() - self._began.pop(run)
         self._aside.discard(run)
-        self.queue.finish(run.job.queue_owner, long=took >= self._long_seconds if has_run else None)
+        self.queue.finish(run.job.queue_owner, long=self._was_long(run, took))
         self._start_waiting()
+
+    def _was_long(self, run: Run, took: float) -> bool | None:
+        """Return True if the run took long, and None if its length says nothing about its owner's other runs."""
+        start, end = run.start(), run.finished()
+        if start is None or start.age is not None:
+            return None  # nothing was executed
+        if took >= self._long_seconds:
+            return True
+        return None if end and end.status == "cancelled" else False
 
     def tick(self) -> None:
         """Start the runs that may start by now, and emit the positions that have changed."""

@@ -328,7 +328,7 @@ class LocalEngine:
 
     async def _execute(self, run: Run) -> None:
         if self._kept.has_answer(run):
-            self._dispatcher.free(run, has_run=False)
+            self._dispatcher.free(run)
             await self._answer(run)
             return
         with self._kept.in_progress(run):

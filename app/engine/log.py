@@ -180,6 +180,10 @@ class Run:
         """Return the last ``artifact`` event."""
         return next((event for event in reversed(self.log) if isinstance(event, Artifact)), None)
 
+    def start(self) -> Started | None:
+        """Return the last ``started`` event."""
+        return next((event for event in reversed(self.log) if isinstance(event, Started)), None)
+
     def finished(self) -> Finished | None:
         """Return the ``finished`` event."""
         return next((event for event in reversed(self.log) if isinstance(event, Finished)), None)
