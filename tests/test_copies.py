@@ -10,7 +10,7 @@ from app.engine import EngineUnavailableError
 from app.engine.nats import subjects
 from app.engine.nats.copies import Copies
 from app.engine.nats.mirror import Mirror
-from app.engine.nats.runlog import first_lease
+from app.engine.nats.runlog import first_lease, known, next_lease
 from app.engine.supervisor import Supervisor
 from app.protocol.command import parse
 from app.protocol.events import Event, Finished, Started, Verdict
@@ -40,7 +40,13 @@ def broker() -> MemoryBroker:
 
 
 @pytest.fixture
-async def copies(broker: MemoryBroker) -> AsyncIterator[Copies]:
+def begun() -> list[str]:
+    """The runs that a worker has taken."""
+    return []
+
+
+@pytest.fixture
+async def copies(broker: MemoryBroker, begun: list[str]) -> AsyncIterator[Copies]:
     async def store(_job: JobSpec, _events: Sequence[Event], _verdict: Verdict) -> None:
         """Keep no progress."""
 
@@ -48,7 +54,7 @@ async def copies(broker: MemoryBroker) -> AsyncIterator[Copies]:
         """Take what is said of a run."""
 
     async with anyio.create_task_group() as tasks:
-        yield Copies(broker, Supervisor(tasks), store, nothing, nothing)
+        yield Copies(broker, Supervisor(tasks), store, nothing, lambda run: begun.append(run.id), nothing)
         tasks.cancel_scope.cancel()
 
 
@@ -79,6 +85,22 @@ async def test_a_run_whose_loading_was_interrupted_is_loaded_again(copies: Copie
         await copies.get("one")
     broker.away = False
     assert [event.type for event in await followed(await copies.get("one"))] == ["started", "finished", "verdict"]
+
+
+async def test_each_lease_begins_a_run_once(copies: Copies, broker: MemoryBroker, begun: list[str]) -> None:
+    run = copies.new(job())
+    assert await first_lease(broker, "one", "a")
+    live = broker.messages[-1]
+    live.headers = {**(live.headers or {}), "Nats-Subject": f"{subjects.LIVE}run.one.lease"}
+    await copies.leased(live)
+    await copies.leased(live)
+    assert begun == ["one"]
+    live.headers["Nats-Subject"] = "run.one.lease"
+    assert await next_lease(broker, "one", "b", await known(broker, "one"))
+    await copies.replay(run)
+    assert begun == ["one", "one"]
+    assert run.lease
+    assert run.lease.holder == "b"
 
 
 async def test_a_reader_that_comes_while_a_run_is_loaded_waits_for_it(copies: Copies, broker: MemoryBroker) -> None:

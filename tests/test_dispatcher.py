@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
 
@@ -49,6 +50,10 @@ class World:
         self.dispatcher.enqueue(run)
         return run
 
+    def free(self, run: Run, status: Literal["ok", "cancelled"] = "ok") -> None:
+        run.emit(Finished(id=2, status=status, exit_code=None, seconds=0.1))
+        self.dispatcher.free(run)
+
     def wait(self, seconds: float) -> None:
         self.now += seconds
         self.dispatcher.tick()
@@ -79,7 +84,7 @@ async def test_a_long_run_makes_room_for_an_owner_without_a_run(world: Callable[
     two.put("third")
     two.wait(2 * ASIDE_SECONDS)
     assert two.started == ["greedy", "one", "other"], f"only {MOST_ASIDE} run is in progress without a slot"
-    two.dispatcher.free(long)
+    two.free(long)
     assert two.started == ["greedy", "one", "other", "third"]
 
 
@@ -101,7 +106,7 @@ async def test_a_long_run_keeps_its_slot_while_nobody_needs_it(world: Callable[[
     one.put("other")
     assert one.started == ["greedy", "other"]
     one.wait(ASIDE_SECONDS / 2)
-    one.dispatcher.free(long)
+    one.free(long)
     assert one.started == ["greedy", "other"], "the other's run has the only slot"
     one.wait(ASIDE_SECONDS / 2)
     assert one.started == ["greedy", "other", "greedy"], "by now it is long itself"
@@ -117,7 +122,7 @@ async def test_an_owner_with_a_run_aside_has_no_advantage(world: Callable[[int],
     for _ in range(slots):
         some.put("greedy")
     for run in others:
-        some.dispatcher.free(run)
+        some.free(run)
     assert some.started.count("greedy") == max(1, slots - 1), "one slot is left free, and one counts for the run aside"
 
 
@@ -130,7 +135,7 @@ async def test_an_owner_whose_run_was_long_gets_half_of_the_slots_while_others_a
     four.wait(shipped.boot_seconds + 2 * ASIDE_SECONDS)
     four.put("endless")
     assert four.started.count("endless") == 2
-    four.dispatcher.free(long[0])
+    four.free(long[0])
     assert four.started.count("endless") == 3
 
 
@@ -138,7 +143,7 @@ async def test_a_run_of_an_owner_with_long_ones_makes_room_at_once(world: Callab
     two = world(2)
     long = two.put("endless")
     two.wait(ENDLESS)
-    two.dispatcher.free(long)
+    two.free(long)
     runs = [two.put(owner) for owner in ("endless", "one", "other")]
     assert two.started == ["endless", "endless", "one", "other"]
     assert [run.yields for run in runs] == [True, False, False]
@@ -168,7 +173,7 @@ async def test_a_long_run_without_an_owner_says_nothing_about_other_runs_without
 
 async def test_a_run_of_a_new_owner_makes_room_at_once_for_one_with_short_runs(world: Callable[[int], World]) -> None:
     two = world(2)
-    two.dispatcher.free(two.put("honest"))
+    two.free(two.put("honest"))
     for owner in ("new", "newer", "newest", "honest"):
         two.put(owner)
     assert two.started == ["honest", "new", "newer", "honest"], "and not for the newest"
@@ -178,7 +183,7 @@ async def test_a_run_of_a_new_owner_does_not_make_room_for_another_new_one(world
     four = world(4)
     honest = [f"honest {number}" for number in range(4)]
     for owner in honest:
-        four.dispatcher.free(four.put(owner))
+        four.free(four.put(owner))
     for owner in ("new", *honest[:3], "newer", honest[3]):
         four.put(owner)
     assert four.started[4:] == ["new", *honest], "although the newer one has waited for longer"
@@ -190,7 +195,7 @@ async def test_a_program_that_a_lesson_asks_for_does_not_count_as_long(
     two = world(2)
     run = two.put("one")
     two.wait(shipped.boot_seconds + 1)
-    two.dispatcher.free(run)
+    two.free(run)
     assert two.dispatcher.queue.standing("one") == "short"
     run = two.put("one")
     two.wait(shipped.boot_seconds + 10)
@@ -201,31 +206,26 @@ async def test_a_known_answer_says_nothing_about_an_owners_other_runs(world: Cal
     two = world(2)
     long = two.put("endless")
     two.wait(ENDLESS)
-    two.dispatcher.free(long)
+    two.free(long)
     for _ in range(2 * SHORT_RUNS):
         run = two.put("endless")
         run.log = [STARTED.model_copy(update={"age": 60})]
-        two.dispatcher.free(run)
+        two.free(run)
     assert two.dispatcher.queue.standing("endless") == "long"
     for _ in range(SHORT_RUNS):
-        two.dispatcher.free(two.put("endless"))
+        two.free(two.put("endless"))
     assert two.dispatcher.queue.standing("endless") == "short"
-
-
-def cancelled(run: Run) -> Run:
-    run.emit(Finished(id=2, status="cancelled", exit_code=None, seconds=0.1))
-    return run
 
 
 async def test_a_cancelled_run_was_not_short(world: Callable[[int], World]) -> None:
     two = world(2)
-    two.dispatcher.free(cancelled(two.put("new")))
+    two.free(two.put("new"), "cancelled")
     assert two.dispatcher.queue.standing("new") == "new"
     long = two.put("endless")
     two.wait(ENDLESS)
-    two.dispatcher.free(cancelled(long))
+    two.free(long, "cancelled")
     for _ in range(SHORT_RUNS):
-        two.dispatcher.free(cancelled(two.put("endless")))
+        two.free(two.put("endless"), "cancelled")
     assert two.dispatcher.queue.standing("endless") == "long"
 
 
@@ -233,8 +233,31 @@ async def test_a_run_that_never_started_says_nothing_about_an_owners_other_runs(
     two = world(2)
     run = two.put("new")
     run.log = []
+    two.free(run)
+    assert two.dispatcher.queue.standing("new") == "new"
+
+
+async def test_a_run_whose_worker_was_lost_says_nothing_about_an_owners_other_runs(
+    world: Callable[[int], World],
+) -> None:
+    two = world(2)
+    run = two.put("new")
+    two.now += ENDLESS
     two.dispatcher.free(run)
     assert two.dispatcher.queue.standing("new") == "new"
+
+
+async def test_a_run_that_begins_again_is_measured_anew(world: Callable[[int], World], shipped: Settings) -> None:
+    two = world(2)
+    run, other = two.put("new"), two.put("other")
+    for _ in range(3):
+        two.wait(shipped.boot_seconds)
+        two.dispatcher.begin_again(run)
+    assert [two.dispatcher.queue.standing(owner) for owner in ("new", "other")] == ["new", "long"]
+    two.free(run)
+    assert two.dispatcher.queue.standing("new") == "short"
+    two.dispatcher.begin_again(run)
+    two.free(other)
 
 
 def waits(world: World, hostile: Sequence[str], think: float, seconds: float) -> list[float]:
@@ -266,7 +289,7 @@ def waits(world: World, hostile: Sequence[str], think: float, seconds: float) ->
             world.dispatcher.tick()
         elif ended and world.now == ended[0][0]:
             run = heapq.heappop(ended)[2]
-            world.dispatcher.free(run)
+            world.free(run)
             owner = str(run.job.queue_owner)
             if owner not in hostile:
                 found.append(world.now - posted[run])

@@ -68,6 +68,11 @@ class Dispatcher:
         self._moved |= left
         return left
 
+    def begin_again(self, run: Run) -> None:
+        """Measure a run in progress from now on, because it has only begun now, or begins again."""
+        if self._began.pop(run, None) is not None:
+            self._began[run] = self._clock()
+
     def free(self, run: Run) -> None:
         """Free the slot of a run."""
         took = self._clock() - self._began.pop(run)
@@ -78,11 +83,11 @@ class Dispatcher:
     def _was_long(self, run: Run, took: float) -> bool | None:
         """Return True if the run took long, and None if its length says nothing about its owner's other runs."""
         start, end = run.start(), run.finished()
-        if start is None or start.age is not None:
-            return None  # nothing was executed
+        if start is None or start.age is not None or end is None:
+            return None  # nothing was executed, or not to its end
         if took >= self._long_seconds:
             return True
-        return None if end and end.status == "cancelled" else False
+        return None if end.status == "cancelled" else False
 
     def tick(self) -> None:
         """Start the runs that may start by now, and emit the positions that have changed."""

@@ -26,6 +26,14 @@ class MemoryBroker(Broker):
         """Let ``read`` wait until ``answers`` is set."""
         self.answers = anyio.Event()
 
+    async def lose(self) -> None:
+        """Do what follows when the connection is lost."""
+        await self._lost()
+
+    async def come_back(self) -> None:
+        """Do what follows when the connection is there again."""
+        await self._reconnected()
+
     async def publish(
         self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None, *, seconds: float = 5.0
     ) -> int:

@@ -60,6 +60,7 @@ class Broker:
         self.restored: list[Callable[[], None]] = []
         self.lost_at = self.restored_at = -math.inf
         """The times of the last disconnection and reconnection."""
+        self._seconds_away = 0.0
         self.reconnections = 0
         self._refused = "", -math.inf
         self._closing = False
@@ -124,6 +125,11 @@ class Broker:
     def connected(self) -> bool:
         """Return True while the broker can be reached."""
         return self.client.is_connected
+
+    def connected_time(self) -> float:
+        """Return a monotonic time that stands still while the broker is away."""
+        now = time.monotonic()
+        return now - self._seconds_away - (now - self.lost_at if self.lost_at > self.restored_at else 0.0)
 
     @property
     def refusal(self) -> str:
@@ -282,7 +288,10 @@ class Broker:
     async def _reconnected(self) -> None:
         _log.warning("the broker is back")
         self._complaint = ""
-        self.restored_at = time.monotonic()
+        now = time.monotonic()
+        if self.lost_at > self.restored_at:
+            self._seconds_away += now - self.lost_at
+        self.restored_at = now
         self.reconnections += 1
         for call in self.restored:
             call()

@@ -12,7 +12,7 @@ from app.engine import EngineUnavailableError, NoSuchRunError, OnVerdict
 from app.engine.nats import subjects
 from app.engine.nats.broker import Broker, sequence_of, subject_of
 from app.engine.nats.mirror import Mirror
-from app.engine.nats.runlog import events_of, in_order, known, lease_of
+from app.engine.nats.runlog import Lease, events_of, in_order, known, lease_of
 from app.engine.retention import surplus
 from app.engine.supervisor import Supervisor
 from app.protocol.events import Event
@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 class Copies:
     """The copies by the ids of their runs.
 
-    ``send`` takes what the web says of a run, and ``ended`` is called once a run has ended. ``on_verdict`` is awaited
-    before a verdict becomes visible.
+    ``send`` takes what the web says of a run, ``begun`` is called when a worker has taken it, and ``ended`` once it has
+    ended. ``on_verdict`` is awaited before a verdict becomes visible.
     """
 
     def __init__(
@@ -34,12 +34,14 @@ class Copies:
         tasks: Supervisor,
         on_verdict: OnVerdict,
         send: Callable[[Mirror, Event], None],
+        begun: Callable[[Mirror], None],
         ended: Callable[[Mirror], None],
     ) -> None:
         self._broker = broker
         self._tasks = tasks
         self._on_verdict = on_verdict
         self._send = send
+        self._begun = begun
         self._ended = ended
         self._runs: dict[str, Mirror] = {}
         self._loading = anyio.Lock()
@@ -91,7 +93,12 @@ class Copies:
         """Note who writes to a log from now on."""
         run = self._runs.get(_run_of(msg))
         if run is not None:
-            run.lease = lease_of(msg)
+            self._note_lease(run, lease_of(msg))
+
+    def _note_lease(self, run: Mirror, lease: Lease | None) -> None:
+        if lease is not None and lease != run.lease:
+            run.lease = lease
+            self._begun(run)
 
     def take(self, run: Mirror, events: Sequence[Event]) -> bool:
         """Append events; return False if some before them are missing. A verdict is stored before it is appended."""
@@ -104,7 +111,7 @@ class Copies:
     async def replay(self, run: Mirror) -> None:
         """Read a log at the broker, because a message of it may have been missed."""
         with suppress(EngineUnavailableError):
-            run.lease = (await known(self._broker, run.id)).lease or run.lease
+            self._note_lease(run, (await known(self._broker, run.id)).lease)
             events, built = await events_of(self._broker, run.id)
             run.files = built or run.files
             self.take(run, events)

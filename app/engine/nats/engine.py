@@ -72,7 +72,7 @@ class NatsEngine:
             await self._broker.connect(_CONNECT_SECONDS, largest)
             await self._broker.ensure(self._settings.run_ttl, self._settings.engine_replicas)
             self._tasks = Supervisor(await stack.enter_async_context(anyio.create_task_group()))
-            self._runs = Copies(self._broker, self._tasks, self._on_verdict, self._say, self._ended)
+            self._runs = Copies(self._broker, self._tasks, self._on_verdict, self._say, self._begun, self._ended)
             self._feed = Feed(self._settings, self._inventory, self._tasks, self._runs.take)
             await self._broker.subscribe(f"{subjects.LIVE}run.*.ev", self._runs.told)
             await self._broker.subscribe(f"{subjects.LIVE}run.*.lease", self._runs.leased)
@@ -271,6 +271,9 @@ class NatsEngine:
 
     def _say(self, run: Mirror, event: Event) -> None:
         self._feed.say(run, event)
+
+    def _begun(self, run: Mirror) -> None:
+        self._feed.begun(run)
 
     def _ended(self, run: Mirror) -> None:
         self._feed.ended(run)

@@ -58,7 +58,7 @@ class Feed:
         """Return the queue of a group."""
         if group not in self._queues:
             settings = self._settings.model_copy(update={"max_runs": self._inventory.groups().get(group, 0)})
-            self._queues[group] = Dispatcher(settings, self._start)
+            self._queues[group] = Dispatcher(settings, self._start, clock=self._broker.connected_time)
         return self._queues[group]
 
     def groups(self) -> list[str]:
@@ -90,6 +90,11 @@ class Feed:
             self.ended(run)
             return True
         return not run.placed and self.queue(run.group).leave(run) and run.sequence is None
+
+    def begun(self, run: Mirror) -> None:
+        """Measure the run from now on: a worker has taken it, perhaps after another one was lost."""
+        if run.placed:
+            self.queue(run.group).begin_again(run)
 
     def ended(self, run: Mirror) -> None:
         """Free the slot of a run, or its place in the queue."""
