@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -302,6 +303,30 @@ def test_an_answer_without_its_artifact_is_none(store: AnswerStore, built: Built
     (tmp_path / "answers/one/key/0").unlink()
     assert store.get("key", tmp_path / "kept") is None
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("lost", ["events", "program", "0"])
+def test_an_answer_of_which_a_part_is_gone_is_replaced(
+    store: AnswerStore, built: Built, tmp_path: Path, lost: str
+) -> None:
+    store.put("key", LOG, built)
+    (tmp_path / "answers/one/key" / lost).unlink()
+    assert store.get("key", tmp_path / "kept") is None
+    assert "key" not in store
+    store.put("key", LOG, built)
+    assert store.get("key", tmp_path / "kept")
+
+
+def test_an_answer_that_is_being_written_makes_no_room(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path, "one", most_bytes=8000)
+    store.open()
+    for name, age in ((".left", 3600), (".live", 0)):
+        draft = tmp_path / "one" / name
+        draft.mkdir()
+        (draft / "program").write_bytes(bytes(8000))
+        os.utime(draft, (time.time() - age,) * 2)
+    store.put("key", LOG, None)
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {".live", "key"}
 
 
 def test_the_stamp_changes_with_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

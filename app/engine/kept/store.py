@@ -24,6 +24,8 @@ MOST_ANSWERS = 2000
 """Every option of a command makes another answer, and each new answer reads the sizes of all."""
 _SHARE = 4
 """An answer takes at most this part of the room, so that one cannot evict all others."""
+_DRAFT_SECONDS = 60.0
+"""Seconds after which an answer that is still being written was left by a killed process."""
 _EVENTS = "events"
 _PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -81,7 +83,8 @@ class AnswerStore:
         except OSError as error:
             if kept:
                 shutil.rmtree(kept, ignore_errors=True)
-            if isinstance(error, FileNotFoundError):  # perhaps another process has evicted it
+            if isinstance(error, FileNotFoundError):
+                self.drop(key)  # another process has evicted it, perhaps only in part before it was killed
                 return None
             raise
         except (TypeError, ValueError):
@@ -128,9 +131,11 @@ class AnswerStore:
         """Yield each answer's last use, size and folder; a draft that a killed process left counts as never used."""
         for folder in self._folder.iterdir():
             with suppress(FileNotFoundError):
+                is_draft = folder.name.startswith(".")
+                if is_draft and time.time() - folder.stat().st_mtime < _DRAFT_SECONDS:
+                    continue
                 stats = {one.name: one.stat() for one in folder.iterdir()}
-                complete = not folder.name.startswith(".")
-                used = stats[_EVENTS].st_mtime if complete and _EVENTS in stats else 0.0
+                used = stats[_EVENTS].st_mtime if not is_draft and _EVENTS in stats else 0.0
                 yield used, sum(one.st_size for one in stats.values()), folder
 
 
