@@ -19,7 +19,13 @@ from tests.support.scripted import ERRORS, LESSON, START, ScriptedEngine, Script
 
 
 @pytest.fixture
-def course(tmp_path: Path) -> Path:
+def bare_keys() -> bool:
+    """Return True, as in the shipped course: the key of a lesson is its slug alone."""
+    return True
+
+
+@pytest.fixture
+def course(tmp_path: Path, bare_keys: bool) -> Path:
     """The folder of a course with three lessons; the first has a variant of its files."""
     folder = tmp_path / "lessons"
     for number, slug in enumerate(("one", "two", "three"), 1):
@@ -32,7 +38,7 @@ def course(tmp_path: Path) -> Path:
     write(folder / "01-one/other/src/main.rs", "// other\n")
     write(folder / "01-one/text.md", "## About one\n\nText <b>of</b> one.\n\n```offer other\nTry `it`\n```\n")
     write(folder / "errors.toml", ERRORS)
-    write(folder / "course.toml", course_toml("01-one", "02-two", "03-three"))
+    write(folder / "course.toml", course_toml("01-one", "02-two", "03-three", bare_keys=bare_keys))
     return folder
 
 

@@ -582,6 +582,16 @@ async def test_the_wall_says_nothing_about_one_person(
     assert "Ada" not in page
 
 
+@pytest.mark.parametrize("bare_keys", [True, False])
+async def test_a_step_that_is_put_on_the_wall_stays_on_the_page(instructor: httpx.AsyncClient) -> None:
+    page = (await instructor.get("/class/step/one")).text
+    [slide] = re.findall(r'name="show" value="(step [^"]+)"', page)
+    answer = await instructor.post("/class/wall", data={"show": slide})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/class/step/one")
+    answer = await instructor.post("/class/wall", data={"show": "address"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/class/wall")
+
+
 async def link_of(answer: httpx.Response) -> str:
     found = re.search(r"<code>http://localhost(/seat/[\w-]+)</code>", answer.text)
     assert found

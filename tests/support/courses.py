@@ -8,14 +8,14 @@ from app.protocol.events import Diagnostic
 from tests.support.environment import BARE_METAL
 
 
-def course_toml(*lessons: str) -> str:
+def course_toml(*lessons: str, bare_keys: bool = True) -> str:
     """Return the ``course.toml`` of a course with one part that holds the lessons in these folders."""
     return f"""
 title = "A Course"
 intro = "What it is about."
 crate = "blog_os"
 essential_targets = ["{BARE_METAL}"]
-bare_keys = true
+bare_keys = {str(bare_keys).lower()}
 [post]
 title = "A Post"
 author = "An Author"

@@ -66,7 +66,8 @@ async def turn(request: Request, home: Home, _who: Instructor, state: Open) -> R
     home.classroom.changed()
     if by_htmx(request):
         return Response(status_code=204)
-    return RedirectResponse(f"{home.root}/class/{'wall' if not wanted else f'step/{chosen.step}'}", status_code=303)
+    lesson = _lesson(home, chosen.step) if wanted else None  # the form that names a slide is on the page of its step
+    return RedirectResponse(f"{home.root}/class/{f'step/{lesson.slug}' if lesson else 'wall'}", status_code=303)
 
 
 @router.get("/class/wall/events")
