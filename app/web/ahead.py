@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
+
+import anyio
 
 T = TypeVar("T")
 
@@ -30,8 +32,11 @@ class Ahead(Generic[T]):
     async def aclose(self) -> None:
         """Ask no more, and close the stream."""
         self._coming.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._coming
+        # Shielded, because a generator cannot be closed while it is asked for an item.
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({self._coming})
+        if not self._coming.cancelled():
+            self._coming.exception()  # asyncio would log an exception that is not retrieved
         if isinstance(self._stream, AsyncGenerator):
             await self._stream.aclose()
 
