@@ -148,7 +148,8 @@ class Attempt:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._note_cancelled)
             tasks.start_soon(self._read, stored)
-            log = await first_lease(self._broker, self._run_id, self._means.worker_id)
+            # Noted at once, because a worker that stops now must give the lease back.
+            log = self._run_log = await first_lease(self._broker, self._run_id, self._means.worker_id)
         is_first = log is not None
         log = log or await self._take_over(stored)
         if log is None:
