@@ -1,5 +1,6 @@
 """One job on a worker, with a broker in this process and an engine that nobody reaches."""
 
+import logging
 from typing import Any, cast
 
 import anyio
@@ -50,6 +51,15 @@ def attempt(broker: MemoryBroker) -> tuple[Attempt, Delivery]:
     msg = Delivery(broker)
     nothing: Any = lambda *_: None  # noqa: E731 - nothing counts here
     return Attempt(Means("w", broker, engine, Adoption(broker, engine), holding, nothing), JOB, msg, nothing), msg
+
+
+async def test_the_warning_about_a_broker_that_went_away_has_the_cause(caplog: pytest.LogCaptureFixture) -> None:
+    broker = MemoryBroker()
+    broker.away = True
+    one, _ = attempt(broker)
+    with caplog.at_level(logging.WARNING):
+        await one.execute()
+    assert caplog.messages == ["the broker went away during run one: the broker is away"]
 
 
 async def test_a_lease_that_was_taken_just_before_a_stop_is_given_back() -> None:

@@ -80,7 +80,7 @@ class Attempt:
             fenced = True
             self._means.count("fenced")
         except* EngineUnavailableError as error:
-            _log.warning("the broker went away while run %s began: %s", self._run_id, error.exceptions[0])
+            _log.warning("the broker went away during run %s: %s", self._run_id, _first(error))
         finally:
             with anyio.CancelScope(shield=True):
                 if self._handed_back:
@@ -277,6 +277,13 @@ class Attempt:
         told = Output(id=written + 1, stream="stderr", text=f"{words.was_away(round(away))}\n")
         await log.append([told], seconds=math.inf)
         return 1
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the first exception of nested groups: each task group adds one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _has_ended(events: Sequence[Event]) -> bool:
