@@ -57,7 +57,7 @@ async def last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel |
 
 
 async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel, str | None]:
-    """Wait for a run's end; return its panel, and its id if it built something."""
+    """Wait for a run's end; return its panel, and its id if it built something. Raises ``NoSuchRunError``."""
     log: list[Event] = [event async for event in home.engine.events(run_id)]
     built = run_id if any(isinstance(event, Artifact) for event in log) else None
     async with home.drawing_lock(run_id):
@@ -65,7 +65,9 @@ async def finished(home: Playground, lesson: Lesson, run_id: str) -> tuple[Panel
         if slots is None:
             status = await home.engine.status(run_id)
             renderer = await _renderer(home, lesson, status)
-            slots = home.panels.keep(run_id, status.job.owner, await home.draw(partial(fold, renderer, log)))
+            drawn = await home.draw(partial(fold, renderer, log))
+            await home.engine.status(run_id)  # raises if the run was deleted meanwhile: its panel must not stay
+            slots = home.panels.keep(run_id, status.job.owner, drawn)
     return Panel(run_id, live=False, slots=slots), built
 
 
