@@ -1,6 +1,6 @@
 // Keeps a page of the class up to date while it is visible; without it the page is as it was when it was loaded.
 //   data-updates       the address of the page's event stream, in which something comes every few seconds
-//   data-stale         shows template#stale while nothing comes
+//   data-stale         shows template#stale while nothing comes or what comes cannot be shown
 //
 // A run's stream replays what was missed, which htmx's extension asks for. A page of the class shows the present instead:
 // whenever its stream is in doubt, it opens another one, which begins with the whole page. A hidden page has no stream,
@@ -15,7 +15,7 @@ const stale = document.querySelector("[data-stale]");
 let source = null;
 let waiting; // the timer of the next attempt
 let failures = 0;
-let heard; // when something came last, or when the page was shown
+let heard; // when something came last and was shown, or when the page was
 let begun; // when the stream was opened
 let drawn = Promise.resolve();
 
@@ -37,8 +37,7 @@ const open = () => {
   source = new EventSource(page.dataset.updates);
   source.addEventListener("beat", hear);
   source.addEventListener("message", ({ data }) => {
-    hear();
-    drawn = drawn.then(() => htmx.swap({ sourceElement: page, text: data, swap: "none" })).catch(retry);
+    drawn = drawn.then(() => htmx.swap({ sourceElement: page, text: data, swap: "none" })).then(hear, retry);
   });
   // A browser gives up after an answer such as 502, so the page tries again itself.
   source.addEventListener("error", retry);
@@ -46,6 +45,7 @@ const open = () => {
 
 const retry = () => {
   close();
+  if (document.hidden) return;
   const pause = AGAIN_MS[Math.min(failures++, AGAIN_MS.length - 1)];
   waiting = setTimeout(open, pause * (0.7 + 0.6 * Math.random())); // not every page at once after a restart
 };

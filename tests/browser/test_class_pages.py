@@ -23,6 +23,14 @@ CONNECTIONS = 6
 HIDING = "Object.defineProperty(document, 'hidden', { get: () => window.covered ?? false })"
 HIDE = "covered => { window.covered = covered; document.dispatchEvent(new Event('visibilitychange')) }"
 
+# Notes how long each pause of a page is, and shortens it.
+HURRY = """
+window.pauses = [];
+const wait = window.setTimeout.bind(window);
+window.soon = done => wait(done, 0);
+window.setTimeout = (work, ms, ...rest) => { window.pauses.push(ms); return wait(work, Math.min(ms, 10), ...rest); };
+"""
+
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClassServer]:
@@ -89,6 +97,33 @@ def test_hidden_pages_leave_a_connection_to_the_one_that_is_shown(browser: Brows
         expect(pages[1].locator("#class-rows")).not_to_contain_text("Dora")
         pages[1].evaluate(HIDE, False)
         sees(pages[1], "Dora")
+
+
+def test_a_page_that_cannot_show_what_comes_asks_ever_less_often(browser: Browser, held: ClassServer) -> None:
+    with browser.new_context() as context:
+        context.add_init_script(HIDING)
+        context.add_init_script(HURRY)
+        page = context.new_page()
+        entered(page, held)
+        page.evaluate("() => { pauses.length = 0; htmx.swap = () => Promise.reject(new Error('broken')); }")
+        page.evaluate(HIDE, True)
+        page.evaluate(HIDE, False)
+        page.wait_for_function("() => pauses.some(ms => ms > 1400)", timeout=RUN_MS)
+
+
+def test_a_page_that_was_hidden_before_a_failure_opens_no_stream(browser: Browser, held: ClassServer) -> None:
+    with browser.new_context() as context:
+        context.add_init_script(HIDING)
+        context.add_init_script(HURRY)
+        page = context.new_page()
+        entered(page, held)
+        page.evaluate("() => { htmx.swap = () => new Promise((_, fail) => { window.fail = fail; }); }")
+        page.evaluate(HIDE, True)
+        page.evaluate(HIDE, False)
+        page.wait_for_function("() => window.fail !== undefined", timeout=RUN_MS)
+        page.evaluate(HIDE, True)
+        page.evaluate("async () => { pauses.length = 0; fail(new Error('broken')); await new Promise(soon); }")
+        assert page.evaluate("pauses") == []
 
 
 def test_a_learners_strip_outlives_the_answers_of_a_proxy(browser: Browser, held: ClassServer) -> None:
