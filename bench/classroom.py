@@ -42,7 +42,7 @@ MOST_SECONDS = 2.0
 """The bound for the 95th percentile of an update."""
 MOST_TIMES = 2.0
 """The bound for the 95th percentile of a run beside hostile seats, as a multiple of that without."""
-MOST_MEGABYTES = 200
+MOST_MEBIBYTES = 200
 _COMING = 60.0
 """The most seconds within which all learners come."""
 _FEWEST = 2
@@ -86,12 +86,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Held:
-    """A class that was held: both halves, the server's most memory in megabytes, and what it kept afterwards."""
+    """A class that was held: both halves, the server's most memory in mebibytes, and what it kept afterwards."""
 
     quiet: Phase
     beside: Phase
     largest: int
-    megabytes: float
+    mebibytes: float
     failures: Mapping[str, int]
     left: Mapping[str, str]
 
@@ -104,7 +104,7 @@ class Held:
     def is_good(self) -> bool:
         """True if no bound was exceeded, nothing failed and nothing is left."""
         update = max(self.quiet.update, self.beside.update)
-        bounded = update <= MOST_SECONDS and self.times <= MOST_TIMES and self.megabytes <= MOST_MEGABYTES
+        bounded = update <= MOST_SECONDS and self.times <= MOST_TIMES and self.mebibytes <= MOST_MEBIBYTES
         return bounded and not (self.failures or self.left)
 
 
@@ -298,7 +298,7 @@ def report(held: Held, seats: int, hostile: int) -> None:
     print(
         f"bounds: an update {held.quiet.update:.2f} s, beside hostile seats {held.beside.update:.2f} s of "
         f"{MOST_SECONDS:g}; a run there {held.times:.2f} times as long of {MOST_TIMES:g}; "
-        f"{held.megabytes:.0f} MB of {MOST_MEGABYTES}; left: {kept}"
+        f"{held.mebibytes:.0f} MiB of {MOST_MEBIBYTES}; left: {kept}"
     )
 
 

@@ -60,7 +60,7 @@ def parts_of(stats: Iterable[str], root: int, ticks: int) -> Parts:
 
 @dataclass(frozen=True)
 class Memory:
-    """Megabytes: those resident in the server's own process, and the shares of the server and of its descendants.
+    """MiB: those resident in the server's own process, and the shares of the server and of its descendants.
 
     A share counts each page that several processes map only in part (``Pss`` in proc_pid_smaps(5)), so shares can be
     added. Forked readers have most of their pages in common.
@@ -72,7 +72,9 @@ class Memory:
 
     def line(self) -> str:
         """The memory as it is printed."""
-        return f"{self.resident:.0f} MB resident, {self.server:.0f} MB as its share; its readers {self.others:.0f} MB"
+        return (
+            f"{self.resident:.0f} MiB resident, {self.server:.0f} MiB as its share; its readers {self.others:.0f} MiB"
+        )
 
 
 def memory(pid: int) -> Memory:
@@ -80,7 +82,7 @@ def memory(pid: int) -> Memory:
     parents = {each: int(fields[1]) for each, fields in map(_fields, _stats())}
     own = _rollup(pid)
     others = [_rollup(each).get("Pss", 0) for each in _family(parents, pid) - {pid}]
-    return Memory(own["Rss"] / 1000, own["Pss"] / 1000, sum(others) / 1000)
+    return Memory(own["Rss"] / 1024, own["Pss"] / 1024, sum(others) / 1024)
 
 
 def parts(pid: int) -> Parts:
@@ -113,7 +115,7 @@ def _family(parents: Mapping[int, int], root: int) -> set[int]:
 
 
 def _rollup(pid: int) -> dict[str, int]:
-    """Return the sums over a process's mappings, in the kernel's kB; nothing if it has ended."""
+    """Return the sums over a process's mappings, in KiB, which the kernel calls kB; nothing if it has ended."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:

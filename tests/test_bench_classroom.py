@@ -3,7 +3,7 @@
 import pytest
 
 from app.cli.learner import Ran
-from bench.classroom import MOST_MEGABYTES, Held, Phase, address_of, measure, report
+from bench.classroom import MOST_MEBIBYTES, Held, Phase, address_of, measure, report
 from tests.support.environment import EVERYTHING
 
 OF_THE_MACHINE = {"mounts", "shared memory"}
@@ -16,7 +16,7 @@ def test_everyone_sees_each_other_beside_hostile_seats_and_nothing_is_left() -> 
     assert not held.failures
     assert held.quiet.fewest >= 2
     assert held.beside.fewest >= 2
-    assert held.megabytes < MOST_MEGABYTES
+    assert held.mebibytes < MOST_MEBIBYTES
     assert held.left.keys() <= OF_THE_MACHINE
 
 

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from bench.processes import Parts, memory, parts, parts_of, settled
 
 BURN = "import time\nwhile time.process_time() < {}: pass\n"
@@ -50,6 +52,11 @@ def test_a_tree_has_settled_when_it_has_nothing_left_to_do() -> None:
         used = settled(process.pid).total
         process.kill()
     assert 0.75 <= used < 2, "counted in hundredths, of each process rounded down"
+
+
+def test_memory_is_printed_in_the_unit_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.processes._rollup", lambda _pid: {"Rss": 300 * 1024, "Pss": 200 * 1024})
+    assert memory(-1).line() == "300 MiB resident, 200 MiB as its share; its readers 0 MiB"
 
 
 def test_pages_that_processes_share_are_counted_once() -> None:
