@@ -1,4 +1,4 @@
-"""Start the programs of set-up: with an argument list that no shell reads, and never left running."""
+"""Start compilers and system tools with arguments of our own, which no shell parses, and never leave one running."""
 
 import os
 import signal
