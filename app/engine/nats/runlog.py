@@ -23,7 +23,7 @@ _LAST = "Nats-Expected-Last-Subject-Sequence"
 _OF = "Nats-Expected-Last-Subject-Sequence-Subject"
 _BUILT = "Playground-Built"
 _LARGEST = 512 * 1024
-"""Bytes of events that one message has at most, unless a single event has more."""
+"""Characters of events that one message has at most, unless one event has more; at most 2 MiB as UTF-8."""
 _TEXT = _LARGEST // 8
 """Characters of output that fit into a message even if JSON escapes each of them, which takes six bytes."""
 _TRIES, _PAUSE = 100, 0.05
@@ -49,7 +49,10 @@ class Built(BaseModel):
 
 
 class Lease(BaseModel):
-    """The right to write to a run's log. ``attempt`` counts from 1; ``nonce`` tells a holder its own lease."""
+    """The right to write to a run's log. ``nonce`` tells a holder its own lease.
+
+    ``attempt`` counts from 1. A lease that was handed back has one less, so a first one then has 0.
+    """
 
     model_config = ConfigDict(frozen=True)
 
