@@ -11,7 +11,7 @@ from app.engine import EngineUnavailableError
 from app.engine.nats.broker import Broker
 from app.engine.nats.copies import Copies
 from app.engine.nats.mirror import Mirror
-from app.engine.nats.runlog import Built, Known
+from app.engine.nats.runlog import BrokerArtifact, Known
 from app.engine.supervisor import Supervisor
 from app.protocol.command import parse
 from app.protocol.events import Event, Finished, Output, Verdict
@@ -43,7 +43,7 @@ class StoredLog:
         accepted = Msg(NatsClient(), data=data, headers={"Nats-Sequence": "7"})
         return Known(accepted, None, 0, False, self.stored)
 
-    async def events_of(self, _broker: Broker, _run_id: str) -> tuple[list[Event], Built | None]:
+    async def events_of(self, _broker: Broker, _run_id: str) -> tuple[list[Event], BrokerArtifact | None]:
         found = list(self.events)
         self.asked.set()
         await self.answers.wait()
@@ -69,7 +69,7 @@ async def copies() -> AsyncIterator[Copies]:
         """Ignore what the copies say of the run."""
 
     async with anyio.create_task_group() as tasks:
-        yield Copies(Broker("nats://127.0.0.1:1"), Supervisor(tasks), store, nothing, nothing)
+        yield Copies(Broker("nats://127.0.0.1:1"), Supervisor(tasks), store, nothing, nothing, nothing)
 
 
 async def read(run: Mirror) -> list[Event]:

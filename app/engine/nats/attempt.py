@@ -20,7 +20,7 @@ from app.engine.nats.broker import Broker, FencedError, Gone
 from app.engine.nats.holding import Holding
 from app.engine.nats.runlog import (
     HANDED_BACK,
-    Built,
+    BrokerArtifact,
     Lease,
     RunLog,
     events_of,
@@ -144,26 +144,26 @@ class Attempt:
     async def _from_lease_to_end(self) -> None:
         written = int((self._msg.headers or {}).get(subjects.EVENTS, 0))
         # What came before this worker was connected is read while the broker answers.
-        stored: list[Event] = []
+        written_events: list[Event] = []
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._note_cancelled)
-            tasks.start_soon(self._read, stored)
+            tasks.start_soon(self._read, written_events)
             # Noted at once, because a worker that stops now must give the lease back.
             log = self._run_log = await first_lease(self._broker, self._run_id, self._means.worker_id)
         is_first = log is not None
-        log = log or await self._take_over(stored)
+        log = log or await self._take_over(written_events)
         if log is None:
             return
         self._run_log = log
-        if not is_first or len(stored) != written:
+        if not is_first or len(written_events) != written:
             # The web did not learn that an event of its own was stored, or another worker has written.
-            stored = (await events_of(self._broker, self._run_id, log.sequence))[0]
-            written = len(stored)
+            written_events = (await events_of(self._broker, self._run_id, log.sequence))[0]
+            written = len(written_events)
         if not is_first:
-            if await self._is_over(log, stored):
+            if await self._is_over(log, written_events):
                 await self._msg.ack()
                 return
-            written = await self._begin_again(log, stored)
+            written = await self._begin_again(log, written_events)
         await self._run(log, written)
         await self._msg.ack()
 
@@ -173,9 +173,9 @@ class Attempt:
     async def _read(self, events: list[Event]) -> None:
         events += (await events_of(self._broker, self._run_id))[0]
 
-    async def _take_over(self, stored: Sequence[Event]) -> RunLog | None:
+    async def _take_over(self, written_events: Sequence[Event]) -> RunLog | None:
         """Take the lease from a worker that is gone. Return None if the run has ended, or is in progress elsewhere."""
-        if _has_ended(stored):
+        if _has_ended(written_events):
             await self._msg.ack()
             return None
         before = await known(self._broker, self._run_id)
@@ -262,7 +262,7 @@ class Attempt:
                     await log.append(batch[:last], seconds=math.inf)
                 elif not end:
                     written += await self._append(log, batch, written)
-        built: Built | None = None
+        built: BrokerArtifact | None = None
         with suppress(NoSuchRunError, NothingBuiltError):
             built = await artifacts.store(self._broker, self._run_id, self._engine.built(self._run_id))
         await log.append(end, built, seconds=math.inf)

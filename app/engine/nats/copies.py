@@ -168,12 +168,12 @@ class Copies:
             raise NoSuchRunError(run_id)
         run = Mirror(JobSpec.model_validate_json(found.job.data), self._send)
         run.accepted = sequence_of(found.job)
-        run.lease, run.closing = found.lease, found.stored
+        run.lease, run.closing = found.lease, found.progress_stored
         events, run.files = await events_of(self._broker, run_id)
         # Only now, because a copy without its log would look like a run that waits, and never end if this is cancelled.
         self._runs[run_id] = run
         self.take(run, events)
-        if found.stored and run.ending:
+        if found.progress_stored and run.ending:
             run.close(stored=True)
         elif not run.ending:
             # For what was stored while the log was read, or is not known yet to the broker that answered.

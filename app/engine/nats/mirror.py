@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from app.engine.log import Run
-from app.engine.nats.runlog import Built, Lease
+from app.engine.nats.runlog import BrokerArtifact, Lease
 from app.protocol.events import Event, Queued, Started, Verdict
 from app.protocol.job import JobSpec, RunStatus
 
@@ -24,7 +24,7 @@ class Mirror(Run):
         self.sequence: int | None = None
         """The sequence of its job among those for workers."""
         self.lease: Lease | None = None
-        self.files: Built | None = None
+        self.files: BrokerArtifact | None = None
         self.ending: Verdict | None = None
         """The verdict, until its progress is stored."""
         self.pumping = self.closing = self.placed = False

@@ -31,7 +31,7 @@ HANDED_BACK = "handed-back"
 """The holder of a lease that a worker has given up before its own end."""
 
 
-class Stored(BaseModel):
+class StoredFile(BaseModel):
     """A file that a run left at the broker: its name, and its size in bytes."""
 
     model_config = ConfigDict(frozen=True)
@@ -40,12 +40,12 @@ class Stored(BaseModel):
     bytes: int = Field(ge=0)
 
 
-class Built(BaseModel):
+class BrokerArtifact(BaseModel):
     """The artifact that a run left at the broker: the program first, then the files that belong to it."""
 
     model_config = ConfigDict(frozen=True)
 
-    files: tuple[Stored, ...] = Field(min_length=1)
+    files: tuple[StoredFile, ...] = Field(min_length=1)
 
 
 class Lease(BaseModel):
@@ -66,7 +66,7 @@ class Batch:
     """Events that were written at once. ``built`` is set in the last one of a run with an artifact."""
 
     events: tuple[Event, ...]
-    built: Built | None
+    built: BrokerArtifact | None
 
 
 def lease_of(msg: Msg) -> Lease:
@@ -81,13 +81,13 @@ def batch_of(msg: Msg) -> Batch:
     """Return the events in a message. Raises ``ValueError`` if it cannot be read."""
     told = (msg.headers or {}).get(_BUILT)
     events = tuple(from_json(line) for line in msg.data.splitlines())
-    return Batch(events, Built.model_validate_json(told) if told else None)
+    return Batch(events, BrokerArtifact.model_validate_json(told) if told else None)
 
 
-def in_order(messages: Iterable[Msg]) -> tuple[list[Event], Built | None]:
+def in_order(messages: Iterable[Msg]) -> tuple[list[Event], BrokerArtifact | None]:
     """Return the events of messages in the order of their ids, each once, and the artifact."""
     events: list[Event] = []
-    built: Built | None = None
+    built: BrokerArtifact | None = None
     for msg in messages:
         try:
             batch = batch_of(msg)
@@ -133,7 +133,9 @@ class RunLog:
         self.lease = lease
         self.sequence = sequence
 
-    async def append(self, events: Sequence[Event], built: Built | None = None, *, seconds: float = 5.0) -> None:
+    async def append(
+        self, events: Sequence[Event], built: BrokerArtifact | None = None, *, seconds: float = 5.0
+    ) -> None:
         """Store events. ``built`` belongs to the verdict. Raises ``FencedError``, ``EngineUnavailableError``."""
         subject = subjects.of_run(self.run_id, "ev")
         fence = {_LAST: str(self.sequence), _OF: subjects.of_run(self.run_id, "lease")}
@@ -159,7 +161,7 @@ class Known:
     lease: Lease | None
     sequence: int
     cancelled: bool
-    stored: bool
+    progress_stored: bool
 
 
 async def known(broker: Broker, run_id: str) -> Known:
@@ -171,19 +173,19 @@ async def known(broker: Broker, run_id: str) -> Known:
         lease=lease_of(lease) if lease else None,
         sequence=sequence_of(lease) if lease else 0,
         cancelled=by_subject(found, "cancel") is not None,
-        stored=by_subject(found, "stored") is not None,
+        progress_stored=by_subject(found, "stored") is not None,
     )
 
 
-async def events_of(broker: Broker, run_id: str, lease: int = 0) -> tuple[list[Event], Built | None]:
+async def events_of(broker: Broker, run_id: str, lease_sequence: int = 0) -> tuple[list[Event], BrokerArtifact | None]:
     """Return a run's events so far. Raises ``EngineUnavailableError``.
 
-    With the sequence of a ``lease``, every event before that lease is among them: of several brokers, the one that
-    answers may not have heard of the last messages yet.
+    With the sequence of a lease, every event before that lease is among them: of several brokers, the one that answers
+    may not have heard of the last messages yet.
     """
-    found = await broker.read(subjects.RUNS, subjects.of_run(run_id, "*" if lease else "ev"))
+    found = await broker.read(subjects.RUNS, subjects.of_run(run_id, "*" if lease_sequence else "ev"))
     for _ in range(_TRIES):
-        if not lease or any(sequence_of(msg) >= lease for msg in found):
+        if not lease_sequence or any(sequence_of(msg) >= lease_sequence for msg in found):
             return in_order(msg for msg in found if subject_of(msg).endswith(".ev"))
         await anyio.sleep(_PAUSE)
         found = await broker.read(subjects.RUNS, subjects.of_run(run_id, "*"))
