@@ -15,8 +15,8 @@ MOST_ASIDE = 1
 ASIDE_SECONDS = 2.0
 """Seconds after which a run in progress goes on without its slot if any owner without a run waits for one.
 
-Otherwise an endless run would halve what two processors do for everybody else, although it takes less than half of
-them: by then it has a lower priority (``app.sandbox.watch``).
+Without this, one endless run would halve the throughput of two processors for all others. It takes less than half of
+them when it goes on, because it has a lower priority by then (``app.sandbox.watch``).
 """
 
 
@@ -98,7 +98,7 @@ class Dispatcher:
     def _start_waiting(self) -> None:
         self._note_long()
         started = False
-        while run := self.queue.take() or self._take_of_long():
+        while run := self.queue.take() or self._take_by_setting_aside():
             self._began[run] = self._clock()
             run.yields = self._yields_from_start(run)
             run.state = "running"
@@ -120,17 +120,17 @@ class Dispatcher:
                 break
             self.queue.note_long(run.job.queue_owner)
 
-    def _take_of_long(self) -> Run | None:
-        """Return the run that gets the slot of one that takes long, or None."""
-        for run, standings in self._that_make_room():
+    def _take_by_setting_aside(self) -> Run | None:
+        """Set a run aside and return the run that gets its slot, or None."""
+        for run, standings in self._candidates_to_set_aside():
             if run not in self._aside and self.queue.set_aside(run.job.queue_owner, *standings):
                 self._aside.add(run)
                 run.yields = True
                 return self.queue.take_newcomer(*standings)
         return None
 
-    def _that_make_room(self) -> Iterator[tuple[Run, Sequence[Standing]]]:
-        """Yield the runs that make room, each with the standings of the owners for whom it does.
+    def _candidates_to_set_aside(self) -> Iterator[tuple[Run, Sequence[Standing]]]:
+        """Yield the runs that may be set aside, each with the standings of the owners for whom it makes room.
 
         It does so at once for owners of a better standing than its own, and later for every owner.
         """
