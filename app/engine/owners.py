@@ -15,7 +15,7 @@ STANDINGS: tuple[Standing, ...] = ("short", "new", "long")
 PRESENT_SECONDS = 300.0
 """An owner counts as present for this long after a page, a stream or a run."""
 SHORT_RUNS = 3
-"""Runs that must end in time, one after the other, until the runs of an owner with a long one are expected to be short.
+"""Short runs in a row after which an owner with a long run counts as short again.
 
 With fewer, owners who mix endless runs with short ones would often get a slot that should be open to others.
 """
@@ -24,11 +24,11 @@ _MOST_KNOWN = 10_000
 
 
 class Owners:
-    """Owners by their standing, which says how long their next run probably takes.
+    """Owners by their standing.
 
-    It is ``short`` if their last runs have ended in time, ``long`` after a run that has not, and ``new`` before the
-    first run. Little is kept of each: the standing of the ``_MOST_KNOWN`` owners whose runs ended last, and of each
-    standing the ``_MOST_PRESENT`` owners that were seen last, which is enough to know if there is another one.
+    A standing predicts the length of the owner's next run: ``new`` before the first run, ``short`` after short ones,
+    ``long`` after a long one. Little is kept of each: the standing of the ``_MOST_KNOWN`` owners whose runs ended last,
+    and of each standing the ``_MOST_PRESENT`` owners that were seen last, which is enough to know if there is another.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -49,7 +49,7 @@ class Owners:
         self._see(owner, self._clock())
 
     def note_run(self, owner: Owner, *, long: bool) -> None:
-        """Note that a run of the owner has ended in time, or that one in progress, or ended, took long."""
+        """Note a short run that has ended, or a long one, ended or not."""
         at = self._seen[self.standing(owner)].pop(owner, None)
         self._missing[owner] = SHORT_RUNS if long else max(0, self._missing.get(owner, 1) - 1)
         self._missing.move_to_end(owner)
