@@ -101,7 +101,7 @@ async def on_nats(settings: Settings, on_verdict: OnVerdict) -> AsyncIterator[Ma
             try:
                 await until_there(inventory)
                 [group] = engine._feed.groups()
-                yield Made(engine, process.kill, settings.isolation, engine._feed.queue(group).queue)
+                yield Made(engine, process.kill, settings.isolation, engine._feed.dispatcher_of(group).queue)
             finally:
                 process.kill()
 

@@ -31,7 +31,7 @@ class World:
     def place(self) -> Mirror:
         parts = {"course": "c", "digest": "d", "lesson": "l", "toolchain": "1.96", "queue_owner": "honest"}
         run = Mirror(JobSpec.model_validate({**parts, "files": {}, "command": parse("cargo build")}), self.feed.say)
-        self.feed.queue("g").queue.resize(2)
+        self.feed.dispatcher_of("g").queue.resize(2)
         self.feed.enqueue(run, "g")
         assert run.placed
         return run
@@ -39,8 +39,8 @@ class World:
     def wait(self, seconds: float) -> str:
         """Advance the clock, and return the standing of the run's owner."""
         self.now += seconds
-        self.feed.queue("g").tick()
-        return self.feed.queue("g").queue.standing("honest")
+        self.feed.dispatcher_of("g").tick()
+        return self.feed.dispatcher_of("g").queue.standing("honest")
 
 
 @pytest.fixture

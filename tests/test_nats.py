@@ -389,7 +389,7 @@ async def test_a_run_goes_to_a_group_that_can_execute_it_and_to_another_one_if_i
         # A job is at the broker for a group whose only worker takes none, and is not heard of any more.
         silent = _worker(taught, toolchain.name)
         engine._inventory.note(silent)
-        engine._feed.queue(silent.group)
+        engine._feed.dispatcher_of(silent.group)
         engine._feed.resize()
         stranded, running, waiting = jobs(), jobs("cargo run", TURNS.replace("0..25", "0..")), jobs()
         await engine.submit(stranded)
@@ -512,7 +512,7 @@ async def test_a_cancelled_run_that_no_worker_has_taken_ends_at_once(
         with pytest.raises(EngineUnavailableError):
             await engine.submit(jobs())
         engine._inventory.note(_worker(taught, jobs().toolchain))
-        engine._feed.queue(_worker(taught, jobs().toolchain).group)
+        engine._feed.dispatcher_of(_worker(taught, jobs().toolchain).group)
         engine._feed.resize()
         # One job is at the broker for a worker that does not come, one is in the queue here.
         runs = [await engine.submit(jobs()) for _ in range(2)]
@@ -531,7 +531,7 @@ async def test_a_job_that_the_broker_refuses_waits_until_a_run_ends(
     async with web(settings, taught, nats.url) as engine:
         worker = _worker(taught, jobs().toolchain, slots=2 * subjects.OWNER_JOBS)
         engine._inventory.note(worker)
-        engine._feed.queue(worker.group)
+        engine._feed.dispatcher_of(worker.group)
         engine._feed.resize()
         runs = {await engine.submit(jobs(queue_owner="greedy")) for _ in range(subjects.OWNER_JOBS + 2)}
         with anyio.fail_after(60):
@@ -625,7 +625,7 @@ async def test_a_wish_to_cancel_that_the_broker_missed_is_repeated(
 ) -> None:
     async with web(settings, taught, nats.url) as engine:
         engine._inventory.note(_worker(taught, jobs().toolchain))
-        engine._feed.queue(_worker(taught, jobs().toolchain).group)
+        engine._feed.dispatcher_of(_worker(taught, jobs().toolchain).group)
         engine._feed.resize()
         runs = [await engine.submit(jobs()) for _ in range(2)]
         await anyio.sleep(0.2)

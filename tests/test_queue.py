@@ -34,7 +34,7 @@ class Clock:
 
 
 def queue_of(slots: int, clock: Callable[[], float] | None = None, aside: int = 0) -> FairQueue[str]:
-    return FairQueue(slots, LENGTH, SHARE, clock or Clock(), aside=aside)
+    return FairQueue(slots, LENGTH, SHARE, clock or Clock(), most_aside=aside)
 
 
 def put(queue: FairQueue[str], *runs: str) -> list[int]:
@@ -477,7 +477,7 @@ class Played:
     count: int = 0
 
     def __post_init__(self) -> None:
-        self.queue = FairQueue[int](self.slots, LENGTH, SHARE, self.clock, aside=self.most_aside)
+        self.queue = FairQueue[int](self.slots, LENGTH, SHARE, self.clock, most_aside=self.most_aside)
 
     def waiting(self) -> int:
         return sum(map(len, self.lines.values()))

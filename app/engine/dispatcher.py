@@ -23,18 +23,18 @@ them when it goes on, because it has a lower priority by then (``app.sandbox.wat
 class Dispatcher:
     """Owns the queue of this engine's runs. Calls ``start`` with each run that may start.
 
-    At most ``settings.max_runs`` of them have a slot, and at most ``aside`` further ones are in progress.
+    At most ``settings.max_runs`` of them have a slot, and at most ``most_aside`` further ones are in progress.
     """
 
     def __init__(
         self,
         settings: Settings,
         start: Callable[[Run], None],
-        aside: int = 0,
+        most_aside: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         bounds = (settings.max_runs, settings.queue_length, settings.owner_queue_length)
-        self.queue = FairQueue[Run](*bounds, clock, lambda run: run.job.priority, aside)
+        self.queue = FairQueue[Run](*bounds, clock, lambda run: run.job.priority, most_aside)
         self._start = start
         self._clock = clock
         self._long_seconds = max(settings.program_seconds, settings.boot_seconds) + ASIDE_SECONDS

@@ -75,25 +75,25 @@ class FairQueue(Generic[T]):
     all others have at most half of them if no further run may be set aside, because each might keep its slot, and also
     if an owner of ``long`` standing is present: it rarely comes alone.
 
-    At most ``length`` runs wait in all, and at most ``share`` of one owner. The owner None has only the first bound.
-    At most ``aside`` runs are aside.
+    At most ``length`` runs wait in all, and at most ``owner_length`` of one owner. The owner None has only the first
+    bound. At most ``most_aside`` runs are aside.
     """
 
     def __init__(
         self,
         slots: int,
         length: int,
-        share: int,
+        owner_length: int,
         clock: Callable[[], float] = time.monotonic,
         priority: Callable[[T], int] = lambda _run: 0,
-        aside: int = 0,
+        most_aside: int = 0,
     ) -> None:
         self._slots = slots
         self._length = length
-        self._share = share
+        self._owner_length = owner_length
         self._clock = clock
         self._priority = priority
-        self._most_aside = aside
+        self._most_aside = most_aside
         self._accounts: dict[Owner, _Account[T]] = {}
         self._busy: dict[Owner, _Account[T]] = {}
         self._rankings: dict[Standing, list[_Entry[T]]] = {each: [] for each in STANDINGS}
@@ -129,7 +129,7 @@ class FairQueue(Generic[T]):
         """Raise ``OwnerQueueFullError`` or ``QueueFullError`` if no further run of the owner may wait."""
         account = self._accounts.get(owner)
         own = (len(account.line) if account else 0) + self._held[owner]
-        if owner is not None and own >= self._share:
+        if owner is not None and own >= self._owner_length:
             raise OwnerQueueFullError(f"{own} runs of this owner are waiting already")
         everyones = self._waiting + self._held.total()
         if everyones >= self._length:
@@ -194,7 +194,7 @@ class FairQueue(Generic[T]):
         account.turn = next(self._turns)
         account.running += 1
         self._busy[account.owner] = account
-        self._left(account)
+        self._note_left_line(account)
         return run
 
     def set_aside(self, owner: Owner, *standings: Standing) -> bool:
@@ -239,7 +239,7 @@ class FairQueue(Generic[T]):
             return False
         self._advance()
         account.line.remove(run)
-        self._left(account)
+        self._note_left_line(account)
         self._settle(account)
         return True
 
@@ -268,7 +268,7 @@ class FairQueue(Generic[T]):
     def _key(self, account: _Account[T], index: int) -> _Key:
         """Return the key by which waiting runs start; those of an owner that must leave slots to others come last."""
         start = account.used + (account.in_progress + index) * EXPECTED_SECONDS
-        is_last = self._must_share(account) or self._fills_lane(account) or self._might_keep(account)
+        is_last = self._must_share(account) or self._fills_long_share(account) or self._might_hold_slot(account)
         return is_last, start, index, account.turn
 
     def _before(self, account: _Account[T], key: _Key) -> int:
@@ -295,7 +295,7 @@ class FairQueue(Generic[T]):
         """Return True if the account may get one of so many free slots."""
         if free < 1 or (self._must_share(account) and free <= 1 + account.aside):
             return False
-        return not self._fills_lane(account) and not self._might_keep(account)
+        return not self._fills_long_share(account) and not self._might_hold_slot(account)
 
     def _must_share(self, account: _Account[T]) -> bool:
         """Return True if the owner has a run in progress and another one is present, so that the last slot stays free.
@@ -306,14 +306,14 @@ class FairQueue(Generic[T]):
             return False
         return self._owners.are_others_present(account.owner)
 
-    def _fills_lane(self, account: _Account[T]) -> bool:
+    def _fills_long_share(self, account: _Account[T]) -> bool:
         """Return True if the owner's runs take long, and such owners have as many in progress as they may have."""
         if self._slots < 2 or self.standing(account.owner) != "long":
             return False
         in_progress = sum(each.in_progress for each in self._busy.values() if self.standing(each.owner) == "long")
         return in_progress >= self._slots // 2 and self._owners.is_present("short", "new")
 
-    def _might_keep(self, account: _Account[T]) -> bool:
+    def _might_hold_slot(self, account: _Account[T]) -> bool:
         """Return True if the owner's next run may take long and not make room, and half of the slots have such runs."""
         if self._slots < 2 or self.standing(account.owner) == "short":
             return False
@@ -350,7 +350,7 @@ class FairQueue(Generic[T]):
                 self._enter(account)
         return None
 
-    def _left(self, account: _Account[T]) -> None:
+    def _note_left_line(self, account: _Account[T]) -> None:
         self._waiting -= 1
         self._lines -= not account.line
 

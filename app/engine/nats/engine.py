@@ -143,7 +143,7 @@ class NatsEngine:
         if job.after is not None:
             await self.artifact(job.after)
         group = self._feed.place(job)
-        queue = self._feed.queue(group).queue
+        queue = self._feed.dispatcher_of(group).queue
         queue.check(job.queue_owner)
         queue.hold(job.queue_owner)
         run = self._runs.new(job)
@@ -293,7 +293,7 @@ class NatsEngine:
             if why and worker_id not in self._refused:
                 self._refused.add(worker_id)
                 self._tasks.start_soon(self._tell_refused, worker_id, why)
-            self._feed.queue(info.group)
+            self._feed.dispatcher_of(info.group)
             if is_new:
                 # The broker deletes the consumer of a group that was away for long.
                 self._tasks.start_soon(self._create_consumer, info.group)

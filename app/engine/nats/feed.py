@@ -43,58 +43,58 @@ class Feed:
         self._tasks = tasks
         self._take = take
         self._name = secrets.token_hex(4)
-        self._queues: dict[str, Dispatcher] = {}
+        self._dispatchers: dict[str, Dispatcher] = {}
         self._refused: list[Mirror] = []
         """Runs whose owner has as many jobs at the workers as it may have."""
 
     def place(self, job: JobSpec) -> str:
         """Return the group that runs a job. Raises ``EngineUnavailableError`` if there never was one."""
-        able = self._inventory.able(job) or list(self._queues)
+        able = self._inventory.able(job) or list(self._dispatchers)
         if not able:
             raise EngineUnavailableError(words.NO_WORKER)
         return able[0]
 
-    def queue(self, group: str) -> Dispatcher:
-        """Return the queue of a group."""
-        if group not in self._queues:
+    def dispatcher_of(self, group: str) -> Dispatcher:
+        """Return the dispatcher of a group, which has its queue."""
+        if group not in self._dispatchers:
             settings = self._settings.model_copy(update={"max_runs": self._inventory.groups().get(group, 0)})
-            self._queues[group] = Dispatcher(settings, self._start, clock=self._broker.connected_time)
-        return self._queues[group]
+            self._dispatchers[group] = Dispatcher(settings, self._start, clock=self._broker.connected_time)
+        return self._dispatchers[group]
 
     def groups(self) -> list[str]:
         """Return every group of workers that has been heard of."""
-        return [group for group in self._queues if group]
+        return [group for group in self._dispatchers if group]
 
     def note_presence(self, owner: str | None) -> None:
         """Note that an owner is present."""
-        for queue in self._queues.values():
-            queue.queue.note_presence(owner)
+        for dispatcher in self._dispatchers.values():
+            dispatcher.queue.note_presence(owner)
 
     def resize(self) -> None:
         """Give each queue as many slots as its group has now."""
         slots = self._inventory.groups()
-        for group, queue in self._queues.items():
-            queue.queue.resize(slots.get(group, 0))
-            queue.tick()
+        for group, dispatcher in self._dispatchers.items():
+            dispatcher.queue.resize(slots.get(group, 0))
+            dispatcher.tick()
 
     def enqueue(self, run: Mirror, group: str) -> None:
         """Queue a run for a group of workers, unless it has ended while its caller waited for the broker."""
         if run.ending or run.state == "done":
             return  # nobody would free its slot
         run.group = group
-        self.queue(group).enqueue(run)
+        self.dispatcher_of(group).enqueue(run)
 
     def leave(self, run: Mirror) -> bool:
         """Take a run out of the queue; return False if its job is with the workers already."""
         if run in self._refused:
             self.ended(run)
             return True
-        return not run.placed and self.queue(run.group).leave(run) and run.sequence is None
+        return not run.placed and self.dispatcher_of(run.group).leave(run) and run.sequence is None
 
     def begun(self, run: Mirror) -> None:
         """Measure the run from now on: a worker has taken it, perhaps after another one was lost."""
         if run.placed:
-            self.queue(run.group).begin_again(run)
+            self.dispatcher_of(run.group).begin_again(run)
 
     def ended(self, run: Mirror) -> None:
         """Free the slot of a run, or its place in the queue."""
@@ -103,9 +103,9 @@ class Feed:
             self._refused.remove(run)
         if run.placed:
             run.placed = False
-            self.queue(run.group).free(run)
+            self.dispatcher_of(run.group).free(run)
         else:
-            self.queue(run.group).leave(run)
+            self.dispatcher_of(run.group).leave(run)
         waiting, self._refused = self._refused, []
         for one in waiting:
             one.wanted = True
@@ -133,7 +133,7 @@ class Feed:
                 run.sequence = sequence_of(handed[run.id])
                 self.enqueue(run, subject_of(handed[run.id]).split(".")[1])
             else:
-                able = self._inventory.able(run.job) or [*self._queues, ""]
+                able = self._inventory.able(run.job) or [*self._dispatchers, ""]
                 self.enqueue(run, able[0])
 
     async def move_stranded(self, runs: Sequence[Mirror]) -> None:
