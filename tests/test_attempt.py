@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from app.engine import NoSuchRunError
 from app.engine.local import LocalEngine
 from app.engine.nats.adoption import Adoption
-from app.engine.nats.attempt import Attempt, Means
+from app.engine.nats.attempt import Attempt, WorkerParts
 from app.engine.nats.holding import Holding
 from app.engine.nats.runlog import HANDED_BACK, known
 from app.protocol.command import parse
@@ -50,7 +50,7 @@ def attempt(broker: MemoryBroker) -> tuple[Attempt, Delivery]:
     holding = Holding(broker, "w", lambda _: None)
     msg = Delivery(broker)
     nothing: Any = lambda *_: None  # noqa: E731 - nothing counts here
-    return Attempt(Means("w", broker, engine, Adoption(broker, engine), holding, nothing), JOB, msg, nothing), msg
+    return Attempt(WorkerParts("w", broker, engine, Adoption(broker, engine), holding, nothing), JOB, msg, nothing), msg
 
 
 async def test_the_warning_about_a_broker_that_went_away_has_the_cause(caplog: pytest.LogCaptureFixture) -> None:

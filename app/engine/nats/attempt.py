@@ -40,7 +40,7 @@ _HAND_BACK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Means:
+class WorkerParts:
     """The parts that every attempt of a worker needs. ``count`` counts what became of it."""
 
     worker_id: str
@@ -54,9 +54,9 @@ class Means:
 class Attempt:
     """Executes a job. ``free`` is called once the run needs no slot any more, perhaps more than once."""
 
-    def __init__(self, means: Means, job: JobSpec, msg: Msg, free: Callable[[], None]) -> None:
-        self._means = means
-        self._broker, self._engine = means.broker, means.engine
+    def __init__(self, parts: WorkerParts, job: JobSpec, msg: Msg, free: Callable[[], None]) -> None:
+        self._parts = parts
+        self._broker, self._engine = parts.broker, parts.engine
         self._job, self._run_id = job, job.run_id
         self._msg = msg
         self._free = free
@@ -78,13 +78,13 @@ class Attempt:
         except* FencedError:
             _log.warning("another worker has taken run %s over", self._run_id)
             fenced = True
-            self._means.count("fenced")
+            self._parts.count("fenced")
         except* EngineUnavailableError as error:
             _log.warning("the broker went away during run %s: %s", self._run_id, _first(error))
         finally:
             with anyio.CancelScope(shield=True):
                 if self._handed_back:
-                    await self._return()  # first, because it may take long to end the run here
+                    await self._give_back()  # first, because it may take long to end the run here
                 if fenced or self._scope.cancel_called or not await self._is_done():
                     await self._engine.discard(self._run_id)
             self.ended.set()
@@ -107,12 +107,15 @@ class Attempt:
             await self.cancel()
 
     async def hand_back(self) -> None:
-        """End the attempt here, and have another worker begin it again."""
+        """End the attempt here, and have another worker begin it again.
+
+        ``execute`` gives the lease and the job back when it ends.
+        """
         self._handed_back = True
-        self._means.count("handed_back")
+        self._parts.count("handed_back")
         await self.abandon()
 
-    async def _return(self) -> None:
+    async def _give_back(self) -> None:
         """Give the lease and the job back."""
         if self._run_log:
             with suppress(FencedError, EngineUnavailableError):
@@ -149,7 +152,7 @@ class Attempt:
             tasks.start_soon(self._note_cancelled)
             tasks.start_soon(self._read, written_events)
             # Noted at once, because a worker that stops now must give the lease back.
-            log = self._run_log = await first_lease(self._broker, self._run_id, self._means.worker_id)
+            log = self._run_log = await first_lease(self._broker, self._run_id, self._parts.worker_id)
         is_first = log is not None
         log = log or await self._take_over(written_events)
         if log is None:
@@ -160,7 +163,7 @@ class Attempt:
             written_events = (await events_of(self._broker, self._run_id, log.sequence))[0]
             written = len(written_events)
         if not is_first:
-            if await self._is_over(log, written_events):
+            if await self._end_if_over(log, written_events):
                 await self._msg.ack()
                 return
             written = await self._begin_again(log, written_events)
@@ -182,15 +185,15 @@ class Attempt:
         handed_back = before.lease is not None and before.lease.holder == HANDED_BACK
         if handed_back:
             self._again = words.HANDED_ON
-        elif before.lease and await self._means.holding.is_executed(self._run_id, before.lease):
+        elif before.lease and await self._parts.holding.is_executed(self._run_id, before.lease):
             await self._msg.nak(subjects.ACK_SECONDS)
             return None
-        log = await next_lease(self._broker, self._run_id, self._means.worker_id, before)
+        log = await next_lease(self._broker, self._run_id, self._parts.worker_id, before)
         if log is not None and not handed_back:
-            self._means.count("taken_over")
+            self._parts.count("taken_over")
         return log
 
-    async def _is_over(self, log: RunLog, events: Sequence[Event]) -> bool:
+    async def _end_if_over(self, log: RunLog, events: Sequence[Event]) -> bool:
         """End a run that has been begun too often, or cancelled meanwhile; return True if it has ended."""
         if _has_ended(events):
             return True
@@ -232,7 +235,7 @@ class Attempt:
         job = self._job
         try:
             if job.after:
-                await self._means.adoption.have(job.after)
+                await self._parts.adoption.have(job.after)
             # All runs here count as one owner's: the web's queue has decided that this one is next, and if it yields.
             yields = subjects.YIELDS in (self._msg.headers or {})
             await self._engine.submit(job.model_copy(update={"queue_owner": None}), yields=yields)

@@ -21,7 +21,7 @@ from app.engine.local import LocalEngine
 from app.engine.nats import subjects
 from app.engine.nats.adoption import Adoption
 from app.engine.nats.answers import Answers
-from app.engine.nats.attempt import Attempt, Means
+from app.engine.nats.attempt import Attempt, WorkerParts
 from app.engine.nats.broker import Broker, Gone, subject_of
 from app.engine.nats.holding import Holding
 from app.engine.nats.runlog import Lease
@@ -68,7 +68,7 @@ class NatsWorker:
         self._adoption = Adoption(broker, self._engine)
         self._answers = Answers(self._engine, self._adoption)
         self._holding = Holding(broker, self.id, self._lease_of)
-        self._means = Means(self.id, broker, self._engine, self._adoption, self._holding, self._count)
+        self._parts = WorkerParts(self.id, broker, self._engine, self._adoption, self._holding, self._count)
         self._places = anyio.Semaphore(self._slots)
         self._draining = anyio.Event()
 
@@ -168,7 +168,7 @@ class NatsWorker:
                 await msg.nak(subjects.ACK_SECONDS)
                 return
             self._count("taken")
-            attempt = self._attempts[run_id] = Attempt(self._means, job, msg, slot.free)
+            attempt = self._attempts[run_id] = Attempt(self._parts, job, msg, slot.free)
             try:
                 await attempt.execute()
             finally:
