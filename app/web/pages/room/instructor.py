@@ -12,7 +12,7 @@ from app.room.view import Outline, Sort
 from app.web.classroom import signed
 from app.web.pages.common import Home, page_answer
 from app.web.pages.form import text
-from app.web.pages.room.live import ClassPage, ClassPages, Counted, Pieces, frames_of, moments
+from app.web.pages.room.live import ClassPage, ClassPages, Counted, Pieces, class_states, frames_of
 from app.web.pages.room.qr import qr_svg
 from app.web.pages.room.refusals import words_too_long, wrong_key
 from app.web.pages.room.rights import (
@@ -91,8 +91,8 @@ async def events(
 
 
 async def _followed(request: Request, home: Playground, page: ClassPage, token: str) -> AsyncIterator[bytes]:
-    sent = _served.get(token)
-    async for _ in moments(request):
+    sent = _served.take(token)
+    async for _ in class_states(request):
         now = await _drawn(home, page)
         for each in frames_of(sent, now):
             yield each

@@ -1,6 +1,6 @@
 """Keep an instructor's pages up to date: draw a page in pieces, and send those that have changed.
 
-A whole class of a hundred learners is more than 30 KB. Between two seconds only a few rows change.
+A whole class of a hundred learners is more than 30 KB. From one second to the next, only a few rows change.
 """
 
 import secrets
@@ -100,19 +100,19 @@ class ClassPages:
         self._kept: OrderedDict[str, Pieces] = OrderedDict()
 
     def keep(self, pieces: Pieces) -> str:
-        """Keep a page and return a name for it."""
+        """Keep a page and return a token for it."""
         token = secrets.token_hex(8)
         self._kept[token] = pieces
         while len(self._kept) > _MOST_PAGES:
             self._kept.popitem(last=False)
         return token
 
-    def get(self, token: str) -> Pieces | None:
-        """Return the page of that name once; None means that everything has to be sent."""
+    def take(self, token: str) -> Pieces | None:
+        """Remove and return the page of that token; None if it is gone."""
         return self._kept.pop(token, None)
 
 
-async def moments(request: Request) -> AsyncIterator[ClassState]:
+async def class_states(request: Request) -> AsyncIterator[ClassState]:
     """Yield the class whenever a page about it has to be drawn anew, until it ends or the instructor's key does."""
     classroom = playground_of(request).classroom
     async for _ in classroom.updates():
@@ -122,10 +122,12 @@ async def moments(request: Request) -> AsyncIterator[ClassState]:
         yield state
 
 
-async def part(request: Request, target: str, draw: Callable[[ClassState], Awaitable[Markup]]) -> AsyncIterator[bytes]:
+async def stream_element(
+    request: Request, target: str, draw: Callable[[ClassState], Awaitable[Markup]]
+) -> AsyncIterator[bytes]:
     """Stream the element ``target`` of a page: its content whenever that has changed, else a beat."""
     sent: Markup | None = None
-    async for state in moments(request):
+    async for state in class_states(request):
         now = await draw(state)
         yield _BEAT if now == sent else frame(_partial(f"#{target}", "innerHTML", now))
         sent = now

@@ -8,7 +8,7 @@ from app.course import Lesson
 from app.room.model import ClassState
 from app.room.view import Outline, step_sums
 from app.web.pages.common import Home, page_answer
-from app.web.pages.room.live import Counted, part
+from app.web.pages.room.live import Counted, stream_element
 from app.web.pages.room.rights import Instructor, Open
 from app.web.problem import no_such_lesson
 from app.web.render import made, page
@@ -35,7 +35,7 @@ async def events(
     async def draw(_: ClassState) -> Markup:
         return await _drawn(home, lesson, outline)
 
-    return EventStream(part(request, "class-step", draw))
+    return EventStream(stream_element(request, "class-step", draw))
 
 
 def _step(home: Playground, slug: str) -> tuple[Lesson, Outline]:

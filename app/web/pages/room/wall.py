@@ -19,7 +19,7 @@ from app.room.wall import Slide, slides, turned
 from app.web.ansi import strip
 from app.web.pages.common import Home, by_htmx, page_answer
 from app.web.pages.form import text
-from app.web.pages.room.live import Counted, part
+from app.web.pages.room.live import Counted, stream_element
 from app.web.pages.room.qr import qr_svg
 from app.web.pages.room.rights import Instructor, Open
 from app.web.problem import no_such_page
@@ -73,7 +73,7 @@ async def turn(request: Request, home: Home, _who: Instructor, state: Open) -> R
 @router.get("/class/wall/events")
 async def events(request: Request, home: Home, _who: Instructor, _state: Open, _stream: Counted) -> EventStream:
     """Stream the projector's slide whenever it changes."""
-    return EventStream(part(request, "wall", partial(_slide, home)))
+    return EventStream(stream_element(request, "wall", partial(_slide, home)))
 
 
 async def _order(home: Playground, state: ClassState) -> list[Slide]:
