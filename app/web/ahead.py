@@ -1,4 +1,4 @@
-"""Ask a stream for its next item, and do something else while none comes."""
+"""Request a stream's next item in advance, and do something else while none comes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """A stream whose next item, or end, is always asked for already."""
+    """A stream that requests its next item in advance."""
 
     def __init__(self, stream: AsyncIterator[T]) -> None:
         self._stream = stream

@@ -21,11 +21,11 @@ from app.protocol.events import (
 )
 from app.web.ahead import ahead
 
-_SECONDS = 0.05
+_PAUSE_SECONDS = 0.05
 """The least time between two batches: long enough for the browser to draw, too short to be noticed."""
-_MOST = 512
+_MOST_EVENTS = 512
 """Events in one batch. A replay after a lost connection must not delay other readers."""
-_LARGEST = 16 * 1024
+_MOST_CHARACTERS = 16 * 1024
 """Characters of output that close a batch, which server and browser each render in one go."""
 
 
@@ -35,22 +35,24 @@ async def batches(events: AsyncIterator[Event]) -> AsyncIterator[list[Event]]:
     async with ahead(events) as coming:
         while await coming.wait() and (event := coming.take()) is not None:
             batch = [event]
-            text = size(event)
-            while len(batch) < _MOST and text < _LARGEST and await coming.wait(max(0.0, due - time.monotonic())):
+            length = terminal_length(event)
+            while len(batch) < _MOST_EVENTS and length < _MOST_CHARACTERS:
+                if not await coming.wait(max(0.0, due - time.monotonic())):
+                    break
                 if (event := coming.take()) is None:
                     break
                 batch.append(event)
-                text += size(event)
+                length += terminal_length(event)
             yield batch
-            due = time.monotonic() + _SECONDS
+            due = time.monotonic() + _PAUSE_SECONDS
 
 
-def size(event: Event) -> int:
+def terminal_length(event: Event) -> int:
     """Return the number of characters that the terminal shows of an event."""
-    return len(said(event))
+    return len(terminal_text(event))
 
 
-def said(event: Event) -> str:
+def terminal_text(event: Event) -> str:
     """Return the text that the terminal shows of an event."""
     match event:
         case Output():

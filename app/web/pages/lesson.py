@@ -13,7 +13,7 @@ from app.web.pages.common import Home, Seat, Step, following, in_turn, page_answ
 from app.web.pages.compare import CompilerComparison
 from app.web.pages.form import Typed
 from app.web.pages.guide import PredictionStatus, guide_of, renewed
-from app.web.pages.panel import Panel, about, last_run
+from app.web.pages.panel import Panel, last_run, with_same_files
 from app.web.pages.startup import meter_of
 from app.web.pages.targets import targets_of
 from app.web.pages.where import where
@@ -93,7 +93,7 @@ async def lesson_page(
         problem=problem,
         view="code" if problem else "result" if panel and request.method == "POST" else "text",
         pane=_pane(guide.prediction_status, shows_run=bool(panel or comparison), shows_changes=changes is not None),
-        run=await about(
+        run=await with_same_files(
             home, panel, {**lesson.files, **{path: form.files[path] for path in lesson.editable if path in form.files}}
         ),
         comparison=comparison,

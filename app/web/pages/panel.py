@@ -10,7 +10,7 @@ from app.course.lesson import Lesson
 from app.engine import EngineUnavailableError, NoSuchRunError, RunStatus
 from app.protocol.events import Artifact, Event, Verdict
 from app.web.ahead import ahead
-from app.web.batches import batches, size
+from app.web.batches import batches, terminal_length
 from app.web.pages.common import following
 from app.web.pages.finish import is_finish
 from app.web.pages.guide import prediction_patch, prediction_status
@@ -42,7 +42,10 @@ class Panel:
 
 
 async def last_run(home: Playground, seat: str, lesson: Lesson) -> tuple[Panel | None, str | None, str | None]:
-    """Return the panel of the seat's latest run, the run with the artifact, and its toolchain; None if dropped."""
+    """Return the panel of the seat's latest run, the run with the artifact, and its toolchain.
+
+    Three times None if there is none, it was dropped, or the engine cannot be reached.
+    """
     run_id = await home.progress.last_run(seat, lesson.key)
     if run_id is None:
         return None, None, None
@@ -85,14 +88,14 @@ async def with_interruptions(
     frames: AsyncIterator[bytes], interruption: Callable[[], str | None]
 ) -> AsyncGenerator[bytes]:
     """Yield the frames. While none comes because the engine cannot be reached, say so on the page."""
-    said = ""
+    shown = ""
     async with ahead(frames) as coming:
         while True:
             has_come = await coming.wait(_LOOK_SECONDS)
             sentence = interruption() or ""
-            if sentence != said:
-                said = sentence
-                yield frame(_PROBLEM.format(Markup("<p>{}</p>").format(said) if said else ""))
+            if sentence != shown:
+                shown = sentence
+                yield frame(_PROBLEM.format(Markup("<p>{}</p>").format(shown) if shown else ""))
             if has_come:
                 one = coming.take()
                 if one is None:
@@ -130,7 +133,7 @@ async def _message(
         rendered(renderer, [event for event in batch if event.id <= seen])
         return rendered(renderer, [event for event in batch if event.id > seen])
 
-    if sum(map(size, batch)) < QUICK:
+    if sum(map(terminal_length, batch)) < QUICK:
         patches = draw()
     else:
         async with home.drawing_lock(run_id):
@@ -138,7 +141,7 @@ async def _message(
     return frame(partials(merged([*patches, *ending])), batch[-1].id)
 
 
-async def about(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Panel | None:
+async def with_same_files(home: Playground, panel: Panel | None, files: Mapping[str, str]) -> Panel | None:
     """Return the panel with ``same_files`` set for these texts."""
     if panel is None:
         return None

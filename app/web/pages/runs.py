@@ -12,7 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from app.course.lesson import Lesson
 from app.engine import NoSuchRunError
 from app.web.ansi import Terminal
-from app.web.batches import said
+from app.web.batches import terminal_text
 from app.web.pages.common import Home, Seat, Step, by_htmx, fragment, playground_of, seat_of, to
 from app.web.pages.compare import ALL, compare, start
 from app.web.pages.form import Typed, looked_at, typed
@@ -108,7 +108,7 @@ async def _printed(home: Playground, run_id: str) -> AsyncIterator[bytes]:
     terminal = Terminal()
     with suppress(NoSuchRunError):
         async for event in home.engine.events(run_id):
-            yield await _plain(home, run_id, terminal, said(event))
+            yield await _plain(home, run_id, terminal, terminal_text(event))
             await anyio.lowlevel.checkpoint()
 
 

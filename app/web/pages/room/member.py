@@ -9,7 +9,7 @@ from app.engine import NoSuchRunError
 from app.protocol.events import Event
 from app.room.model import Member
 from app.web.ansi import strip
-from app.web.batches import said
+from app.web.batches import terminal_text
 from app.web.pages.common import Home, page_answer, playground_of
 from app.web.pages.form import clean, text
 from app.web.pages.room.links import INSTRUCTOR, make_link
@@ -103,7 +103,7 @@ async def shown_run(request: Request, number: Number, home: Home, _who: Instruct
     log: list[Event] = []
     if status.state == "done":
         log = [event async for event in home.engine.events(shown.run)]
-    output = "".join(strip(said(event)) for event in log)[:_MOST_SHOWN]
+    output = "".join(strip(terminal_text(event)) for event in log)[:_MOST_SHOWN]
     files = {path: status.job.files.get(path, lesson.files[path]) for path in lesson.editable}
     return await page_answer(
         request, "class_run.html", shown=shown, label=row.label, lesson=lesson, files=files, output=output,
