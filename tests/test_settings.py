@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from app import settings
 from app.cli import cli
 from app.cli.common import settings_of
-from app.settings import Settings, unknown_names
+from app.settings import Settings, warnings_about_unknown_names
 
 
 @pytest.mark.parametrize(
@@ -204,10 +204,10 @@ def test_several_wrong_values_are_all_named() -> None:
 
 
 def test_names_that_are_no_setting_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert unknown_names() == []
+    assert warnings_about_unknown_names() == []
     monkeypatch.setenv("PLAYGROUND_MAX_RUN", "3")
     monkeypatch.setenv("PLAYGROUND_UNRELATED_THING", "3")
-    assert unknown_names() == [
+    assert warnings_about_unknown_names() == [
         "PLAYGROUND_MAX_RUN is not a setting and is ignored. Did you mean PLAYGROUND_MAX_RUNS?",
         "PLAYGROUND_UNRELATED_THING is not a setting and is ignored. docs/settings.md lists the settings.",
     ]

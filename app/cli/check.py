@@ -12,7 +12,7 @@ from app.engine.scratch import flaws
 from app.progress import UnusableDatabaseError, examine_database
 from app.progress.folder import DATABASE, SEAT_KEY
 from app.progress.seats import lost_half
-from app.settings import Settings, unknown_names
+from app.settings import Settings, warnings_about_unknown_names
 from app.settings.hosts import implied_hosts, listens_everywhere
 from app.toolchain import discover
 from app.web.guard.seats import SeatKeyError, examine_key
@@ -20,7 +20,7 @@ from app.web.guard.seats import SeatKeyError, examine_key
 
 def check(settings: Settings, say: Callable[[str], None]) -> bool:
     """Say one line for each part; return True if the server would start."""
-    for sentence in (*unknown_names(), lost_half(settings.data_dir)):
+    for sentence in (*warnings_about_unknown_names(), lost_half(settings.data_dir)):
         if sentence:
             say(f"note  {sentence}")
     good = True

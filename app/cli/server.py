@@ -19,7 +19,7 @@ from app.engine.scratch import ensure_private
 from app.progress import UnusableDatabaseError
 from app.progress.folder import user_name
 from app.sandbox import IsolationError
-from app.settings import Settings, unknown_names
+from app.settings import Settings, warnings_about_unknown_names
 from app.settings.hosts import interface_addresses, listens_everywhere
 from app.web import create_app
 from app.web.guard.seats import SeatKeyError
@@ -67,7 +67,7 @@ def serve_forever(settings: Settings, announce: Callable[[int], None] | None = N
     """
     heap.keep_small()
     logs.configure(settings)
-    for sentence in unknown_names():
+    for sentence in warnings_about_unknown_names():
         _log.warning(sentence)
     check_static(settings)
     found = check_isolation(settings) if settings.engine == "local" else None

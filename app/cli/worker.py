@@ -8,7 +8,7 @@ import typer
 from app.cli import heap, logs
 from app.cli.common import refuse, run, settings_of, shelf_of, stop
 from app.sandbox import IsolationError
-from app.settings import unknown_names
+from app.settings import warnings_about_unknown_names
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def worker(
         stop("A worker needs the address of a NATS server: --engine nats://host:4222, or PLAYGROUND_ENGINE.")
     heap.keep_small()
     logs.configure(settings)
-    for sentence in unknown_names():
+    for sentence in warnings_about_unknown_names():
         _log.warning(sentence)
     courses = shelf_of(settings).courses
 

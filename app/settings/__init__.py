@@ -123,7 +123,7 @@ Rate = Annotated[str, AfterValidator(_rate)]
 # The upper bounds are far above any use. Beyond them, the kernel, the broker or Python's dates would not take a value,
 # and each run would fail instead of the start.
 Seconds = Annotated[float, Field(gt=0, le=366 * 24 * 3600)]
-SecondsOrNone = Annotated[float, Field(ge=0, le=366 * 24 * 3600)]
+SecondsOrZero = Annotated[float, Field(ge=0, le=366 * 24 * 3600)]
 Number = Annotated[int, Field(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Field(ge=1024, le=2**50)]
 
@@ -243,13 +243,13 @@ class Settings(BaseSettings):
         le=36_500,
         description="seats that have run nothing for this many days are deleted; 0 keeps them for ever",
     )
-    drain_seconds: SecondsOrNone = Field(
+    drain_seconds: SecondsOrZero = Field(
         1.0, description="when the server stops, runs that are running have this long to end by themselves"
     )
     keep_answers: bool = Field(
         True, description="answer a run of a lesson's own text like an identical run before it, if there was one"
     )
-    ready_seconds: SecondsOrNone = Field(
+    ready_seconds: SecondsOrZero = Field(
         600.0, description="how long a sandbox that was made ahead waits for a run; 0: none is made ahead"
     )
     artifact_readers: int = Field(
@@ -298,8 +298,8 @@ class Settings(BaseSettings):
             return self.host == "localhost"
 
 
-def unknown_names() -> list[str]:
-    """Return a sentence about each variable that looks like a setting and is none."""
+def warnings_about_unknown_names() -> list[str]:
+    """Return a sentence for each variable with our prefix that is not a setting."""
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
     return [_unknown(name, known) for name in sorted(os.environ) if name.startswith(PREFIX) and name not in known]
 

@@ -1,4 +1,4 @@
-"""Metrics without their library, which takes 1 MB: ``prometheus`` counts, if anybody may read ``/metrics``."""
+"""Metrics without their library, which takes 1 MB: ``prometheus`` counts, if ``/metrics`` is enabled."""
 
 import hmac
 from collections.abc import Mapping
@@ -11,8 +11,13 @@ from app.protocol.worker import Crew
 
 
 @dataclass(frozen=True)
-class Now:
-    """The current values: runs that wait and run, open streams, failed stores, and targets by state."""
+class CurrentValues:
+    """The values that are read on each scrape.
+
+    ``waiting`` and ``running`` are numbers of runs, ``oldest_wait`` is in seconds, ``streams`` are open event streams,
+    ``backup_at`` is the Unix time of the latest backup, ``targets`` are numbers by state, and ``crew`` are the workers
+    elsewhere, if they execute the runs.
+    """
 
     waiting: int = 0
     running: int = 0
@@ -22,7 +27,6 @@ class Now:
     backup_at: float | None = None
     targets: Mapping[str, int] = field(default_factory=dict)
     crew: Crew | None = None
-    """The workers elsewhere, if runs are executed by such."""
 
 
 class Metrics:
@@ -42,7 +46,7 @@ class Metrics:
     def seen(self, owner: str | None) -> None:
         """Note that a seat, or an address without one, is here."""
 
-    def text(self, _now: Now) -> bytes:
+    def text(self, _now: CurrentValues) -> bytes:
         """Return everything in Prometheus' text format."""
         return b""
 

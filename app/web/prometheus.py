@@ -1,6 +1,6 @@
-"""Count what happens, for Prometheus, in a registry of each playground's own. Only imported if somebody may read it.
+"""Count what happens, for Prometheus, in a registry of each playground's own. Imported only if ``/metrics`` is enabled.
 
-Counters and histograms are updated as things happen. What has a current value is read when somebody asks.
+Counters and histograms are updated as things happen. What has a current value is read on each scrape.
 """
 
 import time
@@ -19,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from app.protocol.worker import Crew
-from app.web.metrics import Metrics, Now
+from app.web.metrics import CurrentValues, Metrics
 
 _PRESENT_SECONDS = 300.0
 _MOST_PRESENT = 20_000
@@ -63,7 +63,7 @@ class PrometheusMetrics(Metrics):
         self._present: dict[str, float] = {}
         self._current = _Current(self)
         self._registry.register(self._current)
-        self.now = Now()
+        self.now = CurrentValues()
 
     def ran(self, status: str, limit: str, isolation: str, events: int, phases: Mapping[str, float]) -> None:
         """Count a run that has ended; ``phases`` are seconds."""
@@ -95,14 +95,14 @@ class PrometheusMetrics(Metrics):
             self._present.pop(next(iter(self._present)))
         return len(self._present)
 
-    def text(self, now: Now) -> bytes:
+    def text(self, now: CurrentValues) -> bytes:
         """Return everything in Prometheus' text format."""
         self.now = now
         return generate_latest(self._registry)
 
 
 class _Current(Collector):
-    """The values that are read when somebody asks."""
+    """The values that are read on each scrape."""
 
     def __init__(self, metrics: PrometheusMetrics) -> None:
         self._metrics = metrics
@@ -113,7 +113,9 @@ class _Current(Collector):
         yield GaugeMetricFamily("playground_queue_oldest_seconds", "Wait so far of the oldest run.", now.oldest_wait)
         yield GaugeMetricFamily("playground_running_runs", "Runs that have a slot.", now.running)
         yield GaugeMetricFamily("playground_streams", "Open event streams.", now.streams)
-        yield GaugeMetricFamily("playground_seats", "Seats seen in five minutes.", self._metrics.present())
+        yield GaugeMetricFamily(
+            "playground_seats", "Seats, and addresses without one, seen in five minutes.", self._metrics.present()
+        )
         yield CounterMetricFamily("playground_store_failures", "Changes that were not stored.", now.store_failures)
         if now.backup_at is not None:
             help_text = "Time of the latest backup."

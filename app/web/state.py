@@ -27,7 +27,7 @@ from app.web.classroom import Classroom
 from app.web.guard.seats import Seats, examine_key
 from app.web.journal import Journal
 from app.web.keeper import ProgressKeeper
-from app.web.metrics import Now, metrics_of
+from app.web.metrics import CurrentValues, metrics_of
 from app.web.panels import Panels
 from app.web.problem import broken_course, no_such_course, no_such_lesson
 from app.web.prose import prose
@@ -174,7 +174,7 @@ class Playground:
             sorted({t for each in self.shelf.lessons for t in each.targets})
         )
         backup = last_backup(self.settings.data_dir)
-        now = Now(
+        now = CurrentValues(
             waiting=load.waiting,
             running=load.running,
             oldest_wait=load.oldest_wait,

@@ -17,7 +17,7 @@ from app.cli.logs import configure
 from app.protocol.events import Finished, Started, Verdict
 from app.protocol.worker import Crew, WorkerInfo
 from app.settings import Settings
-from app.web.metrics import Now
+from app.web.metrics import CurrentValues
 from app.web.prometheus import PrometheusMetrics
 from app.web.state import Playground
 from app.web.watch import Load, RunWatch
@@ -102,7 +102,7 @@ def test_a_worker_makes_no_labels_of_its_own() -> None:
     metrics = PrometheusMetrics()
     for number in range(50):
         metrics.ran("ok", "", f"level {number}", 1, {})
-    assert metrics.text(Now()).count(b"playground_runs_total{") == 1
+    assert metrics.text(CurrentValues()).count(b"playground_runs_total{") == 1
 
 
 async def test_a_kept_answer_has_the_times_of_no_run(
