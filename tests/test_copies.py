@@ -92,8 +92,8 @@ async def test_each_lease_begins_a_run_once(copies: Copies, broker: MemoryBroker
     assert await first_lease(broker, "one", "a")
     live = broker.messages[-1]
     live.headers = {**(live.headers or {}), "Nats-Subject": f"{subjects.LIVE}run.one.lease"}
-    await copies.leased(live)
-    await copies.leased(live)
+    await copies.on_lease(live)
+    await copies.on_lease(live)
     assert begun == ["one"]
     live.headers["Nats-Subject"] = "run.one.lease"
     assert await next_lease(broker, "one", "b", await known(broker, "one"))

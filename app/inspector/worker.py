@@ -136,7 +136,7 @@ class _Elf:
             elf_facts.facts(file)
 
     def prepare(self) -> None:
-        """Do nothing: reading takes a child as long as copying the memory for it beforehand."""
+        """Do nothing: copying the memory in advance takes a child as long as reading."""
 
     def needs_lief(self, _message: bytes, _opened: BinaryIO) -> bool:
         """Return False: ELF files are read without LIEF."""

@@ -65,7 +65,7 @@ async def stream(
     ends, even by SIGKILL. Descriptors in ``pass_fds`` stay open in the program and in programs that it starts.
     """
     try:
-        with anyio.fail_after(seconds), _bound(argv, pass_fds, tied=tied) as (words, fds):
+        with anyio.fail_after(seconds), _with_guard(argv, pass_fds, tied=tied) as (words, fds):
             async with _running(words, env, cwd, fds) as process:
                 await _read_lines(process, line)
                 return await process.wait()
@@ -77,7 +77,7 @@ async def stream(
 
 
 async def side_by_side(work: Callable[[_T], Awaitable[None]], items: Iterable[_T]) -> None:
-    """Do the work for each item, for as many at a time as there are processors. ``work`` may not raise."""
+    """Do the work for each item, for as many at a time as there are processors. ``work`` must not raise."""
     places = anyio.CapacityLimiter(os.cpu_count() or 1)
 
     async def do(item: _T) -> None:
@@ -90,7 +90,7 @@ async def side_by_side(work: Callable[[_T], Awaitable[None]], items: Iterable[_T
 
 
 @contextmanager
-def _bound(
+def _with_guard(
     argv: Sequence[str | Path], fds: Sequence[int], *, tied: bool
 ) -> Iterator[tuple[Sequence[str | Path], Sequence[int]]]:
     """Yield a command and descriptors for the program; if it is ``tied``, those with a guard."""

@@ -1,7 +1,7 @@
 """The files of kept answers: a folder for each, below a folder for this version of the product.
 
-Files, because an artifact is then given to a run by a hard link instead of being read and written. No library that is
-maintained keeps files: diskcache has had no release since 2023 and an open CVE (2025-69872) about its pickles.
+Files, because an artifact is then given to a run by a hard link instead of being read and written. No maintained
+library keeps files: diskcache has had no release since 2023 and an open CVE (2025-69872) about its pickles.
 """
 
 import hashlib

@@ -80,7 +80,7 @@ class Copies:
                 found.setdefault((one.job.course, one.job.lesson) == (run.job.course, run.job.lesson), one)
         return [found[same] for same in (True, False) if same in found]
 
-    async def told(self, msg: Msg) -> None:
+    async def on_events(self, msg: Msg) -> None:
         """Take events that the broker has stored."""
         run = self._runs.get(_run_of(msg))
         if run is not None:
@@ -89,7 +89,7 @@ class Copies:
             if not self.take(run, events):
                 self._tasks.start_soon(self.replay, run)
 
-    async def leased(self, msg: Msg) -> None:
+    async def on_lease(self, msg: Msg) -> None:
         """Note who writes to a log from now on."""
         run = self._runs.get(_run_of(msg))
         if run is not None:
@@ -118,13 +118,13 @@ class Copies:
 
     async def unstored(self) -> list[Mirror]:
         """Return the accepted runs whose progress is not noted as stored. Of those that ended, it is stored now."""
-        ended = {name.split(".")[1] for name in await self._broker.names("run.*.stored")}
+        stored = {name.split(".")[1] for name in await self._broker.names("run.*.stored")}
         accepted = [name.split(".")[1] for name in await self._broker.names("run.*.spec.*")]
-        runs = [await self.get(run_id) for run_id in accepted if run_id not in ended]
-        self._tasks.start_soon(self._load_ended, [run_id for run_id in accepted if run_id in ended])
+        runs = [await self.get(run_id) for run_id in accepted if run_id not in stored]
+        self._tasks.start_soon(self._load_stored, [run_id for run_id in accepted if run_id in stored])
         return [run for run in runs if not run.ending and run.state != "done"]
 
-    async def _load_ended(self, run_ids: Sequence[str]) -> None:
+    async def _load_stored(self, run_ids: Sequence[str]) -> None:
         """Copy the runs of an earlier web, so that their age and their room count."""
         for run_id in run_ids:
             with suppress(NoSuchRunError, EngineUnavailableError):
@@ -132,7 +132,7 @@ class Copies:
 
     async def drop(self, run_id: str) -> None:
         """Delete a run and its artifact, also at the workers."""
-        async with self._loading:  # whoever asks for the run meanwhile must not load it once more
+        async with self._loading:  # a reader that asks meanwhile must not load it once more
             run = self._runs.pop(run_id, None)
             if run is not None:
                 run.drop()

@@ -193,12 +193,12 @@ async def events_of(broker: Broker, run_id: str, lease_sequence: int = 0) -> tup
 
 
 async def first_lease(broker: Broker, run_id: str, holder: str) -> RunLog | None:
-    """Take the lease of a run that nobody has begun. Return None if somebody has."""
+    """Take the lease of a run that nobody has begun. Return None if another worker has it."""
     return await _take(broker, run_id, holder, 1, 0)
 
 
 async def next_lease(broker: Broker, run_id: str, holder: str, before: Known) -> RunLog | None:
-    """Take the lease from its last holder. Return None if somebody else did."""
+    """Take the lease from its last holder. Return None if another worker has it."""
     attempt = before.lease.attempt + 1 if before.lease else 1
     return await _take(broker, run_id, holder, attempt, before.sequence)
 
