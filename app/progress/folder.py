@@ -52,7 +52,7 @@ def give_to_owner(path: Path, folder: Path) -> None:
 
 
 def _owner(folder: Path) -> os.stat_result:
-    """Return the status of what the server's user owns. A fresh volume belongs to root, whoever uses it."""
+    """Return the status of what the server's user owns. A fresh volume belongs to root, whichever user it serves."""
     own = folder.stat()
     database = folder / DATABASE
     return database.stat() if own.st_uid == 0 and database.exists() else own

@@ -138,7 +138,7 @@ const clearAll = () => {
   pending = [];
 };
 
-// The words at the cursor stand below the editor, for whoever points with the keyboard.
+// The words at the cursor stand below the editor, for a reader who points with the keyboard.
 const tell = (path) => {
   const view = files.view(path);
   const place = view.dom.parentElement.querySelector(".said");

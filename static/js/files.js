@@ -1,6 +1,6 @@
 // The texts of the crate's files, by their paths: in an editor when there is one, else in the text area.
 //   data-path          on a text area: the file it holds
-// Whoever writes into a text area says so by an `input` event; the editor then takes the text over, undo included.
+// Code that writes into a text area dispatches an `input` event; the editor then takes the text over, undo included.
 // `bench:edit` on the document says that a text is another one now; detail: {path, how}.
 
 const areas = new Map();

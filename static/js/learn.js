@@ -23,7 +23,7 @@ const give = (box) => {
   document.dispatchEvent(new CustomEvent("texts-given"));
 };
 
-// Whoever was on something that a swap takes away goes on from what came in its place, or from what is around that.
+// If a swap removes the focused element, the focus goes to what came in its place, or to what is around that.
 let last = null;
 let around = [];
 

@@ -14,7 +14,7 @@ document.addEventListener("keydown", (event) => {
   link.click();
 });
 
-// A step takes the link away that was clicked; whoever steps by key or from a link goes on from the new one.
+// A step takes the link away that was clicked; a reader who steps by key or from a link goes on from the new one.
 document.addEventListener("htmx:after:swap", () => {
   const shown = stepper();
   if (document.activeElement === document.body) shown?.focus({ preventScroll: true });
