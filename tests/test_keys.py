@@ -28,9 +28,10 @@ from app.protocol.job import JobSpec
 from app.sandbox import may_give
 from app.settings import Settings
 from app.toolchain import Toolchain
-from tests.support.broker import SERVER, NatsServer, WorkerProcess, free_port
+from tests.support.broker import SERVER, NatsServer, WorkerProcess
 from tests.support.environment import EVERYTHING
 from tests.support.jobs import job
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.anyio
 

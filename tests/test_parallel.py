@@ -1,4 +1,4 @@
-"""The sharing out of the tests among processes: its units, its order, quiet tests, and skips in CI."""
+"""The sharing out of the tests among processes: its units, its order, quiet tests, ports, and skips in CI."""
 
 import os
 import re
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.support.parallel import QUIET, unit
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 TESTS = """
@@ -71,3 +72,12 @@ def test_a_quiet_test_runs_alone_and_a_skip_fails_in_ci(tmp_path: Path) -> None:
     assert code == 1, said
     assert "Skipped in CI, which is not allowed: test_c.py::test_c" in said
     assert re.search(r"8 passed, 1 skipped.* in [\d.]+s", said)
+
+
+def test_no_connection_and_no_other_test_process_takes_a_free_port() -> None:
+    given = {free_port() for _ in range(3)}
+    code = "from tests.support.ports import free_port; print(free_port())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert len({*given, int(done.stdout)}) == 4
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert max(*given, int(done.stdout)) < lowest

@@ -16,7 +16,8 @@ import pytest
 
 from tests.support.classroom import open_class
 from tests.support.clients import seat_of
-from tests.support.server import Server, free_port
+from tests.support.ports import free_port
+from tests.support.server import Server
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 TICKING = """use std::io::Write;

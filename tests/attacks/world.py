@@ -33,6 +33,7 @@ from tests.attacks.case import HELLO, MANIFEST, Case, Story
 from tests.attacks.watch import Watch, children, command_line
 from tests.support.environment import BARE_METAL, SLOWER_BY
 from tests.support.files import below
+from tests.support.ports import free_port
 from tests.support.server import SERVE, Server, a_normal_user, serving
 
 TIGHT = {
@@ -97,7 +98,10 @@ class Listener:
         self.abstract = f"attacks-{token}"
         self.path = folder / "socket"
         self._stopped = threading.Event()
-        self._sockets = [self._open(socket.AF_INET, ("127.0.0.1", 0)), self._open(socket.AF_UNIX, str(self.path))]
+        self._sockets = [
+            self._open(socket.AF_INET, ("127.0.0.1", free_port())),
+            self._open(socket.AF_UNIX, str(self.path)),
+        ]
         self.port: int = self._sockets[0].getsockname()[1]
         self.path.chmod(0o777)
         self._sockets.append(self._open(socket.AF_UNIX, "\0" + self.abstract))

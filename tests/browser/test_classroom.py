@@ -18,7 +18,7 @@ from tests.support.browser import RUN_MS
 from tests.support.classroom import ClassServer, entered, holding
 from tests.support.environment import within
 from tests.support.layout import sideways
-from tests.support.server import free_port
+from tests.support.ports import free_port
 from tests.support.states import CLASS_PAGES, run, solved
 
 SIMULATED = 25

@@ -16,6 +16,7 @@ import anyio
 
 from app.engine.nats.broker import Broker
 from tests.support.forked import Forked
+from tests.support.ports import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy/nats.conf"
 SERVER = Path(sys.executable).with_name("nats-server")
@@ -55,14 +56,6 @@ class NatsServer:
             self.process.send_signal(how)
             self.process.wait(10)
             self.process = None
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

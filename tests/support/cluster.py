@@ -14,7 +14,8 @@ import anyio
 
 from app.engine.nats.broker import Broker
 from app.engine.nats.runlog import Lease, known
-from tests.support.broker import CONFIGURATION, NatsServer, WorkerProcess, free_port
+from tests.support.broker import CONFIGURATION, NatsServer, WorkerProcess
+from tests.support.ports import free_port
 from tests.support.server import Server, serving
 from tests.support.wire import Wire
 

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -36,14 +35,6 @@ class Server:
         """Signal the server, wait for it to end, and return its exit code."""
         self.send(how)
         return self.wait()
-
-
-def free_port() -> int:
-    """Return a port that is free at the moment."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def a_normal_user() -> int:

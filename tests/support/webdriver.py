@@ -20,6 +20,8 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
+from tests.support.ports import free_port
+
 CONTROL, HOME, ENTER = "\ue009", "\ue011", "\ue007"
 """Keys, by WebDriver's names for them. ``CONTROL`` is held for the rest of the text."""
 
@@ -167,8 +169,7 @@ def webkit(folder: Path) -> Iterator[Browser]:
         words = [screen, "-displayfd", str(told.fileno()), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
         with _running(words, folder, keep=told.fileno()):
             number = _eventually(lambda: display.read_text().strip())
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                port = free.getsockname()[1]
+            port = free_port()
             # As root, the user of most containers, WebKit does not start with its sandbox.
             env = {"DISPLAY": f":{number}", "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1"}
             with _running([driver, f"--port={port}"], folder, env):
