@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from app.course.lesson import Lesson
 from tests.support.clients import seat_of, seated
 from tests.support.environment import within
 from tests.support.forked import run_forked
+from tests.support.polling import eventually
 from tests.support.processes import pids_with
 from tests.support.server import Server
 
@@ -61,12 +66,8 @@ def run(client: httpx.Client, lesson: str, command: str, **more: Any) -> list[di
 
 def settled(client: httpx.Client) -> httpx.Response:
     """Return the answer of ``/readyz`` once set-up has ended."""
-    for _ in range(100):
-        answer = client.get("/readyz")
-        if "not ended" not in answer.json()["toolchain"]:
-            return answer
-        time.sleep(0.1)
-    raise AssertionError("set-up did not end")
+    assert eventually(lambda: "not ended" not in client.get("/readyz").json()["toolchain"], 30), "set-up did not end"
+    return client.get("/readyz")
 
 
 def test_lessons_are_a_bare_array(client: httpx.Client, lessons: dict[str, Lesson]) -> None:
@@ -256,10 +257,13 @@ def test_answers_carry_the_guards_headers(client: httpx.Client) -> None:
 @pytest.mark.usefixtures("bare_metal")
 def test_health_and_readiness(client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert settled(client).json() == {
+    isolation = settled(client).json()["isolation"]
+    # Runs that other tests have posted to this server may wait.
+    eventually(lambda: client.get("/readyz").json()["waiting"] == 0, 60)
+    assert client.get("/readyz").json() == {
         "ready": True,
         "toolchain": "ok",
-        "isolation": settled(client).json()["isolation"],
+        "isolation": isolation,
         "storage": "ok",
         "engine": "ok",
         "waiting": 0,
@@ -325,22 +329,53 @@ def test_a_signal_ends_server_streams_and_runs_at_once(
                 server.process.send_signal(how)
         assert events[-1]["type"] == "verdict"
         assert server.process.wait(timeout=10) in (0, -how, 130, 143)
-        assert within(2.5, began)
-    assert pids_with(f"{tmp_path}/scratch/") == []
+        assert within(5, began)
+    assert eventually(lambda: not pids_with(f"{tmp_path}/scratch/"))
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+_HEAP = 64 << 20
+"""The bytes that glibc reserves for each heap but the first, at a multiple of them."""
+
+
 def test_all_threads_share_one_heap(start_server: Callable[..., Server]) -> None:
-    """Each further heap would reserve an aligned block of 64 MiB (glibc)."""
     server = start_server()
     with httpx.Client(base_url=server.url, timeout=30) as client:
         accepted = post(client, "hello-std", "cargo run").json()
         assert [event["type"] for event in stream(client, accepted["events"])][-1] == "verdict"
     assert len(list(Path(f"/proc/{server.process.pid}/task").iterdir())) > 1
-    reserved = 64 << 20
-    maps = Path(f"/proc/{server.process.pid}/maps").read_text().splitlines()
-    starts = [int(line.split("-")[0], 16) for line in maps if " rw-p 00000000 00:00 0" in line]
-    assert [hex(start) for start in starts if start % reserved == 0] == []
+    assert list(heaps(Path(f"/proc/{server.process.pid}/maps").read_text())) == []
+
+
+def heaps(maps: str) -> Iterator[str]:
+    """Yield the further heaps: aligned blocks whose beginning may be written, and whose rest is only reserved."""
+    parts = re.findall(r"^(\w+)-(\w+) (....) 00000000 00:00 0 *$", maps, re.MULTILINE)
+    for (start, middle, rights), (following, end, reserved) in pairwise(parts):
+        is_block = int(start, 16) % _HEAP == 0 and int(end, 16) - int(start, 16) >= _HEAP
+        if is_block and middle == following and (rights, reserved) == ("rw-p", "---p"):
+            yield start
+
+
+def test_a_further_heap_is_recognized() -> None:
+    """Threads of a Python that may have several heaps get some."""
+    code = """if True:
+        import ctypes, threading
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype = ctypes.c_void_p
+        held = threading.Barrier(5)
+        def allocate():
+            libc.malloc(ctypes.c_size_t(100_000))
+            held.wait()
+            held.wait()
+        for _ in range(4):
+            threading.Thread(target=allocate).start()
+        held.wait()
+        print(open("/proc/self/maps").read())
+        held.wait()
+    """
+    env = os.environ | {"MALLOC_ARENA_MAX": "8"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert list(heaps(done.stdout))
 
 
 def test_a_taken_port_gets_one_sentence(tmp_path: Path) -> None:
