@@ -47,8 +47,19 @@ def test_the_time_of_real_children_is_counted_once_before_and_after_their_end() 
     assert 0.28 <= ended < 1.5
 
 
-def test_a_tree_has_settled_when_it_has_nothing_left_to_do() -> None:
-    with subprocess.Popen([sys.executable, "-c", f"{BURN.format(0.8)}input()"], stdin=subprocess.PIPE) as process:
+def test_a_tree_has_settled_when_it_has_nothing_left_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = [0.1, 0.4, 0.6, 0.64, 0.9]
+    looks = iter(used)
+    monkeypatch.setattr("bench.processes.parts", lambda _: Parts(server=next(looks)))
+    monkeypatch.setattr("bench.processes.time.sleep", lambda _: None)
+    assert settled(1).total == used[3]
+
+
+def test_a_real_tree_settles() -> None:
+    code = f"{BURN.format(0.8)}print('done', flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stdin=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"  # a busy machine could let it wait for half a second
         used = settled(process.pid).total
         process.kill()
     assert 0.75 <= used < 2, "counted in hundredths, of each process rounded down"

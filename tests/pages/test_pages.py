@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-import time
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -318,10 +318,11 @@ async def test_a_seat_that_has_much_drawn_waits_for_itself(learner: httpx.AsyncC
     await learner.get("/")
     await post(learner, htmx=True)
     order: list[int] = []
+    all_asked = threading.Event()
 
     async def draw(number: int) -> None:
         def work() -> None:
-            time.sleep(0.05)
+            assert all_asked.wait(60)
             order.append(number)
 
         async with home.drawing_lock(f"{number:032x}"):
@@ -330,8 +331,10 @@ async def test_a_seat_that_has_much_drawn_waits_for_itself(learner: httpx.AsyncC
     async with anyio.create_task_group() as tasks:
         for _ in range(8):
             tasks.start_soon(draw, 1)
-        await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
         tasks.start_soon(draw, 2)
+        await anyio.wait_all_tasks_blocked()
+        all_asked.set()
     assert order.index(2) <= 2
 
 
@@ -701,7 +704,7 @@ async def test_no_page_waits_for_the_toolchains_to_be_searched(
         tasks.start_soon(inventory.keep_looking)
         clock.append(106.0)
         for _ in range(20):
-            with anyio.fail_after(2):
+            with anyio.fail_after(10):
                 assert len(await inventory.toolchains()) == 2
             await anyio.lowlevel.checkpoint()
         assert machine.calls == ["discover"]
