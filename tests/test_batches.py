@@ -36,7 +36,7 @@ async def test_the_first_event_does_not_wait_for_a_second() -> None:
         yield line(2)
 
     source = batches(slow())
-    assert [event.id for event in await asyncio.wait_for(anext(source), 1)] == [1]
+    assert [event.id for event in await asyncio.wait_for(anext(source), 4)] == [1]
     await source.aclose()  # type: ignore[attr-defined]  # it is a generator
 
 

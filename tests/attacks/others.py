@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.pace import pace
 from tests.attacks.case import Case, Check, Story, never, program
 from tests.attacks.resources import bounded
 from tests.attacks.world import World
@@ -35,7 +36,7 @@ def _beside(id_: str) -> Callable[[World], None]:
         time.sleep(1)
         [finished] = [event for event in world.honest() if event["type"] == "finished"]
         assert finished["status"] == "ok"
-        world.notes[id_] = str(finished["seconds"])
+        world.notes[id_] = str(finished["seconds"] / pace())
 
     return build
 

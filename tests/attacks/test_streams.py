@@ -15,10 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.pace import pace
 from tests.attacks.case import HELLO, MANIFEST, attack, program
 from tests.attacks.watch import children, command_line, resident
 from tests.attacks.world import USUAL, World, lines
 from tests.support.environment import within
+from tests.support.polling import eventually
 from tests.support.server import serving
 
 _SLOW = 'fn main() { for n in 0..20 { println!("{n}"); std::thread::sleep(std::time::Duration::from_millis(100)); } }'
@@ -49,7 +51,7 @@ def _answers_soon(world: World, times: int = 5) -> None:
         for _ in range(times):
             asked = time.monotonic()
             assert client.get("/healthz").status_code == 200
-            assert within(2, asked)
+            assert within(5, asked)
 
 
 @attack("subscribers", "follow one run a thousand times at once")
@@ -78,10 +80,7 @@ def test_silent_readers(world: World) -> None:
         for one in opened:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             one.sendall(f"GET /api/runs/{run}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        for _ in range(100):
-            if client.get(f"/api/runs/{run}").json()["state"] == "done":
-                break
-            time.sleep(0.1)
+        eventually(lambda: client.get(f"/api/runs/{run}").json()["state"] == "done")
         _answers_soon(world)
         # A copy of the 800 KB for each of 100 readers would take 80 MB.
         assert resident(pid) - before < 60 << 20
@@ -280,6 +279,7 @@ def test_runs_that_take_long_to_look_at(world: World, tmp_path: Path) -> None:
     # A server of its own, because owners whose runs take long do not get every slot while others are present.
     variables = {"PLAYGROUND_ISOLATION": world.level, **USUAL}
     with serving(tmp_path / "data", **variables) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+        slowness = pace()
         runs = [_post(client, _LARGE) for _ in range(4)]
         time.sleep(5)
         taken: list[float] = []
@@ -291,7 +291,7 @@ def test_runs_that_take_long_to_look_at(world: World, tmp_path: Path) -> None:
         for run in runs:
             client.delete(f"/api/runs/{run}")
             assert client.get(f"/api/runs/{run}/events").status_code == 200
-    assert sorted(taken)[10] < 0.05
+    assert sorted(taken)[10] < 0.05 * slowness
 
 
 @attack("strange-event-ids", "continue a stream from ids that are huge, negative or not numbers")
@@ -321,31 +321,23 @@ def test_nothing_outlives_the_server(world: World, how: signal.Signals, tmp_path
         with client.stream("GET", f"/api/runs/{run}/events") as stream:
             told = lines(stream)
             assert any(b"begun" in line for line in told)
-            for _ in range(50):
-                if world.marked(mark):
-                    break
-                time.sleep(0.1)
-            assert world.marked(mark)
+            assert eventually(lambda: world.marked(mark))
             os.kill(server.process.pid, how)
             with contextlib.suppress(httpx.HTTPError):
                 for _ in told:
                     pass
         server.process.wait(timeout=10)
-        time.sleep(1)
+        time.sleep(0.5)
+        eventually(lambda: not world.marked(mark))
         left = world.marked(mark)
         for pid in left:
             os.kill(pid, 9)
         assert not left
-        runs = [pid for pid in children(None) if str(tmp_path) in command_line(pid)]
-        assert not runs
+        assert eventually(lambda: not any(str(tmp_path) in command_line(pid) for pid in children(None)))
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
     with serving(tmp_path / "data", **variables) as server:
         # The next server removes what the killed one could not.
-        for _ in range(50):
-            if len(list((tmp_path / "scratch").glob("server-*"))) == 1:
-                break
-            time.sleep(0.1)
-        assert len(list((tmp_path / "scratch").glob("server-*"))) == 1
+        assert eventually(lambda: len(list((tmp_path / "scratch").glob("server-*"))) == 1)
         server.stop(signal.SIGTERM)
 
 

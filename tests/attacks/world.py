@@ -31,7 +31,7 @@ from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.attacks.case import HELLO, MANIFEST, Case, Story
 from tests.attacks.watch import Watch, children, command_line
-from tests.support.environment import BARE_METAL, SLOWER_BY
+from tests.support.environment import BARE_METAL, SLOWER_BY, seconds_since
 from tests.support.files import below
 from tests.support.ports import free_port
 from tests.support.server import SERVE, Server, a_normal_user, serving
@@ -243,9 +243,9 @@ class World:
         # Only the attacks on the tight world are judged by what they use at most.
         with self.watch.peaks() if self.tight else contextlib.nullcontext(dict[str, float]()) as peaks:
             run_id, events = self._follow(case)
-        ended = time.monotonic()
+        seconds, ended = seconds_since(began, 8), time.monotonic()
         bystanders = [status for start, end, status in self.bystanders if start < ended and end > began]
-        return Story(run_id, tuple(events), ended - began, dict(peaks), tuple(bystanders))
+        return Story(run_id, tuple(events), seconds, dict(peaks), tuple(bystanders))
 
     def post(self, main: str = HELLO, command: str = "cargo run", **more: Any) -> list[dict[str, Any]]:
         """Run this source and return the events."""
