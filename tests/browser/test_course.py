@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from app.course.lesson import Lesson
+from bench.pace import pace
 from tests.support.browser import ENDLESS, RUN_MS, area, learner, offered, show, type_files
 from tests.support.wire import Wire
 
@@ -95,10 +96,11 @@ def test_a_reload_attaches_to_the_run_without_loss_or_repetition(browser: Browse
         other.route("**/static/vendor/*.js", one_by_one([]))
         other.goto(f"{server}/lessons/hello-std")
         expect(other.locator("#run-elapsed")).to_have_text(re.compile(r"\d s$"), timeout=RUN_MS)
-        seconds = [float(tab.locator("#run-elapsed").inner_text().split()[0]) for tab in (page, other)]
+        seconds = [float(tab.locator("#run-elapsed").inner_text().split()[0]) for tab in (page, other, page)]
         # A clock that began with the page would show less in the second tab, which has only just been opened.
         assert min(seconds) > 0.9, "counted from the run's start, not from the page's"
-        assert abs(seconds[1] - seconds[0]) < 1, seconds
+        slack = pace()  # a busy machine draws the second tab later
+        assert seconds[0] - slack < seconds[1] < seconds[2] + slack, seconds
         other.close()
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator(".verdict")).to_be_visible()
