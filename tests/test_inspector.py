@@ -25,6 +25,7 @@ from app.sandbox.watch import descendants
 from app.settings import Settings
 from app.toolchain import Toolchain
 from tests.support.inspector import inspecting
+from tests.support.polling import eventually_async
 from tests.support.programs import card_of, for_windows_with_lines
 
 pytestmark = pytest.mark.anyio
@@ -140,6 +141,16 @@ async def test_a_reader_that_ends_over_a_companion_has_left_the_rest_of_the_card
             assert await reader.card_of(file, [companion]) == replace(card_of(data), unread=("lines",))
 
 
+async def until_replaced(ended: set[int]) -> None:
+    """Wait until as many other readers are there as have ended."""
+
+    def replaced() -> bool:
+        now = idle_readers()
+        return not ended & now and len(now) == len(ended)
+
+    assert await eventually_async(replaced)
+
+
 async def test_readers_that_are_ended_before_they_are_asked_are_followed_by_others(settings: Settings) -> None:
     async with inspecting(settings) as reader:
         await reader.warm()
@@ -148,10 +159,7 @@ async def test_readers_that_are_ended_before_they_are_asked_are_followed_by_othe
             assert ended
             for one in ended:
                 os.kill(one, signal.SIGKILL)
-            for _ in range(200):
-                if not ended & idle_readers() and len(idle_readers()) == len(ended):
-                    break
-                await anyio.sleep(0.05)
+            await until_replaced(ended)
         assert [(await reader.facts_of(SHELL)).format for _ in range(4)] == ["ELF"] * 4
 
 

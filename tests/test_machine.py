@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,11 +16,12 @@ from app.engine import JobSpec
 from app.engine.local import LocalEngine
 from app.protocol.command import parse
 from app.protocol.events import Event, Finished, Machine, Output, Screen, Started
-from app.run.machine import Monitor, report
+from app.run.machine import Monitor, StandIn, report
 from app.runfiles import RunFolder
 from app.settings import Settings
 from app.toolchain import EMULATORS, Toolchain, missing_tools, preferred
 from tests.support.jobs import job as job_of
+from tests.support.polling import eventually_async
 
 _E = TypeVar("_E", bound=Event)
 
@@ -105,7 +107,7 @@ async def test_a_kernel_that_runs_for_ever_is_a_success_and_prints_as_it_runs(
     lesson = lessons["boot-arm-uart"]
     seen: list[str] = []
     text = ""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async for event in engine.events(await engine.submit(job_of(lesson, lesson.solution, parse("cargo run"), arm))):
             if isinstance(event, Output):
                 text += event.text
@@ -135,8 +137,11 @@ async def test_what_a_kernel_says_and_how_it_ends_by_semihosting_comes_out(
 
 
 async def test_a_machine_that_sleeps_for_good_is_not_waited_for(
-    engine: LocalEngine, lessons: dict[str, Lesson], arm: Toolchain
+    engine: LocalEngine, lessons: dict[str, Lesson], arm: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    env = StandIn.env
+    # On a busy machine, the emulator may not have started within the usual three seconds.
+    monkeypatch.setattr(StandIn, "env", lambda self, *given: env(replace(self, seconds=15.0), *given))
     lesson = lessons["boot-arm"]
     source = lesson.solution["src/main.rs"].replace(
         "    loop {}\n}\n", '    loop { unsafe { core::arch::asm!("wfi") } }\n}\n'
@@ -144,7 +149,7 @@ async def test_a_machine_that_sleeps_for_good_is_not_waited_for(
     events = await boot(engine, job_of(lesson, {**lesson.solution, "src/main.rs": source}, parse("cargo run"), arm))
     machine = the(Machine, events)
     assert machine.ended == "halted"
-    assert machine.seconds < 2.9
+    assert machine.seconds < 15
     assert the(Finished, events).status == "ok"
 
 
@@ -279,17 +284,23 @@ async def test_a_description_is_read_from_the_runs_own_folder_only(tmp_path: Pat
     assert [event.type for event in told] == ["machine"], "it can be read when it is a plain file"
 
 
+async def until_told(told: list[Event], count: int) -> None:
+    """Wait for so many events."""
+    assert await eventually_async(lambda: len(told) >= count)
+
+
 async def test_a_changed_screen_becomes_an_event(tmp_path: Path) -> None:
     told: list[Event] = []
     (tmp_path / "home").mkdir()
     with RunFolder(tmp_path).open() as folder:
         monitor = Monitor(folder, "home", told.append)
         async with monitor.following():
-            for letter in "aab":
+            for letter, events in (("a", 1), ("a", 1), ("b", 2)):
                 draft = tmp_path / "new"
                 draft.write_bytes(described(screen=(letter.encode() + b"\x07" + b" \x07" * 1999).hex()))
                 draft.rename(tmp_path / "home/machine.json")
                 await anyio.sleep(0.25)
+                await until_told(told, events)
         (tmp_path / "home/machine.json").write_bytes(described(ended="halted"))
         await monitor.end()
     assert [event.text[0].rstrip() if isinstance(event, Screen) else event.type for event in told] == [

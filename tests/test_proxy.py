@@ -5,9 +5,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -16,6 +15,7 @@ import pytest
 
 from tests.support.classroom import open_class
 from tests.support.clients import seat_of
+from tests.support.polling import eventually
 from tests.support.ports import free_port
 from tests.support.server import Server
 
@@ -41,16 +41,18 @@ def running(command: list[str], url: str, **options: object) -> Iterator[None]:
     """Run a proxy and wait until it answers."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as proxy:  # type: ignore[call-overload]  # options of several types
         try:
-            for _ in range(200):
-                try:
-                    httpx.get(url, verify=False)
-                    break
-                except httpx.TransportError:
-                    assert proxy.poll() is None, f"{command[0]} has ended"
-                    time.sleep(0.05)
+            assert eventually(lambda: answers(url) or proxy.poll() is not None, 30), f"{command[0]} does not answer"
+            assert proxy.poll() is None, f"{command[0]} has ended"
             yield
         finally:
             proxy.terminate()
+
+
+def answers(url: str) -> bool:
+    """Return True if a server answers there."""
+    with suppress(httpx.TransportError):
+        return httpx.get(url, verify=False).status_code > 0
+    return False
 
 
 @contextmanager
@@ -118,7 +120,7 @@ def test_a_proxy_passes_on_pages_runs_and_streams(
         wanted = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": TICKING}}
         accepted = client.post("/api/runs", json=wanted, headers={"origin": url})
         assert accepted.status_code == 202, accepted.text
-        assert min(times(client, f"{url}{accepted.json()['events']}")) > 0.2
+        assert span_of_ticks(client, f"{url}{accepted.json()['events']}") > 0.5
         assert client.post("/api/runs", json=wanted, headers={"origin": "https://elsewhere"}).status_code == 403
 
 
@@ -183,13 +185,14 @@ def test_a_proxy_that_changes_host_or_drops_origin_is_named(
         assert words in refused.text
 
 
-def times(client: httpx.Client, address: str) -> list[float]:
-    """Return the seconds between the run's ticks as they arrived."""
-    seen = []
+def span_of_ticks(client: httpx.Client, address: str) -> float:
+    """Return the seconds between the arrivals of the run's first and last ticks; on a busy machine some come together.
+
+    A proxy that keeps a stream back delivers all of them at its end.
+    """
     with client.stream("GET", address) as stream:
         seen = [time.monotonic() for line in stream.iter_lines() if '"text":"tick' in line]
-    assert len(seen) == 4
-    return [after - before for before, after in pairwise(seen)]
+    return seen[-1] - seen[0]
 
 
 @pytest.mark.parametrize(("trusted", "limited"), [('["127.0.0.1"]', True), ('["192.0.2.7"]', False)])

@@ -38,7 +38,8 @@ from app.settings import Settings
 from app.toolchain import Toolchain, preferred
 from tests.support.environment import SLOWER_BY, within
 from tests.support.jobs import job as job_of
-from tests.support.processes import has_ended, has_started, is_running
+from tests.support.polling import eventually, eventually_async
+from tests.support.processes import has_ended, has_started
 from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
@@ -212,11 +213,7 @@ async def test_nothing_outlives_a_killed_server(start_server: Callable[..., Serv
                     break
         assert await has_started(mark)
         os.kill(server.process.pid, signal.SIGKILL)
-    for _ in range(50):
-        if not is_running(mark):
-            return
-        await anyio.sleep(0.1)
-    raise AssertionError("the run outlived its server")
+    assert await has_ended(mark), "the run outlived its server"
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -237,15 +234,10 @@ async def test_a_server_killed_while_a_run_starts_leaves_nothing(
 def test_a_stopped_server_leaves_no_control_groups(start_server: Callable[..., Server]) -> None:
     server = start_server()
     body = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": "fn main() { loop {} }"}}
-    made: set[Path] = set()
     with httpx.Client(base_url=server.url, timeout=30 * SLOWER_BY) as client:
-        for _ in range(2):
-            client.post("/api/runs", json=body)
-        for _ in range(40 * SLOWER_BY):
-            made |= groups_of(server.process.pid)
-            if len(made) > 1:
-                break
-            time.sleep(0.05)
+        runs = [client.post("/api/runs", json=body).json()["id"] for _ in range(2)]
+        assert eventually(lambda: client.get(f"/api/runs/{runs[0]}").json()["state"] == "running")
+        made = eventually(lambda: groups_of(server.process.pid), 2)
     if not made:
         pytest.skip("no control group can be made here")
     server.stop()
@@ -369,7 +361,6 @@ def test_memory_is_counted_after_the_first_thread_has_ended(tmp_path: Path, fold
             file.flush()
             x = bytearray(80 << 20)
             x[::4096] = b"1" * len(x[::4096])
-            time.sleep(0.3)
             print("ready", flush=True)
             time.sleep(30)
         threading.Thread(target=hold).start()
@@ -378,7 +369,8 @@ def test_memory_is_counted_after_the_first_thread_has_ended(tmp_path: Path, fold
     with subprocess.Popen([sys.executable, "-c", inner], stdout=subprocess.PIPE, start_new_session=True) as child:
         assert child.stdout
         child.stdout.readline()
-        assert Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z", "its first thread goes on"
+        state = Path(f"/proc/{child.pid}/stat")
+        assert eventually(lambda: state.read_text().split()[2] == "Z"), "its first thread goes on"
         used = usage(child.pid)
         (tmp_path / "kept").touch()
         limits = replace(Limits.of(Settings()), workspace_bytes=4 << 20)
@@ -468,14 +460,13 @@ async def test_a_group_leaves_no_way_out_into_the_swap_space(
         box.own(open_folder)
         async with process(box, ["/bin/sleep", "9"], open_folder, open_folder, {"PATH": "/usr/bin:/bin"}):
             most = 0 if groups.version == 2 else box.limits.memory_bytes
-            said: list[str] = []
-            for _ in range(100):
+
+            def allowed() -> list[str]:
                 made = groups.folders["memory"].glob(f"playground-{os.getpid()}-*/{name}")
-                said = [file.read_text().strip() for file in made]
-                if said == [str(most)]:
-                    return
-                await anyio.sleep(0.05)
-            pytest.fail(f"the group allows {said}")
+                return [file.read_text().strip() for file in made]
+
+            await eventually_async(lambda: allowed() == [str(most)])
+            assert allowed() == [str(most)]
 
 
 def test_a_limit_above_the_systems_own_becomes_that_one(
@@ -610,22 +601,40 @@ async def test_every_process_of_a_run_is_put_into_its_group_where_one_can_be_mad
         return
     root = open_folder / "run"
     root.mkdir()
-    script = ["/bin/sh", "-c", "sleep 1 & sleep 1 & wait"]
+    script = ["/bin/sh", "-c", "sleep 30 & sleep 30 & wait"]
     with isolation.slots(1) as (box,):
         box.own(root)
         async with process(box, script, root, root, {"PATH": "/usr/bin:/bin"}) as child:
-            await anyio.sleep(0.5)
+            assert await eventually_async(lambda: sleeping(child.process.pid) == 2)
             below = set(descendants(child.process.pid))
-            made = {folder: set(folder.glob(f"playground-{os.getpid()}-*")) for folder in groups.folders.values()}
-            for folders in made.values():
-                held = {int(pid) for one in folders for pid in (one / "cgroup.procs").read_text().split()}
-                assert len(below) > 2
-                assert below <= held
-    for _ in range(100):
-        if not any(one.exists() for folders in made.values() for one in folders):
-            return
-        await anyio.sleep(0.02)
-    pytest.fail("the group outlived its run")
+            for folder in groups.folders.values():
+                assert await hold_all(folder, below), held(folder)
+            made = {one for folder in groups.folders.values() for one in own_groups(folder)}
+    assert await eventually_async(lambda: not any(one.exists() for one in made)), "the group outlived its run"
+
+
+def own_groups(folder: Path) -> list[Path]:
+    """Return the groups that this process has made in a folder of control groups."""
+    return list(folder.glob(f"playground-{os.getpid()}-*"))
+
+
+async def hold_all(folder: Path, pids: set[int]) -> bool:
+    """Return True as soon as these groups have all the processes; a thread moves each of them."""
+    return await eventually_async(lambda: pids <= held(folder))
+
+
+def held(folder: Path) -> set[int]:
+    """Return the processes in these groups."""
+    return {int(pid) for one in own_groups(folder) for pid in (one / "cgroup.procs").read_text().split()}
+
+
+def sleeping(pid: int) -> int:
+    """Return the number of programs ``sleep`` below a process."""
+    found = 0
+    for each in descendants(pid):
+        with suppress(OSError):
+            found += Path(f"/proc/{each}/comm").read_text() == "sleep\n"
+    return found
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from app.toolchain.lock import locked
 from app.toolchain.needs import can_build_core, needs
 from app.toolchain.sysroot import PrivateSysroot, create_sysroot, lineage, place
 from tests.support.environment import BARE_METAL, within
+from tests.support.polling import eventually_async
 from tests.support.processes import put_on_path
 
 SCRIPT = """
@@ -144,7 +145,7 @@ def test_interrupted_it_ends_the_build_and_cleans_up(tmp_path: Path) -> None:
     with set_up(cache) as process:
         (build,) = children(process.pid)
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 130
+        assert process.wait(timeout=60) == 130
     assert not Path(f"/proc/{build}").exists()
     assert not is_locked(cache)
     assert unfinished(cache) == []
@@ -164,7 +165,7 @@ async def test_a_second_one_is_quick_and_changes_nothing(
     lines: list[str] = []
     began = time.monotonic()
     assert await setup(shipped.cache_dir, lines.append, tuple(dict.fromkeys(targets)))
-    assert within(8 if everything else 3, began)
+    assert within(8, began)
     assert {path: path.stat().st_mtime_ns for path in folders} == before
     assert f"builds for {BARE_METAL}" in lines[0]
     assert len(lines) == len(set(targets)), "a line for each target, and no work"
@@ -361,7 +362,8 @@ async def test_two_set_ups_take_turns(tmp_path: Path) -> None:
 
     async with anyio.create_task_group() as tasks, locked(tmp_path, order.append):
         tasks.start_soon(second)
-        await anyio.sleep(0.5)
+        await eventually_async(lambda: order)
+        await anyio.sleep(0.2)
         order.append("first")
     assert "Waiting" in order[0]
     assert order[1:] == ["first", "second"]

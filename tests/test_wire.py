@@ -14,11 +14,16 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from bench.pace import pace
 from tests.support.clients import seated
 from tests.support.environment import within
+from tests.support.polling import eventually
 from tests.support.server import Server
 
 LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
+LONG = {"PLAYGROUND_RUN_SECONDS": "300", "PLAYGROUND_CPU_SECONDS": "300"}
+"""The settings of a server whose run must not end before the test on a busy machine."""
+_ESTABLISHED = "01"  # TCP_ESTABLISHED of net/tcp_states.h, in the kernel
 FLOOD = 'fn main() { for _ in 0..%d { println!("{}", "x".repeat(999)); } }'
 
 
@@ -43,6 +48,13 @@ def healthy(wire: socket.socket) -> bool:
     while not answer.endswith(b'"ok"}') and (piece := wire.recv(65536)):
         answer += piece
     return b"200 OK" in answer
+
+
+def answers(server: Server) -> bool:
+    """Return True if the server accepts a new connection and answers on it."""
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{server.url}/healthz", timeout=10).status_code == 200
+    return False
 
 
 def post(client: httpx.Client, source: str | None = None, command: str = "cargo run") -> str:
@@ -89,6 +101,13 @@ def resident(server: Server) -> float:
     return int(found[1]) / 1024
 
 
+def open_streams(server: Server) -> int:
+    """Return the number of streams that the server counts; it must have metrics."""
+    text = httpx.get(f"{server.url}/metrics", timeout=30).text
+    [count] = re.findall(r"^playground_streams (\S+)$", text, re.MULTILINE)
+    return int(float(count))
+
+
 def files_of(server: Server) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
@@ -100,6 +119,13 @@ def open_artifacts(server: Server) -> int:
         with suppress(FileNotFoundError):  # it has been closed meanwhile
             found += "/artifacts/" in os.readlink(link)
     return found
+
+
+def is_held(wire: socket.socket) -> bool:
+    """Return True while the server has its end of this connection open."""
+    ends = [f"0100007F:{port:04X}" for port in (wire.getpeername()[1], wire.getsockname()[1])]
+    listed = [line.split()[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return [*ends, _ESTABLISHED] in listed
 
 
 @contextmanager
@@ -119,15 +145,15 @@ def hasty(start_server: Callable[..., Server]) -> Server:
 
 
 def test_a_head_that_drips_is_not_waited_for(hasty: Server) -> None:
+    began = time.monotonic()
     with connect(hasty.url) as silent, connect(hasty.url) as dripping, connect(hasty.url) as second:
         ask(second, "/healthz")
         assert b"200 OK" in second.recv(65536)
         second.sendall(b"GET /healthz HTTP/1.1\r\n")
         dripping.settimeout(0.1)
         dripping.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
-        began = time.monotonic()
         ended = False
-        while not ended and time.monotonic() - began < 8:
+        while not ended and time.monotonic() - began < 20:
             try:
                 dripping.sendall(b"X: y\r\n")
                 ended = dripping.recv(1) == b""
@@ -135,10 +161,11 @@ def test_a_head_that_drips_is_not_waited_for(hasty: Server) -> None:
                 pass
             except ConnectionError:
                 ended = True
+        assert ended
         assert time.monotonic() - began > 0.5
-        assert within(3, began)
-        assert ends_within(1, silent)
-        assert ends_within(3, second)
+        assert within(5, began)
+        assert ends_within(5, silent)
+        assert ends_within(5, second)
 
 
 def test_a_connection_waits_for_its_next_request_longer_than_for_a_head(hasty: Server) -> None:
@@ -150,38 +177,42 @@ def test_a_connection_waits_for_its_next_request_longer_than_for_a_head(hasty: S
 
 
 def test_what_is_sent_after_the_answer_is_not_read_for_ever(hasty: Server) -> None:
+    began = time.monotonic()
     with connect(hasty.url) as wire:
         wire.sendall(b"POST /api/runs HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000\r\n\r\n")
         assert b" 400 " in wire.recv(65536)
-        began = time.monotonic()
-        with suppress(ConnectionError):
-            while time.monotonic() - began < 8:
+        ended = False
+        while not ended and time.monotonic() - began < 20:
+            try:
                 wire.sendall(b"x")
                 time.sleep(0.05)
+            except ConnectionError:
+                ended = True
+        assert ended
         assert time.monotonic() - began > 0.5
-        assert within(3, began)
+        assert within(5, began)
 
 
 def test_the_number_of_connections_is_limited(start_server: Callable[..., Server]) -> None:
-    server = start_server(PLAYGROUND_MAX_CONNECTIONS="5", PLAYGROUND_MAX_RUN_STREAMS="9")
+    limits = {"PLAYGROUND_MAX_CONNECTIONS": "5", "PLAYGROUND_MAX_RUN_STREAMS": "9"}
+    server = start_server(PLAYGROUND_REQUEST_SECONDS="60", **limits)
     with ExitStack() as stack:
         wires = [stack.enter_context(connect(server.url)) for _ in range(5)]
         wires[4].sendall(b"GET /healthz HTTP/1.1\r\n")
         assert all(healthy(wire) for wire in wires[:4])
         sixth = stack.enter_context(connect(server.url))
-        assert ends_within(1, wires[4]), "the longest idle gives way, half a head or not"
+        assert ends_within(5, wires[4]), "the longest idle gives way, half a head or not"
         assert healthy(sixth)
         with httpx.Client(base_url=server.url, timeout=30) as client:
             path = post(client, LOOP)
-        assert ends_within(1, wires[0])
+        assert ends_within(5, wires[0])
         wires = [*wires[1:4], sixth, stack.enter_context(connect(server.url))]
         for wire in wires:
             ask(wire, path)
             assert b"200 OK" in wire.recv(4096)
         with connect(server.url) as another:
             assert healthy(another), "a script that follows five streams leaves room for another"
-    time.sleep(0.2)
-    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert eventually(lambda: answers(server)), "the closed ones give their places back"
 
 
 def test_a_flood_of_idle_connections_locks_no_client_out(start_server: Callable[..., Server]) -> None:
@@ -197,7 +228,7 @@ def test_a_flood_of_idle_connections_locks_no_client_out(start_server: Callable[
 
 def test_streams_are_limited_by_run_by_seat_and_in_all(start_server: Callable[..., Server]) -> None:
     limits = {"PLAYGROUND_MAX_RUN_STREAMS": "2", "PLAYGROUND_MAX_SEAT_STREAMS": "3", "PLAYGROUND_MAX_STREAMS": "4"}
-    server = start_server(**limits)
+    server = start_server(PLAYGROUND_METRICS="127.0.0.1", **limits)
     with httpx.Client(base_url=server.url, timeout=30) as script, seated(server.url) as learner, ExitStack() as stack:
         runs = [post(script, LOOP), post(script, LOOP), post(script, LOOP)]
 
@@ -210,12 +241,12 @@ def test_streams_are_limited_by_run_by_seat_and_in_all(start_server: Callable[..
         assert refused.headers["retry-after"] == "5"
         assert [follow(learner, runs[1]), follow(script, runs[1]), follow(script, runs[2])] == [200, 200, 503]
         stack.close()
-        time.sleep(0.3)
+        assert eventually(lambda: open_streams(server) == 0)
         assert [follow(learner, path) for path in (runs[0], runs[0], runs[1], runs[1])] == [200, 200, 200, 429]
         stack.close()
         for path in runs:
             script.delete(path.removesuffix("/events"))
-        time.sleep(0.3)
+        assert eventually(lambda: open_streams(server) == 0)
         own = post(learner, command="rustc --version")
         assert learner.get(own.removeprefix("/api")).status_code == 200, "the pages' stream counts too, and has ended"
         assert [script.get(runs[0]).status_code for _ in range(9)] == [200] * 9, "a stream that has ended is not open"
@@ -223,14 +254,17 @@ def test_streams_are_limited_by_run_by_seat_and_in_all(start_server: Callable[..
 
 def test_a_thousand_readers_cost_little(start_server: Callable[..., Server]) -> None:
     with many_files():
-        server = start_server(PLAYGROUND_MAX_RUN_STREAMS="1001")
+        server = start_server(PLAYGROUND_MAX_RUN_STREAMS="1001", **LONG)
     with many_files(), ExitStack() as stack, httpx.Client(base_url=server.url, timeout=30) as client:
-        path = post(client, 'fn main() { for _ in 0..900 { println!("{}", "x".repeat(999)); } loop {} }')
+        path = post(client, LOOP.replace("{", '{ for _ in 0..900 { println!("{}", "x".repeat(999)); }', 1))
         wait_for(client, path, "xxxx")
         time.sleep(1)
         before, files = resident(server), files_of(server)
+        wires = []
         for _ in range(1000):
-            ask(stack.enter_context(connect(server.url, buffer=4096)), path)
+            wires.append(wire := stack.enter_context(connect(server.url, buffer=4096)))
+            ask(wire, path)
+        assert all(wire.recv(12) == b"HTTP/1.1 200" for wire in wires)
         assert client.get(path).status_code == 503
         time.sleep(1)
         silent = resident(server) - before
@@ -243,10 +277,7 @@ def test_a_thousand_readers_cost_little(start_server: Callable[..., Server]) -> 
         assert silent < 150
         client.delete(path.removesuffix("/events"))
         stack.close()
-        deadline = time.monotonic() + 10
-        while files_of(server) > files + 5 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert files_of(server) <= files + 5
+        assert eventually(lambda: files_of(server) <= files + 5)
         assert client.get(path).status_code == 200
 
 
@@ -256,7 +287,8 @@ def test_a_reader_that_takes_nothing_is_cut_off(hasty: Server) -> None:
         assert client.get(path).text.count("x" * 999) == 1000
     with connect(hasty.url, buffer=4096) as silent:
         ask(silent, path)
-        time.sleep(3)
+        assert b"200 OK" in silent.recv(20)
+        assert eventually(lambda: not is_held(silent))
         received = b""
         with suppress(ConnectionError):
             while piece := silent.recv(65536):
@@ -266,7 +298,7 @@ def test_a_reader_that_takes_nothing_is_cut_off(hasty: Server) -> None:
 
 
 def test_a_reader_that_is_slow_gets_everything(start_server: Callable[..., Server]) -> None:
-    server = start_server(PLAYGROUND_REQUEST_SECONDS="1", PLAYGROUND_STALLED_SECONDS="2")
+    server = start_server(PLAYGROUND_REQUEST_SECONDS="1", PLAYGROUND_STALLED_SECONDS="3")
     with httpx.Client(base_url=server.url, timeout=30) as client:
         path = post(client, FLOOD % 1000)
         assert client.get(path).status_code == 200
@@ -284,18 +316,16 @@ def test_a_reader_that_is_slow_gets_everything(start_server: Callable[..., Serve
 
 
 def test_a_run_that_is_dropped_ends_its_slow_readers_with_a_sentence(start_server: Callable[..., Server]) -> None:
-    server = start_server(PLAYGROUND_RUN_TTL="1")
+    server = start_server(PLAYGROUND_RUN_TTL="1", PLAYGROUND_STALLED_SECONDS="120")
     with httpx.Client(base_url=server.url, timeout=30) as client, ExitStack() as stack:
         path = post(client, FLOOD % 1000)
         paths = (path, path.removeprefix("/api"))
-        wait_for(client, path, '"type":"verdict"')
         slow = [stack.enter_context(connect(server.url, buffer=4096)) for _ in paths]
         for wire, each in zip(slow, paths, strict=True):
             ask(wire, each)
-            assert b"200 OK" in wire.recv(4096)
-        deadline = time.monotonic() + 10
-        while client.get(path.removesuffix("/events")).status_code == 200 and time.monotonic() < deadline:
-            time.sleep(0.2)
+            assert b"200 OK" in wire.recv(20)
+        wait_for(client, path, '"type":"verdict"')
+        assert eventually(lambda: client.get(path.removesuffix("/events")).status_code == 404)
         assert client.get(path).json()["error"]["code"] == "no-such-run"
         api, page = (rest(wire) for wire in slow)
     assert b"event: gone\ndata: " in api
@@ -320,16 +350,15 @@ def test_what_stays_open_does_not_hold_up_the_end(start_server: Callable[..., Se
         half_body.sendall(b"Content-Length: 100\r\n\r\n{")
         ask(idle, "/healthz")
         time.sleep(0.3)
-        began = time.monotonic()
+        slowness, began = pace(), time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         for wire in wires:
             text = b""
             while piece := wire.recv(65536):
                 text += piece
             assert b'"type":"verdict"' in text, "each stream ends with its last event"
-        assert within(2, began)
         assert server.process.wait(timeout=10) is not None
-        assert within(2, began)
+        assert within(2, began, slowness), "uvicorn would cut them off later"
 
 
 def elsewhere(number: int) -> dict[str, str]:
@@ -340,7 +369,7 @@ def elsewhere(number: int) -> dict[str, str]:
 def test_a_hundred_seats_behind_one_address_and_others_besides(start_server: Callable[..., Server]) -> None:
     with many_files():
         limits = {"PLAYGROUND_MAX_RUN_STREAMS": "1000", "PLAYGROUND_MAX_STREAMS": "220"}
-        server = start_server(PLAYGROUND_RUN_SECONDS="300", PLAYGROUND_CPU_SECONDS="300", **limits)
+        server = start_server(**LONG, **limits)
     with many_files(), ExitStack() as stack, httpx.Client(base_url=server.url, timeout=30) as here:
         path = post(here, LOOP)
         wait_for(here, path, "turning")
@@ -397,14 +426,9 @@ def test_downloads_are_limited_by_seat_and_in_all(start_server: Callable[..., Se
         assert [stalled(1) for _ in range(4)] == [b"200", b"200", b"429", b"429"]
         assert [stalled(2) for _ in range(2)] == [b"200", b"503"]
         assert stalled(3) == b"200", "an address that has none yet displaces one of the largest"
-        began = time.monotonic()
-        while open_artifacts(server) != 3 and within(5, began):
-            time.sleep(0.05)
-        assert open_artifacts(server) == 3, "the one that was displaced is closed"
+        assert eventually(lambda: open_artifacts(server) == 3), "the one that was displaced is closed"
         stack.close()
-        deadline = time.monotonic() + 5
-        while script.get(path).status_code != 200 and time.monotonic() < deadline:
-            time.sleep(0.1)
+        eventually(lambda: script.get(path).status_code == 200)
         assert len(script.get(path).content) > 8 << 20
 
 

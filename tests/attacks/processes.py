@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.attacks.case import Case, Check, Story, both, program
 from tests.attacks.world import World
 from tests.support.environment import SLOWER_BY
+from tests.support.polling import eventually
 
 
 def gone(id_: str) -> Check:
@@ -17,18 +18,19 @@ def gone(id_: str) -> Check:
     def held(world: World, _story: Story) -> None:
         mark = f"mark-{id_}-{world.token}"
         time.sleep(0.5)
-        left: list[int] = []
-        for _ in range(15):
+
+        def left() -> list[int]:
             # A single scan may miss a process that is being replaced by its child.
-            left = [pid for _ in range(5) for pid in world.marked(mark)]
-            if not left:
-                return
-            time.sleep(0.1)
+            return [pid for _ in range(5) for pid in world.marked(mark)]
+
+        if eventually(lambda: not left(), 2):
+            return
+        found = left()
         for _ in range(2000):
             for pid in world.marked(mark):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, 9)
-        raise AssertionError(f"processes {left} are left")
+        raise AssertionError(f"processes {found} are left")
 
     return held
 

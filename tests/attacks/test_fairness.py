@@ -8,9 +8,11 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import pytest
 
+from bench.pace import pace
 from tests.attacks.case import MANIFEST, attack
 from tests.support.clients import seated
 from tests.support.environment import SLOWER_BY
+from tests.support.polling import eventually
 from tests.support.server import Server
 
 _FILES = {
@@ -63,16 +65,17 @@ def _hog(client: httpx.Client, running: int) -> list[str]:
     """Post 25 endless runs and return the accepted ids once the expected number is running."""
     answers = [client.post("/api/runs", json=_ENDLESS) for _ in range(25)]
     ids = [str(answer.json()["id"]) for answer in answers if answer.status_code == 202]
-    for _ in range(100):
-        if [client.get(f"/api/runs/{run_id}").json()["state"] for run_id in ids].count("running") >= running:
-            return ids
-        time.sleep(0.05)
-    raise AssertionError(f"{running} endless runs do not run at once")
+
+    def states() -> list[str]:
+        return [client.get(f"/api/runs/{run_id}").json()["state"] for run_id in ids]
+
+    assert eventually(lambda: states().count("running") >= running), f"{running} endless runs do not run at once"
+    return ids
 
 
 def _bound(alone: float) -> float:
     """Return the delay allowed for a seat that waits ``alone`` seconds without competition."""
-    return alone + max(_BOUND, 2 * alone)
+    return alone + max(_BOUND * pace(), 2 * alone)
 
 
 @attack("queue-hog", "make ten other seats wait behind 25 endless programs of one seat, on two slots")

@@ -17,6 +17,7 @@ from tests.attacks.watch import resident
 from tests.attacks.world import World
 from tests.support.environment import within
 from tests.support.files import below
+from tests.support.polling import eventually
 
 _BODY = {"lesson": "hello-std", "command": "rustc --version"}
 _LOOP = 'fn main() { println!("turning"); loop { std::thread::sleep(std::time::Duration::from_secs(1)); } }'
@@ -143,11 +144,11 @@ class _RunInProgress:
     def __enter__(self) -> str:
         body = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": _LOOP, "Cargo.toml": MANIFEST}}
         self._run = str(self._client.post("/api/runs", json=body).json()["id"])
-        for _ in range(200):
-            if self._client.get(f"/api/runs/{self._run}").json()["state"] == "running":
-                return self._run
-            time.sleep(0.05)
-        raise AssertionError("the run did not start")
+        assert eventually(self._is_running, 30), "the run did not start"
+        return self._run
+
+    def _is_running(self) -> bool:
+        return bool(self._client.get(f"/api/runs/{self._run}").json()["state"] == "running")
 
     def __exit__(self, *_error: object) -> None:
         self._client.delete(f"/api/runs/{self._run}")
@@ -430,8 +431,8 @@ _UNCLEAR = {
 def test_smuggled_request(world: World, unclear: bytes) -> None:
     hidden = b"GET /api/lessons HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n"
     began = time.monotonic()
-    answer = _raw(world, unclear + hidden)
-    assert within(2, began), "the connection stayed open"
+    answer = _raw(world, unclear + hidden, patience=20)
+    assert within(5, began), "the connection stayed open"
     assert answer.count(b"HTTP/1.1 ") == 1, "the bytes behind it were taken for a request"
     assert b"hello-std" not in answer
     told = _raw(world, b"GET /healthz HTTP/1.1\r\n" + _HOST + b"\r\n" + hidden)

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import anyio
 
 from app.engine.nats.broker import Broker
 from tests.support.forked import Forked
+from tests.support.polling import eventually
 from tests.support.ports import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy/nats.conf"
@@ -41,14 +41,14 @@ class NatsServer:
         log = (self.folder.parent / "nats.log").open("ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log)
         log.close()
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as wire:
-                if wire.recv(4) == b"INFO":
-                    return
-            time.sleep(0.02)
-        self.kill()
-        raise AssertionError((self.folder.parent / "nats.log").read_text())
+        if not eventually(self._greets):
+            self.kill()
+            raise AssertionError((self.folder.parent / "nats.log").read_text())
+
+    def _greets(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as wire:
+            return wire.recv(4) == b"INFO"
+        return False
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Kill it and wait for its end."""
@@ -94,7 +94,7 @@ class WorkerProcess:
     def kill(self, how: signal.Signals = signal.SIGKILL) -> int:
         """Signal the worker, wait for its end, and return its exit code."""
         self.send(how)
-        code = self.process.wait(15)
+        code = self.process.wait(60)
         if self.process.stdout:
             self.process.stdout.close()
         return code
@@ -108,5 +108,5 @@ def _installed(arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.P
 
 async def connected(url: str) -> Broker:
     """Return a connection."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         return await Broker(url).connect(5)

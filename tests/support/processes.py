@@ -4,8 +4,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-import anyio
 import pytest
+
+from tests.support.polling import eventually_async
 
 
 def pids_with(text: str) -> list[int]:
@@ -19,27 +20,19 @@ def pids_with(text: str) -> list[int]:
 
 
 async def has_ended(mark: str) -> bool:
-    """Return True if every such process ends within a second.
+    """Return True as soon as no such process runs, False if one goes on.
 
     The kernel kills the rest of a namespace a moment after its first process.
     """
-    for _ in range(50):
-        if not is_running(mark):
-            return True
-        await anyio.sleep(0.02)
-    return False
+    return await eventually_async(lambda: not is_running(mark))
 
 
 async def has_started(mark: str) -> bool:
-    """Return True if such a process appears within a second.
+    """Return True as soon as such a process runs, False if none appears.
 
     A new program gets its command line a moment after its start.
     """
-    for _ in range(50):
-        if is_running(mark):
-            return True
-        await anyio.sleep(0.02)
-    return False
+    return await eventually_async(lambda: is_running(mark))
 
 
 def is_running(mark: str) -> bool:

@@ -29,7 +29,7 @@ class Server:
 
     def wait(self) -> int:
         """Wait for the server to end, and return its exit code."""
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=30)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Signal the server, wait for it to end, and return its exit code."""
