@@ -287,7 +287,7 @@ def test_a_server_without_the_target_serves_but_is_not_ready(
 
 def test_progress_survives_kill_9_in_the_middle_of_a_run(start_server: Callable[..., Server], tmp_path: Path) -> None:
     data = tmp_path / "data"
-    first = start_server(data_dir=data)
+    first = start_server(data_dir=data, PLAYGROUND_RUN_SECONDS="120")
     with seated(first.url) as client:
         cookies = client.cookies
         events = run(client, "hello-std", "cargo build")
@@ -317,7 +317,7 @@ def test_progress_survives_kill_9_in_the_middle_of_a_run(start_server: Callable[
 def test_a_signal_ends_server_streams_and_runs_at_once(
     start_server: Callable[..., Server], how: signal.Signals, tmp_path: Path
 ) -> None:
-    server = start_server(data_dir=tmp_path / "data")
+    server = start_server(data_dir=tmp_path / "data", PLAYGROUND_RUN_SECONDS="120")
     with httpx.Client(base_url=server.url, timeout=30) as client:
         accepted = post(client, "hello-std", "cargo run", files={"src/main.rs": LOOP}).json()
         events = []

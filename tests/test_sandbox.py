@@ -74,7 +74,7 @@ fn main() {
 async def engine(request: pytest.FixtureRequest, settings: Settings, taught: Course) -> AsyncIterator[LocalEngine]:
     small = {
         "isolation": request.param,
-        "run_seconds": 10.0 * SLOWER_BY,
+        "run_seconds": 60.0 * SLOWER_BY,  # a build is a part of them
         "cpu_seconds": 2.0 * SLOWER_BY,
         "memory_bytes": 256 * 1024 * 1024,
         "processes": 64,
@@ -203,7 +203,7 @@ async def test_a_daemon_ends_with_its_run(program: Program) -> None:
 async def test_nothing_outlives_a_killed_server(start_server: Callable[..., Server], level: str) -> None:
     mark = f"1{time.time_ns()}"
     source = DAEMON.replace("MARK", mark).replace('println!("begun");', 'println!("begun"); loop {}')
-    server = start_server(PLAYGROUND_ISOLATION=level)
+    server = start_server(PLAYGROUND_ISOLATION=level, PLAYGROUND_RUN_SECONDS="120", PLAYGROUND_CPU_SECONDS="120")
     async with httpx.AsyncClient(base_url=server.url, timeout=30 * SLOWER_BY) as client:
         body = {"lesson": "hello-std", "command": "cargo run", "files": {"src/main.rs": source}}
         accepted = (await client.post("/api/runs", json=body)).json()
