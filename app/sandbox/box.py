@@ -127,7 +127,9 @@ class Box:
     def _bubblewrap(self, root: Path, cwd: Path, readable: Sequence[Path], *, user_inside: bool) -> list[str]:
         assert self.launcher
         words = [str(self.bwrap), "--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-        words += ["--unshare-cgroup-try", "--hostname", "playground", "--die-with-parent", "--new-session"]
+        # Not --die-with-parent: a server that died just before bubblewrap lets its child go on would leave that child
+        # waiting for ever. The launcher notices the server's death by itself, and bubblewrap ends with the launcher.
+        words += ["--unshare-cgroup-try", "--hostname", "playground", "--new-session"]
         if user_inside:
             # After the mounts, the launcher changes to the run's user and enters a new user namespace.
             words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
