@@ -11,7 +11,7 @@ import pytest
 
 from app.course import Lesson
 from app.engine import OwnerQueueFullError
-from app.engine.dispatcher import ASIDE_SECONDS, MOST_ASIDE, TICK, Dispatcher
+from app.engine.dispatcher import ASIDE_SECONDS, TICK, Dispatcher
 from app.engine.log import Run
 from app.engine.owners import SHORT_RUNS
 from app.protocol.command import parse
@@ -33,7 +33,7 @@ class World:
     slots: int
     settings: Settings
     new: Callable[[str | None], Run]
-    aside: int = MOST_ASIDE
+    aside: int = 1
     now: float = 0.0
     started: list[str] = field(default_factory=list)
 
@@ -83,7 +83,7 @@ async def test_a_long_run_makes_room_for_an_owner_without_a_run(world: Callable[
     assert [run.yields for run in (long, one)] == [True, False]
     two.put("third")
     two.wait(2 * ASIDE_SECONDS)
-    assert two.started == ["greedy", "one", "other"], f"only {MOST_ASIDE} run is in progress without a slot"
+    assert two.started == ["greedy", "one", "other"], "only one run is in progress without a slot"
     two.free(long)
     assert two.started == ["greedy", "one", "other", "third"]
 
@@ -113,8 +113,10 @@ async def test_a_long_run_keeps_its_slot_while_nobody_needs_it(world: Callable[[
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4])
-async def test_an_owner_with_a_run_aside_has_no_advantage(world: Callable[[int], World], slots: int) -> None:
-    some = world(slots)
+async def test_an_owner_with_a_run_aside_has_no_advantage(
+    new: Callable[[str | None], Run], shipped: Settings, slots: int
+) -> None:
+    some = World(slots, shipped, new, aside=slots)
     some.put("greedy")
     others = [some.put(f"{number}") for number in range(slots)]
     some.wait(ASIDE_SECONDS)
@@ -323,6 +325,18 @@ async def test_ten_seats_with_endless_runs_hardly_delay_honest_ones(world: Calla
     alone, beside = (waits(world(slots), hostile, 3.0, 0.1 * slots) for hostile in ([], 2 * seats))
     assert len(beside) > 1000
     assert quantile(beside, 0.95) <= 1.6 * quantile(alone, 0.95)
+
+
+@pytest.mark.parametrize("slots", [2, 4])
+async def test_ten_seats_with_endless_runs_delay_no_honest_one_where_as_many_runs_may_be_aside_as_have_a_slot(
+    new: Callable[[str | None], Run], shipped: Settings, slots: int
+) -> None:
+    seats = [f"hostile {number}" for number in range(10)]
+    alone, beside = (
+        waits(World(slots, shipped, new, aside=slots), hostile, 3.0, 0.1 * slots) for hostile in ([], 2 * seats)
+    )
+    assert len(alone) == len(beside) > 1000
+    assert (quantile(beside, 0.95), beside[-1]) == (quantile(alone, 0.95), alone[-1])
 
 
 async def test_with_one_slot_nobody_waits_for_an_endless_run(world: Callable[[int], World]) -> None:

@@ -312,6 +312,24 @@ def test_owners_of_whom_nothing_is_known_get_half_of_the_slots_while_one_with_lo
     assert taken(queue) == ["y1", "z1"]
 
 
+def test_owners_of_whom_nothing_is_known_have_no_more_runs_in_progress_than_may_be_aside() -> None:
+    clock = Clock()
+    queue = with_standings(queue_of(2, clock, aside=3), short="hi")
+    put(queue, "w1", "x1", "y1", "z1")
+    assert taken(queue) == ["w1", "x1"]
+    assert queue.set_aside("w", "new")
+    assert taken(queue) == ["y1"]
+    assert not queue.set_aside("x", "new"), "z might not be set aside after it"
+    put(queue, "h1", "i1")
+    assert [queue.set_aside(each, "short") for each in "xy"] == [True, True]
+    assert taken(queue) == ["h1", "i1"]
+    queue.finish("h")
+    assert taken(queue) == [], "z leaves both slots to owners whose runs are short"
+    clock.now += PRESENT_SECONDS + 1
+    queue.note_presence("x")
+    assert taken(queue) == ["z1"], "nobody else needs the slot"
+
+
 def test_an_owner_that_gets_another_standing_while_it_waits_is_found() -> None:
     queue = with_standings(queue_of(2), short="h")
     put(queue, "x1", "x2", "y1", "h1")
@@ -591,10 +609,14 @@ class Played:
         others_long = self.is_present(lambda other: not self.is_long(other))
         if self.is_long(owner) and others_long and long >= self.slots // 2:
             return False
+        if not self.is_present(self.is_short):
+            return True
         uncertain = sum(not self.is_short(one) for one, _ in self.running)
+        if self.aside.total() and uncertain >= max(self.most_aside, self.slots // 2):
+            return False
         uncertain -= sum(count for one, count in self.aside.items() if not self.is_short(one))
         wary = self.aside.total() == self.most_aside or self.is_present(self.is_long)
-        return not (wary and self.is_present(self.is_short) and uncertain >= self.slots // 2)
+        return not (wary and uncertain >= self.slots // 2)
 
     def start(self) -> int | None:
         """Start one run and check every promise about it."""
@@ -622,7 +644,7 @@ STEPS = st.one_of(
 
 
 @settings(max_examples=SCHEDULES, deadline=None)
-@given(st.integers(1, 4), st.integers(0, 1), st.lists(STEPS, max_size=60))
+@given(st.integers(1, 4), st.integers(0, 3), st.lists(STEPS, max_size=60))
 @example(2, 0, [("put", "a"), ("put", "c"), ("start", None), ("put", "c"), ("put", "c")])
 def test_every_schedule_keeps_the_rules_and_serves_every_owner(
     slots: int, aside: int, steps: list[tuple[str, object]]

@@ -211,3 +211,11 @@ def test_names_that_are_no_setting_are_told(monkeypatch: pytest.MonkeyPatch) -> 
         "PLAYGROUND_MAX_RUN is not a setting and is ignored. Did you mean PLAYGROUND_MAX_RUNS?",
         "PLAYGROUND_UNRELATED_THING is not a setting and is ignored. docs/settings.md lists the settings.",
     ]
+
+
+@pytest.mark.parametrize(("slots", "gibibytes", "aside"), [(2, 7, 2), (2, 6, 1), (1, 1, 1), (16, 64, 16), (16, 32, 8)])
+def test_as_many_runs_may_be_aside_as_have_a_slot_if_the_memory_has_room(
+    monkeypatch: pytest.MonkeyPatch, slots: int, gibibytes: int, aside: int
+) -> None:
+    monkeypatch.setattr(settings, "_machine_memory", lambda: gibibytes << 30)
+    assert Settings(max_runs=slots, memory_bytes=1 << 30).max_aside == aside

@@ -17,7 +17,6 @@ import pytest
 from app.course import Course
 from app.course.lesson import Lesson
 from app.engine import worker
-from app.engine.dispatcher import MOST_ASIDE
 from app.engine.local import LocalEngine
 from app.engine.log import Run
 from app.engine.worker import Worker
@@ -69,8 +68,9 @@ async def settled(engine: LocalEngine, kept: int = 1) -> None:
         await anyio.sleep(0.05)
     else:
         raise AssertionError(f"these folders are left: {left}")
-    await eventually_async(lambda: len(engine._worker._free) == 1 + MOST_ASIDE)
-    assert (engine._dispatcher.queue.waiting, len(engine._worker._free)) == (0, 1 + MOST_ASIDE)
+    at_once = 1 + engine._settings.max_aside
+    await eventually_async(lambda: len(engine._worker._free) == at_once)
+    assert (engine._dispatcher.queue.waiting, len(engine._worker._free)) == (0, at_once)
 
 
 async def recovered(bench: Bench, seen: list[list[Event]]) -> None:

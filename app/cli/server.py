@@ -149,7 +149,7 @@ def _allow_connections(settings: Settings) -> int:
     Runs have a limit of their own.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    own = _OWN_FILES + _FILES_OF_A_RUN * settings.max_runs + settings.max_downloads
+    own = _OWN_FILES + _FILES_OF_A_RUN * (settings.max_runs + settings.max_aside) + settings.max_downloads
     wanted = 2 * settings.max_connections + own
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:

@@ -10,8 +10,6 @@ from app.settings import Settings
 
 TICK = 0.5
 """Seconds in which changes of the queue make one event of a run."""
-MOST_ASIDE = 1
-"""Runs that a machine lets go on without a slot. Each takes as much memory as one with a slot."""
 ASIDE_SECONDS = 2.0
 """Seconds after which a run in progress goes on without its slot if any owner without a run waits for one.
 

@@ -24,7 +24,7 @@ from app.engine import (
 )
 from app.engine.builds import EngineBuilds
 from app.engine.cards import ArtifactCards
-from app.engine.dispatcher import MOST_ASIDE, TICK, Dispatcher
+from app.engine.dispatcher import TICK, Dispatcher
 from app.engine.hello_world import HelloWorldSizes
 from app.engine.inventory import LocalInventory, LocalSetup, find_setup
 from app.engine.kept import KeptAnswers
@@ -88,7 +88,7 @@ class LocalEngine:
         self._configs = cargo_configs(lesson.solution for lesson in lessons)
         self.inventory = inventory or LocalInventory(settings, self._courses.values())
         self._runs = Retention(settings.run_ttl, self._dropped)
-        self._dispatcher = Dispatcher(settings, self._start, MOST_ASIDE)
+        self._dispatcher = Dispatcher(settings, self._start, settings.max_aside)
         self._tended = 0.0
         self._stopping = False
 
@@ -101,7 +101,8 @@ class LocalEngine:
             self.inventory.begin(found)
             readers = self._settings.artifact_readers
             ahead = _OWN + 2 * readers  # boxes that are not for runs; half of the readers only read facts of ELF files
-            boxes = stack.enter_context(found.isolation.slots(ahead + self._settings.max_runs + MOST_ASIDE))
+            at_once = self._settings.max_runs + self._settings.max_aside
+            boxes = stack.enter_context(found.isolation.slots(ahead + at_once))
             spare, second, trial, *reading = boxes[:ahead]
             self._steps = Steps(self._scratch, second)
             self._inspector = await stack.enter_async_context(

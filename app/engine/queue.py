@@ -72,8 +72,9 @@ class FairQueue(Generic[T]):
 
     Long runs never get every slot, unless there is only one. While another owner is present, those of ``long`` standing
     have at most half of the slots, counting their runs that are aside. While an owner of ``short`` standing is present,
-    all others have at most half of them if no further run may be set aside, because each might keep its slot, and also
-    if an owner of ``long`` standing is present: it rarely comes alone.
+    the runs of all others might keep their slots. Once one is aside, these owners begin no run that could not be set
+    aside as well, unless they have fewer in progress than half of the slots. They have at most half of the slots if no
+    further run may be set aside, or if an owner of ``long`` standing is present: it rarely comes alone.
 
     At most ``length`` runs wait in all, and at most ``owner_length`` of one owner. The owner None has only the first
     bound. At most ``most_aside`` runs are aside.
@@ -314,13 +315,17 @@ class FairQueue(Generic[T]):
         return in_progress >= self._slots // 2 and self._owners.is_present("short", "new")
 
     def _might_hold_slot(self, account: _Account[T]) -> bool:
-        """Return True if the owner's next run may take long and not make room, and half of the slots have such runs."""
-        if self._slots < 2 or self.standing(account.owner) == "short":
+        """Return True if the owner's next run may take long, and enough such runs are in progress."""
+        if self._slots < 2 or self.standing(account.owner) == "short" or not self._owners.is_present("short"):
             return False
-        if self._has_room_aside() and not self._owners.is_present("long"):
+        unsure = [each for each in self._busy.values() if self.standing(each.owner) != "short"]
+        half = self._slots // 2
+        aside = sum(each.aside for each in self._busy.values())
+        if aside and sum(each.in_progress for each in unsure) >= max(self._most_aside, half):
+            return True
+        if aside < self._most_aside and not self._owners.is_present("long"):
             return False
-        running = sum(each.running for each in self._busy.values() if self.standing(each.owner) != "short")
-        return running >= self._slots // 2 and self._owners.is_present("short")
+        return sum(each.running for each in unsure) >= half
 
     def _enter(self, account: _Account[T]) -> None:
         """Rank an account that waits without a run in progress."""

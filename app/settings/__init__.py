@@ -21,6 +21,7 @@ from app.settings.hosts import parse_listed_host
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NAME = "freestanding-playground"
 _MOST_MEMORY = 1024 * 1024 * 1024
+_LEAST_MEMORY = 64 * 1024 * 1024
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 _LEAST_IN_MEMORY = 3 * 1024 * 1024 * 1024
 """The least size of the folder in memory. It is half of the machine's memory by default.
@@ -63,11 +64,26 @@ def starts_programs(folder: Path) -> bool:
 
 
 def _memory() -> int:
-    bounds = [_MOST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
+    return max(min(_MOST_MEMORY, _machine_memory() // 2), _LEAST_MEMORY)
+
+
+def _machine_memory() -> int:
+    """Return the bytes of memory that this process and its runs may use together."""
+    bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):  # the file may say ``max``: no limit
-            bounds.append(int(Path("/sys/fs/cgroup", name).read_text()) // 2)
-    return max(min(bounds), 64 * 1024 * 1024)
+            bounds.append(int(Path("/sys/fs/cgroup", name).read_text()))
+    return min(bounds)
+
+
+def _max_aside(known: dict[str, Any]) -> int:
+    """Return as many as have a slot, or fewer if the memory has no room for them and for the server.
+
+    More would only take time from the others: with eight on two processors, a hundred learners wait for seconds.
+    """
+    slots: int = known["max_runs"]
+    each: int = known["memory_bytes"] + known["workspace_bytes"]
+    return max(1, min(slots, _machine_memory() // each - slots - 1))
 
 
 def _rate(text: str) -> str:
@@ -189,7 +205,7 @@ class Settings(BaseSettings):
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
         le=256,  # as root each has a user id of its own, of which there are 478
-        description="concurrent runs; further runs are queued. A long one may be in progress besides",
+        description="concurrent runs; further runs are queued. Long ones may go on besides",
     )
     queue_length: Number = Field(200, description="length of the queue; further runs are refused")
     owner_queue_length: Number = Field(
@@ -218,6 +234,12 @@ class Settings(BaseSettings):
         64 * 1024 * 1024, ge=1024 * 1024, le=2**50, description="size of each file that a run writes"
     )
     workspace_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024, le=2**50, description="total size of a run's files")
+    max_aside: int = Field(
+        default_factory=_max_aside,
+        ge=0,
+        le=64,
+        description="long runs that go on besides max_runs, at the lowest priority",
+    )
     workspace_files: int = Field(10_000, ge=100, le=100_000_000, description="number of a run's files")
     output_bytes: Bytes = Field(1024 * 1024, description="output of a run, all parts of compiler messages included")
     file_bytes: Bytes = Field(64 * 1024, description="size of each edited file")

@@ -7,7 +7,6 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from app.course import Lesson, load_shelf
-from app.engine.dispatcher import MOST_ASIDE
 from app.settings import Settings
 from tests.support.browser import ENDLESS, RUN_MS, menu, show, type_files
 from tests.support.clients import disagreement, seated
@@ -120,7 +119,7 @@ def queued(page: Page, server: str) -> None:
     """Queue behind the runs of other seats, which end when the page closes."""
     body = {"lesson": "hello-std", "files": {"src/main.rs": ENDLESS}, "command": "cargo run"}
     runs = []
-    for _ in range(Settings().max_runs + MOST_ASIDE + 1):
+    for _ in range(Settings().max_runs + Settings().max_aside + 1):
         with seated(server) as other:
             address = f"{server}/api/runs/{other.post('/api/runs', json=body).json()['id']}"
             runs.append((address, dict(other.cookies)))
