@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.room.model import Member, Records, ShownRun, Tally
 from app.room.names import labels
@@ -27,16 +27,18 @@ class Outline:
     hints: int
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One learner in one step. ``dots`` are tries that missed the goal, ``more`` says that there are even more."""
+class Cell(NamedTuple):
+    """One learner in one step. ``dots`` are tries that missed the goal, ``more`` says that there are even more.
+
+    A tuple, because a class of a hundred needs thousands of them each second.
+    """
 
     lesson: str
-    reached: bool
-    dots: int
-    more: bool
-    solution: bool
-    current: bool
+    reached: bool = False
+    dots: int = 0
+    more: bool = False
+    solution: bool = False
+    current: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -121,8 +123,10 @@ def room_view(records: Records, steps: Sequence[Outline], now: float, titles: Ma
     }
     shown = {each.seat: each for each in records.shown if each.until > now}
     names = labels(records.members)
+    empty = tuple(Cell(step.key) for step in steps)
     rows = tuple(
-        _row(member, names[member.number], records, steps, usual, now, titles, shown) for member in records.members
+        _row(member, names[member.number], records, steps, empty, usual, now, titles, shown)
+        for member in records.members
     )
     cards = sorted((row for row in rows if row.reasons), key=_urgency)
     hands = sorted((row for row in rows if row.member.hand is not None), key=lambda row: row.member.hand or 0)
@@ -172,6 +176,7 @@ def _row(
     label: str,
     records: Records,
     steps: Sequence[Outline],
+    empty: Sequence[Cell],
     usual: Mapping[str, float | None],
     now: float,
     titles: Mapping[str, str],
@@ -184,7 +189,7 @@ def _row(
         label=label,
         here=member.is_here(now),
         step=step,
-        cells=tuple(_cell(member, each, records) for each in steps),
+        cells=tuple(_cell(member, each, records) or nothing for each, nothing in zip(steps, empty, strict=True)),
         minutes=int((now - member.since) // 60) if step else 0,
         tries=tally.missed if tally else 0,
         opened=records.opened.get((member.seat, member.lesson), 0),
@@ -194,13 +199,18 @@ def _row(
     )
 
 
-def _cell(member: Member, step: Outline, records: Records) -> Cell:
-    tally = records.tallies.get((member.seat, step.key)) or Tally()
+def _cell(member: Member, step: Outline, records: Records) -> Cell | None:
+    """Return the cell, or None if it is empty, as most are."""
+    here = (member.seat, step.key)
+    tally, opened, current = records.tallies.get(here), records.opened.get(here, 0), member.lesson == step.key
+    if tally is None and not opened and not current:
+        return None
+    tally = tally or Tally()
     return Cell(
         lesson=step.key,
         reached=tally.reached is not None,
         dots=min(tally.missed, _MOST_DOTS),
         more=tally.missed > _MOST_DOTS,
-        solution=records.opened.get((member.seat, step.key), 0) > step.hints,
-        current=member.lesson == step.key,
+        solution=opened > step.hints,
+        current=current,
     )

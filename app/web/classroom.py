@@ -203,8 +203,11 @@ class Classroom:
     async def records(self) -> Records:
         """Return what is known of the class now."""
         found = await self.room.records(self._lessons)
-        members = (replace(each, seen=max(each.seen, self._seen.get(each.seat, 0.0))) for each in found.members)
-        return replace(found, members=tuple(members))
+        return replace(found, members=tuple(map(self._with_presence, found.members)))
+
+    def _with_presence(self, member: Member) -> Member:
+        seen = self._seen.get(member.seat, 0.0)
+        return replace(member, seen=seen) if seen > member.seen else member
 
     async def view(self) -> RoomView:
         """Return the whole class; all who ask within a second share one, unless something has changed."""

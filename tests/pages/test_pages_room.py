@@ -461,7 +461,7 @@ def test_a_screen_reader_says_what_the_signs_of_a_cell_mean(
     facts: Mapping[str, Any], signs: str, words: str | None
 ) -> None:
     nothing = Cell("one", reached=False, dots=0, more=False, solution=False, current=False)
-    cells = (replace(nothing, **facts),)
+    cells = (nothing._replace(**facts),)
     html = page("_class_cells.html", row=SimpleNamespace(cells=cells))
     label = re.search(r'aria-label="([^"]*)"', html)
     assert (label and label[1], re.sub("<[^>]*>", "", html)) == (words, signs)
