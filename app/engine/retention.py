@@ -96,9 +96,14 @@ class Retention:
 
 def surplus(runs: Iterable[Run]) -> Iterator[Run]:
     """Yield the finished runs to drop: while they take too much room, the oldest one of the owner that takes most."""
+    done = [run for run in runs if run.state == "done"]
+    memory = sum(run.memory_bytes for run in done)
+    built = sum({run.artifact_id: run.built_bytes for run in done}.values())
+    if _share(len(done), memory, built) <= 1:
+        return  # as usual, and the rest takes ten times as long
     room = _Room()
     owners: dict[str | None, _Room] = {}
-    for run in sorted((run for run in runs if run.state == "done"), key=lambda run: run.idle_since):
+    for run in sorted(done, key=lambda run: run.idle_since):
         room.add(run)
         owners.setdefault(run.job.owner, _Room()).add(run)
     while room.share > 1:
@@ -107,6 +112,10 @@ def surplus(runs: Iterable[Run]) -> Iterator[Run]:
         room.remove(oldest)
         largest.remove(oldest)
         yield oldest
+
+
+def _share(number: int, memory: int, built: int) -> float:
+    return max(number / _MOST_KEPT, memory / _MOST_MEMORY, built / _MOST_BUILT)
 
 
 class _Room:
@@ -120,7 +129,7 @@ class _Room:
     @property
     def share(self) -> float:
         """The share that the runs take of the bound that they use most of."""
-        return max(len(self.runs) / _MOST_KEPT, self._memory / _MOST_MEMORY, self._built / _MOST_BUILT)
+        return _share(len(self.runs), self._memory, self._built)
 
     def add(self, run: Run) -> None:
         """Add a run that is not dropped."""
