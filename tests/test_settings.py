@@ -213,8 +213,10 @@ def test_names_that_are_no_setting_are_told(monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
-@pytest.mark.parametrize(("slots", "gibibytes", "aside"), [(2, 7, 2), (2, 6, 1), (1, 1, 1), (16, 64, 16), (16, 32, 8)])
-def test_as_many_runs_may_be_aside_as_have_a_slot_if_the_memory_has_room(
+@pytest.mark.parametrize(
+    ("slots", "gibibytes", "aside"), [(2, 9, 4), (2, 8, 3), (2, 6, 1), (1, 1, 1), (16, 64, 32), (256, 4096, 64)]
+)
+def test_twice_as_many_runs_may_be_aside_as_have_a_slot_if_the_memory_has_room(
     monkeypatch: pytest.MonkeyPatch, slots: int, gibibytes: int, aside: int
 ) -> None:
     monkeypatch.setattr(settings, "_machine_memory", lambda: gibibytes << 30)

@@ -22,6 +22,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _NAME = "freestanding-playground"
 _MOST_MEMORY = 1024 * 1024 * 1024
 _LEAST_MEMORY = 64 * 1024 * 1024
+_MOST_ASIDE = 64
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 _LEAST_IN_MEMORY = 3 * 1024 * 1024 * 1024
 """The least size of the folder in memory. It is half of the machine's memory by default.
@@ -77,13 +78,14 @@ def _machine_memory() -> int:
 
 
 def _max_aside(known: dict[str, Any]) -> int:
-    """Return as many as have a slot, or fewer if the memory has no room for them and for the server.
+    """Return twice as many as have a slot, or fewer if the memory has no room for them and for the server.
 
-    More would only take time from the others: with eight on two processors, a hundred learners wait for seconds.
+    More would take time from the others, because each is watched: with eight on two processors, a hundred learners
+    wait for seconds.
     """
     slots: int = known["max_runs"]
     each: int = known["memory_bytes"] + known["workspace_bytes"]
-    return max(1, min(slots, _machine_memory() // each - slots - 1))
+    return max(1, min(2 * slots, _MOST_ASIDE, _machine_memory() // each - slots - 1))
 
 
 def _rate(text: str) -> str:
@@ -237,7 +239,7 @@ class Settings(BaseSettings):
     max_aside: int = Field(
         default_factory=_max_aside,
         ge=0,
-        le=64,
+        le=_MOST_ASIDE,
         description="long runs that go on besides max_runs, at the lowest priority",
     )
     workspace_files: int = Field(10_000, ge=100, le=100_000_000, description="number of a run's files")
