@@ -10,7 +10,9 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from http import HTTPStatus
 
+import anyio
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,6 +38,8 @@ _MOST_TARGET_BYTES = 8 * 1024
 _NO_PAGES = ("/api/", "/static/")
 _NO_SEATS = ("/static/", "/healthz", "/readyz", "/metrics")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+PAUSE = 0.5
+"""Seconds before a request is refused that came too often, so that one after the other comes less often."""
 # htmx's extension hx-csp, which protects pages with injected markup, is not used. Here everything is escaped, no
 # attribute contains code, and each frame of a stream would need the page's own nonce. Only the editor's style sheet
 # needs a nonce, and a script creates that sheet, so none of our markup contains one.
@@ -116,6 +120,8 @@ class Guard:
                 answer.cookies = self._cookies(seat, name, scope, moved=moved)
             self._examine(scope, known)
         except ProblemError as problem:
+            if problem.status == HTTPStatus.TOO_MANY_REQUESTS:
+                await anyio.sleep(PAUSE)
             await self._refuse(Request(scope), problem)(scope, receive, answer)
             self._journal.accessed(scope, answer.status, time.monotonic() - began)
             return
