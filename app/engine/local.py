@@ -48,6 +48,8 @@ _TIDY_SECONDS = 30.0
 _STOP_SECONDS = 1.5
 _OWN = 3
 """Boxes of the engine's own: for its builds, the stepper and trial runs."""
+_PAUSE = 0.02
+"""Seconds after a run before a sandbox is made for the next one, so that the verdict reaches its readers first."""
 _LATE = 30.0
 """Seconds without ``_tend_once`` after which the engine counts as ended."""
 
@@ -336,6 +338,7 @@ class LocalEngine:
             await self._worker.execute(run, partial(self._dispatcher.free, run), partial(self._close, run))
             await self._kept.keep(run)
         if self._ahead:
+            await anyio.sleep(_PAUSE)
             await self._worker.prepare(run.job)
 
     async def _answer(self, run: Run) -> None:
