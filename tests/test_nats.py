@@ -25,7 +25,7 @@ from app.engine.nats import asks, subjects, words
 from app.engine.nats.broker import Broker, FencedError, SubjectFullError, UnusableBrokerError
 from app.engine.nats.engine import NatsEngine
 from app.engine.nats.inventory import NatsInventory, table
-from app.engine.nats.runlog import events_of, first_lease, fitting, known, next_lease
+from app.engine.nats.runlog import batch_of, events_of, first_lease, fitting, known, next_lease
 from app.engine.nats.worker import NatsWorker
 from app.protocol.command import parse
 from app.protocol.events import Event, Finished, Output, Queued, Started, Verdict
@@ -515,11 +515,24 @@ async def test_a_run_that_loses_three_workers_is_not_begun_again(
         assert words.TOO_MANY_ATTEMPTS in said(events)
 
 
+async def test_what_the_web_says_of_a_run_that_starts_at_once_is_written_by_its_worker(
+    nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec], start_worker: StartWorker
+) -> None:
+    """So the web need not wait until the broker has stored it."""
+    await start_worker()
+    async with web(settings, taught, nats.url, workers=1) as engine:
+        run_id = await engine.submit(jobs())
+        events = await followed(engine, run_id)
+        assert_complete(events)
+        first, *_ = await engine._broker.read(subjects.RUNS, subjects.of_run(run_id, "ev"))
+        assert [event.type for event in batch_of(first).events[:2]] == ["queued", "started"]
+
+
 async def unserved(engine: NatsEngine, jobs: Callable[..., JobSpec]) -> list[str]:
     """Submit two runs: the job of one is at the broker for a worker that does not come, one is in the queue here."""
     runs = [await engine.submit(jobs()) for _ in range(2)]
     first, second = [await engine._runs.get(run_id) for run_id in runs]
-    assert await eventually_async(lambda: bool(first.log and second.log) and first.sequence is not None)
+    assert await eventually_async(lambda: bool(first.given and second.log) and first.sequence is not None)
     return runs
 
 

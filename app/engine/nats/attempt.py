@@ -28,15 +28,18 @@ from app.engine.nats.runlog import (
     fitting,
     known,
     next_lease,
+    so_far,
 )
 from app.engine.words import EXPIRED
-from app.protocol.events import Event, Finished, Output, Queued, Verdict
+from app.protocol.events import Artifact, Event, Finished, Output, Queued, Verdict, from_json
 from app.protocol.job import JobSpec
 
 _log = logging.getLogger(__name__)
 _MOST_ATTEMPTS = 3
 _NOTICED_SECONDS = 1.0
 _HAND_BACK_SECONDS = 0.5
+_ARTIFACT_MILLISECONDS = 5
+"""The longest time for which an artifact's event waits for the end of the run, to be written with it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Attempt:
         self._cancelled = self._handed_back = False
         self._scope = anyio.CancelScope()
         self._run_log: RunLog | None = None
+        self._built: BrokerArtifact | None = None
+        self._built_is_stored = anyio.Event()
         self._again = words.BEGUN_AGAIN
         self.ended = anyio.Event()
 
@@ -145,11 +150,14 @@ class Attempt:
                 await self._msg.in_progress()
 
     async def _from_lease_to_end(self) -> None:
-        written = int((self._msg.headers or {}).get(subjects.EVENTS, 0))
+        headers = self._msg.headers or {}
+        written, first = int(headers.get(subjects.EVENTS, 0)), headers.get(subjects.FIRST)
+        if self._msg.metadata.num_delivered == 1 and not self._job.after:
+            # Hardly ever has another worker begun it, so it starts while the broker stores the lease.
+            await self._submit()
         # What came before this worker was connected is read while the broker answers.
         written_events: list[Event] = []
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._note_cancelled)
             tasks.start_soon(self._read, written_events)
             # Noted at once, because a worker that stops now must give the lease back.
             log = self._run_log = await first_lease(self._broker, self._run_id, self._parts.worker_id)
@@ -161,20 +169,23 @@ class Attempt:
         if not is_first or len(written_events) != written:
             # The web did not learn that an event of its own was stored, or another worker has written.
             written_events = (await events_of(self._broker, self._run_id, log.sequence))[0]
+            first = first if len(written_events) == written else None
             written = len(written_events)
         if not is_first:
             if await self._end_if_over(log, written_events):
                 await self._msg.ack()
                 return
             written = await self._begin_again(log, written_events)
-        await self._run(log, written)
+        await self._run(log, written, [from_json(first)] if first else [])
         await self._msg.ack()
 
     async def _note_cancelled(self) -> None:
         self._cancelled |= (await known(self._broker, self._run_id)).cancelled
 
     async def _read(self, events: list[Event]) -> None:
-        events += (await events_of(self._broker, self._run_id))[0]
+        found, is_cancelled = await so_far(self._broker, self._run_id)
+        events += found
+        self._cancelled |= is_cancelled
 
     async def _take_over(self, written_events: Sequence[Event]) -> RunLog | None:
         """Take the lease from a worker that is gone. Return None if the run has ended, or is in progress elsewhere."""
@@ -218,8 +229,11 @@ class Attempt:
         await self._engine.discard(self._run_id)
         return written
 
-    async def _run(self, log: RunLog, written: int) -> None:
-        """Execute the run, and write its events as they come: those that come during a write go together."""
+    async def _run(self, log: RunLog, written: int, first: Sequence[Event]) -> None:
+        """Execute the run, and write its events as they come: those that come during a write go together.
+
+        Those of the web's that are not written yet come ``first``.
+        """
         send, receive = anyio.create_memory_object_stream[Event](math.inf)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._write, log, receive, written)
@@ -228,17 +242,22 @@ class Attempt:
                     if isinstance(event, Finished):
                         self._free()
                     if not isinstance(event, Queued):
-                        for part in fitting(event):
+                        for part in (*first, *fitting(event)):
                             send.send_nowait(part)
+                        first = ()
+            tasks.start_soon(self._store_artifact)
+
+    async def _submit(self) -> None:
+        """Have the run executed here, unless it is already. Raises ``NothingBuiltError``, ``NoSuchRunError``."""
+        if self._job.after:
+            await self._parts.adoption.have(self._job.after)
+        # All runs here count as one owner's: the web's queue has decided that this one is next, and if it yields.
+        yields = subjects.YIELDS in (self._msg.headers or {})
+        await self._engine.submit(self._job.model_copy(update={"queue_owner": None}), yields=yields)
 
     async def _events(self) -> AsyncIterator[Event]:
-        job = self._job
         try:
-            if job.after:
-                await self._parts.adoption.have(job.after)
-            # All runs here count as one owner's: the web's queue has decided that this one is next, and if it yields.
-            yields = subjects.YIELDS in (self._msg.headers or {})
-            await self._engine.submit(job.model_copy(update={"queue_owner": None}), yields=yields)
+            await self._submit()
         except (NothingBuiltError, NoSuchRunError):
             yield Output(stream="stderr", text=f"{EXPIRED}\n")
             yield Finished(status="failed", exit_code=None, seconds=0.0)
@@ -246,29 +265,32 @@ class Attempt:
             return
         if self._cancelled:
             await self.cancel()
-        async for event in self._engine.events(job.run_id):
+        async for event in self._engine.events(self._run_id):
             yield event
 
     async def _write(self, log: RunLog, events: MemoryObjectReceiveStream[Event], written: int) -> None:
         end: list[Event] = []
         with events:
             async for first in events:
-                batch: list[Event] = [first.numbered(written + 1)]
-                with suppress(anyio.WouldBlock, anyio.EndOfStream):
-                    while True:
-                        batch.append(events.receive_nowait().numbered(written + len(batch) + 1))
+                batch = [each.numbered(written + at) for at, each in enumerate(await _batch(first, events), 1)]
                 written += len(batch)
                 # A log whose last event is ``finished`` could not be begun again: it goes with the verdict.
                 last = next((at for at, one in enumerate(batch) if end or isinstance(one, Finished)), len(batch))
+                if last < len(batch) and all(isinstance(one, Artifact) for one in batch[:last]):
+                    last = 0
                 end += batch[last:]
                 if end and batch[:last]:
                     await log.append(batch[:last], seconds=math.inf)
                 elif not end:
                     written += await self._append(log, batch, written)
-        built: BrokerArtifact | None = None
+        await self._built_is_stored.wait()
+        await log.append(end, self._built, seconds=math.inf)
+
+    async def _store_artifact(self) -> None:
+        """Store what the run built, while its last events are being written."""
         with suppress(NoSuchRunError, NothingBuiltError):
-            built = await artifacts.store(self._broker, self._run_id, self._engine.built(self._run_id))
-        await log.append(end, built, seconds=math.inf)
+            self._built = await artifacts.store(self._broker, self._run_id, self._engine.built(self._run_id))
+        self._built_is_stored.set()
 
     async def _append(self, log: RunLog, events: Sequence[Event], written: int) -> int:
         """Store events. After an outage that readers have noticed, add a line about it; return how many were added."""
@@ -280,6 +302,19 @@ class Attempt:
         told = Output(id=written + 1, stream="stderr", text=f"{words.was_away(round(away))}\n")
         await log.append([told], seconds=math.inf)
         return 1
+
+
+async def _batch(first: Event, events: MemoryObjectReceiveStream[Event]) -> list[Event]:
+    """Return the event and those that have come since. After an artifact, the end usually comes within milliseconds."""
+    batch = [first]
+    for _ in range(_ARTIFACT_MILLISECONDS):
+        with suppress(anyio.WouldBlock, anyio.EndOfStream):
+            while True:
+                batch.append(events.receive_nowait())
+        if not isinstance(batch[-1], Artifact):
+            break
+        await anyio.sleep(0.001)
+    return batch
 
 
 def _first(error: BaseException) -> BaseException:

@@ -376,7 +376,7 @@ class NatsEngine:
         run.lease = log.lease
         events: Sequence[Event] = (await events_of(self._broker, run.id, log.sequence))[0]
         if not (events and isinstance(events[-1], Verdict)):
-            end = [*last, Verdict(reached=False, checks=())]
+            end = [*([] if events else run.given), *last, Verdict(reached=False, checks=())]
             added = [event.numbered(len(events) + at) for at, event in enumerate(end, 1)]
             with suppress(FencedError):
                 await log.append(added)

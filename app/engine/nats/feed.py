@@ -20,7 +20,7 @@ from app.engine.nats.inventory import NatsInventory
 from app.engine.nats.mirror import Mirror
 from app.engine.nats.runlog import RunLog
 from app.engine.supervisor import Supervisor
-from app.protocol.events import Event
+from app.protocol.events import Event, to_json
 from app.protocol.job import JobSpec
 from app.settings import Settings
 
@@ -172,11 +172,11 @@ class Feed:
     async def _send(self, run: Mirror) -> None:
         try:
             while run.unsent or run.wanted:
-                if run.unsent:
-                    await self._store(run)
-                else:
+                if run.wanted and len(run.unsent) <= 1:
                     run.wanted = False
                     await self._hand_over(run)
+                else:
+                    await self._store(run)
         except EngineUnavailableError:
             _log.warning("run %s waits for the broker", run.id)
         finally:
@@ -198,10 +198,15 @@ class Feed:
         headers = {"Nats-Msg-Id": f"{run.id}.{self._name}.{run.handed}", subjects.EVENTS: str(len(run.log))}
         if run.yields:
             headers[subjects.YIELDS] = "1"
+        run.given, run.unsent = run.unsent, []
+        for event in run.given:
+            headers[subjects.FIRST] = to_json(event)
         try:
             run.sequence = await self._broker.publish(subject, run.job.model_dump_json().encode(), headers)
         except SubjectFullError:
+            run.unsent[:0] = run.given
             self._refused.append(run)
         except EngineUnavailableError:
+            run.unsent[:0] = run.given
             run.wanted = True  # if it was stored after all, the broker recognizes it by its id
             raise

@@ -20,7 +20,9 @@ class Mirror(Run):
         self.group = ""
         self.unsent: list[Event] = []
         self.wanted = False
-        """The run has a slot, and its job goes to the workers once ``unsent`` is empty."""
+        """The run has a slot, and its job goes to the workers next."""
+        self.given: list[Event] = []
+        """The event of the web's own, if any, that its worker writes before its own ones."""
         self.sequence: int | None = None
         """The sequence of its job among those for workers."""
         self.lease: Lease | None = None

@@ -192,6 +192,13 @@ async def events_of(broker: Broker, run_id: str, lease_sequence: int = 0) -> tup
     raise EngineUnavailableError(f"the broker does not know the lease of run {run_id} yet")
 
 
+async def so_far(broker: Broker, run_id: str) -> tuple[list[Event], bool]:
+    """Return a run's events so far, and if it is to be cancelled. Raises ``EngineUnavailableError``."""
+    found = await broker.read(subjects.RUNS, subjects.of_run(run_id, "*"))
+    events, _ = in_order(msg for msg in found if subject_of(msg).endswith(".ev"))
+    return events, by_subject(found, "cancel") is not None
+
+
 async def first_lease(broker: Broker, run_id: str, holder: str) -> RunLog | None:
     """Take the lease of a run that nobody has begun. Return None if another worker has it."""
     return await _take(broker, run_id, holder, 1, 0)

@@ -20,6 +20,8 @@ OWNER_JOBS = 4
 """Jobs that one owner may have at the workers of a group; a further one waits in the web's queue."""
 EVENTS = "Playground-Events"
 """The header of a job with the number of events that its log has already."""
+FIRST = "Playground-First"
+"""The header of a job with an event that its worker writes before its own, so that the web need not wait for it."""
 YIELDS = "Playground-Yields"
 """The header of a job whose run leaves the processors to other runs from its start."""
 PIECE = 512 * 1024
