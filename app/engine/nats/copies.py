@@ -184,6 +184,7 @@ class Copies:
     async def _close(self, run: Mirror) -> None:
         """Have the progress stored, show the verdict, and note at the broker that the progress is stored."""
         assert run.ending
+        self._ended(run)  # at once, because its worker waits for the next job
         stored = True
         try:
             await self._on_verdict(run.job, tuple(run.log), run.ending)
@@ -191,7 +192,6 @@ class Copies:
             _log.exception("the progress of run %s could not be stored; the next start tries again", run.id)
             stored = False
         run.close(stored=stored)
-        self._ended(run)
         if stored:
             await self._broker.publish(subjects.of_run(run.id, "stored"), seconds=60)
 
