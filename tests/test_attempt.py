@@ -1,6 +1,7 @@
 """One job on a worker, with a broker in this process and an engine that nobody reaches."""
 
 import logging
+from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
@@ -24,20 +25,30 @@ JOB = JobSpec(
 
 
 class Engine:
-    """An engine that has no runs."""
+    """An engine whose runs never end. ``told`` is what it was asked to do."""
 
-    async def status(self, run_id: str) -> None:
-        raise NoSuchRunError(run_id)
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def submit(self, job: JobSpec, *, yields: bool) -> str:
+        assert not yields
+        self.told.append("submit")
+        return job.run_id
+
+    async def status(self, run_id: str) -> SimpleNamespace:
+        if "submit" not in self.told:
+            raise NoSuchRunError(run_id)
+        return SimpleNamespace(state="running")
 
     async def discard(self, _run_id: str) -> None:
-        """Do nothing."""
+        self.told.append("discard")
 
 
 class Delivery(Msg):
-    """A job as the broker delivers it; its acknowledgements are noted."""
+    """A job as the broker delivers it for the first or another time; its acknowledgements are noted."""
 
-    def __init__(self, broker: MemoryBroker) -> None:
-        super().__init__(broker.client)
+    def __init__(self, broker: MemoryBroker, times: int = 1) -> None:
+        super().__init__(broker.client, reply=f"$JS.ACK.JOBS.group.{times}.1.1.1796000000000000000.0")
         self.told: list[str] = []
 
     async def nak(self, delay: float | None = None) -> None:
@@ -45,12 +56,21 @@ class Delivery(Msg):
         self.told.append("nak")
 
 
-def attempt(broker: MemoryBroker) -> tuple[Attempt, Delivery]:
-    engine = cast("LocalEngine", Engine())
+def attempt(broker: MemoryBroker, engine: Engine | None = None, times: int = 1) -> tuple[Attempt, Delivery]:
+    local = cast("LocalEngine", engine or Engine())
     holding = Holding(broker, "w", lambda _: None)
-    msg = Delivery(broker)
+    msg = Delivery(broker, times)
     nothing: Any = lambda *_: None  # noqa: E731 - nothing counts here
-    return Attempt(WorkerParts("w", broker, engine, Adoption(broker, engine), holding, nothing), JOB, msg, nothing), msg
+    return Attempt(WorkerParts("w", broker, local, Adoption(broker, local), holding, nothing), JOB, msg, nothing), msg
+
+
+@pytest.mark.parametrize(("times", "told"), [(1, ["submit", "discard"]), (2, [])])
+async def test_a_job_starts_before_its_lease_is_stored_only_when_nobody_has_had_it(times: int, told: list[str]) -> None:
+    broker, engine = MemoryBroker(), Engine()
+    broker.away = True
+    one, _ = attempt(broker, engine, times)
+    await one.execute()
+    assert engine.told == told, "without the lease it must not go on"
 
 
 async def test_the_warning_about_a_broker_that_went_away_has_the_cause(caplog: pytest.LogCaptureFixture) -> None:

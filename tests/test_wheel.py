@@ -7,6 +7,7 @@ import sys
 import tempfile
 import venv
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 from app import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
-_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+_QUIETLY = ("--disable-pip-version-check", "--quiet")
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +28,25 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def playground(folder: Path) -> Path:
+def pip(folder: Path) -> tuple[str | Path, ...]:
+    """The command that runs pip; an environment that uv has made lacks it."""
+    if find_spec("pip"):
+        return (sys.executable, "-m", "pip")
+    venv.create(folder / "pip", with_pip=True)
+    return (folder / "pip/bin/python", "-m", "pip", "--python", sys.executable)
+
+
+@pytest.fixture(scope="module")
+def playground(folder: Path, pip: tuple[str | Path, ...]) -> Path:
     """The command of an environment that holds the wheel and its dependencies, and nothing else."""
-    subprocess.run([*_PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT], check=True)
+    build = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder)
+    subprocess.run([*pip, *_QUIETLY, *build, ROOT], check=True)
     [wheel] = folder.glob("*.whl")
     venv.create(folder / "env")
     constraints = ROOT / ".venv" / "constraints.txt"
-    locked = ("--constraint", constraints) if constraints.exists() else ()  # uv installs no pip
+    locked = ("--constraint", constraints) if constraints.exists() else ()  # only pip needs it
     python = folder / "env/bin/python"
-    subprocess.run([*_PIP, "--python", python, "install", "--no-compile", *locked, wheel], check=True)
+    subprocess.run([*pip[:3], *_QUIETLY, "--python", python, "install", "--no-compile", *locked, wheel], check=True)
     return folder / "env/bin/playground"
 
 
