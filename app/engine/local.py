@@ -48,8 +48,6 @@ _TIDY_SECONDS = 30.0
 _STOP_SECONDS = 1.5
 _OWN = 3
 """Boxes of the engine's own: for its builds, the stepper and trial runs."""
-_PAUSE = 0.02
-"""Seconds after a run before a sandbox is made for the next one, so that the verdict reaches its readers first."""
 _LATE = 30.0
 """Seconds without ``_tend_once`` after which the engine counts as ended."""
 
@@ -103,8 +101,8 @@ class LocalEngine:
             self.inventory.begin(found)
             readers = self._settings.artifact_readers
             ahead = _OWN + 2 * readers  # boxes that are not for runs; half of the readers only read facts of ELF files
-            at_once = self._settings.max_runs + self._settings.max_aside
-            boxes = stack.enter_context(found.isolation.slots(ahead + at_once))
+            count = ahead + self._settings.max_runs + self._settings.max_aside
+            boxes = stack.enter_context(found.isolation.slots(count))
             spare, second, trial, *reading = boxes[:ahead]
             self._steps = Steps(self._scratch, second)
             self._inspector = await stack.enter_async_context(
@@ -338,7 +336,6 @@ class LocalEngine:
             await self._worker.execute(run, partial(self._dispatcher.free, run), partial(self._close, run))
             await self._kept.keep(run)
         if self._ahead:
-            await anyio.sleep(_PAUSE)
             await self._worker.prepare(run.job)
 
     async def _answer(self, run: Run) -> None:

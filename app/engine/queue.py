@@ -206,7 +206,7 @@ class FairQueue(Generic[T]):
         """
         self._advance()
         account = self._busy[owner]
-        if not account.running or not self._has_room_aside():
+        if not account.running or self._aside() >= self._most_aside:
             return False
         account.running, account.aside = account.running - 1, account.aside + 1
         if any(self._newcomers(self._free(), standings)):
@@ -289,8 +289,8 @@ class FairQueue(Generic[T]):
     def _free(self) -> int:
         return self._slots - sum(account.running for account in self._busy.values())
 
-    def _has_room_aside(self) -> bool:
-        return sum(account.aside for account in self._busy.values()) < self._most_aside
+    def _aside(self) -> int:
+        return sum(account.aside for account in self._busy.values())
 
     def _may_start(self, account: _Account[T], free: int) -> bool:
         """Return True if the account may get one of so many free slots."""
@@ -319,8 +319,7 @@ class FairQueue(Generic[T]):
         if self._slots < 2 or self.standing(account.owner) == "short" or not self._owners.is_present("short"):
             return False
         unsure = [each for each in self._busy.values() if self.standing(each.owner) != "short"]
-        half = self._slots // 2
-        aside = sum(each.aside for each in self._busy.values())
+        half, aside = self._slots // 2, self._aside()
         if aside and sum(each.in_progress for each in unsure) >= max(self._most_aside, half):
             return True
         if aside < self._most_aside and not self._owners.is_present("long"):

@@ -34,6 +34,8 @@ from app.toolchain import Toolchain
 _log = logging.getLogger(__name__)
 _TRIAL = parse("rustc --version")
 _TRIAL_SECONDS = 10.0
+_AFTER = 0.02
+"""Seconds after a run before a sandbox is made for the next one, so that the verdict reaches its readers first."""
 _PAUSE = 2.0
 """Seconds between two trials, however often ``works`` is called."""
 
@@ -104,6 +106,7 @@ class Worker:
 
     async def prepare(self, job: JobSpec) -> None:
         """Make a sandbox ahead for another run like this one in the slot that comes next, unless all are taken."""
+        await anyio.sleep(_AFTER)
         toolchain, course = self._toolchain(job.toolchain), self._courses.get(job.course)
         if not self._free or not toolchain or not course or not runner.may_park(job.command):
             return

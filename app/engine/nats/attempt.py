@@ -107,7 +107,7 @@ class Attempt:
 
     async def catch_up(self) -> None:
         """Learn of a wish to cancel that was missed while the broker was away. Raises ``EngineUnavailableError``."""
-        await self._note_cancelled()
+        self._cancelled |= (await known(self._broker, self._run_id)).cancelled
         if self._cancelled:
             await self.cancel()
 
@@ -178,9 +178,6 @@ class Attempt:
             written = await self._begin_again(log, written_events)
         await self._run(log, written, [from_json(first)] if first else [])
         await self._msg.ack()
-
-    async def _note_cancelled(self) -> None:
-        self._cancelled |= (await known(self._broker, self._run_id)).cancelled
 
     async def _read(self, events: list[Event]) -> None:
         found, is_cancelled = await so_far(self._broker, self._run_id)
