@@ -100,7 +100,7 @@ def surplus(runs: Iterable[Run]) -> Iterator[Run]:
     memory = sum(run.memory_bytes for run in done)
     built = sum({run.artifact_id: run.built_bytes for run in done}.values())
     if _share(len(done), memory, built) <= 1:
-        return  # as usual, and the rest takes ten times as long
+        return  # the usual case; the rest would take ten times as long
     room = _Room()
     owners: dict[str | None, _Room] = {}
     for run in sorted(done, key=lambda run: run.idle_since):

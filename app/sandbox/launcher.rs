@@ -319,7 +319,7 @@ fn exit_code(status: Option<c_int>) -> c_int {
     }
 }
 
-/// Be the namespace's first process. Bubblewrap's own would set PR_SET_PDEATHSIG only after it has started us.
+/// Be the namespace's first process. Bubblewrap's own would not notice the server's death.
 fn init(alive: c_int) {
     unsafe {
         // Before the fork, because the program may have our user id and could act first.
@@ -510,7 +510,7 @@ fn main() {
     }
     give_up_capabilities();
     unsafe {
-        // See Box._bubblewrap for why nothing may end bubblewrap before it has let its child go on.
+        // Box._bubblewrap says why the server's death must not kill bubblewrap.
         prctl(PR_SET_PDEATHSIG, (if found.pass { 0 } else { SIGKILL }) as c_ulong);
         for (resource, value) in &found.limits {
             if setrlimit(*resource, &[*value, *value]) != 0 {

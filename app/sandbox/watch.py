@@ -27,8 +27,9 @@ POLITE_SECONDS = 2.0
 _POLITE = 19
 """The niceness of a run that yields, besides SCHED_IDLE (sched(7)).
 
-It must be above that of other runs, which have 10 without a user of their own. Alone it does not do: on two processors,
-a build took 25 % longer beside eight such processes. With SCHED_IDLE it takes 10 % longer, beside two as beside eight.
+It must be above that of other runs, which have 10 without a user of their own. Niceness alone is not enough: on two
+processors, a build took 25 % longer beside eight such processes. With SCHED_IDLE it takes 10 % longer, beside two
+or eight.
 """
 
 _REST = 4

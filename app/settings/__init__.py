@@ -27,7 +27,7 @@ _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 _LEAST_IN_MEMORY = 3 * 1024 * 1024 * 1024
 """The least size of the folder in memory. It is half of the machine's memory by default.
 
-Runs and their artifacts take up to 2 GB there (``app.engine.retention``).
+With two slots, runs and their artifacts take up to 2.5 GiB there (``app.engine.retention``, ``max_aside``).
 """
 
 
@@ -78,7 +78,7 @@ def _machine_memory() -> int:
 
 
 def _max_aside(known: dict[str, Any]) -> int:
-    """Return twice as many as have a slot, or fewer if the memory has no room for them and for the server.
+    """Return twice ``max_runs``, or fewer if the memory has no room for them and for the server.
 
     More would take time from the others, because each is watched: with eight on two processors, a hundred learners
     wait for seconds.

@@ -153,7 +153,7 @@ class Attempt:
         headers = self._msg.headers or {}
         written, first = int(headers.get(subjects.EVENTS, 0)), headers.get(subjects.FIRST)
         if self._msg.metadata.num_delivered == 1 and not self._job.after:
-            # Hardly ever has another worker begun it, so it starts while the broker stores the lease.
+            # Another worker has hardly ever begun it, so it starts while the broker stores the lease.
             await self._submit()
         # What came before this worker was connected is read while the broker answers.
         written_events: list[Event] = []
@@ -284,7 +284,7 @@ class Attempt:
         await log.append(end, self._built, seconds=math.inf)
 
     async def _store_artifact(self) -> None:
-        """Store what the run built, while its last events are being written."""
+        """Store what the run built, while events before its end are still being written."""
         with suppress(NoSuchRunError, NothingBuiltError):
             self._built = await artifacts.store(self._broker, self._run_id, self._engine.built(self._run_id))
         self._built_is_stored.set()

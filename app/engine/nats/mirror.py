@@ -22,7 +22,7 @@ class Mirror(Run):
         self.wanted = False
         """The run has a slot, and its job goes to the workers next."""
         self.given: list[Event] = []
-        """The event of the web's own, if any, that its worker writes before its own ones."""
+        """The web's event, at most one, that went with the job; the worker writes it before its own."""
         self.sequence: int | None = None
         """The sequence of its job among those for workers."""
         self.lease: Lease | None = None

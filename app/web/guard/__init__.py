@@ -39,7 +39,7 @@ _NO_PAGES = ("/api/", "/static/")
 _NO_SEATS = ("/static/", "/healthz", "/readyz", "/metrics")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 PAUSE = 0.5
-"""Seconds before a request is refused that came too often, so that one after the other comes less often."""
+"""Seconds before a request over its rate is refused. They slow down who sends one request after the other."""
 # htmx's extension hx-csp, which protects pages with injected markup, is not used. Here everything is escaped, no
 # attribute contains code, and each frame of a stream would need the page's own nonce. Only the editor's style sheet
 # needs a nonce, and a script creates that sheet, so none of our markup contains one.
