@@ -330,6 +330,17 @@ def test_owners_of_whom_nothing_is_known_have_no_more_runs_in_progress_than_may_
     assert taken(queue) == ["z1"], "nobody else needs the slot"
 
 
+def test_one_run_aside_leaves_newcomers_half_of_the_slots() -> None:
+    queue = with_standings(queue_of(2, aside=1), short="h")
+    put(queue, "w1", "x1", "h1", "y1")
+    assert taken(queue) == ["w1", "x1"]
+    assert queue.set_aside("w", "short")
+    assert taken(queue) == ["h1"]
+    queue.finish("x")
+    queue.finish("h")
+    assert taken(queue) == ["y1"], "although w might go on for long"
+
+
 def test_an_owner_that_gets_another_standing_while_it_waits_is_found() -> None:
     queue = with_standings(queue_of(2), short="h")
     put(queue, "x1", "x2", "y1", "h1")
@@ -612,7 +623,7 @@ class Played:
         if not self.is_present(self.is_short):
             return True
         uncertain = sum(not self.is_short(one) for one, _ in self.running)
-        if self.aside.total() and uncertain >= max(self.most_aside, self.slots // 2):
+        if self.aside.total() and uncertain >= max(self.most_aside, self.slots // 2 + 1):
             return False
         uncertain -= sum(count for one, count in self.aside.items() if not self.is_short(one))
         wary = self.aside.total() == self.most_aside or self.is_present(self.is_long)

@@ -73,7 +73,7 @@ class FairQueue(Generic[T]):
     Long runs never get every slot, unless there is only one. While another owner is present, those of ``long`` standing
     have at most half of the slots, counting their runs that are aside. While an owner of ``short`` standing is present,
     the runs of all others might keep their slots. Once one is aside, these owners begin no run that could not be set
-    aside as well, unless they have fewer in progress than half of the slots. They have at most half of the slots if no
+    aside as well, unless that leaves them one aside and half of the slots. They have at most half of the slots if no
     further run may be set aside, or if an owner of ``long`` standing is present: it rarely comes alone.
 
     At most ``length`` runs wait in all, and at most ``owner_length`` of one owner. The owner None has only the first
@@ -320,7 +320,7 @@ class FairQueue(Generic[T]):
             return False
         unsure = [each for each in self._busy.values() if self.standing(each.owner) != "short"]
         half, aside = self._slots // 2, self._aside()
-        if aside and sum(each.in_progress for each in unsure) >= max(self._most_aside, half):
+        if aside and sum(each.in_progress for each in unsure) >= max(self._most_aside, half + 1):
             return True
         if aside < self._most_aside and not self._owners.is_present("long"):
             return False

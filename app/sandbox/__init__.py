@@ -97,6 +97,9 @@ class Confined:
             self._signal(signal.SIGTERM)
             with anyio.move_on_after(_SWEEP_SECONDS):
                 await self.process.wait()
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGSTOP)  # so that bubblewrap begins no namespace after the listing
         # From the bottom up: the first process of a namespace leaves the process group and, early on, does not yet
         # notice the death of bubblewrap. When it dies, the kernel ends all others in its namespace.
         for below in reversed([*descendants(self.process.pid)][1:]):

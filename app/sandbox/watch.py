@@ -131,16 +131,18 @@ class Watch:
 def _yield_processors(pid: int) -> bool:
     """Let every thread of the process and its descendants go after those of other runs. Later ones inherit this.
 
-    Return False if it must be repeated, because the kernel lets users other than root change sessions only ten times a
-    second.
+    Return False if it must be repeated: after a change, because a process may have left children that were not seen,
+    and because the kernel lets users other than root change sessions only ten times a second.
     """
     complete = True
     for one in descendants(pid):
         with suppress(FileNotFoundError):  # it has ended
             for thread in os.listdir(f"/proc/{one}/task"):
                 with suppress(OSError):  # it is another user's, and the server lacks the right
-                    os.setpriority(os.PRIO_PROCESS, int(thread), _POLITE)
-                    os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+                    if os.sched_getscheduler(int(thread)) != os.SCHED_IDLE:
+                        os.setpriority(os.PRIO_PROCESS, int(thread), _POLITE)
+                        os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+                        complete = False
         try:
             _yield_as_session(one)
         except BlockingIOError:
