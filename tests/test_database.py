@@ -406,7 +406,7 @@ def test_a_database_that_is_migrated_while_it_is_examined_is_not_taken_for_anoth
             self.statements += 1
             if self.statements == 2:
                 open_database(path).close()
-            return super().execute(*given)  # type: ignore[arg-type]
+            return super().execute(*given)  # type: ignore[arg-type]  # passed on as they came
 
     with closing(sqlite3.connect(path, factory=Slow, isolation_level=None)) as db:
         assert checked_version(db, path) in (0, LATEST)
@@ -427,7 +427,7 @@ def test_a_check_of_the_disk_does_not_undo_the_version_of_a_newer_server(
                 self.started = True
                 with suppress(sqlite3.OperationalError):  # locked
                     open_database(path, LATER).close()
-            return super().execute(*given)  # type: ignore[arg-type]
+            return super().execute(*given)  # type: ignore[arg-type]  # passed on as they came
 
     restore(path, LATEST)
     monkeypatch.setattr("app.progress.database._WAIT_SECONDS", 0)

@@ -105,7 +105,7 @@ async def test_a_prediction_on_the_start_is_settled_by_that_command_on_unedited_
     progress: Progress, taught: Course, lesson: Lesson, solved: bool, line: str, option: str | None
 ) -> None:
     asked = {"on_start": "cargo check", "solved": solved, "line": line, "reached": True}
-    assert await settled(progress, taught, lesson, **asked) == option  # type: ignore[arg-type]
+    assert await settled(progress, taught, lesson, **asked) == option  # type: ignore[arg-type]  # the case's fields
 
 
 async def test_a_verdict_that_is_stored_again_after_a_restart_is_one_try_of_the_class(

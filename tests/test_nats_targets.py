@@ -60,7 +60,7 @@ async def test_a_worker_sets_up_the_target_that_a_run_asks_for(
                 assert events[-1].reached
                 assert await engine.card(asked.run_id)
                 with anyio.fail_after(30):  # until the worker's next announcement
-                    while (await inventory.target_statuses([BARE_METAL]))[0].state != "ready":  # noqa: ASYNC110
+                    while (await inventory.target_statuses([BARE_METAL]))[0].state != "ready":  # noqa: ASYNC110 - an inventory tells nobody
                         await anyio.sleep(0.1)
         finally:
             worker.kill()

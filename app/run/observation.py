@@ -279,7 +279,7 @@ def _untraced_running(report: _Report) -> _Cause:
 
 def _decode(machine: str, data: str, address: int) -> "CsInsn | None":
     # Most runs are builds. The library takes 6 MB, a sixteenth of the server's memory.
-    from capstone import CS_ARCH_ARM64, CS_ARCH_X86, CS_MODE_64, CS_MODE_LITTLE_ENDIAN, Cs  # noqa: PLC0415
+    from capstone import CS_ARCH_ARM64, CS_ARCH_X86, CS_MODE_64, CS_MODE_LITTLE_ENDIAN, Cs  # noqa: PLC0415 - only a crash needs it
 
     modes = {"x86-64": (CS_ARCH_X86, CS_MODE_64), "AArch64": (CS_ARCH_ARM64, CS_MODE_LITTLE_ENDIAN)}
     if machine not in modes or not data:

@@ -175,7 +175,7 @@ async def test_a_view_from_before_a_change_is_not_shared(
     read = classroom.room.records
 
     async def slow(*lessons: object) -> Records:
-        found = await read(*lessons)  # type: ignore[arg-type]
+        found = await read(*lessons)  # type: ignore[arg-type]  # the case's keys
         await learner.post("/class/leave")  # meanwhile
         return found
 
@@ -194,7 +194,7 @@ async def test_what_others_do_does_not_draw_the_class_anew_for_each_learner(
     async def counted(*lessons: object) -> Records:
         nonlocal reads
         reads += 1
-        return await read(*lessons)  # type: ignore[arg-type]
+        return await read(*lessons)  # type: ignore[arg-type]  # the case's keys
 
     monkeypatch.setattr(classroom.room, "records", counted)
     monkeypatch.setattr(classroom, "now", lambda: 1000.0)
@@ -639,7 +639,7 @@ async def test_a_refused_link_stays_out_of_the_log(
     await joined(classroom, learner)
     link = await link_of(await learner.post("/class/seat"))
     assert (await instructor.post(link)).status_code == 403
-    [path] = [record.fields["path"] for record in caplog.records if record.message == "refused"]  # type: ignore[attr-defined]
+    [path] = [record.fields["path"] for record in caplog.records if record.message == "refused"]  # type: ignore[attr-defined]  # the journal's own
     assert path == "/seat/ID"
 
 

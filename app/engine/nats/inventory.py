@@ -150,7 +150,7 @@ class NatsInventory:
     async def examine(self, name: str, targets: Sequence[str]) -> DoctorReport:
         """Return what a worker lacks for the targets of the lesson ``name``, and the command that installs it."""
         try:
-            return await self._any(self.workers(), "examine", name, list(targets))  # type: ignore[no-any-return]
+            return await self._any(self.workers(), "examine", name, list(targets))  # type: ignore[no-any-return]  # the adapter of "examine" says the type
         except EngineUnavailableError:
             problems = (words.NO_ANSWER,)
             return DoctorReport(ok=False, toolchains=(), linkers=(), lookups=(), problems=problems, command=None)
