@@ -191,6 +191,11 @@ def store(tmp_path: Path) -> AnswerStore:
     return made
 
 
+def _of_another_process(tmp_path: Path) -> AnswerStore:
+    """Return the same store without what a process remembers of it."""
+    return AnswerStore(tmp_path / "answers", "one")
+
+
 @pytest.fixture
 def built(tmp_path: Path) -> Built:
     folder = tmp_path / "built"
@@ -230,6 +235,46 @@ def test_an_artifact_on_another_file_system_is_copied(
     assert found
     assert found.built
     assert found.built.file.read_text() == "the program"
+
+
+def test_runs_share_an_artifact_while_the_answers_are_on_another_file_system(
+    store: AnswerStore, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def link_within(source: Path, target: Path) -> None:
+        if (tmp_path / "answers") in source.parents or (tmp_path / "answers") in target.parents:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", link_within)
+    store.put("key", LOG, built)
+    found = [store.get("key", tmp_path / name) for name in ("first", "second")]
+    inodes = {one.built.file.stat().st_ino for one in found if one and one.built}
+    assert inodes == {built.file.stat().st_ino}
+    for folder in ("built", "first", "second"):
+        (tmp_path / folder / "0").unlink()
+    third = store.get("key", tmp_path / "third")
+    assert third
+    assert third.built
+    assert [one.read_text() for one in (third.built.file, *third.built.companions)] == ["the program", "the 0"]
+    assert third.built.file.stat().st_ino not in inodes, "the files of the answer, because those of runs are gone"
+
+
+def test_an_answer_that_another_process_has_replaced_comes_with_its_own_artifact(
+    store: AnswerStore, built: Built, tmp_path: Path
+) -> None:
+    store.put("key", LOG, built)
+    assert store.get("key", tmp_path / "kept")
+    other = _of_another_process(tmp_path)
+    other.drop("key")
+    program = tmp_path / "program"
+    program.write_text("another program")
+    other.put("key", LOG, Built(program, "target/debug/x", (), 15))
+    found = store.get("key", tmp_path / "next")
+    assert found
+    assert found.built == Built(tmp_path / "next" / "program", "target/debug/x", (), 15)
+    assert found.built.file.read_text() == "another program"
 
 
 def test_the_least_recently_used_answers_go(tmp_path: Path) -> None:
@@ -301,7 +346,7 @@ def test_a_damaged_answer_is_removed(store: AnswerStore, tmp_path: Path, damage:
 def test_an_answer_without_its_artifact_is_none(store: AnswerStore, built: Built, tmp_path: Path) -> None:
     store.put("key", LOG, built)
     (tmp_path / "answers/one/key/0").unlink()
-    assert store.get("key", tmp_path / "kept") is None
+    assert _of_another_process(tmp_path).get("key", tmp_path / "kept") is None
     assert not (tmp_path / "kept").exists()
 
 
@@ -311,7 +356,7 @@ def test_an_answer_of_which_a_part_is_gone_is_replaced(
 ) -> None:
     store.put("key", LOG, built)
     (tmp_path / "answers/one/key" / lost).unlink()
-    assert store.get("key", tmp_path / "kept") is None
+    assert _of_another_process(tmp_path).get("key", tmp_path / "kept") is None
     assert "key" not in store
     store.put("key", LOG, built)
     assert store.get("key", tmp_path / "kept")

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from app import __version__
@@ -59,6 +59,11 @@ class AnswerStore:
         self._base = base
         self._folder = base / stamp
         self._most = most_bytes
+        self._near: dict[str, tuple[float, Built]] = {}
+        """The end of the run of each answer, and the files that this process has last given to a run.
+
+        Runs may lie on another file system than answers, such as in memory. A link to these files is a copy the less.
+        """
 
     def open(self) -> None:
         """Make the folder, and remove the answers of other versions."""
@@ -78,7 +83,7 @@ class AnswerStore:
             head, *lines = (folder / _EVENTS).read_bytes().splitlines()
             about = _About(**json.loads(head))
             events = _parsed(lines)
-            built = _give(folder, about, kept) if kept and about.files else None
+            built = self._given(key, about, kept) if kept and about.files else None
             os.utime(folder / _EVENTS)
         except OSError as error:
             if kept:
@@ -110,12 +115,31 @@ class AnswerStore:
             (draft / _EVENTS).write_text(text, encoding="utf-8")
             with suppress(OSError):  # another process was faster, and its answer is as good
                 draft.rename(self._folder / key)
+                if built:
+                    self._note_near(key, about, built)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
     def drop(self, key: str) -> None:
         """Remove an answer."""
         shutil.rmtree(self._folder / key, ignore_errors=True)
+
+    def _given(self, key: str, about: _About, kept: Path) -> Built:
+        """Put what an answer built into the new folder ``kept``."""
+        kept.mkdir(mode=0o700)
+        at, near = self._near.get(key, (None, None))
+        built = None
+        if near and at == about.at:
+            with suppress(OSError):  # that run was dropped
+                built = _linked(near, kept)
+        built = built or _copied(self._folder / key, about, kept)
+        self._note_near(key, about, built)
+        return built
+
+    def _note_near(self, key: str, about: _About, built: Built) -> None:
+        if len(self._near) >= MOST_ANSWERS:
+            self._near.clear()
+        self._near[key] = about.at, built
 
     def _make_room(self, size: int) -> None:
         """Remove the least recently used answers until one of ``size`` bytes fits."""
@@ -156,9 +180,18 @@ def product_stamp() -> str:
     return found.hexdigest()[:16]
 
 
-def _give(folder: Path, about: _About, kept: Path) -> Built:
-    kept.mkdir(mode=0o700)
+def _linked(near: Built, kept: Path) -> Built:
+    """Return links in the folder ``kept`` to files that another run has. Raises ``OSError``."""
+    files = []
+    for file in (near.file, *near.companions):
+        files.append(kept / file.name)
+        os.link(file, files[-1])
+    return replace(near, file=files[0], companions=tuple(files[1:]))
+
+
+def _copied(folder: Path, about: _About, kept: Path) -> Built:
     for name in about.files:
+        (kept / name).unlink(missing_ok=True)
         _place(folder / name, kept / name)
     files = [kept / name for name in about.files]
     return Built(files[0], about.path, tuple(files[1:]), sum(file.stat().st_size for file in files))
