@@ -249,6 +249,15 @@ async def test_a_run_whose_worker_was_lost_says_nothing_about_an_owners_other_ru
     assert two.dispatcher.queue.standing("new") == "new"
 
 
+async def test_a_run_without_processes_counts_as_short_before_its_log_has_ended(world: Callable[[int], World]) -> None:
+    one = world(1)
+    run = one.put("honest")
+    one.put("next")
+    one.dispatcher.free(run, executed=True)
+    assert one.started == ["honest", "next"]
+    assert one.dispatcher.queue.standing("honest") == "short"
+
+
 async def test_a_run_that_begins_again_is_measured_anew(world: Callable[[int], World], shipped: Settings) -> None:
     two = world(2)
     run, other = two.put("new"), two.put("other")

@@ -11,6 +11,7 @@ from app.engine.nats.inventory import NatsInventory
 from app.engine.nats.mirror import Mirror
 from app.engine.supervisor import Supervisor
 from app.protocol.command import parse
+from app.protocol.events import Started
 from app.protocol.job import JobSpec
 from app.settings import Settings
 from tests.support.memory_broker import MemoryBroker
@@ -18,6 +19,7 @@ from tests.support.memory_broker import MemoryBroker
 pytestmark = pytest.mark.anyio
 ENDLESS = 20.0
 """The seconds of a run that only its timeout ends."""
+STARTED = Started(id=1, toolchain="1.96", argv=("cargo", "build"), isolation="namespaces")
 
 
 class World:
@@ -29,11 +31,17 @@ class World:
         self.now = 1000.0
 
     def place(self) -> Mirror:
+        """Enqueue a run, which gets a slot at once."""
+        run = self.enqueue()
+        assert run.placed
+        return run
+
+    def enqueue(self) -> Mirror:
         parts = {"course": "c", "digest": "d", "lesson": "l", "toolchain": "1.96", "queue_owner": "honest"}
         run = Mirror(JobSpec.model_validate({**parts, "files": {}, "command": parse("cargo build")}), self.feed.say)
         self.feed.dispatcher_of("g").queue.resize(2)
+        run.take([STARTED])
         self.feed.enqueue(run, "g")
-        assert run.placed
         return run
 
     def wait(self, seconds: float) -> str:
@@ -52,6 +60,22 @@ async def world(shipped: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         monkeypatch.setattr("app.engine.nats.broker.time", SimpleNamespace(monotonic=lambda: made.now))
         yield made
         tasks.cancel_scope.cancel()
+
+
+async def test_a_run_without_processes_frees_its_slot_once(world: World) -> None:
+    run, _, *waiting = [world.enqueue() for _ in range(4)]
+    world.feed.executed(run)
+    assert [one.placed for one in waiting] == [True, False]
+    world.feed.ended(run)
+    assert [one.placed for one in waiting] == [True, False]
+    assert world.wait(0.1) == "short"
+
+
+async def test_a_cancelled_run_without_processes_was_not_short(world: World) -> None:
+    run = world.place()
+    run.unwanted = True
+    world.feed.executed(run)
+    assert world.wait(0.1) == "new"
 
 
 async def test_an_outage_of_the_broker_makes_no_run_long(world: World) -> None:

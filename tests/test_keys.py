@@ -115,6 +115,8 @@ async def test_each_side_may_do_what_it_needs_and_no_more(guarded: NatsServer) -
         assert not await _refused(worker, "forget.*", listen=True)
         assert not await _refused(web, subjects.forgotten("one"))
         assert not await _refused(worker, subjects.held_by("other"))
+        assert not await _refused(worker, subjects.executed("one"))
+        assert not await _refused(web, subjects.executed("*"), listen=True)
     finally:
         await web.close()
         await worker.close()

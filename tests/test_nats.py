@@ -22,6 +22,7 @@ from app.course import Course, Lesson
 from app.engine import EngineUnavailableError, NoSuchRunError, OnVerdict
 from app.engine.inventory import LocalSetup
 from app.engine.nats import asks, subjects, words
+from app.engine.nats.attempt import Attempt
 from app.engine.nats.broker import Broker, FencedError, SubjectFullError, UnusableBrokerError
 from app.engine.nats.engine import NatsEngine
 from app.engine.nats.inventory import NatsInventory, table
@@ -526,6 +527,55 @@ async def test_what_the_web_says_of_a_run_that_starts_at_once_is_written_by_its_
         assert_complete(events)
         first, *_ = await engine._broker.read(subjects.RUNS, subjects.of_run(run_id, "ev"))
         assert [event.type for event in batch_of(first).events[:2]] == ["queued", "started"]
+
+
+async def test_the_next_job_comes_before_the_verdict(
+    nats: NatsServer,
+    settings: Settings,
+    taught: Course,
+    jobs: Callable[..., JobSpec],
+    found: LocalSetup,
+    open_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So no processor is idle while a worker stores the end of a run."""
+    may_end = anyio.Event()
+    store = Attempt._store_artifact
+
+    async def store_late(attempt: Attempt) -> None:
+        await may_end.wait()
+        await store(attempt)
+
+    monkeypatch.setattr(Attempt, "_store_artifact", store_late)
+    own = settings.model_copy(update={"max_runs": 1, "scratch_dir": open_folder / "worker"})
+    async with (
+        worker_here(nats.url, own, taught, found),
+        web(settings, taught, nats.url, workers=1) as engine,
+    ):
+        runs = [await engine._runs.get(await engine.submit(jobs())) for _ in range(2)]
+        assert await eventually_async(lambda: all(run.start() for run in runs))
+        assert not any(run.finished() for run in runs)
+        may_end.set()
+        for run in runs:
+            assert assert_complete(await followed(engine, run.id)).status == "ok"
+
+
+async def test_only_the_holder_of_the_lease_can_say_that_a_run_was_executed(
+    nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec]
+) -> None:
+    async with web(settings, taught, nats.url) as engine:
+        worker = _worker(taught, jobs().toolchain)
+        engine._inventory.note(worker)
+        engine._feed.dispatcher_of(worker.group)
+        engine._feed.resize()
+        first, second = [await engine._runs.get(run_id) for run_id in await unserved(engine, jobs)]
+        log = await first_lease(engine._broker, first.id, worker.id)
+        assert log
+        assert log.lease
+        assert await eventually_async(lambda: first.lease == log.lease)
+        for nonce, placed in (("of an earlier lease", False), (log.lease.nonce, True)):
+            await engine._executed(Msg(engine._broker.client, subjects.executed(first.id), data=nonce.encode()))
+            assert second.placed is placed
 
 
 async def unserved(engine: NatsEngine, jobs: Callable[..., JobSpec]) -> list[str]:

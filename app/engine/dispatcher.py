@@ -71,21 +71,21 @@ class Dispatcher:
         if self._began.pop(run, None) is not None:
             self._began[run] = self._clock()
 
-    def free(self, run: Run) -> None:
-        """Free the slot of a run."""
+    def free(self, run: Run, *, executed: bool = False) -> None:
+        """Free the slot of a run. ``executed`` says that its processes ended by themselves, if its log does not yet."""
         took = self._clock() - self._began.pop(run)
         self._aside.discard(run)
-        self.queue.finish(run.job.queue_owner, long=self._was_long(run, took))
+        self.queue.finish(run.job.queue_owner, long=self._was_long(run, took, executed=executed))
         self._start_waiting()
 
-    def _was_long(self, run: Run, took: float) -> bool | None:
+    def _was_long(self, run: Run, took: float, *, executed: bool) -> bool | None:
         """Return True if the run took long, and None if its length says nothing about its owner's other runs."""
         start, end = run.start(), run.finished()
-        if start is None or start.age is not None or end is None:
+        if start is None or start.age is not None or not (executed or end):
             return None  # nothing was executed, or not to its end
         if took >= self._long_seconds:
             return True
-        return None if end.status == "cancelled" else False
+        return None if end and end.status == "cancelled" else False
 
     def tick(self) -> None:
         """Start the runs that may start by now, and emit the positions that have changed."""

@@ -229,6 +229,10 @@ class LocalEngine:
             async for event in log:
                 yield event
 
+    async def executed(self, run_id: str) -> None:
+        """Return once no process of the run is left. Raises ``NoSuchRunError``."""
+        await self._runs[run_id].executed.wait()
+
     async def cancel(self, run_id: str) -> None:
         """End the run and its process tree. Raises ``NoSuchRunError``; does nothing if the run is done."""
         run = self._runs[run_id]

@@ -48,6 +48,8 @@ class Run:
         self.told_to_yield: bool | None = None
         """Set if another engine's queue has decided whether the run yields from its start."""
         self.idle_since = time.monotonic()
+        self.executed = anyio.Event()
+        """Set once no process of the run is left. What it built is examined after that, and then the verdict comes."""
         self.changed = anyio.Event()
         self.timing: dict[str, float] = {}
         self.answer_key: str | None = None
@@ -80,6 +82,8 @@ class Run:
         now = time.perf_counter()
         self.timing[stage] = round(self.timing.get(stage, 0.0) + 1000 * (now - self._marked), 2)
         self._marked = now
+        if stage == "end":
+            self.executed.set()
 
     def stands_at(self, position: int, now: float) -> bool:
         """Emit the position in the queue; return False if it is too early for another event.
@@ -148,6 +152,7 @@ class Run:
         # The state comes first, so that a reader of the verdict finds the run done.
         self.state = "done"
         self.idle_since = time.monotonic()
+        self.executed.set()
         self.emit(verdict)
 
     def drop(self) -> None:

@@ -31,7 +31,7 @@ from app.engine.nats.runlog import (
     so_far,
 )
 from app.engine.words import EXPIRED
-from app.protocol.events import Artifact, Event, Finished, Output, Queued, Verdict, from_json
+from app.protocol.events import Artifact, Event, Finished, Output, Queued, Started, Verdict, from_json
 from app.protocol.job import JobSpec
 
 _log = logging.getLogger(__name__)
@@ -236,13 +236,23 @@ class Attempt:
             tasks.start_soon(self._write, log, receive, written)
             with send:
                 async for event in self._events():
-                    if isinstance(event, Finished):
+                    if isinstance(event, Started):
+                        tasks.start_soon(self._tell_executed, log)
+                    elif isinstance(event, Finished):
                         self._free()
                     if not isinstance(event, Queued):
                         for part in (*first, *fitting(event)):
                             send.send_nowait(part)
                         first = ()
             tasks.start_soon(self._store_artifact)
+
+    async def _tell_executed(self, log: RunLog) -> None:
+        """Ask for the next job once the processors are free: it gets here while this run's verdict is made."""
+        assert log.lease
+        with suppress(NoSuchRunError, EngineUnavailableError):
+            await self._engine.executed(self._run_id)
+            self._free()
+            await self._broker.tell(subjects.executed(self._run_id), log.lease.nonce.encode())
 
     async def _submit(self) -> None:
         """Have the run executed here, unless it is already. Raises ``NothingBuiltError``, ``NoSuchRunError``."""

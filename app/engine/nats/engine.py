@@ -77,6 +77,7 @@ class NatsEngine:
             await self._broker.subscribe(f"{subjects.LIVE}run.*.ev", self._runs.on_events)
             await self._broker.subscribe(f"{subjects.LIVE}run.*.lease", self._runs.on_lease)
             await self._broker.subscribe(f"{subjects.LIVE}worker.>", self._announced)
+            await self._broker.subscribe(subjects.executed("*"), self._executed)
             self._broker.restored.append(lambda: self._tasks.start_soon(self._catch_up))
             await self._begin()
             self._tasks.start_soon(self._tend)
@@ -277,6 +278,14 @@ class NatsEngine:
 
     def _ended(self, run: Mirror) -> None:
         self._feed.ended(run)
+
+    async def _executed(self, msg: Msg) -> None:
+        """Free the slot of a run of which its worker says that no process is left."""
+        run_id = subject_of(msg).rpartition(".")[2]
+        if run_id in self._runs:
+            run = await self._runs.get(run_id)
+            if run.lease and run.lease.nonce.encode() == msg.data:
+                self._feed.executed(run)
 
     async def _announced(self, msg: Msg) -> None:
         """Take what a worker announces of itself; an empty message says that it has ended."""

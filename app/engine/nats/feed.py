@@ -96,6 +96,15 @@ class Feed:
         if run.placed:
             self.dispatcher_of(run.group).begin_again(run)
 
+    def executed(self, run: Mirror) -> None:
+        """Free the slot of a run without processes, so that the next job is under way before the verdict.
+
+        If its worker is lost just then, the run is begun again without a slot.
+        """
+        if run.placed:
+            run.placed = False
+            self.dispatcher_of(run.group).free(run, executed=not run.unwanted)
+
     def ended(self, run: Mirror) -> None:
         """Free the slot of a run, or its place in the queue."""
         run.wanted = False

@@ -22,13 +22,14 @@ _DAYS = 825
 PERMISSIONS: dict[Role, dict[str, Any]] = {
     "web": {
         "publish": {"allow": ["run.*.>", "job.*.*", "ask.*", "forget.*", "$JS.API.>"]},
-        "subscribe": {"allow": ["_INBOX.web.>", "live.>"]},
+        "subscribe": {"allow": ["_INBOX.web.>", "live.>", "executed.*"]},
     },
     "worker": {
         "publish": {
             "allow": [
                 "run.*.ev",
                 "run.*.lease",
+                "executed.*",
                 "built.>",
                 "$KV.workers.*",
                 "$JS.ACK.JOBS.>",

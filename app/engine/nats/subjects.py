@@ -2,7 +2,8 @@
 
 ``run.<id>.spec.<seat>`` is an accepted job, ``run.<id>.lease`` the worker that writes the run's log, ``run.<id>.ev``
 that log, ``run.<id>.cancel`` the wish to end it, ``run.<id>.stored`` the fact that its progress is stored.
-``job.<group>.<owner>`` is a job for a group of workers, and ``built.<id>.<file>.<piece>`` a piece of an artifact.
+``job.<group>.<owner>`` is a job for a group of workers, and ``built.<id>.<file>.<piece>`` a piece of an artifact. Nobody
+stores ``executed.<id>``, the end of a run's processes, ``forget.<id>``, ``hold.<worker>`` and ``ask.<worker>``.
 """
 
 import hashlib
@@ -69,6 +70,11 @@ def worker(worker_id: str) -> str:
 def forgotten(run_id: str) -> str:
     """Return the subject under which the web tells every worker to drop what it has of a run; nobody stores it."""
     return f"forget.{run_id}"
+
+
+def executed(run_id: str) -> str:
+    """Return the subject under which a worker says that no process of a run is left; nobody stores it."""
+    return f"executed.{run_id}"
 
 
 def held_by(worker_id: str) -> str:
