@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
+from app.engine.nats import subjects
 from app.engine.nats.feed import Feed
 from app.engine.nats.inventory import NatsInventory
 from app.engine.nats.mirror import Mirror
@@ -40,6 +41,7 @@ class World:
         parts = {"course": "c", "digest": "d", "lesson": "l", "toolchain": "1.96", "queue_owner": "honest"}
         run = Mirror(JobSpec.model_validate({**parts, "files": {}, "command": parse("cargo build")}), self.feed.say)
         self.feed.dispatcher_of("g").queue.resize(2)
+        run.certain = True
         run.take([STARTED])
         self.feed.enqueue(run, "g")
         return run
@@ -76,6 +78,23 @@ async def test_a_cancelled_run_without_processes_was_not_short(world: World) -> 
     run.unwanted = True
     world.feed.executed(run)
     assert world.wait(0.1) == "new"
+
+
+async def test_a_job_says_if_its_log_may_have_an_event_that_the_web_does_not_know(world: World) -> None:
+    first, _, *waiting = [world.enqueue() for _ in range(3)]
+    await anyio.wait_all_tasks_blocked()
+    world.broker.away = True
+    lost = world.enqueue()
+    await anyio.wait_all_tasks_blocked()
+    world.broker.away = False
+    world.feed.ended(first)
+    await anyio.wait_all_tasks_blocked()
+    world.feed.ended(waiting[0])
+    await anyio.wait_all_tasks_blocked()
+    jobs = {JobSpec.model_validate_json(msg.data).run_id: msg for msg in await world.broker.read("", "job.*")}
+    uncertain = [run_id for run_id, msg in jobs.items() if subjects.CERTAIN not in (msg.headers or {})]
+    assert len(jobs) == 4
+    assert uncertain == [lost.id]
 
 
 async def test_an_outage_of_the_broker_makes_no_run_long(world: World) -> None:

@@ -23,7 +23,7 @@ from app.engine import EngineUnavailableError, NoSuchRunError, OnVerdict
 from app.engine.inventory import LocalSetup
 from app.engine.nats import asks, subjects, words
 from app.engine.nats.attempt import Attempt
-from app.engine.nats.broker import Broker, FencedError, SubjectFullError, UnusableBrokerError
+from app.engine.nats.broker import Broker, FencedError, SubjectFullError, UnusableBrokerError, subject_of
 from app.engine.nats.engine import NatsEngine
 from app.engine.nats.inventory import NatsInventory, table
 from app.engine.nats.runlog import batch_of, events_of, first_lease, fitting, known, next_lease
@@ -718,6 +718,42 @@ async def test_a_wish_to_cancel_that_the_broker_missed_is_repeated(
         await anyio.to_thread.run_sync(nats.start)
         for run_id in runs:
             assert assert_complete(await followed(engine, run_id)).status == "cancelled"
+
+
+async def test_a_worker_that_begins_just_now_hears_of_a_wish_to_cancel_once_more(
+    nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec]
+) -> None:
+    """It may have got the first message before the job, and does not look for it."""
+    heard: list[str] = []
+
+    async def note(msg: Msg) -> None:
+        heard.append(subject_of(msg))
+
+    async with web(settings, taught, nats.url) as engine:
+        engine._inventory.note(_worker(taught, jobs().toolchain))
+        engine._feed.dispatcher_of(_worker(taught, jobs().toolchain).group)
+        engine._feed.resize()
+        run = await engine._runs.get((await unserved(engine, jobs))[0])
+        log = await first_lease(engine._broker, run.id, "worker")
+        assert log
+        assert await eventually_async(lambda: run.lease == log.lease)
+        await engine._broker.subscribe("run.*.cancel", note)
+        run.lease = None
+        await engine.cancel(run.id)
+        assert await eventually_async(lambda: heard == 2 * [subjects.of_run(run.id, "cancel")])
+
+
+async def test_a_web_that_starts_again_still_wants_a_run_cancelled(
+    nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec]
+) -> None:
+    async with web(settings, taught, nats.url) as engine:
+        engine._inventory.note(_worker(taught, jobs().toolchain))
+        engine._feed.dispatcher_of(_worker(taught, jobs().toolchain).group)
+        engine._feed.resize()
+        [run_id, _] = await unserved(engine, jobs)
+        await engine._broker.publish(subjects.of_run(run_id, "cancel"))
+    async with web(settings, taught, nats.url) as engine:
+        assert assert_complete(await followed(engine, run_id)).status == "cancelled"
 
 
 async def test_a_full_broker_is_named_and_loses_nothing(

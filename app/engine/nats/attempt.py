@@ -31,15 +31,17 @@ from app.engine.nats.runlog import (
     so_far,
 )
 from app.engine.words import EXPIRED
-from app.protocol.events import Artifact, Event, Finished, Output, Queued, Started, Verdict, from_json
+from app.protocol.events import Event, Finished, Output, Queued, Started, Verdict, from_json, to_json
 from app.protocol.job import JobSpec
 
 _log = logging.getLogger(__name__)
 _MOST_ATTEMPTS = 3
 _NOTICED_SECONDS = 1.0
 _HAND_BACK_SECONDS = 0.5
-_ARTIFACT_MILLISECONDS = 5
-"""The longest time for which an artifact's event waits for the end of the run, to be written with it."""
+_GATHER_SECONDS = 0.025
+"""The time in which events are gathered to be written at once; a page shows them in steps of twice that time anyway."""
+_MOST_WITH_VERDICT = 64 * 1024
+"""Characters of events that are written with the verdict, so that all of them fit into one message."""
 
 
 @dataclass(frozen=True)
@@ -152,37 +154,30 @@ class Attempt:
     async def _from_lease_to_end(self) -> None:
         headers = self._msg.headers or {}
         written, first = int(headers.get(subjects.EVENTS, 0)), headers.get(subjects.FIRST)
-        if self._msg.metadata.num_delivered == 1 and not self._job.after:
+        is_new = self._msg.metadata.num_delivered == 1
+        if is_new and not self._job.after:
             # Another worker has hardly ever begun it, so it starts while the broker stores the lease.
             await self._submit()
-        # What came before this worker was connected is read while the broker answers.
-        written_events: list[Event] = []
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._read, written_events)
-            # Noted at once, because a worker that stops now must give the lease back.
-            log = self._run_log = await first_lease(self._broker, self._run_id, self._parts.worker_id)
-        is_first = log is not None
-        log = log or await self._take_over(written_events)
-        if log is None:
-            return
-        self._run_log = log
-        if not is_first or len(written_events) != written:
-            # The web did not learn that an event of its own was stored, or another worker has written.
+        # Noted at once, because a worker that stops now must give the lease back.
+        log = self._run_log = await first_lease(self._broker, self._run_id, self._parts.worker_id)
+        if log is None or not is_new or subjects.CERTAIN not in headers:
+            is_first = log is not None
+            written_events, is_cancelled = await so_far(self._broker, self._run_id)
+            self._cancelled |= is_cancelled
+            log = self._run_log = log or await self._take_over(written_events)
+            if log is None:
+                return
+            # Another worker may have written until this one had the lease.
             written_events = (await events_of(self._broker, self._run_id, log.sequence))[0]
             first = first if len(written_events) == written else None
             written = len(written_events)
-        if not is_first:
-            if await self._end_if_over(log, written_events):
-                await self._msg.ack()
-                return
-            written = await self._begin_again(log, written_events)
+            if not is_first:
+                if await self._end_if_over(log, written_events):
+                    await self._msg.ack()
+                    return
+                written = await self._begin_again(log, written_events)
         await self._run(log, written, [from_json(first)] if first else [])
         await self._msg.ack()
-
-    async def _read(self, events: list[Event]) -> None:
-        found, is_cancelled = await so_far(self._broker, self._run_id)
-        events += found
-        self._cancelled |= is_cancelled
 
     async def _take_over(self, written_events: Sequence[Event]) -> RunLog | None:
         """Take the lease from a worker that is gone. Return None if the run has ended, or is in progress elsewhere."""
@@ -281,15 +276,16 @@ class Attempt:
             async for first in events:
                 batch = [each.numbered(written + at) for at, each in enumerate(await _batch(first, events), 1)]
                 written += len(batch)
-                # A log whose last event is ``finished`` could not be begun again: it goes with the verdict.
-                last = next((at for at, one in enumerate(batch) if end or isinstance(one, Finished)), len(batch))
-                if last < len(batch) and all(isinstance(one, Artifact) for one in batch[:last]):
-                    last = 0
-                end += batch[last:]
-                if end and batch[:last]:
-                    await log.append(batch[:last], seconds=math.inf)
-                elif not end:
+                if end:
+                    end += batch
+                elif not isinstance(batch[-1], Finished):
                     written += await self._append(log, batch, written)
+                else:
+                    # A log whose last event is ``finished`` could not be begun again: it goes with the verdict.
+                    is_large = sum(len(to_json(event)) for event in batch) > _MOST_WITH_VERDICT
+                    if is_large:
+                        await log.append(batch[:-1], seconds=math.inf)
+                    end = batch[-1:] if is_large else batch
         await self._built_is_stored.wait()
         await log.append(end, self._built, seconds=math.inf)
 
@@ -312,15 +308,17 @@ class Attempt:
 
 
 async def _batch(first: Event, events: MemoryObjectReceiveStream[Event]) -> list[Event]:
-    """Return the event and those that have come since. After an artifact, the end usually comes within milliseconds."""
-    batch = [first]
-    for _ in range(_ARTIFACT_MILLISECONDS):
-        with suppress(anyio.WouldBlock, anyio.EndOfStream):
-            while True:
-                batch.append(events.receive_nowait())
-        if not isinstance(batch[-1], Artifact):
-            break
-        await anyio.sleep(0.001)
+    """Return the event and those that come soon after it. The start, for which readers wait, goes without delay."""
+    batch, last = [first], first
+    with suppress(anyio.WouldBlock, anyio.EndOfStream):
+        while not isinstance(last, Finished):
+            last = events.receive_nowait()
+            batch.append(last)
+    if not isinstance(last, Started):
+        with suppress(anyio.EndOfStream), anyio.move_on_after(_GATHER_SECONDS):
+            while not isinstance(last, Finished):
+                last = await events.receive()
+                batch.append(last)
     return batch
 
 

@@ -52,6 +52,7 @@ class Copies:
     def new(self, job: JobSpec) -> Mirror:
         """Return the copy of a new run."""
         run = self._runs[job.run_id] = Mirror(job, self._send)
+        run.certain = True
         return run
 
     def all(self) -> list[Mirror]:
@@ -168,7 +169,7 @@ class Copies:
             raise NoSuchRunError(run_id)
         run = Mirror(JobSpec.model_validate_json(found.job.data), self._send)
         run.accepted = sequence_of(found.job)
-        run.lease, run.closing = found.lease, found.progress_stored
+        run.lease, run.closing, run.unwanted = found.lease, found.progress_stored, found.cancelled
         events, run.files = await events_of(self._broker, run_id)
         # Only now, because a copy without its log would look like a run that waits, and never end if this is cancelled.
         self._runs[run_id] = run
@@ -193,7 +194,9 @@ class Copies:
             stored = False
         run.close(stored=stored)
         if stored:
-            await self._broker.publish(subjects.of_run(run.id, "stored"), seconds=60)
+            with suppress(EngineUnavailableError):
+                # Without an answer, which costs as much again: if it is lost, the next start stores the progress anew.
+                await self._broker.tell(subjects.of_run(run.id, "stored"))
 
 
 def _run_of(msg: Msg) -> str:

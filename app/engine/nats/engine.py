@@ -45,6 +45,8 @@ _BEGIN_SECONDS = 30.0
 _LATE = 30.0
 """Seconds without ``_tend_once`` after which the engine counts as ended."""
 _NOTICED = 1.0
+_EXPIRE_SECONDS = 2.0
+"""Seconds between two looks at all runs for those that have expired."""
 _QUIET = 5.0
 """Seconds after which the log of a silent run is read anew, in case a message was lost on the way."""
 
@@ -63,7 +65,7 @@ class NatsEngine:
         self._on_verdict = on_verdict
         self._stopped = False
         self._refused: set[str] = set()
-        self._tended = time.monotonic()
+        self._tended = self._expired = time.monotonic()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -194,8 +196,11 @@ class NatsEngine:
             await self._broker.publish(subjects.of_run(run.id, "cancel"))
             run.cancel_sent = True
         if run.lease is None:
-            # No worker has begun, and this ends the run; or one begins now, and has heard of the wish.
             log = await first_lease(self._broker, run.id, _WEB)
+            if log is None:
+                # A worker begins now. It may have got the wish before the job, and hears of it once more.
+                await self._broker.publish(subjects.of_run(run.id, "cancel"))
+                return
         elif run.lease.holder == _WEB:
             # The broker went away between the lease and the last event.
             log = await next_lease(self._broker, run.id, _WEB, await known(self._broker, run.id))
@@ -349,15 +354,17 @@ class NatsEngine:
 
     async def _tend_once(self, now: float) -> None:
         self._feed.resize()
-        for run in self._runs.active():
-            if not self._broker.connected or self._feed.has_worker(run):
-                run.served = now  # while the broker is away, nobody can tell
+        active = self._runs.active()
+        for run in self._feed.with_worker(active) if self._broker.connected else active:
+            run.served = now  # while the broker is away, nobody can tell
         if not self._broker.connected:
             return
         for run in self._runs.active():
             await self._tend_run(run, now)
         await self._feed.move_stranded(self._runs.active())
-        await self._runs.expire(self._settings.run_ttl)
+        if now - self._expired > _EXPIRE_SECONDS:
+            self._expired = now
+            await self._runs.expire(self._settings.run_ttl)
 
     async def _tend_run(self, run: Mirror, now: float) -> None:
         left = not run.readers and now - run.idle_since > self._settings.reader_seconds

@@ -6,7 +6,7 @@ the rules of the queue hold as on one machine, except that no run goes on withou
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from nats.js.errors import APIError
@@ -158,9 +158,12 @@ class Feed:
                 self.ended(run)
                 self.enqueue(run, able[0])
 
-    def has_worker(self, run: Mirror) -> bool:
-        """Return True if a worker executes the run, or could."""
-        return self._is_held(run) or bool(self._inventory.able(run.job)) or run.group in self._inventory.groups()
+    def with_worker(self, runs: Iterable[Mirror]) -> Iterator[Mirror]:
+        """Yield the runs that a worker executes, or could."""
+        groups = self._inventory.groups()
+        for run in runs:
+            if run.group in groups or self._is_held(run) or self._inventory.able(run.job):
+                yield run
 
     def _is_held(self, run: Mirror) -> bool:
         return run.lease is not None and self._inventory.is_alive(run.lease.holder)
@@ -196,15 +199,19 @@ class Feed:
         events = [event.numbered(len(run.log) + at) for at, event in enumerate(run.unsent, 1)]
         run.unsent.clear()
         if run.lease is None:
+            run.certain, certain = False, run.certain
             with suppress(FencedError):
                 await RunLog(self._broker, run.id).append(events)
                 self._take(run, events)
+                run.certain = certain
 
     async def _hand_over(self, run: Mirror) -> None:
         if run.sequence is not None or run.state == "done":
             return
         subject = subjects.job(run.group, run.job.queue_owner)
         headers = {"Nats-Msg-Id": f"{run.id}.{self._name}.{run.handed}", subjects.EVENTS: str(len(run.log))}
+        if run.certain:
+            headers[subjects.CERTAIN] = "1"
         if run.yields:
             headers[subjects.YIELDS] = "1"
         run.given, run.unsent = run.unsent, []

@@ -23,6 +23,8 @@ class Mirror(Run):
         """The run has a slot, and its job goes to the workers next."""
         self.given: list[Event] = []
         """The web's event, at most one, that went with the job; the worker writes it before its own."""
+        self.certain = False
+        """The web has an answer to each event of its own, so the broker has no others before a worker begins."""
         self.sequence: int | None = None
         """The sequence of its job among those for workers."""
         self.lease: Lease | None = None
