@@ -321,6 +321,22 @@ def test_a_long_run_yields_the_processors_with_all_its_threads(
     assert _autogroup(os.getpid()) == own_session
 
 
+def test_a_launcher_that_ends_its_run_keeps_its_priority(folder: RunFolder) -> None:
+    """Otherwise it might not get its turn on a busy machine, and would be killed before it has ended the others."""
+    outer = f"import subprocess; subprocess.run({[sys.executable, '-c', 'print(flush=True); input()']!r})"
+    with subprocess.Popen(
+        [sys.executable, "-c", outer], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as child:
+        assert child.stdout
+        child.stdout.readline()
+        watch = Watch(child.pid, folder, Limits.of(Settings()), is_reaped=True)
+        watch.must_yield = lambda: True
+        watch.look()
+        found = [os.sched_getscheduler(one) for one in descendants(child.pid)]
+        os.killpg(child.pid, signal.SIGKILL)
+    assert found == [os.SCHED_OTHER, os.SCHED_IDLE]
+
+
 def _has_yielded(session: str | None) -> bool:
     return session is None or session.endswith("nice 19\n")
 

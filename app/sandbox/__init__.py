@@ -288,7 +288,7 @@ async def _start(
             raise
         raise ProgramGoneError(f"{argv[0] if argv else box.level} cannot be started: {error.strerror}") from error
     group = box.groups.of(box.limits) if box.groups else None
-    watch = Watch(child.pid, folder, box.limits, box.user)
+    watch = Watch(child.pid, folder, box.limits, box.user, is_reaped=box.level == "landlock")
     return Confined(child, box, watch, group, kills_before=kills)
 
 

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -63,13 +63,17 @@ class Watch:
     """Measures one run. Call ``look`` every ``TICK`` seconds.
 
     ``must_yield`` is asked each time; once it returns True, the run yields to others, however little it has used.
+    ``is_reaped`` says that the first process is the launcher, which ends the others and so keeps its priority.
     """
 
-    def __init__(self, pid: int, folder: RunFolder, limits: Limits, user: int | None = None) -> None:
+    def __init__(
+        self, pid: int, folder: RunFolder, limits: Limits, user: int | None = None, *, is_reaped: bool = False
+    ) -> None:
         self._pid = pid
         self._folder = folder
         self._limits = limits
         self._user = None if may_look() else user
+        self._is_reaped = is_reaped
         self._due: float | None = None
         self._polite = False
         self.must_yield: Callable[[], bool] = bool
@@ -79,7 +83,7 @@ class Watch:
         most = self._limits
         used = usage(self._pid, most.processes)
         if not self._polite and (used.cpu_seconds > POLITE_SECONDS or self.must_yield()):
-            self._polite = _yield_processors(self._pid)
+            self._polite = _yield_processors([*descendants(self._pid)][self._is_reaped :])
         if used.cpu_seconds > most.cpu_seconds:
             return "cpu"
         if used.memory_bytes > most.memory_bytes:
@@ -128,14 +132,14 @@ class Watch:
         return "workspace" if self._folder.free_bytes() < _LEAST_FREE else None
 
 
-def _yield_processors(pid: int) -> bool:
-    """Let every thread of the process and its descendants go after those of other runs. Later ones inherit this.
+def _yield_processors(processes: Iterable[int]) -> bool:
+    """Let every thread of these processes go after those of other runs. Their later children inherit this.
 
     Return False if it must be repeated: after a change, because a process may have left children that were not seen,
     and because the kernel lets users other than root change sessions only ten times a second.
     """
     complete = True
-    for one in descendants(pid):
+    for one in processes:
         with suppress(FileNotFoundError):  # it has ended
             for thread in os.listdir(f"/proc/{one}/task"):
                 with suppress(OSError):  # it is another user's, and the server lacks the right
