@@ -348,6 +348,7 @@ def test_a_narrow_page_shows_one_thing_at_a_time(browser: Browser, server: str, 
         page.get_by_role("button", name="Run", exact=True).click()
         expect(page.locator(".verdict")).to_be_visible(timeout=RUN_MS)
         expect(page.locator(".files")).to_be_hidden()
+        page.wait_for_load_state()
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0
 

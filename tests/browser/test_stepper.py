@@ -62,6 +62,7 @@ def test_without_scripts_each_step_is_a_page(browser: Browser, server: str) -> N
         expect(page.locator("#stepper-title")).to_have_text(re.compile("^Step 1 of"))
         page.get_by_role("link", name="One step back").click()
         expect(page.locator("#stepper-title")).to_have_text(re.compile("^Step 0 of"))
+        page.wait_for_load_state()  # until then a style sheet may be missing
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

@@ -59,6 +59,7 @@ def entered(page: Page, held: ClassServer) -> None:
     page.goto(held.link.partition("#")[0])
     page.goto(held.link)
     expect(page.locator("#class-figures")).to_be_visible()
+    page.wait_for_load_state()  # until then its scripts may not have run
     assert held.key not in page.url
 
 
