@@ -321,7 +321,7 @@ def test_a_long_run_yields_the_processors_with_all_its_threads(
     assert _autogroup(os.getpid()) == own_session
 
 
-def test_a_launcher_that_ends_its_run_keeps_its_priority(folder: RunFolder) -> None:
+def test_a_launcher_that_ends_its_run_stays_ahead_of_it(folder: RunFolder) -> None:
     """Otherwise it might not get its turn on a busy machine, and would be killed before it has ended the others."""
     outer = f"import subprocess; subprocess.run({[sys.executable, '-c', 'print(flush=True); input()']!r})"
     with subprocess.Popen(
@@ -335,6 +335,15 @@ def test_a_launcher_that_ends_its_run_keeps_its_priority(folder: RunFolder) -> N
         found = [os.sched_getscheduler(one) for one in descendants(child.pid)]
         os.killpg(child.pid, signal.SIGKILL)
     assert found == [os.SCHED_OTHER, os.SCHED_IDLE]
+
+
+def test_a_run_that_its_launcher_has_not_started_yet_has_not_yielded(folder: RunFolder) -> None:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as child:
+        watch = Watch(child.pid, folder, Limits.of(Settings()), is_reaped=True)
+        watch.must_yield = lambda: True
+        watch.look()
+        child.kill()
+    assert not watch._polite
 
 
 def _has_yielded(session: str | None) -> bool:

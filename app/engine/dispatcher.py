@@ -72,7 +72,7 @@ class Dispatcher:
             self._began[run] = self._clock()
 
     def free(self, run: Run, *, executed: bool = False) -> None:
-        """Free the slot of a run. ``executed`` says that its processes ended by themselves, if its log does not yet."""
+        """Free the slot of a run. ``executed``: its processes ended by themselves, although its log may not say so."""
         took = self._clock() - self._began.pop(run)
         self._aside.discard(run)
         self.queue.finish(run.job.queue_owner, long=self._was_long(run, took, executed=executed))
@@ -81,7 +81,8 @@ class Dispatcher:
     def _was_long(self, run: Run, took: float, *, executed: bool) -> bool | None:
         """Return True if the run took long, and None if its length says nothing about its owner's other runs."""
         start, end = run.start(), run.finished()
-        if start is None or start.age is not None or not (executed or end):
+        is_known = start is not None and start.age is not None
+        if is_known or not (executed or (start and end)):
             return None  # nothing was executed, or not to its end
         if took >= self._long_seconds:
             return True

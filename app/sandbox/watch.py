@@ -63,7 +63,7 @@ class Watch:
     """Measures one run. Call ``look`` every ``TICK`` seconds.
 
     ``must_yield`` is asked each time; once it returns True, the run yields to others, however little it has used.
-    ``is_reaped`` says that the first process is the launcher, which ends the others and so keeps its priority.
+    ``is_reaped`` says that the first process is the launcher, which ends the others and so stays ahead of them.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class Watch:
         most = self._limits
         used = usage(self._pid, most.processes)
         if not self._polite and (used.cpu_seconds > POLITE_SECONDS or self.must_yield()):
-            self._polite = _yield_processors([*descendants(self._pid)][self._is_reaped :])
+            others = [*descendants(self._pid)][self._is_reaped :]
+            self._polite = bool(others) and _yield_processors(others)
         if used.cpu_seconds > most.cpu_seconds:
             return "cpu"
         if used.memory_bytes > most.memory_bytes:

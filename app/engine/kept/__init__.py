@@ -40,8 +40,8 @@ class KeptAnswers:
     """The kept answers, and the runs whose answers will be.
 
     A run is identical to another if everything that its answer depends on is the same. It keeps its own id, log and
-    owner, and its own copy of the artifact. With ``enabled`` False, no run has an answer. Nor does any at another
-    isolation level than ``namespaces``, because there the crate's folder has another path in each run.
+    owner, and its own link to the artifact, or a copy. With ``enabled`` False, no run has an answer. Nor does any at
+    another isolation level than ``namespaces``, because there the crate's folder has another path in each run.
     """
 
     def __init__(

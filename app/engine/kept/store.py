@@ -60,9 +60,9 @@ class AnswerStore:
         self._folder = base / stamp
         self._most = most_bytes
         self._near: dict[str, tuple[float, Built]] = {}
-        """The end of the run of each answer, and the files that this process has last given to a run.
+        """The end of the run of each answer, and the files that this process last gave to a run.
 
-        Runs may lie on another file system than answers, such as in memory. A link to these files is a copy the less.
+        Runs may lie on another file system than answers, such as in memory. Linking to these files saves a copy.
         """
 
     def open(self) -> None:

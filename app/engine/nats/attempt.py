@@ -31,7 +31,7 @@ from app.engine.nats.runlog import (
     so_far,
 )
 from app.engine.words import EXPIRED
-from app.protocol.events import Event, Finished, Output, Queued, Started, Verdict, from_json, to_json
+from app.protocol.events import Artifact, Event, Finished, Output, Queued, Started, Verdict, from_json, to_json
 from app.protocol.job import JobSpec
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _HAND_BACK_SECONDS = 0.5
 _GATHER_SECONDS = 0.025
 """The time in which events are gathered to be written at once; a page shows them in steps of twice that time anyway."""
 _MOST_WITH_VERDICT = 64 * 1024
-"""Characters of events that are written with the verdict, so that all of them fit into one message."""
+"""Characters of events that are written with the verdict, and bytes of an artifact for which they wait then."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class Attempt:
         return written
 
     async def _run(self, log: RunLog, written: int, first: Sequence[Event]) -> None:
-        """Execute the run, and write its events as they come: those that come during a write go together.
+        """Execute the run, and write its events as they come: those of a few milliseconds go together.
 
         Those of the web's that are not written yet come ``first``.
         """
@@ -231,7 +231,7 @@ class Attempt:
             tasks.start_soon(self._write, log, receive, written)
             with send:
                 async for event in self._events():
-                    if isinstance(event, Started):
+                    if isinstance(event, Started) and event.age is None:
                         tasks.start_soon(self._tell_executed, log)
                     elif isinstance(event, Finished):
                         self._free()
@@ -282,15 +282,15 @@ class Attempt:
                     written += await self._append(log, batch, written)
                 else:
                     # A log whose last event is ``finished`` could not be begun again: it goes with the verdict.
-                    is_large = sum(len(to_json(event)) for event in batch) > _MOST_WITH_VERDICT
-                    if is_large:
+                    is_quick = _is_quick(batch)
+                    if not is_quick:
                         await log.append(batch[:-1], seconds=math.inf)
-                    end = batch[-1:] if is_large else batch
+                    end = batch if is_quick else batch[-1:]
         await self._built_is_stored.wait()
         await log.append(end, self._built, seconds=math.inf)
 
     async def _store_artifact(self) -> None:
-        """Store what the run built, while events before its end are still being written."""
+        """Store what the run built. The verdict waits for that."""
         with suppress(NoSuchRunError, NothingBuiltError):
             self._built = await artifacts.store(self._broker, self._run_id, self._engine.built(self._run_id))
         self._built_is_stored.set()
@@ -320,6 +320,12 @@ async def _batch(first: Event, events: MemoryObjectReceiveStream[Event]) -> list
                 last = await events.receive()
                 batch.append(last)
     return batch
+
+
+def _is_quick(events: Sequence[Event]) -> bool:
+    """Return True if the events fit into one message with the verdict, and no large artifact is stored before it."""
+    large = any(isinstance(event, Artifact) and event.bytes > _MOST_WITH_VERDICT for event in events)
+    return not large and sum(len(to_json(event)) for event in events) <= _MOST_WITH_VERDICT
 
 
 def _first(error: BaseException) -> BaseException:

@@ -168,7 +168,7 @@ class Broker:
             await anyio.sleep(0.1)
 
     async def tell(self, subject: str, data: bytes = b"") -> None:
-        """Send a message that nobody stores or answers. Raises ``EngineUnavailableError``."""
+        """Send a message without waiting for an answer. Raises ``EngineUnavailableError``."""
         try:
             await self.client.publish(subject, data)
         except Gone as error:

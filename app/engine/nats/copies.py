@@ -195,7 +195,7 @@ class Copies:
         run.close(stored=stored)
         if stored:
             with suppress(EngineUnavailableError):
-                # Without an answer, which costs as much again: if it is lost, the next start stores the progress anew.
+                # Waiting for an answer would cost as much again. If this is lost, the next start stores it anew.
                 await self._broker.tell(subjects.of_run(run.id, "stored"))
 
 

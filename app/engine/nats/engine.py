@@ -192,13 +192,14 @@ class NatsEngine:
 
     async def _cancel(self, run: Mirror) -> None:
         """Have the run's worker end it, or end it here if it has none."""
-        if not run.cancel_sent and (run.lease is not None or not self._feed.leave(run)):
+        begun = run.lease is not None
+        if not run.cancel_sent and (begun or not self._feed.leave(run)):
             await self._broker.publish(subjects.of_run(run.id, "cancel"))
-            run.cancel_sent = True
+            run.cancel_sent = begun  # a worker that begins meanwhile may have got this before the job
         if run.lease is None:
             log = await first_lease(self._broker, run.id, _WEB)
             if log is None:
-                # A worker begins now. It may have got the wish before the job, and hears of it once more.
+                # A worker begins now, and hears of it once more.
                 await self._broker.publish(subjects.of_run(run.id, "cancel"))
                 return
         elif run.lease.holder == _WEB:

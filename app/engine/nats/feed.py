@@ -225,4 +225,5 @@ class Feed:
         except EngineUnavailableError:
             run.unsent[:0] = run.given
             run.wanted = True  # if it was stored after all, the broker recognizes it by its id
+            run.certain = False
             raise

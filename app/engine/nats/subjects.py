@@ -2,8 +2,8 @@
 
 ``run.<id>.spec.<seat>`` is an accepted job, ``run.<id>.lease`` the worker that writes the run's log, ``run.<id>.ev``
 that log, ``run.<id>.cancel`` the wish to end it, ``run.<id>.stored`` the fact that its progress is stored.
-``job.<group>.<owner>`` is a job for a group of workers, and ``built.<id>.<file>.<piece>`` a piece of an artifact.
-Nobody stores ``executed.<id>``, the end of a run's processes, ``forget.<id>``, ``hold.<worker>`` and ``ask.<worker>``.
+``job.<group>.<owner>`` is a job for a group of workers, and ``built.<id>.<file>.<piece>`` a piece of an artifact. Not
+stored are ``executed.<id>`` (no process of the run is left), ``forget.<id>``, ``hold.<worker>`` and ``ask.<worker>``.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ OWNER_JOBS = 4
 EVENTS = "Playground-Events"
 """The header of a job with the number of events that its log has already."""
 CERTAIN = "Playground-Certain"
-"""The header of a job if that number is certain: the web has not lost the answer to any event of its own."""
+"""Present if that number is certain: the web has not lost the answer to any event of its own."""
 FIRST = "Playground-First"
 """The header of a job with an event that its worker writes before its own, so that the web need not wait for it."""
 YIELDS = "Playground-Yields"
