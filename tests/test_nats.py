@@ -322,6 +322,13 @@ async def test_a_worker_that_is_told_to_stop_finishes_its_run_first(
         assert assert_complete(await followed(engine, queued)).status == "ok"
 
 
+def hears_of(engine: NatsEngine, worker: WorkerInfo) -> None:
+    """Let the web hear of a worker that takes no jobs."""
+    engine._inventory.note(worker)
+    engine._feed.dispatcher_of(worker.group)
+    engine._feed.resize()
+
+
 @asynccontextmanager
 async def worker_here(url: str, settings: Settings, course: Course, found: LocalSetup) -> AsyncIterator[NatsWorker]:
     """A worker in this process, so that a test can change how long it waits."""
@@ -400,9 +407,7 @@ async def test_a_run_goes_to_a_group_that_can_execute_it_and_to_another_one_if_i
 
         # A job is at the broker for a group whose only worker takes none, and is not heard of any more.
         silent = _worker(taught, toolchain.name)
-        engine._inventory.note(silent)
-        engine._feed.dispatcher_of(silent.group)
-        engine._feed.resize()
+        hears_of(engine, silent)
         stranded, running, waiting = jobs(), jobs("cargo run", TURNS.replace("0..25", "0..")), jobs()
         await engine.submit(stranded)
         await jobs_at_the_broker(engine, 1)
@@ -566,9 +571,7 @@ async def test_only_the_holder_of_the_lease_can_say_that_a_run_was_executed(
 ) -> None:
     async with web(settings, taught, nats.url) as engine:
         worker = _worker(taught, jobs().toolchain)
-        engine._inventory.note(worker)
-        engine._feed.dispatcher_of(worker.group)
-        engine._feed.resize()
+        hears_of(engine, worker)
         first, second = [await engine._runs.get(run_id) for run_id in await unserved(engine, jobs)]
         log = await first_lease(engine._broker, first.id, worker.id)
         assert log
@@ -593,9 +596,7 @@ async def test_a_cancelled_run_that_no_worker_has_taken_ends_at_once(
     async with web(settings, taught, nats.url) as engine:
         with pytest.raises(EngineUnavailableError):
             await engine.submit(jobs())
-        engine._inventory.note(_worker(taught, jobs().toolchain))
-        engine._feed.dispatcher_of(_worker(taught, jobs().toolchain).group)
-        engine._feed.resize()
+        hears_of(engine, _worker(taught, jobs().toolchain))
         for run_id in await unserved(engine, jobs):
             await engine.cancel(run_id)
             events = await followed(engine, run_id)
@@ -609,9 +610,7 @@ async def test_a_job_that_the_broker_refuses_waits_until_a_run_ends(
 ) -> None:
     async with web(settings, taught, nats.url) as engine:
         worker = _worker(taught, jobs().toolchain, slots=2 * subjects.OWNER_JOBS)
-        engine._inventory.note(worker)
-        engine._feed.dispatcher_of(worker.group)
-        engine._feed.resize()
+        hears_of(engine, worker)
         runs = {await engine.submit(jobs(queue_owner="greedy")) for _ in range(subjects.OWNER_JOBS + 2)}
         with anyio.fail_after(60):
             while len(engine._feed._refused) < 2:  # noqa: ASYNC110 - a feed tells nobody
@@ -703,9 +702,7 @@ async def test_a_wish_to_cancel_that_the_broker_missed_is_repeated(
     nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec]
 ) -> None:
     async with web(settings, taught, nats.url) as engine:
-        engine._inventory.note(_worker(taught, jobs().toolchain))
-        engine._feed.dispatcher_of(_worker(taught, jobs().toolchain).group)
-        engine._feed.resize()
+        hears_of(engine, _worker(taught, jobs().toolchain))
         runs = await unserved(engine, jobs)
         nats.kill()
 
@@ -731,9 +728,7 @@ async def test_a_worker_that_begins_just_now_hears_of_a_wish_to_cancel_once_more
         heard.append(subject_of(msg))
 
     async with web(settings, taught, nats.url) as engine:
-        engine._inventory.note(_worker(taught, jobs().toolchain))
-        engine._feed.dispatcher_of(_worker(taught, jobs().toolchain).group)
-        engine._feed.resize()
+        hears_of(engine, _worker(taught, jobs().toolchain))
         run = await engine._runs.get((await unserved(engine, jobs))[0])
         log = await first_lease(engine._broker, run.id, "worker")
         assert log
@@ -754,9 +749,7 @@ async def test_a_worker_that_begins_while_a_wish_to_cancel_is_stored_hears_of_it
 ) -> None:
     heard: list[str] = []
     async with web(settings, taught, nats.url) as engine:
-        engine._inventory.note(_worker(taught, jobs().toolchain))
-        engine._feed.dispatcher_of(_worker(taught, jobs().toolchain).group)
-        engine._feed.resize()
+        hears_of(engine, _worker(taught, jobs().toolchain))
         run = await engine._runs.get((await unserved(engine, jobs))[0])
         publish = engine._broker.publish
 
@@ -776,9 +769,7 @@ async def test_a_web_that_starts_again_still_wants_a_run_cancelled(
     nats: NatsServer, settings: Settings, taught: Course, jobs: Callable[..., JobSpec]
 ) -> None:
     async with web(settings, taught, nats.url) as engine:
-        engine._inventory.note(_worker(taught, jobs().toolchain))
-        engine._feed.dispatcher_of(_worker(taught, jobs().toolchain).group)
-        engine._feed.resize()
+        hears_of(engine, _worker(taught, jobs().toolchain))
         [run_id, _] = await unserved(engine, jobs)
         await engine._broker.publish(subjects.of_run(run_id, "cancel"))
     async with web(settings, taught, nats.url) as engine:
