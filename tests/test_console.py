@@ -16,6 +16,16 @@ from app.toolchain.progress import progress
 
 PROGRAM = str(Path(sys.executable).with_name("playground"))
 ROOT = Path(__file__).parent.parent
+INTERRUPTED_AT_ONCE = """
+import os, signal
+from app.cli.server import serve_forever
+from app.settings import Settings
+
+try:
+    serve_forever(Settings(port=0), announce=lambda port: os.kill(os.getpid(), signal.SIGINT))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
 
 
 class Terminal(io.StringIO):
@@ -102,3 +112,20 @@ def test_an_interrupt_ends_the_server_even_where_the_shell_has_it_ignored(comman
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+
+
+def test_an_interrupt_right_after_the_address_waits_until_the_server_can_end_in_order(tmp_path: Path) -> None:
+    folders = {"PLAYGROUND_DATA_DIR": str(tmp_path / "data"), "PLAYGROUND_SCRATCH_DIR": str(tmp_path / "runs")}
+    env = os.environ | folders | {"PLAYGROUND_LOG_FORMAT": "json"}
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT_ONCE],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "The playground has stopped" in done.stdout
+    assert done.stdout.endswith("interrupted\n")
+    assert done.stderr == ""

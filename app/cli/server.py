@@ -4,14 +4,17 @@ import errno
 import logging
 import os
 import resource
+import signal
 import socket
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.server import HANDLED_SIGNALS
 
 from app.cli import heap, logs
 from app.engine.inventory import LocalSetup, find_setup
@@ -45,6 +48,12 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, state: Playground) -> None:
         super().__init__(config)
         self._state = state
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        with super().capture_signals():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+            yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -89,6 +98,8 @@ def serve_forever(settings: Settings, announce: Callable[[int], None] | None = N
         lifespan="on",
     )
     addresses = addresses_of(settings, listener.getsockname()[1])
+    # Whoever reads the address may stop the server at once. The signal waits until the server can end in good order.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
     if announce:
         announce(listener.getsockname()[1])
     elif settings.log_format == "text":
