@@ -33,6 +33,7 @@ from tests.attacks.case import HELLO, MANIFEST, Case, Story
 from tests.attacks.watch import Watch, children, command_line
 from tests.support.environment import BARE_METAL, SLOWER_BY, seconds_since
 from tests.support.files import below
+from tests.support.polling import eventually
 from tests.support.ports import free_port
 from tests.support.server import SERVE, Server, a_normal_user, serving
 
@@ -358,6 +359,8 @@ class World:
 
     def _names(self) -> dict[str, str]:
         assert self.victim.stdout is not None
+        # The server opens its port before it makes its folders.
+        [artifacts] = eventually(lambda: [*self.scratch.glob("server-*/artifacts")])
         device = os.stat(self.scratch).st_dev
         return {
             "OUT": str(self.outside),
@@ -385,7 +388,7 @@ class World:
             "HANDLE": handle_of(self.outside / "secret"),
             "MAJOR": str(os.major(device)),
             "MINOR": str(os.minor(device)),
-            "ARTIFACTS": str(next(self.scratch.glob("server-*/artifacts"))),
+            "ARTIFACTS": str(artifacts),
             "NEIGHBOUR": "/nowhere",
             "NEIGHBOUR_PID": "0",
         }
