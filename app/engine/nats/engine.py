@@ -1,7 +1,6 @@
 """The web's side of the engine on NATS: it accepts and queues jobs, and copies the logs that workers write."""
 
 import logging
-import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
@@ -24,7 +23,7 @@ from app.engine import (
     words,
 )
 from app.engine.dispatcher import TICK
-from app.engine.nats import asks, subjects
+from app.engine.nats import artifacts, asks, subjects
 from app.engine.nats import words as own
 from app.engine.nats.broker import FencedError, UnusableBrokerError, subject_of
 from app.engine.nats.copies import Copies
@@ -225,16 +224,15 @@ class NatsEngine:
         artifact = run.artifact()
         if artifact is None or run.files is None:
             raise NothingBuiltError(run_id)
-        return ArtifactFile(artifact.path, run.files.files[0].bytes)
+        return ArtifactFile(artifact.path, run.files.files[0].size)
 
     async def artifact_bytes(self, run_id: str) -> AsyncGenerator[bytes]:
         """Yield the file that the run built, in pieces. Raises ``NoSuchRunError``, ``NothingBuiltError``."""
-        size = (await self.artifact(run_id)).bytes
-        for piece in range(math.ceil(size / subjects.PIECE)):
-            found = await self._broker.last(subjects.BUILT, subjects.built(run_id, 0, piece))
-            if not found:
-                raise NothingBuiltError(run_id)
-            yield found[0].data
+        await self.artifact(run_id)
+        built = (await self._runs.get(run_id)).files
+        assert built
+        async for piece in artifacts.program(self._broker, run_id, built):
+            yield piece
 
     async def artifact_details(self, run_id: str, since: str | None = None) -> ArtifactDetails:
         """Return the details of what the run built. Raises ``NoSuchRunError``, ``NothingBuiltError``."""

@@ -71,7 +71,7 @@ class Mirror(Run):
     @property
     def built_bytes(self) -> int:
         """The size of the files that the run left at the broker."""
-        return sum(file.bytes for file in self.files.files) if self.files else 0
+        return sum(file.size for file in self.files.files) if self.files else 0
 
     def close(self, *, stored: bool) -> None:
         """Append the verdict, which ends the log. ``stored`` says whether the progress is."""

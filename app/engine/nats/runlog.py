@@ -27,23 +27,25 @@ _LARGEST = 512 * 1024
 _TEXT = _LARGEST // 8
 """Characters of output that fit into a message even if JSON escapes each of them, which takes six bytes."""
 _TRIES, _PAUSE = 100, 0.05
+_STORED = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
 HANDED_BACK = "handed-back"
 """The holder of a lease that a worker has given up before its own end."""
 
 
 class StoredFile(BaseModel):
-    """A file that a run left at the broker: its name, and its size in bytes."""
+    """A file that a run left at the broker: its name, its size in bytes, and its only piece if that is small."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _STORED
 
     name: str
-    bytes: int = Field(ge=0)
+    size: int = Field(ge=0)
+    piece: bytes | None = None
 
 
 class BrokerArtifact(BaseModel):
     """The artifact that a run left at the broker: the program first, then the files that belong to it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _STORED
 
     files: tuple[StoredFile, ...] = Field(min_length=1)
 

@@ -27,7 +27,6 @@ FIRST = "Playground-First"
 """The header of a job with an event that its worker writes before its own, so that the web need not wait for it."""
 YIELDS = "Playground-Yields"
 """The header of a job whose run leaves the processors to other runs from its start."""
-PIECE = 512 * 1024
 MESSAGE = 4 * 1024 * 1024
 """Bytes that a message must be able to have with the default settings."""
 _DAY = 86400.0
