@@ -40,6 +40,8 @@ _NOTICED_SECONDS = 1.0
 _HAND_BACK_SECONDS = 0.5
 _GATHER_SECONDS = 0.025
 """The time in which events are gathered to be written at once; a page shows them in steps of twice that time anyway."""
+_SHORT_SECONDS = 0.125
+"""The time after its start in which a run's events are gathered, because most builds end in it."""
 _MOST_WITH_VERDICT = 64 * 1024
 """Characters of events that are written with the verdict, and bytes of an artifact for which they wait then."""
 
@@ -272,9 +274,13 @@ class Attempt:
 
     async def _write(self, log: RunLog, events: MemoryObjectReceiveStream[Event], written: int) -> None:
         end: list[Event] = []
+        short_until = 0.0
         with events:
             async for first in events:
-                batch = [each.numbered(written + at) for at, each in enumerate(await _batch(first, events), 1)]
+                gathered = await _batch(first, events, max(_GATHER_SECONDS, short_until - time.monotonic()))
+                if isinstance(gathered[-1], Started):
+                    short_until = time.monotonic() + _SHORT_SECONDS
+                batch = [each.numbered(written + at) for at, each in enumerate(gathered, 1)]
                 written += len(batch)
                 if end:
                     end += batch
@@ -307,15 +313,15 @@ class Attempt:
         return 1
 
 
-async def _batch(first: Event, events: MemoryObjectReceiveStream[Event]) -> list[Event]:
-    """Return the event and those that come soon after it. The start, for which readers wait, goes without delay."""
+async def _batch(first: Event, events: MemoryObjectReceiveStream[Event], seconds: float) -> list[Event]:
+    """Return the event and those that come in so many seconds. A start, for which readers wait, is not delayed."""
     batch, last = [first], first
     with suppress(anyio.WouldBlock, anyio.EndOfStream):
         while not isinstance(last, Finished):
             last = events.receive_nowait()
             batch.append(last)
     if not isinstance(last, Started):
-        with suppress(anyio.EndOfStream), anyio.move_on_after(_GATHER_SECONDS):
+        with suppress(anyio.EndOfStream), anyio.move_on_after(seconds):
             while not isinstance(last, Finished):
                 last = await events.receive()
                 batch.append(last)
