@@ -60,7 +60,9 @@ class NatsWorker:
         self._courses = {course.id: course.digest for course in courses}
         self._targets = tuple({target for course in courses for lesson in course.lessons for target in lesson.targets})
         keep = settings.keep_answers
-        self._engine = LocalEngine(settings, courses, found=found, on_demand=True, keep_answers=keep, ahead=True)
+        # A run keeps its slot in the engine until its verdict, but its place here only until its processes have ended.
+        own = settings.model_copy(update={"max_runs": settings.max_runs + 1})
+        self._engine = LocalEngine(own, courses, found=found, on_demand=True, keep_answers=keep, ahead=True)
         self._broker = broker
         self._counts: Counter[str] = Counter()
         self._attempts: dict[str, Attempt] = {}
