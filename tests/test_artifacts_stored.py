@@ -10,7 +10,8 @@ from nats.aio.msg import Msg
 
 from app.engine import NothingBuiltError
 from app.engine.nats import artifacts
-from app.engine.nats.runlog import BrokerArtifact, StoredFile
+from app.engine.nats.runlog import BrokerArtifact, RunLog, StoredFile, in_order
+from app.protocol.events import Verdict, to_json
 from app.run.runner import Built
 from tests.support.memory_broker import MemoryBroker
 
@@ -64,6 +65,13 @@ async def test_a_larger_file_of_a_lost_worker_does_no_harm(broker: MemoryBroker,
     assert await downloaded(broker, built) == NOISE[:1000]
 
 
+async def test_what_goes_with_the_last_message_fits_into_its_header(broker: MemoryBroker, tmp_path: Path) -> None:
+    contents = [NOISE[at : at + 8000] for at in range(9)]
+    built = await stored(broker, tmp_path, *contents)
+    await RunLog(broker, "one").append([Verdict(id=1, reached=True, checks=())], built)
+    assert [content for _, content in await artifacts.fetch(broker, "one", built)] == contents
+
+
 def without_the_last(messages: list[Msg]) -> None:
     messages.pop()
 
@@ -87,7 +95,27 @@ async def test_what_is_not_as_announced_counts_as_expired(
         await downloaded(broker, built)
 
 
-async def test_a_size_that_is_not_true_counts_as_expired(broker: MemoryBroker, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "file",
+    [
+        StoredFile(name="blog_os", size=len(TEXT) - 1),
+        StoredFile(name="blog_os", size=10**15),
+        StoredFile(name="blog_os", size=2**21, piece=zstandard.ZstdCompressor().compress(bytes(2**20))),
+    ],
+    ids=["less than there is", "endless", "one piece again and again"],
+)
+async def test_a_size_that_is_not_true_counts_as_expired(
+    broker: MemoryBroker, tmp_path: Path, file: StoredFile
+) -> None:
     await stored(broker, tmp_path, TEXT)
-    built = BrokerArtifact(files=(StoredFile(name="blog_os", size=len(TEXT) - 1),))
+    built = BrokerArtifact(files=(file,))
     assert await artifacts.fetch(broker, "one", built) == []
+    if file.size > len(TEXT) or file.piece:
+        with pytest.raises(NothingBuiltError):
+            await downloaded(broker, built)
+
+
+async def test_an_announcement_that_cannot_be_read_costs_only_the_artifact(broker: MemoryBroker) -> None:
+    verdict = Verdict(id=1, reached=True, checks=())
+    await broker.publish("run.one.ev", to_json(verdict).encode(), {"Playground-Built": '{"files": [{"name": "x"}]}'})
+    assert in_order(broker.messages) == ([verdict], None)

@@ -34,7 +34,7 @@ _UNNEEDED = {
 }
 """Files that readers may have but the lessons do not need, and why."""
 _LONGEST_PATH = 4096
-_LARGEST_ARTIFACT = 64 * 1024 * 1024
+LARGEST_ARTIFACT = 64 * 1024 * 1024
 _LARGEST_COMPANION = 8 * 1024 * 1024
 _MOST_COMPANIONS = 8
 _MOST_LISTED = 1000
@@ -173,7 +173,7 @@ class Workspace:
 
     def keep(self, path: str, kept: Path) -> int | None:
         """Move the artifact out of the crate to ``kept/program``; return its size, or None if it cannot be taken."""
-        return self.folder.take(f"{self.crate}/{path}", kept / PROGRAM, _LARGEST_ARTIFACT)
+        return self.folder.take(f"{self.crate}/{path}", kept / PROGRAM, LARGEST_ARTIFACT)
 
     def keep_beside(self, path: str, form: str, kept: Path) -> tuple[tuple[Path, ...], int]:
         """Move out the files beside the artifact that hold its debug information; return them and their bytes.

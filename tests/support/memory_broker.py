@@ -41,6 +41,9 @@ class MemoryBroker(Broker):
         del seconds
         await self._pause()
         given = headers or {}
+        assert sum(len(name) + len(value) + 4 for name, value in given.items()) < 65_000, (
+            "JetStream refuses such headers"
+        )
         of = given.get(f"{_EXPECTED}-Subject", subject)
         last = max((at for at, msg in enumerate(self.messages, 1) if subject_of(msg) == of), default=0)
         if int(given.get(_EXPECTED, last)) != last:

@@ -224,7 +224,7 @@ class Attempt:
         return written
 
     async def _run(self, log: RunLog, written: int, first: Sequence[Event]) -> None:
-        """Execute the run, and write its events as they come: those of a few milliseconds go together.
+        """Execute the run, and write its events as they come: those of a short time go together.
 
         Those of the web's that are not written yet come ``first``.
         """
@@ -278,7 +278,7 @@ class Attempt:
         with events:
             async for first in events:
                 gathered = await _batch(first, events, max(_GATHER_SECONDS, short_until - time.monotonic()))
-                if isinstance(gathered[-1], Started):
+                if any(isinstance(event, Started) for event in gathered):
                     short_until = time.monotonic() + _SHORT_SECONDS
                 batch = [each.numbered(written + at) for at, each in enumerate(gathered, 1)]
                 written += len(batch)

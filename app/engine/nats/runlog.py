@@ -7,6 +7,7 @@ was taken for dead, or the web after a worker has begun, cannot write any more.
 import logging
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
@@ -80,10 +81,13 @@ def lease_of(msg: Msg) -> Lease:
 
 
 def batch_of(msg: Msg) -> Batch:
-    """Return the events in a message. Raises ``ValueError`` if it cannot be read."""
+    """Return the events in a message. Raises ``ValueError`` if they cannot be read."""
     told = (msg.headers or {}).get(_BUILT)
     events = tuple(from_json(line) for line in msg.data.splitlines())
-    return Batch(events, BrokerArtifact.model_validate_json(told) if told else None)
+    built = None
+    with suppress(ValueError):  # without its artifact, the run still has a verdict
+        built = BrokerArtifact.model_validate_json(told) if told else None
+    return Batch(events, built)
 
 
 def in_order(messages: Iterable[Msg]) -> tuple[list[Event], BrokerArtifact | None]:
