@@ -60,9 +60,7 @@ class NatsWorker:
         self._courses = {course.id: course.digest for course in courses}
         self._targets = tuple({target for course in courses for lesson in course.lessons for target in lesson.targets})
         keep = settings.keep_answers
-        # A run keeps its place here until its processes have ended, but its slot until its artifact is examined.
-        own = settings.model_copy(update={"max_runs": settings.max_runs + 1})
-        self._engine = LocalEngine(own, courses, found=found, on_demand=True, keep_answers=keep, ahead=True)
+        self._engine = LocalEngine(settings, courses, found=found, on_demand=True, keep_answers=keep, ahead=True)
         self._broker = broker
         self._counts: Counter[str] = Counter()
         self._attempts: dict[str, Attempt] = {}
